@@ -1,0 +1,5 @@
+//! FastAuth (skeleton).
+pub mod store;
+mod rule;
+mod secret;
+pub use secret::Secret;

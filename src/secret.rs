@@ -1,0 +1,120 @@
+//! Text that must not be shown: secrets, keys and tokens.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// A secret text: a master token, a key, a token.
+///
+/// Its [`Debug`](fmt::Debug) form is `Secret(..)`, it has no `Display`, it compares in constant time, and its
+/// memory is overwritten when it is dropped. The text comes out through [`expose`](Self::expose) alone, so that
+/// every place that shows one can be searched for.
+///
+/// ```
+/// use fastauth::Secret;
+///
+/// let secret = Secret::from("correct horse battery staple");
+/// assert_eq!(format!("{secret:?}"), "Secret(..)");
+/// assert!(secret.matches(b"correct horse battery staple"));
+/// ```
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Makes a random secret: 32 bytes from the system's generator as URL-safe base64, the form of a Fernet key,
+    /// which is also what `fastauth-api` uses for both of its secrets.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Zeroizing::new(fernet::Fernet::generate_key()))
+    }
+
+    /// The text itself. Keep it out of logs, errors and answers.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `candidate` is this text, in a time that tells nothing of where they differ or how long the secret is.
+    #[must_use]
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        SecretDigest::of(self.expose().as_bytes()).matches(candidate)
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.expose().as_bytes())
+    }
+}
+
+impl Eq for Secret {}
+
+/// The SHA-256 of a secret: what is kept of one that only has to be recognised.
+///
+/// Comparing digests is what hides the length: on slices of unequal length, `subtle` answers at once.
+#[derive(Clone)]
+pub(crate) struct SecretDigest(Zeroizing<[u8; 32]>);
+
+impl SecretDigest {
+    pub(crate) fn of(text: &[u8]) -> Self {
+        Self(Zeroizing::new(Sha256::digest(text).into()))
+    }
+
+    pub(crate) fn matches(&self, candidate: &[u8]) -> bool {
+        self.0.ct_eq(&Self::of(candidate).0[..]).into()
+    }
+}
+
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretDigest(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_text_matches() {
+        let secret = Secret::from("abc");
+        assert!(secret.matches(b"abc"));
+        for other in ["", "ab", "abd", "abcd", "ABC", "abc\0"] {
+            assert!(!secret.matches(other.as_bytes()), "{other:?}");
+            assert_ne!(secret, Secret::from(other));
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::from("hush")), "Secret(..)");
+        assert_eq!(format!("{:?}", SecretDigest::of(b"hush")), "SecretDigest(..)");
+    }
+
+    #[test]
+    fn generated_secrets_are_fernet_keys_and_differ() {
+        let (a, b) = (Secret::generate(), Secret::generate());
+        assert!(fernet::Fernet::new(a.expose()).is_some());
+        assert_ne!(a, b);
+    }
+}

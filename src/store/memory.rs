@@ -1,0 +1,3 @@
+//! The memory store.
+/// Placeholder.
+#[derive(Debug)] pub struct MemoryStore;

@@ -1,0 +1,3 @@
+//! The rest store.
+/// Placeholder.
+#[derive(Debug)] pub struct RestStore;

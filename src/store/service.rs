@@ -1,0 +1,3 @@
+//! The service store.
+/// Placeholder.
+#[derive(Debug)] pub struct StoreService;

@@ -1,0 +1,3 @@
+//! The sqlite store.
+/// Placeholder.
+#[derive(Debug)] pub struct SqliteStore;
