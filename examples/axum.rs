@@ -1,0 +1,169 @@
+//! An axum application whose paths are guarded: `cargo run --release --example axum -- [--config PATH] [--listen ADDR]`.
+//!
+//! The line that matters is `.layer(auth)`.
+
+use std::{env, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::ws::{WebSocket, WebSocketUpgrade},
+    http::StatusCode,
+    response::Response,
+    routing::{any, get},
+};
+use fastauth::{
+    FastAuthLayer, Secret, Settings, SettingsBuilder,
+    config::{EnvFile, Source},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, signal, sync::oneshot, time};
+use tracing_subscriber::EnvFilter;
+
+const USAGE: &str = "usage: axum [--config PATH] [--listen ADDR]";
+
+/// How long connections may go on after a signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+fn app(auth: FastAuthLayer) -> Router {
+    Router::new()
+        .route("/health", get(async || Json(json!({ "status": "healthy" }))))
+        .route("/access/health", get(async || healthy("access")))
+        .route("/master/health", get(async || healthy("master")))
+        .route("/ws", any(echo))
+        .route("/access/ws", any(echo))
+        .route("/master/ws", any(echo))
+        .nest_service("/auth", auth.router())
+        .fallback(async || (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))))
+        // Last: what is added to the router after the layer is not guarded.
+        .layer(auth)
+}
+
+fn healthy(service: &str) -> Json<Value> {
+    Json(json!({ "status": "healthy", "service": service }))
+}
+
+/// Sends every message back.
+async fn echo(upgrade: WebSocketUpgrade) -> Response {
+    const MAX_MESSAGE: usize = 64 << 20;
+    upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(async |mut socket: WebSocket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            if socket.send(message).await.is_err() {
+                break;
+            }
+        }
+    })
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let Arguments { settings, listen, first_run } = Arguments::parse(env::args().skip(1))?;
+    if first_run {
+        make_missing_secrets(&settings)?;
+    }
+    let master_token = source_of(&settings, "master-token");
+    // In an application without these arguments: `FastAuthLayer::from_config()`.
+    let auth = FastAuthLayer::new(settings.load()?)?;
+
+    let listener = TcpListener::bind(listen).await?;
+    print_curl_lines(listener.local_addr()?, master_token);
+    let (stopping, stopped) = oneshot::channel();
+    let server = axum::serve(listener, app(auth)).with_graceful_shutdown(async {
+        stop_signal().await;
+        let _ = stopping.send(());
+    });
+    tokio::select! {
+        result = server => result?,
+        () = async { let _ = stopped.await; time::sleep(DRAIN).await } => {}
+    }
+    Ok(())
+}
+
+struct Arguments {
+    settings: SettingsBuilder,
+    listen: SocketAddr,
+    /// Whether the shipped configuration is used, which may have no secrets yet.
+    first_run: bool,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+        let mut settings = Settings::builder();
+        let mut listen = SocketAddr::from(([127, 0, 0, 1], 8000));
+        let mut first_run = env::var_os("FASTAUTH_CONFIG").is_none();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(USAGE);
+            match word.as_str() {
+                "--config" => {
+                    settings = settings.config_file(value()?);
+                    first_run = false;
+                }
+                "--listen" => listen = value()?.parse().map_err(|_| "--listen takes an address such as 127.0.0.1:8000")?,
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(Self { settings, listen, first_run })
+    }
+}
+
+/// Puts the secrets that nothing gives into `.env`, as `fastauth keygen --write` does.
+fn make_missing_secrets(settings: &SettingsBuilder) -> Result<(), Box<dyn Error>> {
+    let file = EnvFile::new(".env");
+    for (key, variable) in [("master-token", "MASTER_TOKEN"), ("cryptography-key", "CRYPTOGRAPHY_KEY")] {
+        if source_of(settings, key) == Some(Source::Default) {
+            file.set(variable, &Secret::generate())?;
+            println!("Made a {variable} and put it into {}", env::current_dir()?.join(file.path()).display());
+        }
+    }
+    Ok(())
+}
+
+fn source_of(settings: &SettingsBuilder, key: &str) -> Option<Source> {
+    settings.clone().report().entries().iter().find(|entry| entry.key == key).map(|entry| entry.source.clone())
+}
+
+fn print_curl_lines(address: SocketAddr, master_token: Option<Source>) {
+    let master_token = match master_token {
+        Some(Source::EnvFile(path, name)) => {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            format!("$(sed -n 's/^{name}=//p' '{}')", path.display())
+        }
+        _ => "'the master token of your configuration'".to_owned(),
+    };
+    println!(
+        r#"Listening on http://{address}. Try it in another terminal:
+
+  curl -i http://{address}/health
+  curl -i http://{address}/access/health
+  MASTER_TOKEN={master_token}
+  curl -s -H "MASTER-TOKEN: $MASTER_TOKEN" "http://{address}/auth/token/new?client_id=me" | tee tokens.json
+  ACCESS_TOKEN=$(sed 's/.*"access_token":"\([^"]*\)".*/\1/' tokens.json)
+  curl -i -H "ACCESS-TOKEN: $ACCESS_TOKEN" http://{address}/access/health
+  curl -i -H "MASTER-TOKEN: $MASTER_TOKEN" http://{address}/master/health
+"#
+    );
+}
+
+async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        let Ok(mut terminate) = signal::unix::signal(signal::unix::SignalKind::terminate()) else { return };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = signal::ctrl_c() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = signal::ctrl_c().await;
+}

@@ -1,0 +1,94 @@
+//! `check`.
+
+use std::process::ExitCode;
+
+use fastauth::{
+    Settings,
+    config::{Fault, Report},
+};
+use serde_json::{Value, json};
+
+use crate::{args::Check, failure::{Failure, chain}, output, token::block_on};
+
+pub(crate) fn run(args: Check) -> Result<ExitCode, Failure> {
+    let report = args.config.settings().report();
+    let shown = Shown::of(&report);
+    let store = match report.into_settings() {
+        Ok(settings) if !args.offline => Some(try_store(&settings)?),
+        _ => None,
+    };
+    let ok = shown.faults.is_empty() && !matches!(store, Some(Err(_)));
+    if args.json {
+        output::json(&shown.json(ok, store.as_ref()));
+    } else {
+        shown.print(store.as_ref());
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Asks the store for a client that nobody has: `Ok` if it says so.
+fn try_store(settings: &Settings) -> Result<Result<(), String>, Failure> {
+    let store = match settings.open_store() {
+        Ok(store) => store,
+        Err(error) => return Ok(Err(error.faults().iter().map(Fault::to_string).collect::<Vec<_>>().join("; "))),
+    };
+    let client_id = format!("fastauth-check-{}", std::process::id());
+    let found = block_on(store.load(&client_id))?;
+    Ok(found.map(drop).map_err(|error| chain(&error)))
+}
+
+struct Shown {
+    entries: Vec<(&'static str, String, String)>,
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+}
+
+impl Shown {
+    fn of(report: &Report) -> Self {
+        let entries = report.entries().iter().map(|entry| (entry.key, entry.value.clone(), entry.source.to_string()));
+        Self { entries: entries.collect(), faults: report.faults().to_vec(), warnings: report.warnings().to_vec() }
+    }
+
+    fn print(&self, store: Option<&Result<(), String>>) {
+        let keys = self.entries.iter().map(|(key, _, _)| key.len()).max().unwrap_or_default();
+        let values = self.entries.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or_default();
+        for (key, value, source) in &self.entries {
+            output::line(&format!("{key:keys$}  {value:values$}  {source}"));
+        }
+        for warning in &self.warnings {
+            output::line(&format!("warning: {warning}"));
+        }
+        for fault in &self.faults {
+            output::line(&format!("fault: {fault}"));
+        }
+        match store {
+            Some(Ok(())) => output::line("store: answers"),
+            Some(Err(error)) => output::line(&format!("fault: store: {error}")),
+            None => output::line("store: not tried"),
+        }
+    }
+
+    fn json(&self, ok: bool, store: Option<&Result<(), String>>) -> Value {
+        let settings = self.entries.iter().map(|(key, value, source)| {
+            json!({ "key": key, "value": value, "source": source })
+        });
+        let faults = self.faults.iter().map(|fault| {
+            json!({
+                "source": fault.source().to_string(),
+                "key": fault.key(),
+                "problem": fault.problem(),
+                "remedy": fault.remedy(),
+            })
+        });
+        json!({
+            "ok": ok,
+            "settings": settings.collect::<Vec<_>>(),
+            "faults": faults.collect::<Vec<_>>(),
+            "warnings": self.warnings,
+            "store": store.map(|store| match store {
+                Ok(()) => json!({ "ok": true }),
+                Err(error) => json!({ "ok": false, "error": error }),
+            }),
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! `token`.
+
+use std::{future::Future, io::Read, process::ExitCode};
+
+use fastauth::{FastAuthLayer, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType};
+use serde_json::json;
+
+use crate::{
+    args::{Token, TokenCommand},
+    failure::Failure,
+    output,
+};
+
+pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
+    match args.command {
+        TokenCommand::New { client_id, config } => {
+            let client_id = client_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+            let issuer = issuer(config.settings())?;
+            print(&block_on(issuer.issue(&client_id))??);
+        }
+        TokenCommand::Refresh { token, config } => {
+            let (issuer, token) = (issuer(config.settings())?, read(token)?);
+            print(&block_on(issuer.refresh(token.expose()))??);
+        }
+        TokenCommand::Decode { token, config } => {
+            let (issuer, token) = (issuer(config.settings())?, read(token)?);
+            let claims = match issuer.verify(token.expose(), TokenType::Access) {
+                Err(TokenError::WrongType) => issuer.verify(token.expose(), TokenType::Refresh),
+                verified => verified,
+            };
+            output::json(&serde_json::Value::Object(claims?.as_object().clone()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a future to its end on a runtime of its own.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(future))
+}
+
+fn issuer(settings: SettingsBuilder) -> Result<TokenIssuer, Failure> {
+    Ok(FastAuthLayer::new(settings.load()?)?.issuer())
+}
+
+fn read(token: String) -> Result<Secret, Failure> {
+    if token != "-" {
+        return Ok(Secret::from(token));
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(Secret::from(text.trim()))
+}
+
+fn print(issued: &IssuedTokens) {
+    output::json(&json!({
+        "client_id": issued.client_id,
+        "access_token": issued.tokens.access_token.expose(),
+        "refresh_token": issued.tokens.refresh_token.expose(),
+    }));
+}

@@ -1,0 +1,120 @@
+//! What is wrong with a configuration, and where.
+
+use std::{fmt, path::PathBuf};
+
+/// Where a setting stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// It was set in code.
+    Code,
+    /// The environment variable of this name.
+    Environment(String),
+    /// The configuration file.
+    File(PathBuf),
+    /// The variable of this name in a `.env` file.
+    EnvFile(PathBuf, String),
+    /// Nowhere: the default holds.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code => f.write_str("code"),
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::EnvFile(path, name) => write!(f, "{}, variable {name}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// One thing that is wrong: where, what, and what to do. It never shows the value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    source: Source,
+    key: Option<&'static str>,
+    problem: String,
+    remedy: String,
+}
+
+impl Fault {
+    pub(crate) fn new(source: Source, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { source, key: None, problem: problem.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn of(key: &'static str, source: Source, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { key: Some(key), ..Self::new(source, problem, remedy) }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The key that it concerns.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.key
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn remedy(&self) -> &str {
+        &self.remedy
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.source, self.key) {
+            (Source::Default, Some(key)) => write!(f, "`{key}`")?,
+            (Source::File(_) | Source::Code, Some(key)) => write!(f, "{}, `{key}`", self.source)?,
+            (source, _) => write!(f, "{source}")?,
+        }
+        write!(f, ": {}; {}", self.problem, self.remedy)
+    }
+}
+
+/// Why there are no settings: every fault at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    faults: Vec<Fault>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(faults: Vec<Fault>) -> Self {
+        Self { faults }
+    }
+
+    /// The faults, at least one.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+}
+
+impl From<Fault> for ConfigError {
+    fn from(fault: Fault) -> Self {
+        Self::new(vec![fault])
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.faults.len();
+        let noun = if count == 1 { "fault" } else { "faults" };
+        write!(f, "FastAuth cannot start: {count} {noun} in its configuration")?;
+        self.faults.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,795 @@
+//! The configuration: where it is read from, in which order, and what it has to be.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::{
+    rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules},
+    secret::Secret,
+    store::TokenStore,
+    token::TokenKey,
+};
+
+mod env_file;
+mod fault;
+mod source;
+
+pub use env_file::{EnvFile, EnvFileError};
+pub use fault::{ConfigError, Fault, Source};
+use source::{KEYS, Sources, Surroundings, variable};
+
+const DAY: u64 = 24 * 60 * 60;
+const DEFAULT_ACCESS_TTL: Duration = Duration::from_secs(30 * DAY);
+const DEFAULT_REFRESH_TTL: Duration = Duration::from_secs(365 * DAY);
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * DAY);
+
+/// HS256 needs a key as long as its output (RFC 7518 3.2).
+const MIN_KEY_LEN: usize = 32;
+
+/// Below this length, the start warns that a master token may be guessed.
+const SHORT_SECRET_LEN: usize = 16;
+
+/// The embedded store's file, where no `database-api-url` is given.
+const DEFAULT_DATABASE: &str = "fastauth.db";
+
+/// Secrets that stand in public documentation: of `fastauth-api`, and of this crate's tests.
+const PUBLISHED: [&str; 2] =
+    ["kAONxbkATfyk3kmnUhw7YyAMotmvuJ6tVsuT1w3A6N4=", "bsdW01Xfx6YAPxfpvz5Yp5MVBI9JUedbJxu_PkGR7mA="];
+
+/// What a deployment decides: which paths are guarded, the secrets, the store and the lifetimes.
+///
+/// [`load`](Self::load) reads them as `FastAuthLayer::from_config()` does. [`builder`](Self::builder) sets some or all of
+/// them in code:
+///
+/// ```
+/// use fastauth::{Secret, Settings, store::MemoryStore};
+///
+/// let settings = Settings::builder()
+///     .cryptography_key(Secret::generate())
+///     .master_token(Secret::generate())
+///     .access_token_paths(["/access"])
+///     .store(MemoryStore::new())
+///     .build()?;
+/// # Ok::<(), fastauth::config::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Settings {
+    app_name: String,
+    master_token: Option<Secret>,
+    cryptography_key: Secret,
+    rules: Rules,
+    shadow: bool,
+    store: StoreChoice,
+    access_ttl: Duration,
+    refresh_ttl: Duration,
+    warnings: Vec<String>,
+}
+
+/// Which store, not yet opened.
+#[derive(Clone, Debug)]
+enum StoreChoice {
+    #[cfg(feature = "rest")]
+    Rest { url: String, headers: HeaderMap, source: Source },
+    #[cfg(feature = "sqlite")]
+    Sqlite { path: PathBuf, source: Source },
+    Custom(Arc<dyn TokenStore>),
+}
+
+impl Settings {
+    /// Starts settings in code.
+    #[must_use]
+    pub fn builder() -> SettingsBuilder {
+        SettingsBuilder::default()
+    }
+
+    /// The settings by `fastauth.config.json`, the environment and `.env`: see [`SettingsBuilder::load`].
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    pub fn load() -> Result<Self, ConfigError> {
+        Self::builder().load()
+    }
+
+    /// Names the application; challenges carry it as their realm.
+    #[must_use]
+    pub fn app_name(&self) -> &str {
+        &self.app_name
+    }
+
+    /// What an operator should know, though it is no fault. The layer logs it when it is made.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// How long an access token is valid.
+    #[must_use]
+    pub fn access_ttl(&self) -> Duration {
+        self.access_ttl
+    }
+
+    /// How long a refresh token is valid.
+    #[must_use]
+    pub fn refresh_ttl(&self) -> Duration {
+        self.refresh_ttl
+    }
+
+    /// Opens the store. A REST store is not asked anything yet.
+    ///
+    /// # Errors
+    ///
+    /// Where the database cannot be opened, or the store's URL is not usable.
+    pub fn open_store(&self) -> Result<Arc<dyn TokenStore>, ConfigError> {
+        match &self.store {
+            #[cfg(feature = "rest")]
+            StoreChoice::Rest { url, headers, source } => {
+                let store = crate::store::RestStore::new(url, headers.clone()).map_err(|error| {
+                    Fault::of("database-api-url", source.clone(), chain(&error), "write \"http://HOST:PORT/PATH\"")
+                })?;
+                Ok(Arc::new(store))
+            }
+            #[cfg(feature = "sqlite")]
+            StoreChoice::Sqlite { path, source } => {
+                let store = crate::store::SqliteStore::open(path).map_err(|error| {
+                    let problem = format!("{}: {}", path.display(), chain(&error));
+                    Fault::of("database-api-url", source.clone(), problem, "write \"sqlite:FILE\" with a usable file")
+                })?;
+                Ok(Arc::new(store))
+            }
+            StoreChoice::Custom(store) => Ok(Arc::clone(store)),
+        }
+    }
+
+    pub(crate) fn master_token(&self) -> Option<&Secret> {
+        self.master_token.as_ref()
+    }
+
+    pub(crate) fn token_key(&self) -> Result<TokenKey, ConfigError> {
+        TokenKey::new(&self.cryptography_key).map_err(|error| {
+            let remedy = "this build of the program cannot sign; build it again with its default features";
+            Fault::of("cryptography-key", Source::Code, error.to_string(), remedy).into()
+        })
+    }
+
+    pub(crate) fn shadow(&self) -> bool {
+        self.shadow
+    }
+
+    pub(crate) fn into_rules(self) -> Rules {
+        self.rules
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Settings in the making: what is set here goes before every other source.
+#[derive(Clone, Default)]
+pub struct SettingsBuilder {
+    code: Vec<(&'static str, Value)>,
+    store: Option<Arc<dyn TokenStore>>,
+    surroundings: Surroundings,
+}
+
+impl SettingsBuilder {
+    /// Names the application (`app-name`).
+    #[must_use]
+    pub fn app_name(self, name: impl Into<String>) -> Self {
+        self.set("app-name", Value::String(name.into()))
+    }
+
+    /// The static secret that opens `master-token-paths` and minting (`master-token`).
+    #[must_use]
+    pub fn master_token(self, token: impl Into<Secret>) -> Self {
+        self.set("master-token", Value::String(token.into().expose().to_owned()))
+    }
+
+    /// The key that signs tokens (`cryptography-key`): at least 32 bytes, used as they are and never decoded.
+    #[must_use]
+    pub fn cryptography_key(self, key: impl Into<Secret>) -> Self {
+        self.set("cryptography-key", Value::String(key.into().expose().to_owned()))
+    }
+
+    /// The prefixes that ask for the master token (`master-token-paths`).
+    #[must_use]
+    pub fn master_token_paths<P: Into<String>>(self, prefixes: impl IntoIterator<Item = P>) -> Self {
+        self.set("master-token-paths", list(prefixes))
+    }
+
+    /// The prefixes that ask for an access token (`access-token-paths`).
+    #[must_use]
+    pub fn access_token_paths<P: Into<String>>(self, prefixes: impl IntoIterator<Item = P>) -> Self {
+        self.set("access-token-paths", list(prefixes))
+    }
+
+    /// The prefixes that stay open below a guarded one (`public-paths`), in whole segments.
+    #[must_use]
+    pub fn public_paths<P: Into<String>>(self, prefixes: impl IntoIterator<Item = P>) -> Self {
+        self.set("public-paths", list(prefixes))
+    }
+
+    /// The prefix that an outer router strips before the guard sees the path (`base-path`): rules hold for the path
+    /// with and without it. Behind axum's `nest` it is not needed, since axum tells the whole path.
+    #[must_use]
+    pub fn base_path(self, prefix: impl Into<String>) -> Self {
+        self.set("base-path", Value::String(prefix.into()))
+    }
+
+    /// Whether case does not count where a check is asked for (`case-insensitive`).
+    #[must_use]
+    pub fn case_insensitive(self, on: bool) -> Self {
+        self.set("case-insensitive", Value::Bool(on))
+    }
+
+    /// Whether dots and spaces at the end of a segment do not count, as on Windows (`windows`).
+    #[must_use]
+    pub fn windows(self, on: bool) -> Self {
+        self.set("windows", Value::Bool(on))
+    }
+
+    /// Whether CORS preflights need no check (`skip-preflight`).
+    #[must_use]
+    pub fn skip_preflight(self, on: bool) -> Self {
+        self.set("skip-preflight", Value::Bool(on))
+    }
+
+    /// Whether a path with a malformed escape, or with escapes that are not UTF-8, is not refused but asked every check
+    /// that there is (`ambiguous: "protect"`): for applications with URLs in Latin-1.
+    #[must_use]
+    pub fn protect_ambiguous(self, on: bool) -> Self {
+        self.set("ambiguous", Value::String(if on { "protect" } else { "refuse" }.to_owned()))
+    }
+
+    /// Whether refusals are only logged (`shadow`): **nothing is guarded then** but minting. It serves to try rules out
+    /// on live traffic.
+    #[must_use]
+    pub fn shadow(self, on: bool) -> Self {
+        self.set("shadow", Value::Bool(on))
+    }
+
+    /// The store's address (`database-api-url`): `http://…` or `sqlite:FILE`.
+    #[must_use]
+    pub fn database_api_url(self, url: impl Into<String>) -> Self {
+        self.set("database-api-url", Value::String(url.into()))
+    }
+
+    /// Headers that go with every call to a REST store (`headers`).
+    #[must_use]
+    pub fn headers<N: Into<String>, V: Into<Secret>>(self, headers: impl IntoIterator<Item = (N, V)>) -> Self {
+        let members = headers.into_iter().map(|(name, value)| (name.into(), value.into().expose().to_owned().into()));
+        self.set("headers", Value::Object(members.collect()))
+    }
+
+    /// A store of your own, in place of the one that `database-api-url` names.
+    #[must_use]
+    pub fn store(mut self, store: impl TokenStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// How long access tokens are valid (`access-ttl`), in whole seconds.
+    #[must_use]
+    pub fn access_ttl(self, ttl: Duration) -> Self {
+        self.set("access-ttl", Value::String(humantime::format_duration(ttl).to_string()))
+    }
+
+    /// How long refresh tokens are valid (`refresh-ttl`), in whole seconds.
+    #[must_use]
+    pub fn refresh_ttl(self, ttl: Duration) -> Self {
+        self.set("refresh-ttl", Value::String(humantime::format_duration(ttl).to_string()))
+    }
+
+    /// The configuration file to [`load`](Self::load), in place of the one that `FASTAUTH_CONFIG` names or of
+    /// `fastauth.config.json`.
+    #[must_use]
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.surroundings.file = Some(path.into());
+        self
+    }
+
+    /// The directory that relative paths and `.env` are looked up in, in place of the working directory.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.surroundings.directory = Some(directory.into());
+        self
+    }
+
+    /// The variables to [`load`](Self::load) by, in place of the process's environment.
+    #[must_use]
+    pub fn environment<N: Into<String>, V: Into<String>>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.surroundings.environment = Some(variables.collect());
+        self
+    }
+
+    /// The settings by what was set in code alone.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    pub fn build(self) -> Result<Settings, ConfigError> {
+        let sources = Sources::of_code(self.code, &self.surroundings);
+        Report::new(sources, self.store).into_settings()
+    }
+
+    /// The settings by all sources. Of a value that several give, the first of these counts:
+    ///
+    /// 1. what was set in code,
+    /// 2. the environment variables `FASTAUTH_…`, one for each single value, such as `FASTAUTH_MASTER_TOKEN`,
+    /// 3. the configuration file,
+    /// 4. the environment variables `MASTER_TOKEN` and `CRYPTOGRAPHY_KEY`,
+    /// 5. the same two in `.env`. The process's environment is not written to.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once: in all sources, also in values that another source overrides.
+    pub fn load(self) -> Result<Settings, ConfigError> {
+        self.report().into_settings()
+    }
+
+    /// As [`load`](Self::load), and tells where each value came from, faults or not.
+    #[must_use]
+    pub fn report(self) -> Report {
+        Report::new(Sources::read(self.code, &self.surroundings), self.store)
+    }
+
+    fn set(mut self, key: &'static str, value: Value) -> Self {
+        self.code.retain(|(other, _)| *other != key);
+        self.code.push((key, value));
+        self
+    }
+}
+
+impl fmt::Debug for SettingsBuilder {
+    /// Shows which keys are set, and no value: some are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.code.iter().map(|(key, _)| key)).finish()
+    }
+}
+
+fn list<P: Into<String>>(prefixes: impl IntoIterator<Item = P>) -> Value {
+    Value::Array(prefixes.into_iter().map(|prefix| Value::String(prefix.into())).collect())
+}
+
+/// What the sources said: for `fastauth check` and the like.
+#[derive(Clone, Debug)]
+pub struct Report {
+    entries: Vec<Entry>,
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+    settings: Option<Settings>,
+    rules: Rules,
+}
+
+/// One key, what it is set to, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The key.
+    pub key: &'static str,
+    /// The value for people to read. Secrets are only said to be set.
+    pub value: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+impl Report {
+    /// Every key in a fixed order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What keeps the start from happening.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// What an operator should know, though it is no fault.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Which checks a request for `target`, as it would stand in a request line, needs and why: by the same code that
+    /// the guard runs.
+    ///
+    /// # Errors
+    ///
+    /// The faults that concern paths. Others, such as a secret that is missing, do not matter here.
+    pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
+        const OTHERS: [&str; 6] =
+            ["app-name", "database-api-url", "headers", "master-token", "cryptography-key", "access-ttl"];
+        let concerns_paths = |fault: &&Fault| fault.key().is_none_or(|key| !OTHERS.contains(&key) && key != "refresh-ttl");
+        let faults: Vec<_> = self.faults.iter().filter(concerns_paths).cloned().collect();
+        if faults.is_empty() { Ok(self.rules.explain(method, target)) } else { Err(ConfigError::new(faults)) }
+    }
+
+    /// The settings, where there is no fault.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    pub fn into_settings(self) -> Result<Settings, ConfigError> {
+        self.settings.ok_or(ConfigError::new(self.faults))
+    }
+
+    fn new(mut sources: Sources, store: Option<Arc<dyn TokenStore>>) -> Self {
+        let mut draft = Draft {
+            faults: std::mem::take(&mut sources.faults),
+            warnings: std::mem::take(&mut sources.warnings),
+            sources: &sources,
+        };
+        let rules = draft.rules();
+        let settings = draft.settings(store.clone(), &rules);
+        let (faults, warnings) = (draft.faults, draft.warnings);
+        let entries = entries(&sources, store.is_some());
+        let settings = settings.filter(|_| faults.is_empty()).map(|settings| Settings { warnings: warnings.clone(), ..settings });
+        Self { entries, faults, warnings, settings, rules }
+    }
+}
+
+/// The values on their way to settings; what is wrong with them is gathered, not thrown.
+struct Draft<'a> {
+    sources: &'a Sources,
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+}
+
+impl Draft<'_> {
+    fn settings(&mut self, store: Option<Arc<dyn TokenStore>>, rules: &Rules) -> Option<Settings> {
+        let app_name = self.app_name();
+        let cryptography_key = self.cryptography_key();
+        let master_token = self.master_token();
+        self.guards_something(master_token.is_some());
+        let access_ttl = self.ttl("access-ttl", DEFAULT_ACCESS_TTL);
+        let refresh_ttl = self.ttl("refresh-ttl", DEFAULT_REFRESH_TTL);
+        let headers = self.headers();
+        let store = match store {
+            Some(store) => Some(StoreChoice::Custom(store)),
+            None => self.store_choice(headers),
+        };
+        self.compare_secrets(master_token.as_ref(), cryptography_key.as_ref());
+        self.env_file(master_token.is_some() && cryptography_key.is_some());
+        if refresh_ttl < access_ttl {
+            self.warnings.push("`refresh-ttl` is shorter than `access-ttl`: a client can no longer refresh while its access token still works".to_owned());
+        }
+        Some(Settings {
+            app_name,
+            master_token,
+            cryptography_key: cryptography_key?,
+            rules: rules.clone(),
+            shadow: self.sources.flag("shadow"),
+            store: store?,
+            access_ttl,
+            refresh_ttl,
+            warnings: Vec::new(),
+        })
+    }
+
+    fn fault(&mut self, key: &'static str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(Fault::of(key, self.sources.source(key), problem, remedy));
+    }
+
+    fn app_name(&mut self) -> String {
+        let name = self.sources.text("app-name").unwrap_or_else(|| "fastauth".to_owned());
+        if name.trim().is_empty() {
+            self.fault("app-name", "it is empty", "give the application's name, or leave the key out");
+        }
+        name
+    }
+
+    /// A secret that is set, and neither empty nor a placeholder.
+    fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        let secret = self.sources.secret(key)?;
+        let text = secret.expose();
+        if text.trim().is_empty() {
+            self.fault(key, "it is empty", MAKE_ONE);
+        } else if is_placeholder(text) {
+            self.fault(key, "it is a placeholder, not a secret", MAKE_ONE);
+        } else {
+            if PUBLISHED.contains(&text) {
+                self.warnings.push(format!("`{key}` is a published example, which everybody knows; {MAKE_ONE}"));
+            }
+            return Some(secret);
+        }
+        None
+    }
+
+    fn cryptography_key(&mut self) -> Option<Secret> {
+        const KEY: &str = "cryptography-key";
+        let faults = self.faults.len();
+        let Some(key) = self.secret(KEY) else {
+            let misread = self.faults.iter().any(|fault| fault.key() == Some(KEY));
+            if self.faults.len() == faults && !misread {
+                self.missing(KEY, "it is missing, and without it no token can be signed or verified", "CRYPTOGRAPHY_KEY");
+            }
+            return None;
+        };
+        if key.expose().len() < MIN_KEY_LEN {
+            let problem = format!("it has {} bytes, and HS256 needs at least {MIN_KEY_LEN}", key.expose().len());
+            self.fault(KEY, problem, MAKE_ONE);
+        }
+        Some(key)
+    }
+
+    fn master_token(&mut self) -> Option<Secret> {
+        const KEY: &str = "master-token";
+        let token = self.secret(KEY)?;
+        let text = token.expose();
+        if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) || text.trim() != text {
+            let problem = "no client could send it: a header carries printable ASCII without spaces at its ends";
+            self.fault(KEY, problem, MAKE_ONE);
+        } else if text.len() < SHORT_SECRET_LEN {
+            self.warnings.push(format!("`{KEY}` has only {} characters and may be guessed; {MAKE_ONE}", text.len()));
+        }
+        Some(token)
+    }
+
+    fn missing(&mut self, key: &'static str, problem: &str, bare: &str) {
+        let remedy = format!(
+            "set `{key}` in the configuration file, {} in the environment, or {bare} in .env \
+             (`fastauth keygen --name {bare} --write` does the last)",
+            variable(key)
+        );
+        self.faults.push(Fault::of(key, Source::Default, problem, remedy));
+    }
+
+    /// Whether there is a path to guard, and what to guard the master paths with.
+    fn guards_something(&mut self, has_master_token: bool) {
+        let no_master_path = self.sources.list("master-token-paths").is_empty();
+        let misread = self.faults.iter().any(|fault| fault.key() == Some("master-token"));
+        if !has_master_token && !misread {
+            if no_master_path {
+                self.warnings.push("no master token is configured: minting over HTTP is closed".to_owned());
+            } else {
+                let problem = "it is missing, and `master-token-paths` asks for it";
+                self.missing("master-token", problem, "MASTER_TOKEN");
+            }
+        }
+        if no_master_path && self.sources.list("access-token-paths").is_empty() && self.faults.is_empty() {
+            self.warnings.push("both path lists are empty: no path is guarded".to_owned());
+        }
+    }
+
+    fn rules(&mut self) -> Rules {
+        let master = self.prefixes("master-token-paths");
+        let access = self.prefixes("access-token-paths");
+        let public = self.prefixes("public-paths");
+        let base_path = self.sources.text("base-path").and_then(|text| self.prefix("base-path", &text));
+        let options = PathOptions {
+            case_insensitive: self.sources.flag("case-insensitive"),
+            windows: self.sources.flag("windows"),
+            skip_preflight: self.sources.flag("skip-preflight"),
+            ambiguous: self.ambiguous(),
+        };
+        if self.sources.flag("shadow") {
+            self.warnings.push("`shadow` is on: refusals are only logged, and no path is guarded".to_owned());
+        }
+        Rules::new(master, access, public, base_path.as_ref(), options)
+    }
+
+    fn ambiguous(&mut self) -> Ambiguous {
+        match self.sources.text("ambiguous").as_deref() {
+            None | Some("refuse") => Ambiguous::Refuse,
+            Some("protect") => Ambiguous::Protect,
+            Some(other) => {
+                let problem = format!("{other:?} is not one of its values");
+                self.fault("ambiguous", problem, "write \"refuse\" or \"protect\"");
+                Ambiguous::Refuse
+            }
+        }
+    }
+
+    fn prefixes(&mut self, key: &'static str) -> Vec<Prefix> {
+        self.sources.list(key).iter().filter_map(|text| self.prefix(key, text)).collect()
+    }
+
+    fn prefix(&mut self, key: &'static str, text: &str) -> Option<Prefix> {
+        match Prefix::parse(text) {
+            Ok(prefix) => {
+                let warning = prefix.warning().map(|warning| format!("`{key}`: {text:?}: {warning}"));
+                self.warnings.extend(warning);
+                Some(prefix)
+            }
+            Err(error) => {
+                self.fault(key, format!("the prefix {text:?} {error}"), error.remedy());
+                None
+            }
+        }
+    }
+
+    fn ttl(&mut self, key: &'static str, default: Duration) -> Duration {
+        const REMEDY: &str = r#"write a number and a unit, such as "30d", "12h", "15m" or "90s""#;
+        let Some(text) = self.sources.text(key) else { return default };
+        match humantime::parse_duration(&text) {
+            Ok(ttl) if ttl.as_secs() == 0 || ttl.subsec_nanos() != 0 => {
+                self.fault(key, format!("{text:?} is not a time of whole seconds above zero"), REMEDY);
+            }
+            Ok(ttl) if ttl > MAX_TTL => self.fault(key, format!("{text:?} is more than a hundred years"), REMEDY),
+            Ok(ttl) => return ttl,
+            Err(_) => self.fault(key, format!("{text:?} is not a time"), REMEDY),
+        }
+        default
+    }
+
+    fn headers(&mut self) -> HeaderMap {
+        /// What the HTTP client writes by itself; a second one would make the message ambiguous.
+        const RESERVED: [&str; 7] =
+            ["connection", "content-length", "content-type", "expect", "te", "transfer-encoding", "upgrade"];
+        const KEY: &str = "headers";
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.sources.secrets(KEY) {
+            let Ok(parsed) = HeaderName::try_from(&name) else {
+                self.fault(KEY, format!("{name:?} is not a header name"), "write a name such as \"X-Api-Key\"");
+                continue;
+            };
+            let Ok(mut content) = HeaderValue::from_str(value.expose()) else {
+                self.fault(KEY, format!("the value of {name:?} cannot stand in a header"), "use printable ASCII");
+                continue;
+            };
+            content.set_sensitive(true);
+            if RESERVED.contains(&parsed.as_str()) {
+                self.fault(KEY, format!("{name:?} is written by the HTTP client itself"), "leave it out");
+            } else if headers.insert(parsed, content).is_some() {
+                self.fault(KEY, format!("{name:?} is there twice"), "keep one of them");
+            }
+        }
+        headers
+    }
+
+    fn store_choice(&mut self, headers: HeaderMap) -> Option<StoreChoice> {
+        const KEY: &str = "database-api-url";
+        let source = self.sources.source(KEY);
+        let Some(url) = self.sources.text(KEY) else {
+            if !headers.is_empty() {
+                self.warnings.push(format!("`headers` go to a REST store, and `{KEY}` names none"));
+            }
+            return self.sqlite(DEFAULT_DATABASE, source);
+        };
+        match url.split_once(':') {
+            Some(("sqlite", path)) => self.sqlite(path, source),
+            Some((scheme, _)) if ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) => {
+                self.rest(url, headers, source)
+            }
+            _ => {
+                let problem = "it is neither the address of a REST store nor of an SQLite file";
+                self.fault(KEY, problem, "write \"http://HOST:PORT/PATH\" or \"sqlite:FILE\"");
+                None
+            }
+        }
+    }
+
+    #[cfg(feature = "rest")]
+    fn rest(&mut self, url: String, headers: HeaderMap, source: Source) -> Option<StoreChoice> {
+        // Built once here so that a bad URL is one of the faults, and not a surprise after them.
+        if let Err(error) = crate::store::RestStore::new(&url, HeaderMap::new()) {
+            self.fault("database-api-url", chain(&error), "write \"http://HOST:PORT/PATH\"");
+            return None;
+        }
+        Some(StoreChoice::Rest { url, headers, source })
+    }
+
+    #[cfg(not(feature = "rest"))]
+    fn rest(&mut self, _url: String, _headers: HeaderMap, _source: Source) -> Option<StoreChoice> {
+        self.fault("database-api-url", "this build has no REST store", "build with the feature `rest`");
+        None
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn sqlite(&mut self, path: &str, source: Source) -> Option<StoreChoice> {
+        // As others write it, `sqlite://file`.
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() || path.starts_with(':') {
+            let problem = "it names no file, and a database in memory would forget every token";
+            self.fault("database-api-url", problem, "write \"sqlite:FILE\"");
+            return None;
+        }
+        Some(StoreChoice::Sqlite { path: self.sources.directory.join(path), source })
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn sqlite(&mut self, _path: &str, _source: Source) -> Option<StoreChoice> {
+        let problem = "there is no REST store to keep the tokens, and this build has no embedded one";
+        self.fault("database-api-url", problem, "write \"http://HOST:PORT/PATH\", or build with the feature `sqlite`");
+        None
+    }
+
+    fn compare_secrets(&mut self, master: Option<&Secret>, key: Option<&Secret>) {
+        if master.is_some() && master == key {
+            self.warnings.push(format!(
+                "`master-token` and `cryptography-key` are the same text: who has one has both; {MAKE_ONE}"
+            ));
+        }
+    }
+
+    fn env_file(&mut self, has_secrets: bool) {
+        match &self.sources.env_file_problem {
+            Some((path, problem)) if has_secrets => self.warnings.push(format!("{}: {problem}", path.display())),
+            Some((path, problem)) => {
+                self.faults.push(Fault::new(Source::File(path.clone()), problem.clone(), "mend it, or remove it"));
+            }
+            None => {}
+        }
+    }
+}
+
+const MAKE_ONE: &str = "make one with `fastauth keygen`";
+
+/// Whether a text is what documentation puts in place of a secret.
+fn is_placeholder(text: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "changeme",
+        "change-me",
+        "change-this",
+        "your-master-token",
+        "your-cryptography-key",
+        "your-32-byte-cryptography-key",
+        "your-secret",
+        "placeholder",
+        "todo",
+        "xxx",
+    ];
+    let text = text.trim();
+    let wrapped = [("<", ">"), ("${", "}"), ("{{", "}}"), ("%", "%")];
+    wrapped.iter().any(|(open, close)| text.len() > 2 && text.starts_with(open) && text.ends_with(close))
+        || WORDS.contains(&text.to_ascii_lowercase().replace('_', "-").as_str())
+}
+
+fn entries(sources: &Sources, has_custom_store: bool) -> Vec<Entry> {
+    let known = KEYS.iter().map(|key| key.name).filter(|key| *key != "log-lv");
+    known.map(|key| Entry { key, value: shown(sources, key, has_custom_store), source: sources.source(key) }).collect()
+}
+
+fn shown(sources: &Sources, key: &'static str, has_custom_store: bool) -> String {
+    let default = |ttl| humantime::format_duration(ttl).to_string();
+    match key {
+        "master-token" | "cryptography-key" => {
+            if sources.secret(key).is_some() { "set".to_owned() } else { "not set".to_owned() }
+        }
+        "headers" => {
+            let names: Vec<_> = sources.secrets(key).into_iter().map(|(name, _)| name).collect();
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        }
+        "master-token-paths" | "access-token-paths" | "public-paths" => format!("{:?}", sources.list(key)),
+        "database-api-url" if has_custom_store => "a store of the application's own".to_owned(),
+        "database-api-url" => without_userinfo(&sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}"))),
+        "access-ttl" => sources.text(key).unwrap_or_else(|| default(DEFAULT_ACCESS_TTL)),
+        "refresh-ttl" => sources.text(key).unwrap_or_else(|| default(DEFAULT_REFRESH_TTL)),
+        "case-insensitive" | "windows" | "skip-preflight" | "shadow" => sources.flag(key).to_string(),
+        "ambiguous" => sources.text(key).unwrap_or_else(|| "refuse".to_owned()),
+        "base-path" => sources.text(key).unwrap_or_else(|| "none".to_owned()),
+        key => sources.text(key).unwrap_or_else(|| "fastauth".to_owned()),
+    }
+}
+
+/// A URL without the name and password that it may carry.
+fn without_userinfo(url: &str) -> String {
+    match url.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        rest[..authority].rfind('@').map(|at| format!("{scheme}://***@{}", &rest[at + 1..]))
+    }) {
+        Some(shown) => shown,
+        None => url.to_owned(),
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("environment", &self.environment.as_ref().map(BTreeMap::len))
+            .field("directory", &self.directory)
+            .field("file", &self.file)
+            .finish()
+    }
+}

@@ -1,0 +1,142 @@
+//! Where a credential may stand in a request: which headers, and only one of each.
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{AUTHORIZATION, Entry, HeaderName},
+};
+
+/// Carries the static secret.
+pub(crate) const MASTER_TOKEN: HeaderName = HeaderName::from_static("master-token");
+
+/// Carries a client's access token.
+pub(crate) const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
+
+/// Why the credentials of a request have no single reading (RFC 6750 3.1: `invalid_request`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// The header is there more than once.
+    #[error("the header {0} is there more than once")]
+    Repeated(&'static str),
+    /// `ACCESS-TOKEN` and `Authorization: Bearer` carry two different tokens.
+    #[error("ACCESS-TOKEN and Authorization carry different tokens")]
+    Conflicting,
+}
+
+/// The value of `MASTER-TOKEN`, if there is one.
+pub(crate) fn master_token(headers: &HeaderMap) -> Result<Option<&[u8]>, CredentialError> {
+    only(headers, &MASTER_TOKEN, "MASTER-TOKEN")
+}
+
+/// The access token: the value of `ACCESS-TOKEN`, or what follows `Bearer` in `Authorization` (RFC 6750 2.1).
+/// Other schemes of `Authorization` are somebody else's.
+pub(crate) fn access_token(headers: &HeaderMap) -> Result<Option<&[u8]>, CredentialError> {
+    let direct = only(headers, &ACCESS_TOKEN, "ACCESS-TOKEN")?;
+    let Some(authorization) = headers.get(AUTHORIZATION) else { return Ok(direct) };
+    let bearer = match bearer(authorization) {
+        None if !headers.get_all(AUTHORIZATION).iter().any(|value| bearer(value).is_some()) => return Ok(direct),
+        found => found,
+    };
+    only(headers, &AUTHORIZATION, "Authorization")?;
+    match (direct, bearer) {
+        (Some(direct), Some(bearer)) if direct != bearer => Err(CredentialError::Conflicting),
+        (direct, bearer) => Ok(direct.or(bearer)),
+    }
+}
+
+/// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log.
+pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
+    for name in [MASTER_TOKEN, ACCESS_TOKEN, AUTHORIZATION] {
+        // `entry` makes room for one more header: it is asked only where there is one, so that nothing is allocated.
+        if headers.contains_key(&name)
+            && let Entry::Occupied(mut values) = headers.entry(name)
+        {
+            values.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
+    }
+}
+
+fn only<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    spelling: &'static str,
+) -> Result<Option<&'a [u8]>, CredentialError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(CredentialError::Repeated(spelling)),
+        (value, None) => Ok(value.map(HeaderValue::as_bytes)),
+    }
+}
+
+/// What follows the scheme `Bearer`, whose case is free (RFC 9110 11.1).
+fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
+    let value = authorization.as_bytes();
+    let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn access_token_stands_in_one_place() {
+        const REPEATED: CredentialError = CredentialError::Repeated("ACCESS-TOKEN");
+        const REPEATED_AUTHORIZATION: CredentialError = CredentialError::Repeated("Authorization");
+        type Row = (&'static str, &'static [(&'static str, &'static str)], Result<Option<&'static str>, CredentialError>);
+        let table: [Row; 14] = [
+            ("nothing", &[], Ok(None)),
+            ("header", &[("access-token", "t")], Ok(Some("t"))),
+            ("empty header", &[("access-token", "")], Ok(Some(""))),
+            ("bearer", &[("authorization", "Bearer t")], Ok(Some("t"))),
+            ("any case", &[("authorization", "bEARER  t")], Ok(Some("t"))),
+            ("bearer of nothing", &[("authorization", "Bearer")], Ok(Some(""))),
+            ("basic is not ours", &[("authorization", "Basic dDp0")], Ok(None)),
+            ("basic beside ours", &[("access-token", "t"), ("authorization", "Basic dDp0")], Ok(Some("t"))),
+            ("bearerish", &[("authorization", "Bearert")], Ok(None)),
+            ("the same twice", &[("access-token", "t"), ("authorization", "Bearer t")], Ok(Some("t"))),
+            ("two", &[("access-token", "t"), ("authorization", "Bearer u")], Err(CredentialError::Conflicting)),
+            ("repeated", &[("access-token", "t"), ("access-token", "t")], Err(REPEATED)),
+            (
+                "bearer twice",
+                &[("authorization", "Bearer t"), ("authorization", "Bearer t")],
+                Err(REPEATED_AUTHORIZATION),
+            ),
+            (
+                "bearer behind basic",
+                &[("authorization", "Basic dDp0"), ("authorization", "Bearer t")],
+                Err(REPEATED_AUTHORIZATION),
+            ),
+        ];
+        for (name, lines, expected) in table {
+            let headers = headers(lines);
+            assert_eq!(access_token(&headers), expected.map(|token| token.map(str::as_bytes)), "{name}");
+        }
+    }
+
+    #[test]
+    fn master_token_stands_in_one_place() {
+        assert_eq!(master_token(&headers(&[("authorization", "Bearer m")])), Ok(None));
+        assert_eq!(master_token(&headers(&[("master-token", "m")])), Ok(Some(b"m".as_slice())));
+        let twice = headers(&[("master-token", "m"), ("master-token", "m")]);
+        assert_eq!(master_token(&twice), Err(CredentialError::Repeated("MASTER-TOKEN")));
+    }
+
+    #[test]
+    fn every_credential_is_hidden() {
+        let mut headers = headers(&[
+            ("master-token", "hush-1"),
+            ("access-token", "hush-2"),
+            ("access-token", "hush-3"),
+            ("authorization", "Bearer hush-4"),
+            ("accept", "seen"),
+        ]);
+        mark_sensitive(&mut headers);
+        let shown = format!("{headers:?}");
+        assert!(!shown.contains("hush") && shown.contains("seen"), "{shown}");
+    }
+}

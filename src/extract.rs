@@ -1,0 +1,47 @@
+//! The parts that only axum has: extractors, and the URI before a router stripped it.
+
+use axum::{
+    extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri},
+    http::{Extensions, StatusCode, Uri, request::Parts},
+    response::{IntoResponse, Response},
+};
+use std::convert::Infallible;
+
+use crate::Permit;
+
+/// The URI as the client sent it, where an axum router has noted it.
+pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
+    extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri)
+}
+
+/// There is no [`Permit`] in the request: the path is not guarded, or no [`FastAuthLayer`](crate::FastAuthLayer) is
+/// around the route. It answers 500: a handler that asks for a permit must not run without one.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "the handler asks for a `Permit`, and the request has none: is the path in `access-token-paths` or \
+     `master-token-paths`, and was the FastAuthLayer added after the route? (`Option<Permit>` takes both)"
+)]
+pub struct PermitMissing(());
+
+impl IntoResponse for PermitMissing {
+    fn into_response(self) -> Response {
+        tracing::error!(target: "fastauth", "{self}");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Permit {
+    type Rejection = PermitMissing;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, PermitMissing> {
+        parts.extensions.get::<Self>().cloned().ok_or(PermitMissing(()))
+    }
+}
+
+impl<S: Sync> OptionalFromRequestParts<S> for Permit {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned())
+    }
+}

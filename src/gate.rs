@@ -1,0 +1,265 @@
+//! The decision: from a request to a permit or a denial, in one order of steps.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use http::{HeaderMap, Method};
+
+use crate::{
+    config::{ConfigError, Settings},
+    credentials::{self, CredentialError},
+    rule::{PathRefusal, RequestLine, Rules},
+    secret::SecretDigest,
+    store::{StoreError, TokenStore},
+    token::{Claims, TokenError, TokenKey, TokenType, unix_now},
+};
+
+/// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    rules: Rules,
+    /// Refusals are logged and not carried out.
+    shadow: bool,
+    master_token: Option<SecretDigest>,
+    pub(crate) key: TokenKey,
+    pub(crate) store: Arc<dyn TokenStore>,
+    pub(crate) access_ttl: Duration,
+    pub(crate) refresh_ttl: Duration,
+    /// Names the protection space in challenges (RFC 9110 11.5).
+    pub(crate) realm: String,
+}
+
+impl Gate {
+    /// Opens the store and logs what the settings warn of.
+    pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
+        let key = settings.token_key()?;
+        let store = settings.open_store()?;
+        for warning in settings.warnings() {
+            tracing::warn!(target: "fastauth", "{warning}");
+        }
+        Ok(Self {
+            master_token: settings.master_token().map(|token| SecretDigest::of(token.expose().as_bytes())),
+            key,
+            store,
+            access_ttl: settings.access_ttl(),
+            refresh_ttl: settings.refresh_ttl(),
+            realm: settings.app_name().to_owned(),
+            shadow: settings.shadow(),
+            rules: settings.into_rules(),
+        })
+    }
+
+    /// Decides on everything that needs no store.
+    pub(crate) fn decide(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Decision {
+        match self.check(line, headers) {
+            Ok(decision) => decision,
+            Err(denial) if self.shadow => {
+                denial.log(line.method, "would have been refused");
+                Decision::Pass
+            }
+            Err(denial) => {
+                denial.log(line.method, "refused");
+                Decision::Deny(denial)
+            }
+        }
+    }
+
+    fn check(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Decision, Denial> {
+        let requirement = self.rules.requirement(line).map_err(DenialReason::Path)?;
+        if requirement.is_public() {
+            return Ok(Decision::Pass);
+        }
+        if requirement.only_by_other_reading() {
+            let method = line.method;
+            tracing::warn!(target: "fastauth", %method, "a path is protected only by another reading than the one sent");
+        }
+        if requirement.needs_master() {
+            self.check_master_token(headers)?;
+        }
+        if !requirement.needs_access() {
+            return Ok(Decision::Permit(Permit { master: true, claims: None }));
+        }
+        let token = credentials::access_token(headers)
+            .map_err(DenialReason::Credentials)?
+            .ok_or(DenialReason::MissingAccessToken)?;
+        let claims = self.key.verify(token, TokenType::Access, unix_now()).map_err(DenialReason::InvalidAccessToken)?;
+        Ok(Decision::AskStore(CanonicalCheck {
+            gate: Arc::clone(self),
+            method: line.method.clone(),
+            token: SecretDigest::of(token),
+            permit: Permit { master: requirement.needs_master(), claims: Some(Arc::new(claims)) },
+        }))
+    }
+
+    /// The guard of minting, and of the paths in `master-token-paths`.
+    pub(crate) fn check_master_token(&self, headers: &HeaderMap) -> Result<(), Denial> {
+        let presented = credentials::master_token(headers).map_err(DenialReason::Credentials)?;
+        match (&self.master_token, presented) {
+            (Some(expected), Some(presented)) if expected.matches(presented) => Ok(()),
+            (_, Some(_)) => Err(DenialReason::WrongMasterToken.into()),
+            (_, None) => Err(DenialReason::MissingMasterToken.into()),
+        }
+    }
+}
+
+/// What a request gets.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// No check applies.
+    Pass,
+    /// All checks passed.
+    Permit(Permit),
+    /// A check failed.
+    Deny(Denial),
+    /// All checks passed but the last, which the store answers.
+    AskStore(CanonicalCheck),
+}
+
+/// The last check: whether the token is the client's canonical one.
+#[derive(Debug)]
+pub(crate) struct CanonicalCheck {
+    gate: Arc<Gate>,
+    method: Method,
+    token: SecretDigest,
+    permit: Permit,
+}
+
+impl CanonicalCheck {
+    /// A permit, a denial, or neither: what a check that is only tried out lets pass.
+    pub(crate) fn run(self) -> Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>> {
+        Box::pin(async move {
+            match self.ask().await {
+                Ok(()) => Ok(Some(self.permit)),
+                Err(denial) if self.gate.shadow => {
+                    denial.log(&self.method, "would have been refused");
+                    Ok(None)
+                }
+                Err(denial) => {
+                    denial.log(&self.method, "refused");
+                    Err(denial)
+                }
+            }
+        })
+    }
+
+    async fn ask(&self) -> Result<(), Denial> {
+        let client_id = self.permit.client_id().unwrap_or_default();
+        let stored = self.gate.store.load(client_id).await.map_err(DenialReason::StoreUnavailable)?;
+        let canonical = stored.ok_or(DenialReason::UnknownClient)?.access_token;
+        match canonical {
+            Some(canonical) if self.token.matches(canonical.expose().as_bytes()) => Ok(()),
+            _ => Err(DenialReason::NotCanonical.into()),
+        }
+    }
+}
+
+/// Proof that a request passed its checks. The guard puts it into the extensions of every request that it lets through
+/// to a guarded path, and nothing else can make one.
+///
+/// With the feature `axum` it is an extractor, and so is `Option<Permit>`.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    master: bool,
+    claims: Option<Arc<Claims>>,
+}
+
+impl Permit {
+    /// Whom the access token was issued to; `None` where only the master token was asked for.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.claims().map(Claims::client_id)
+    }
+
+    /// What the access token says; `None` where only the master token was asked for.
+    #[must_use]
+    pub fn claims(&self) -> Option<&Claims> {
+        self.claims.as_deref()
+    }
+
+    /// The last second in which the access token is valid, since the Unix epoch.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<u64> {
+        self.claims().map(Claims::expires_at)
+    }
+
+    /// Whether the path asked for the master token, which was right.
+    #[must_use]
+    pub fn passed_master_token(&self) -> bool {
+        self.master
+    }
+
+    /// Whether the path asked for an access token, which was valid and the client's canonical one.
+    #[must_use]
+    pub fn passed_access_token(&self) -> bool {
+        self.claims.is_some()
+    }
+}
+
+/// A refusal, to be found in the extensions of the response. Only the guard makes one.
+#[derive(Clone, Debug)]
+pub struct Denial(DenialReason);
+
+/// Why a request was refused.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DenialReason {
+    /// The path has no sound reading.
+    #[error("the path was refused: {0}")]
+    Path(PathRefusal),
+    /// The credentials can be read in more than one way.
+    #[error("{0}")]
+    Credentials(CredentialError),
+    /// The path asks for the master token, and there is none.
+    #[error("the master token is missing")]
+    MissingMasterToken,
+    /// The master token is wrong, or none is configured.
+    #[error("the master token is wrong")]
+    WrongMasterToken,
+    /// The path asks for an access token, and there is none.
+    #[error("the access token is missing")]
+    MissingAccessToken,
+    /// The access token is not one of ours, or not valid now.
+    #[error("the access token was refused: {0}")]
+    InvalidAccessToken(TokenError),
+    /// The store does not know the client of the access token.
+    #[error("the store does not know the client")]
+    UnknownClient,
+    /// The store holds another access token for the client.
+    #[error("the access token is not the client's canonical one")]
+    NotCanonical,
+    /// The store could not be asked.
+    #[error("the token store is unavailable: {0}")]
+    StoreUnavailable(StoreError),
+}
+
+impl Denial {
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> &DenialReason {
+        &self.0
+    }
+
+    fn log(&self, method: &Method, outcome: &str) {
+        match &self.0 {
+            DenialReason::StoreUnavailable(error) => log_store_error(error),
+            reason => tracing::info!(target: "fastauth", %method, %reason, "{outcome}"),
+        }
+    }
+}
+
+impl From<DenialReason> for Denial {
+    fn from(reason: DenialReason) -> Self {
+        Self(reason)
+    }
+}
+
+/// Logs an error of the store with its causes, which the client is not told.
+pub(crate) fn log_store_error(error: &StoreError) {
+    let mut causes = String::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        causes.push_str(": ");
+        causes.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    tracing::error!(target: "fastauth", kind = ?error.kind(), "the token store is unavailable: {error}{causes}");
+}

@@ -1,0 +1,253 @@
+//! The tower layer.
+
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{
+    Request, Response,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    config::{ConfigError, Settings},
+    credentials,
+    gate::{Decision, Denial, Gate, Permit},
+    issuer::TokenIssuer,
+    response::{self, Form, ResponseBody},
+    router::TokenRouter,
+    rule::RequestLine,
+};
+
+/// Guards a service by path.
+///
+/// The layer wraps any `Service<Request<B>, Response = Response<ResBody>>`. What it refuses never reaches the service.
+/// What it lets through to a guarded path carries a [`Permit`]. A refused request is answered with a response whose
+/// extensions hold the [`Denial`]; the inner service's error type stays what it was.
+///
+/// # Where to put it
+///
+/// Last, on the outermost router: what is added to a router after the layer is not guarded by it. CORS and trace
+/// layers go outside of it, since a preflight carries no token.
+///
+/// ```no_run
+/// use axum::{Router, routing::get};
+/// use fastauth::FastAuthLayer;
+///
+/// let auth = FastAuthLayer::from_config();
+/// let app: Router = Router::new()
+///     .route("/access/report", get(|| async { "for holders of a token" }))
+///     .nest_service("/auth", auth.router())
+///     .layer(auth);
+/// ```
+#[derive(Clone, Debug)]
+pub struct FastAuthLayer {
+    gate: Arc<Gate>,
+}
+
+impl FastAuthLayer {
+    /// The layer by `fastauth.config.json` and the environment: see [`Settings::load`].
+    ///
+    /// # Panics
+    ///
+    /// Stops the start with one message that lists every fault of the configuration. Use
+    /// [`try_from_config`](Self::try_from_config) to handle it.
+    #[must_use]
+    #[track_caller]
+    pub fn from_config() -> Self {
+        match Self::try_from_config() {
+            Ok(layer) => layer,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// As [`from_config`](Self::from_config), with the faults as a value.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the configuration, or of opening the store.
+    pub fn try_from_config() -> Result<Self, ConfigError> {
+        Self::new(Settings::load()?)
+    }
+
+    /// The layer by settings that were made in code or loaded by [`Settings::builder`].
+    ///
+    /// # Errors
+    ///
+    /// Where the store cannot be opened. A REST store that is away is no error: the layer works as soon as it is back.
+    pub fn new(settings: Settings) -> Result<Self, ConfigError> {
+        Ok(Self { gate: Arc::new(Gate::new(settings)?) })
+    }
+
+    /// The endpoints that issue and renew tokens, sharing this layer's key and store.
+    #[must_use]
+    pub fn router(&self) -> TokenRouter {
+        TokenRouter::new(Arc::clone(&self.gate))
+    }
+
+    /// Issues and renews tokens in code, sharing this layer's key and store.
+    #[must_use]
+    pub fn issuer(&self) -> TokenIssuer {
+        TokenIssuer::new(Arc::clone(&self.gate))
+    }
+}
+
+impl<S> Layer<S> for FastAuthLayer {
+    type Service = FastAuth<S>;
+
+    fn layer(&self, inner: S) -> FastAuth<S> {
+        FastAuth { inner, gate: Arc::clone(&self.gate) }
+    }
+}
+
+/// A service behind the guard: what [`FastAuthLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct FastAuth<S> {
+    inner: S,
+    gate: Arc<Gate>,
+}
+
+impl<S, B, ResBody> Service<Request<B>> for FastAuth<S>
+where
+    S: Service<Request<B>, Response = Response<ResBody>> + Clone,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let decision = self.gate.decide(&request_line(&request), request.headers());
+        credentials::mark_sensitive(request.headers_mut());
+        let state = match decision {
+            Decision::Pass => State::Forwarding { response: self.inner.call(request) },
+            Decision::Permit(permit) => {
+                request.extensions_mut().insert(permit);
+                State::Forwarding { response: self.inner.call(request) }
+            }
+            Decision::Deny(denial) => {
+                let refusal = Refusal { form: Form::of(request.headers()), gate: Arc::clone(&self.gate) };
+                State::Refusing { response: Some(refusal.render(denial)) }
+            }
+            Decision::AskStore(check) => {
+                let refusal = Refusal { form: Form::of(request.headers()), gate: Arc::clone(&self.gate) };
+                // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
+                let unready_inner = self.inner.clone();
+                let ready_inner = mem::replace(&mut self.inner, unready_inner);
+                State::Checking { check: check.run(), held: Some((ready_inner, request, refusal)) }
+            }
+        };
+        ResponseFuture { state }
+    }
+}
+
+fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
+    let headers = request.headers();
+    let line = RequestLine::new(request.method(), request.uri());
+    RequestLine {
+        cors_headers: headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+        #[cfg(feature = "axum")]
+        original_uri: crate::extract::original_uri(request.extensions()),
+        ..line
+    }
+}
+
+/// What is needed to write a refusal once the request has moved on.
+struct Refusal {
+    form: Form,
+    gate: Arc<Gate>,
+}
+
+impl Refusal {
+    fn render(self, denial: Denial) -> Response<Full<Bytes>> {
+        response::refusal(denial, self.form, &self.gate.realm)
+    }
+}
+
+type Check = Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>>;
+
+pin_project! {
+    /// The response to come. Dropping it drops the request and the service that it holds, and nothing else.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled after it has ended.
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, B, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, B, F> {
+        /// The store is asked; the request waits.
+        Checking { check: Check, held: Option<(S, Request<B>, Refusal)> },
+        /// The inner service answers.
+        Forwarding { #[pin] response: F },
+        /// The answer was known at once.
+        Refusing { response: Option<Response<Full<Bytes>>> },
+    }
+}
+
+impl<S, B, ResBody> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    #[allow(clippy::expect_used, reason = "polling a future after its end is the caller's fault, as the docs say")]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        const DONE: &str = "a ResponseFuture was polled after it had ended";
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProjection::Checking { check, held } => {
+                    let verdict = ready!(check.as_mut().poll(cx));
+                    let (mut ready_inner, mut request, refusal) = held.take().expect(DONE);
+                    let next = match verdict {
+                        Ok(permit) => {
+                            if let Some(permit) = permit {
+                                request.extensions_mut().insert(permit);
+                            }
+                            State::Forwarding { response: ready_inner.call(request) }
+                        }
+                        Err(denial) => State::Refusing { response: Some(refusal.render(denial)) },
+                    };
+                    state.set(next);
+                }
+                StateProjection::Forwarding { response } => {
+                    return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+                }
+                StateProjection::Refusing { response } => {
+                    return Poll::Ready(Ok(response.take().expect(DONE).map(ResponseBody::refusal)));
+                }
+            }
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,367 @@
+//! What the client sees: the one table from a reason to a status, a challenge and a body.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    gate::{Denial, DenialReason},
+    issuer::{IssueError, IssuedTokens},
+    rule::PathRefusal,
+    token::TokenError,
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// In which form a refusal is written, by the kind of request.
+#[derive(Clone, Debug)]
+pub(crate) enum Form {
+    /// A status and JSON.
+    Http,
+    /// Status 200 and the gRPC status in the headers ("Trailers-Only" in the gRPC over HTTP/2 protocol).
+    Grpc(HeaderValue),
+}
+
+impl Form {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        match headers.get(CONTENT_TYPE) {
+            Some(content_type) if content_type.as_bytes().starts_with(b"application/grpc") => {
+                Self::Grpc(content_type.clone())
+            }
+            _ => Self::Http,
+        }
+    }
+}
+
+/// The answer to a refused request.
+pub(crate) fn refusal(denial: Denial, form: Form, realm: &str) -> Response<Full<Bytes>> {
+    let answer = Answer::to(denial.reason());
+    let mut response = match form {
+        Form::Http => answer.http(realm),
+        Form::Grpc(content_type) => answer.grpc(content_type),
+    };
+    response.extensions_mut().insert(denial);
+    response
+}
+
+/// What is said of a refusal, whatever its form.
+struct Answer {
+    status: StatusCode,
+    detail: String,
+    challenge: Challenge,
+}
+
+#[derive(Clone, Copy)]
+enum Challenge {
+    None,
+    MasterToken,
+    /// RFC 6750 3: without an error code where the request had no credentials.
+    Bearer(Option<BearerError>),
+}
+
+#[derive(Clone, Copy)]
+enum BearerError {
+    InvalidRequest,
+    InvalidToken,
+}
+
+impl Answer {
+    fn to(reason: &DenialReason) -> Self {
+        use DenialReason as Reason;
+        let new = |status, detail: &str, challenge| Self { status, detail: detail.to_owned(), challenge };
+        let invalid_token = Challenge::Bearer(Some(BearerError::InvalidToken));
+        match reason {
+            Reason::Path(refusal @ PathRefusal::TargetTooLong) => {
+                new(StatusCode::URI_TOO_LONG, &refusal.to_string(), Challenge::None)
+            }
+            Reason::Path(refusal) => new(StatusCode::BAD_REQUEST, &refusal.to_string(), Challenge::None),
+            Reason::Credentials(error) => {
+                let challenge = Challenge::Bearer(Some(BearerError::InvalidRequest));
+                new(StatusCode::BAD_REQUEST, &error.to_string(), challenge)
+            }
+            Reason::MissingMasterToken | Reason::WrongMasterToken => {
+                new(StatusCode::UNAUTHORIZED, "Unauthorized Master Token", Challenge::MasterToken)
+            }
+            Reason::MissingAccessToken => {
+                let detail = "Invalid Access Token. Access Token is null";
+                new(StatusCode::UNAUTHORIZED, detail, Challenge::Bearer(None))
+            }
+            Reason::InvalidAccessToken(error) => {
+                new(StatusCode::UNAUTHORIZED, &format!("Invalid Access Token. Error: {error}"), invalid_token)
+            }
+            Reason::UnknownClient => new(StatusCode::UNAUTHORIZED, "Invalid Client ID", invalid_token),
+            Reason::NotCanonical => new(StatusCode::UNAUTHORIZED, "Unauthorized Access Token", invalid_token),
+            Reason::StoreUnavailable(_) => {
+                let detail = "The token store is unavailable, try again later";
+                new(StatusCode::SERVICE_UNAVAILABLE, detail, Challenge::None)
+            }
+        }
+    }
+
+    fn http(self, realm: &str) -> Response<Full<Bytes>> {
+        let mut response = json_response(self.status, &json!({ "detail": self.detail }));
+        let headers = response.headers_mut();
+        if let Some(challenge) = self.challenge.render(realm, &self.detail) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, retry_after());
+        }
+        response
+    }
+
+    /// The codes are those of the gRPC documentation's table for HTTP statuses, but for 400, which it calls INTERNAL.
+    fn grpc(self, content_type: HeaderValue) -> Response<Full<Bytes>> {
+        const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+        const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+        let code = match self.status {
+            StatusCode::UNAUTHORIZED => 16,
+            StatusCode::SERVICE_UNAVAILABLE => 14,
+            _ => 3,
+        };
+        let mut response = Response::new(Full::default());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, content_type);
+        headers.insert(STATUS, HeaderValue::from(code));
+        // All our texts are printable ASCII without `%`, which is what grpc-message carries as it is.
+        if let Ok(message) = HeaderValue::from_str(&self.detail) {
+            headers.insert(MESSAGE, message);
+        }
+        response
+    }
+}
+
+impl Challenge {
+    fn render(self, realm: &str, detail: &str) -> Option<HeaderValue> {
+        let realm = quoted(realm);
+        let text = match self {
+            Self::None => return None,
+            Self::MasterToken => format!("MasterToken realm={realm}"),
+            Self::Bearer(None) => format!("Bearer realm={realm}"),
+            Self::Bearer(Some(error)) => {
+                let error = match error {
+                    BearerError::InvalidRequest => "invalid_request",
+                    BearerError::InvalidToken => "invalid_token",
+                };
+                format!("Bearer realm={realm}, error=\"{error}\", error_description={}", quoted(detail))
+            }
+        };
+        HeaderValue::from_str(&text).ok()
+    }
+}
+
+/// A quoted-string (RFC 9110 5.6.4) of the printable ASCII in `text`; what a header cannot carry becomes `?`. Quotes
+/// and backslashes become `'` and `/`, since RFC 6750 3 does not let them into a description.
+fn quoted(text: &str) -> String {
+    let safe = text.chars().map(|c| match c {
+        '"' => '\'',
+        '\\' => '/',
+        ' '..='~' => c,
+        _ => '?',
+    });
+    std::iter::once('"').chain(safe).chain(['"']).collect()
+}
+
+/// One to five seconds, so that the clients of a store that comes back do not all come at once.
+fn retry_after() -> HeaderValue {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+    HeaderValue::from(1 + nanos % 5)
+}
+
+/// The answer that carries a new pair.
+pub(crate) fn issued(issued: &IssuedTokens) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct Success<'a> {
+        status: &'static str,
+        message: &'static str,
+        code: u16,
+        data: Data<'a>,
+    }
+    #[derive(Serialize)]
+    struct Data<'a> {
+        client_id: &'a str,
+        access_token: &'a str,
+        refresh_token: &'a str,
+    }
+    let data = Data {
+        client_id: &issued.client_id,
+        access_token: issued.tokens.access_token.expose(),
+        refresh_token: issued.tokens.refresh_token.expose(),
+    };
+    no_store(json_response(
+        StatusCode::OK,
+        &Success { status: "success", message: "Token generated", code: 200, data },
+    ))
+}
+
+/// The answer where no pair was issued.
+pub(crate) fn not_issued(error: &IssueError, realm: &str) -> Response<Full<Bytes>> {
+    match error {
+        IssueError::ClientId(error) => unprocessable("value_error", "client_id", &error.to_string()),
+        IssueError::InvalidRefreshToken(TokenError::MissingClientId) => {
+            refresh_refused("Invalid refresh token: missing client_id", realm)
+        }
+        IssueError::InvalidRefreshToken(TokenError::WrongType) => {
+            refresh_refused("Invalid refresh token: not a refresh token", realm)
+        }
+        IssueError::InvalidRefreshToken(_) => refresh_refused("Invalid refresh token", realm),
+        IssueError::Superseded => refresh_refused("Invalid refresh token: used or revoked", realm),
+        IssueError::Store { client_id, .. } => {
+            let data = Some(json!({ "client_id": client_id }));
+            let message = "Token not saved. Database error";
+            let mut response = failure(StatusCode::SERVICE_UNAVAILABLE, message, data);
+            response.headers_mut().insert(RETRY_AFTER, retry_after());
+            response
+        }
+        IssueError::Signing => failure(StatusCode::INTERNAL_SERVER_ERROR, "Token not signed", None),
+    }
+}
+
+fn refresh_refused(message: &str, realm: &str) -> Response<Full<Bytes>> {
+    let mut response = failure(StatusCode::UNAUTHORIZED, message, None);
+    if let Some(challenge) = Challenge::Bearer(Some(BearerError::InvalidToken)).render(realm, message) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+fn failure(status: StatusCode, message: &str, data: Option<serde_json::Value>) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        status: &'static str,
+        message: &'a str,
+        code: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<serde_json::Value>,
+    }
+    no_store(json_response(status, &Failure { status: "error", message, code: status.as_u16(), data }))
+}
+
+/// FastAPI's answer to a parameter that is missing or not usable. What was sent is not said back.
+pub(crate) fn unprocessable(kind: &str, parameter: &str, message: &str) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct Problem<'a> {
+        r#type: &'a str,
+        loc: [&'a str; 2],
+        msg: &'a str,
+        input: (),
+    }
+    let problem = Problem { r#type: kind, loc: ["query", parameter], msg: message, input: () };
+    no_store(json_response(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": [problem] })))
+}
+
+pub(crate) fn not_found() -> Response<Full<Bytes>> {
+    json_response(StatusCode::NOT_FOUND, &json!({ "detail": "Not Found" }))
+}
+
+pub(crate) fn method_not_allowed() -> Response<Full<Bytes>> {
+    let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({ "detail": "Method Not Allowed" }));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
+}
+
+fn no_store(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    // Nothing that is written here can fail to be written: texts and numbers under textual names.
+    let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    *response.body_mut() = Full::new(body);
+    response
+}
+
+pin_project! {
+    /// The body of a response that passed through the guard: the inner service's, or the guard's refusal.
+    ///
+    /// Where the response type must stay what it was (`option_layer`, a boxed service), map it:
+    /// `map_response(|response| response.map(axum::body::Body::new))`.
+    pub struct ResponseBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<B> {
+        Inner { #[pin] body: B },
+        Refusal { #[pin] body: Full<Bytes> },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn inner(body: B) -> Self {
+        Self { kind: Kind::Inner { body } }
+    }
+
+    pub(crate) fn refusal(body: Full<Bytes>) -> Self {
+        Self { kind: Kind::Refusal { body } }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B>
+where
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Inner { body } => body.poll_frame(cx),
+            KindProjection::Refusal { body } => {
+                let frame = ready!(body.poll_frame(cx));
+                Poll::Ready(frame.map(|Ok(frame)| Ok(frame.map_data(B::Data::from))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Inner { body } => body.is_end_stream(),
+            Kind::Refusal { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Inner { body } => body.size_hint(),
+            Kind::Refusal { body } => body.size_hint(),
+        }
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::inner(B::default())
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Inner { .. } => "ResponseBody(inner)",
+            Kind::Refusal { .. } => "ResponseBody(refusal)",
+        })
+    }
+}

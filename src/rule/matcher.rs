@@ -1,0 +1,222 @@
+//! Many prefixes against one path, in one walk.
+
+use std::{collections::VecDeque, ops::Range};
+
+use super::prefix::Form;
+
+/// One prefix of a [`PrefixSet`], and what it stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) text: String,
+    pub(super) form: Form,
+    /// The bits that a path gets by meeting this prefix.
+    pub(super) mark: u8,
+    /// What the owner knows the prefix by.
+    pub(super) id: usize,
+}
+
+/// A set of prefixes as a radix tree in flat arrays: the cost of a look-up grows with the length of the path, and not
+/// with the number of prefixes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PrefixSet {
+    /// Sorted by text.
+    entries: Vec<Entry>,
+    /// Breadth first, so that the children of a node stand side by side.
+    nodes: Vec<Node>,
+    /// For each node, the byte that leads to it.
+    keys: Vec<u8>,
+    /// The bytes that nodes share, end to end.
+    labels: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    /// What the path must go on with, after the key.
+    label: Range<u32>,
+    children: Range<u32>,
+    /// The entries that end here.
+    ends: Range<u32>,
+    /// The marks of those that are plain, and of those in the segment form.
+    plain: u8,
+    segment: u8,
+}
+
+impl PrefixSet {
+    pub(super) fn new(mut entries: Vec<Entry>) -> Self {
+        entries.sort_by(|a, b| a.text.cmp(&b.text));
+        let mut set = Self { entries, ..Self::default() };
+        set.build();
+        set
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The marks of all prefixes, as if a path met each of them.
+    pub(super) fn all_marks(&self) -> u8 {
+        self.entries.iter().fold(0, |marks, entry| marks | entry.mark)
+    }
+
+    /// The marks of the prefixes that `path` meets.
+    pub(super) fn marks(&self, path: &str) -> u8 {
+        let mut marks = 0;
+        self.walk(path, |node, at_end_of_segment| {
+            marks |= node.plain | if at_end_of_segment { node.segment } else { 0 };
+        });
+        marks
+    }
+
+    /// The prefixes that `path` meets, shortest first.
+    pub(super) fn met(&self, path: &str) -> Vec<&Entry> {
+        let mut met = Vec::new();
+        self.walk(path, |node, at_end_of_segment| {
+            let ends = &self.entries[range(&node.ends)];
+            met.extend(ends.iter().filter(|entry| entry.form == Form::Plain || at_end_of_segment));
+        });
+        met
+    }
+
+    /// Visits each node whose text `path` starts with, and says whether a segment ends there.
+    #[inline]
+    fn walk<'a>(&'a self, path: &str, mut visit: impl FnMut(&'a Node, bool)) {
+        let mut rest = path.as_bytes();
+        let mut next = self.nodes.first();
+        while let Some(node) = next {
+            let Some(tail) = strip(rest, &self.labels[range(&node.label)]) else { return };
+            let Some((&key, tail)) = tail.split_first() else { return visit(node, true) };
+            visit(node, key == b'/');
+            next = self.child(node, key);
+            rest = tail;
+        }
+    }
+
+    #[inline]
+    fn child(&self, node: &Node, key: u8) -> Option<&Node> {
+        let children = range(&node.children);
+        let keys = &self.keys[children.clone()];
+        let at = if keys.len() <= 8 { keys.iter().position(|&k| k == key) } else { keys.binary_search(&key).ok() };
+        self.nodes[children].get(at?)
+    }
+
+    fn build(&mut self) {
+        let mut pending = VecDeque::new();
+        if !self.entries.is_empty() {
+            self.reserve(0, 0..self.entries.len(), 0, &mut pending);
+        }
+        while let Some(work) = pending.pop_front() {
+            self.build_node(work, &mut pending);
+        }
+    }
+
+    /// Makes room for the node of the entries in `range`, which share their first `depth` bytes.
+    fn reserve(&mut self, key: u8, entries: Range<usize>, depth: usize, pending: &mut VecDeque<Pending>) {
+        pending.push_back(Pending { node: self.nodes.len(), entries, depth });
+        self.nodes.push(Node::default());
+        self.keys.push(key);
+    }
+
+    fn build_node(&mut self, work: Pending, pending: &mut VecDeque<Pending>) {
+        let Pending { node, entries, depth } = work;
+        let of_node = &self.entries[entries.clone()];
+        let label = shared(&of_node[0].text.as_bytes()[depth..], &of_node[of_node.len() - 1].text.as_bytes()[depth..]);
+        let depth = depth + label.len();
+        let ends = of_node.partition_point(|entry| entry.text.len() == depth);
+        let marks = |form| of_node[..ends].iter().filter(|e| e.form == form).fold(0, |marks, e| marks | e.mark);
+        let children: Vec<_> = of_node[ends..]
+            .chunk_by(|a, b| a.text.as_bytes()[depth] == b.text.as_bytes()[depth])
+            .map(|chunk| (chunk[0].text.as_bytes()[depth], chunk.len()))
+            .collect();
+
+        let (plain, segment) = (marks(Form::Plain), marks(Form::Segment));
+        let label_at = self.labels.len();
+        self.labels.extend_from_slice(label);
+        let (label, ends) = (label_at..self.labels.len(), entries.start..entries.start + ends);
+        let first_child = self.nodes.len();
+        let mut start = ends.end;
+        for (key, count) in children {
+            self.reserve(key, start..start + count, depth + 1, pending);
+            start += count;
+        }
+        let children = narrow(first_child..self.nodes.len());
+        self.nodes[node] = Node { label: narrow(label), children, ends: narrow(ends), plain, segment };
+    }
+}
+
+/// A node that is yet to be built.
+struct Pending {
+    node: usize,
+    entries: Range<usize>,
+    depth: usize,
+}
+
+/// What both texts begin with.
+fn shared<'a>(a: &'a [u8], b: &[u8]) -> &'a [u8] {
+    let len = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    &a[..len]
+}
+
+/// As `strip_prefix`, byte by byte: labels are so short that a call of `memcmp` would cost more.
+#[inline]
+fn strip<'a>(path: &'a [u8], label: &[u8]) -> Option<&'a [u8]> {
+    let (head, tail) = path.split_at_checked(label.len())?;
+    head.iter().zip(label).all(|(a, b)| a == b).then_some(tail)
+}
+
+#[inline]
+fn range(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+/// A configuration of four thousand million bytes of prefixes cannot be; if it were, the arrays' bounds would be hit.
+fn narrow(range: Range<usize>) -> Range<u32> {
+    let narrow = |at| u32::try_from(at).unwrap_or(u32::MAX);
+    narrow(range.start)..narrow(range.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn set(entries: &[(String, bool)]) -> PrefixSet {
+        let form = |segment| if segment { Form::Segment } else { Form::Plain };
+        let entry = |(id, (text, segment)): (usize, &(String, bool))| Entry {
+            text: text.clone(),
+            form: form(*segment),
+            mark: 1 << (id % 8),
+            id,
+        };
+        PrefixSet::new(entries.iter().enumerate().map(entry).collect())
+    }
+
+    /// What the tree must do, said the plain way.
+    fn meets(path: &str, text: &str, segment: bool) -> bool {
+        path.strip_prefix(text).is_some_and(|rest| !segment || rest.is_empty() || rest.starts_with('/'))
+    }
+
+    #[test]
+    fn empty_sets_meet_nothing() {
+        assert_eq!(PrefixSet::default().marks("/"), 0);
+        assert!(PrefixSet::new(vec![]).met("/").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_agrees_with_starts_with(
+            entries in vec(("/[ab/]{0,4}", any::<bool>()), 0..30),
+            more in vec(("/[a-z]{0,2}", any::<bool>()), 0..30),
+            path in "/[a-c/]{0,6}",
+        ) {
+            let entries = [entries, more].concat();
+            let set = set(&entries);
+            let expected: Vec<_> =
+                (0..entries.len()).filter(|&id| meets(&path, &entries[id].0, entries[id].1)).collect();
+            let mut met: Vec<_> = set.met(&path).iter().map(|entry| entry.id).collect();
+            met.sort_unstable();
+            prop_assert_eq!(set.marks(&path), expected.iter().fold(0, |marks, id| marks | 1 << (id % 8)));
+            prop_assert_eq!(met, expected);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The readings of a path: every text that something behind the guard may take it for.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    rc::Rc,
+};
+
+use super::PathRefusal;
+
+/// More readings than this no real path has: one to four are usual.
+const MAX_READINGS: usize = 256;
+/// How many bytes of readings are written before the path is given up. It bounds the time, as the number of readings
+/// does not for a path that is long.
+const MAX_WORK: usize = 1 << 20;
+/// How many times a path may be encoded.
+const MAX_ROUNDS: usize = 3;
+
+/// How a reading comes about: as the path was sent, or by one step from another reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Step {
+    /// The path as it was sent, or with the base path before it.
+    AsSent,
+    /// Every well-formed escape decoded once, as most servers do.
+    Decode,
+    /// The same but for `%2F` and `%5C`, as servers do that keep encoded slashes.
+    DecodeButSeparators,
+    /// Cut at the first `?` or `#`, as by a client that parses a decoded path as a URL again.
+    Cut,
+    /// Backslashes turned into slashes, as URL parsers and Windows do.
+    BackslashToSlash,
+    /// Path parameters dropped: what follows a `;` in its segment, as Java containers do.
+    DropParameters,
+    /// Runs of slashes merged into one, as most file servers and routers do.
+    MergeSlashes,
+    /// Dot segments resolved, by something that sees the whole path or that is mounted below a part of it.
+    RemoveDotSegments,
+    /// `//host` dropped, as a URL parser does that takes the path for a URL without a scheme.
+    DropAuthority,
+    /// The scheme dropped from a segment, as a URL parser does that takes the rest of the path for a URL.
+    DropScheme,
+    /// Spaces around a segment dropped, as URL parsers do around a URL.
+    TrimSpaces,
+    /// Names as Windows reads them: without dots and spaces at their end, and without the name of a stream.
+    WindowsNames,
+}
+
+/// One reading of a path.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) text: Rc<str>,
+    pub(super) step: Step,
+    /// The place among the readings of the one that the step was taken from.
+    pub(super) from: Option<usize>,
+    hash: u64,
+}
+
+/// Whether a path has no other reading than itself, as nearly all have: one scan, and nothing is allocated.
+#[inline]
+pub(super) fn is_plain(path: &str, windows: bool) -> bool {
+    let mut found = 0;
+    let mut after = 0;
+    for &byte in path.as_bytes() {
+        let class = CLASSES[usize::from(byte)];
+        found |= class & (TROUBLE | COLON | after);
+        // After a slash, the bit that is asked for above is `TROUBLE_AFTER_SLASH`.
+        after = (class & SLASH) >> 1;
+    }
+    (found == 0 || found == COLON && drop_schemes(path).is_none()) && !(windows && windows_names(path).is_some())
+}
+
+const TROUBLE: u8 = 1;
+const TROUBLE_AFTER_SLASH: u8 = 2;
+const SLASH: u8 = 4;
+const COLON: u8 = 8;
+const CLASSES: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte <= 0xff {
+        classes[byte] = match byte as u8 {
+            b'%' | b'\\' | b';' | b'?' | b'#' | b' ' | 0..=0x1f | 0x7f => TROUBLE,
+            b'/' => SLASH | TROUBLE_AFTER_SLASH,
+            b'.' => TROUBLE_AFTER_SLASH,
+            b':' => COLON,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+}
+
+/// What is wrong with a path that has no sound reading. Rounds of decoding tell: each decodes every well-formed escape.
+pub(super) fn faults(path: &str) -> impl Iterator<Item = PathRefusal> {
+    let malformed = path.match_indices('%').any(|(at, _)| unescape(&path.as_bytes()[at..]).is_none());
+    let rounds = rounds(path);
+    let not_utf8 = rounds.iter().any(|bytes| std::str::from_utf8(bytes).is_err());
+    let control = rounds.iter().flatten().any(u8::is_ascii_control);
+    let unsettled = rounds.len() > MAX_ROUNDS + 1;
+    [
+        malformed.then_some(PathRefusal::MalformedEscape),
+        not_utf8.then_some(PathRefusal::NotUtf8),
+        control.then_some(PathRefusal::ControlCharacter),
+        unsettled.then_some(PathRefusal::EncodedTooOften),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The path and what each round of decoding makes of it, until nothing changes or there was a round too many.
+fn rounds(path: &str) -> Vec<Vec<u8>> {
+    let first = Some(path.as_bytes().to_vec());
+    std::iter::successors(first, |bytes| decode_bytes(bytes, |_| true)).take(MAX_ROUNDS + 2).collect()
+}
+
+/// The closure of a path under the steps, in the order of discovery. The path itself comes first.
+pub(super) fn readings(path: &str, windows: bool) -> Result<Vec<Reading>, PathRefusal> {
+    let mut closure = Closure { readings: Vec::with_capacity(8), work: 0 };
+    closure.add(path.to_owned(), Step::AsSent, None)?;
+    let mut at = 0;
+    while let Some(reading) = closure.readings.get(at) {
+        let text = Rc::clone(&reading.text);
+        for step in Step::all(windows) {
+            step.take(&text, &mut |made| closure.add(made, step, Some(at)))?;
+        }
+        at += 1;
+    }
+    Ok(closure.readings)
+}
+
+struct Closure {
+    readings: Vec<Reading>,
+    work: usize,
+}
+
+impl Closure {
+    fn add(&mut self, text: String, step: Step, from: Option<usize>) -> Result<(), PathRefusal> {
+        self.work += text.len();
+        let hash = hash(&text);
+        if !self.readings.iter().any(|known| known.hash == hash && *known.text == *text) {
+            self.readings.push(Reading { text: text.into(), step, from, hash });
+        }
+        if self.readings.len() > MAX_READINGS || self.work > MAX_WORK {
+            return Err(PathRefusal::TooManyReadings);
+        }
+        Ok(())
+    }
+}
+
+/// Saves comparing texts that differ, and is trusted with nothing else.
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+type Emit<'a> = &'a mut dyn FnMut(String) -> Result<(), PathRefusal>;
+
+impl Step {
+    fn all(windows: bool) -> impl Iterator<Item = Self> {
+        const ALL: [Step; 11] = [
+            Step::Decode,
+            Step::DecodeButSeparators,
+            Step::Cut,
+            Step::BackslashToSlash,
+            Step::DropParameters,
+            Step::MergeSlashes,
+            Step::RemoveDotSegments,
+            Step::DropAuthority,
+            Step::DropScheme,
+            Step::TrimSpaces,
+            Step::WindowsNames,
+        ];
+        ALL.into_iter().filter(move |step| windows || *step != Step::WindowsNames)
+    }
+
+    /// Emits what this step makes of `path`, where that is something else.
+    fn take(self, path: &str, emit: Emit<'_>) -> Result<(), PathRefusal> {
+        let made = match self {
+            Self::AsSent => None,
+            Self::Decode => decode(path, |_| true)?,
+            Self::DecodeButSeparators => decode(path, |byte| !matches!(byte, b'/' | b'\\'))?,
+            Self::Cut => cut(path),
+            Self::BackslashToSlash => backslash_to_slash(path),
+            Self::DropParameters => drop_parameters(path),
+            Self::MergeSlashes => merge_slashes(path),
+            Self::RemoveDotSegments => return remove_dot_segments(path, emit),
+            Self::DropAuthority => drop_authority(path),
+            Self::DropScheme => drop_schemes(path),
+            Self::TrimSpaces => map_segments(path, |segment| segment.trim_matches(' ')),
+            Self::WindowsNames => windows_names(path),
+        };
+        made.map_or(Ok(()), emit)
+    }
+}
+
+/// Decodes once the well-formed escapes of the bytes that are `wanted`.
+fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Result<Option<String>, PathRefusal> {
+    let decoded = decode_bytes(path.as_bytes(), wanted).map(String::from_utf8).transpose();
+    decoded.map_err(|_| PathRefusal::NotUtf8)
+}
+
+/// As [`decode`], for any bytes. `None` when nothing changes.
+pub(super) fn decode_bytes(path: &[u8], wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+    let mut rest = &path[path.iter().position(|&byte| byte == b'%')?..];
+    let mut decoded = path[..path.len() - rest.len()].to_vec();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let escaped = unescape(rest).filter(|&byte| wanted(byte));
+        decoded.push(escaped.unwrap_or(byte));
+        rest = if escaped.is_some() { &rest[3..] } else { tail };
+    }
+    (decoded.len() < path.len()).then_some(decoded)
+}
+
+/// The byte that the escape stands for with which `text` begins.
+pub(super) fn unescape(text: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = *text else { return None };
+    let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
+pub(super) fn cut(path: &str) -> Option<String> {
+    path.find(['?', '#']).map(|at| path[..at].to_owned())
+}
+
+pub(super) fn backslash_to_slash(path: &str) -> Option<String> {
+    path.contains('\\').then(|| path.replace('\\', "/"))
+}
+
+pub(super) fn drop_parameters(path: &str) -> Option<String> {
+    map_segments(path, |segment| segment.split(';').next().unwrap_or(segment))
+}
+
+pub(super) fn merge_slashes(path: &str) -> Option<String> {
+    let mut after_slash = false;
+    let keep = |char: &char| {
+        let doubled = after_slash && *char == '/';
+        after_slash = *char == '/';
+        !doubled
+    };
+    path.contains("//").then(|| path.chars().filter(keep).collect())
+}
+
+/// A path in which dots are resolved at the root.
+pub(super) fn normal_form(path: &str) -> String {
+    resolve_dots(path, 0).0
+}
+
+/// Resolves dot segments as RFC 3986, section 5.2.4, does, for every place where it may be done.
+///
+/// `..` does not climb above the root, and whatever is mounted at `/api` has its root there: a service nested in a
+/// router, or a proxy that puts the rest of the path behind the address of its upstream. To them `/api/../x` is
+/// `/api/x`. So each run of segments before the first dot segment may be a root.
+fn remove_dot_segments(path: &str, emit: Emit<'_>) -> Result<(), PathRefusal> {
+    let Some(first) = segments(path).position(is_dots) else { return Ok(()) };
+    let (resolved, lowest) = resolve_dots(path, 0);
+    emit(resolved)?;
+    // A root at or below the lowest point that is reached makes no difference.
+    (lowest.saturating_add(1)..=first).try_for_each(|root| emit(resolve_dots(path, root).0))
+}
+
+/// The path with its dot segments resolved below the first `root` segments, and the fewest segments that `..` left.
+fn resolve_dots(path: &str, root: usize) -> (String, usize) {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut lowest = usize::MAX;
+    for segment in segments(path) {
+        match segment {
+            "." => {}
+            ".." => {
+                kept.truncate(kept.len().saturating_sub(1).max(root));
+                lowest = lowest.min(kept.len());
+            }
+            segment => kept.push(segment),
+        }
+    }
+    // What ends in dots names a directory.
+    if segments(path).last().is_some_and(is_dots) {
+        kept.push("");
+    }
+    (format!("/{}", kept.join("/")), lowest)
+}
+
+fn is_dots(segment: &str) -> bool {
+    matches!(segment, "." | "..")
+}
+
+fn drop_authority(path: &str) -> Option<String> {
+    let (_host, path) = path.strip_prefix("//")?.trim_start_matches('/').split_once('/').unwrap_or_default();
+    Some(format!("/{path}"))
+}
+
+/// The schemes that URL parsers call special: `http:/x` and `http:x` are relative to a base of the same scheme.
+fn drop_schemes(path: &str) -> Option<String> {
+    const SPECIAL: [&str; 6] = ["http", "https", "ws", "wss", "ftp", "file"];
+    map_segments(path, |segment| match segment.split_once(':') {
+        Some((scheme, rest)) if SPECIAL.iter().any(|special| scheme.eq_ignore_ascii_case(special)) => rest,
+        _ => segment,
+    })
+}
+
+fn windows_names(path: &str) -> Option<String> {
+    map_segments(path, |segment| match segment {
+        "." | ".." => segment,
+        name => name.split(':').next().unwrap_or(name).trim_end_matches(['.', ' ']),
+    })
+}
+
+/// The segments of a path, which are one more than it has slashes after the first.
+fn segments(path: &str) -> std::str::Split<'_, char> {
+    path.strip_prefix('/').unwrap_or(path).split('/')
+}
+
+/// The path with each segment replaced, or `None` when none changes.
+fn map_segments(path: &str, map: impl Fn(&str) -> &str) -> Option<String> {
+    let changes = path.split('/').any(|segment| map(segment).len() != segment.len());
+    changes.then(|| path.split('/').map(map).collect::<Vec<_>>().join("/"))
+}

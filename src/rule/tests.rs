@@ -1,0 +1,614 @@
+use std::{collections::HashSet, hint::black_box, time::Instant};
+
+use http::{Method, Uri};
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+const PLAIN: PathOptions =
+    PathOptions { case_insensitive: false, windows: false, skip_preflight: false, ambiguous: Ambiguous::Refuse };
+const NO_CASE: PathOptions = PathOptions { case_insensitive: true, ..PLAIN };
+const WINDOWS: PathOptions = PathOptions { windows: true, ..PLAIN };
+const PROTECT: PathOptions = PathOptions { ambiguous: Ambiguous::Protect, ..PLAIN };
+
+fn prefixes<S: AsRef<str>>(written: &[S]) -> Vec<Prefix> {
+    written.iter().map(|written| Prefix::parse(written.as_ref()).unwrap()).collect()
+}
+
+fn rules_with(master: &[&str], access: &[&str], public: &[&str], options: PathOptions) -> Rules {
+    Rules::new(prefixes(master), prefixes(access), prefixes(public), None, options)
+}
+
+fn rules(master: &[&str], access: &[&str]) -> Rules {
+    rules_with(master, access, &[], PLAIN)
+}
+
+/// What is decided of a path, also of one that the http crate would not take.
+fn of_path(rules: &Rules, path: &str) -> Result<Requirement, PathRefusal> {
+    rules.consider_path(path, &mut ())
+}
+
+fn of_target(rules: &Rules, method: &str, target: &str) -> String {
+    said(rules.requirement(&method.parse().unwrap(), &target.parse().unwrap()))
+}
+
+fn said(answer: Result<Requirement, PathRefusal>) -> String {
+    answer.map_or_else(|refusal| refusal.to_string(), |requirement| PathDecision::from(requirement).to_string())
+}
+
+fn texts(path: &str, windows: bool) -> Result<Vec<String>, PathRefusal> {
+    Ok(readings(path, windows)?.iter().map(|reading| reading.text.to_string()).collect())
+}
+
+#[track_caller]
+fn check(rules: &Rules, rows: &[(&str, &str, &str)]) {
+    for (name, path, expected) in rows {
+        assert_eq!(said(of_path(rules, path)), *expected, "{name}: {path}");
+    }
+}
+
+#[test]
+fn prefixes_mean_what_they_are_documented_to_mean() {
+    check(
+        &rules(&["/master"], &["/access/", "/files.json"]),
+        &[
+            ("plain, itself", "/master", "master"),
+            ("plain, below", "/master/x", "master"),
+            ("plain, longer name", "/mastered", "master"),
+            ("plain, extension", "/master.json", "master"),
+            ("plain, shorter", "/maste", "public"),
+            ("plain, elsewhere", "/x/master", "public"),
+            ("segment, itself", "/access", "access"),
+            ("segment, with a slash", "/access/", "access"),
+            ("segment, below", "/access/x", "access"),
+            ("segment, longer name", "/accessible", "public"),
+            ("segment, extension", "/access.json", "public"),
+            ("case counts", "/MASTER", "public"),
+            ("dot in the middle", "/files.json", "access"),
+            ("dot is no wildcard", "/filesxjson", "public"),
+            ("root", "/", "public"),
+        ],
+    );
+    check(&rules(&[], &["/"]), &[("root", "/", "access"), ("everything", "/x", "access")]);
+    check(&rules(&[], &[]), &[("no rules", "/x", "public"), ("refused all the same", "/%", "malformed escape")]);
+    check(&rules(&["/a/b"], &["/a"]), &[("one", "/a/c", "access"), ("both", "/a/b", "master+access")]);
+    check(&rules(&["/a"], &["/a"]), &[("in both lists", "/a", "master+access")]);
+    check(
+        &rules(&[], &["/caf%C3%A9", "/a%20b"]),
+        &[
+            ("as text", "/café/x", "access"),
+            ("escaped", "/caf%c3%a9/x", "access"),
+            ("no normal form of Unicode", "/cafe\u{301}", "public"),
+            ("space", "/a%20b", "access"),
+            ("plus is plus", "/a+b", "public"),
+        ],
+    );
+}
+
+#[test]
+fn no_spelling_gets_around() {
+    let rules = rules(&[], &["/access"]);
+    for path in [
+        // Slashes.
+        "//access/x", "///access/f", "/access//x", "//access/health", "/x//../access", "/x///..//../access",
+        // Dots.
+        "/./access/health", "/x/../access/health", "/../access", "/x/y/../../access", "/x/../../access",
+        "/access/..", "/access/..//", "//access/..", "/access/../public", "/access/.", "/access/f/.",
+        // Escapes.
+        "/%61ccess/health", "/access%2fhealth", "/%2561ccess/health", "/%252561ccess", "/%2faccess", "/%2Faccess",
+        "/%2f%2faccess", "/%2e/access/f", "/.%2faccess/f", "/%2e%2faccess/f", "/access%2f.%2ff", "/x%2f..%2faccess",
+        "/x/%2e%2e/access", "/x/.%2E/access", "/access/%2e%2e", "/access/..%2fpublic", "/x%2fy/%2e%2e/access",
+        "/proxy/%2e%2e/access", "/x%252f..%252faccess", "/%25%36%31ccess",
+        // Backslashes.
+        r"/\access/health", r"/x\..\access", r"/%5caccess", r"\access", r"/x%5C..%5Caccess", r"/\\access",
+        // Path parameters.
+        "/access;x=1/health", "/x/..;/access", "/x/..;a=b/access", "/;/access", "/.;/access", "/;x/access",
+        "/x/..%3b/access", "/x;/..;/..;/access",
+        // Cut as a query or a fragment.
+        "/access%23f", "/access%3fx", "/x/%2e%2e/access%3f/../y", "/x/../access%2523",
+        // A URL once more.
+        "//x/access", r"/\x/access", "//x//access", "/%2f/x/access", "/http:/access", "/HTTPS:access", "/http://x/access",
+        "/http%3a/access", "/x/../ws:/access", "/%20access", "/%20/access", "/access%20",
+        // Beyond.
+        "/access/health/", "/access/", "/accessible",
+    ] {
+        assert_eq!(said(of_path(&rules, path)), "access", "{path}");
+    }
+}
+
+#[test]
+fn the_segment_form_is_not_gotten_around_either() {
+    let rules = rules(&[], &["/access/"]);
+    for path in ["/access;v=1", "/access%3fx", "/access%23", "/access%2f", r"/access\", "/access%20", "/access/.", "//access"] {
+        assert_eq!(said(of_path(&rules, path)), "access", "{path}");
+    }
+}
+
+/// What is nested at `/api/v1` takes the rest of a path for a whole one, and climbs no higher than that.
+#[test]
+fn dots_stop_at_whatever_is_mounted() {
+    let rules = rules(&[], &["/api/v1/admin"]);
+    for path in [
+        "/api/v1/../admin", "/api/v1/../../admin", "/api/v1/x/../../admin", "/api/v1/%2e%2e/admin", r"/api/v1/..\admin",
+        "/api/v1/..;/admin", "/api/v1/./x/../../admin", "/api/v1//../../admin", "/api/v1/..%2fadmin",
+    ] {
+        assert_eq!(said(of_path(&rules, path)), "access", "{path}");
+    }
+    check(&rules, &[("another root", "/api/v2/../admin", "public"), ("no dots", "/api/v1/x/admin", "public")]);
+}
+
+#[test]
+fn what_cannot_be_read_is_refused() {
+    check(
+        &rules(&[], &["/access"]),
+        &[
+            ("not hex", "/access/%zz", "malformed escape"),
+            ("cut short", "/access%", "malformed escape"),
+            ("one digit", "/x%2", "malformed escape"),
+            ("UTF-16", "/%u0061ccess", "malformed escape"),
+            ("a sign is no digit", "/%+1", "malformed escape"),
+            ("lone percent after decoding", "/100%25", "public"),
+            ("and before a letter", "/100%25zz", "public"),
+            ("overlong slash", "/%c0%afaccess", "not UTF-8"),
+            ("overlong dot", "/%c0%ae%c0%ae/access", "not UTF-8"),
+            ("Latin-1", "/caf%E9", "not UTF-8"),
+            ("surrogate", "/%ed%a0%80", "not UTF-8"),
+            ("in the second round", "/%25ff", "not UTF-8"),
+            ("UTF-8", "/caf%C3%A9", "public"),
+            ("NUL", "/access/health%00", "control character"),
+            ("CR LF", "/x%0d%0a", "control character"),
+            ("TAB", "/acc%09ess", "control character"),
+            ("DEL", "/x%7f", "control character"),
+            ("in the second round", "/x%2500", "control character"),
+            ("in the third round", "/x%252500", "control character"),
+            ("plain", "/x\u{1}", "control character"),
+            ("DEL, plain", "/x\u{7f}", "control character"),
+            ("encoded three times", "/%252561ccess", "access"),
+            ("encoded four times", "/%25252561ccess", "encoded too often"),
+            ("encoded five times", "/%2525252561ccess", "encoded too often"),
+            ("percent, three times", "/%252525", "public"),
+        ],
+    );
+    let long = |len: usize| format!("/{}", "a".repeat(len - 1));
+    let rules = rules(&[], &["/access"]);
+    assert_eq!(said(of_path(&rules, &long(8192))), "public");
+    assert_eq!(said(of_path(&rules, &long(8193))), "target too long");
+    assert_eq!(said(of_path(&rules, &["/a".repeat(300), "/..".repeat(300)].concat())), "too many readings");
+}
+
+#[test]
+fn targets() {
+    let rules = rules(&["/access/health"], &["/access"]);
+    for (name, method, target, expected) in [
+        ("origin form", "GET", "/access/health", "master+access"),
+        ("query does not count", "GET", "/x?/access", "public"),
+        ("nor hides", "GET", "/access?x", "access"),
+        ("fragment is cut", "GET", "/access/health#f", "master+access"),
+        ("and does not count", "GET", "/x#/access/health", "public"),
+        ("absolute form", "GET", "http://host/access/health", "master+access"),
+        ("any scheme", "GET", "ftp://user:word@host:1/access", "access"),
+        ("upper-case scheme", "GET", "HTTP://host/access", "access"),
+        ("absolute, empty path", "GET", "http://host", "public"),
+        ("absolute, only a query", "GET", "http://host?/access", "public"),
+        ("host does not count", "GET", "http://access/x", "public"),
+        ("asterisk", "OPTIONS", "*", "public"),
+        ("asterisk elsewhere", "GET", "*", "request target"),
+        ("asterisk, CONNECT", "CONNECT", "*", "request target"),
+        ("authority", "CONNECT", "host:443", "public"),
+        ("authority elsewhere", "GET", "host:443", "request target"),
+        ("authority, OPTIONS", "OPTIONS", "host:443", "request target"),
+        ("authority, no port", "GET", "host", "request target"),
+        ("CONNECT with a path", "CONNECT", "/access/health", "master+access"),
+        ("HEAD", "HEAD", "/access", "access"),
+        ("OPTIONS", "OPTIONS", "/access", "access"),
+        ("unknown method", "BREW", "/access", "access"),
+        ("raw UTF-8", "GET", "/é/../access", "access"),
+    ] {
+        assert_eq!(of_target(&rules, method, target), expected, "{name}");
+    }
+    let everything = super::tests::rules(&[], &["/"]);
+    for (method, target) in [("OPTIONS", "*"), ("CONNECT", "host:443"), ("GET", "http://host")] {
+        assert_eq!(of_target(&everything, method, target), "access", "{method} {target}");
+    }
+}
+
+#[test]
+fn exemptions_are_segments_and_hold_for_every_reading() {
+    let rules = rules_with(&["/admin"], &["/"], &["/health", "/docs/"], PLAIN);
+    check(
+        &rules,
+        &[
+            ("itself", "/health", "public"),
+            ("below", "/health/live", "public"),
+            ("slash at the end", "/docs", "public"),
+            ("not a longer name", "/healthy", "access"),
+            ("not an extension", "/health.json", "access"),
+            ("all readings below", "/health//live", "public"),
+            ("escaped", "/%68ealth", "access"),
+            ("out by dots", "/health/../admin", "master+access"),
+            ("out by escaped dots", "/health/%2e%2e/admin", "master+access"),
+            ("out by a cut", "/health%3f/../../admin", "master+access"),
+            ("in by dots", "/admin/../health", "master+access"),
+            ("refused", "/health/%00", "control character"),
+        ],
+    );
+    let all = rules_with(&["/"], &[], &["/"], PLAIN);
+    check(&all, &[("everything exempt", "/x", "public"), ("whatever the reading", "/x/../y%2f", "public")]);
+    let no_case = rules_with(&["/"], &[], &["/health"], NO_CASE);
+    check(&no_case, &[("case counts", "/HEALTH", "master"), ("as it is", "/health", "public")]);
+    check(&rules_with(&["/"], &[], &["/health"], PROTECT), &[("ambiguous", "/health/%ff", "master")]);
+}
+
+#[test]
+fn case_may_not_count() {
+    check(
+        &rules_with(&["/Straße"], &["/access/"], &[], NO_CASE),
+        &[
+            ("capitals", "/ACCESS/x", "access"),
+            ("as written", "/access/x", "access"),
+            ("escaped", "/%41CCESS", "access"),
+            ("long s", "/acce\u{17f}s", "access"),
+            ("sharp s", "/STRASSE", "master"),
+            ("capital sharp s", "/stra\u{1e9e}e", "master"),
+            ("as written", "/Straße", "master"),
+            ("another", "/accession", "public"),
+        ],
+    );
+    check(&rules_with(&[], &["/k"], &[], NO_CASE), &[("Kelvin", "/\u{212a}", "access")]);
+}
+
+#[test]
+fn names_may_be_those_of_windows() {
+    let rules = rules_with(&[], &["/access/"], &[], WINDOWS);
+    for path in [
+        "/access.", "/access./x", "/access...", "/access%20/x", "/access%20.%20/x", "/access::$DATA", "/x/.. /access",
+        "/access::$INDEX_ALLOCATION/x", "/x/..%20/access", "/.../access", "/access.%2fx",
+    ] {
+        assert_eq!(said(of_path(&rules, path)), "access", "{path}");
+    }
+    check(&rules, &[("dots within a name", "/access.x", "public"), ("plain", "/x", "public")]);
+    check(&super::tests::rules(&[], &["/access/"]), &[("off", "/access./x", "public")]);
+}
+
+#[test]
+fn ambiguity_may_ask_for_everything() {
+    check(
+        &rules_with(&["/master"], &["/access"], &[], PROTECT),
+        &[
+            ("malformed", "/x/%zz", "master+access"),
+            ("not UTF-8", "/caf%E9", "master+access"),
+            ("control", "/x%00", "control character"),
+            ("both", "/x%zz%00", "control character"),
+            ("too often", "/x%zz%25252561", "encoded too often"),
+            ("sound", "/x", "public"),
+        ],
+    );
+    check(&rules_with(&[], &["/access"], &[], PROTECT), &[("only what there is", "/%", "access")]);
+    check(&rules_with(&[], &[], &[], PROTECT), &[("nothing", "/%", "public")]);
+}
+
+#[test]
+fn preflights_may_be_skipped() {
+    let rules = rules_with(&[], &["/access"], &[], PathOptions { skip_preflight: true, ..PLAIN });
+    let said_of = |rules: &Rules, method: Method, path: &str, cors_headers| {
+        let uri = path.parse().unwrap();
+        said(rules.requirement_of(&RequestLine { cors_headers, ..RequestLine::new(&method, &uri) }))
+    };
+    assert_eq!(said_of(&rules, Method::OPTIONS, "/access", true), "public");
+    assert_eq!(said_of(&rules, Method::OPTIONS, "/access", false), "access");
+    assert_eq!(said_of(&rules, Method::POST, "/access", true), "access");
+    assert_eq!(said_of(&rules, Method::OPTIONS, "/access/%00", true), "control character");
+    assert_eq!(said_of(&super::tests::rules(&[], &["/access"]), Method::OPTIONS, "/access", true), "access");
+}
+
+#[test]
+fn stripped_prefixes_count() {
+    let nested = |rules: &Rules, path: &str, original: &str| {
+        let (uri, original) = (path.parse().unwrap(), original.parse().unwrap());
+        let line = RequestLine { original_uri: Some(&original), ..RequestLine::new(&Method::GET, &uri) };
+        said(rules.requirement_of(&line))
+    };
+    assert_eq!(nested(&rules(&["/x"], &["/api/x"]), "/x", "/api/x"), "master+access");
+    assert_eq!(nested(&rules(&[], &["/api/x"]), "/x", "/api/x"), "access");
+    assert_eq!(nested(&rules(&[], &["/x"]), "/x", "/api/x"), "access");
+    assert_eq!(nested(&rules(&[], &["/x"]), "/y", "/api/%00"), "control character");
+
+    let base = Prefix::parse("/api/").unwrap();
+    let based = |master: &[&str], access: &[&str], public: &[&str]| {
+        Rules::new(prefixes(master), prefixes(access), prefixes(public), Some(&base), PLAIN)
+    };
+    assert_eq!(of_target(&based(&[], &["/api/x"], &[]), "GET", "/x"), "access");
+    assert_eq!(of_target(&based(&["/x"], &["/api/"], &[]), "GET", "/x"), "master+access");
+    assert_eq!(of_target(&based(&[], &["/x"], &[]), "GET", "/../x"), "access");
+    assert_eq!(of_target(&based(&[], &["/api/"], &["/api/health"]), "GET", "/health"), "public");
+    assert_eq!(of_target(&based(&[], &["/api/"], &["/api/health"]), "GET", "/health/../x"), "access");
+}
+
+#[test]
+fn what_only_another_reading_asks_for_is_told() {
+    let rules = rules(&["/master"], &["/access"]);
+    let told = |path| of_path(&rules, path).unwrap().only_by_other_reading();
+    assert!(!told("/access"));
+    assert!(!told("/access/../x"));
+    assert!(!told("/public"));
+    assert!(told("//access"));
+    assert!(told("/access/../master"));
+}
+
+#[test]
+fn ordinary_paths_have_few_readings() {
+    for (path, expected) in [
+        ("/access/x", vec!["/access/x"]),
+        ("/a%20b", vec!["/a%20b", "/a b"]),
+        ("/%61%2Fb", vec!["/%61%2Fb", "/a/b", "/a%2Fb"]),
+        ("//a/b", vec!["//a/b", "/a/b", "/b"]),
+        ("/.well-known/x", vec!["/.well-known/x"]),
+        ("/v1/x:cancel", vec!["/v1/x:cancel"]),
+    ] {
+        assert_eq!(texts(path, false).unwrap(), expected, "{path}");
+    }
+}
+
+#[test]
+fn an_explanation_shows_each_step() {
+    let rules = rules_with(&["/master"], &["/access/", "/acc"], &["/x"], PLAIN);
+    let explanation = rules.explain(&Method::GET, "/x//%2e./access?q");
+    let reading = |at: usize| &explanation.readings()[at];
+    assert_eq!(explanation.decision(), PathDecision::Access);
+    assert_eq!(reading(0).text(), "/x//%2e./access");
+    assert_eq!((reading(0).step(), reading(0).from()), (Step::AsSent, None));
+    assert_eq!(reading(0).met(PathList::Public), ["/x"]);
+    let by = &explanation.decided_by()[0];
+    assert_eq!((by.list(), by.prefix()), (PathList::Access, "/acc"));
+    assert_eq!(reading(by.reading()).text(), "/access");
+    assert_eq!(reading(by.reading()).met(PathList::Access), ["/acc", "/access/"]);
+    assert_eq!(reading(by.reading()).step(), Step::RemoveDotSegments);
+}
+
+#[test]
+fn an_explanation_says_why() {
+    let rules = rules_with(&["/master"], &["/"], &["/health"], PLAIN);
+    for (method, target, decision, reason) in [
+        ("GET", "/health", "public", None),
+        ("GET", "/master", "master+access", None),
+        ("GET", "http://h/x", "access", None),
+        ("GET", "/%", "reject", Some("malformed escape")),
+        ("GET", "host:1", "reject", Some("request target")),
+        ("GET", "access", "reject", Some("request target")),
+        ("GET", "a/b", "reject", Some("request target")),
+        ("GET", "", "reject", Some("request target")),
+        ("GET", "/a b", "reject", Some("request target")),
+        ("CONNECT", "host:1", "access", None),
+    ] {
+        let explanation = rules.explain(&method.parse().unwrap(), target);
+        assert_eq!(explanation.decision().to_string(), decision, "{target}");
+        assert_eq!(explanation.reason().map(|reason| reason.to_string()).as_deref(), reason, "{target}");
+    }
+    let long = format!("/{}", "a".repeat(70_000));
+    assert_eq!(rules.explain(&Method::GET, &long).reason(), Some(PathRefusal::TargetTooLong));
+    let by = rules.explain(&Method::GET, "/health/x").decided_by().to_vec();
+    assert_eq!((by[0].list(), by[0].prefix(), by[0].reading()), (PathList::Public, "/health", 0));
+    let protect = rules_with(&[], &["/x"], &[], PROTECT).explain(&Method::GET, "/%");
+    assert_eq!((protect.decision(), protect.reason()), (PathDecision::Access, Some(PathRefusal::MalformedEscape)));
+}
+
+#[test]
+fn an_explanation_is_data() {
+    let rules = rules(&["/master"], &["/access"]);
+    let json = serde_json::to_value(rules.explain(&Method::GET, "//access")).unwrap();
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "decision": "access",
+            "decided_by": [{"list": "access", "prefix": "/access", "reading": 1}],
+            "readings": [
+                {"text": "//access", "step": "as-sent", "master": [], "access": [], "public": []},
+                {"text": "/access", "step": "merge-slashes", "from": 0, "master": [], "access": ["/access"], "public": []},
+                {"text": "/", "step": "drop-authority", "from": 0, "master": [], "access": [], "public": []},
+            ],
+        })
+    );
+    let json = serde_json::to_value(rules.explain(&Method::GET, "/%00")).unwrap();
+    assert_eq!(json["decision"], "reject");
+    assert_eq!(json["reason"], "control character");
+}
+
+/// Paths made of what trips parsers up.
+fn hostile() -> impl Strategy<Value = String> {
+    const PARTS: &str = r"(/|/|//|\.\.|\.|access|master|a|%2[fFeE5]|%25|%252f|%5[cC]|\\|;|;v=1|%3[bBfF]|%23|%61|%C3%A9|é|%20|:|http:)";
+    proptest::string::string_regex(&format!("/{PARTS}{{0,9}}")).unwrap()
+}
+
+fn options() -> impl Strategy<Value = PathOptions> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(case_insensitive, windows, protect)| PathOptions {
+        case_insensitive,
+        windows,
+        skip_preflight: false,
+        ambiguous: if protect { Ambiguous::Protect } else { Ambiguous::Refuse },
+    })
+}
+
+fn list() -> impl Strategy<Value = Vec<String>> {
+    vec("(/|/access/?|/master/?|/a|/a/|/access/a|/a/master|/é|/A)", 0..4)
+}
+
+/// Whether every check of `less` is one of `more`, which may also refuse.
+fn covers(more: Result<Requirement, PathRefusal>, less: Result<Requirement, PathRefusal>) -> bool {
+    match (more, less) {
+        (Err(_), _) => true,
+        (Ok(_), Err(_)) => false,
+        (Ok(more), Ok(less)) => less.asked & !more.asked == 0,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn one_more_rule_removes_no_check(
+        path in hostile(), master in list(), access in list(), more in list(), options in options(),
+    ) {
+        let rules = |master: &[String], access: &[String]| {
+            Rules::new(prefixes(master), prefixes(access), vec![], None, options)
+        };
+        let less = of_path(&rules(&master, &access), &path);
+        let (more_master, more_access) = ([&master[..], &more].concat(), [&access[..], &more].concat());
+        prop_assert!(covers(of_path(&rules(&more_master, &more_access), &path), less));
+    }
+
+    #[test]
+    fn no_option_removes_a_check(path in hostile(), master in list(), access in list(), public in list(), options in options()) {
+        let rules = |options| Rules::new(prefixes(&master), prefixes(&access), prefixes(&public), None, options);
+        let refusing = PathOptions { ambiguous: Ambiguous::Refuse, ..options };
+        prop_assert!(covers(of_path(&rules(refusing), &path), of_path(&rules(PLAIN), &path)));
+    }
+
+    #[test]
+    fn no_reading_asks_for_more_than_the_path(path in hostile(), access in list(), windows: bool) {
+        let rules = Rules::new(vec![], prefixes(&access), vec![], None, PathOptions { windows, ..PLAIN });
+        let whole = of_path(&rules, &path);
+        for text in texts(&path, windows).unwrap_or_default() {
+            let asked = Requirement { asked: rules.checks(&text), asked_as_sent: 0 };
+            prop_assert!(covers(whole, Ok(asked)), "{}", text);
+        }
+    }
+
+    #[test]
+    fn what_upstream_guards_is_guarded(path in hostile(), access in list(), options in options()) {
+        let rules = Rules::new(vec![], prefixes(&access), vec![], None, options);
+        let upstream = access.iter().any(|prefix| path.starts_with(prefix));
+        let ours = of_path(&rules, &path);
+        prop_assert!(!upstream || ours.is_err() || ours.unwrap().needs_access());
+    }
+
+    #[test]
+    fn closures_are_closed(path in hostile(), windows: bool) {
+        let Ok(whole) = texts(&path, windows) else { return Ok(()) };
+        let whole: HashSet<_> = whole.into_iter().collect();
+        for text in &whole {
+            let of_reading: HashSet<_> = texts(text, windows).unwrap().into_iter().collect();
+            prop_assert!(of_reading.is_subset(&whole), "{}", text);
+            prop_assert!(text.starts_with('/') && !text.contains(|c: char| c.is_ascii_control()));
+        }
+    }
+
+    #[test]
+    fn plain_is_what_has_no_other_reading(path in hostile(), windows: bool) {
+        if is_plain(&path, windows) {
+            prop_assert_eq!(texts(&path, windows), Ok(vec![path.clone()]));
+            prop_assert_eq!(faults(&path).count(), 0);
+        }
+    }
+
+    #[test]
+    fn exempt_is_what_is_exempt_by_every_reading(path in hostile(), public in list(), options in options()) {
+        let rules = Rules::new(prefixes(&["/"]), vec![], prefixes(&public), None, options);
+        if of_path(&rules, &path).is_ok_and(Requirement::is_public) {
+            for text in texts(&path, options.windows).unwrap() {
+                let below = |stem: &str| text.strip_prefix(stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+                prop_assert!(public.iter().any(|prefix| below(prefix.trim_end_matches('/'))), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn explanations_agree(
+        path in hostile(), master in list(), access in list(), public in list(), options in options(), based: bool,
+    ) {
+        let base = Prefix::parse("/a").unwrap();
+        let base = based.then_some(&base);
+        let rules = Rules::new(prefixes(&master), prefixes(&access), prefixes(&public), base, options);
+        let Ok(uri) = path.parse::<Uri>() else { return Ok(()) };
+        let explanation = rules.explain(&Method::GET, &path);
+        let decision = rules.requirement(&Method::GET, &uri).map(PathDecision::from);
+        prop_assert_eq!(explanation.decision(), decision.unwrap_or(PathDecision::Reject));
+        for reading in explanation.readings() {
+            let from = reading.from().map(|from| explanation.readings()[from].text());
+            prop_assert_ne!(from, Some(reading.text()));
+        }
+        if explanation.reason().is_none() {
+            for (list, asked) in [(PathList::Master, "master"), (PathList::Access, "access")] {
+                let asked = explanation.decision().to_string().contains(asked);
+                prop_assert_eq!(asked, explanation.decided_by().iter().any(|by| by.list() == list));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_panics(bytes in vec(any::<u8>(), 0..200), text in "\\PC{0,50}", options in options()) {
+        let rules = rules_with(&["/a"], &["/%C3%A9/"], &["/x"], options);
+        let lossy = String::from_utf8_lossy(&bytes);
+        for path in [&*lossy, &text, &format!("/{lossy}"), &format!("/{text}")] {
+            let _ = of_path(&rules, path);
+            let _ = rules.explain(&Method::GET, path);
+            let _ = texts(path, true);
+            let _ = Prefix::parse(path);
+        }
+        if let Ok(uri) = Uri::try_from(&bytes[..]) {
+            let _ = rules.requirement(&Method::CONNECT, &uri);
+        }
+    }
+}
+
+/// `cargo test --release --lib rule -- --ignored --nocapture`
+#[test]
+#[ignore = "measures"]
+fn figures() {
+    let many = |count: usize| (0..count).map(|at| format!("/svc{at}/v{}/private", at % 7)).collect::<Vec<_>>();
+    let lists = [
+        ("2+2", vec!["/access".into(), "/admin/".into()], vec!["/master".into(), "/internal".into()]),
+        ("10", many(5), many(5)),
+        ("1000", many(500), many(500)),
+        ("10000", many(5000), many(5000)),
+    ];
+    for path in ["/api/v1/items/42", "/access/health", "/svc4321/v2/public/items"] {
+        println!("{path}");
+        println!("  scan alone                {:8.1} ns", nanoseconds(|| is_plain(black_box(path), false)));
+        for (name, access, master) in &lists {
+            let rules = Rules::new(prefixes(master), prefixes(access), vec![], None, PLAIN);
+            let uri: Uri = path.parse().unwrap();
+            let linear = || access.iter().chain(master).filter(|prefix| black_box(path).starts_with(&***prefix)).count();
+            println!(
+                "  {name:>6} prefixes: match {:8.1} ns, all {:8.1} ns, linear starts_with {:8.1} ns",
+                nanoseconds(|| rules.checks(black_box(path))),
+                nanoseconds(|| rules.requirement(black_box(&Method::GET), black_box(&uri))),
+                nanoseconds(linear),
+            );
+        }
+    }
+    let rules = rules_with(&["/master"], &["/access"], &["/public"], PathOptions { windows: true, case_insensitive: true, ..PLAIN });
+    for path in ["/a%20b/c", "/files/caf%C3%A9/%61bc", "//a/../b%2Fc;d"] {
+        println!("{path}: {:.0} ns", nanoseconds(|| of_path(&rules, black_box(path))));
+    }
+    let mut worst = (0.0, String::new());
+    let parts = ["/a", "/..", "/.", "//", ";v", "%2f", "%252f", "%5c", "\\", "%3f", "?", "#", "%2e%2e", " ", "%41", "http:", "/a.", "/..;/", "%252525", "/b:"];
+    for shape in 0..parts.len() * parts.len() * parts.len() {
+        let [a, b, c] = [shape, shape / parts.len(), shape / parts.len() / parts.len()].map(|at| parts[at % parts.len()]);
+        for path in [
+            format!("/{}", [a, b, c].concat().repeat(8191 / (a.len() + b.len() + c.len()))),
+            format!("/{}{}{}", a.repeat(2730 / a.len()), b.repeat(2730 / b.len()), c.repeat(2730 / c.len())),
+            format!("/{a}/{b}{c}/{}", "x".repeat(8000)),
+            format!("/{}/{}", "x".repeat(7900), [a, b, c, a, b, c].concat()),
+        ] {
+            let start = Instant::now();
+            let _ = black_box(of_path(&rules, &path));
+            let took = start.elapsed().as_secs_f64() * 1e3;
+            if took > worst.0 {
+                worst = (took, format!("{a} {b} {c}: {} bytes, {}", path.len(), said(of_path(&rules, &path))));
+            }
+        }
+    }
+    println!("worst of 8 KiB: {:.2} ms ({})", worst.0, worst.1);
+}
+
+fn nanoseconds<T>(mut run: impl FnMut() -> T) -> f64 {
+    let mut best = f64::MAX;
+    for _ in 0..10 {
+        let start = Instant::now();
+        for _ in 0..20_000 {
+            black_box(run());
+        }
+        best = best.min(start.elapsed().as_secs_f64() * 1e9 / 20_000.0);
+    }
+    best
+}

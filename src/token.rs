@@ -1,0 +1,537 @@
+//! What a token says and whether it is ours: minting, and verifying strictly.
+//!
+//! Tokens are compact JWS (RFC 7515) with HS256, as `fastauth-api` makes them with python-jose. jsonwebtoken signs and
+//! compares the signature; what surrounds that is read here, since a lenient reader of tokens is an opening: `crit`
+//! is obeyed (by refusing it), no member may be repeated, base64url is canonical, and times have no leeway.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto::aws_lc::DEFAULT_PROVIDER as AWS_LC};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{json, secret::Secret};
+
+/// `{"alg":"HS256","typ":"JWT"}`.
+const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+
+/// Bytes of a token that are looked at. Ids of 256 characters, written as python-jose writes them, stay well below.
+const MAX_TOKEN_LEN: usize = 16 * 1024;
+
+/// What a token is for: the claim `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenType {
+    /// Opens the paths of `access-token-paths`.
+    Access,
+    /// Is exchanged for a new pair.
+    Refresh,
+}
+
+impl TokenType {
+    /// The claim's text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+/// The claims of a token whose signature, times and type were found good.
+#[derive(Clone, PartialEq)]
+pub struct Claims {
+    client_id: String,
+    token_type: TokenType,
+    expires_at: u64,
+    members: Map<String, Value>,
+}
+
+impl Claims {
+    /// Whom the token was issued to: the claim `client_id`, never empty.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// The claim `type`.
+    #[must_use]
+    pub fn token_type(&self) -> TokenType {
+        self.token_type
+    }
+
+    /// The last second in which the token is valid, since the Unix epoch: the claim `exp` in whole seconds.
+    #[must_use]
+    pub fn expires_at(&self) -> u64 {
+        self.expires_at
+    }
+
+    /// Any claim by its name, as the token has it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
+    /// All claims, as the token has them.
+    #[must_use]
+    pub fn as_object(&self) -> &Map<String, Value> {
+        &self.members
+    }
+}
+
+impl std::fmt::Debug for Claims {
+    /// Shows the claims that FastAuth knows; an application's own may be private.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claims")
+            .field("client_id", &self.client_id)
+            .field("token_type", &self.token_type)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a token was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// It is not three parts of base64url, or too long, or its header or payload is not a JSON object.
+    #[error("not a token")]
+    Malformed,
+    /// Its `alg` is not HS256.
+    #[error("the algorithm is not HS256")]
+    UnsupportedAlgorithm,
+    /// It has a `crit` header: there is no extension that it could name (RFC 7515 4.1.11).
+    #[error("the token asks for an extension that is not known")]
+    UnsupportedExtension,
+    /// It was signed by another key, or changed.
+    #[error("the signature does not match")]
+    InvalidSignature,
+    /// `exp` is over.
+    #[error("the token has expired")]
+    Expired,
+    /// `nbf` is to come.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// The claim named is missing, of the wrong kind, or must not be there.
+    #[error("the claim `{0}` is missing or not usable")]
+    InvalidClaim(&'static str),
+    /// There is no `client_id`, or an empty one.
+    #[error("the token names no client")]
+    MissingClientId,
+    /// It is a refresh token where an access token is asked for, or the other way round.
+    #[error("the token is of another type")]
+    WrongType,
+}
+
+/// The seconds since the Unix epoch. With a clock before it, every token has expired.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+}
+
+/// The key that signs and verifies: the UTF-8 bytes of the configured text, which is never decoded.
+pub(crate) struct TokenKey {
+    signing: EncodingKey,
+    verifying: DecodingKey,
+}
+
+/// Signing or verifying does not work in this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("signing and verifying a test token failed")]
+pub(crate) struct SelfTestError;
+
+impl TokenKey {
+    /// Takes the key and proves that tokens can be signed and verified with it.
+    pub(crate) fn new(key: &Secret) -> Result<Self, SelfTestError> {
+        let bytes = key.expose().as_bytes();
+        let this = Self { signing: EncodingKey::from_secret(bytes), verifying: DecodingKey::from_secret(bytes) };
+        this.self_test()?;
+        Ok(this)
+    }
+
+    fn self_test(&self) -> Result<(), SelfTestError> {
+        let signature = self.sign(b"test").ok_or(SelfTestError)?;
+        let works = self.signed(b"test", &signature) && !self.signed(b"Test", &signature);
+        works.then_some(()).ok_or(SelfTestError)
+    }
+
+    /// A new token for `client_id`, valid from `now` for `lifetime`. `jti` makes two of the same second differ.
+    pub(crate) fn mint(&self, client_id: &str, token_type: TokenType, now: u64, lifetime: Duration) -> Option<Secret> {
+        let payload = serde_json::to_vec(&Payload {
+            client_id,
+            r#type: token_type.as_str(),
+            exp: now.saturating_add(lifetime.as_secs()),
+            iat: now,
+            jti: uuid::Uuid::new_v4().simple().encode_lower(&mut uuid::Uuid::encode_buffer()),
+        })
+        .ok()?;
+        let mut token = String::with_capacity(HEADER.len() + payload.len() * 4 / 3 + 48);
+        token.push_str(HEADER);
+        token.push('.');
+        BASE64URL.encode_string(payload, &mut token);
+        let signature = self.sign(token.as_bytes())?;
+        token.push('.');
+        BASE64URL.encode_string(signature, &mut token);
+        Some(Secret::from(token))
+    }
+
+    /// The claims of `token`, if it is one of ours of the type `expected` and valid at `now`.
+    ///
+    /// Nothing of the payload is read before the signature has been found good.
+    pub(crate) fn verify(&self, token: &[u8], expected: TokenType, now: u64) -> Result<Claims, TokenError> {
+        let parts = Parts::split(token)?;
+        check_header(&json::object(&decode(parts.header)?).map_err(|_| TokenError::Malformed)?)?;
+        if !self.signed(parts.signed, &decode(parts.signature)?) {
+            return Err(TokenError::InvalidSignature);
+        }
+        let members = json::object(&decode(parts.payload)?).map_err(|_| TokenError::Malformed)?;
+        check_claims(members, expected, now)
+    }
+
+    // The provider is named, not taken from jsonwebtoken's process-wide default: that one panics where some other
+    // crate of the application has switched on a second backend.
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        (AWS_LC.signer_factory)(&Algorithm::HS256, &self.signing).ok()?.try_sign(message).ok()
+    }
+
+    fn signed(&self, message: &[u8], signature: &Vec<u8>) -> bool {
+        (AWS_LC.verifier_factory)(&Algorithm::HS256, &self.verifying)
+            .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
+    }
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenKey(..)")
+    }
+}
+
+/// In the order in which python-jose's callers at `fastauth-api` write them.
+#[derive(Serialize)]
+struct Payload<'a> {
+    client_id: &'a str,
+    r#type: &'static str,
+    exp: u64,
+    iat: u64,
+    jti: &'a str,
+}
+
+struct Parts<'a> {
+    header: &'a [u8],
+    payload: &'a [u8],
+    signature: &'a [u8],
+    /// Header and payload with the dot between them.
+    signed: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn split(token: &'a [u8]) -> Result<Self, TokenError> {
+        if token.len() > MAX_TOKEN_LEN {
+            return Err(TokenError::Malformed);
+        }
+        let mut parts = token.split(|byte| *byte == b'.');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(header), Some(payload), Some(signature), None) => {
+                Ok(Self { header, payload, signature, signed: &token[..header.len() + 1 + payload.len()] })
+            }
+            _ => Err(TokenError::Malformed),
+        }
+    }
+}
+
+fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
+    BASE64URL.decode(part).map_err(|_| TokenError::Malformed)
+}
+
+fn check_header(header: &Map<String, Value>) -> Result<(), TokenError> {
+    if header.get("alg").and_then(Value::as_str) != Some("HS256") {
+        return Err(TokenError::UnsupportedAlgorithm);
+    }
+    // `b64` changes what is signed (RFC 7797) and is only legal with a `crit` that names it.
+    if header.contains_key("crit") || header.contains_key("b64") {
+        return Err(TokenError::UnsupportedExtension);
+    }
+    Ok(())
+}
+
+fn check_claims(members: Map<String, Value>, expected: TokenType, now: u64) -> Result<Claims, TokenError> {
+    let expires_at = seconds(&members, "exp")?.ok_or(TokenError::InvalidClaim("exp"))?.floor();
+    if expires_at < now as f64 {
+        return Err(TokenError::Expired);
+    }
+    if seconds(&members, "nbf")?.is_some_and(|not_before| not_before > now as f64) {
+        return Err(TokenError::NotYetValid);
+    }
+    seconds(&members, "iat")?;
+    for name in ["jti", "sub"] {
+        if members.get(name).is_some_and(|claim| !claim.is_string()) {
+            return Err(TokenError::InvalidClaim(name));
+        }
+    }
+    // Without a configured audience no token may have one (RFC 7519 4.1.3); python-jose refuses both as well.
+    for name in ["aud", "at_hash"] {
+        if members.contains_key(name) {
+            return Err(TokenError::InvalidClaim(name));
+        }
+    }
+    let client_id = match members.get("client_id") {
+        None => return Err(TokenError::MissingClientId),
+        Some(Value::String(id)) if id.is_empty() => return Err(TokenError::MissingClientId),
+        Some(Value::String(id)) => id.clone(),
+        Some(_) => return Err(TokenError::InvalidClaim("client_id")),
+    };
+    if members.get("type").and_then(Value::as_str) != Some(expected.as_str()) {
+        return Err(TokenError::WrongType);
+    }
+    Ok(Claims { client_id, token_type: expected, expires_at: expires_at as u64, members })
+}
+
+/// A NumericDate, which may be a fraction (RFC 7519 2).
+fn seconds(members: &Map<String, Value>, name: &'static str) -> Result<Option<f64>, TokenError> {
+    match members.get(name) {
+        None => Ok(None),
+        Some(claim) => claim.as_f64().map(Some).ok_or(TokenError::InvalidClaim(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+    const GOOD: &str = r#"{"client_id":"c","type":"access","exp":1800000600,"iat":1800000000}"#;
+    const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+
+    fn key() -> TokenKey {
+        TokenKey::new(&Secret::from("a key of at least thirty-two bytes")).unwrap()
+    }
+
+    /// A token with a good signature over whatever stands in it.
+    fn signed(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        let message = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(payload));
+        let signature = BASE64URL.encode(key().sign(message.as_bytes()).unwrap());
+        format!("{message}.{signature}")
+    }
+
+    fn verify(token: &str) -> Result<Claims, TokenError> {
+        key().verify(token.as_bytes(), TokenType::Access, NOW)
+    }
+
+    /// The good payload with `"name":value` added, or put in the place of the member of that name.
+    fn with(name: &str, value: &str) -> String {
+        let mut members: Map<String, Value> = serde_json::from_str(GOOD).unwrap();
+        members.remove(name);
+        let rest = serde_json::to_string(&members).unwrap();
+        format!(r#"{{"{name}":{value},{}"#, &rest[1..])
+    }
+
+    #[test]
+    fn minted_tokens_are_verified() {
+        let token = key().mint("élève", TokenType::Access, NOW, Duration::from_secs(600)).unwrap();
+        let claims = verify(token.expose()).unwrap();
+        assert_eq!(claims.client_id(), "élève");
+        assert_eq!(claims.token_type(), TokenType::Access);
+        assert_eq!(claims.expires_at(), NOW + 600);
+        assert_eq!(claims.get("iat"), Some(&Value::from(NOW)));
+        assert!(token.expose().starts_with(HEADER));
+        assert_eq!(BASE64URL.decode(HEADER).unwrap(), HS256.as_bytes());
+    }
+
+    #[test]
+    fn two_tokens_of_one_second_differ() {
+        let mint = || key().mint("c", TokenType::Refresh, NOW, Duration::from_secs(600)).unwrap();
+        assert_ne!(mint(), mint());
+    }
+
+    #[test]
+    fn tokens_of_python_jose_are_read() {
+        let wire: Value = serde_json::from_str(include_str!("../tests/fixtures/transcript.json")).unwrap();
+        let samples = &wire["samples"];
+        let key = TokenKey::new(&Secret::from(samples["cryptography_key"].as_str().unwrap())).unwrap();
+        for sample in samples["tokens"].as_array().unwrap() {
+            let expected = if sample["claims"]["type"] == "access" { TokenType::Access } else { TokenType::Refresh };
+            let claims = key.verify(sample["token"].as_str().unwrap().as_bytes(), expected, NOW).unwrap();
+            assert_eq!(Value::Object(claims.as_object().clone()), sample["claims"], "{}", sample["name"]);
+        }
+    }
+
+    #[test]
+    fn whatever_may_differ_is_accepted() {
+        let table: [(&str, &str, String); 15] = [
+            ("as ours", HS256, GOOD.to_owned()),
+            ("order and white space", "{ \"typ\" : \"JWT\", \n\"alg\" : \"HS256\" }", GOOD.replace(':', " :\t")),
+            ("escapes", HS256, with("client_id", r#""\u0063""#)),
+            ("no typ", r#"{"alg":"HS256"}"#, GOOD.to_owned()),
+            ("unknown kid", r#"{"alg":"HS256","kid":"other"}"#, GOOD.to_owned()),
+            ("exp now", HS256, with("exp", "1800000000")),
+            ("exp in a fraction", HS256, with("exp", "1800000000.5")),
+            ("exp with an exponent", HS256, with("exp", "1.8000006e9")),
+            ("exp far away", HS256, with("exp", "1e300")),
+            ("nbf now", HS256, with("nbf", "1800000000")),
+            ("iat in a fraction", HS256, with("iat", "1799999999.9")),
+            ("iat to come", HS256, with("iat", "1800000500")),
+            ("sub and jti", HS256, with("sub", r#""s","jti":"j""#)),
+            ("others", HS256, with("roles", r#"["a",{"b":null}]"#)),
+            ("iss", HS256, with("iss", r#""anyone""#)),
+        ];
+        for (name, header, payload) in table {
+            assert_eq!(verify(&signed(header, payload)).map(|claims| claims.client_id().to_owned()), Ok("c".to_owned()), "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_strictly() {
+        use TokenError::{Malformed, UnsupportedAlgorithm, UnsupportedExtension};
+        let table: [(&[u8], TokenError); 20] = [
+            (br#"{"typ":"JWT"}"#, UnsupportedAlgorithm),
+            (br#"{"alg":"none"}"#, UnsupportedAlgorithm),
+            (br#"{"alg":"hs256"}"#, UnsupportedAlgorithm),
+            (br#"{"alg":"HS256 "}"#, UnsupportedAlgorithm),
+            (br#"{"alg":"HS384"}"#, UnsupportedAlgorithm),
+            (br#"{"alg":"RS256"}"#, UnsupportedAlgorithm),
+            (br#"{"alg":["HS256"]}"#, UnsupportedAlgorithm),
+            (br#"{"alg":null}"#, UnsupportedAlgorithm),
+            (br#"{"alg":"HS256","alg":"none"}"#, Malformed),
+            (br#"{"alg":"none","alg":"HS256"}"#, Malformed),
+            (br#"{"alg":"HS256","\u0061lg":"HS256"}"#, Malformed),
+            (br#"{"alg":"HS256","crit":["exp"]}"#, UnsupportedExtension),
+            (br#"{"alg":"HS256","crit":[]}"#, UnsupportedExtension),
+            (br#"{"alg":"HS256","crit":null}"#, UnsupportedExtension),
+            (br#"{"alg":"HS256","b64":false}"#, UnsupportedExtension),
+            (br#"["HS256"]"#, Malformed),
+            (br#""HS256""#, Malformed),
+            (br#"{"alg":"HS256"} {}"#, Malformed),
+            (b"{\"alg\":\"HS256\",\"kid\":\"\xff\"}", Malformed),
+            (b"", Malformed),
+        ];
+        for (header, expected) in table {
+            assert_eq!(verify(&signed(header, GOOD)), Err(expected), "{}", String::from_utf8_lossy(header));
+        }
+    }
+
+    #[test]
+    fn claims_are_read_strictly() {
+        use TokenError::{Expired, InvalidClaim, Malformed, MissingClientId, NotYetValid, WrongType};
+        let without = |name: &str| {
+            let mut members: Map<String, Value> = serde_json::from_str(GOOD).unwrap();
+            members.remove(name);
+            serde_json::to_string(&members).unwrap()
+        };
+        let mut table = vec![
+            (without("exp"), InvalidClaim("exp")),
+            (with("exp", "1799999999"), Expired),
+            (with("exp", "1799999999.9"), Expired),
+            (with("exp", "-1"), Expired),
+            (with("nbf", "1800000001"), NotYetValid),
+            (with("nbf", "1800000000.5"), NotYetValid),
+            (without("client_id"), MissingClientId),
+            (with("client_id", r#""""#), MissingClientId),
+            (with("client_id", "null"), InvalidClaim("client_id")),
+            (with("client_id", "42"), InvalidClaim("client_id")),
+            (with("client_id", r#"["c"]"#), InvalidClaim("client_id")),
+            (with("aud", r#""x""#), InvalidClaim("aud")),
+            (with("aud", "null"), InvalidClaim("aud")),
+            (with("at_hash", r#""x""#), InvalidClaim("at_hash")),
+            (with("sub", "1"), InvalidClaim("sub")),
+            (with("jti", "null"), InvalidClaim("jti")),
+            (without("type"), WrongType),
+            (with("type", r#""refresh""#), WrongType),
+            (with("type", r#""Access""#), WrongType),
+            (with("type", r#"["access"]"#), WrongType),
+            (with("x", r#"1,"x":1"#), Malformed),
+            (with("x", r#"{"y":1,"y":2}"#), Malformed),
+            (with("x", r#""\ud800""#), Malformed),
+            (with("x", "1e999"), Malformed),
+            (with("x", "NaN"), Malformed),
+            ("[]".to_owned(), Malformed),
+            ("null".to_owned(), Malformed),
+            (String::new(), Malformed),
+            ("[".repeat(10_000), Malformed),
+        ];
+        for name in ["exp", "nbf", "iat"] {
+            for value in [r#""1800000600""#, "true", "null", "[]", "{}"] {
+                table.push((with(name, value), InvalidClaim(name)));
+            }
+        }
+        for (payload, expected) in table {
+            assert_eq!(verify(&signed(HS256, &payload)), Err(expected), "{payload}");
+        }
+    }
+
+    #[test]
+    fn the_text_is_read_strictly() {
+        let good = signed(HS256, GOOD);
+        assert!(verify(&good).is_ok());
+        let parts: Vec<_> = good.split('.').collect();
+        let (header, payload, signature) = (parts[0], parts[1], parts[2]);
+        let refused = [
+            String::new(),
+            ".".to_owned(),
+            "..".to_owned(),
+            "...".to_owned(),
+            header.to_owned(),
+            format!("{header}.{payload}"),
+            format!("{header}.{payload}."),
+            format!("{header}..{signature}"),
+            format!(".{payload}.{signature}"),
+            format!("{good}.{signature}"),
+            format!("{good}="),
+            format!("{good} "),
+            format!(" {good}"),
+            format!("{good}\n"),
+            format!("{good}A"),
+            good[..good.len() - 1].to_owned(),
+            format!("{header}=.{payload}.{signature}"),
+            good.replace(header, &format!("{header}\u{e9}")),
+            format!("Bearer {good}"),
+            "a".repeat(MAX_TOKEN_LEN + 1),
+        ];
+        for token in refused {
+            assert!(matches!(verify(&token), Err(TokenError::Malformed | TokenError::InvalidSignature)), "{token}");
+        }
+    }
+
+    #[test]
+    fn every_bit_of_the_signature_counts() {
+        let good = signed(HS256, GOOD);
+        let dot = good.rfind('.').unwrap();
+        let signature = BASE64URL.decode(&good[dot + 1..]).unwrap();
+        for bit in 0..signature.len() * 8 {
+            let mut changed = signature.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let token = format!("{}.{}", &good[..dot], BASE64URL.encode(changed));
+            assert_eq!(verify(&token), Err(TokenError::InvalidSignature), "bit {bit}");
+        }
+        // The last character has four bits that encode nothing: they must be zero, or one token had 16 spellings.
+        for other in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".chars() {
+            let token = format!("{}{other}", &good[..good.len() - 1]);
+            assert_eq!(verify(&token).is_ok(), token == good, "{other}");
+        }
+    }
+
+    #[test]
+    fn tokens_of_another_key_are_refused() {
+        let other = TokenKey::new(&Secret::from("another key of thirty-two bytes..")).unwrap();
+        let token = other.mint("c", TokenType::Access, NOW, Duration::from_secs(600)).unwrap();
+        assert_eq!(verify(token.expose()), Err(TokenError::InvalidSignature));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_panics(token in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            proptest::prop_assert!(key().verify(&token, TokenType::Access, NOW).is_err());
+        }
+
+        #[test]
+        fn no_payload_panics(payload in r#"(\{|\}|\[|\]|"|:|,|exp|client_id|type|access|1|\.|e|-|null|\\u00e9){0,40}"#) {
+            let _ = verify(&signed(HS256, payload));
+        }
+
+        #[test]
+        fn any_client_id_survives(client_id in "\\PC{1,200}") {
+            let token = key().mint(&client_id, TokenType::Access, NOW, Duration::from_secs(600)).unwrap();
+            let claims = verify(token.expose()).unwrap();
+            proptest::prop_assert_eq!(claims.client_id(), client_id);
+        }
+    }
+}
