@@ -6,7 +6,7 @@ use std::{env, error::Error, net::SocketAddr, process::ExitCode, time::Duration}
 
 use axum::{
     Json, Router,
-    extract::ws::{WebSocket, WebSocketUpgrade},
+    extract::ws::{Message, WebSocket, WebSocketUpgrade},
     http::StatusCode,
     response::Response,
     routing::{any, get},
@@ -15,7 +15,8 @@ use fastauth::{
     FastAuthLayer, Secret, Settings, SettingsBuilder,
     config::{EnvFile, Source},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use tokio::{net::TcpListener, signal, sync::oneshot, time};
 use tracing_subscriber::EnvFilter;
 
@@ -26,9 +27,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 fn app(auth: FastAuthLayer) -> Router {
     Router::new()
-        .route("/health", get(async || Json(json!({ "status": "healthy" }))))
-        .route("/access/health", get(async || healthy("access")))
-        .route("/master/health", get(async || healthy("master")))
+        .route("/health", get(async || healthy(None)))
+        .route("/access/health", get(async || healthy(Some("access"))))
+        .route("/master/health", get(async || healthy(Some("master"))))
         .route("/ws", any(echo))
         .route("/access/ws", any(echo))
         .route("/master/ws", any(echo))
@@ -38,16 +39,23 @@ fn app(auth: FastAuthLayer) -> Router {
         .layer(auth)
 }
 
-fn healthy(service: &str) -> Json<Value> {
-    Json(json!({ "status": "healthy", "service": service }))
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'static str>,
 }
 
-/// Sends every message back.
+fn healthy(service: Option<&'static str>) -> Json<Health> {
+    Json(Health { status: "healthy", service })
+}
+
+/// Sends every text and binary message back. Pings and closes are answered underneath.
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
     const MAX_MESSAGE: usize = 64 << 20;
     upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(async |mut socket: WebSocket| {
         while let Some(Ok(message)) = socket.recv().await {
-            if socket.send(message).await.is_err() {
+            if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
                 break;
             }
         }
@@ -141,16 +149,19 @@ fn print_curl_lines(address: SocketAddr, master_token: Option<Source>) {
         }
         _ => "'the master token of your configuration'".to_owned(),
     };
+    let mint = format!(r#"curl -s -H "MASTER-TOKEN: {master_token}" "http://{address}/auth/token/new?client_id=me""#);
+    let access_token = format!(r#"$({mint} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#);
     println!(
-        r#"Listening on http://{address}. Try it in another terminal:
+        r#"Listening on http://{address}. Paste these into another terminal:
 
+An open path:
   curl -i http://{address}/health
-  curl -i http://{address}/access/health
-  MASTER_TOKEN={master_token}
-  curl -s -H "MASTER-TOKEN: $MASTER_TOKEN" "http://{address}/auth/token/new?client_id=me" | tee tokens.json
-  ACCESS_TOKEN=$(sed 's/.*"access_token":"\([^"]*\)".*/\1/' tokens.json)
-  curl -i -H "ACCESS-TOKEN: $ACCESS_TOKEN" http://{address}/access/health
-  curl -i -H "MASTER-TOKEN: $MASTER_TOKEN" http://{address}/master/health
+A pair of tokens for the client "me":
+  {mint}
+A path that asks for an access token, with a new one:
+  curl -i -H "ACCESS-TOKEN: {access_token}" http://{address}/access/health
+A path that asks for the master token:
+  curl -i -H "MASTER-TOKEN: {master_token}" http://{address}/master/health
 "#
     );
 }

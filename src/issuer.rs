@@ -43,9 +43,12 @@ pub enum IssueError {
     /// The refresh token was used before or revoked: the store holds another one for its client, or none.
     #[error("the refresh token is not the one that the store holds")]
     Superseded,
-    /// The store could not be asked or did not save the pair, which is void then.
-    #[error("the token store is unavailable: {error}")]
-    Store {
+    /// The store could not be asked.
+    #[error("the token store is unavailable: {0}")]
+    Store(#[source] StoreError),
+    /// The store did not save the pair, which is void then.
+    #[error("the pair was not saved: {error}")]
+    NotSaved {
         /// Whose pair it would have been.
         client_id: String,
         /// What the store's trouble is.
@@ -82,11 +85,12 @@ impl TokenIssuer {
     /// # Errors
     ///
     /// [`IssueError::ClientId`] where the id is empty, too long or has control characters;
-    /// [`IssueError::Store`] where the store did not save the pair.
+    /// [`IssueError::NotSaved`] where the store did not save the pair.
     pub async fn issue(&self, client_id: &str) -> Result<IssuedTokens, IssueError> {
         check_client_id(client_id)?;
         let tokens = self.mint(client_id)?;
-        self.gate.store.save(client_id, &tokens).await.map_err(|error| store_error(client_id, error))?;
+        let saved = self.gate.store.save(client_id, &tokens).await;
+        saved.map_err(|error| IssueError::NotSaved { client_id: client_id.to_owned(), error })?;
         tracing::info!(target: "fastauth", client_id, "issued");
         Ok(IssuedTokens { client_id: client_id.to_owned(), tokens })
     }
@@ -96,7 +100,7 @@ impl TokenIssuer {
     /// # Errors
     ///
     /// [`IssueError::InvalidRefreshToken`] and [`IssueError::Superseded`] for the token;
-    /// [`IssueError::Store`] where the store could not be asked or did not save the pair.
+    /// [`IssueError::Store`] where the store could not be asked, [`IssueError::NotSaved`] where it did not save the pair.
     pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
         let claims = self.verify(refresh_token, TokenType::Refresh)?;
         let client_id = claims.client_id();
@@ -134,7 +138,11 @@ impl TokenIssuer {
 }
 
 fn store_error(client_id: &str, error: StoreError) -> IssueError {
-    IssueError::Store { client_id: client_id.to_owned(), error }
+    if error.is_save() {
+        IssueError::NotSaved { client_id: client_id.to_owned(), error }
+    } else {
+        IssueError::Store(error)
+    }
 }
 
 fn check_client_id(client_id: &str) -> Result<(), ClientIdError> {

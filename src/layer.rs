@@ -139,11 +139,11 @@ where
                 State::Forwarding { response: self.inner.call(request) }
             }
             Decision::Deny(denial) => {
-                let refusal = Refusal { form: Form::of(request.headers()), gate: Arc::clone(&self.gate) };
+                let refusal = Refusal::to(&request, &self.gate);
                 State::Refusing { response: Some(refusal.render(denial)) }
             }
             Decision::AskStore(check) => {
-                let refusal = Refusal { form: Form::of(request.headers()), gate: Arc::clone(&self.gate) };
+                let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
@@ -172,6 +172,10 @@ struct Refusal {
 }
 
 impl Refusal {
+    fn to<B>(request: &Request<B>, gate: &Arc<Gate>) -> Self {
+        Self { form: Form::of(request.method(), request.headers()), gate: Arc::clone(gate) }
+    }
+
     fn render(self, denial: Denial) -> Response<Full<Bytes>> {
         response::refusal(denial, self.form, &self.gate.realm)
     }

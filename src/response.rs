@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body, Frame, SizeHint};
@@ -25,37 +25,44 @@ use crate::{
     token::TokenError,
 };
 
+const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// In which form a refusal is written, by the kind of request.
 #[derive(Clone, Debug)]
-pub(crate) enum Form {
-    /// A status and JSON.
-    Http,
-    /// Status 200 and the gRPC status in the headers ("Trailers-Only" in the gRPC over HTTP/2 protocol).
-    Grpc(HeaderValue),
+pub(crate) struct Form {
+    /// The content type of a gRPC request, which wants status 200 and the gRPC status in the headers ("Trailers-Only"
+    /// in the gRPC over HTTP/2 protocol).
+    grpc: Option<HeaderValue>,
+    is_head: bool,
 }
 
 impl Form {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        match headers.get(CONTENT_TYPE) {
-            Some(content_type) if content_type.as_bytes().starts_with(b"application/grpc") => {
-                Self::Grpc(content_type.clone())
-            }
-            _ => Self::Http,
-        }
+    pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Self {
+        let content_type = headers.get(CONTENT_TYPE);
+        let grpc = content_type.filter(|content_type| content_type.as_bytes().starts_with(b"application/grpc"));
+        Self { grpc: grpc.cloned(), is_head: method == Method::HEAD }
     }
 }
 
 /// The answer to a refused request.
 pub(crate) fn refusal(denial: Denial, form: Form, realm: &str) -> Response<Full<Bytes>> {
     let answer = Answer::to(denial.reason());
-    let mut response = match form {
-        Form::Http => answer.http(realm),
-        Form::Grpc(content_type) => answer.grpc(content_type),
+    let mut response = match form.grpc {
+        Some(content_type) => answer.grpc(content_type),
+        None => answer.http(realm),
     };
+    if form.is_head {
+        response = head_only(response);
+    }
     response.extensions_mut().insert(denial);
     response
+}
+
+/// The answer to HEAD: the headers that GET would get, and no body, which over HTTP/2 nobody else leaves out.
+pub(crate) fn head_only(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.map(|_| Full::default())
 }
 
 /// What is said of a refusal, whatever its form.
@@ -106,22 +113,18 @@ impl Answer {
             Reason::UnknownClient => new(StatusCode::UNAUTHORIZED, "Invalid Client ID", invalid_token),
             Reason::NotCanonical => new(StatusCode::UNAUTHORIZED, "Unauthorized Access Token", invalid_token),
             Reason::StoreUnavailable(_) => {
-                let detail = "The token store is unavailable, try again later";
-                new(StatusCode::SERVICE_UNAVAILABLE, detail, Challenge::None)
+                new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, Challenge::None)
             }
         }
     }
 
     fn http(self, realm: &str) -> Response<Full<Bytes>> {
-        let mut response = json_response(self.status, &json!({ "detail": self.detail }));
+        let mut response = json_response(self.status, &Detail { detail: &self.detail });
         let headers = response.headers_mut();
         if let Some(challenge) = self.challenge.render(realm, &self.detail) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, retry_after());
-        }
-        response
+        if self.status == StatusCode::SERVICE_UNAVAILABLE { try_later(response) } else { response }
     }
 
     /// The codes are those of the gRPC documentation's table for HTTP statuses, but for 400, which it calls INTERNAL.
@@ -176,10 +179,11 @@ fn quoted(text: &str) -> String {
     std::iter::once('"').chain(safe).chain(['"']).collect()
 }
 
-/// One to five seconds, so that the clients of a store that comes back do not all come at once.
-fn retry_after() -> HeaderValue {
+/// In one to five seconds, so that the clients of a store that comes back do not all come at once.
+fn try_later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-    HeaderValue::from(1 + nanos % 5)
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1 + nanos % 5));
+    response
 }
 
 /// The answer that carries a new pair.
@@ -220,12 +224,12 @@ pub(crate) fn not_issued(error: &IssueError, realm: &str) -> Response<Full<Bytes
         }
         IssueError::InvalidRefreshToken(_) => refresh_refused("Invalid refresh token", realm),
         IssueError::Superseded => refresh_refused("Invalid refresh token: used or revoked", realm),
-        IssueError::Store { client_id, .. } => {
+        IssueError::Store(_) => {
+            try_later(failure(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, None))
+        }
+        IssueError::NotSaved { client_id, .. } => {
             let data = Some(json!({ "client_id": client_id }));
-            let message = "Token not saved. Database error";
-            let mut response = failure(StatusCode::SERVICE_UNAVAILABLE, message, data);
-            response.headers_mut().insert(RETRY_AFTER, retry_after());
-            response
+            try_later(failure(StatusCode::SERVICE_UNAVAILABLE, "Token not saved. Database error", data))
         }
         IssueError::Signing => failure(StatusCode::INTERNAL_SERVER_ERROR, "Token not signed", None),
     }
@@ -261,17 +265,23 @@ pub(crate) fn unprocessable(kind: &str, parameter: &str, message: &str) -> Respo
         input: (),
     }
     let problem = Problem { r#type: kind, loc: ["query", parameter], msg: message, input: () };
-    no_store(json_response(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": [problem] })))
+    no_store(json_response(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail: [problem] }))
 }
 
 pub(crate) fn not_found() -> Response<Full<Bytes>> {
-    json_response(StatusCode::NOT_FOUND, &json!({ "detail": "Not Found" }))
+    json_response(StatusCode::NOT_FOUND, &Detail { detail: "Not Found" })
 }
 
 pub(crate) fn method_not_allowed() -> Response<Full<Bytes>> {
-    let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({ "detail": "Method Not Allowed" }));
+    let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &Detail { detail: "Method Not Allowed" });
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response
+}
+
+/// The body of FastAPI's errors.
+#[derive(Serialize)]
+struct Detail<T> {
+    detail: T,
 }
 
 fn no_store(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {

@@ -17,8 +17,9 @@ use tower_service::Service;
 use crate::{
     gate::{Gate, log_store_error},
     issuer::{IssueError, TokenIssuer},
-    query,
+    query::{self, ParameterError},
     response::{self, Form},
+    token::TokenError,
 };
 
 /// Issues tokens at `/auth/token/new` and renews them at `/auth/token/refresh`: a plain tower service.
@@ -67,12 +68,12 @@ impl TokenRouter {
         }
     }
 
-    async fn answer(self, request: http::request::Parts) -> Response<Full<Bytes>> {
+    async fn answer(self, request: &http::request::Parts) -> Response<Full<Bytes>> {
         let query = request.uri.query().unwrap_or_default();
         match self.endpoint(request.uri.path()) {
             None => response::not_found(),
             Some(Endpoint::New) => match self.gate.check_master_token(&request.headers) {
-                Err(denial) => response::refusal(denial, Form::of(&request.headers), &self.gate.realm),
+                Err(denial) => response::refusal(denial, Form::of(&request.method, &request.headers), &self.gate.realm),
                 Ok(()) if request.method != Method::GET => response::method_not_allowed(),
                 Ok(()) => self.new_tokens(query).await,
             },
@@ -97,6 +98,8 @@ impl TokenRouter {
         let refresh_token = match query::parameter(query, "refresh_token") {
             Ok(Some(refresh_token)) => refresh_token,
             Ok(None) => return response::unprocessable("missing", "refresh_token", "Field required"),
+            // What is no text is no token.
+            Err(ParameterError::NotUtf8) => return self.not_issued(&TokenError::Malformed.into()),
             Err(error) => return response::unprocessable("value_error", "refresh_token", &error.to_string()),
         };
         match self.issuer().refresh(&refresh_token).await {
@@ -107,7 +110,7 @@ impl TokenRouter {
 
     fn not_issued(&self, error: &IssueError) -> Response<Full<Bytes>> {
         match error {
-            IssueError::Store { error, .. } => log_store_error(error),
+            IssueError::Store(error) | IssueError::NotSaved { error, .. } => log_store_error(error),
             error => tracing::info!(target: "fastauth", %error, "not issued"),
         }
         response::not_issued(error, &self.gate.realm)
@@ -135,6 +138,9 @@ impl<B> Service<Request<B>> for TokenRouter {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
         let (request, _) = request.into_parts();
-        Box::pin(async move { Ok(this.answer(request).await) })
+        Box::pin(async move {
+            let response = this.answer(&request).await;
+            Ok(if request.method == Method::HEAD { response::head_only(response) } else { response })
+        })
     }
 }

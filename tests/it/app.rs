@@ -5,7 +5,7 @@ use std::{future::IntoFuture, net::SocketAddr};
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::ws::{WebSocket, WebSocketUpgrade},
+    extract::ws::{Message, WebSocket, WebSocketUpgrade},
     routing::{any, get},
 };
 use fastauth::{FastAuthLayer, Secret, Settings, SettingsBuilder, store::MemoryStore};
@@ -53,7 +53,7 @@ pub(crate) fn app(layer: FastAuthLayer) -> Router {
 async fn echo(upgrade: WebSocketUpgrade) -> axum::response::Response {
     upgrade.on_upgrade(async |mut socket: WebSocket| {
         while let Some(Ok(message)) = socket.recv().await {
-            if socket.send(message).await.is_err() {
+            if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
                 break;
             }
         }
