@@ -1,5 +1,5 @@
 //! FastAuth (skeleton).
-pub mod store;
 mod rule;
 mod secret;
+pub mod store;
 pub use secret::Secret;

@@ -4,6 +4,8 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
 
 use crate::secret::Secret;
 
+#[cfg(feature = "rest")]
+mod flight;
 mod memory;
 #[cfg(feature = "rest")]
 mod rest;

@@ -1,0 +1,240 @@
+//! Calls to a remote store, client by client: look-ups of one client share a call, writes of one client take turns.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::{
+    FutureExt,
+    future::{Shared, WeakShared},
+};
+
+type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Each with its number, to tell it from a later one of the same client.
+type FlightMap<T> = Arc<Mutex<HashMap<String, (u64, WeakShared<Call<T>>)>>>;
+
+/// The look-ups that are under way, one for each client at the most.
+///
+/// Those that ask while a call is under way wait for its answer too. Each of them drives the call, so it goes on as
+/// long as one of them waits, whoever gives up; when the last one does, the call is dropped. Nothing is kept: when the
+/// call ends, well or badly, the next to ask makes a new one.
+pub(super) struct Flights<T> {
+    flights: FlightMap<T>,
+}
+
+impl<T: Clone + Send + Sync + 'static> Flights<T> {
+    pub(super) fn new() -> Self {
+        Self { flights: Arc::default() }
+    }
+
+    /// The call for `client_id` that is under way, or a new one that `call` makes.
+    pub(super) fn join<F>(&self, client_id: &str, call: impl FnOnce() -> F) -> Shared<Call<T>>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut flights = lock(&self.flights);
+        if let Some(flight) = flights.get(client_id).and_then(|(_, flight)| flight.upgrade()) {
+            return flight;
+        }
+        let landing = Landing::new(&self.flights, client_id);
+        let (number, call) = (landing.number, call());
+        let flight = async move {
+            let _landing = landing;
+            call.await
+        }
+        .boxed()
+        .shared();
+        if let Some(weak) = flight.downgrade() {
+            flights.insert(client_id.to_owned(), (number, weak));
+        }
+        flight
+    }
+
+    /// Lets nobody join a look-up of `client_id` that began before now, nor, once the guard is dropped, one that began
+    /// before then: what begins after a write has to see it.
+    pub(super) fn writing<'a>(&'a self, client_id: &'a str) -> Writing<'a, T> {
+        lock(&self.flights).remove(client_id);
+        Writing { flights: &self.flights, client_id }
+    }
+}
+
+pub(super) struct Writing<'a, T> {
+    flights: &'a FlightMap<T>,
+    client_id: &'a str,
+}
+
+impl<T> Drop for Writing<'_, T> {
+    fn drop(&mut self) {
+        lock(self.flights).remove(self.client_id);
+    }
+}
+
+/// Takes its flight out of the map when the call has ended or nobody waits for it any more.
+struct Landing<T> {
+    flights: FlightMap<T>,
+    client_id: String,
+    number: u64,
+}
+
+impl<T> Landing<T> {
+    fn new(flights: &FlightMap<T>, client_id: &str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { flights: Arc::clone(flights), client_id: client_id.to_owned(), number }
+    }
+}
+
+impl<T> Drop for Landing<T> {
+    fn drop(&mut self) {
+        let mut flights = lock(&self.flights);
+        // After a write the entry may be a later flight's.
+        if flights.get(&self.client_id).is_some_and(|(number, _)| *number == self.number) {
+            flights.remove(&self.client_id);
+        }
+    }
+}
+
+/// A tokio mutex, for it is fair: first come, first served.
+type Queues = Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>;
+
+/// The queues of those that write, one for each client that has any.
+pub(super) struct Turns {
+    queues: Queues,
+}
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self { queues: Mutex::default() }
+    }
+
+    /// Runs `work` when no other work for `client_id` is running, in the order of asking.
+    pub(super) async fn take<T>(&self, client_id: &str, work: impl Future<Output = T>) -> T {
+        let turn = Turn::new(&self.queues, client_id);
+        let _mine = turn.queue.lock().await;
+        work.await
+    }
+}
+
+/// A place in a queue; the last one to leave takes the queue away.
+struct Turn<'a> {
+    queues: &'a Queues,
+    client_id: &'a str,
+    queue: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(queues: &'a Queues, client_id: &'a str) -> Self {
+        let queue = Arc::clone(lock(queues).entry(client_id.to_owned()).or_default());
+        Self { queues, client_id, queue }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut queues = lock(self.queues);
+        // The map's and mine: clones are made under this lock alone.
+        if Arc::strong_count(&self.queue) == 2 {
+            queues.remove(self.client_id);
+        }
+    }
+}
+
+/// Nothing that runs while these are locked leaves them half changed, so a poisoned one is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, poll_fn},
+        sync::atomic::AtomicUsize,
+        task::Poll,
+    };
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Polls once, as a request does before it waits.
+    async fn start(future: &mut (impl Future + Unpin)) {
+        poll_fn(|cx| {
+            assert!(future.poll_unpin(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_share_a_call_though_the_first_gives_up() {
+        let flights = Flights::new();
+        let (answer, answered) = oneshot::channel::<u8>();
+        let mut first = flights.join("a", || answered);
+        start(&mut first).await;
+        let mut second = flights.join("a", || async { panic!("a second call") });
+        start(&mut second).await;
+        drop(first);
+        let third = flights.join("a", || async { panic!("a third call") });
+        answer.send(7).expect("somebody waits");
+        assert_eq!(second.await, Ok(7));
+        assert_eq!(third.await, Ok(7));
+        assert!(lock(&flights.flights).is_empty());
+        assert_eq!(flights.join("a", || async { Ok(8) }).await, Ok(8));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_is_dropped() {
+        let flights = Flights::<u8>::new();
+        let mut only = flights.join("a", pending);
+        start(&mut only).await;
+        drop(only);
+        assert!(lock(&flights.flights).is_empty());
+        drop(flights.join("never polled", pending));
+        assert!(lock(&flights.flights).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_write_parts_the_look_ups_before_from_those_after() {
+        let flights = Flights::new();
+        let calls = AtomicUsize::new(0);
+        let call = || {
+            calls.fetch_add(1, Ordering::Relaxed);
+            pending::<u8>()
+        };
+        let before = flights.join("a", call);
+        let writing = flights.writing("a");
+        let during = [flights.join("a", call), flights.join("a", call)];
+        drop(before);
+        drop(writing);
+        let after = flights.join("a", call);
+        drop(during);
+        let with_it = flights.join("a", call);
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+        drop((after, with_it));
+        assert!(lock(&flights.flights).is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_at_a_time_and_nothing_stays() {
+        let turns = Turns::new();
+        let (end, ended) = oneshot::channel::<()>();
+        let mut first = Box::pin(turns.take("a", ended));
+        start(&mut first).await;
+        let mut second = Box::pin(turns.take("a", async { 2 }));
+        start(&mut second).await;
+        let mut given_up = Box::pin(turns.take("a", async { 3 }));
+        start(&mut given_up).await;
+        drop(given_up);
+        assert_eq!(turns.take("b", async { 4 }).await, 4);
+        end.send(()).expect("the first holds its turn");
+        first.await.expect("sent");
+        assert_eq!(second.await, 2);
+        assert!(lock(&turns.queues).is_empty());
+    }
+}
