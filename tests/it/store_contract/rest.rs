@@ -294,6 +294,19 @@ async fn connections_are_used_again() {
         assert_eq!(store.load("a").await.unwrap(), held(n));
     }
     assert_eq!(server.connections(), 1);
+
+    let server = FaultyStore::start(Behaviour::AnswerInTwo(StatusCode::OK, PAIR.to_vec())).await;
+    let store = client(&server.url());
+    for _ in 0..5 {
+        store.save("a", &pair(1)).await.unwrap();
+        store.load("a").await.unwrap();
+    }
+    server.becomes(Behaviour::AnswerInTwo(StatusCode::NOT_FOUND, PAIR.to_vec()));
+    for _ in 0..5 {
+        store.save("a", &pair(1)).await.unwrap_err();
+        assert_eq!(store.load("a").await.unwrap(), None);
+    }
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]

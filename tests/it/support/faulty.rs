@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,8 @@ pub(crate) enum Behaviour {
     Answer(StatusCode, Vec<u8>),
     /// Answers as `Answer` does, as soon as the flag is up.
     AnswerWhen(watch::Receiver<bool>, Vec<u8>),
+    /// Answers in full, with the body some time after the head.
+    AnswerInTwo(StatusCode, Vec<u8>),
     /// Redirects to this URL.
     Redirect(String),
     /// Sends these bytes and closes the connection.
@@ -50,6 +55,7 @@ pub(crate) struct FaultyStore {
     address: SocketAddr,
     behaviour: Arc<Mutex<Behaviour>>,
     seen: watch::Sender<Vec<Seen>>,
+    connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -59,9 +65,10 @@ impl FaultyStore {
         let address = listener.local_addr().unwrap();
         let behaviour = Arc::new(Mutex::new(behaviour));
         let seen = watch::Sender::new(Vec::new());
+        let connections = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, Arc::clone(&behaviour), seen.clone()));
-        Self { address, behaviour, seen, _tasks: tasks }
+        tasks.spawn(accept(listener, Arc::clone(&behaviour), seen.clone(), Arc::clone(&connections)));
+        Self { address, behaviour, seen, connections, _tasks: tasks }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -81,17 +88,28 @@ impl FaultyStore {
         self.seen.borrow().len()
     }
 
+    /// How many connections there have been.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// Waits until `count` requests have come.
     pub(crate) async fn saw(&self, count: usize) {
         self.seen.subscribe().wait_for(|seen| seen.len() >= count).await.unwrap();
     }
 }
 
-async fn accept(listener: TcpListener, behaviour: Arc<Mutex<Behaviour>>, seen: watch::Sender<Vec<Seen>>) {
-    let mut connections = JoinSet::new();
+async fn accept(
+    listener: TcpListener,
+    behaviour: Arc<Mutex<Behaviour>>,
+    seen: watch::Sender<Vec<Seen>>,
+    connections: Arc<AtomicUsize>,
+) {
+    let mut tasks = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        connections.spawn(serve(stream, Arc::clone(&behaviour), seen.clone()));
+        connections.fetch_add(1, Ordering::Relaxed);
+        tasks.spawn(serve(stream, Arc::clone(&behaviour), seen.clone()));
     }
 }
 
@@ -134,6 +152,12 @@ async fn answer(stream: &mut TcpStream, behaviour: Behaviour, reused: bool) -> b
         Behaviour::Answer(status, body) => respond(stream, status, "", &body).await,
         Behaviour::AnswerWhen(mut flag, body) => {
             flag.wait_for(|up| *up).await.is_ok() && respond(stream, StatusCode::OK, "", &body).await
+        }
+        Behaviour::AnswerInTwo(status, body) => {
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            stream.write_all(&body).await.is_ok()
         }
         Behaviour::Redirect(to) => respond(stream, StatusCode::FOUND, &format!("location: {to}\r\n"), b"").await,
         Behaviour::Raw(bytes) => {
