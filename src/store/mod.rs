@@ -35,7 +35,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// - **A pair is one value.** No `load` sees the access token of one pair and the refresh token of another.
 /// - **A client id is any text** and is kept exactly: no trimming, no folding of case, no normalisation.
 /// - **Trouble is an error**, never an empty answer: `Ok(None)` says that the store knows of no such client.
-/// - **It ends.** Every call answers within about ten seconds, and dropping the future leaves the store sound.
+/// - **It ends.** Every call answers within about ten seconds. Dropping the future leaves the store sound; a write whose
+///   future was dropped, or that failed with [`TimedOut`](StoreErrorKind::TimedOut), may or may not have happened.
 ///
 /// # A store of your own
 ///
@@ -135,8 +136,8 @@ pub enum Rotation {
     UnknownClient,
 }
 
-/// Why a store could not answer. Its text names no address, no token and no client; the cause is its
-/// [`source`](Error::source).
+/// Why a store could not answer. Its text names no address, no token and no client (only an error of opening a file
+/// names the file); the cause is its [`source`](Error::source).
 #[derive(Clone, Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,

@@ -9,7 +9,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, Response, Url};
@@ -35,8 +35,8 @@ const REST_TIMEOUT: Duration = Duration::from_millis(50);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// What a configured header may not be, for it belongs to the connection or frames the body.
-const FORBIDDEN: [HeaderName; 6] = [CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE];
+/// What a configured header may not be: these frame the body, and a wrong one breaks the connection.
+const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
 
 /// Keeps the tokens in a store behind HTTP: the `database-api-url` of `fastauth-api`, or a
 /// `StoreService`.
@@ -64,7 +64,7 @@ impl RestStore {
     /// # Errors
     ///
     /// [`StoreErrorKind::Failed`] when the URL is none of `http` or `https`, or has a user, a query or a fragment, and
-    /// when a header would break the connection. The text does not show the URL: there may be a password in it.
+    /// when a header is `content-length` or `transfer-encoding`. The text does not show the URL: there may be a password in it.
     pub fn new(base_url: &str, mut headers: HeaderMap) -> Result<Self, StoreError> {
         let url = token_url(base_url)?;
         if let Some(name) = FORBIDDEN.iter().find(|name| headers.contains_key(*name)) {
@@ -180,12 +180,13 @@ impl Calls {
     async fn send(&self, method: Method, client_id: &str, body: Option<String>) -> Result<Response, StoreError> {
         let mut url = self.url.clone();
         url.set_query(Some(&format!("client_id={}", utf8_percent_encode(client_id, ENCODED))));
+        let mut headers = self.headers.clone();
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         let request = |client: &Client| {
-            let mut request = client.request(method.clone(), url.clone()).headers(self.headers.clone());
-            if let Some(body) = &body {
-                request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(body.clone());
-            }
-            request.send()
+            let request = client.request(method.clone(), url.clone()).headers(headers.clone());
+            if let Some(body) = &body { request.body(body.clone()) } else { request }.send()
         };
         let outcome = match request(&self.pooled).await {
             Err(error) if broke(&error) => request(&self.unpooled).await,

@@ -48,8 +48,8 @@ const QUEUE: usize = 1024;
 /// when it is on the disk (WAL, `synchronous=FULL`) and survives a crash of the process and a loss of power. An
 /// operator may look inside with `sqlite3`, and revoke with `DELETE FROM token WHERE client_id = …`.
 ///
-/// The file must be on a local disk: WAL does not work over a network file system. It is made readable to its owner
-/// alone (mode 0600 on Unix), for whoever reads it can act as every client.
+/// The file must be on a local disk: WAL does not work over a network file system. One that the store makes is for its
+/// owner alone (mode 0600 on Unix), since whoever reads it can act as every client; one that is there keeps its mode.
 ///
 /// A read that finds the file locked blocks its thread until it is free, for two seconds at the most; in WAL this
 /// happens only while another process recovers the file after a crash. Dropping the store writes what is still queued,

@@ -1,9 +1,6 @@
 //! The crate from the outside: stores, servers and requests that are real.
-
+#![cfg(all(feature = "rest", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod app;
-mod grpc;
-mod layer;
-mod router;
-mod upgrade;
+mod store_contract;
+mod support;

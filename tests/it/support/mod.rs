@@ -1,0 +1,4 @@
+//! What the tests need around them.
+
+pub(crate) mod faulty;
+pub(crate) mod stores;
