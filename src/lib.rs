@@ -1,5 +1,117 @@
-//! FastAuth (skeleton).
+//! FastAuth guards any tower application (axum, hyper, tonic) by path.
+//!
+//! Of every request whose path falls under a configured prefix, WebSocket upgrades included, the [`FastAuthLayer`] asks
+//! a master token (a static secret, header `MASTER-TOKEN`) or an access token (header `ACCESS-TOKEN`, or
+//! `Authorization: Bearer`): a JWT that must be the one that the token store holds for its client. The [`TokenRouter`]
+//! issues and renews those tokens. On the wire and in the store it gets along with the Python package `fastauth-api`.
+//!
+//! In an application, one line does it, with the rest in `fastauth.config.json`:
+//!
+//! ```no_run
+//! # use axum::{Router, routing::get};
+//! use fastauth::FastAuthLayer;
+//!
+//! let auth = FastAuthLayer::from_config();
+//! let app: Router = Router::new()
+//!     .route("/access/report", get(|| async { "for holders of a token" }))
+//!     .nest_service("/auth", auth.router())
+//!     .layer(auth);
+//! ```
+//!
+//! The same with everything in code, and one request that is refused and one that passes:
+//!
+//! ```
+//! use axum::{Router, body::Body, routing::get};
+//! use fastauth::{FastAuthLayer, Permit, Secret, Settings, store::MemoryStore};
+//! use http::{Request, StatusCode};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = Settings::builder()
+//!     .cryptography_key(Secret::generate())
+//!     .access_token_paths(["/access"])
+//!     .store(MemoryStore::new())
+//!     .build()?;
+//! let auth = FastAuthLayer::new(settings)?;
+//! let issued = auth.issuer().issue("alice").await?;
+//!
+//! let hello = |permit: Permit| async move { format!("hello, {}", permit.client_id().unwrap_or("nobody")) };
+//! let app: Router = Router::new().route("/access/hello", get(hello)).layer(auth);
+//!
+//! let without = Request::get("/access/hello").body(Body::empty())?;
+//! assert_eq!(app.clone().oneshot(without).await?.status(), StatusCode::UNAUTHORIZED);
+//!
+//! let with = Request::get("/access/hello")
+//!     .header("ACCESS-TOKEN", issued.tokens.access_token.expose())
+//!     .body(Body::empty())?;
+//! assert_eq!(app.oneshot(with).await?.status(), StatusCode::OK);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The way of a request
+//!
+//! ```text
+//!  request ──► layer ──► gate
+//!                          1  rule          method, URI      ──► Requirement
+//!                          2  credentials   headers          ──► Credentials
+//!                          3  token         token text       ──► Claims        (verified)
+//!                          4  store         client id        ──► canonical token
+//!                          5  gate          all of the above ──► Decision
+//!                                             │
+//!                     Permit ◄────────────────┴────────────────► Denial
+//!                       │                                          │
+//!              layer ──► inner service                   response ──► layer ──► response
+//!
+//!  /auth/token/* ──► router ──► issuer ──► token, store;  router ──► response
+//! ```
+//!
+//! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
+//! own module alone and is what the next step asks for, so none can be skipped. Steps 1 to 3 are synchronous and pure;
+//! step 4 is the only one that waits.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `rest` | yes | [`store::RestStore`], for a store behind HTTP |
+//! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
+//! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`] |
+//! | `store-service` | | [`store::StoreService`], a REST store to serve |
+//! | `cli` | | the program `fastauth` |
+
+pub mod config;
+mod credentials;
+#[cfg(feature = "axum")]
+mod extract;
+mod gate;
+mod issuer;
+mod json;
+mod layer;
+mod query;
+mod response;
+mod router;
 mod rule;
 mod secret;
 pub mod store;
-pub use secret::Secret;
+mod token;
+
+/// What a path asks for, and why.
+pub mod path {
+    pub use crate::rule::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList, PathRefusal, Step};
+}
+
+#[cfg(feature = "axum")]
+pub use extract::PermitMissing;
+pub use {
+    config::{Settings, SettingsBuilder},
+    credentials::CredentialError,
+    gate::{Denial, DenialReason, Permit},
+    issuer::{ClientIdError, IssueError, IssuedTokens, MAX_CLIENT_ID_LEN, TokenIssuer},
+    layer::{FastAuth, FastAuthLayer, ResponseFuture},
+    response::ResponseBody,
+    router::TokenRouter,
+    secret::Secret,
+    token::{Claims, TokenError, TokenType},
+};

@@ -1,2 +1,46 @@
-#![allow(missing_docs)]
-fn main() {}
+//! The `fastauth` program: makes keys, checks and explains a configuration, issues tokens and serves a store.
+
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+mod args;
+mod check;
+mod explain;
+mod failure;
+mod keys;
+mod output;
+mod store;
+mod token;
+
+use args::{Args, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    match run(args.command) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Keygen(args) => keys::keygen(&args),
+        Command::Init(args) => keys::init(args),
+        Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Token(args) => token::run(args),
+        Command::Store(args) => store::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "fastauth", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
