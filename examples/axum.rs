@@ -117,7 +117,9 @@ impl Arguments {
                     settings = settings.config_file(value()?);
                     first_run = false;
                 }
-                "--listen" => listen = value()?.parse().map_err(|_| "--listen takes an address such as 127.0.0.1:8000")?,
+                "--listen" => {
+                    listen = value()?.parse().map_err(|_| "--listen takes an address such as 127.0.0.1:8000")?;
+                }
                 _ => return Err(USAGE.into()),
             }
         }

@@ -87,7 +87,8 @@ mod tests {
     fn access_token_stands_in_one_place() {
         const REPEATED: CredentialError = CredentialError::Repeated("ACCESS-TOKEN");
         const REPEATED_AUTHORIZATION: CredentialError = CredentialError::Repeated("Authorization");
-        type Row = (&'static str, &'static [(&'static str, &'static str)], Result<Option<&'static str>, CredentialError>);
+        type Row =
+            (&'static str, &'static [(&'static str, &'static str)], Result<Option<&'static str>, CredentialError>);
         let table: [Row; 14] = [
             ("nothing", &[], Ok(None)),
             ("header", &[("access-token", "t")], Ok(Some("t"))),

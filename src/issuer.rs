@@ -127,9 +127,8 @@ impl TokenIssuer {
 
     fn mint(&self, client_id: &str) -> Result<TokenPair, IssueError> {
         let now = unix_now();
-        let mint = |token_type, lifetime| {
-            self.gate.key.mint(client_id, token_type, now, lifetime).ok_or(IssueError::Signing)
-        };
+        let mint =
+            |token_type, lifetime| self.gate.key.mint(client_id, token_type, now, lifetime).ok_or(IssueError::Signing);
         Ok(TokenPair {
             access_token: mint(TokenType::Access, self.gate.access_ttl)?,
             refresh_token: mint(TokenType::Refresh, self.gate.refresh_ttl)?,

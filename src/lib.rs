@@ -81,6 +81,8 @@
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `cli` | | the program `fastauth` |
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod config;
 mod credentials;
 #[cfg(feature = "axum")]

@@ -112,9 +112,7 @@ impl Answer {
             }
             Reason::UnknownClient => new(StatusCode::UNAUTHORIZED, "Invalid Client ID", invalid_token),
             Reason::NotCanonical => new(StatusCode::UNAUTHORIZED, "Unauthorized Access Token", invalid_token),
-            Reason::StoreUnavailable(_) => {
-                new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, Challenge::None)
-            }
+            Reason::StoreUnavailable(_) => new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, Challenge::None),
         }
     }
 
@@ -206,10 +204,7 @@ pub(crate) fn issued(issued: &IssuedTokens) -> Response<Full<Bytes>> {
         access_token: issued.tokens.access_token.expose(),
         refresh_token: issued.tokens.refresh_token.expose(),
     };
-    no_store(json_response(
-        StatusCode::OK,
-        &Success { status: "success", message: "Token generated", code: 200, data },
-    ))
+    no_store(json_response(StatusCode::OK, &Success { status: "success", message: "Token generated", code: 200, data }))
 }
 
 /// The answer where no pair was issued.
@@ -224,9 +219,7 @@ pub(crate) fn not_issued(error: &IssueError, realm: &str) -> Response<Full<Bytes
         }
         IssueError::InvalidRefreshToken(_) => refresh_refused("Invalid refresh token", realm),
         IssueError::Superseded => refresh_refused("Invalid refresh token: used or revoked", realm),
-        IssueError::Store(_) => {
-            try_later(failure(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, None))
-        }
+        IssueError::Store(_) => try_later(failure(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, None)),
         IssueError::NotSaved { client_id, .. } => {
             let data = Some(json!({ "client_id": client_id }));
             try_later(failure(StatusCode::SERVICE_UNAVAILABLE, "Token not saved. Database error", data))

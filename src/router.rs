@@ -99,7 +99,7 @@ impl TokenRouter {
             Ok(Some(refresh_token)) => refresh_token,
             Ok(None) => return response::unprocessable("missing", "refresh_token", "Field required"),
             // What is no text is no token.
-            Err(ParameterError::NotUtf8) => return self.not_issued(&TokenError::Malformed.into()),
+            Err(ParameterError::NotText) => return self.not_issued(&TokenError::Malformed.into()),
             Err(error) => return response::unprocessable("value_error", "refresh_token", &error.to_string()),
         };
         match self.issuer().refresh(&refresh_token).await {

@@ -132,7 +132,9 @@ impl Rules {
         Self {
             guards: PrefixSet::new(guards),
             exemptions: PrefixSet::new(exemptions),
-            base_path: base_path.map(|base| base.text().trim_end_matches('/').to_owned()).filter(|base| !base.is_empty()),
+            base_path: base_path
+                .map(|base| base.text().trim_end_matches('/').to_owned())
+                .filter(|base| !base.is_empty()),
             prefixes,
             options,
         }
@@ -151,6 +153,7 @@ impl Rules {
         Ok(if self.options.skip_preflight && line.is_preflight() { Requirement::NOTHING } else { requirement })
     }
 
+    #[inline]
     fn consider_uri(&self, method: &Method, uri: &Uri, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         let path = target_path(method, uri)?;
         let requirement = self.consider_path(path, watch)?;

@@ -375,7 +375,11 @@ mod tests {
             ("iss", HS256, with("iss", r#""anyone""#)),
         ];
         for (name, header, payload) in table {
-            assert_eq!(verify(&signed(header, payload)).map(|claims| claims.client_id().to_owned()), Ok("c".to_owned()), "{name}");
+            assert_eq!(
+                verify(&signed(header, payload)).map(|claims| claims.client_id().to_owned()),
+                Ok("c".to_owned()),
+                "{name}"
+            );
         }
     }
 

@@ -71,9 +71,16 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 enum StoreChoice {
     #[cfg(feature = "rest")]
-    Rest { url: String, headers: HeaderMap, source: Source },
+    Rest {
+        url: String,
+        headers: HeaderMap,
+        source: Source,
+    },
     #[cfg(feature = "sqlite")]
-    Sqlite { path: PathBuf, source: Source },
+    Sqlite {
+        path: PathBuf,
+        source: Source,
+    },
     Custom(Arc<dyn TokenStore>),
 }
 
@@ -164,6 +171,7 @@ impl Settings {
 }
 
 /// An error with its causes.
+#[cfg(any(feature = "rest", feature = "sqlite"))]
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
@@ -318,7 +326,7 @@ impl SettingsBuilder {
     /// Every fault at once.
     pub fn build(self) -> Result<Settings, ConfigError> {
         let sources = Sources::of_code(self.code, &self.surroundings);
-        Report::new(sources, self.store).into_settings()
+        Report::new(sources, self.store.as_ref()).into_settings()
     }
 
     /// The settings by all sources. Of a value that several give, the first of these counts:
@@ -339,7 +347,7 @@ impl SettingsBuilder {
     /// As [`load`](Self::load), and tells where each value came from, faults or not.
     #[must_use]
     pub fn report(self) -> Report {
-        Report::new(Sources::read(self.code, &self.surroundings), self.store)
+        Report::new(Sources::read(self.code, &self.surroundings), self.store.as_ref())
     }
 
     fn set(mut self, key: &'static str, value: Value) -> Self {
@@ -410,7 +418,8 @@ impl Report {
     pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
         const OTHERS: [&str; 6] =
             ["app-name", "database-api-url", "headers", "master-token", "cryptography-key", "access-ttl"];
-        let concerns_paths = |fault: &&Fault| fault.key().is_none_or(|key| !OTHERS.contains(&key) && key != "refresh-ttl");
+        let concerns_paths =
+            |fault: &&Fault| fault.key().is_none_or(|key| !OTHERS.contains(&key) && key != "refresh-ttl");
         let faults: Vec<_> = self.faults.iter().filter(concerns_paths).cloned().collect();
         if faults.is_empty() { Ok(self.rules.explain(method, target)) } else { Err(ConfigError::new(faults)) }
     }
@@ -424,17 +433,18 @@ impl Report {
         self.settings.ok_or(ConfigError::new(self.faults))
     }
 
-    fn new(mut sources: Sources, store: Option<Arc<dyn TokenStore>>) -> Self {
+    fn new(mut sources: Sources, store: Option<&Arc<dyn TokenStore>>) -> Self {
         let mut draft = Draft {
             faults: std::mem::take(&mut sources.faults),
             warnings: std::mem::take(&mut sources.warnings),
             sources: &sources,
         };
         let rules = draft.rules();
-        let settings = draft.settings(store.clone(), &rules);
+        let settings = draft.settings(store.cloned(), &rules);
         let (faults, warnings) = (draft.faults, draft.warnings);
         let entries = entries(&sources, store.is_some());
-        let settings = settings.filter(|_| faults.is_empty()).map(|settings| Settings { warnings: warnings.clone(), ..settings });
+        let settings =
+            settings.filter(|_| faults.is_empty()).map(|settings| Settings { warnings: warnings.clone(), ..settings });
         Self { entries, faults, warnings, settings, rules }
     }
 }
@@ -512,7 +522,11 @@ impl Draft<'_> {
         let Some(key) = self.secret(KEY) else {
             let misread = self.faults.iter().any(|fault| fault.key() == Some(KEY));
             if self.faults.len() == faults && !misread {
-                self.missing(KEY, "it is missing, and without it no token can be signed or verified", "CRYPTOGRAPHY_KEY");
+                self.missing(
+                    KEY,
+                    "it is missing, and without it no token can be signed or verified",
+                    "CRYPTOGRAPHY_KEY",
+                );
             }
             return None;
         };
@@ -755,7 +769,11 @@ fn shown(sources: &Sources, key: &'static str, has_custom_store: bool) -> String
     let default = |ttl| humantime::format_duration(ttl).to_string();
     match key {
         "master-token" | "cryptography-key" => {
-            if sources.secret(key).is_some() { "set".to_owned() } else { "not set".to_owned() }
+            if sources.secret(key).is_some() {
+                "set".to_owned()
+            } else {
+                "not set".to_owned()
+            }
         }
         "headers" => {
             let names: Vec<_> = sources.secrets(key).into_iter().map(|(name, _)| name).collect();
@@ -763,7 +781,9 @@ fn shown(sources: &Sources, key: &'static str, has_custom_store: bool) -> String
         }
         "master-token-paths" | "access-token-paths" | "public-paths" => format!("{:?}", sources.list(key)),
         "database-api-url" if has_custom_store => "a store of the application's own".to_owned(),
-        "database-api-url" => without_userinfo(&sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}"))),
+        "database-api-url" => {
+            without_userinfo(&sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}")))
+        }
         "access-ttl" => sources.text(key).unwrap_or_else(|| default(DEFAULT_ACCESS_TTL)),
         "refresh-ttl" => sources.text(key).unwrap_or_else(|| default(DEFAULT_REFRESH_TTL)),
         "case-insensitive" | "windows" | "skip-preflight" | "shadow" => sources.flag(key).to_string(),

@@ -405,7 +405,8 @@ fn read_env_file(path: &Path) -> (BTreeMap<String, String>, Option<String>) {
         Err(error) => return (BTreeMap::new(), Some(format!("the file cannot be read ({})", error.kind()))),
     };
     // dotenvy's error is not passed on: it quotes the line.
-    let (variables, failed): (Vec<_>, Vec<_>) = dotenvy::from_read_iter(text.expose().as_bytes()).partition(Result::is_ok);
+    let (variables, failed): (Vec<_>, Vec<_>) =
+        dotenvy::from_read_iter(text.expose().as_bytes()).partition(Result::is_ok);
     let problem = (!failed.is_empty()).then(|| "a line of the file is not NAME=value".to_owned());
     (variables.into_iter().flatten().collect(), problem)
 }

@@ -1,6 +1,7 @@
 //! The readings of a path: every text that something behind the guard may take it for.
 
 use std::{
+    fmt,
     hash::{DefaultHasher, Hash, Hasher},
     rc::Rc,
 };
@@ -9,9 +10,9 @@ use super::PathRefusal;
 
 /// More readings than this no real path has: one to four are usual.
 const MAX_READINGS: usize = 256;
-/// How many bytes of readings are written before the path is given up. It bounds the time, as the number of readings
-/// does not for a path that is long.
-const MAX_WORK: usize = 1 << 20;
+/// How many bytes the steps may go through to make readings, known ones too. It bounds the time, as the number of
+/// readings does not for a path that is long.
+const MAX_WORK: usize = 256 * 1024;
 /// How many times a path may be encoded.
 const MAX_ROUNDS: usize = 3;
 
@@ -40,8 +41,6 @@ pub enum Step {
     DropAuthority,
     /// The scheme dropped from a segment, as a URL parser does that takes the rest of the path for a URL.
     DropScheme,
-    /// Spaces around a segment dropped, as URL parsers do around a URL.
-    TrimSpaces,
     /// Names as Windows reads them: without dots and spaces at their end, and without the name of a stream.
     WindowsNames,
 }
@@ -59,15 +58,56 @@ pub(super) struct Reading {
 /// Whether a path has no other reading than itself, as nearly all have: one scan, and nothing is allocated.
 #[inline]
 pub(super) fn is_plain(path: &str, windows: bool) -> bool {
+    let found = trouble(path.as_bytes());
+    (found == 0 || found == COLON && drop_schemes(path).is_none()) && !(windows && windows_names(path).is_some())
+}
+
+/// The classes of trouble in a path. It is looked at in words of eight bytes, the last of which overlaps the one before
+/// it; only a path in which a word may mean trouble is looked at by bytes.
+#[inline]
+fn trouble(path: &[u8]) -> u8 {
+    let [head @ .., _] = path else { return 0 };
+    let tail = &path[1..];
+    let (Some(before_last), Some(last)) = (head.last_chunk(), tail.last_chunk()) else { return trouble_by_bytes(path) };
+    let mut words = head.as_chunks().0.iter().zip(tail.as_chunks().0);
+    let calm = words.all(|(before, bytes)| is_calm(before, bytes)) && is_calm(before_last, last);
+    if calm { 0 } else { trouble_by_bytes(path) }
+}
+
+/// Whether there is no trouble in the bytes, nor a colon. Those of `before` stand one place before them.
+#[inline]
+fn is_calm(before: &[u8; 8], bytes: &[u8; 8]) -> bool {
+    let (before, bytes) = (u64::from_le_bytes(*before), u64::from_le_bytes(*bytes));
+    let is = |byte| zero_byte(bytes ^ each(byte));
+    let controls_and_space = bytes.wrapping_sub(each(0x21)) & !bytes;
+    // The characters of each pair differ in one bit: `:` and `;`, `?` and DEL, `.` and `/`.
+    let colons = zero_byte((bytes | each(1)) ^ each(b';'));
+    let question_and_del = zero_byte((bytes | each(0x40)) ^ each(0x7f));
+    let after_slash = zero_byte((before ^ each(b'/')) | ((bytes | each(1)) ^ each(b'/')));
+    let found = is(b'%') | is(b'#') | is(b'\\') | colons | question_and_del | after_slash | controls_and_space;
+    found & each(0x80) == 0
+}
+
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// Has a high bit among its bytes' if, and only if, there is a zero among the bytes of `word`.
+const fn zero_byte(word: u64) -> u64 {
+    word.wrapping_sub(each(1)) & !word
+}
+
+#[inline(never)]
+fn trouble_by_bytes(path: &[u8]) -> u8 {
     let mut found = 0;
     let mut after = 0;
-    for &byte in path.as_bytes() {
+    for &byte in path {
         let class = CLASSES[usize::from(byte)];
         found |= class & (TROUBLE | COLON | after);
         // After a slash, the bit that is asked for above is `TROUBLE_AFTER_SLASH`.
         after = (class & SLASH) >> 1;
     }
-    (found == 0 || found == COLON && drop_schemes(path).is_none()) && !(windows && windows_names(path).is_some())
+    found
 }
 
 const TROUBLE: u8 = 1;
@@ -137,7 +177,7 @@ struct Closure {
 
 impl Closure {
     fn add(&mut self, text: String, step: Step, from: Option<usize>) -> Result<(), PathRefusal> {
-        self.work += text.len();
+        self.work += from.map_or(text.len(), |from| self.readings[from].text.len());
         let hash = hash(&text);
         if !self.readings.iter().any(|known| known.hash == hash && *known.text == *text) {
             self.readings.push(Reading { text: text.into(), step, from, hash });
@@ -156,11 +196,29 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AsSent => "as sent",
+            Self::Decode => "decoded",
+            Self::DecodeButSeparators => "decoded but for separators",
+            Self::Cut => "cut at ? or #",
+            Self::BackslashToSlash => "backslashes turned",
+            Self::DropParameters => "parameters dropped",
+            Self::MergeSlashes => "slashes merged",
+            Self::RemoveDotSegments => "dot segments resolved",
+            Self::DropAuthority => "authority dropped",
+            Self::DropScheme => "scheme dropped",
+            Self::WindowsNames => "as Windows reads names",
+        })
+    }
+}
+
 type Emit<'a> = &'a mut dyn FnMut(String) -> Result<(), PathRefusal>;
 
 impl Step {
     fn all(windows: bool) -> impl Iterator<Item = Self> {
-        const ALL: [Step; 11] = [
+        const ALL: [Step; 10] = [
             Step::Decode,
             Step::DecodeButSeparators,
             Step::Cut,
@@ -170,7 +228,6 @@ impl Step {
             Step::RemoveDotSegments,
             Step::DropAuthority,
             Step::DropScheme,
-            Step::TrimSpaces,
             Step::WindowsNames,
         ];
         ALL.into_iter().filter(move |step| windows || *step != Step::WindowsNames)
@@ -189,7 +246,6 @@ impl Step {
             Self::RemoveDotSegments => return remove_dot_segments(path, emit),
             Self::DropAuthority => drop_authority(path),
             Self::DropScheme => drop_schemes(path),
-            Self::TrimSpaces => map_segments(path, |segment| segment.trim_matches(' ')),
             Self::WindowsNames => windows_names(path),
         };
         made.map_or(Ok(()), emit)
@@ -230,7 +286,7 @@ pub(super) fn backslash_to_slash(path: &str) -> Option<String> {
 }
 
 pub(super) fn drop_parameters(path: &str) -> Option<String> {
-    map_segments(path, |segment| segment.split(';').next().unwrap_or(segment))
+    map_segments(path, &[';'], |segment| segment.split(';').next().unwrap_or(segment))
 }
 
 pub(super) fn merge_slashes(path: &str) -> Option<String> {
@@ -252,13 +308,18 @@ pub(super) fn normal_form(path: &str) -> String {
 ///
 /// `..` does not climb above the root, and whatever is mounted at `/api` has its root there: a service nested in a
 /// router, or a proxy that puts the rest of the path behind the address of its upstream. To them `/api/../x` is
-/// `/api/x`. So each run of segments before the first dot segment may be a root.
+/// `/api/x`. So each run of segments before the first dot segment may be a root. And what builds a URL from segments
+/// may leave dots out without climbing at all, as the url crate's `PathSegmentsMut` does.
 fn remove_dot_segments(path: &str, emit: Emit<'_>) -> Result<(), PathRefusal> {
+    if !path.contains("/.") {
+        return Ok(());
+    }
     let Some(first) = segments(path).position(is_dots) else { return Ok(()) };
     let (resolved, lowest) = resolve_dots(path, 0);
     emit(resolved)?;
     // A root at or below the lowest point that is reached makes no difference.
-    (lowest.saturating_add(1)..=first).try_for_each(|root| emit(resolve_dots(path, root).0))
+    let mut roots = (lowest.saturating_add(1)..=first).chain([usize::MAX]);
+    roots.try_for_each(|root| emit(resolve_dots(path, root).0))
 }
 
 /// The path with its dot segments resolved below the first `root` segments, and the fewest segments that `..` left.
@@ -276,7 +337,7 @@ fn resolve_dots(path: &str, root: usize) -> (String, usize) {
         }
     }
     // What ends in dots names a directory.
-    if segments(path).last().is_some_and(is_dots) {
+    if segments(path).next_back().is_some_and(is_dots) {
         kept.push("");
     }
     (format!("/{}", kept.join("/")), lowest)
@@ -286,23 +347,25 @@ fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
 }
 
+/// What begins with `//` may be below a root, too, but then these slashes are the first that are doubled.
 fn drop_authority(path: &str) -> Option<String> {
-    let (_host, path) = path.strip_prefix("//")?.trim_start_matches('/').split_once('/').unwrap_or_default();
-    Some(format!("/{path}"))
+    let (root, after) = path.split_once("//")?;
+    let (_host, path) = after.trim_start_matches('/').split_once('/').unwrap_or_default();
+    Some(format!("{root}/{path}"))
 }
 
 /// The schemes that URL parsers call special: `http:/x` and `http:x` are relative to a base of the same scheme.
 fn drop_schemes(path: &str) -> Option<String> {
     const SPECIAL: [&str; 6] = ["http", "https", "ws", "wss", "ftp", "file"];
-    map_segments(path, |segment| match segment.split_once(':') {
+    map_segments(path, &[':'], |segment| match segment.split_once(':') {
         Some((scheme, rest)) if SPECIAL.iter().any(|special| scheme.eq_ignore_ascii_case(special)) => rest,
         _ => segment,
     })
 }
 
 fn windows_names(path: &str) -> Option<String> {
-    map_segments(path, |segment| match segment {
-        "." | ".." => segment,
+    map_segments(path, &['.', ' ', ':'], |segment| match segment.trim_end_matches(' ') {
+        dots @ ("." | "..") => dots,
         name => name.split(':').next().unwrap_or(name).trim_end_matches(['.', ' ']),
     })
 }
@@ -312,8 +375,17 @@ fn segments(path: &str) -> std::str::Split<'_, char> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
 
-/// The path with each segment replaced, or `None` when none changes.
-fn map_segments(path: &str, map: impl Fn(&str) -> &str) -> Option<String> {
-    let changes = path.split('/').any(|segment| map(segment).len() != segment.len());
-    changes.then(|| path.split('/').map(map).collect::<Vec<_>>().join("/"))
+/// The path with each segment replaced by what `map` leaves of it, or `None` when all are left whole. Where none of the
+/// `signs` is in the path, they are.
+fn map_segments(path: &str, signs: &[char], map: impl Fn(&str) -> &str) -> Option<String> {
+    if !path.contains(signs) {
+        return None;
+    }
+    let mut mapped = String::with_capacity(path.len());
+    for segment in path.split_inclusive('/') {
+        let name = segment.strip_suffix('/').unwrap_or(segment);
+        mapped.push_str(map(name));
+        mapped.push_str(&segment[name.len()..]);
+    }
+    (mapped.len() < path.len()).then_some(mapped)
 }

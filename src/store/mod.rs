@@ -142,6 +142,7 @@ pub enum Rotation {
 pub struct StoreError {
     kind: StoreErrorKind,
     message: Cow<'static, str>,
+    is_save: bool,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -162,7 +163,7 @@ pub enum StoreErrorKind {
 impl StoreError {
     /// An error of `kind`; `message` is what an operator reads: lower case, no full stop, and nothing secret.
     pub fn new(kind: StoreErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), is_save: false, source: None }
     }
 
     /// Adds the cause. It must not show a secret or a URL either, for logs print the whole chain.
@@ -170,6 +171,19 @@ impl StoreError {
     pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into().into());
         self
+    }
+
+    /// Says that it was a pair that could not be saved. It matters in [`TokenStore::rotate`], which asks first.
+    #[must_use]
+    pub fn on_save(mut self) -> Self {
+        self.is_save = true;
+        self
+    }
+
+    /// Whether a pair could not be saved, rather than the store not be asked.
+    #[must_use]
+    pub fn is_save(&self) -> bool {
+        self.is_save
     }
 
     /// What kind of trouble this is.

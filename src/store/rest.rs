@@ -112,7 +112,9 @@ impl TokenStore for RestStore {
     }
 
     fn save<'a>(&'a self, client_id: &'a str, tokens: &'a TokenPair) -> StoreFuture<'a, ()> {
-        Box::pin(self.write(client_id, self.calls.post(client_id, tokens)))
+        Box::pin(
+            async move { self.write(client_id, self.calls.post(client_id, tokens)).await.map_err(StoreError::on_save) },
+        )
     }
 
     fn rotate<'a>(
@@ -126,7 +128,7 @@ impl TokenStore for RestStore {
             if held.refresh_token.as_ref() != Some(presented) {
                 return Ok(Rotation::Superseded);
             }
-            self.calls.post(client_id, successor).await?;
+            self.calls.post(client_id, successor).await.map_err(StoreError::on_save)?;
             Ok(Rotation::Rotated)
         }))
     }

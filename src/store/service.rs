@@ -1,6 +1,7 @@
 //! A token store behind HTTP, for [`RestStore`](super::RestStore) and `fastauth-api` to use.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     error::Error,
     fmt,
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use tower_service::Service;
 
 use super::{StoreError, StoredTokens, TokenPair, TokenStore};
-use crate::secret::Secret;
+use crate::{query, secret::Secret};
 
 /// The longest body that is read.
 const MAX_BODY: usize = 64 * 1024;
@@ -88,7 +89,7 @@ impl StoreService {
     }
 
     async fn load(&self, query: Option<&str>) -> Outcome {
-        let client_id = client_id(query).map_err(bad_request)?;
+        let client_id = client_id(query).map_err(|detail| bad_request(&detail))?;
         let held = self.store.load(&client_id).await.map_err(|error| trouble(&error))?;
         let StoredTokens { access_token, refresh_token } =
             held.ok_or_else(|| refusal(StatusCode::NOT_FOUND, "the client is not known"))?;
@@ -104,7 +105,7 @@ impl StoreService {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let client_id = client_id(request.uri().query()).map_err(bad_request)?;
+        let client_id = client_id(request.uri().query()).map_err(|detail| bad_request(&detail))?.into_owned();
         let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| unread(&*error))?;
         let pair = parse(&body.to_bytes()).ok_or_else(|| {
             refusal(
@@ -152,40 +153,14 @@ fn presented(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// The one `client_id` of a query. Two of them, or one that is no text, could be read in more than one way, so that
-/// two programs would look at different clients.
-fn client_id(query: Option<&str>) -> Result<String, &'static str> {
-    let mut ids = query.unwrap_or_default().split('&').filter_map(|parameter| {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        (decode(name).as_deref() == Some("client_id")).then_some(value)
-    });
-    let value = ids.next().ok_or("client_id is missing")?;
-    if ids.next().is_some() {
-        return Err("client_id is there more than once");
+/// The one `client_id` of a query, which must not be empty.
+fn client_id(query: Option<&str>) -> Result<Cow<'_, str>, String> {
+    match query::parameter(query.unwrap_or_default(), "client_id") {
+        Ok(Some(client_id)) if client_id.is_empty() => Err("client_id is empty".to_owned()),
+        Ok(Some(client_id)) => Ok(client_id),
+        Ok(None) => Err("client_id is missing".to_owned()),
+        Err(error) => Err(format!("client_id: {error}")),
     }
-    match decode(value) {
-        Some(client_id) if !client_id.is_empty() => Ok(client_id),
-        Some(_) => Err("client_id is empty"),
-        None => Err("client_id is no percent-encoded UTF-8"),
-    }
-}
-
-/// Decodes as forms do, but refuses what those let pass: escapes that are none, and bytes that are no UTF-8.
-fn decode(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => digit(bytes.next()?)? << 4 | digit(bytes.next()?)?,
-            byte => byte,
-        });
-    }
-    String::from_utf8(decoded).ok()
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn parse(body: &[u8]) -> Option<TokenPair> {

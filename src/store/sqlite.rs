@@ -102,7 +102,7 @@ impl TokenStore for SqliteStore {
     }
 
     fn save<'a>(&'a self, client_id: &'a str, tokens: &'a TokenPair) -> StoreFuture<'a, ()> {
-        Box::pin(async move { self.write(client_id, tokens, None).await.map(drop) })
+        Box::pin(async move { self.write(client_id, tokens, None).await.map(drop).map_err(StoreError::on_save) })
     }
 
     fn rotate<'a>(
@@ -111,7 +111,8 @@ impl TokenStore for SqliteStore {
         presented: &'a Secret,
         successor: &'a TokenPair,
     ) -> StoreFuture<'a, Rotation> {
-        Box::pin(self.write(client_id, successor, Some(presented)))
+        // One step looks and writes, and what fails is the write.
+        Box::pin(async move { self.write(client_id, successor, Some(presented)).await.map_err(StoreError::on_save) })
     }
 }
 

@@ -29,7 +29,10 @@ async fn a_method_asks_for_its_credentials() {
     let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
     let mut client = HealthClient::new(channel);
     let refused = client.check(HealthCheckRequest::default()).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::Unauthenticated, "Invalid Access Token. Access Token is null"));
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::Unauthenticated, "Invalid Access Token. Access Token is null")
+    );
 
     let mut request = Request::new(HealthCheckRequest::default());
     request.metadata_mut().insert("access-token", token.expose().parse().unwrap());

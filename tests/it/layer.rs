@@ -21,7 +21,8 @@ type Answer = Response<Full<Bytes>>;
 /// Says whom the permit names, or that there is none.
 fn inner() -> impl Service<Request<()>, Response = Answer, Error = Infallible, Future: Send> + Clone {
     service_fn(|request: Request<()>| {
-        let client = request.extensions().get::<Permit>().map(|permit| permit.client_id().unwrap_or("master").to_owned());
+        let client =
+            request.extensions().get::<Permit>().map(|permit| permit.client_id().unwrap_or("master").to_owned());
         ready(Ok(Response::new(Full::from(client.unwrap_or_else(|| "no permit".to_owned())))))
     })
 }
@@ -51,7 +52,8 @@ async fn each_path_asks_for_its_credentials() {
     let bearer = format!("Bearer {token}");
     let null = r#"{"detail":"Invalid Access Token. Access Token is null"}"#;
     let unauthorized = r#"{"detail":"Unauthorized Master Token"}"#;
-    let table: [(&str, &[(&str, &str)], u16, &str); 13] = [
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a str);
+    let table: [Row<'_>; 13] = [
         ("/open", &[], 200, "no permit"),
         ("/open", &[master, access], 200, "no permit"),
         ("/master/x", &[], 401, unauthorized),
@@ -99,7 +101,12 @@ async fn a_refusal_carries_its_reason_and_a_challenge() {
     let invalid = r#"Bearer realm="demo", error="invalid_token", error_description="#;
     type Row<'a> = (&'a str, &'a str, fn(&DenialReason) -> bool, String);
     let table: [Row<'_>; 6] = [
-        ("master-token", "wrong", |r| matches!(r, DenialReason::WrongMasterToken), r#"MasterToken realm="demo""#.into()),
+        (
+            "master-token",
+            "wrong",
+            |r| matches!(r, DenialReason::WrongMasterToken),
+            r#"MasterToken realm="demo""#.into(),
+        ),
         ("x-none", "", |r| matches!(r, DenialReason::MissingAccessToken), r#"Bearer realm="demo""#.into()),
         (
             "access-token",
@@ -145,8 +152,7 @@ async fn credentials_with_two_readings_are_refused() {
         request.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
         request
     };
-    let conflicting =
-        request("/access", &[("access-token", token.expose()), ("authorization", "Bearer another")]);
+    let conflicting = request("/access", &[("access-token", token.expose()), ("authorization", "Bearer another")]);
     for request in [twice("access-token", token.expose()), twice("master-token", MASTER), conflicting] {
         let response = layer.layer(inner()).oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);

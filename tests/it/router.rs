@@ -25,12 +25,17 @@ async fn tokens_are_issued_and_renewed() {
     let app = app(layer());
     let first = new_tokens(&app, "?client_id=a%20b%2B%C3%A9").await;
     assert_eq!(first["data"]["client_id"], "a b+é");
-    assert_eq!((&first["status"], &first["message"], &first["code"]), (&json!("success"), &json!("Token generated"), &json!(200)));
+    assert_eq!(
+        (&first["status"], &first["message"], &first["code"]),
+        (&json!("success"), &json!("Token generated"), &json!(200))
+    );
 
     let (status, second) = refresh(&app, first["data"]["refresh_token"].as_str().unwrap()).await;
     assert_eq!((status, &second["data"]["client_id"]), (StatusCode::OK, &json!("a b+é")));
 
-    let access = |tokens: &Value| get_request("/access/health", &[("access-token", tokens["data"]["access_token"].as_str().unwrap())]);
+    let access = |tokens: &Value| {
+        get_request("/access/health", &[("access-token", tokens["data"]["access_token"].as_str().unwrap())])
+    };
     assert_eq!(send(&app, access(&first)).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(send(&app, access(&second)).await.status(), StatusCode::OK);
     // A used refresh token is worth nothing.
@@ -67,7 +72,10 @@ async fn other_methods_issue_nothing() {
     let app = app(layer.clone());
     let first = new_tokens(&app, "?client_id=c").await;
     for method in ["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
-        for path in ["/auth/token/new?client_id=c".to_owned(), format!("/auth/token/refresh?refresh_token={}", first["data"]["refresh_token"].as_str().unwrap())] {
+        for path in [
+            "/auth/token/new?client_id=c".to_owned(),
+            format!("/auth/token/refresh?refresh_token={}", first["data"]["refresh_token"].as_str().unwrap()),
+        ] {
             let request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
             let response = send(&app, request.header("master-token", MASTER).body(Body::empty()).unwrap()).await;
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
@@ -96,7 +104,11 @@ async fn it_can_be_mounted_in_every_way() {
     for (name, prefix, app) in mounted {
         let target = format!("{prefix}/token/new?client_id=c");
         assert_eq!(send(&app, get_request(&target, &[])).await.status(), StatusCode::UNAUTHORIZED, "{name}");
-        assert_eq!(send(&app, get_request(&target, &[("master-token", MASTER)])).await.status(), StatusCode::OK, "{name}");
+        assert_eq!(
+            send(&app, get_request(&target, &[("master-token", MASTER)])).await.status(),
+            StatusCode::OK,
+            "{name}"
+        );
         let refresh = get_request(&format!("{prefix}/token/refresh?refresh_token=x"), &[]);
         assert_eq!(send(&app, refresh).await.status(), StatusCode::UNAUTHORIZED, "{name}");
     }
@@ -105,7 +117,9 @@ async fn it_can_be_mounted_in_every_way() {
 #[tokio::test]
 async fn it_answers_without_a_framework() {
     let router: TokenRouter = layer().router();
-    for (target, status) in [("/auth/token/new", 200), ("/token/new", 200), ("/auth/token/newer", 404), ("/auth", 404), ("/", 404)] {
+    for (target, status) in
+        [("/auth/token/new", 200), ("/token/new", 200), ("/auth/token/newer", 404), ("/auth", 404), ("/", 404)]
+    {
         let request = Request::get(target).header("master-token", MASTER).body(()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{target}");
@@ -138,6 +152,10 @@ async fn only_the_stored_refresh_token_refreshes() {
     ];
     for (name, token, message) in table {
         let (status, answer) = refresh(&app, token).await;
-        assert_eq!((status, answer), (StatusCode::UNAUTHORIZED, json!({ "status": "error", "message": message, "code": 401 })), "{name}");
+        assert_eq!(
+            (status, answer),
+            (StatusCode::UNAUTHORIZED, json!({ "status": "error", "message": message, "code": 401 })),
+            "{name}"
+        );
     }
 }

@@ -21,7 +21,11 @@ async fn sockets_open_by_the_guards_of_their_path() {
         }
         connect_async(request)
     };
-    for (path, header) in [("/ws", None), ("/access/ws", Some(("access-token", token.expose()))), ("/master/ws", Some(("master-token", MASTER)))] {
+    for (path, header) in [
+        ("/ws", None),
+        ("/access/ws", Some(("access-token", token.expose()))),
+        ("/master/ws", Some(("master-token", MASTER))),
+    ] {
         let (mut socket, _) = open(path, header).await.unwrap();
         for message in [Message::text("hello"), Message::binary(vec![0, 1, 255])] {
             socket.send(message.clone()).await.unwrap();

@@ -8,7 +8,12 @@ use fastauth::{
 };
 use serde_json::{Value, json};
 
-use crate::{args::Check, failure::{Failure, chain}, output, token::block_on};
+use crate::{
+    args::Check,
+    failure::{Failure, chain},
+    output,
+    token::block_on,
+};
 
 pub(crate) fn run(args: Check) -> Result<ExitCode, Failure> {
     let report = args.config.settings().report();
@@ -69,9 +74,8 @@ impl Shown {
     }
 
     fn json(&self, ok: bool, store: Option<&Result<(), String>>) -> Value {
-        let settings = self.entries.iter().map(|(key, value, source)| {
-            json!({ "key": key, "value": value, "source": source })
-        });
+        let settings =
+            self.entries.iter().map(|(key, value, source)| json!({ "key": key, "value": value, "source": source }));
         let faults = self.faults.iter().map(|fault| {
             json!({
                 "source": fault.source().to_string(),

@@ -5,15 +5,19 @@ use std::{
     process::ExitCode,
 };
 
+use clap::{CommandFactory, error::ErrorKind};
 use fastauth::{
     config::Report,
     path::{Explanation, PathList},
 };
-use clap::{CommandFactory, error::ErrorKind};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::{args::{Args, Explain}, failure::Failure, output};
+use crate::{
+    args::{Args, Explain},
+    failure::Failure,
+    output,
+};
 
 pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
     let report = args.config.settings().report();
@@ -43,7 +47,8 @@ pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
 }
 
 fn explain(report: &Report, method: &str, target: &str) -> Result<Explanation, Failure> {
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| Failure::new(format!("{method:?} is not a method")))?;
+    let method =
+        Method::from_bytes(method.as_bytes()).map_err(|_| Failure::new(format!("{method:?} is not a method")))?;
     Ok(report.explain(&method, target)?)
 }
 
@@ -64,7 +69,7 @@ fn print(method: &str, target: &str, explanation: &Explanation) {
     }
     for (number, reading) in explanation.readings().iter().enumerate() {
         let from = reading.from().map(|from| format!(", from {from}")).unwrap_or_default();
-        output::line(&format!("  {number:3}  {:?} ({:?}{from})", reading.text(), reading.step()));
+        output::line(&format!("  {number:3}  {:?} ({}{from})", reading.text(), reading.step()));
     }
 }
 

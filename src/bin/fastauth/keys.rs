@@ -63,9 +63,9 @@ pub(crate) fn init(args: Init) -> Result<ExitCode, Failure> {
     }
     // `create_new`: a file that has come into being meanwhile is not overwritten either.
     let written = OpenOptions::new().write(true).create_new(true).open(&config);
-    written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| {
-        Failure::new(format!("{}: {error}", config.display()))
-    })?;
+    written
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| Failure::new(format!("{}: {error}", config.display())))?;
     output::note(&format!("Wrote {}; `fastauth check` tries it", config.display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -74,9 +74,8 @@ fn answers(args: Init) -> Result<serde_json::Value, Failure> {
     let asks = !args.yes && io::stdin().is_terminal();
     let or_ask = |given: Option<String>, question: &str, default: &str| match given {
         Some(given) => Ok(given),
-        None if asks => ask(&format!("{question} [{default}]")).map(|answer| {
-            if answer.is_empty() { default.to_owned() } else { answer }
-        }),
+        None if asks => ask(&format!("{question} [{default}]"))
+            .map(|answer| if answer.is_empty() { default.to_owned() } else { answer }),
         None => Ok(default.to_owned()),
     };
     let listed = |given: Vec<String>| (!given.is_empty()).then(|| given.join(" "));

@@ -57,9 +57,9 @@ fn bearer(args: &Serve) -> Result<Option<Secret>, Failure> {
 }
 
 async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> {
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Failure::new(format!("cannot listen on {}: {error}", args.listen))
-    })?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| Failure::new(format!("cannot listen on {}: {error}", args.listen)))?;
     output::line(&format!("Listening on http://{}", listener.local_addr()?));
     let connections = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop_signal());
@@ -109,4 +109,3 @@ async fn stop_signal() {
     #[cfg(not(unix))]
     let _ = signal::ctrl_c().await;
 }
-
