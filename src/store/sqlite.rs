@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Rotation, StoreError, StoreErrorKind, StoreFuture, StoredTokens, TokenPair, TokenStore};
@@ -316,8 +316,9 @@ fn prepare(path: &Path) -> Result<Connection, StoreError> {
 /// The outer result is SQLite's; the inner one is our refusal of what was found.
 fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> {
     let mut connection = connect(path)?;
-    // Before anything is written: another program's file must stay as it is.
-    if let Err(refusal) = Content::of(&connection)?.check(path) {
+    // Before anything is written: another program's file must stay as it is. In one transaction, or else what is read
+    // may be half of before and half of after another process made its tables.
+    if let Err(refusal) = Content::of(&connection.transaction()?)?.check(path) {
         return Ok(Err(refusal));
     }
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
@@ -347,7 +348,7 @@ enum Content {
 }
 
 impl Content {
-    fn of(connection: &Connection) -> rusqlite::Result<Self> {
+    fn of(connection: &Transaction<'_>) -> rusqlite::Result<Self> {
         let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         Ok(match (number("application_id")?, number("user_version")?) {
