@@ -284,13 +284,13 @@ impl SettingsBuilder {
     /// How long access tokens are valid (`access-ttl`), in whole seconds.
     #[must_use]
     pub fn access_ttl(self, ttl: Duration) -> Self {
-        self.set("access-ttl", Value::String(humantime::format_duration(ttl).to_string()))
+        self.set("access-ttl", duration(ttl))
     }
 
     /// How long refresh tokens are valid (`refresh-ttl`), in whole seconds.
     #[must_use]
     pub fn refresh_ttl(self, ttl: Duration) -> Self {
-        self.set("refresh-ttl", Value::String(humantime::format_duration(ttl).to_string()))
+        self.set("refresh-ttl", duration(ttl))
     }
 
     /// The configuration file to [`load`](Self::load), in place of the one that `FASTAUTH_CONFIG` names or of
@@ -362,6 +362,10 @@ impl fmt::Debug for SettingsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.code.iter().map(|(key, _)| key)).finish()
     }
+}
+
+fn duration(ttl: Duration) -> Value {
+    Value::String(if ttl.subsec_nanos() == 0 { format!("{}s", ttl.as_secs()) } else { format!("{}ns", ttl.as_nanos()) })
 }
 
 fn list<P: Into<String>>(prefixes: impl IntoIterator<Item = P>) -> Value {
@@ -766,7 +770,6 @@ fn entries(sources: &Sources, has_custom_store: bool) -> Vec<Entry> {
 }
 
 fn shown(sources: &Sources, key: &'static str, has_custom_store: bool) -> String {
-    let default = |ttl| humantime::format_duration(ttl).to_string();
     match key {
         "master-token" | "cryptography-key" => {
             if sources.secret(key).is_some() {
@@ -784,13 +787,17 @@ fn shown(sources: &Sources, key: &'static str, has_custom_store: bool) -> String
         "database-api-url" => {
             without_userinfo(&sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}")))
         }
-        "access-ttl" => sources.text(key).unwrap_or_else(|| default(DEFAULT_ACCESS_TTL)),
-        "refresh-ttl" => sources.text(key).unwrap_or_else(|| default(DEFAULT_REFRESH_TTL)),
+        "access-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_ACCESS_TTL)),
+        "refresh-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_REFRESH_TTL)),
         "case-insensitive" | "windows" | "skip-preflight" | "shadow" => sources.flag(key).to_string(),
         "ambiguous" => sources.text(key).unwrap_or_else(|| "refuse".to_owned()),
         "base-path" => sources.text(key).unwrap_or_else(|| "none".to_owned()),
         key => sources.text(key).unwrap_or_else(|| "fastauth".to_owned()),
     }
+}
+
+fn days(ttl: Duration) -> String {
+    format!("{}d", ttl.as_secs() / DAY)
 }
 
 /// A URL without the name and password that it may carry.

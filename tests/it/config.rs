@@ -130,7 +130,9 @@ fn every_scalar_key_can_be_a_variable() {
 fn variables_are_taken_as_they_are() {
     let key = "12345678901234567890123456789012";
     let place = Place::new(&json!({ "access-token-paths": ["/access"] }));
-    for master in ["1234567890123456", "true-but-still-a-text", r#"["a","list","it","is","not"]"#, "[0x1f, never closed"] {
+    for master in
+        ["1234567890123456", "true-but-still-a-text", r#"["a","list","it","is","not"]"#, "[0x1f, never closed"]
+    {
         let settings = place.load(&[("FASTAUTH_MASTER_TOKEN", master), ("CRYPTOGRAPHY_KEY", key)]);
         assert!(settings.is_ok(), "{master}: {settings:?}");
     }
@@ -149,7 +151,10 @@ fn both_spellings_and_the_alias_are_known() {
     config["database-api-url"] = json!("http://one.example");
     config["database_api_path"] = json!("http://two.example");
     let message = Place::new(&config).faults(&[]);
-    assert!(message.contains("`database-api-url` and `database_api_path` are the same key, with different values"), "{message}");
+    assert!(
+        message.contains("`database-api-url` and `database_api_path` are the same key, with different values"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -167,20 +172,36 @@ fn the_originals_log_level_is_reported_as_without_effect() {
 #[test]
 fn faults_name_the_place_and_the_remedy() {
     let table = [
-        ("unknown key", with("acces-token-paths", json!([])), "`acces-token-paths` is not a known key; did you mean `access-token-paths`?"),
+        (
+            "unknown key",
+            with("acces-token-paths", json!([])),
+            "`acces-token-paths` is not a known key; did you mean `access-token-paths`?",
+        ),
         ("no key", without("cryptography-key"), "`cryptography-key`: it is missing"),
-        ("no master token", without("master-token"), "`master-token`: it is missing, and `master-token-paths` asks for it"),
+        (
+            "no master token",
+            without("master-token"),
+            "`master-token`: it is missing, and `master-token-paths` asks for it",
+        ),
         ("short key", with("cryptography-key", json!("hush-short")), "it has 10 bytes, and HS256 needs at least 32"),
         ("empty secret", with("master-token", json!("")), "`master-token`: it is empty"),
         ("white secret", with("master-token", json!("  ")), "`master-token`: it is empty"),
         ("placeholder", with("master-token", json!("<your-master-token>")), "it is a placeholder, not a secret"),
-        ("variable left", with("cryptography-key", json!("${CRYPTOGRAPHY_KEY_OF_THE_DEPLOYMENT}")), "it is a placeholder"),
+        (
+            "variable left",
+            with("cryptography-key", json!("${CRYPTOGRAPHY_KEY_OF_THE_DEPLOYMENT}")),
+            "it is a placeholder",
+        ),
         ("not for a header", with("master-token", json!("hush\nhush-hush-hush")), "no client could send it"),
         ("number", with("app-name", json!(1)), "`app-name`: found a number; write a text in quotes"),
         ("secret of a wrong kind", with("master-token", json!(["hush"])), "`master-token`: found a list"),
         ("text for a list", with("access-token-paths", json!("/access")), "found a text; write a list of texts"),
         ("number in a list", with("access-token-paths", json!(["/a", 1])), "found a number in the list"),
-        ("prefix", with("access-token-paths", json!(["access"])), "the prefix \"access\" must begin with `/`; write \"/access\""),
+        (
+            "prefix",
+            with("access-token-paths", json!(["access"])),
+            "the prefix \"access\" must begin with `/`; write \"/access\"",
+        ),
         ("empty prefix", with("access-token-paths", json!([""])), "is empty; to guard everything write \"/\""),
         ("dots", with("master-token-paths", json!(["/a/../b"])), "has a dot segment; write \"/b\""),
         ("time", with("access-ttl", json!("soon")), "\"soon\" is not a time"),
@@ -188,7 +209,11 @@ fn faults_name_the_place_and_the_remedy() {
         ("half seconds", with("access-ttl", json!("1500ms")), "is not a time of whole seconds"),
         ("ages", with("refresh-ttl", json!("900years")), "more than a hundred years"),
         ("seconds as a number", with("access-ttl", json!(60)), "`access-ttl`: found a number"),
-        ("store", with("database-api-url", json!("ftp://x")), "neither the address of a REST store nor of an SQLite file"),
+        (
+            "store",
+            with("database-api-url", json!("ftp://x")),
+            "neither the address of a REST store nor of an SQLite file",
+        ),
         ("memory", with("database-api-url", json!("sqlite::memory:")), "would forget every token"),
         ("password in the URL", with("database-api-url", json!("http://u:hush@h")), "holds a user or a password"),
         ("header name", with("headers", json!({ "bad name": "hush" })), "\"bad name\" is not a header name"),
@@ -208,15 +233,22 @@ fn faults_name_the_place_and_the_remedy() {
 
 #[test]
 fn all_faults_are_told_at_once() {
-    let place = Place::new(&json!({ "master-token": "", "cryptography_key": 1, "access-token-paths": ["x"], "what": 1 }));
+    let place =
+        Place::new(&json!({ "master-token": "", "cryptography_key": 1, "access-token-paths": ["x"], "what": 1 }));
     let error = place.load(&[("FASTAUTH_ACCESS_TTL", "x"), ("FASTAUTH_ACCESS_TOKEN_PATHS", "/a")]).unwrap_err();
     let keys: Vec<_> = error.faults().iter().map(|fault| fault.key().unwrap_or("-")).collect();
     for key in ["master-token", "cryptography-key", "access-token-paths", "access-ttl", "-"] {
         assert!(keys.contains(&key), "{key}: {error}");
     }
     let message = error.to_string();
-    assert!(message.contains("environment variable FASTAUTH_ACCESS_TTL") && message.contains("fastauth.config.json"), "{message}");
-    assert!(message.contains("only single values can be set by a variable; set it in the configuration file"), "{message}");
+    assert!(
+        message.contains("environment variable FASTAUTH_ACCESS_TTL") && message.contains("fastauth.config.json"),
+        "{message}"
+    );
+    assert!(
+        message.contains("only single values can be set by a variable; set it in the configuration file"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -285,9 +317,14 @@ fn warnings_are_given() {
     ];
     for (name, config, expected) in table {
         let settings = Place::new(&config).load(&[]).unwrap();
-        assert!(settings.warnings().iter().any(|warning| warning.contains(expected)), "{name}: {:?}", settings.warnings());
+        assert!(
+            settings.warnings().iter().any(|warning| warning.contains(expected)),
+            "{name}: {:?}",
+            settings.warnings()
+        );
     }
-    let settings = Place::new(&good()).load(&[("FASTAUTH_PORT", "tcp://10.0.0.1:80"), ("FASTAUTH_MASTER_TOKE", "x")]).unwrap();
+    let settings =
+        Place::new(&good()).load(&[("FASTAUTH_PORT", "tcp://10.0.0.1:80"), ("FASTAUTH_MASTER_TOKE", "x")]).unwrap();
     assert!(settings.warnings().iter().any(|warning| warning.contains("did you mean `master-token`?")));
 }
 
@@ -307,7 +344,9 @@ fn the_process_environment_is_left_alone() {
     let place = Place::new(&without("cryptography-key"));
     place.write(".env", &format!("CRYPTOGRAPHY_KEY={KEY}\nFASTAUTH_TEST_MARK=1\n"));
     place.load(&[]).unwrap();
-    assert!(std::env::var_os("FASTAUTH_TEST_MARK").is_none() && std::env::var("CRYPTOGRAPHY_KEY").as_deref() != Ok(KEY));
+    assert!(
+        std::env::var_os("FASTAUTH_TEST_MARK").is_none() && std::env::var("CRYPTOGRAPHY_KEY").as_deref() != Ok(KEY)
+    );
 }
 
 #[test]

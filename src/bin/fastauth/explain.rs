@@ -8,10 +8,10 @@ use std::{
 use clap::{CommandFactory, error::ErrorKind};
 use fastauth::{
     config::Report,
-    path::{Explanation, PathList},
+    path::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList},
 };
 use http::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::{
     args::{Args, Explain},
@@ -21,52 +21,92 @@ use crate::{
 
 pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
     let report = args.config.settings().report();
-    match args.target {
-        None if args.method != "-" => {
+    let Some(target) = args.target else {
+        if args.method != "-" {
             let message = "a target is missing: fastauth explain METHOD TARGET";
             Args::command().error(ErrorKind::MissingRequiredArgument, message).exit()
         }
-        Some(target) => {
-            let explanation = explain(&report, &args.method, &target)?;
-            if args.json {
-                output::json(&as_json(&args.method, &target, &explanation));
-            } else {
-                print(&args.method, &target, &explanation);
-            }
-        }
-        None => {
-            for line in io::stdin().lock().split(b'\n') {
-                let line = line?;
-                let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line));
-                let Some((method, target)) = line.split_once(' ') else { continue };
-                output::line(&as_json(method, target, &explain(&report, method, target)?).to_string());
-            }
-        }
+        return explain_lines(&report);
+    };
+    let Ok(method) = Method::from_bytes(args.method.as_bytes()) else {
+        return Err(Failure::new(format!("{:?} is not a method", args.method)));
+    };
+    let explanation = report.explain(&method, &target)?;
+    if args.json {
+        output::json(&Line::of(&args.method, &target, &explanation));
+    } else {
+        print(&args.method, &target, &explanation);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain(report: &Report, method: &str, target: &str) -> Result<Explanation, Failure> {
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| Failure::new(format!("{method:?} is not a method")))?;
-    Ok(report.explain(&method, target)?)
+/// One object for every line that is not empty, so that answers stay beside what was asked.
+fn explain_lines(report: &Report) -> Result<ExitCode, Failure> {
+    for line in io::stdin().lock().split(b'\n') {
+        let line = line?;
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        let text = String::from_utf8_lossy(line);
+        let (method, target) = text.split_once(' ').unwrap_or((&text, ""));
+        let explanation;
+        let answer = match (std::str::from_utf8(line), Method::from_bytes(method.as_bytes())) {
+            (_, _) if line.is_empty() => continue,
+            (Ok(_), Ok(parsed)) => {
+                explanation = report.explain(&parsed, target)?;
+                Line::of(method, target, &explanation)
+            }
+            // hyper answers 400 to either.
+            (Err(_), _) => Line::unread(method, target, "request target"),
+            (_, Err(_)) => Line::unread(method, target, "method"),
+        };
+        output::line(&serde_json::to_string(&answer)?);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(method: &str, target: &str, explanation: &Explanation) -> Value {
-    let mut members = serde_json::Map::from_iter([("method".into(), json!(method)), ("target".into(), json!(target))]);
-    if let Ok(Value::Object(explained)) = serde_json::to_value(explanation) {
-        members.extend(explained);
+#[derive(Serialize)]
+struct Line<'a> {
+    method: &'a str,
+    target: &'a str,
+    decision: PathDecision,
+    reason: String,
+    decided_by: &'a [DecidingPrefix],
+    readings: &'a [ExplainedReading],
+}
+
+impl<'a> Line<'a> {
+    fn of(method: &'a str, target: &'a str, explanation: &'a Explanation) -> Self {
+        Self {
+            method,
+            target,
+            decision: explanation.decision(),
+            reason: reason(explanation),
+            decided_by: explanation.decided_by(),
+            readings: explanation.readings(),
+        }
     }
-    Value::Object(members)
+
+    fn unread(method: &'a str, target: &'a str, reason: &str) -> Self {
+        let reason = reason.to_owned();
+        Self { method, target, decision: PathDecision::Reject, reason, decided_by: &[], readings: &[] }
+    }
+}
+
+fn reason(explanation: &Explanation) -> String {
+    if let Some(refusal) = explanation.reason() {
+        return refusal.to_string();
+    }
+    let met = explanation.decided_by().iter().map(|deciding| {
+        let reading = &explanation.readings()[deciding.reading()];
+        let (prefix, list) = (deciding.prefix(), list_key(deciding.list()));
+        format!("{prefix:?} of {list} is met by {:?} ({})", reading.text(), reading.step())
+    });
+    let met: Vec<_> = met.collect();
+    if met.is_empty() { "no prefix is met".to_owned() } else { met.join("; ") }
 }
 
 fn print(method: &str, target: &str, explanation: &Explanation) {
-    let reason = explanation.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    output::line(&format!("{method} {target}: {}{reason}", explanation.decision()));
-    for deciding in explanation.decided_by() {
-        let (prefix, list, reading) = (deciding.prefix(), list_key(deciding.list()), deciding.reading());
-        output::line(&format!("  by {prefix:?} of {list}, which reading {reading} meets"));
-    }
+    output::line(&format!("{method} {target}: {}", explanation.decision()));
+    output::line(&format!("  because {}", reason(explanation)));
     for (number, reading) in explanation.readings().iter().enumerate() {
         let from = reading.from().map(|from| format!(", from {from}")).unwrap_or_default();
         output::line(&format!("  {number:3}  {:?} ({}{from})", reading.text(), reading.step()));

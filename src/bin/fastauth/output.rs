@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
+use serde::Serialize;
 
 /// A line on standard output: what was asked for.
 pub(crate) fn line(text: &str) {
@@ -15,6 +15,7 @@ pub(crate) fn note(text: &str) {
 }
 
 /// JSON on standard output, for people to read as well.
-pub(crate) fn json(value: &Value) {
-    line(&format!("{value:#}"));
+pub(crate) fn json(value: &impl Serialize) {
+    // Texts and numbers under textual names can always be written.
+    line(&serde_json::to_string_pretty(value).unwrap_or_default());
 }

@@ -1,0 +1,288 @@
+//! The program, as its users run it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use fastauth::{Secret, store::TokenPair, store::TokenStore};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A directory to run in, with nothing of the environment that could matter.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    /// With a configuration and both secrets.
+    fn ready(extra: &Value) -> Self {
+        let place = Self::new();
+        let mut config = json!({ "master-token-paths": ["/master"], "access-token-paths": ["/access"] });
+        config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        fs::write(place.path().join("fastauth.config.json"), config.to_string()).unwrap();
+        for name in ["MASTER_TOKEN", "CRYPTOGRAPHY_KEY"] {
+            place.done(&["keygen", "--name", name, "--write"]);
+        }
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fastauth"));
+        command.args(words).current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn run_with_input(&self, words: &[&str], input: &[u8]) -> Output {
+        let mut command = self.command(words);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// What it printed; it has to succeed.
+    fn done(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", stderr(&output));
+        stdout(&output)
+    }
+
+    /// What it complained of; it has to end with this code.
+    fn fails(&self, words: &[&str], code: i32) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", stderr(&output));
+        stderr(&output)
+    }
+
+    fn env_value(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.path().join(".env")).unwrap();
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}="))).unwrap();
+        line.split_once('=').unwrap().1.to_owned()
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn keygen_prints_a_fernet_key() {
+    let place = Place::new();
+    let key = place.done(&["keygen"]);
+    assert!(fernet::Fernet::new(key.trim()).is_some(), "{key}");
+    assert!(place.done(&["keygen", "--name", "MASTER_TOKEN"]).starts_with("MASTER_TOKEN="));
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn keygen_writes_and_does_not_replace_unasked() {
+    let place = Place::new();
+    fs::write(place.path().join(".env"), "# kept\nOTHER=1").unwrap();
+    let printed = place.done(&["keygen", "--write"]);
+    let key = place.env_value("CRYPTOGRAPHY_KEY");
+    assert!(!printed.contains(&key) && fernet::Fernet::new(&key).is_some());
+    let refusal = place.fails(&["keygen", "--write"], 1);
+    assert!(refusal.contains("--force") && !refusal.contains(&key), "{refusal}");
+    assert_eq!(place.env_value("CRYPTOGRAPHY_KEY"), key);
+    place.done(&["keygen", "--write", "--force"]);
+    assert_ne!(place.env_value("CRYPTOGRAPHY_KEY"), key);
+    assert!(fs::read_to_string(place.path().join(".env")).unwrap().starts_with("# kept\nOTHER=1\n"));
+    place.done(&["keygen", "--name", "MASTER_TOKEN", "--write", "other.env"]);
+    assert!(place.path().join("other.env").exists());
+}
+
+#[test]
+fn init_makes_what_check_accepts() {
+    let place = Place::new();
+    place.done(&["init", "--app-name", "shop", "--access-path", "/api", "--access-path", "/files/", "--yes"]);
+    let config: Value = serde_json::from_slice(&fs::read(place.path().join("fastauth.config.json")).unwrap()).unwrap();
+    assert_eq!((&config["app-name"], &config["access-token-paths"]), (&json!("shop"), &json!(["/api", "/files/"])));
+    let master = place.env_value("MASTER_TOKEN");
+    assert!(place.done(&["check"]).contains("store: answers"));
+    assert!(place.fails(&["init"], 1).contains("left as it is"));
+    assert_eq!(place.env_value("MASTER_TOKEN"), master);
+}
+
+#[test]
+fn init_writes_nothing_that_would_not_start() {
+    let place = Place::new();
+    let message = place.fails(&["init", "--access-path", "api", "--database-api-url", "ftp://x"], 1);
+    assert!(
+        message.contains("must begin with `/`; write \"/api\"") && message.contains("database-api-url"),
+        "{message}"
+    );
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn check_tells_sources_faults_and_the_store() {
+    let place = Place::ready(&json!({}));
+    let report: Value = serde_json::from_str(&place.done(&["check", "--json"])).unwrap();
+    assert_eq!((&report["ok"], &report["store"]["ok"], &report["faults"]), (&json!(true), &json!(true), &json!([])));
+    let entries = report["settings"].as_array().unwrap();
+    let master = entries.iter().find(|entry| entry["key"] == "master-token").unwrap();
+    assert_eq!(master["value"], "set");
+    assert!(master["source"].as_str().unwrap().ends_with(".env, variable MASTER_TOKEN"));
+
+    let away = Place::ready(&json!({ "database-api-url": "http://127.0.0.1:1" }));
+    let output = away.run(&["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("fault: store: the token store cannot be reached"), "{}", stdout(&output));
+    assert_eq!(away.run(&["check", "--offline"]).status.code(), Some(0));
+
+    let broken = Place::ready(&json!({ "acess-token-paths": [] }));
+    let report: Value = serde_json::from_slice(&broken.run(&["check", "--json"]).stdout).unwrap();
+    assert_eq!((&report["ok"], &report["store"]), (&json!(false), &Value::Null));
+    assert!(report["faults"][0]["remedy"].as_str().unwrap().contains("`access-token-paths`"));
+}
+
+#[test]
+fn explain_answers_line_by_line() {
+    let place = Place::ready(&json!({ "access-token-paths": ["/access", "/both"], "master-token-paths": ["/both"] }));
+    let input = b"GET /health\nGET //access/x\r\nPOST /both\nGET /access/%zz\n\nGET /%c0%af\nOPTIONS *\nGET *\nG@T /x\nGET \xff\nGET\n";
+    let output = place.run_with_input(&["explain", "-"], input);
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let decisions: Vec<_> = lines.iter().map(|line| line["decision"].as_str().unwrap()).collect();
+    let expected =
+        ["public", "access", "master+access", "reject", "reject", "public", "reject", "reject", "reject", "reject"];
+    assert_eq!(decisions, expected);
+    assert_eq!((&lines[1]["method"], &lines[1]["target"]), (&json!("GET"), &json!("//access/x")));
+    assert_eq!((&lines[3]["reason"], &lines[4]["reason"]), (&json!("malformed escape"), &json!("not UTF-8")));
+    assert!(lines.iter().all(|line| line["reason"].is_string()));
+
+    let text = place.done(&["explain", "GET", "//access/x"]);
+    assert!(text.contains("GET //access/x: access") && text.contains("slashes merged"), "{text}");
+    place.fails(&["explain", "GET"], 2);
+}
+
+/// Paths can be explained before there are secrets.
+#[test]
+fn explain_needs_no_secrets() {
+    let place = Place::new();
+    fs::write(place.path().join("fastauth.config.json"), r#"{"access-token-paths":["/access"]}"#).unwrap();
+    assert!(place.done(&["explain", "GET", "/access"]).contains("access"));
+    fs::write(place.path().join("fastauth.config.json"), r#"{"access-token-paths":["access"]}"#).unwrap();
+    assert!(place.fails(&["explain", "GET", "/access"], 1).contains("must begin with `/`"));
+}
+
+#[test]
+fn tokens_are_issued_renewed_and_read() {
+    let place = Place::ready(&json!({}));
+    let issued: Value = serde_json::from_str(&place.done(&["token", "new", "--client-id", "élève"])).unwrap();
+    assert_eq!(issued["client_id"], "élève");
+    let claims: Value =
+        serde_json::from_str(&place.done(&["token", "decode", issued["access_token"].as_str().unwrap()])).unwrap();
+    assert_eq!((&claims["client_id"], &claims["type"]), (&json!("élève"), &json!("access")));
+    let refresh = issued["refresh_token"].as_str().unwrap();
+    let renewed = place.run_with_input(&["token", "refresh", "-"], format!("{refresh}\n").as_bytes());
+    assert_eq!(renewed.status.code(), Some(0), "{}", stderr(&renewed));
+    let used = place.fails(&["token", "refresh", refresh], 1);
+    assert!(used.contains("not the one that the store holds") && !used.contains(refresh), "{used}");
+    assert!(place.fails(&["token", "decode", "garbage"], 1).contains("not a token"));
+}
+
+#[test]
+fn words_that_are_not_understood_end_with_two() {
+    let place = Place::new();
+    place.fails(&["bogus"], 2);
+    place.fails(&["keygen", "--name", "OTHER"], 2);
+    assert_eq!(place.done(&["--version"]), format!("fastauth {}\n", env!("CARGO_PKG_VERSION")));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(place.done(&["completions", shell]).contains("fastauth"));
+    }
+}
+
+/// A store that is served, on a port of the system's choice.
+struct Served {
+    child: Child,
+    url: String,
+}
+
+impl Served {
+    fn start(place: &Place, bearer: Option<&str>) -> Self {
+        let mut command =
+            place.command(&["store", "serve", "--listen", "127.0.0.1:0", "--database", "sqlite:tokens.db"]);
+        if let Some(bearer) = bearer {
+            command.env("FASTAUTH_STORE_TOKEN", bearer);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, url: line.trim().strip_prefix("Listening on ").unwrap().to_owned() }
+    }
+
+    /// Ends it as an operator does, and waits for it.
+    #[cfg(unix)]
+    fn stop(mut self) -> Option<i32> {
+        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+fn pair(name: &str) -> TokenPair {
+    TokenPair { access_token: Secret::from(format!("a-{name}")), refresh_token: Secret::from(format!("r-{name}")) }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_served_store_keeps_what_it_acknowledged() {
+    let place = Place::new();
+    let served = Served::start(&place, None);
+    let store = fastauth::store::RestStore::new(&served.url, http::HeaderMap::new()).unwrap();
+    store.save("a b", &pair("1")).await.unwrap();
+    assert_eq!(store.load("a b").await.unwrap(), Some(pair("1").into()));
+    assert_eq!(store.load("ab").await.unwrap(), None);
+    drop(store);
+    assert_eq!(served.stop(), Some(0), "a signal to stop is no fault");
+
+    let mut killed = Served::start(&place, None);
+    let store = fastauth::store::RestStore::new(&killed.url, http::HeaderMap::new()).unwrap();
+    for number in 0..20 {
+        store.save(&format!("c{number}"), &pair(&number.to_string())).await.unwrap();
+    }
+    killed.child.kill().unwrap();
+    killed.child.wait().unwrap();
+    let served = Served::start(&place, None);
+    let store = fastauth::store::RestStore::new(&served.url, http::HeaderMap::new()).unwrap();
+    for number in 0..20 {
+        assert_eq!(store.load(&format!("c{number}")).await.unwrap(), Some(pair(&number.to_string()).into()));
+    }
+    assert_eq!(store.load("a b").await.unwrap(), Some(pair("1").into()));
+    drop(store);
+    served.stop();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_served_store_can_ask_for_a_bearer_token() {
+    let place = Place::new();
+    let refusal = place.fails(&["store", "serve", "--listen", "0.0.0.0:0"], 1);
+    assert!(refusal.contains("FASTAUTH_STORE_TOKEN"), "{refusal}");
+    let served = Served::start(&place, Some("hush-hush"));
+    let with = |token: &str| {
+        let headers =
+            http::HeaderMap::from_iter([(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
+        fastauth::store::RestStore::new(&served.url, headers).unwrap()
+    };
+    assert!(with("wrong").save("c", &pair("1")).await.is_err());
+    with("hush-hush").save("c", &pair("1")).await.unwrap();
+    served.stop();
+}
