@@ -83,6 +83,11 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+/// The code in README.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod config;
 mod credentials;
 #[cfg(feature = "axum")]
