@@ -11,3 +11,4 @@ mod router;
 mod store_contract;
 mod support;
 mod upgrade;
+mod wire;
