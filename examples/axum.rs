@@ -13,7 +13,7 @@ use axum::{
 };
 use fastauth::{
     FastAuthLayer, Secret, Settings, SettingsBuilder,
-    config::{EnvFile, Source},
+    config::{EnvFile, Fault, Source},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -127,14 +127,19 @@ impl Arguments {
     }
 }
 
-/// Puts the secrets that nothing gives into `.env`, as `fastauth keygen --write` does.
+/// Puts the secrets that nothing gives into `.env`, as `fastauth keygen --write` does, if nothing else is at fault.
 fn make_missing_secrets(settings: &SettingsBuilder) -> Result<(), Box<dyn Error>> {
+    const SECRETS: [(&str, &str); 2] = [("master-token", "MASTER_TOKEN"), ("cryptography-key", "CRYPTOGRAPHY_KEY")];
+    let report = settings.clone().report();
+    let variable =
+        |fault: &Fault| SECRETS.iter().find(|(key, _)| fault.key() == Some(*key)).map(|(_, variable)| variable);
+    if report.faults().iter().any(|fault| variable(fault).is_none() || *fault.source() != Source::Default) {
+        return Ok(());
+    }
     let file = EnvFile::new(".env");
-    for (key, variable) in [("master-token", "MASTER_TOKEN"), ("cryptography-key", "CRYPTOGRAPHY_KEY")] {
-        if source_of(settings, key) == Some(Source::Default) {
-            file.set(variable, &Secret::generate())?;
-            println!("Made a {variable} and put it into {}", env::current_dir()?.join(file.path()).display());
-        }
+    for variable in report.faults().iter().filter_map(variable) {
+        file.set(variable, &Secret::generate())?;
+        println!("Made a {variable} and put it into {}", env::current_dir()?.join(file.path()).display());
     }
     Ok(())
 }

@@ -41,7 +41,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 8000))).await?;
     println!("Listening on http://{}", listener.local_addr()?);
     loop {
-        let (stream, _) = listener.accept().await?;
+        // A connection that was gone before it was accepted does not end the server.
+        let Ok((stream, _)) = listener.accept().await else { continue };
         let service = TowerToHyperService::new(service.clone());
         tokio::spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new());

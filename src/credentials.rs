@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, Entry, HeaderName},
+    header::{AUTHORIZATION, HeaderName},
 };
 
 /// Carries the static secret.
@@ -46,13 +46,11 @@ pub(crate) fn access_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Credent
 
 /// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log.
 pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
-    for name in [MASTER_TOKEN, ACCESS_TOKEN, AUTHORIZATION] {
-        // `entry` makes room for one more header: it is asked only where there is one, so that nothing is allocated.
-        if headers.contains_key(&name)
-            && let Entry::Occupied(mut values) = headers.entry(name)
-        {
-            values.iter_mut().for_each(|value| value.set_sensitive(true));
-        }
+    const NAMES: [HeaderName; 3] = [MASTER_TOKEN, ACCESS_TOKEN, AUTHORIZATION];
+    if NAMES.iter().any(|name| headers.contains_key(name)) {
+        // Not by `entry`, which makes room for one more header and so may allocate.
+        let credentials = headers.iter_mut().filter(|(name, _)| NAMES.contains(name));
+        credentials.for_each(|(_, value)| value.set_sensitive(true));
     }
 }
 

@@ -90,8 +90,12 @@ impl Gate {
         }))
     }
 
-    /// The guard of minting, and of the paths in `master-token-paths`.
-    pub(crate) fn check_master_token(&self, headers: &HeaderMap) -> Result<(), Denial> {
+    /// The guard of minting, wherever the router is mounted.
+    pub(crate) fn guard_minting(&self, method: &Method, headers: &HeaderMap) -> Result<(), Denial> {
+        self.check_master_token(headers).inspect_err(|denial| denial.log(method, "minting refused"))
+    }
+
+    fn check_master_token(&self, headers: &HeaderMap) -> Result<(), Denial> {
         let presented = credentials::master_token(headers).map_err(DenialReason::Credentials)?;
         match (&self.master_token, presented) {
             (Some(expected), Some(presented)) if expected.matches(presented) => Ok(()),
@@ -227,8 +231,8 @@ pub enum DenialReason {
     #[error("the access token is not the client's canonical one")]
     NotCanonical,
     /// The store could not be asked.
-    #[error("the token store is unavailable: {0}")]
-    StoreUnavailable(StoreError),
+    #[error("the token store is unavailable")]
+    StoreUnavailable(#[source] StoreError),
 }
 
 impl Denial {
@@ -240,7 +244,7 @@ impl Denial {
 
     fn log(&self, method: &Method, outcome: &str) {
         match &self.0 {
-            DenialReason::StoreUnavailable(error) => log_store_error(error),
+            DenialReason::StoreUnavailable(error) => log_store_error(error, outcome),
             reason => tracing::info!(target: "fastauth", %method, %reason, "{outcome}"),
         }
     }
@@ -253,7 +257,7 @@ impl From<DenialReason> for Denial {
 }
 
 /// Logs an error of the store with its causes, which the client is not told.
-pub(crate) fn log_store_error(error: &StoreError) {
+pub(crate) fn log_store_error(error: &StoreError, outcome: &str) {
     let mut causes = String::new();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -261,5 +265,5 @@ pub(crate) fn log_store_error(error: &StoreError) {
         causes.push_str(&cause.to_string());
         source = cause.source();
     }
-    tracing::error!(target: "fastauth", kind = ?error.kind(), "the token store is unavailable: {error}{causes}");
+    tracing::error!(target: "fastauth", kind = ?error.kind(), "{outcome}: the token store is unavailable: {error}{causes}");
 }

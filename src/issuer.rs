@@ -38,16 +38,16 @@ pub enum IssueError {
     #[error(transparent)]
     ClientId(#[from] ClientIdError),
     /// The refresh token is not one of ours, or not valid now.
-    #[error("the refresh token was refused: {0}")]
+    #[error("the refresh token was refused")]
     InvalidRefreshToken(#[from] TokenError),
     /// The refresh token was used before or revoked: the store holds another one for its client, or none.
     #[error("the refresh token is not the one that the store holds")]
     Superseded,
     /// The store could not be asked.
-    #[error("the token store is unavailable: {0}")]
+    #[error("the token store is unavailable")]
     Store(#[source] StoreError),
     /// The store did not save the pair, which is void then.
-    #[error("the pair was not saved: {error}")]
+    #[error("the pair was not saved")]
     NotSaved {
         /// Whose pair it would have been.
         client_id: String,

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    Request, Response,
+    Method, Request, Response,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use http_body_util::Full;
@@ -37,8 +37,14 @@ use crate::{
 ///
 /// # Where to put it
 ///
-/// Last, on the outermost router: what is added to a router after the layer is not guarded by it. CORS and trace
-/// layers go outside of it, since a preflight carries no token.
+/// Last, on the outermost router: what is added to a router after the layer is not guarded by it. CORS goes outside of
+/// it, since a preflight carries no token. So does a trace layer that is to see refusals; it must not log credential
+/// headers then, which the layer can hide only from what is beneath it (tower-http's `SetSensitiveRequestHeadersLayer`
+/// around the trace layer does).
+///
+/// On a router that is nested, the layer sees the path without the router's prefix. With the feature `axum` it matches
+/// the whole path as well. Without that feature it cannot know it: rules for the whole path would let everything
+/// through, unless `base-path` says what is stripped.
 ///
 /// ```no_run
 /// use axum::{Router, routing::get};
@@ -155,13 +161,14 @@ where
 }
 
 fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
-    let headers = request.headers();
-    let line = RequestLine::new(request.method(), request.uri());
+    let (method, headers) = (request.method(), request.headers());
     RequestLine {
-        cors_headers: headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+        cors_headers: method == Method::OPTIONS
+            && headers.contains_key(ORIGIN)
+            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         #[cfg(feature = "axum")]
         original_uri: crate::extract::original_uri(request.extensions()),
-        ..line
+        ..RequestLine::new(method, request.uri())
     }
 }
 

@@ -77,7 +77,7 @@
 //! | --- | --- | --- |
 //! | `rest` | yes | [`store::RestStore`], for a store behind HTTP |
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
-//! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`] |
+//! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `cli` | | the program `fastauth` |
 

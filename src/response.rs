@@ -40,10 +40,15 @@ pub(crate) struct Form {
 
 impl Form {
     pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Self {
-        let content_type = headers.get(CONTENT_TYPE);
-        let grpc = content_type.filter(|content_type| content_type.as_bytes().starts_with(b"application/grpc"));
+        let grpc = headers.get(CONTENT_TYPE).filter(|content_type| method == Method::POST && is_grpc(content_type));
         Self { grpc: grpc.cloned(), is_head: method == Method::HEAD }
     }
+}
+
+/// `application/grpc`, or that with a suffix or parameters. gRPC-Web is not meant: its clients read HTTP statuses.
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
 /// The answer to a refused request.

@@ -32,35 +32,40 @@ use crate::{
 /// - hyper: call it for the paths below `/auth`.
 ///
 /// Under another prefix that is not stripped, tell it by [`prefix`](Self::prefix).
+///
+/// A refresh token comes in the query, as the wire contract has it: log the path of requests and not the whole URI.
 #[derive(Clone, Debug)]
 pub struct TokenRouter {
     gate: Arc<Gate>,
-    prefix: Cow<'static, str>,
+    prefix: String,
 }
 
 impl TokenRouter {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, prefix: Cow::Borrowed("/auth") }
+        Self { gate, prefix: "/auth".to_owned() }
     }
 
     /// The prefix under which it is mounted, where that is not `/auth` and the server does not strip it.
     #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
-        self.prefix = prefix.into();
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = match prefix.trim_matches('/') {
+            "" => String::new(),
+            inner => format!("/{inner}"),
+        };
         self
     }
 
     /// The same as an axum router, to be merged.
     #[cfg(feature = "axum")]
     pub fn into_axum<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
-        let prefix = self.prefix.trim_end_matches('/').to_owned();
+        let prefix = self.prefix.clone();
         axum::Router::new()
             .route_service(&format!("{prefix}/token/new"), self.clone())
             .route_service(&format!("{prefix}/token/refresh"), self)
     }
 
     fn endpoint(&self, path: &str) -> Option<Endpoint> {
-        let path = path.strip_prefix(self.prefix.trim_end_matches('/')).unwrap_or(path);
+        let path = path.strip_prefix(&*self.prefix).unwrap_or(path);
         match path {
             "/token/new" => Some(Endpoint::New),
             "/token/refresh" => Some(Endpoint::Refresh),
@@ -72,7 +77,7 @@ impl TokenRouter {
         let query = request.uri.query().unwrap_or_default();
         match self.endpoint(request.uri.path()) {
             None => response::not_found(),
-            Some(Endpoint::New) => match self.gate.check_master_token(&request.headers) {
+            Some(Endpoint::New) => match self.gate.guard_minting(&request.method, &request.headers) {
                 Err(denial) => response::refusal(denial, Form::of(&request.method, &request.headers), &self.gate.realm),
                 Ok(()) if request.method != Method::GET => response::method_not_allowed(),
                 Ok(()) => self.new_tokens(query).await,
@@ -110,8 +115,8 @@ impl TokenRouter {
 
     fn not_issued(&self, error: &IssueError) -> Response<Full<Bytes>> {
         match error {
-            IssueError::Store(error) | IssueError::NotSaved { error, .. } => log_store_error(error),
-            error => tracing::info!(target: "fastauth", %error, "not issued"),
+            IssueError::Store(error) | IssueError::NotSaved { error, .. } => log_store_error(error, "not issued"),
+            error => tracing::info!(target: "fastauth", error = error as &dyn std::error::Error, "not issued"),
         }
         response::not_issued(error, &self.gate.realm)
     }

@@ -160,7 +160,7 @@ impl TokenKey {
         let payload = serde_json::to_vec(&Payload {
             client_id,
             r#type: token_type.as_str(),
-            exp: now.saturating_add(lifetime.as_secs()),
+            exp: now.checked_add(lifetime.as_secs())?,
             iat: now,
             jti: uuid::Uuid::new_v4().simple().encode_lower(&mut uuid::Uuid::encode_buffer()),
         })

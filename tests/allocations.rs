@@ -46,6 +46,9 @@ fn allocations(layer: &FastAuthLayer, path: &str, headers: &[(&'static str, &str
     (info.count_total, status)
 }
 
+const NAMES: [&str; 14] =
+    ["access-token", "authorization", "master-token", "accept", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+
 #[test]
 fn passing_allocates_nothing() {
     for paths in [2, 1000] {
@@ -54,7 +57,11 @@ fn passing_allocates_nothing() {
             ["/", "/health", "/api/v1/items/42?q=1", "/mastery", "/accessible/with/a/rather/long/path/behind/it"]
         {
             assert_eq!(allocations(&layer, path, &[]), (0, 200), "{path}");
-            assert_eq!(allocations(&layer, path, &[("access-token", "x"), ("accept", "*/*")]), (0, 200), "{path}");
+            // As many as fill the map, which must not grow.
+            for count in 1..=NAMES.len() {
+                let headers: Vec<_> = NAMES[..count].iter().map(|name| (*name, "x")).collect();
+                assert_eq!(allocations(&layer, path, &headers), (0, 200), "{path} with {count} headers");
+            }
         }
     }
 }

@@ -116,6 +116,9 @@ fn init_makes_what_check_accepts() {
     let config: Value = serde_json::from_slice(&fs::read(place.path().join("fastauth.config.json")).unwrap()).unwrap();
     assert_eq!((&config["app-name"], &config["access-token-paths"]), (&json!("shop"), &json!(["/api", "/files/"])));
     let master = place.env_value("MASTER_TOKEN");
+    assert!(place.done(&["check"]).contains("store: not there yet"));
+    assert!(!place.path().join("fastauth.db").exists(), "checking makes nothing");
+    place.done(&["token", "new"]);
     assert!(place.done(&["check"]).contains("store: answers"));
     assert!(place.fails(&["init"], 1).contains("left as it is"));
     assert_eq!(place.env_value("MASTER_TOKEN"), master);

@@ -45,14 +45,14 @@ impl EnvFile {
         &self.path
     }
 
-    /// Whether it gives `name` a value that is not empty.
+    /// Whether it gives `name` a value that is neither empty nor a placeholder such as `<your-master-token>`.
     ///
     /// # Errors
     ///
     /// Where the file is there and cannot be read.
     pub fn contains(&self, name: &str) -> Result<bool, EnvFileError> {
         let text = self.read()?;
-        Ok(text.expose().lines().any(|line| assigned(line, name).is_some_and(|value| !value.trim().is_empty())))
+        Ok(text.expose().lines().any(|line| assigned(line, name).is_some_and(is_set)))
     }
 
     /// Gives `name` this value, in place of the line or lines that gave it one, or on a new line.
@@ -63,18 +63,28 @@ impl EnvFile {
     pub fn set(&self, name: &str, value: &Secret) -> Result<(), EnvFileError> {
         let text = self.read()?;
         let line = assignment(name, value)?;
-        let mut lines: Vec<&str> = Vec::new();
-        for old in text.expose().lines() {
-            if assigned(old, name).is_none() {
-                lines.push(old);
-            } else if !lines.contains(&line.expose()) {
-                lines.push(line.expose());
+        let mut lines = String::new();
+        let mut is_written = false;
+        for old in text.expose().split_inclusive('\n') {
+            let end = &old[old.trim_end_matches(['\r', '\n']).len()..];
+            match assigned(old, name) {
+                None => lines.push_str(old),
+                Some(_) if is_written => {}
+                Some(_) => {
+                    lines.push_str(line.expose());
+                    lines.push_str(end);
+                    is_written = true;
+                }
             }
         }
-        if !lines.contains(&line.expose()) {
-            lines.push(line.expose());
+        if !is_written {
+            if !lines.is_empty() && !lines.ends_with('\n') {
+                lines.push('\n');
+            }
+            lines.push_str(line.expose());
+            lines.push('\n');
         }
-        self.replace(&Secret::from(lines.join("\n") + "\n"))
+        self.replace(&Secret::from(lines))
     }
 
     fn read(&self) -> Result<Secret, EnvFileError> {
@@ -120,6 +130,16 @@ fn create_private(path: &Path) -> std::io::Result<File> {
 #[cfg(not(unix))]
 fn create_private(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Whether what stands behind `NAME=` is a secret.
+fn is_set(written: &str) -> bool {
+    let value = written.trim();
+    let value = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => value[1..].split(quote).next().unwrap_or_default(),
+        _ => value.split('#').next().unwrap_or_default(),
+    };
+    !value.trim().is_empty() && !super::is_placeholder(value)
 }
 
 /// The value that a line gives to `name`, as it is written.

@@ -1,6 +1,12 @@
 //! The configuration: where it is read from, in which order, and what it has to be.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
@@ -124,6 +130,18 @@ impl Settings {
         self.refresh_ttl
     }
 
+    /// The file of the embedded store, which is made when the store is first opened; `None` with another store.
+    #[must_use]
+    pub fn database_file(&self) -> Option<&Path> {
+        match &self.store {
+            #[cfg(feature = "sqlite")]
+            StoreChoice::Sqlite { path, .. } => Some(path),
+            #[cfg(feature = "rest")]
+            StoreChoice::Rest { .. } => None,
+            StoreChoice::Custom(_) => None,
+        }
+    }
+
     /// Opens the store. A REST store is not asked anything yet.
     ///
     /// # Errors
@@ -223,7 +241,8 @@ impl SettingsBuilder {
     }
 
     /// The prefix that an outer router strips before the guard sees the path (`base-path`): rules hold for the path
-    /// with and without it. Behind axum's `nest` it is not needed, since axum tells the whole path.
+    /// with and without it. Behind axum's `nest` and with the feature `axum` it is not needed,
+    /// since axum tells the whole path then.
     #[must_use]
     pub fn base_path(self, prefix: impl Into<String>) -> Self {
         self.set("base-path", Value::String(prefix.into()))
@@ -418,7 +437,8 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// The faults that concern paths. Others, such as a secret that is missing, do not matter here.
+    /// The faults that concern paths. Others, such as a secret that is missing, do not matter here. Minting has a guard of
+    /// its own, which is not explained.
     pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
         const OTHERS: [&str; 6] =
             ["app-name", "database-api-url", "headers", "master-token", "cryptography-key", "access-ttl"];
@@ -446,7 +466,7 @@ impl Report {
         let rules = draft.rules();
         let settings = draft.settings(store.cloned(), &rules);
         let (faults, warnings) = (draft.faults, draft.warnings);
-        let entries = entries(&sources, store.is_some());
+        let entries = entries(&sources, store.is_some(), &faults);
         let settings =
             settings.filter(|_| faults.is_empty()).map(|settings| Settings { warnings: warnings.clone(), ..settings });
         Self { entries, faults, warnings, settings, rules }
@@ -642,9 +662,6 @@ impl Draft<'_> {
     }
 
     fn headers(&mut self) -> HeaderMap {
-        /// What the HTTP client writes by itself; a second one would make the message ambiguous.
-        const RESERVED: [&str; 7] =
-            ["connection", "content-length", "content-type", "expect", "te", "transfer-encoding", "upgrade"];
         const KEY: &str = "headers";
         let mut headers = HeaderMap::new();
         for (name, value) in self.sources.secrets(KEY) {
@@ -657,9 +674,7 @@ impl Draft<'_> {
                 continue;
             };
             content.set_sensitive(true);
-            if RESERVED.contains(&parsed.as_str()) {
-                self.fault(KEY, format!("{name:?} is written by the HTTP client itself"), "leave it out");
-            } else if headers.insert(parsed, content).is_some() {
+            if headers.insert(parsed, content).is_some() {
                 self.fault(KEY, format!("{name:?} is there twice"), "keep one of them");
             }
         }
@@ -676,7 +691,7 @@ impl Draft<'_> {
             return self.sqlite(DEFAULT_DATABASE, source);
         };
         match url.split_once(':') {
-            Some(("sqlite", path)) => self.sqlite(path, source),
+            Some(("sqlite", _)) => self.sqlite(&url, source),
             Some((scheme, _)) if ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) => {
                 self.rest(url, headers, source)
             }
@@ -691,7 +706,7 @@ impl Draft<'_> {
     #[cfg(feature = "rest")]
     fn rest(&mut self, url: String, headers: HeaderMap, source: Source) -> Option<StoreChoice> {
         // Built once here so that a bad URL is one of the faults, and not a surprise after them.
-        if let Err(error) = crate::store::RestStore::new(&url, HeaderMap::new()) {
+        if let Err(error) = crate::store::RestStore::new(&url, headers.clone()) {
             self.fault("database-api-url", chain(&error), "write \"http://HOST:PORT/PATH\"");
             return None;
         }
@@ -705,19 +720,17 @@ impl Draft<'_> {
     }
 
     #[cfg(feature = "sqlite")]
-    fn sqlite(&mut self, path: &str, source: Source) -> Option<StoreChoice> {
-        // As others write it, `sqlite://file`.
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if path.is_empty() || path.starts_with(':') {
+    fn sqlite(&mut self, url: &str, source: Source) -> Option<StoreChoice> {
+        let Some(path) = crate::store::SqliteStore::path_in_url(url) else {
             let problem = "it names no file, and a database in memory would forget every token";
             self.fault("database-api-url", problem, "write \"sqlite:FILE\"");
             return None;
-        }
+        };
         Some(StoreChoice::Sqlite { path: self.sources.directory.join(path), source })
     }
 
     #[cfg(not(feature = "sqlite"))]
-    fn sqlite(&mut self, _path: &str, _source: Source) -> Option<StoreChoice> {
+    fn sqlite(&mut self, _url: &str, _source: Source) -> Option<StoreChoice> {
         let problem = "there is no REST store to keep the tokens, and this build has no embedded one";
         self.fault("database-api-url", problem, "write \"http://HOST:PORT/PATH\", or build with the feature `sqlite`");
         None
@@ -735,7 +748,8 @@ impl Draft<'_> {
         match &self.sources.env_file_problem {
             Some((path, problem)) if has_secrets => self.warnings.push(format!("{}: {problem}", path.display())),
             Some((path, problem)) => {
-                self.faults.push(Fault::new(Source::File(path.clone()), problem.clone(), "mend it, or remove it"));
+                let source = Source::File(path.clone());
+                self.faults.push(Fault::of("cryptography-key", source, problem.clone(), "mend it: a secret is missed"));
             }
             None => {}
         }
@@ -764,12 +778,19 @@ fn is_placeholder(text: &str) -> bool {
         || WORDS.contains(&text.to_ascii_lowercase().replace('_', "-").as_str())
 }
 
-fn entries(sources: &Sources, has_custom_store: bool) -> Vec<Entry> {
+fn entries(sources: &Sources, has_custom_store: bool, faults: &[Fault]) -> Vec<Entry> {
+    // A URL that is refused may have a password where one is not looked for.
+    let is_refused = |key: &str| faults.iter().any(|fault| fault.key() == Some(key));
     let known = KEYS.iter().map(|key| key.name).filter(|key| *key != "log-lv");
-    known.map(|key| Entry { key, value: shown(sources, key, has_custom_store), source: sources.source(key) }).collect()
+    let value = |key| match key {
+        "database-api-url" if has_custom_store => "a store of the application's own".to_owned(),
+        "database-api-url" if is_refused(key) => "not usable".to_owned(),
+        key => shown(sources, key),
+    };
+    known.map(|key| Entry { key, value: value(key), source: sources.source(key) }).collect()
 }
 
-fn shown(sources: &Sources, key: &'static str, has_custom_store: bool) -> String {
+fn shown(sources: &Sources, key: &'static str) -> String {
     match key {
         "master-token" | "cryptography-key" => {
             if sources.secret(key).is_some() {
@@ -783,10 +804,7 @@ fn shown(sources: &Sources, key: &'static str, has_custom_store: bool) -> String
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         }
         "master-token-paths" | "access-token-paths" | "public-paths" => format!("{:?}", sources.list(key)),
-        "database-api-url" if has_custom_store => "a store of the application's own".to_owned(),
-        "database-api-url" => {
-            without_userinfo(&sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}")))
-        }
+        "database-api-url" => sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}")),
         "access-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_ACCESS_TTL)),
         "refresh-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_REFRESH_TTL)),
         "case-insensitive" | "windows" | "skip-preflight" | "shadow" => sources.flag(key).to_string(),
@@ -798,17 +816,6 @@ fn shown(sources: &Sources, key: &'static str, has_custom_store: bool) -> String
 
 fn days(ttl: Duration) -> String {
     format!("{}d", ttl.as_secs() / DAY)
-}
-
-/// A URL without the name and password that it may carry.
-fn without_userinfo(url: &str) -> String {
-    match url.split_once("://").and_then(|(scheme, rest)| {
-        let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        rest[..authority].rfind('@').map(|at| format!("{scheme}://***@{}", &rest[at + 1..]))
-    }) {
-        Some(shown) => shown,
-        None => url.to_owned(),
-    }
 }
 
 impl fmt::Debug for Surroundings {

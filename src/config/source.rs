@@ -69,6 +69,9 @@ const BARE: [(&str, &str); 2] = [("master-token", "MASTER_TOKEN"), ("cryptograph
 /// Names the file, so it is no setting itself.
 const CONFIG_VARIABLE: &str = "FASTAUTH_CONFIG";
 
+/// Variables that begin as ours do and are no settings: the program reads the second one.
+const NOT_SETTINGS: [&str; 2] = [CONFIG_VARIABLE, "FASTAUTH_STORE_TOKEN"];
+
 const DEFAULT_FILE: &str = "fastauth.config.json";
 
 /// From where the sources are read. Tests make one of their own and so leave the process's alone.
@@ -83,7 +86,7 @@ pub(crate) struct Surroundings {
 #[derive(Default)]
 pub(crate) struct Sources {
     figment: Figment,
-    vault: Vec<Secret>,
+    vault: Vec<Vec<(String, Secret)>>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) warnings: Vec<String>,
     /// A `.env` that could not be read as a whole: a fault where a secret is missed, and else only a warning.
@@ -106,11 +109,16 @@ impl Sources {
     /// Everything, the lowest precedence first.
     pub(crate) fn read(code: Vec<(&'static str, Value)>, surroundings: &Surroundings) -> Self {
         let environment = match &surroundings.environment {
-            Some(variables) => Environment(variables.clone()),
+            Some(variables) => Environment { variables: variables.clone(), ..Environment::default() },
             None => Environment::of_process(),
         };
         let working_directory = surroundings.directory.clone().unwrap_or_default();
         let mut sources = Self::default();
+        let is_ours = |name: &str| name.starts_with("FASTAUTH_") || BARE.iter().any(|(_, variable)| *variable == name);
+        for name in environment.unreadable.iter().filter(|name| is_ours(name)) {
+            let source = Source::Environment(name.clone());
+            sources.faults.push(Fault::new(source, "its value is not UTF-8", "set it to a text, or unset it"));
+        }
         sources.add_env_file(&working_directory.join(".env"));
         sources.add_bare(&environment);
         sources.add_file(surroundings, &environment, &working_directory, &code);
@@ -122,32 +130,24 @@ impl Sources {
     fn add_env_file(&mut self, path: &Path) {
         let (variables, problem) = read_env_file(path);
         self.env_file_problem = problem.map(|problem| (path.to_owned(), problem));
-        let mut layer = Layer::new(|key| {
-            let variable = BARE.iter().find(|(name, _)| *name == key).map_or(key, |(_, variable)| variable);
-            Source::EnvFile(path.to_owned(), variable.to_owned())
-        });
         for (name, value) in variables {
             if let Some((key, _)) = BARE.iter().find(|(_, variable)| *variable == name) {
-                self.insert(&mut layer, known(key), &name, Value::String(value));
+                let source = Source::EnvFile(path.to_owned(), name.clone());
+                self.insert(known(key), &name, source, Value::String(value));
             } else if name.starts_with("FASTAUTH_") {
                 let path = path.display();
                 self.warnings.push(format!("{path}: {name} is not read from here; set it in the environment"));
             }
         }
-        self.merge(layer);
     }
 
     fn add_bare(&mut self, environment: &Environment) {
-        let mut layer = Layer::new(|key| {
-            let variable = BARE.iter().find(|(name, _)| *name == key).map_or(key, |(_, variable)| variable);
-            Source::Environment(variable.to_owned())
-        });
         for (key, variable) in BARE {
-            if let Some(value) = environment.0.get(variable) {
-                self.insert(&mut layer, known(key), variable, Value::String(value.clone()));
+            if let Some(value) = environment.variables.get(variable) {
+                let source = Source::Environment(variable.to_owned());
+                self.insert(known(key), variable, source, Value::String(value.clone()));
             }
         }
-        self.merge(layer);
     }
 
     fn add_file(
@@ -157,7 +157,7 @@ impl Sources {
         directory: &Path,
         code: &[(&'static str, Value)],
     ) {
-        let named = surroundings.file.clone().or_else(|| environment.0.get(CONFIG_VARIABLE).map(PathBuf::from));
+        let named = surroundings.file.clone().or_else(|| environment.variables.get(CONFIG_VARIABLE).map(PathBuf::from));
         let path = directory.join(named.as_deref().unwrap_or(Path::new(DEFAULT_FILE)));
         self.directory = path.parent().map(Path::to_owned).unwrap_or_default();
         let text = match std::fs::read_to_string(&path) {
@@ -190,59 +190,73 @@ impl Sources {
     }
 
     fn add_members(&mut self, members: serde_json::Map<String, Value>, path: &Path) {
-        let file = Source::File(path.to_owned());
-        let mut layer = Layer::new(|_| Source::File(path.to_owned()));
-        let mut spellings: BTreeMap<&str, (String, Value)> = BTreeMap::new();
+        let mut spellings = Spellings::new();
         for (spelling, value) in members {
-            let Some(key) = find(&spelling) else {
-                let (problem, remedy) = unknown_key(&spelling);
-                self.faults.push(Fault::new(file.clone(), problem, remedy));
-                continue;
-            };
-            match spellings.get(key.name) {
-                Some((_, other)) if *other == value => {}
-                Some((other, _)) => self.faults.push(Fault::of(
-                    key.name,
-                    file.clone(),
-                    format!("`{other}` and `{spelling}` are the same key, with different values"),
-                    "keep one of them",
-                )),
+            let file = Source::File(path.to_owned());
+            match find(&spelling) {
+                Some(key) => self.insert_once(&mut spellings, key, &spelling, file, value),
                 None => {
-                    self.insert(&mut layer, key, &spelling, value.clone());
-                    spellings.insert(key.name, (spelling, value));
+                    let (problem, nearest, _) = unknown_key(&spelling);
+                    self.faults.push(Fault::new(file, problem, format!("did you mean `{nearest}`?")));
                 }
             }
         }
-        self.merge(layer);
     }
 
     fn add_environment(&mut self, environment: &Environment) {
-        let mut layer = Layer::new(|key| Source::Environment(variable(key)));
-        for (name, value) in &environment.0 {
-            let Some(rest) = name.strip_prefix("FASTAUTH_").filter(|_| name != CONFIG_VARIABLE) else { continue };
-            match find(&rest.to_ascii_lowercase()) {
-                Some(key) => self.insert(&mut layer, key, name, Value::String(value.clone())),
-                // Not a fault: Kubernetes sets such variables by itself for a service that is called fastauth.
-                None => {
-                    let (problem, remedy) = unknown_key(&rest.to_ascii_lowercase());
-                    self.warnings.push(format!("environment variable {name}: {problem}; {remedy}"));
-                }
+        /// Below this many changes a name is taken for a slip of the hand. Others that begin as ours do are somebody
+        /// else's: Kubernetes sets such variables for a service that is called fastauth.
+        const SLIP: usize = 4;
+        let mut spellings = Spellings::new();
+        for (name, value) in &environment.variables {
+            let Some(rest) = name.strip_prefix("FASTAUTH_").filter(|_| !NOT_SETTINGS.contains(&name.as_str())) else {
+                continue;
+            };
+            let is_upper = !rest.contains(|c: char| c.is_ascii_lowercase());
+            let rest = rest.to_ascii_lowercase();
+            if let Some(key) = find(&rest).filter(|_| is_upper) {
+                let source = Source::Environment(name.clone());
+                self.insert_once(&mut spellings, key, name, source, Value::String(value.clone()));
+                continue;
+            }
+            let (problem, nearest, distance) = unknown_key(&rest);
+            if distance < SLIP {
+                let nearest = variable(nearest);
+                self.warnings.push(format!("environment variable {name}: {problem}; did you mean {nearest}?"));
             }
         }
-        self.merge(layer);
     }
 
     fn add_code(&mut self, code: Vec<(&'static str, Value)>) {
-        let mut layer = Layer::new(|_| Source::Code);
         for (key, value) in code {
-            self.insert(&mut layer, known(key), key, value);
+            self.insert(known(key), key, Source::Code, value);
         }
-        self.merge(layer);
     }
 
-    /// Takes one value into a layer if it is of the key's kind, and notes a fault if it is not.
-    fn insert(&mut self, layer: &mut Layer<'_>, key: &'static Key, spelling: &str, value: Value) {
-        let source = (layer.source)(key.name);
+    /// Takes one value of a source in which a key may stand in several spellings.
+    fn insert_once(
+        &mut self,
+        spellings: &mut Spellings,
+        key: &'static Key,
+        spelling: &str,
+        source: Source,
+        value: Value,
+    ) {
+        match spellings.get(key.name) {
+            Some((_, other)) if *other == value => {}
+            Some((other, _)) => {
+                let problem = format!("`{other}` and `{spelling}` are the same key, with different values");
+                self.faults.push(Fault::of(key.name, source, problem, "keep one of them"));
+            }
+            None => {
+                spellings.insert(key.name, (spelling.to_owned(), value.clone()));
+                self.insert(key, spelling, source, value);
+            }
+        }
+    }
+
+    /// Takes one value, over those of the sources before, if it is of the key's kind, and notes a fault if it is not.
+    fn insert(&mut self, key: &'static Key, spelling: &str, source: Source, value: Value) {
         let from_environment = matches!(source, Source::Environment(_) | Source::EnvFile(..));
         let merged = match (key.kind, value) {
             // As in `fastauth-api`, null is as good as absent.
@@ -261,11 +275,14 @@ impl Sources {
                 Err("only single values can be set by a variable".to_owned())
             }
             (Kind::List, Value::Array(items)) => texts(items).map(Merged::from),
-            (Kind::SecretMap, Value::Object(members)) => self.hide_members(members).map(Merged::from),
+            (Kind::SecretMap, Value::Object(members)) => self.hide_members(members),
             (_, other) => Err(format!("found {}", describe(&other))),
         };
         match merged {
-            Ok(merged) => drop(layer.values.insert(key.name.to_owned(), merged)),
+            Ok(value) => {
+                let one = OneValue { metadata: metadata(&source), name: key.name, value };
+                self.figment = std::mem::take(&mut self.figment).merge(one);
+            }
             Err(problem) => {
                 let remedy = if from_environment && matches!(key.kind, Kind::List | Kind::SecretMap) {
                     "set it in the configuration file".to_owned()
@@ -278,25 +295,21 @@ impl Sources {
     }
 
     fn hide(&mut self, text: String) -> Merged {
-        self.vault.push(Secret::from(text));
+        self.hide_all(vec![(String::new(), Secret::from(text))])
+    }
+
+    fn hide_members(&mut self, members: serde_json::Map<String, Value>) -> Result<Merged, String> {
+        let texts = members.into_iter().map(|(name, value)| match value {
+            Value::String(text) => Ok((name, Secret::from(text))),
+            other => Err(format!("found {} as the value of `{name}`", describe(&other))),
+        });
+        texts.collect::<Result<_, _>>().map(|texts| self.hide_all(texts))
+    }
+
+    /// figment gets one number for all of them: it would unite two maps, and a source goes before another as a whole.
+    fn hide_all(&mut self, texts: Vec<(String, Secret)>) -> Merged {
+        self.vault.push(texts);
         Merged::from(self.vault.len() - 1)
-    }
-
-    fn hide_members(&mut self, members: serde_json::Map<String, Value>) -> Result<Dict, String> {
-        members
-            .into_iter()
-            .map(|(name, value)| match value {
-                Value::String(text) => Ok((name, self.hide(text))),
-                other => Err(format!("found {} as the value of `{name}`", describe(&other))),
-            })
-            .collect()
-    }
-
-    fn merge(&mut self, layer: Layer<'_>) {
-        for (name, value) in layer.values {
-            let one = OneValue { metadata: metadata(&(layer.source)(&name)), name, value };
-            self.figment = std::mem::take(&mut self.figment).merge(one);
-        }
     }
 
     fn find(&self, key: &str) -> Option<(Merged, Source)> {
@@ -324,48 +337,45 @@ impl Sources {
     }
 
     pub(crate) fn secret(&self, key: &str) -> Option<Secret> {
-        self.reveal(&self.find(key)?.0)
+        self.secrets(key).into_iter().next().map(|(_, secret)| secret)
     }
 
+    /// The members of a map of secrets, or a single secret under the empty name.
     pub(crate) fn secrets(&self, key: &str) -> Vec<(String, Secret)> {
-        let members = self.find(key).and_then(|(value, _)| value.into_dict()).unwrap_or_default();
-        members.into_iter().filter_map(|(name, value)| Some((name, self.reveal(&value)?))).collect()
-    }
-
-    fn reveal(&self, hidden: &Merged) -> Option<Secret> {
-        let index = usize::try_from(hidden.to_u128()?).ok()?;
-        self.vault.get(index).cloned()
+        let number = self.find(key).and_then(|(value, _)| usize::try_from(value.to_u128()?).ok());
+        number.and_then(|number| self.vault.get(number)).cloned().unwrap_or_default()
     }
 }
 
-/// The variables of the environment that are text. One that is not cannot be a setting.
-struct Environment(BTreeMap<String, String>);
+/// The spelling and the value of each key that a source has.
+type Spellings = BTreeMap<&'static str, (String, Value)>;
+
+/// What the process was started with.
+#[derive(Default)]
+struct Environment {
+    variables: BTreeMap<String, String>,
+    /// The names of those that are no text.
+    unreadable: Vec<String>,
+}
 
 impl Environment {
     fn of_process() -> Self {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        Self(std::env::vars_os().filter_map(text).collect())
-    }
-}
-
-/// What one source says.
-struct Layer<'a> {
-    source: Box<dyn Fn(&str) -> Source + 'a>,
-    values: Dict,
-}
-
-impl<'a> Layer<'a> {
-    fn new(source: impl Fn(&str) -> Source + 'a) -> Self {
-        Self { source: Box::new(source), values: Dict::new() }
+        let mut environment = Self::default();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => drop(environment.variables.insert(name, value)),
+                Err(_) => environment.unreadable.push(name),
+            }
+        }
+        environment
     }
 }
 
 /// One value for figment, with metadata that leads back to its source.
 struct OneValue {
     metadata: Metadata,
-    name: String,
+    name: &'static str,
     value: Merged,
 }
 
@@ -375,7 +385,7 @@ impl Provider for OneValue {
     }
 
     fn data(&self) -> figment::Result<ProfileMap<Profile, Dict>> {
-        Ok(Profile::Default.collect(Dict::from([(self.name.clone(), self.value.clone())])))
+        Ok(Profile::Default.collect(Dict::from([(self.name.to_owned(), self.value.clone())])))
     }
 }
 
@@ -404,11 +414,31 @@ fn read_env_file(path: &Path) -> (BTreeMap<String, String>, Option<String>) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Default::default(),
         Err(error) => return (BTreeMap::new(), Some(format!("the file cannot be read ({})", error.kind()))),
     };
-    // dotenvy's error is not passed on: it quotes the line.
-    let (variables, failed): (Vec<_>, Vec<_>) =
-        dotenvy::from_read_iter(text.expose().as_bytes()).partition(Result::is_ok);
-    let problem = (!failed.is_empty()).then(|| "a line of the file is not NAME=value".to_owned());
-    (variables.into_iter().flatten().collect(), problem)
+    let mut variables = BTreeMap::new();
+    let mut problem = None;
+    for item in dotenvy::from_read_iter(text.expose().as_bytes()) {
+        match item {
+            Ok((name, value)) => drop(variables.insert(name, value)),
+            // dotenvy's error is not passed on: it quotes the line.
+            Err(error) => problem = problem.or(Some(unread_line(text.expose(), &error))),
+        }
+    }
+    (variables, problem)
+}
+
+fn unread_line(text: &str, error: &dotenvy::Error) -> String {
+    let number = match error {
+        // A value in quotes that are not closed takes the lines behind it.
+        dotenvy::Error::LineParse(lines, _) => {
+            let line = lines.lines().next().unwrap_or_default().trim_end();
+            text.lines().position(|other| other.trim_end() == line)
+        }
+        _ => None,
+    };
+    match number {
+        Some(number) => format!("line {} is not NAME=value", number + 1),
+        None => "a line is not NAME=value".to_owned(),
+    }
 }
 
 /// The variable that sets a key.
@@ -427,15 +457,13 @@ fn known(name: &str) -> &'static Key {
     KEYS.iter().find(|key| key.name == name).unwrap_or(&KEYS[0])
 }
 
-fn unknown_key(spelling: &str) -> (String, String) {
+/// What is wrong with a key that there is not, the nearest one that there is, and how many changes it is away.
+fn unknown_key(spelling: &str) -> (String, &'static str, usize) {
     let name = spelling.replace('_', "-").to_ascii_lowercase();
-    let nearest = KEYS
-        .iter()
-        .flat_map(|key| [Some(key.name), key.alias])
-        .flatten()
-        .min_by_key(|known| strsim::damerau_levenshtein(&name, known))
-        .unwrap_or_default();
-    (format!("`{spelling}` is not a known key"), format!("did you mean `{nearest}`?"))
+    let names = KEYS.iter().flat_map(|key| [Some(key.name), key.alias]).flatten();
+    let distances = names.map(|known| (known, strsim::damerau_levenshtein(&name, known)));
+    let (nearest, distance) = distances.min_by_key(|(_, distance)| *distance).unwrap_or_default();
+    (format!("`{spelling}` is not a known key"), nearest, distance)
 }
 
 fn texts(items: Vec<Value>) -> Result<Vec<String>, String> {

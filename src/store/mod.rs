@@ -35,7 +35,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// - **A pair is one value.** No `load` sees the access token of one pair and the refresh token of another.
 /// - **A client id is any text** and is kept exactly: no trimming, no folding of case, no normalisation.
 /// - **Trouble is an error**, never an empty answer: `Ok(None)` says that the store knows of no such client.
-/// - **It ends.** Every call answers within about ten seconds. Dropping the future leaves the store sound; a write whose
+/// - **It ends.** A call over a network answers within about ten seconds. Dropping the future leaves the store sound; a write whose
 ///   future was dropped, or that failed with [`TimedOut`](StoreErrorKind::TimedOut), may or may not have happened.
 ///
 /// # A store of your own
@@ -98,6 +98,26 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
         presented: &'a Secret,
         successor: &'a TokenPair,
     ) -> StoreFuture<'a, Rotation>;
+}
+
+/// A shared store is a store, such as the one that `Settings::open_store` opens.
+impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
+    fn load<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredTokens>> {
+        (**self).load(client_id)
+    }
+
+    fn save<'a>(&'a self, client_id: &'a str, tokens: &'a TokenPair) -> StoreFuture<'a, ()> {
+        (**self).save(client_id, tokens)
+    }
+
+    fn rotate<'a>(
+        &'a self,
+        client_id: &'a str,
+        presented: &'a Secret,
+        successor: &'a TokenPair,
+    ) -> StoreFuture<'a, Rotation> {
+        (**self).rotate(client_id, presented, successor)
+    }
 }
 
 /// A pair as it was issued.

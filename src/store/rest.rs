@@ -5,7 +5,15 @@
 //! within this process. Between processes two rotations of one refresh token can both succeed; the store then holds
 //! the pair that was written last.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{
     HeaderMap, StatusCode,
@@ -45,8 +53,8 @@ const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
 ///   more than 1 MiB is cut off.
 /// - Redirects are not followed, and proxies from the environment are not used.
 /// - Look-ups of one client at the same moment are one call. Nothing is kept after it.
-/// - A connection that broke before anything was answered, as a pooled one does when the store was restarted, is
-///   tried once more on a new connection. Repeating a write is safe, since it says what is to be held.
+/// - A look-up whose connection broke before it was answered, as a pooled one may when the store was restarted, is tried
+///   once more on a new connection. A write is sent once.
 /// - Writes of one client follow each other, within this object.
 ///
 /// The store may be away when this is made, and may come back at any time. Calls need a tokio runtime with time and
@@ -123,14 +131,20 @@ impl TokenStore for RestStore {
         presented: &'a Secret,
         successor: &'a TokenPair,
     ) -> StoreFuture<'a, Rotation> {
-        Box::pin(self.write(client_id, async move {
-            let Some(held) = self.calls.get(client_id).await? else { return Ok(Rotation::UnknownClient) };
-            if held.refresh_token.as_ref() != Some(presented) {
-                return Ok(Rotation::Superseded);
-            }
-            self.calls.post(client_id, successor).await.map_err(StoreError::on_save)?;
-            Ok(Rotation::Rotated)
-        }))
+        Box::pin(async move {
+            let saving = AtomicBool::new(false);
+            let rotation = self.write(client_id, async {
+                let Some(held) = self.calls.get(client_id).await? else { return Ok(Rotation::UnknownClient) };
+                if held.refresh_token.as_ref() != Some(presented) {
+                    return Ok(Rotation::Superseded);
+                }
+                saving.store(true, Ordering::Relaxed);
+                self.calls.post(client_id, successor).await?;
+                Ok(Rotation::Rotated)
+            });
+            // The time limit is around both calls, so which of them it cut off is noted beside.
+            rotation.await.map_err(|error| if saving.load(Ordering::Relaxed) { error.on_save() } else { error })
+        })
     }
 }
 
@@ -176,8 +190,8 @@ impl Calls {
         if status == StatusCode::OK { Ok(()) } else { Err(unexpected(status, "a write")) }
     }
 
-    /// Sends a request, once more if its connection broke before there was an answer. hyper itself does so only when it
-    /// had not begun to write; a store that has gone resets a connection just after. The second try is not
+    /// Sends a request, and a look-up once more if its connection broke before there was an answer. hyper itself does so
+    /// only when it had not begun to write; a store that has gone resets a connection just after. The second try is not
     /// pooled: there may be more of those connections.
     async fn send(&self, method: Method, client_id: &str, body: Option<String>) -> Result<Response, StoreError> {
         let mut url = self.url.clone();
@@ -191,7 +205,7 @@ impl Calls {
             if let Some(body) = &body { request.body(body.clone()) } else { request }.send()
         };
         let outcome = match request(&self.pooled).await {
-            Err(error) if broke(&error) => request(&self.unpooled).await,
+            Err(error) if body.is_none() && broke(&error) => request(&self.unpooled).await,
             outcome => outcome,
         };
         outcome.map_err(unreached)

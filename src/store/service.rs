@@ -36,7 +36,7 @@ const MAX_BODY: usize = 64 * 1024;
 ///
 /// Every path whose last segment is `token` is taken, so it can be mounted anywhere. A request is refused with JSON,
 /// `{"detail":"…"}`: 400 without exactly one `client_id` that is text, 401 without the [`bearer`](Self::bearer) token,
-/// 405, 413 for a body of more than 64 KiB, 422 for a body that is not this JSON. Trouble with the store is 503 with
+/// 405, 415 for a body that is not `application/json`, 413 for one of more than 64 KiB, 422 for a body that is not this JSON. Trouble with the store is 503 with
 /// `Retry-After`. No answer is to be cached.
 ///
 /// Whoever may ask reads every client's tokens: set a bearer token, and use it on loopback or behind TLS.
@@ -106,6 +106,9 @@ impl StoreService {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let client_id = client_id(request.uri().query()).map_err(|detail| bad_request(&detail))?.into_owned();
+        if !is_json(request.headers()) {
+            return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type has to be application/json"));
+        }
         let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| unread(&*error))?;
         let pair = parse(&body.to_bytes()).ok_or_else(|| {
             refusal(
@@ -167,6 +170,12 @@ fn parse(body: &[u8]) -> Option<TokenPair> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let token = |name| body.get("data")?.get(name)?.as_str().map(Secret::from);
     Some(TokenPair { access_token: token("access_token")?, refresh_token: token("refresh_token")? })
+}
+
+/// A page in a browser can send other content types across sites unasked, and a store on loopback has no other guard.
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = |value: &HeaderValue| Some(value.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase());
+    headers.get(CONTENT_TYPE).and_then(essence).as_deref() == Some("application/json")
 }
 
 fn unread(error: &(dyn Error + 'static)) -> Response<Full<Bytes>> {

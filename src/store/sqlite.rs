@@ -61,6 +61,13 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// The file in `sqlite:FILE` or `sqlite://FILE`, or a bare path; `None` where it names none, or a database in memory.
+    #[must_use]
+    pub fn path_in_url(url: &str) -> Option<&Path> {
+        let path = url.strip_prefix("sqlite:").map_or(url, |path| path.strip_prefix("//").unwrap_or(path));
+        (!path.is_empty() && !path.starts_with(':')).then(|| Path::new(path))
+    }
+
     /// Opens the token database at `path`, making it if there is none.
     ///
     /// This blocks: for milliseconds usually, for some seconds when another process holds the file locked.

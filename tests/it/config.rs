@@ -220,7 +220,6 @@ fn faults_name_the_place_and_the_remedy() {
         ("header value", with("headers", json!({ "X-A": "hush\n" })), "the value of \"X-A\" cannot stand in a header"),
         ("header kind", with("headers", json!({ "X-A": 1 })), "found a number as the value of `X-A`"),
         ("header twice", with("headers", json!({ "X-A": "hush", "x-a": "hush" })), "is there twice"),
-        ("framing", with("headers", json!({ "Content-Length": "1" })), "is written by the HTTP client itself"),
         ("flag", with("windows", json!("yes")), "`windows`: found a text; write true or false"),
         ("ambiguous", with("ambiguous", json!("maybe")), "write \"refuse\" or \"protect\""),
     ];
@@ -325,7 +324,39 @@ fn warnings_are_given() {
     }
     let settings =
         Place::new(&good()).load(&[("FASTAUTH_PORT", "tcp://10.0.0.1:80"), ("FASTAUTH_MASTER_TOKE", "x")]).unwrap();
-    assert!(settings.warnings().iter().any(|warning| warning.contains("did you mean `master-token`?")));
+    let warnings = settings.warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("did you mean FASTAUTH_MASTER_TOKEN?"), "{warnings:?}");
+}
+
+/// A source goes before another as a whole: its headers are not mixed with those of the other.
+#[tokio::test]
+async fn headers_are_replaced_as_a_whole() {
+    let mut config = with("headers", json!({ "x-api-key": "old", "x-file": "1", "Content-Type": "application/json" }));
+    config["database-api-url"] = json!("http://127.0.0.1:1");
+    let place = Place::new(&config);
+    let shown = |builder: SettingsBuilder| {
+        let report = builder.report();
+        assert!(report.faults().is_empty(), "{report:?}");
+        report.entries().iter().find(|entry| entry.key == "headers").unwrap().value.clone()
+    };
+    assert_eq!(shown(place.builder(&[])), "Content-Type, x-api-key, x-file");
+    assert_eq!(shown(place.builder(&[]).headers([("X-Api-Key", "new")])), "X-Api-Key");
+}
+
+#[test]
+fn two_variables_of_one_key_are_compared() {
+    let urls = [("FASTAUTH_DATABASE_API_PATH", "http://a.example"), ("FASTAUTH_DATABASE_API_URL", "http://b.example")];
+    let place = Place::new(&good());
+    assert!(place.faults(&urls).contains("are the same key, with different values"));
+    assert_eq!(place.source(&urls[..1], "database-api-url"), Source::Environment("FASTAUTH_DATABASE_API_PATH".into()));
+}
+
+#[test]
+fn a_url_that_is_refused_is_not_shown() {
+    for url in ["http:user:hush@db/x", "user:hush@db:5432/x", "http://db.example/?key=hush", "http://u:hush@h"] {
+        let report = Place::new(&with("database-api-url", json!(url))).builder(&[]).report();
+        assert!(!format!("{:?} {:?}", report.entries(), report.faults()).contains("hush"), "{url}");
+    }
 }
 
 #[test]
@@ -336,7 +367,7 @@ fn a_broken_env_file_matters_only_where_a_secret_is_missed() {
     assert!(settings.warnings().iter().any(|warning| warning.contains(".env")), "{:?}", settings.warnings());
     place.write("fastauth.config.json", &without("cryptography-key").to_string());
     let message = place.faults(&[]);
-    assert!(message.contains("a line of the file is not NAME=value") && !message.contains("hush"), "{message}");
+    assert!(message.contains("line 1 is not NAME=value") && !message.contains("hush"), "{message}");
 }
 
 #[test]
@@ -378,10 +409,17 @@ fn env_files_keep_their_other_lines() {
     let file = EnvFile::new(place.path().join(".env"));
     assert!(!file.contains("MASTER_TOKEN").unwrap());
     file.set("MASTER_TOKEN", &"one".into()).unwrap();
+    for unset in ["MASTER_TOKEN=", "MASTER_TOKEN=\"\"", "MASTER_TOKEN= # todo", "MASTER_TOKEN=<your-master-token>"] {
+        place.write(".env", unset);
+        assert!(!file.contains("MASTER_TOKEN").unwrap(), "{unset}");
+    }
+    place.write(".env", "A=1\r\nMASTER_TOKEN=x\r\nB=2\r\n");
+    file.set("MASTER_TOKEN", &"y".into()).unwrap();
+    assert_eq!(fs::read_to_string(file.path()).unwrap(), "A=1\r\nMASTER_TOKEN=y\r\nB=2\r\n");
     place.write(".env", "# kept\nA=1\nexport MASTER_TOKEN=one\nMASTER_TOKEN_2='x'\n\nMASTER_TOKEN = two\nB=2");
     file.set("MASTER_TOKEN", &"with spaces & signs".into()).unwrap();
     let text = fs::read_to_string(file.path()).unwrap();
-    assert_eq!(text, "# kept\nA=1\nMASTER_TOKEN='with spaces & signs'\nMASTER_TOKEN_2='x'\n\nB=2\n");
+    assert_eq!(text, "# kept\nA=1\nMASTER_TOKEN='with spaces & signs'\nMASTER_TOKEN_2='x'\n\nB=2");
     assert!(file.contains("MASTER_TOKEN").unwrap());
     assert!(file.set("MASTER_TOKEN", &"it's".into()).is_err());
     #[cfg(unix)]

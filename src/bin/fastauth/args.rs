@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Init(Init),
     /// Say where every value of the configuration comes from and what is wrong, and try the store
     Check(Check),
-    /// Say which checks a request for a path needs, and why
+    /// Say which checks a request for a path needs, and why (minting has a guard of its own)
     Explain(Explain),
     /// Issue, renew or read tokens
     Token(Token),

@@ -1,6 +1,6 @@
 //! `check`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use fastauth::{
     Settings,
@@ -31,15 +31,24 @@ pub(crate) fn run(args: Check) -> Result<ExitCode, Failure> {
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Asks the store for a client that nobody has: `Ok` if it says so.
-fn try_store(settings: &Settings) -> Result<Result<(), String>, Failure> {
+/// What trying the store showed, in words: of a database that is not there yet, that it can be made.
+fn try_store(settings: &Settings) -> Result<Result<&'static str, String>, Failure> {
+    if let Some(path) = settings.database_file().filter(|path| !path.exists()) {
+        // It is not made here: it would belong to whoever checks.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return Ok(match directory.is_dir() {
+            true => Ok("not there yet, the first start makes it"),
+            false => Err(format!("{}: there is no such directory", directory.display())),
+        });
+    }
     let store = match settings.open_store() {
         Ok(store) => store,
         Err(error) => return Ok(Err(error.faults().iter().map(Fault::to_string).collect::<Vec<_>>().join("; "))),
     };
-    let client_id = format!("fastauth-check-{}", std::process::id());
+    // A client that nobody has.
+    let client_id = format!("fastauth-check-{}", uuid::Uuid::new_v4());
     let found = block_on(store.load(&client_id))?;
-    Ok(found.map(drop).map_err(|error| chain(&error)))
+    Ok(found.map(|_| "answers").map_err(|error| chain(&error)))
 }
 
 struct Shown {
@@ -54,7 +63,7 @@ impl Shown {
         Self { entries: entries.collect(), faults: report.faults().to_vec(), warnings: report.warnings().to_vec() }
     }
 
-    fn print(&self, store: Option<&Result<(), String>>) {
+    fn print(&self, store: Option<&Result<&'static str, String>>) {
         let keys = self.entries.iter().map(|(key, _, _)| key.len()).max().unwrap_or_default();
         let values = self.entries.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or_default();
         for (key, value, source) in &self.entries {
@@ -67,13 +76,13 @@ impl Shown {
             output::line(&format!("fault: {fault}"));
         }
         match store {
-            Some(Ok(())) => output::line("store: answers"),
+            Some(Ok(state)) => output::line(&format!("store: {state}")),
             Some(Err(error)) => output::line(&format!("fault: store: {error}")),
             None => output::line("store: not tried"),
         }
     }
 
-    fn json(&self, ok: bool, store: Option<&Result<(), String>>) -> Value {
+    fn json(&self, ok: bool, store: Option<&Result<&'static str, String>>) -> Value {
         let settings =
             self.entries.iter().map(|(key, value, source)| json!({ "key": key, "value": value, "source": source }));
         let faults = self.faults.iter().map(|fault| {
@@ -90,7 +99,7 @@ impl Shown {
             "faults": faults.collect::<Vec<_>>(),
             "warnings": self.warnings,
             "store": store.map(|store| match store {
-                Ok(()) => json!({ "ok": true }),
+                Ok(state) => json!({ "ok": true, "state": state }),
                 Err(error) => json!({ "ok": false, "error": error }),
             }),
         })

@@ -28,6 +28,10 @@ pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
         }
         return explain_lines(&report);
     };
+    if args.method == "-" {
+        let message = "`-` reads methods and targets from standard input: leave the target out";
+        Args::command().error(ErrorKind::ArgumentConflict, message).exit()
+    }
     let Ok(method) = Method::from_bytes(args.method.as_bytes()) else {
         return Err(Failure::new(format!("{:?} is not a method", args.method)));
     };

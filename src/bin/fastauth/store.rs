@@ -1,14 +1,15 @@
 //! `store serve`.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{env::VarError, process::ExitCode, sync::Arc, time::Duration};
 
 use fastauth::{
     Secret,
     store::{SqliteStore, StoreService},
 };
+use hyper::server::conn::http1;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -33,8 +34,11 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     let StoreCommand::Serve(args) = args.command;
     let bearer = bearer(&args)?;
-    let database = args.database.strip_prefix("sqlite:").unwrap_or(&args.database);
-    let store = SqliteStore::open(database).map_err(|error| Failure::new(format!("{database}: {}", chain(&error))))?;
+    let Some(database) = SqliteStore::path_in_url(&args.database) else {
+        return Err(Failure::new(format!("{:?} names no file: write sqlite:FILE", args.database)));
+    };
+    let store = SqliteStore::open(database)
+        .map_err(|error| Failure::new(format!("{}: {}", database.display(), chain(&error))))?;
     let mut service = StoreService::new(Arc::new(store));
     if let Some(bearer) = bearer {
         service = service.bearer(bearer);
@@ -45,14 +49,19 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
 
 fn bearer(args: &Serve) -> Result<Option<Secret>, Failure> {
     match std::env::var(BEARER_VARIABLE).map(Secret::from) {
-        Ok(token) if token.expose().trim().is_empty() => Err(Failure::new(format!("{BEARER_VARIABLE} is empty"))),
-        Ok(token) => Ok(Some(token)),
-        Err(_) if !args.listen.ip().is_loopback() => Err(Failure::new(format!(
+        // No other could be sent.
+        Ok(token) if token.expose().bytes().all(|byte| byte.is_ascii_graphic()) && !token.expose().is_empty() => {
+            Ok(Some(token))
+        }
+        Ok(_) | Err(VarError::NotUnicode(_)) => {
+            Err(Failure::new(format!("{BEARER_VARIABLE} has to be printable ASCII without spaces")))
+        }
+        Err(VarError::NotPresent) if !args.listen.ip().is_loopback() => Err(Failure::new(format!(
             "{} can be reached from other machines, and whoever reads the store has every client's tokens; \
              set {BEARER_VARIABLE} to the bearer token that calls must bring, or listen on 127.0.0.1",
             args.listen
         ))),
-        Err(_) => Ok(None),
+        Err(VarError::NotPresent) => Ok(None),
     }
 }
 
@@ -86,9 +95,10 @@ async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> 
 
 fn handle(stream: TcpStream, service: StoreService, connections: &GracefulShutdown) {
     let _ = stream.set_nodelay(true);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
+    // HTTP/1.1 alone, which is all that the contract needs: its timer covers connections that never say anything.
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -2,7 +2,9 @@
 
 use std::{future::Future, io::Read, process::ExitCode};
 
-use fastauth::{FastAuthLayer, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType};
+use fastauth::{
+    FastAuthLayer, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType, store::MemoryStore,
+};
 use serde_json::json;
 
 use crate::{
@@ -23,7 +25,8 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
             print(&block_on(issuer.refresh(token.expose()))??);
         }
         TokenCommand::Decode { token, config } => {
-            let (issuer, token) = (issuer(config.settings())?, read(token)?);
+            // The key alone reads a token: the store is not opened.
+            let (issuer, token) = (issuer(config.settings().store(MemoryStore::new()))?, read(token)?);
             let claims = match issuer.verify(token.expose(), TokenType::Access) {
                 Err(TokenError::WrongType) => issuer.verify(token.expose(), TokenType::Refresh),
                 verified => verified,

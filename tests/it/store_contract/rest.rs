@@ -235,7 +235,7 @@ async fn a_broken_connection_is_an_error() {
 
 /// A store that was restarted, or a firewall with a short memory, leaves connections that break at the first request.
 #[tokio::test]
-async fn stale_connections_do_not_fail_a_call() {
+async fn stale_connections_do_not_fail_a_look_up() {
     let (up, flag) = watch::channel(false);
     let server = FaultyStore::start(Behaviour::AnswerWhen(flag, PAIR.to_vec())).await;
     let store = client(&server.url());
@@ -247,13 +247,32 @@ async fn stale_connections_do_not_fail_a_call() {
     let (loaded, ()) = tokio::join!(join_all(ids.map(|id| store.load(id))), fill_pool);
     assert!(loaded.iter().all(Result::is_ok));
     server.becomes(Behaviour::CloseWhenReused(PAIR.to_vec()));
-    store.save("a", &pair(1)).await.unwrap();
     assert_eq!(store.load("a").await.unwrap(), held(1));
-    assert_eq!(store.rotate("a", &pair(1).refresh_token, &pair(2)).await.unwrap(), Rotation::Rotated);
     server.becomes(raw(""));
     let before = server.count();
-    store.save("a", &pair(1)).await.expect_err("it breaks on new connections too");
+    store.load("a").await.expect_err("it breaks on new connections too");
     assert_eq!(server.count() - before, 2, "one more try, and no third");
+}
+
+/// The store may have saved it before it hung up.
+#[tokio::test]
+async fn a_write_is_sent_once() {
+    let server = FaultyStore::start(raw("")).await;
+    let error = client(&server.url()).save(ID, &pair(1)).await.expect_err("broken");
+    assert!(error.is_save());
+    assert_eq!(server.count(), 1);
+}
+
+/// Of a rotation that runs out of time it is told which of its calls did.
+#[tokio::test]
+async fn a_rotation_says_whether_it_was_saving() {
+    let server = FaultyStore::start(Behaviour::SilentToPost(PAIR.to_vec())).await;
+    let store = client(&server.url()).timeout(Duration::from_millis(300));
+    let error = store.rotate(ID, &pair(1).refresh_token, &pair(2)).await.expect_err("silent");
+    assert_eq!((error.kind(), error.is_save(), server.count()), (StoreErrorKind::TimedOut, true, 2));
+    server.becomes(Behaviour::Silent);
+    let error = store.rotate(ID, &pair(1).refresh_token, &pair(2)).await.expect_err("silent");
+    assert_eq!((error.kind(), error.is_save()), (StoreErrorKind::TimedOut, false));
 }
 
 #[tokio::test]

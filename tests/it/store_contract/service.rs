@@ -28,7 +28,24 @@ async fn ask(service: &StoreService, request: Request<String>) -> (Response<()>,
 }
 
 fn request(method: Method, target: &str, body: &str) -> Request<String> {
-    Request::builder().method(method).uri(target).body(body.to_owned()).unwrap()
+    let request = Request::builder().method(method).uri(target).header(header::CONTENT_TYPE, "application/json");
+    request.body(body.to_owned()).unwrap()
+}
+
+/// A page in a browser cannot send JSON across sites unasked.
+#[tokio::test]
+async fn only_json_is_taken() {
+    for content_type in [None, Some("text/plain"), Some("application/x-www-form-urlencoded")] {
+        let mut request = request(Method::POST, "/token?client_id=a", PAIR);
+        match content_type {
+            Some(content_type) => request.headers_mut().insert(header::CONTENT_TYPE, content_type.parse().unwrap()),
+            None => request.headers_mut().remove(header::CONTENT_TYPE),
+        };
+        assert_eq!(ask(&memory(), request).await.0.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    let mut request = request(Method::POST, "/token?client_id=a", PAIR);
+    request.headers_mut().insert(header::CONTENT_TYPE, "Application/JSON; charset=utf-8".parse().unwrap());
+    assert_eq!(ask(&memory(), request).await.0.status(), StatusCode::OK);
 }
 
 async fn status(service: &StoreService, method: Method, target: &str, body: &str) -> u16 {

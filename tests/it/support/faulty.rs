@@ -38,6 +38,8 @@ pub(crate) enum Behaviour {
     Flood(Vec<u8>),
     /// Says nothing, and keeps the connection.
     Silent,
+    /// Answers a GET with this body, and says nothing to a POST.
+    SilentToPost(Vec<u8>),
     /// Closes a connection that has served a request before; answers 200 with this body on a new one.
     CloseWhenReused(Vec<u8>),
 }
@@ -118,9 +120,10 @@ async fn serve(stream: TcpStream, behaviour: Arc<Mutex<Behaviour>>, seen: watch:
     let mut stream = BufReader::new(stream);
     let mut served = 0;
     while let Some(request) = read(&mut stream).await {
+        let is_post = request.line.starts_with("POST");
         seen.send_modify(|seen| seen.push(request));
         let behaviour = behaviour.lock().unwrap().clone();
-        if !answer(stream.get_mut(), behaviour, served > 0).await {
+        if !answer(stream.get_mut(), behaviour, served > 0, is_post).await {
             return;
         }
         served += 1;
@@ -147,7 +150,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Seen> {
 }
 
 /// Whether the connection is kept.
-async fn answer(stream: &mut TcpStream, behaviour: Behaviour, reused: bool) -> bool {
+async fn answer(stream: &mut TcpStream, behaviour: Behaviour, reused: bool, is_post: bool) -> bool {
     match behaviour {
         Behaviour::Answer(status, body) => respond(stream, status, "", &body).await,
         Behaviour::AnswerWhen(mut flag, body) => {
@@ -182,6 +185,7 @@ async fn answer(stream: &mut TcpStream, behaviour: Behaviour, reused: bool) -> b
             false
         }
         Behaviour::Silent => true,
+        Behaviour::SilentToPost(body) => is_post || respond(stream, StatusCode::OK, "", &body).await,
         Behaviour::CloseWhenReused(body) => !reused && respond(stream, StatusCode::OK, "", &body).await,
     }
 }
