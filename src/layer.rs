@@ -146,14 +146,14 @@ where
             }
             Decision::Deny(denial) => {
                 let refusal = Refusal::to(&request, &self.gate);
-                State::Refusing { response: Some(refusal.render(denial)) }
+                State::Refusing { response: Some(Box::new(refusal.render(denial))) }
             }
             Decision::AskStore(check) => {
                 let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
-                State::Checking { check: check.run(), held: Some((ready_inner, request, refusal)) }
+                State::Checking { check: check.run(), held: Some(Box::new((ready_inner, request, refusal))) }
             }
         };
         ResponseFuture { state }
@@ -209,11 +209,11 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
         /// The store is asked; the request waits.
-        Checking { check: Check, held: Option<(S, Request<B>, Refusal)> },
+        Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal)>> },
         /// The inner service answers.
         Forwarding { #[pin] response: F },
         /// The answer was known at once.
-        Refusing { response: Option<Response<Full<Bytes>>> },
+        Refusing { response: Option<Box<Response<Full<Bytes>>>> },
     }
 }
 
@@ -231,7 +231,7 @@ where
             match state.as_mut().project() {
                 StateProjection::Checking { check, held } => {
                     let verdict = ready!(check.as_mut().poll(cx));
-                    let (mut ready_inner, mut request, refusal) = held.take().expect(DONE);
+                    let (mut ready_inner, mut request, refusal) = *held.take().expect(DONE);
                     let next = match verdict {
                         Ok(permit) => {
                             if let Some(permit) = permit {
@@ -239,7 +239,7 @@ where
                             }
                             State::Forwarding { response: ready_inner.call(request) }
                         }
-                        Err(denial) => State::Refusing { response: Some(refusal.render(denial)) },
+                        Err(denial) => State::Refusing { response: Some(Box::new(refusal.render(denial))) },
                     };
                     state.set(next);
                 }
@@ -247,7 +247,7 @@ where
                     return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
                 }
                 StateProjection::Refusing { response } => {
-                    return Poll::Ready(Ok(response.take().expect(DONE).map(ResponseBody::refusal)));
+                    return Poll::Ready(Ok((*response.take().expect(DONE)).map(ResponseBody::refusal)));
                 }
             }
         }
