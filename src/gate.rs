@@ -1,6 +1,14 @@
 //! The decision: from a request to a permit or a denial, in one order of steps.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{HeaderMap, Method};
 
@@ -19,6 +27,8 @@ pub(crate) struct Gate {
     rules: Rules,
     /// Refusals are logged and not carried out.
     shadow: bool,
+    refused_paths: AtomicU64,
+    other_readings: AtomicU64,
     master_token: Option<SecretDigest>,
     pub(crate) key: TokenKey,
     pub(crate) store: Arc<dyn TokenStore>,
@@ -44,6 +54,8 @@ impl Gate {
             refresh_ttl: settings.refresh_ttl(),
             realm: settings.app_name().to_owned(),
             shadow: settings.shadow(),
+            refused_paths: AtomicU64::new(0),
+            other_readings: AtomicU64::new(0),
             rules: settings.into_rules(),
         })
     }
@@ -64,11 +76,15 @@ impl Gate {
     }
 
     fn check(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Decision, Denial> {
-        let requirement = self.rules.requirement(line).map_err(DenialReason::Path)?;
+        let requirement = self.rules.requirement(line).map_err(|refusal| {
+            self.refused_paths.fetch_add(1, Ordering::Relaxed);
+            DenialReason::Path(refusal)
+        })?;
         if requirement.is_public() {
             return Ok(Decision::Pass);
         }
         if requirement.only_by_other_reading() {
+            self.other_readings.fetch_add(1, Ordering::Relaxed);
             let method = line.method;
             tracing::warn!(target: "fastauth", %method, "a path is protected only by another reading than the one sent");
         }
@@ -90,6 +106,13 @@ impl Gate {
         }))
     }
 
+    pub(crate) fn path_counts(&self) -> PathCounts {
+        PathCounts {
+            refused: self.refused_paths.load(Ordering::Relaxed),
+            only_by_other_reading: self.other_readings.load(Ordering::Relaxed),
+        }
+    }
+
     /// The guard of minting, wherever the router is mounted.
     pub(crate) fn guard_minting(&self, method: &Method, headers: &HeaderMap) -> Result<(), Denial> {
         self.check_master_token(headers).inspect_err(|denial| denial.log(method, "minting refused"))
@@ -103,6 +126,17 @@ impl Gate {
             (_, None) => Err(DenialReason::MissingMasterToken.into()),
         }
     }
+}
+
+/// What the guard has seen of paths that no sound client sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathCounts {
+    /// Requests that were refused because their path has no sound reading.
+    pub refused: u64,
+    /// Requests that were asked for a credential only because of another reading of their path than the one sent: an
+    /// attack, or a client with a fault.
+    pub only_by_other_reading: u64,
 }
 
 /// What a request gets.

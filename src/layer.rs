@@ -22,7 +22,7 @@ use tower_service::Service;
 use crate::{
     config::{ConfigError, Settings},
     credentials,
-    gate::{Decision, Denial, Gate, Permit},
+    gate::{Decision, Denial, Gate, PathCounts, Permit},
     issuer::TokenIssuer,
     response::{self, Form, ResponseBody},
     router::TokenRouter,
@@ -37,25 +37,7 @@ use crate::{
 ///
 /// # Where to put it
 ///
-/// Last, on the outermost router: what is added to a router after the layer is not guarded by it. CORS goes outside of
-/// it, since a preflight carries no token. So does a trace layer that is to see refusals; it must not log credential
-/// headers then, which the layer can hide only from what is beneath it (tower-http's `SetSensitiveRequestHeadersLayer`
-/// around the trace layer does).
-///
-/// On a router that is nested, the layer sees the path without the router's prefix. With the feature `axum` it matches
-/// the whole path as well. Without that feature it cannot know it: rules for the whole path would let everything
-/// through, unless `base-path` says what is stripped.
-///
-/// ```no_run
-/// use axum::{Router, routing::get};
-/// use fastauth::FastAuthLayer;
-///
-/// let auth = FastAuthLayer::from_config();
-/// let app: Router = Router::new()
-///     .route("/access/report", get(|| async { "for holders of a token" }))
-///     .nest_service("/auth", auth.router())
-///     .layer(auth);
-/// ```
+#[doc = include_str!("docs/placement.md")]
 #[derive(Clone, Debug)]
 pub struct FastAuthLayer {
     gate: Arc<Gate>,
@@ -93,6 +75,12 @@ impl FastAuthLayer {
     /// Where the store cannot be opened. A REST store that is away is no error: the layer works as soon as it is back.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
         Ok(Self { gate: Arc::new(Gate::new(settings)?) })
+    }
+
+    /// How many paths were refused or read otherwise than they were sent, since this layer was made.
+    #[must_use]
+    pub fn path_counts(&self) -> PathCounts {
+        self.gate.path_counts()
     }
 
     /// The endpoints that issue and renew tokens, sharing this layer's key and store.

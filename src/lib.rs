@@ -114,7 +114,7 @@ pub use extract::PermitMissing;
 pub use {
     config::{Settings, SettingsBuilder},
     credentials::CredentialError,
-    gate::{Denial, DenialReason, Permit},
+    gate::{Denial, DenialReason, PathCounts, Permit},
     issuer::{ClientIdError, IssueError, IssuedTokens, MAX_CLIENT_ID_LEN, TokenIssuer},
     layer::{FastAuth, FastAuthLayer, ResponseFuture},
     response::ResponseBody,

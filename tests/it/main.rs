@@ -7,6 +7,7 @@ mod app;
 mod config;
 mod grpc;
 mod layer;
+mod options;
 mod router;
 mod store_contract;
 mod support;
