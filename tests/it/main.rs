@@ -6,6 +6,7 @@
 mod app;
 mod grpc;
 mod layer;
+mod paths;
 mod router;
 mod store_contract;
 mod support;

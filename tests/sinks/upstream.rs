@@ -54,7 +54,7 @@ fn merge(path: &str) -> String {
 
 fn resolve(path: &str) -> String {
     let mut kept = Vec::new();
-    let segments = path.strip_prefix('/').unwrap_or(path).split('/');
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
     for segment in segments.clone() {
         match segment {
             "." => {}
@@ -62,7 +62,7 @@ fn resolve(path: &str) -> String {
             segment => kept.push(segment),
         }
     }
-    if matches!(segments.last(), Some("." | "..")) {
+    if matches!(segments.next_back(), Some("." | "..")) {
         kept.push("");
     }
     format!("/{}", kept.join("/"))
