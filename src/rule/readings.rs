@@ -1,6 +1,7 @@
 //! The readings of a path: every text that something behind the guard may take it for.
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
     rc::Rc,
@@ -244,7 +245,7 @@ impl Step {
             Self::DropParameters => drop_parameters(path),
             Self::MergeSlashes => merge_slashes(path),
             Self::RemoveDotSegments => return remove_dot_segments(path, emit),
-            Self::DropAuthority => drop_authority(path),
+            Self::DropAuthority => return drop_authority(path, emit),
             Self::DropScheme => drop_schemes(path),
             Self::WindowsNames => windows_names(path),
         };
@@ -301,7 +302,7 @@ pub(super) fn merge_slashes(path: &str) -> Option<String> {
 
 /// A path in which dots are resolved at the root.
 pub(super) fn normal_form(path: &str) -> String {
-    resolve_dots(path, 0).0
+    resolve_dots(path, 0, dots).0
 }
 
 /// Resolves dot segments as RFC 3986, section 5.2.4, does, for every place where it may be done.
@@ -311,56 +312,93 @@ pub(super) fn normal_form(path: &str) -> String {
 /// `/api/x`. So each run of segments before the first dot segment may be a root. And what builds a URL from segments
 /// may leave dots out without climbing at all, as the url crate's `PathSegmentsMut` does.
 fn remove_dot_segments(path: &str, emit: Emit<'_>) -> Result<(), PathRefusal> {
-    if !path.contains("/.") {
-        return Ok(());
+    if path.contains("/.") {
+        remove_dots(path, dots, emit)?;
     }
-    let Some(first) = segments(path).position(is_dots) else { return Ok(()) };
-    let (resolved, lowest) = resolve_dots(path, 0);
+    if path.contains("%2e") || path.contains("%2E") {
+        remove_dots(path, dots_of_urls, emit)?;
+    }
+    Ok(())
+}
+
+fn remove_dots(path: &str, dots: Dots, emit: Emit<'_>) -> Result<(), PathRefusal> {
+    let Some(first) = segments(path).position(|segment| dots(segment) > 0) else { return Ok(()) };
+    let (resolved, lowest) = resolve_dots(path, 0, dots);
     emit(resolved)?;
     // A root at or below the lowest point that is reached makes no difference.
     let mut roots = (lowest.saturating_add(1)..=first).chain([usize::MAX]);
-    roots.try_for_each(|root| emit(resolve_dots(path, root).0))
+    roots.try_for_each(|root| emit(resolve_dots(path, root, dots).0))
 }
 
 /// The path with its dot segments resolved below the first `root` segments, and the fewest segments that `..` left.
-fn resolve_dots(path: &str, root: usize) -> (String, usize) {
+fn resolve_dots(path: &str, root: usize, dots: Dots) -> (String, usize) {
     let mut kept: Vec<&str> = Vec::new();
     let mut lowest = usize::MAX;
     for segment in segments(path) {
-        match segment {
-            "." => {}
-            ".." => {
+        match dots(segment) {
+            0 => kept.push(segment),
+            1 => {}
+            _ => {
                 kept.truncate(kept.len().saturating_sub(1).max(root));
                 lowest = lowest.min(kept.len());
             }
-            segment => kept.push(segment),
         }
     }
     // What ends in dots names a directory.
-    if segments(path).next_back().is_some_and(is_dots) {
+    if segments(path).next_back().is_some_and(|segment| dots(segment) > 0) {
         kept.push("");
     }
     (format!("/{}", kept.join("/")), lowest)
 }
 
-fn is_dots(segment: &str) -> bool {
-    matches!(segment, "." | "..")
+/// How many dots a segment is that is nothing else: one, two, or none.
+type Dots = fn(&str) -> usize;
+
+fn dots(segment: &str) -> usize {
+    if matches!(segment, "." | "..") { segment.len() } else { 0 }
 }
 
-/// What begins with `//` may be below a root, too, but then these slashes are the first that are doubled.
-fn drop_authority(path: &str) -> Option<String> {
-    let (root, after) = path.split_once("//")?;
-    let (_host, path) = after.trim_start_matches('/').split_once('/').unwrap_or_default();
-    Some(format!("{root}/{path}"))
+/// URL parsers take an escaped dot for a dot, and leave all other escapes as they are.
+fn dots_of_urls(segment: &str) -> usize {
+    let escaped = |text: &str| text.get(..3).is_some_and(|escape| escape.eq_ignore_ascii_case("%2e"));
+    let mut rest = segment;
+    for found in 0..=2 {
+        rest = match rest {
+            "" => return found,
+            _ if rest.starts_with('.') => &rest[1..],
+            _ if escaped(rest) => &rest[3..],
+            _ => return 0,
+        };
+    }
+    0
 }
 
-/// The schemes that URL parsers call special: `http:/x` and `http:x` are relative to a base of the same scheme.
+/// What begins with `//` may be below a root, too, and which of the doubled slashes those are cannot be told: the
+/// services that axum nests take one more slash each than they are mounted at.
+fn drop_authority(path: &str, emit: Emit<'_>) -> Result<(), PathRefusal> {
+    let runs = path.match_indices("//").map(|(at, _)| path.split_at(at)).filter(|(root, _)| !root.ends_with('/'));
+    for (root, after) in runs {
+        let (_host, path) = after.trim_start_matches('/').split_once('/').unwrap_or_default();
+        emit(format!("{root}/{path}"))?;
+    }
+    Ok(())
+}
+
+/// The schemes that URL parsers call special. To a base of the same scheme, `http:/x` and `http:x` are relative; to
+/// any other they are `http://x`, which is why a slash takes the place of the scheme.
 fn drop_schemes(path: &str) -> Option<String> {
     const SPECIAL: [&str; 6] = ["http", "https", "ws", "wss", "ftp", "file"];
-    map_segments(path, &[':'], |segment| match segment.split_once(':') {
-        Some((scheme, rest)) if SPECIAL.iter().any(|special| scheme.eq_ignore_ascii_case(special)) => rest,
-        _ => segment,
-    })
+    let without_scheme = |segment: &str| match segment.split_once(':') {
+        Some((scheme, rest)) if SPECIAL.iter().any(|special| scheme.eq_ignore_ascii_case(special)) => {
+            Some(format!("/{rest}"))
+        }
+        _ => None,
+    };
+    if !path.contains(':') {
+        return None;
+    }
+    let dropped: Vec<_> = path.split('/').map(|name| without_scheme(name).map_or(name.into(), Cow::Owned)).collect();
+    dropped.iter().any(|name| matches!(name, Cow::Owned(_))).then(|| dropped.join("/"))
 }
 
 fn windows_names(path: &str) -> Option<String> {

@@ -160,6 +160,8 @@ fn no_spelling_gets_around() {
         "/http://x/access",
         "/http%3a/access",
         "/x/../ws:/access",
+        "/https:x/access",
+        "/http:/x/access",
         // Beyond.
         "/access/health/",
         "/access/",
@@ -193,7 +195,9 @@ fn what_is_mounted_has_a_root_of_its_own() {
         "/api/v1/..%2fadmin",
         "/api/v1/../admin/../",
         "/api/v1//host/admin",
+        "/api//v1///host/admin",
         r"/api/v1/\/host/admin",
+        "/api/v1/https:host/admin",
         "/api/v1/http://host/admin",
     ] {
         assert_eq!(said(of_path(&rules, path)), "access", "{path}");
@@ -291,6 +295,7 @@ fn exemptions_are_segments_and_hold_for_every_reading() {
             ("escaped", "/%68ealth", "access"),
             ("out by dots", "/health/../admin", "master+access"),
             ("out by escaped dots", "/health/%2e%2e/admin", "master+access"),
+            ("out by escaped dots alone", "/health/%2e%2e/he%61lth", "access"),
             ("out by a cut", "/health%3f/../../admin", "master+access"),
             ("in by dots", "/admin/../health", "master+access"),
             ("refused", "/health/%00", "control character"),

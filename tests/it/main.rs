@@ -8,6 +8,7 @@ mod config;
 mod grpc;
 mod layer;
 mod options;
+mod paths;
 mod router;
 mod store_contract;
 mod support;
