@@ -47,7 +47,7 @@ pub(crate) fn access_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Credent
 /// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log.
 pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
     const NAMES: [HeaderName; 3] = [MASTER_TOKEN, ACCESS_TOKEN, AUTHORIZATION];
-    if NAMES.iter().any(|name| headers.contains_key(name)) {
+    if !headers.is_empty() && NAMES.iter().any(|name| headers.contains_key(name)) {
         // Not by `entry`, which makes room for one more header and so may allocate.
         let credentials = headers.iter_mut().filter(|(name, _)| NAMES.contains(name));
         credentials.for_each(|(_, value)| value.set_sensitive(true));

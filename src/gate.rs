@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 use crate::{
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
-    rule::{PathRefusal, RequestLine, Rules},
+    rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
     store::{StoreError, TokenStore},
     token::{Claims, TokenError, TokenKey, TokenType, unix_now},
@@ -61,6 +61,7 @@ impl Gate {
     }
 
     /// Decides on everything that needs no store.
+    #[inline]
     pub(crate) fn decide(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Decision {
         match self.check(line, headers) {
             Ok(decision) => decision,
@@ -75,14 +76,22 @@ impl Gate {
         }
     }
 
+    #[inline]
     fn check(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Decision, Denial> {
         let requirement = self.rules.requirement(line).map_err(|refusal| {
             self.refused_paths.fetch_add(1, Ordering::Relaxed);
             DenialReason::Path(refusal)
         })?;
-        if requirement.is_public() {
-            return Ok(Decision::Pass);
-        }
+        if requirement.is_public() { Ok(Decision::Pass) } else { self.check_credentials(line, requirement, headers) }
+    }
+
+    #[inline(never)]
+    fn check_credentials(
+        self: &Arc<Self>,
+        line: &RequestLine<'_>,
+        requirement: Requirement,
+        headers: &HeaderMap,
+    ) -> Result<Decision, Denial> {
         if requirement.only_by_other_reading() {
             self.other_readings.fetch_add(1, Ordering::Relaxed);
             let method = line.method;
@@ -98,12 +107,13 @@ impl Gate {
             .map_err(DenialReason::Credentials)?
             .ok_or(DenialReason::MissingAccessToken)?;
         let claims = self.key.verify(token, TokenType::Access, unix_now()).map_err(DenialReason::InvalidAccessToken)?;
-        Ok(Decision::AskStore(CanonicalCheck {
+        let check = CanonicalCheck {
             gate: Arc::clone(self),
             method: line.method.clone(),
             token: SecretDigest::of(token),
             permit: Permit { master: requirement.needs_master(), claims: Some(Arc::new(claims)) },
-        }))
+        };
+        Ok(Decision::AskStore(check.run()))
     }
 
     pub(crate) fn path_counts(&self) -> PathCounts {
@@ -139,8 +149,10 @@ pub struct PathCounts {
     pub only_by_other_reading: u64,
 }
 
+/// The last check under way: a permit, a denial, or neither, which is what a check that is only tried out lets pass.
+pub(crate) type Check = Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>>;
+
 /// What a request gets.
-#[derive(Debug)]
 pub(crate) enum Decision {
     /// No check applies.
     Pass,
@@ -149,12 +161,11 @@ pub(crate) enum Decision {
     /// A check failed.
     Deny(Denial),
     /// All checks passed but the last, which the store answers.
-    AskStore(CanonicalCheck),
+    AskStore(Check),
 }
 
 /// The last check: whether the token is the client's canonical one.
-#[derive(Debug)]
-pub(crate) struct CanonicalCheck {
+struct CanonicalCheck {
     gate: Arc<Gate>,
     method: Method,
     token: SecretDigest,
@@ -162,8 +173,7 @@ pub(crate) struct CanonicalCheck {
 }
 
 impl CanonicalCheck {
-    /// A permit, a denial, or neither: what a check that is only tried out lets pass.
-    pub(crate) fn run(self) -> Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>> {
+    fn run(self) -> Check {
         Box::pin(async move {
             match self.ask().await {
                 Ok(()) => Ok(Some(self.permit)),

@@ -22,7 +22,7 @@ use tower_service::Service;
 use crate::{
     config::{ConfigError, Settings},
     credentials,
-    gate::{Decision, Denial, Gate, PathCounts, Permit},
+    gate::{Check, Decision, Denial, Gate, PathCounts},
     issuer::TokenIssuer,
     response::{self, Form, ResponseBody},
     router::TokenRouter,
@@ -32,7 +32,7 @@ use crate::{
 /// Guards a service by path.
 ///
 /// The layer wraps any `Service<Request<B>, Response = Response<ResBody>>`. What it refuses never reaches the service.
-/// What it lets through to a guarded path carries a [`Permit`]. A refused request is answered with a response whose
+/// What it lets through to a guarded path carries a [`Permit`](crate::Permit). A refused request is answered with a response whose
 /// extensions hold the [`Denial`]; the inner service's error type stays what it was.
 ///
 /// # Where to put it
@@ -141,7 +141,7 @@ where
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
-                State::Checking { check: check.run(), held: Some(Box::new((ready_inner, request, refusal))) }
+                State::Checking { check, held: Some(Box::new((ready_inner, request, refusal))) }
             }
         };
         ResponseFuture { state }
@@ -175,8 +175,6 @@ impl Refusal {
         response::refusal(denial, self.form, &self.gate.realm)
     }
 }
-
-type Check = Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>>;
 
 pin_project! {
     /// The response to come. Dropping it drops the request and the service that it holds, and nothing else.

@@ -141,10 +141,12 @@ impl Rules {
     }
 
     /// The checks that a request needs: what is asked for by either URI is needed, and either may be the reason to refuse.
+    #[inline]
     pub(crate) fn requirement(&self, line: &RequestLine<'_>) -> Result<Requirement, PathRefusal> {
         self.consider(line, &mut ())
     }
 
+    #[inline]
     fn consider(&self, line: &RequestLine<'_>, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         let mut requirement = self.consider_uri(line.method, line.uri, watch)?;
         if let Some(original) = line.original_uri.filter(|original| original.path() != line.uri.path()) {
