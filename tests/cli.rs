@@ -289,3 +289,28 @@ async fn a_served_store_can_ask_for_a_bearer_token() {
     with("hush-hush").save("c", &pair("1")).await.unwrap();
     served.stop();
 }
+
+/// The environment of the process is read, and a variable that is no text is not passed over.
+#[test]
+fn the_environment_goes_before_the_file() {
+    let place = Place::ready(&json!({ "app-name": "of the file" }));
+    let mut command = place.command(&["check", "--json"]);
+    let output = command.env("FASTAUTH_APP_NAME", "of the environment").output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let name = &report["settings"][0];
+    assert_eq!(
+        (&name["value"], &name["source"]),
+        (&json!("of the environment"), &json!("environment variable FASTAUTH_APP_NAME"))
+    );
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let mut command = place.command(&["check", "--json"]);
+        let output = command.env("FASTAUTH_MASTER_TOKEN", std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stdout(&output).contains("its value is not UTF-8"), "{}", stdout(&output));
+        let mut command = place.command(&["store", "serve", "--listen", "127.0.0.1:0"]);
+        let output = command.env("FASTAUTH_STORE_TOKEN", std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "it must not serve without the token");
+    }
+}

@@ -5,6 +5,7 @@
 
 mod app;
 mod config;
+mod extract;
 mod grpc;
 mod layer;
 mod options;
