@@ -15,7 +15,7 @@ use reqwest::Url;
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_http::{normalize_path::NormalizePath, services::ServeDir};
 
-use crate::upstream::{UPSTREAMS, parse, sendable};
+use crate::upstream::{self, UPSTREAMS, parse};
 
 pub(crate) type App = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -400,7 +400,7 @@ fn upstream() -> Url {
 }
 
 fn join(reference: &str) -> Option<String> {
-    Some(sendable(upstream().join(reference).ok()?)?.path().to_owned())
+    Some(upstream::join(&upstream(), reference)?.path().to_owned())
 }
 
 fn set_path(path: &str) -> Option<String> {

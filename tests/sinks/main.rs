@@ -209,7 +209,7 @@ impl Hunter {
             if self.fire(scene, &outermost[random.below(outermost.len())], &path, &mut found) {
                 found.sent += 1;
             }
-            if found.sent % 2 == 0 {
+            if found.sent % 3 == 0 {
                 self.fire(scene, &placed[random.below(placed.len())], &path, &mut found);
             }
         }

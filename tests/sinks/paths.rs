@@ -28,9 +28,9 @@ impl Random {
     }
 }
 
-/// What paths are made of, with how often. There is no space in it, plain or encoded: the guard takes a space for a
-/// space, while `Url::join` trims those around what it joins, and so takes `/%20/access` for `/access`.
-const TOKENS: [(&str, usize); 47] = [
+/// What paths are made of, with how often.
+const TOKENS: [(&str, usize); 48] = [
+    ("%20", 2),
     ("/", 60),
     ("//", 8),
     ("///", 2),

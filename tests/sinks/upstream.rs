@@ -31,11 +31,18 @@ pub(crate) const UPSTREAMS: [Upstream; 11] = [
 
 /// A URL that reqwest would send a request to.
 pub(crate) fn parse(url: &str) -> Option<Url> {
-    sendable(Url::parse(url).ok()?)
+    sendable(url, Url::parse(url).ok()?)
 }
 
-pub(crate) fn sendable(url: Url) -> Option<Url> {
-    matches!(url.scheme(), "http" | "https").then_some(url)
+/// As [`parse`], for what may be relative.
+pub(crate) fn join(base: &Url, reference: &str) -> Option<Url> {
+    sendable(reference, base.join(reference).ok()?)
+}
+
+/// The guard takes a space for a space, while the url crate trims those around a text, and so takes ` /access` for
+/// `/access`. What is to be joined must be looked at for that, as here.
+fn sendable(text: &str, url: Url) -> Option<Url> {
+    (text.trim() == text && matches!(url.scheme(), "http" | "https")).then_some(url)
 }
 
 pub(crate) fn decode(path: &str) -> Option<String> {
