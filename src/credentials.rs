@@ -67,7 +67,7 @@ fn only<'a>(
 }
 
 /// What follows the scheme `Bearer`, whose case is free (RFC 9110 11.1).
-fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
+pub(crate) fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
     let value = authorization.as_bytes();
     let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
     scheme.eq_ignore_ascii_case(b"bearer").then(|| rest.trim_ascii())

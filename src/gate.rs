@@ -302,12 +302,6 @@ impl From<DenialReason> for Denial {
 
 /// Logs an error of the store with its causes, which the client is not told.
 pub(crate) fn log_store_error(error: &StoreError, outcome: &str) {
-    let mut causes = String::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        causes.push_str(": ");
-        causes.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    tracing::error!(target: "fastauth", kind = ?error.kind(), "{outcome}: the token store is unavailable: {error}{causes}");
+    let (kind, error) = (error.kind(), error.with_causes());
+    tracing::error!(target: "fastauth", ?kind, "{outcome}: the token store is unavailable: {error}");
 }

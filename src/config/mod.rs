@@ -73,21 +73,13 @@ pub struct Settings {
     warnings: Vec<String>,
 }
 
-/// Which store, not yet opened.
+/// Which store.
 #[derive(Clone, Debug)]
 enum StoreChoice {
-    #[cfg(feature = "rest")]
-    Rest {
-        url: String,
-        headers: HeaderMap,
-        source: Source,
-    },
     #[cfg(feature = "sqlite")]
-    Sqlite {
-        path: PathBuf,
-        source: Source,
-    },
-    Custom(Arc<dyn TokenStore>),
+    Sqlite { path: PathBuf, source: Source },
+    /// One that needs no opening: behind HTTP, or the application's own.
+    Made(Arc<dyn TokenStore>),
 }
 
 impl Settings {
@@ -136,9 +128,7 @@ impl Settings {
         match &self.store {
             #[cfg(feature = "sqlite")]
             StoreChoice::Sqlite { path, .. } => Some(path),
-            #[cfg(feature = "rest")]
-            StoreChoice::Rest { .. } => None,
-            StoreChoice::Custom(_) => None,
+            StoreChoice::Made(_) => None,
         }
     }
 
@@ -146,25 +136,18 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// Where the database cannot be opened, or the store's URL is not usable.
+    /// Where the database cannot be opened.
     pub fn open_store(&self) -> Result<Arc<dyn TokenStore>, ConfigError> {
         match &self.store {
-            #[cfg(feature = "rest")]
-            StoreChoice::Rest { url, headers, source } => {
-                let store = crate::store::RestStore::new(url, headers.clone()).map_err(|error| {
-                    Fault::of("database-api-url", source.clone(), chain(&error), "write \"http://HOST:PORT/PATH\"")
-                })?;
-                Ok(Arc::new(store))
-            }
             #[cfg(feature = "sqlite")]
             StoreChoice::Sqlite { path, source } => {
                 let store = crate::store::SqliteStore::open(path).map_err(|error| {
-                    let problem = format!("{}: {}", path.display(), chain(&error));
+                    let problem = format!("{}: {}", path.display(), error.with_causes());
                     Fault::of("database-api-url", source.clone(), problem, "write \"sqlite:FILE\" with a usable file")
                 })?;
                 Ok(Arc::new(store))
             }
-            StoreChoice::Custom(store) => Ok(Arc::clone(store)),
+            StoreChoice::Made(store) => Ok(Arc::clone(store)),
         }
     }
 
@@ -186,13 +169,6 @@ impl Settings {
     pub(crate) fn into_rules(self) -> Rules {
         self.rules
     }
-}
-
-/// An error with its causes.
-#[cfg(any(feature = "rest", feature = "sqlite"))]
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Settings in the making: what is set here goes before every other source.
@@ -440,10 +416,16 @@ impl Report {
     /// The faults that concern paths. Others, such as a secret that is missing, do not matter here. Minting has a guard of
     /// its own, which is not explained.
     pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
-        const OTHERS: [&str; 6] =
-            ["app-name", "database-api-url", "headers", "master-token", "cryptography-key", "access-ttl"];
-        let concerns_paths =
-            |fault: &&Fault| fault.key().is_none_or(|key| !OTHERS.contains(&key) && key != "refresh-ttl");
+        const OTHERS: [&str; 7] = [
+            "app-name",
+            "database-api-url",
+            "headers",
+            "master-token",
+            "cryptography-key",
+            "access-ttl",
+            "refresh-ttl",
+        ];
+        let concerns_paths = |fault: &&Fault| fault.key().is_none_or(|key| !OTHERS.contains(&key));
         let faults: Vec<_> = self.faults.iter().filter(concerns_paths).cloned().collect();
         if faults.is_empty() { Ok(self.rules.explain(method, target)) } else { Err(ConfigError::new(faults)) }
     }
@@ -490,7 +472,7 @@ impl Draft<'_> {
         let refresh_ttl = self.ttl("refresh-ttl", DEFAULT_REFRESH_TTL);
         let headers = self.headers();
         let store = match store {
-            Some(store) => Some(StoreChoice::Custom(store)),
+            Some(store) => Some(StoreChoice::Made(store)),
             None => self.store_choice(headers),
         };
         self.compare_secrets(master_token.as_ref(), cryptography_key.as_ref());
@@ -693,7 +675,7 @@ impl Draft<'_> {
         match url.split_once(':') {
             Some(("sqlite", _)) => self.sqlite(&url, source),
             Some((scheme, _)) if ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) => {
-                self.rest(url, headers, source)
+                self.rest(&url, headers)
             }
             _ => {
                 let problem = "it is neither the address of a REST store nor of an SQLite file";
@@ -704,17 +686,18 @@ impl Draft<'_> {
     }
 
     #[cfg(feature = "rest")]
-    fn rest(&mut self, url: String, headers: HeaderMap, source: Source) -> Option<StoreChoice> {
-        // Built once here so that a bad URL is one of the faults, and not a surprise after them.
-        if let Err(error) = crate::store::RestStore::new(&url, headers.clone()) {
-            self.fault("database-api-url", chain(&error), "write \"http://HOST:PORT/PATH\"");
-            return None;
+    fn rest(&mut self, url: &str, headers: HeaderMap) -> Option<StoreChoice> {
+        match crate::store::RestStore::new(url, headers) {
+            Ok(store) => Some(StoreChoice::Made(Arc::new(store))),
+            Err(error) => {
+                self.fault("database-api-url", error.with_causes(), "write \"http://HOST:PORT/PATH\"");
+                None
+            }
         }
-        Some(StoreChoice::Rest { url, headers, source })
     }
 
     #[cfg(not(feature = "rest"))]
-    fn rest(&mut self, _url: String, _headers: HeaderMap, _source: Source) -> Option<StoreChoice> {
+    fn rest(&mut self, _url: &str, _headers: HeaderMap) -> Option<StoreChoice> {
         self.fault("database-api-url", "this build has no REST store", "build with the feature `rest`");
         None
     }

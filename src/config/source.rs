@@ -91,8 +91,6 @@ pub(crate) struct Sources {
     pub(crate) warnings: Vec<String>,
     /// A `.env` that could not be read as a whole: a fault where a secret is missed, and else only a warning.
     pub(crate) env_file_problem: Option<(PathBuf, String)>,
-    /// The configuration file that was read.
-    pub(crate) file: Option<PathBuf>,
     /// Where `sqlite:` paths start: the directory of the configuration file.
     pub(crate) directory: PathBuf,
 }
@@ -179,7 +177,6 @@ impl Sources {
                 return;
             }
         };
-        self.file = Some(path.clone());
         match json::object(text.expose().trim_start_matches('\u{feff}').as_bytes()) {
             Ok(members) => self.add_members(members, &path),
             Err(error) => {

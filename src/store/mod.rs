@@ -206,6 +206,12 @@ impl StoreError {
         self.is_save
     }
 
+    /// The text with those of the causes, for logs and for who sets the store up.
+    pub(crate) fn with_causes(&self) -> String {
+        let causes = std::iter::successors(self.source(), |cause| (*cause).source());
+        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+    }
+
     /// What kind of trouble this is.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {

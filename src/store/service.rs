@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tower_service::Service;
 
 use super::{StoreError, StoredTokens, TokenPair, TokenStore};
-use crate::{query, secret::Secret};
+use crate::{credentials, query, secret::Secret};
 
 /// The longest body that is read.
 const MAX_BODY: usize = 64 * 1024;
@@ -64,7 +64,7 @@ impl StoreService {
         let Some(bearer) = &self.bearer else { return true };
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return false };
-        presented(value.as_bytes()).is_some_and(|token| !token.is_empty() && bearer.matches(token))
+        credentials::bearer(value).is_some_and(|token| !token.is_empty() && bearer.matches(token))
     }
 
     async fn answer<B>(self, request: Request<B>) -> Response<Full<Bytes>>
@@ -149,12 +149,6 @@ impl fmt::Debug for StoreService {
 
 /// An answer, or the answer that refuses.
 type Outcome = Result<Response<Full<Bytes>>, Response<Full<Bytes>>>;
-
-/// The token of `Bearer TOKEN`; the scheme's case does not matter.
-fn presented(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
-}
 
 /// The one `client_id` of a query, which must not be empty.
 fn client_id(query: Option<&str>) -> Result<Cow<'_, str>, String> {
