@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use http::{HeaderMap, Method};
@@ -15,10 +14,12 @@ use http::{HeaderMap, Method};
 use crate::{
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
+    issuer::Issuing,
+    keys::KeyRing,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
-    store::{StoreError, TokenStore},
-    token::{Claims, TokenError, TokenKey, TokenType, unix_now},
+    store::{StoreError, TokenDigest, TokenStore},
+    token::{Claims, Expected, TokenError, TokenType, unix_now},
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -29,11 +30,12 @@ pub(crate) struct Gate {
     shadow: bool,
     refused_paths: AtomicU64,
     other_readings: AtomicU64,
-    master_token: Option<SecretDigest>,
-    pub(crate) key: TokenKey,
+    reuses: AtomicU64,
+    /// Each with the name that logs show.
+    master_tokens: Vec<(Arc<str>, SecretDigest)>,
+    pub(crate) keys: Arc<KeyRing>,
     pub(crate) store: Arc<dyn TokenStore>,
-    pub(crate) access_ttl: Duration,
-    pub(crate) refresh_ttl: Duration,
+    pub(crate) issuing: Issuing,
     /// Names the protection space in challenges (RFC 9110 11.5).
     pub(crate) realm: String,
 }
@@ -41,17 +43,20 @@ pub(crate) struct Gate {
 impl Gate {
     /// Opens the store and logs what the settings warn of.
     pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
-        let key = settings.token_key()?;
+        let keys = settings.key_ring()?;
         let store = settings.open_store()?;
         for warning in settings.warnings() {
             tracing::warn!(target: "fastauth", "{warning}");
         }
+        let master_tokens = settings.master_tokens().iter();
         Ok(Self {
-            master_token: settings.master_token().map(|token| SecretDigest::of(token.expose().as_bytes())),
-            key,
+            master_tokens: master_tokens
+                .map(|(name, token)| (name.as_str().into(), SecretDigest::of(token.expose().as_bytes())))
+                .collect(),
+            keys,
             store,
-            access_ttl: settings.access_ttl(),
-            refresh_ttl: settings.refresh_ttl(),
+            issuing: settings.issuing(),
+            reuses: AtomicU64::new(0),
             realm: settings.app_name().to_owned(),
             shadow: settings.shadow(),
             refused_paths: AtomicU64::new(0),
@@ -97,21 +102,20 @@ impl Gate {
             let method = line.method;
             tracing::warn!(target: "fastauth", %method, "a path is protected only by another reading than the one sent");
         }
-        if requirement.needs_master() {
-            self.check_master_token(headers)?;
-        }
+        let master = if requirement.needs_master() { Some(self.check_master_token(headers)?) } else { None };
         if !requirement.needs_access() {
-            return Ok(Decision::Permit(Permit { master: true, claims: None }));
+            return Ok(Decision::Permit(Permit { master, claims: None }));
         }
         let token = credentials::access_token(headers)
             .map_err(DenialReason::Credentials)?
             .ok_or(DenialReason::MissingAccessToken)?;
-        let claims = self.key.verify(token, TokenType::Access, unix_now()).map_err(DenialReason::InvalidAccessToken)?;
+        let expected = self.expected(TokenType::Access);
+        let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
         let check = CanonicalCheck {
             gate: Arc::clone(self),
             method: line.method.clone(),
-            token: SecretDigest::of(token),
-            permit: Permit { master: requirement.needs_master(), claims: Some(Arc::new(claims)) },
+            token: TokenDigest::of(token),
+            permit: Permit { master, claims: Some(Arc::new(claims)) },
         };
         Ok(Decision::AskStore(check.run()))
     }
@@ -123,19 +127,48 @@ impl Gate {
         }
     }
 
-    /// The guard of minting, wherever the router is mounted.
-    pub(crate) fn guard_minting(&self, method: &Method, headers: &HeaderMap) -> Result<(), Denial> {
-        self.check_master_token(headers).inspect_err(|denial| denial.log(method, "minting refused"))
-    }
-
-    fn check_master_token(&self, headers: &HeaderMap) -> Result<(), Denial> {
-        let presented = credentials::master_token(headers).map_err(DenialReason::Credentials)?;
-        match (&self.master_token, presented) {
-            (Some(expected), Some(presented)) if expected.matches(presented) => Ok(()),
-            (_, Some(_)) => Err(DenialReason::WrongMasterToken.into()),
-            (_, None) => Err(DenialReason::MissingMasterToken.into()),
+    /// What a token of this type has to be now.
+    pub(crate) fn expected(&self, token_type: TokenType) -> Expected<'_> {
+        Expected {
+            issuer: self.issuing.issuer.as_deref(),
+            audience: self.issuing.audience.as_deref(),
+            ..Expected::of(token_type, unix_now())
         }
     }
+
+    pub(crate) fn token_counts(&self) -> TokenCounts {
+        TokenCounts { reused: self.reuses.load(Ordering::Relaxed) }
+    }
+
+    pub(crate) fn count_reuse(&self) {
+        self.reuses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The guard of what only the holder of a master token may do, wherever the router is mounted, and the token's name.
+    pub(crate) fn guard_administration(&self, method: &Method, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
+        self.check_master_token(headers).inspect_err(|denial| denial.log(method, "administration refused"))
+    }
+
+    fn check_master_token(&self, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
+        let presented = credentials::master_token(headers).map_err(DenialReason::Credentials)?;
+        let presented = SecretDigest::of(presented.ok_or(DenialReason::MissingMasterToken)?);
+        // All are compared, so that the time does not tell which one it was.
+        let found = self.master_tokens.iter().fold(
+            None,
+            |found, (name, token)| {
+                if *token == presented { Some(name) } else { found }
+            },
+        );
+        found.cloned().ok_or_else(|| DenialReason::WrongMasterToken.into())
+    }
+}
+
+/// What the issuer has seen of tokens that no sound client presents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenCounts {
+    /// Refresh tokens that came back after they had been used: their families were revoked.
+    pub reused: u64,
 }
 
 /// What the guard has seen of paths that no sound client sends.
@@ -168,7 +201,7 @@ pub(crate) enum Decision {
 struct CanonicalCheck {
     gate: Arc<Gate>,
     method: Method,
-    token: SecretDigest,
+    token: TokenDigest,
     permit: Permit,
 }
 
@@ -190,13 +223,12 @@ impl CanonicalCheck {
     }
 
     async fn ask(&self) -> Result<(), Denial> {
-        let client_id = self.permit.client_id().unwrap_or_default();
-        let stored = self.gate.store.load(client_id).await.map_err(DenialReason::StoreUnavailable)?;
-        let canonical = stored.ok_or(DenialReason::UnknownClient)?.access_token;
-        match canonical {
-            Some(canonical) if self.token.matches(canonical.expose().as_bytes()) => Ok(()),
-            _ => Err(DenialReason::NotCanonical.into()),
-        }
+        let claims = self.permit.claims();
+        let client_id = claims.map(Claims::client_id).unwrap_or_default();
+        let family = claims.and_then(Claims::family).map(|(family, _)| family);
+        let held = self.gate.store.load(client_id, family).await.map_err(DenialReason::StoreUnavailable)?;
+        let canonical = held.ok_or(DenialReason::UnknownClient)?.access;
+        if canonical == Some(self.token) { Ok(()) } else { Err(DenialReason::NotCanonical.into()) }
     }
 }
 
@@ -206,7 +238,7 @@ impl CanonicalCheck {
 /// With the feature `axum` it is an extractor, and so is `Option<Permit>`.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    master: bool,
+    master: Option<Arc<str>>,
     claims: Option<Arc<Claims>>,
 }
 
@@ -232,7 +264,13 @@ impl Permit {
     /// Whether the path asked for the master token, which was right.
     #[must_use]
     pub fn passed_master_token(&self) -> bool {
-        self.master
+        self.master.is_some()
+    }
+
+    /// The name of that master token in `master-tokens`, or `master-token`.
+    #[must_use]
+    pub fn master_token_name(&self) -> Option<&str> {
+        self.master.as_deref()
     }
 
     /// Whether the path asked for an access token, which was valid and the client's canonical one.

@@ -1,18 +1,40 @@
 //! Issuing: minting a pair and having the store hold it, in that order, before anybody is told.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use serde_json::{Map, Value};
 
 use crate::{
     gate::Gate,
     secret::Secret,
-    store::{Rotation, StoreError, TokenPair},
-    token::{Claims, TokenError, TokenType, unix_now},
+    store::{
+        FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
+        StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
+    },
+    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unix_now},
 };
 
 /// The most bytes of UTF-8 that a client id may have.
 pub const MAX_CLIENT_ID_LEN: usize = 1024;
 
-/// Issues, renews and reads tokens in code: what the [`TokenRouter`](crate::TokenRouter) does over HTTP.
+/// How pairs are made and kept.
+#[derive(Clone)]
+pub(crate) struct Issuing {
+    pub(crate) access_ttl: Duration,
+    pub(crate) refresh_ttl: Duration,
+    /// How long a consumed refresh token is answered with the same successor once more.
+    pub(crate) refresh_grace: Duration,
+    /// Whether tokens are encrypted before they are stored.
+    pub(crate) sealed: bool,
+    /// Whether a client may have more than one family.
+    pub(crate) many_families: bool,
+    pub(crate) issuer: Option<String>,
+    pub(crate) audience: Option<String>,
+    pub(crate) claims_hook: Option<Arc<dyn ClaimsHook>>,
+}
+
+/// Issues, renews, revokes and reads tokens in code: what the [`TokenRouter`](crate::TokenRouter) does over HTTP.
 ///
 /// Use it where your own code decides who gets tokens, such as a login handler. It asks for no master token.
 #[derive(Clone, Debug)]
@@ -26,8 +48,95 @@ pub struct TokenIssuer {
 pub struct IssuedTokens {
     /// Whom it was issued to.
     pub client_id: String,
+    /// The log-in that it belongs to, by which it can be revoked.
+    pub family: String,
     /// The pair.
     pub tokens: TokenPair,
+    /// How long the access token is valid from now on.
+    pub expires_in: Duration,
+    /// The claim `scope`, if there is one.
+    pub scope: Option<String>,
+}
+
+/// Decides on the application's own claims of every token that is issued, and may refuse to issue.
+///
+/// An `async` closure is one:
+///
+/// ```
+/// use fastauth::{ClaimsRefusal, Grant, Secret, Settings, store::MemoryStore};
+/// use http::StatusCode;
+/// use serde_json::{Map, json};
+///
+/// let settings = Settings::builder()
+///     .cryptography_key(Secret::generate())
+///     .access_token_paths(["/access"])
+///     .store(MemoryStore::new())
+///     .claims_hook(|grant: Grant| async move {
+///         if grant.client_id == "mallory" {
+///             return Err(ClaimsRefusal::new(StatusCode::FORBIDDEN, "this client is locked"));
+///         }
+///         Ok(Map::from_iter([("roles".to_owned(), json!(["reader"]))]))
+///     })
+///     .build()?;
+/// # Ok::<(), fastauth::config::ConfigError>(())
+/// ```
+pub trait ClaimsHook: Send + Sync + 'static {
+    /// The claims of the tokens to be issued, in place of those that the [`Grant`] has. Names that FastAuth sets itself, such
+    /// as `exp`, cannot be among them: nothing is issued then.
+    fn claims(&self, grant: Grant) -> ClaimsFuture<'_>;
+}
+
+/// What a [`ClaimsHook`] returns.
+pub type ClaimsFuture<'a> = Pin<Box<dyn Future<Output = Result<Map<String, Value>, ClaimsRefusal>> + Send + 'a>>;
+
+impl<H, F> ClaimsHook for H
+where
+    H: Fn(Grant) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Map<String, Value>, ClaimsRefusal>> + Send + 'static,
+{
+    fn claims(&self, grant: Grant) -> ClaimsFuture<'_> {
+        Box::pin(self(grant))
+    }
+}
+
+/// What is about to be issued.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Grant {
+    /// Whom to.
+    pub client_id: String,
+    /// Whether a refresh token was exchanged for it.
+    pub is_refresh: bool,
+    /// The application's own claims: those of the refresh token, or those that [`TokenIssuer::issue_with`] was given.
+    pub claims: Map<String, Value>,
+}
+
+/// Why a [`ClaimsHook`] refuses: what the client is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ClaimsRefusal {
+    status: StatusCode,
+    message: String,
+}
+
+impl ClaimsRefusal {
+    /// A refusal with a status and a text. A status that is no refusal (below 400) becomes 403.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        let is_refusal = status.is_client_error() || status.is_server_error();
+        Self { status: if is_refusal { status } else { StatusCode::FORBIDDEN }, message: message.into() }
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The text of the answer.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 /// Why no pair was issued.
@@ -40,9 +149,21 @@ pub enum IssueError {
     /// The refresh token is not one of ours, or not valid now.
     #[error("the refresh token was refused")]
     InvalidRefreshToken(#[from] TokenError),
-    /// The refresh token was used before or revoked: the store holds another one for its client, or none.
+    /// The store holds another refresh token for the client, or none.
     #[error("the refresh token is not the one that the store holds")]
     Superseded,
+    /// The refresh token was used before, so somebody has a copy of it. All tokens of its family are revoked now.
+    #[error("the refresh token was used before, and its family is revoked")]
+    Reused,
+    /// The tokens of the family were revoked.
+    #[error("the refresh token was revoked")]
+    Revoked,
+    /// The [`ClaimsHook`] refused.
+    #[error("the application refused")]
+    Refused(#[source] ClaimsRefusal),
+    /// A claim has a name that FastAuth sets itself.
+    #[error("the application's claim {0:?} has a name that is reserved")]
+    ReservedClaim(String),
     /// The store could not be asked.
     #[error("the token store is unavailable")]
     Store(#[source] StoreError),
@@ -55,7 +176,7 @@ pub enum IssueError {
         #[source]
         error: StoreError,
     },
-    /// The token could not be signed.
+    /// The token could not be signed, or not be encrypted for the store.
     #[error("the token could not be signed")]
     Signing,
 }
@@ -75,44 +196,92 @@ pub enum ClientIdError {
     ControlCharacter,
 }
 
+/// What is known of a token (RFC 7662).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Introspection {
+    /// It is accepted.
+    Active(Claims),
+    /// It is not: foreign, expired, superseded or revoked.
+    Inactive,
+}
+
 impl TokenIssuer {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
         Self { gate }
     }
 
-    /// Issues a pair to `client_id`, which takes the place of the one it had.
+    /// Issues a pair to `client_id`, which takes the place of those that it had, or with `tokens-per-client: "many"` stands beside them.
     ///
     /// # Errors
     ///
     /// [`IssueError::ClientId`] where the id is empty, too long or has control characters;
     /// [`IssueError::NotSaved`] where the store did not save the pair.
     pub async fn issue(&self, client_id: &str) -> Result<IssuedTokens, IssueError> {
-        check_client_id(client_id)?;
-        let tokens = self.mint(client_id)?;
-        let saved = self.gate.store.save(client_id, &tokens).await;
-        saved.map_err(|error| IssueError::NotSaved { client_id: client_id.to_owned(), error })?;
-        tracing::info!(target: "fastauth", client_id, "issued");
-        Ok(IssuedTokens { client_id: client_id.to_owned(), tokens })
+        self.issue_with(client_id, Map::new()).await
     }
 
-    /// Exchanges a refresh token, which must be the one that the store holds, for a new pair.
+    /// As [`issue`](Self::issue), with claims of your own. They go over to the pairs that this one is renewed to.
     ///
     /// # Errors
     ///
-    /// [`IssueError::InvalidRefreshToken`] and [`IssueError::Superseded`] for the token;
-    /// [`IssueError::Store`] where the store could not be asked, [`IssueError::NotSaved`] where it did not save the pair.
+    /// As [`issue`](Self::issue), and [`IssueError::ReservedClaim`].
+    pub async fn issue_with(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
+        check_client_id(client_id)?;
+        let claims = self.claims(client_id, false, claims).await?;
+        let family = uuid::Uuid::new_v4().simple().to_string();
+        let (issued, record) = self.mint(client_id, &family, 0, &claims)?;
+        let options = SaveOptions { keep_others: self.gate.issuing.many_families, ..SaveOptions::default() };
+        let not_saved = |error| IssueError::NotSaved { client_id: client_id.to_owned(), error };
+        match self.gate.store.save(&record, options).await.map_err(not_saved)? {
+            Saved::Saved(_) => {}
+            // No condition was set.
+            Saved::ConditionFailed => return Err(IssueError::Superseded),
+        }
+        tracing::info!(target: "fastauth", client_id, family, "issued");
+        Ok(issued)
+    }
+
+    /// Exchanges a refresh token, which must be the one that the store holds, for a new pair. Within `refresh-grace` of
+    /// that, the same token gets the same pair again.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::InvalidRefreshToken`], [`IssueError::Superseded`], [`IssueError::Reused`] and
+    /// [`IssueError::Revoked`] for the token; [`IssueError::Store`] where the store could not be asked,
+    /// [`IssueError::NotSaved`] where it did not save the pair.
     pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
-        let claims = self.verify(refresh_token, TokenType::Refresh)?;
-        let client_id = claims.client_id();
-        let successor = self.mint(client_id)?;
-        let presented = Secret::from(refresh_token);
-        let rotation = self.gate.store.rotate(client_id, &presented, &successor).await;
-        match rotation.map_err(|error| store_error(client_id, error))? {
-            Rotation::Rotated => {
-                tracing::info!(target: "fastauth", client_id, "refreshed");
-                Ok(IssuedTokens { client_id: client_id.to_owned(), tokens: successor })
+        let presented = self.verify(refresh_token, TokenType::Refresh)?;
+        let client_id = presented.client_id();
+        let claims = self.claims(client_id, true, presented.own_claims()).await?;
+        let (family, generation) = match presented.family() {
+            Some((family, generation)) => (family.to_owned(), generation.saturating_add(1)),
+            None => (uuid::Uuid::new_v4().simple().to_string(), 0),
+        };
+        let (issued, successor) = self.mint(client_id, &family, generation, &claims)?;
+        let rotation = Rotation {
+            presented: TokenDigest::of(refresh_token),
+            presented_family: presented.family().map(|(family, generation)| (family.to_owned(), generation)),
+            successor,
+            grace: self.gate.issuing.refresh_grace,
+        };
+        let rotated = self.gate.store.rotate(&rotation).await.map_err(|error| store_error(client_id, error))?;
+        match rotated {
+            Rotated::Rotated => {
+                tracing::info!(target: "fastauth", client_id, family, "refreshed");
+                Ok(issued)
             }
-            Rotation::Superseded | Rotation::UnknownClient => Err(IssueError::Superseded),
+            Rotated::Repeated(pair) => {
+                tracing::info!(target: "fastauth", client_id, family, "refreshed once more, with the same pair");
+                self.repeated(client_id, &pair)
+            }
+            Rotated::Reused => {
+                self.gate.count_reuse();
+                tracing::warn!(target: "fastauth", client_id, family, "a used refresh token came back: its family is revoked");
+                Err(IssueError::Reused)
+            }
+            Rotated::Revoked => Err(IssueError::Revoked),
+            Rotated::Superseded | Rotated::UnknownClient => Err(IssueError::Superseded),
         }
     }
 
@@ -122,16 +291,168 @@ impl TokenIssuer {
     ///
     /// What is wrong with the token.
     pub fn verify(&self, token: &str, expected: TokenType) -> Result<Claims, TokenError> {
-        self.gate.key.verify(token.as_bytes(), expected, unix_now())
+        self.gate.keys.verify(token.as_bytes(), &self.gate.expected(expected))
     }
 
-    fn mint(&self, client_id: &str) -> Result<TokenPair, IssueError> {
-        let now = unix_now();
-        let mint =
-            |token_type, lifetime| self.gate.key.mint(client_id, token_type, now, lifetime).ok_or(IssueError::Signing);
-        Ok(TokenPair {
-            access_token: mint(TokenType::Access, self.gate.access_ttl)?,
-            refresh_token: mint(TokenType::Refresh, self.gate.refresh_ttl)?,
+    /// Reads a token of either type, and asks the store whether it is accepted (RFC 7662).
+    ///
+    /// # Errors
+    ///
+    /// Where the store could not be asked.
+    pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
+        let Ok(claims) = self.verify_any(token) else { return Ok(Introspection::Inactive) };
+        let family = claims.family().map(|(family, _)| family);
+        let held = self.gate.store.load(claims.client_id(), family).await?;
+        let held = held.and_then(|held| match claims.token_type() {
+            TokenType::Access => held.access,
+            TokenType::Refresh => held.refresh,
+        });
+        let is_canonical = held == Some(TokenDigest::of(token));
+        Ok(if is_canonical { Introspection::Active(claims) } else { Introspection::Inactive })
+    }
+
+    /// Revokes the family of a token that its holder presents (RFC 7009), access or refresh token, and says whether
+    /// anything was revoked. A token that is not ours, or not valid any more, revokes nothing, and is no error.
+    ///
+    /// # Errors
+    ///
+    /// Where the store could not be asked.
+    pub async fn revoke_token(&self, token: &str) -> Result<bool, StoreError> {
+        let Ok(claims) = self.verify_any(token) else { return Ok(false) };
+        let client_id = claims.client_id().to_owned();
+        let revocation = match claims.family() {
+            Some((family, _)) => Revocation::Family { client_id, family: family.to_owned() },
+            // Of a token without a family only the one that is held speaks for its client.
+            None => match self.introspect(token).await? {
+                Introspection::Active(_) => Revocation::Client(client_id),
+                Introspection::Inactive => return Ok(false),
+            },
+        };
+        Ok(self.revoke(&revocation).await? > 0)
+    }
+
+    /// Revokes a family, all of a client's, or everything, and says how many families that were. From the answer on this
+    /// process accepts none of their tokens; others do so from the next time on that they ask the store.
+    ///
+    /// # Errors
+    ///
+    /// Where the store could not be asked, and where it is not able to
+    /// ([`Unsupported`](crate::store::StoreErrorKind::Unsupported)).
+    pub async fn revoke(&self, revocation: &Revocation) -> Result<u64, StoreError> {
+        match self.gate.store.revoke(revocation, None).await? {
+            Revoked::Families(count) => {
+                tracing::info!(target: "fastauth", ?revocation, count, "revoked");
+                Ok(count)
+            }
+            Revoked::ConditionFailed => Ok(0),
+        }
+    }
+
+    /// Lists families: who is logged in, since when, and until when.
+    ///
+    /// # Errors
+    ///
+    /// Where the store could not be asked, and where it is not able to.
+    pub async fn list(&self, filter: &FamilyFilter) -> Result<FamilyPage, StoreError> {
+        self.gate.store.list(filter).await
+    }
+
+    /// What the store can promise.
+    ///
+    /// # Errors
+    ///
+    /// Where it could not be asked.
+    pub async fn promises(&self) -> Result<Promises, StoreError> {
+        self.gate.store.promises().await
+    }
+
+    fn verify_any(&self, token: &str) -> Result<Claims, TokenError> {
+        match self.verify(token, TokenType::Access) {
+            Err(TokenError::WrongType) => self.verify(token, TokenType::Refresh),
+            verified => verified,
+        }
+    }
+
+    async fn claims(
+        &self,
+        client_id: &str,
+        is_refresh: bool,
+        claims: Map<String, Value>,
+    ) -> Result<Map<String, Value>, IssueError> {
+        let claims = match &self.gate.issuing.claims_hook {
+            Some(hook) => {
+                let grant = Grant { client_id: client_id.to_owned(), is_refresh, claims };
+                hook.claims(grant).await.map_err(IssueError::Refused)?
+            }
+            None => claims,
+        };
+        match claims.keys().find(|name| is_reserved(name)) {
+            Some(name) => Err(IssueError::ReservedClaim(name.clone())),
+            None => Ok(claims),
+        }
+    }
+
+    fn mint(
+        &self,
+        client_id: &str,
+        family: &str,
+        generation: u64,
+        claims: &Map<String, Value>,
+    ) -> Result<(IssuedTokens, TokenRecord), IssueError> {
+        let (issuing, issued_at) = (&self.gate.issuing, unix_now());
+        let mint = |token_type, lifetime: Duration| {
+            let (issuer, audience) = (issuing.issuer.as_deref(), issuing.audience.as_deref());
+            let new =
+                NewToken { client_id, token_type, issued_at, lifetime, family, generation, issuer, audience, claims };
+            let (token, kid) = self.gate.keys.mint(&new).ok_or(IssueError::Signing)?;
+            let entry = TokenEntry {
+                text: self.kept(&token, issued_at)?,
+                digest: TokenDigest::of(token.expose()),
+                expires_at: issued_at.saturating_add(lifetime.as_secs()),
+            };
+            Ok::<_, IssueError>((token, entry, kid))
+        };
+        let (access_token, access, _) = mint(TokenType::Access, issuing.access_ttl)?;
+        let (refresh_token, refresh, kid) = mint(TokenType::Refresh, issuing.refresh_ttl)?;
+        let record = TokenRecord {
+            client_id: client_id.to_owned(),
+            family: family.to_owned(),
+            generation,
+            kid: kid.to_owned(),
+            access,
+            refresh,
+        };
+        let issued = IssuedTokens {
+            client_id: client_id.to_owned(),
+            family: family.to_owned(),
+            tokens: TokenPair { access_token, refresh_token },
+            expires_in: issuing.access_ttl,
+            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+        };
+        Ok((issued, record))
+    }
+
+    /// What the store is to keep of a token.
+    fn kept(&self, token: &Secret, now: u64) -> Result<Secret, IssueError> {
+        if !self.gate.issuing.sealed {
+            return Ok(token.clone());
+        }
+        self.gate.keys.seal(token, now).ok_or(IssueError::Signing)
+    }
+
+    /// The pair that took the place of a refresh token a moment ago.
+    fn repeated(&self, client_id: &str, pair: &StoredPair) -> Result<IssuedTokens, IssueError> {
+        let open = |kept: &Option<Secret>| self.gate.keys.open(kept.as_ref()?);
+        let (Some(access_token), Some(refresh_token)) = (open(&pair.access_token), open(&pair.refresh_token)) else {
+            return Err(IssueError::Superseded);
+        };
+        let claims = self.verify(access_token.expose(), TokenType::Access)?;
+        Ok(IssuedTokens {
+            client_id: client_id.to_owned(),
+            family: claims.family().map(|(family, _)| family.to_owned()).unwrap_or_default(),
+            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(unix_now())),
+            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+            tokens: TokenPair { access_token, refresh_token },
         })
     }
 }
@@ -150,5 +471,17 @@ fn check_client_id(client_id: &str) -> Result<(), ClientIdError> {
         id if id.len() > MAX_CLIENT_ID_LEN => Err(ClientIdError::TooLong),
         id if id.chars().any(char::is_control) => Err(ClientIdError::ControlCharacter),
         _ => Ok(()),
+    }
+}
+
+impl std::fmt::Debug for Issuing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issuing")
+            .field("access_ttl", &self.access_ttl)
+            .field("refresh_ttl", &self.refresh_ttl)
+            .field("refresh_grace", &self.refresh_grace)
+            .field("sealed", &self.sealed)
+            .field("many_families", &self.many_families)
+            .finish_non_exhaustive()
     }
 }

@@ -22,7 +22,7 @@ use tower_service::Service;
 use crate::{
     config::{ConfigError, Settings},
     credentials,
-    gate::{Check, Decision, Denial, Gate, PathCounts},
+    gate::{Check, Decision, Denial, Gate, PathCounts, TokenCounts},
     issuer::TokenIssuer,
     response::{self, Form, ResponseBody},
     router::TokenRouter,
@@ -81,6 +81,12 @@ impl FastAuthLayer {
     #[must_use]
     pub fn path_counts(&self) -> PathCounts {
         self.gate.path_counts()
+    }
+
+    /// How many used refresh tokens came back, since this layer was made.
+    #[must_use]
+    pub fn token_counts(&self) -> TokenCounts {
+        self.gate.token_counts()
     }
 
     /// The endpoints that issue and renew tokens, sharing this layer's key and store.

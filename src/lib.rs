@@ -95,6 +95,7 @@ mod extract;
 mod gate;
 mod issuer;
 mod json;
+mod keys;
 mod layer;
 mod query;
 mod response;
@@ -114,8 +115,11 @@ pub use extract::PermitMissing;
 pub use {
     config::{Settings, SettingsBuilder},
     credentials::CredentialError,
-    gate::{Denial, DenialReason, PathCounts, Permit},
-    issuer::{ClientIdError, IssueError, IssuedTokens, MAX_CLIENT_ID_LEN, TokenIssuer},
+    gate::{Denial, DenialReason, PathCounts, Permit, TokenCounts},
+    issuer::{
+        ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueError, IssuedTokens,
+        MAX_CLIENT_ID_LEN, TokenIssuer,
+    },
     layer::{FastAuth, FastAuthLayer, ResponseFuture},
     response::ResponseBody,
     router::TokenRouter,

@@ -223,13 +223,18 @@ pub(crate) fn not_issued(error: &IssueError, realm: &str) -> Response<Full<Bytes
             refresh_refused("Invalid refresh token: not a refresh token", realm)
         }
         IssueError::InvalidRefreshToken(_) => refresh_refused("Invalid refresh token", realm),
-        IssueError::Superseded => refresh_refused("Invalid refresh token: used or revoked", realm),
+        IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
+            refresh_refused("Invalid refresh token: used or revoked", realm)
+        }
+        IssueError::Refused(refusal) => failure(refusal.status(), refusal.message(), None),
         IssueError::Store(_) => try_later(failure(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, None)),
         IssueError::NotSaved { client_id, .. } => {
             let data = Some(json!({ "client_id": client_id }));
             try_later(failure(StatusCode::SERVICE_UNAVAILABLE, "Token not saved. Database error", data))
         }
-        IssueError::Signing => failure(StatusCode::INTERNAL_SERVER_ERROR, "Token not signed", None),
+        IssueError::Signing | IssueError::ReservedClaim(_) => {
+            failure(StatusCode::INTERNAL_SERVER_ERROR, "Token not signed", None)
+        }
     }
 }
 

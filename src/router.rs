@@ -77,10 +77,10 @@ impl TokenRouter {
         let query = request.uri.query().unwrap_or_default();
         match self.endpoint(request.uri.path()) {
             None => response::not_found(),
-            Some(Endpoint::New) => match self.gate.guard_minting(&request.method, &request.headers) {
+            Some(Endpoint::New) => match self.gate.guard_administration(&request.method, &request.headers) {
                 Err(denial) => response::refusal(denial, Form::of(&request.method, &request.headers), &self.gate.realm),
-                Ok(()) if request.method != Method::GET => response::method_not_allowed(),
-                Ok(()) => self.new_tokens(query).await,
+                Ok(_) if request.method != Method::GET => response::method_not_allowed(),
+                Ok(_) => self.new_tokens(query).await,
             },
             Some(Endpoint::Refresh) if request.method != Method::GET => response::method_not_allowed(),
             Some(Endpoint::Refresh) => self.refresh(query).await,

@@ -1,6 +1,6 @@
 //! Text that must not be shown: secrets, keys and tokens.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -85,9 +85,89 @@ impl SecretDigest {
     }
 }
 
+impl PartialEq for SecretDigest {
+    /// In constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0[..]).into()
+    }
+}
+
 impl fmt::Debug for SecretDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretDigest(..)")
+    }
+}
+
+/// The SHA-256 of a token, by which it is recognised. It gives nothing away: a signed token cannot be guessed.
+///
+/// ```
+/// use fastauth::store::TokenDigest;
+///
+/// let digest = TokenDigest::of("a.b.c");
+/// assert_eq!(digest.to_string().parse(), Ok(digest));
+/// ```
+#[derive(Clone, Copy)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// The digest of a token.
+    #[must_use]
+    pub fn of(token: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes of the digest.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for TokenDigest {
+    /// In constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for TokenDigest {}
+
+impl fmt::Display for TokenDigest {
+    /// In hex.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenDigest(..)")
+    }
+}
+
+/// A text is not the hex of a [`TokenDigest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a digest has 64 hex digits")]
+pub struct TokenDigestError;
+
+impl FromStr for TokenDigest {
+    type Err = TokenDigestError;
+
+    fn from_str(hex: &str) -> Result<Self, TokenDigestError> {
+        let mut bytes = [0; 32];
+        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(TokenDigestError);
+        }
+        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(&hex[at..at + 2], 16).map_err(|_| TokenDigestError)?;
+        }
+        Ok(Self(bytes))
     }
 }
 

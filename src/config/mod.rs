@@ -5,17 +5,18 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::{
+    issuer::{ClaimsHook, Issuing},
+    keys::KeyRing,
     rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules},
     secret::Secret,
     store::TokenStore,
-    token::TokenKey,
 };
 
 mod env_file;
@@ -29,6 +30,9 @@ use source::{KEYS, Sources, Surroundings, variable};
 const DAY: u64 = 24 * 60 * 60;
 const DEFAULT_ACCESS_TTL: Duration = Duration::from_secs(30 * DAY);
 const DEFAULT_REFRESH_TTL: Duration = Duration::from_secs(365 * DAY);
+const DEFAULT_REFRESH_GRACE: Duration = Duration::from_secs(10);
+/// A longer grace is a longer time in which a stolen token goes unnoticed.
+const MAX_REFRESH_GRACE: Duration = Duration::from_secs(5 * 60);
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * DAY);
 
 /// HS256 needs a key as long as its output (RFC 7518 3.2).
@@ -63,14 +67,23 @@ const PUBLISHED: [&str; 2] =
 #[derive(Clone, Debug)]
 pub struct Settings {
     app_name: String,
-    master_token: Option<Secret>,
-    cryptography_key: Secret,
+    /// Each with the name that logs show.
+    master_tokens: Vec<(String, Secret)>,
+    keys: Keys,
     rules: Rules,
     shadow: bool,
     store: StoreChoice,
-    access_ttl: Duration,
-    refresh_ttl: Duration,
+    issuing: Issuing,
     warnings: Vec<String>,
+}
+
+/// The keys as they were configured.
+#[derive(Clone, Debug)]
+struct Keys {
+    newest: Secret,
+    /// When the newest begins to sign, since the Unix epoch.
+    signs_from: u64,
+    previous: Vec<Secret>,
 }
 
 /// Which store.
@@ -113,13 +126,13 @@ impl Settings {
     /// How long an access token is valid.
     #[must_use]
     pub fn access_ttl(&self) -> Duration {
-        self.access_ttl
+        self.issuing.access_ttl
     }
 
     /// How long a refresh token is valid.
     #[must_use]
     pub fn refresh_ttl(&self) -> Duration {
-        self.refresh_ttl
+        self.issuing.refresh_ttl
     }
 
     /// The file of the embedded store, which is made when the store is first opened; `None` with another store.
@@ -151,15 +164,16 @@ impl Settings {
         }
     }
 
-    pub(crate) fn master_token(&self) -> Option<&Secret> {
-        self.master_token.as_ref()
+    pub(crate) fn master_tokens(&self) -> &[(String, Secret)] {
+        &self.master_tokens
     }
 
-    pub(crate) fn token_key(&self) -> Result<TokenKey, ConfigError> {
-        TokenKey::new(&self.cryptography_key).map_err(|error| {
-            let remedy = "this build of the program cannot sign; build it again with its default features";
-            Fault::of("cryptography-key", Source::Code, error.to_string(), remedy).into()
-        })
+    pub(crate) fn issuing(&self) -> Issuing {
+        self.issuing.clone()
+    }
+
+    pub(crate) fn key_ring(&self) -> Result<Arc<KeyRing>, ConfigError> {
+        key_ring(&self.keys).map_err(ConfigError::from)
     }
 
     pub(crate) fn shadow(&self) -> bool {
@@ -175,8 +189,15 @@ impl Settings {
 #[derive(Clone, Default)]
 pub struct SettingsBuilder {
     code: Vec<(&'static str, Value)>,
-    store: Option<Arc<dyn TokenStore>>,
+    parts: Parts,
     surroundings: Surroundings,
+}
+
+/// What can only be set in code.
+#[derive(Clone, Default)]
+struct Parts {
+    store: Option<Arc<dyn TokenStore>>,
+    claims_hook: Option<Arc<dyn ClaimsHook>>,
 }
 
 impl SettingsBuilder {
@@ -272,8 +293,69 @@ impl SettingsBuilder {
     /// A store of your own, in place of the one that `database-api-url` names.
     #[must_use]
     pub fn store(mut self, store: impl TokenStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.parts.store = Some(Arc::new(store));
         self
+    }
+
+    /// Decides on the application's own claims of every token that is issued.
+    #[must_use]
+    pub fn claims_hook(mut self, hook: impl ClaimsHook) -> Self {
+        self.parts.claims_hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Several master tokens, each with the name that logs show (`master-tokens`), so that one can be withdrawn.
+    #[must_use]
+    pub fn master_tokens<N: Into<String>, V: Into<Secret>>(self, tokens: impl IntoIterator<Item = (N, V)>) -> Self {
+        let members = tokens.into_iter().map(|(name, token)| (name.into(), token.into().expose().to_owned().into()));
+        self.set("master-tokens", Value::Object(members.collect()))
+    }
+
+    /// Keys that verify and do not sign, the latest first (`previous-cryptography-keys`): tokens of theirs stay valid.
+    #[must_use]
+    pub fn previous_cryptography_keys<K: Into<Secret>>(self, keys: impl IntoIterator<Item = K>) -> Self {
+        let keys = keys.into_iter().map(|key| Value::String(key.into().expose().to_owned()));
+        self.set("previous-cryptography-keys", Value::Array(keys.collect()))
+    }
+
+    /// When `cryptography-key` begins to sign (`cryptography-key-signs-from`), in whole seconds. Until then the first of
+    /// `previous-cryptography-keys` does, so that every node can be told of the new key before a token of it appears.
+    #[must_use]
+    pub fn cryptography_key_signs_from(self, time: SystemTime) -> Self {
+        self.set("cryptography-key-signs-from", Value::String(humantime::format_rfc3339_seconds(time).to_string()))
+    }
+
+    /// How long after its use a refresh token is answered with the same pair once more (`refresh-grace`): the first answer may
+    /// have been lost. Ten seconds otherwise; none at all with zero.
+    #[must_use]
+    pub fn refresh_grace(self, grace: Duration) -> Self {
+        self.set("refresh-grace", duration(grace))
+    }
+
+    /// Whether a client may be logged in more than once, each time with a pair of its own (`tokens-per-client: "many"`).
+    #[must_use]
+    pub fn many_tokens_per_client(self, on: bool) -> Self {
+        self.set("tokens-per-client", Value::String(if on { "many" } else { "one" }.to_owned()))
+    }
+
+    /// Whether tokens are encrypted before they are stored (`store-format: "fernet"`). `fastauth-api` cannot read them.
+    #[must_use]
+    pub fn encrypt_stored_tokens(self, on: bool) -> Self {
+        self.set("store-format", Value::String(if on { "fernet" } else { "plain" }.to_owned()))
+    }
+
+    /// Who issues the tokens: the claim `iss` (`issuer`). Tokens that do not name it are refused then, those of
+    /// `fastauth-api` too.
+    #[must_use]
+    pub fn issuer(self, issuer: impl Into<String>) -> Self {
+        self.set("issuer", Value::String(issuer.into()))
+    }
+
+    /// Whom the tokens are meant for: the claim `aud` (`audience`). Tokens that do not name it are refused then, and
+    /// `fastauth-api` refuses those that do.
+    #[must_use]
+    pub fn audience(self, audience: impl Into<String>) -> Self {
+        self.set("audience", Value::String(audience.into()))
     }
 
     /// How long access tokens are valid (`access-ttl`), in whole seconds.
@@ -321,7 +403,7 @@ impl SettingsBuilder {
     /// Every fault at once.
     pub fn build(self) -> Result<Settings, ConfigError> {
         let sources = Sources::of_code(self.code, &self.surroundings);
-        Report::new(sources, self.store.as_ref()).into_settings()
+        Report::new(sources, &self.parts).into_settings()
     }
 
     /// The settings by all sources. Of a value that several give, the first of these counts:
@@ -342,7 +424,7 @@ impl SettingsBuilder {
     /// As [`load`](Self::load), and tells where each value came from, faults or not.
     #[must_use]
     pub fn report(self) -> Report {
-        Report::new(Sources::read(self.code, &self.surroundings), self.store.as_ref())
+        Report::new(Sources::read(self.code, &self.surroundings), &self.parts)
     }
 
     fn set(mut self, key: &'static str, value: Value) -> Self {
@@ -416,16 +498,18 @@ impl Report {
     /// The faults that concern paths. Others, such as a secret that is missing, do not matter here. Minting has a guard of
     /// its own, which is not explained.
     pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
-        const OTHERS: [&str; 7] = [
-            "app-name",
-            "database-api-url",
-            "headers",
-            "master-token",
-            "cryptography-key",
-            "access-ttl",
-            "refresh-ttl",
+        const PATHS: [&str; 9] = [
+            "master-token-paths",
+            "access-token-paths",
+            "public-paths",
+            "base-path",
+            "case-insensitive",
+            "windows",
+            "skip-preflight",
+            "ambiguous",
+            "shadow",
         ];
-        let concerns_paths = |fault: &&Fault| fault.key().is_none_or(|key| !OTHERS.contains(&key));
+        let concerns_paths = |fault: &&Fault| fault.key().is_none_or(|key| PATHS.contains(&key));
         let faults: Vec<_> = self.faults.iter().filter(concerns_paths).cloned().collect();
         if faults.is_empty() { Ok(self.rules.explain(method, target)) } else { Err(ConfigError::new(faults)) }
     }
@@ -439,16 +523,16 @@ impl Report {
         self.settings.ok_or(ConfigError::new(self.faults))
     }
 
-    fn new(mut sources: Sources, store: Option<&Arc<dyn TokenStore>>) -> Self {
+    fn new(mut sources: Sources, parts: &Parts) -> Self {
         let mut draft = Draft {
             faults: std::mem::take(&mut sources.faults),
             warnings: std::mem::take(&mut sources.warnings),
             sources: &sources,
         };
         let rules = draft.rules();
-        let settings = draft.settings(store.cloned(), &rules);
+        let settings = draft.settings(parts, &rules);
         let (faults, warnings) = (draft.faults, draft.warnings);
-        let entries = entries(&sources, store.is_some(), &faults);
+        let entries = entries(&sources, parts.store.is_some(), &faults);
         let settings =
             settings.filter(|_| faults.is_empty()).map(|settings| Settings { warnings: warnings.clone(), ..settings });
         Self { entries, faults, warnings, settings, rules }
@@ -463,34 +547,92 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn settings(&mut self, store: Option<Arc<dyn TokenStore>>, rules: &Rules) -> Option<Settings> {
+    fn settings(&mut self, parts: &Parts, rules: &Rules) -> Option<Settings> {
         let app_name = self.app_name();
-        let cryptography_key = self.cryptography_key();
-        let master_token = self.master_token();
-        self.guards_something(master_token.is_some());
-        let access_ttl = self.ttl("access-ttl", DEFAULT_ACCESS_TTL);
-        let refresh_ttl = self.ttl("refresh-ttl", DEFAULT_REFRESH_TTL);
+        let keys = self.keys();
+        let master_tokens = self.master_tokens();
+        self.guards_something(!master_tokens.is_empty());
+        let issuing = self.issuing(parts, keys.as_ref());
         let headers = self.headers();
-        let store = match store {
-            Some(store) => Some(StoreChoice::Made(store)),
-            None => self.store_choice(headers),
+        let ring = keys.as_ref().and_then(|keys| self.key_ring(keys));
+        let store = match &parts.store {
+            Some(store) => Some(StoreChoice::Made(Arc::clone(store))),
+            None => self.store_choice(headers, ring),
         };
-        self.compare_secrets(master_token.as_ref(), cryptography_key.as_ref());
-        self.env_file(master_token.is_some() && cryptography_key.is_some());
-        if refresh_ttl < access_ttl {
-            self.warnings.push("`refresh-ttl` is shorter than `access-ttl`: a client can no longer refresh while its access token still works".to_owned());
-        }
+        self.compare_secrets(&master_tokens, keys.as_ref());
+        self.env_file(!master_tokens.is_empty() && keys.is_some());
         Some(Settings {
             app_name,
-            master_token,
-            cryptography_key: cryptography_key?,
+            master_tokens,
+            keys: keys?,
             rules: rules.clone(),
             shadow: self.sources.flag("shadow"),
             store: store?,
-            access_ttl,
-            refresh_ttl,
+            issuing,
             warnings: Vec::new(),
         })
+    }
+
+    fn issuing(&mut self, parts: &Parts, keys: Option<&Keys>) -> Issuing {
+        let access_ttl = self.ttl("access-ttl", DEFAULT_ACCESS_TTL);
+        let refresh_ttl = self.ttl("refresh-ttl", DEFAULT_REFRESH_TTL);
+        if refresh_ttl < access_ttl {
+            self.warnings.push("`refresh-ttl` is shorter than `access-ttl`: a client can no longer refresh while its access token still works".to_owned());
+        }
+        Issuing {
+            access_ttl,
+            refresh_ttl,
+            refresh_grace: self.refresh_grace(),
+            sealed: self.sealed(keys),
+            many_families: self.one_of("tokens-per-client", ["one", "many"]) == 1,
+            issuer: self.name("issuer"),
+            audience: self.name("audience"),
+            claims_hook: parts.claims_hook.clone(),
+        }
+    }
+
+    /// Which of the values a key has, the first one being the default.
+    fn one_of<const N: usize>(&mut self, key: &'static str, values: [&str; N]) -> usize {
+        let Some(text) = self.sources.text(key) else { return 0 };
+        values.iter().position(|value| *value == text).unwrap_or_else(|| {
+            let values = values.map(|value| format!("\"{value}\"")).join(" or ");
+            self.fault(key, format!("{text:?} is not one of its values"), format!("write {values}"));
+            0
+        })
+    }
+
+    fn name(&mut self, key: &'static str) -> Option<String> {
+        let name = self.sources.text(key)?;
+        if name.trim().is_empty() {
+            self.fault(key, "it is empty", "give a name, or leave the key out");
+        }
+        Some(name)
+    }
+
+    fn refresh_grace(&mut self) -> Duration {
+        const KEY: &str = "refresh-grace";
+        const REMEDY: &str = r#"write a time of up to five minutes, such as "10s", or "0s""#;
+        let Some(text) = self.sources.text(KEY) else { return DEFAULT_REFRESH_GRACE };
+        match humantime::parse_duration(&text) {
+            Ok(grace) if grace <= MAX_REFRESH_GRACE => return grace,
+            Ok(_) => self.fault(KEY, format!("{text:?} is more than five minutes"), REMEDY),
+            Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
+        }
+        DEFAULT_REFRESH_GRACE
+    }
+
+    fn sealed(&mut self, keys: Option<&Keys>) -> bool {
+        const KEY: &str = "store-format";
+        let sealed = self.one_of(KEY, ["plain", "fernet"]) == 1;
+        let is_fernet = |key: &Secret| fernet::Fernet::new(key.expose()).is_some();
+        if let Some(keys) = keys
+            && sealed
+            && !(is_fernet(&keys.newest) && keys.previous.first().is_none_or(is_fernet))
+        {
+            let problem = "\"fernet\" encrypts by `cryptography-key`, which is not a Fernet key";
+            self.fault(KEY, problem, "make a key with `fastauth keys rotate`, or write \"plain\"");
+        }
+        sealed
     }
 
     fn fault(&mut self, key: &'static str, problem: impl Into<String>, remedy: impl Into<String>) {
@@ -522,6 +664,51 @@ impl Draft<'_> {
         None
     }
 
+    fn keys(&mut self) -> Option<Keys> {
+        let newest = self.cryptography_key();
+        let previous = self.previous_keys();
+        let signs_from = self.signs_from();
+        if signs_from > 0 && previous.is_empty() && newest.is_some() {
+            let problem = "there is no key to sign until then";
+            let remedy = "put the key before it into `previous-cryptography-keys`, or leave this out";
+            self.fault("cryptography-key-signs-from", problem, remedy);
+        }
+        Some(Keys { newest: newest?, signs_from, previous })
+    }
+
+    fn previous_keys(&mut self) -> Vec<Secret> {
+        const KEY: &str = "previous-cryptography-keys";
+        let keys: Vec<_> = self.sources.secrets(KEY).into_iter().map(|(_, key)| key).collect();
+        for key in &keys {
+            if key.expose().len() < MIN_KEY_LEN {
+                let problem = format!("one has {} bytes, and HS256 needs at least {MIN_KEY_LEN}", key.expose().len());
+                self.fault(KEY, problem, "take it out, if no token of it can be live");
+            }
+        }
+        keys
+    }
+
+    fn signs_from(&mut self) -> u64 {
+        const KEY: &str = "cryptography-key-signs-from";
+        let Some(text) = self.sources.text(KEY) else { return 0 };
+        let since = humantime::parse_rfc3339_weak(&text).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        since.map_or_else(
+            || {
+                self.fault(
+                    KEY,
+                    format!("{text:?} is not a time"),
+                    r#"write one in UTC, such as "2030-01-31T12:00:00Z""#,
+                );
+                0
+            },
+            |since| since.as_secs(),
+        )
+    }
+
+    fn key_ring(&mut self, keys: &Keys) -> Option<Arc<KeyRing>> {
+        key_ring(keys).map_err(|fault| self.faults.push(fault)).ok()
+    }
+
     fn cryptography_key(&mut self) -> Option<Secret> {
         const KEY: &str = "cryptography-key";
         let faults = self.faults.len();
@@ -543,17 +730,33 @@ impl Draft<'_> {
         Some(key)
     }
 
-    fn master_token(&mut self) -> Option<Secret> {
-        const KEY: &str = "master-token";
-        let token = self.secret(KEY)?;
+    /// The master tokens, each with its name.
+    fn master_tokens(&mut self) -> Vec<(String, Secret)> {
+        const ONE: &str = "master-token";
+        const MANY: &str = "master-tokens";
+        let one = self.secret(ONE).map(|token| (ONE.to_owned(), token));
+        let many = self.sources.secrets(MANY);
+        one.iter().for_each(|(_, token)| self.check_master_token(ONE, ONE, token));
+        for (name, token) in &many {
+            if token.expose().trim().is_empty() || is_placeholder(token.expose()) {
+                self.fault(MANY, format!("the value of {name:?} is empty or a placeholder"), MAKE_ONE);
+            } else if name.trim().is_empty() {
+                self.fault(MANY, "a name is empty", "give each token a name for the logs");
+            }
+            self.check_master_token(MANY, &format!("{MANY}.{name}"), token);
+        }
+        one.into_iter().chain(many).collect()
+    }
+
+    fn check_master_token(&mut self, key: &'static str, shown: &str, token: &Secret) {
         let text = token.expose();
         if !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) || text.trim() != text {
-            let problem = "no client could send it: a header carries printable ASCII without spaces at its ends";
-            self.fault(KEY, problem, MAKE_ONE);
+            let problem =
+                format!("no client could send `{shown}`: a header carries printable ASCII without spaces at its ends");
+            self.fault(key, problem, MAKE_ONE);
         } else if text.len() < SHORT_SECRET_LEN {
-            self.warnings.push(format!("`{KEY}` has only {} characters and may be guessed; {MAKE_ONE}", text.len()));
+            self.warnings.push(format!("`{shown}` has only {} characters and may be guessed; {MAKE_ONE}", text.len()));
         }
-        Some(token)
     }
 
     fn missing(&mut self, key: &'static str, problem: &str, bare: &str) {
@@ -600,14 +803,9 @@ impl Draft<'_> {
     }
 
     fn ambiguous(&mut self) -> Ambiguous {
-        match self.sources.text("ambiguous").as_deref() {
-            None | Some("refuse") => Ambiguous::Refuse,
-            Some("protect") => Ambiguous::Protect,
-            Some(other) => {
-                let problem = format!("{other:?} is not one of its values");
-                self.fault("ambiguous", problem, "write \"refuse\" or \"protect\"");
-                Ambiguous::Refuse
-            }
+        match self.one_of("ambiguous", ["refuse", "protect"]) {
+            0 => Ambiguous::Refuse,
+            _ => Ambiguous::Protect,
         }
     }
 
@@ -663,7 +861,7 @@ impl Draft<'_> {
         headers
     }
 
-    fn store_choice(&mut self, headers: HeaderMap) -> Option<StoreChoice> {
+    fn store_choice(&mut self, headers: HeaderMap, keys: Option<Arc<KeyRing>>) -> Option<StoreChoice> {
         const KEY: &str = "database-api-url";
         let source = self.sources.source(KEY);
         let Some(url) = self.sources.text(KEY) else {
@@ -675,7 +873,7 @@ impl Draft<'_> {
         match url.split_once(':') {
             Some(("sqlite", _)) => self.sqlite(&url, source),
             Some((scheme, _)) if ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) => {
-                self.rest(&url, headers)
+                self.rest(&url, headers, keys)
             }
             _ => {
                 let problem = "it is neither the address of a REST store nor of an SQLite file";
@@ -686,9 +884,9 @@ impl Draft<'_> {
     }
 
     #[cfg(feature = "rest")]
-    fn rest(&mut self, url: &str, headers: HeaderMap) -> Option<StoreChoice> {
+    fn rest(&mut self, url: &str, headers: HeaderMap, keys: Option<Arc<KeyRing>>) -> Option<StoreChoice> {
         match crate::store::RestStore::new(url, headers) {
-            Ok(store) => Some(StoreChoice::Made(Arc::new(store))),
+            Ok(store) => Some(StoreChoice::Made(Arc::new(store.opened_by(keys?)))),
             Err(error) => {
                 self.fault("database-api-url", error.with_causes(), "write \"http://HOST:PORT/PATH\"");
                 None
@@ -697,7 +895,7 @@ impl Draft<'_> {
     }
 
     #[cfg(not(feature = "rest"))]
-    fn rest(&mut self, _url: &str, _headers: HeaderMap) -> Option<StoreChoice> {
+    fn rest(&mut self, _url: &str, _headers: HeaderMap, _keys: Option<Arc<KeyRing>>) -> Option<StoreChoice> {
         self.fault("database-api-url", "this build has no REST store", "build with the feature `rest`");
         None
     }
@@ -719,11 +917,13 @@ impl Draft<'_> {
         None
     }
 
-    fn compare_secrets(&mut self, master: Option<&Secret>, key: Option<&Secret>) {
-        if master.is_some() && master == key {
-            self.warnings.push(format!(
-                "`master-token` and `cryptography-key` are the same text: who has one has both; {MAKE_ONE}"
-            ));
+    fn compare_secrets(&mut self, master_tokens: &[(String, Secret)], keys: Option<&Keys>) {
+        for (name, token) in master_tokens {
+            if keys.is_some_and(|keys| keys.newest == *token || keys.previous.contains(token)) {
+                self.warnings.push(format!(
+                    "`{name}` and a cryptography key are the same text: who has one has both; {MAKE_ONE}"
+                ));
+            }
         }
     }
 
@@ -737,6 +937,13 @@ impl Draft<'_> {
             None => {}
         }
     }
+}
+
+fn key_ring(keys: &Keys) -> Result<Arc<KeyRing>, Fault> {
+    KeyRing::new(&keys.newest, keys.signs_from, &keys.previous).map(Arc::new).map_err(|error| {
+        let remedy = "this build of the program cannot sign; build it again with its default features";
+        Fault::of("cryptography-key", Source::Code, error.to_string(), remedy)
+    })
 }
 
 const MAKE_ONE: &str = "make one with `fastauth keygen`";
@@ -782,7 +989,11 @@ fn shown(sources: &Sources, key: &'static str) -> String {
                 "not set".to_owned()
             }
         }
-        "headers" => {
+        "previous-cryptography-keys" => match sources.secrets(key).len() {
+            0 => "none".to_owned(),
+            count => format!("{count} set"),
+        },
+        "headers" | "master-tokens" => {
             let names: Vec<_> = sources.secrets(key).into_iter().map(|(name, _)| name).collect();
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         }
@@ -792,7 +1003,11 @@ fn shown(sources: &Sources, key: &'static str) -> String {
         "refresh-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_REFRESH_TTL)),
         "case-insensitive" | "windows" | "skip-preflight" | "shadow" => sources.flag(key).to_string(),
         "ambiguous" => sources.text(key).unwrap_or_else(|| "refuse".to_owned()),
-        "base-path" => sources.text(key).unwrap_or_else(|| "none".to_owned()),
+        "refresh-grace" => sources.text(key).unwrap_or_else(|| format!("{}s", DEFAULT_REFRESH_GRACE.as_secs())),
+        "tokens-per-client" => sources.text(key).unwrap_or_else(|| "one".to_owned()),
+        "store-format" => sources.text(key).unwrap_or_else(|| "plain".to_owned()),
+        "cryptography-key-signs-from" => sources.text(key).unwrap_or_else(|| "always".to_owned()),
+        "base-path" | "issuer" | "audience" => sources.text(key).unwrap_or_else(|| "none".to_owned()),
         key => sources.text(key).unwrap_or_else(|| "fastauth".to_owned()),
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Flag,
     /// A list of texts.
     List,
+    /// A list of texts that are kept secret.
+    SecretList,
     /// An object of texts that are kept secret.
     SecretMap,
     /// Accepted, and without effect.
@@ -43,12 +45,15 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key there is, in the order in which reports show them.
-pub(crate) const KEYS: [Key; 17] = [
+pub(crate) const KEYS: [Key; 25] = [
     key("app-name", Kind::Text),
     Key { name: "database-api-url", kind: Kind::Text, alias: Some("database-api-path") },
     key("headers", Kind::SecretMap),
     key("master-token", Kind::Secret),
+    key("master-tokens", Kind::SecretMap),
     key("cryptography-key", Kind::Secret),
+    key("cryptography-key-signs-from", Kind::Text),
+    key("previous-cryptography-keys", Kind::SecretList),
     key("master-token-paths", Kind::List),
     key("access-token-paths", Kind::List),
     key("public-paths", Kind::List),
@@ -60,6 +65,11 @@ pub(crate) const KEYS: [Key; 17] = [
     key("shadow", Kind::Flag),
     key("access-ttl", Kind::Text),
     key("refresh-ttl", Kind::Text),
+    key("refresh-grace", Kind::Text),
+    key("tokens-per-client", Kind::Text),
+    key("store-format", Kind::Text),
+    key("issuer", Kind::Text),
+    key("audience", Kind::Text),
     key("log-lv", Kind::Ignored),
 ];
 
@@ -268,10 +278,15 @@ impl Sources {
             (Kind::Flag, Value::String(text)) if from_environment && (text == "true" || text == "false") => {
                 Ok(Merged::from(text == "true"))
             }
+            (Kind::SecretList, Value::String(text)) if from_environment => {
+                let texts = text.split(',').map(|text| Value::String(text.trim().to_owned()));
+                self.hide_items(texts.collect())
+            }
             (Kind::List | Kind::SecretMap, Value::String(_)) if from_environment => {
                 Err("only single values can be set by a variable".to_owned())
             }
             (Kind::List, Value::Array(items)) => texts(items).map(Merged::from),
+            (Kind::SecretList, Value::Array(items)) => self.hide_items(items),
             (Kind::SecretMap, Value::Object(members)) => self.hide_members(members),
             (_, other) => Err(format!("found {}", describe(&other))),
         };
@@ -293,6 +308,11 @@ impl Sources {
 
     fn hide(&mut self, text: String) -> Merged {
         self.hide_all(vec![(String::new(), Secret::from(text))])
+    }
+
+    fn hide_items(&mut self, items: Vec<Value>) -> Result<Merged, String> {
+        let texts = texts(items)?.into_iter().map(|text| (String::new(), Secret::from(text)));
+        Ok(self.hide_all(texts.collect()))
     }
 
     fn hide_members(&mut self, members: serde_json::Map<String, Value>) -> Result<Merged, String> {
@@ -487,6 +507,7 @@ fn example(kind: Kind) -> &'static str {
         Kind::Text | Kind::Secret | Kind::Ignored => r#"a text in quotes"#,
         Kind::Flag => "true or false",
         Kind::List => r#"a list of texts, such as ["/access"]"#,
+        Kind::SecretList => r#"a list of texts"#,
         Kind::SecretMap => r#"an object of texts, such as {"X-Name": "value"}"#,
     }
 }

@@ -1,9 +1,10 @@
 //! Where the tokens are kept: the contract of a store, and the stores that come with the crate.
 
-use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::secret::Secret;
 
+mod family;
 #[cfg(feature = "rest")]
 mod flight;
 mod memory;
@@ -14,6 +15,8 @@ mod service;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use crate::secret::TokenDigest;
+pub use family::{Family, Verdict};
 pub use memory::MemoryStore;
 #[cfg(feature = "rest")]
 pub use rest::RestStore;
@@ -25,98 +28,83 @@ pub use sqlite::SqliteStore;
 /// What a store's methods return: a boxed future, so that a store can be used as `dyn TokenStore`.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Keeps, for each client, the pair of tokens that was issued to it last.
+/// Keeps the token pairs that were issued.
 ///
-/// The access token that the store holds for a client is the client's *canonical* one: no other is accepted, however
-/// well it is signed. So the store decides, and these promises are what the guards rest on:
+/// Pairs come in *families*: one log-in, and what it was renewed to since (RFC 9700, 4.14.2). Of each family a store holds the newest
+/// pair alone, and its access token is *canonical*: no other of the family is accepted, however well it is signed. So the
+/// store decides, and these promises are what the guards rest on:
 ///
-/// - **Nothing acknowledged is lost.** When [`save`](Self::save) or [`rotate`](Self::rotate) answers, the pair is as
-///   durable as the store can make it, and the next [`load`](Self::load), by whomever, sees it.
-/// - **A pair is one value.** No `load` sees the access token of one pair and the refresh token of another.
+/// - **Nothing acknowledged is lost.** When a write answers, it is as durable as the store can make it, and the next
+///   look-up, by whomever, sees it.
+/// - **A pair is one value.** Nobody sees the access token of one pair beside the refresh token of another.
 /// - **A client id is any text** and is kept exactly: no trimming, no folding of case, no normalisation.
 /// - **Trouble is an error**, never an empty answer: `Ok(None)` says that the store knows of no such client.
-/// - **It ends.** A call over a network answers within about ten seconds. Dropping the future leaves the store sound; a write whose
-///   future was dropped, or that failed with [`TimedOut`](StoreErrorKind::TimedOut), may or may not have happened.
+/// - **It ends.** A call over a network answers within about ten seconds. Dropping the future leaves the store sound; a
+///   write whose future was dropped, or that failed with [`TimedOut`](StoreErrorKind::TimedOut), may or may not have
+///   happened.
 ///
-/// # A store of your own
-///
-/// ```
-/// use std::{collections::HashMap, sync::Mutex};
-/// use fastauth::store::{Rotation, StoreFuture, StoredTokens, TokenPair, TokenStore};
-///
-/// #[derive(Debug, Default)]
-/// struct MapStore(Mutex<HashMap<String, TokenPair>>);
-///
-/// impl TokenStore for MapStore {
-///     fn load<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredTokens>> {
-///         Box::pin(async move {
-///             let pairs = self.0.lock().expect("no panic while locked");
-///             Ok(pairs.get(client_id).cloned().map(StoredTokens::from))
-///         })
-///     }
-///
-///     fn save<'a>(&'a self, client_id: &'a str, tokens: &'a TokenPair) -> StoreFuture<'a, ()> {
-///         Box::pin(async move {
-///             let mut pairs = self.0.lock().expect("no panic while locked");
-///             pairs.insert(client_id.to_owned(), tokens.clone());
-///             Ok(())
-///         })
-///     }
-///
-///     fn rotate<'a>(
-///         &'a self,
-///         client_id: &'a str,
-///         presented: &'a fastauth::Secret,
-///         successor: &'a TokenPair,
-///     ) -> StoreFuture<'a, Rotation> {
-///         Box::pin(async move {
-///             let mut pairs = self.0.lock().expect("no panic while locked");
-///             Ok(match pairs.get_mut(client_id) {
-///                 None => Rotation::UnknownClient,
-///                 Some(pair) if pair.refresh_token != *presented => Rotation::Superseded,
-///                 Some(pair) => {
-///                     *pair = successor.clone();
-///                     Rotation::Rotated
-///                 }
-///             })
-///         })
-///     }
-/// }
-/// ```
+/// What else a store can promise it says by [`promises`](Self::promises). The rules of a rotation are in
+/// [`Family::judge`], for stores of your own to use; [`MemoryStore`] is the shortest example.
 pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
-    /// The tokens that are held for `client_id`, or `None` for a client that the store does not know.
-    fn load<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredTokens>>;
+    /// What is canonical for `family` of `client_id`. Where the store does not hold that family, or none is named, it is
+    /// what was issued to the client last; `None` for a client that the store does not know.
+    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>>;
 
-    /// Holds `tokens` for `client_id` from now on, in place of what was held before.
-    fn save<'a>(&'a self, client_id: &'a str, tokens: &'a TokenPair) -> StoreFuture<'a, ()>;
+    /// The pair that was issued to `client_id` last, as it is kept; `None` for a client that the store does not know.
+    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>>;
 
-    /// Replaces the pair of `client_id` by `successor` if the refresh token that is held is `presented`; otherwise
-    /// changes nothing and says what was found.
-    fn rotate<'a>(
-        &'a self,
-        client_id: &'a str,
-        presented: &'a Secret,
-        successor: &'a TokenPair,
-    ) -> StoreFuture<'a, Rotation>;
+    /// Holds the pair of `record`, the first of its family, from now on.
+    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved>;
+
+    /// Replaces the pair whose refresh token was presented by its successor, or says what it found instead: in one
+    /// step, so that of any number of rotations of one token one alone succeeds.
+    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated>;
+
+    /// Lets no token of `revocation` be canonical any more, nor be exchanged, and says how many families that were.
+    ///
+    /// With `if_version`, only if it is the version of what was issued to that client last.
+    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked>;
+
+    /// The families that `filter` asks for, in the order of client ids and families.
+    ///
+    /// A store need not be able to: the default is an error of the kind [`Unsupported`](StoreErrorKind::Unsupported).
+    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
+        let _ = filter;
+        Box::pin(async { Err(StoreError::unsupported("the token store cannot list what it holds")) })
+    }
+
+    /// What this store can promise. It may have to ask.
+    fn promises(&self) -> StoreFuture<'_, Promises>;
 }
 
 /// A shared store is a store, such as the one that `Settings::open_store` opens.
 impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
-    fn load<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredTokens>> {
-        (**self).load(client_id)
+    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+        (**self).load(client_id, family)
     }
 
-    fn save<'a>(&'a self, client_id: &'a str, tokens: &'a TokenPair) -> StoreFuture<'a, ()> {
-        (**self).save(client_id, tokens)
+    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        (**self).pair(client_id)
     }
 
-    fn rotate<'a>(
-        &'a self,
-        client_id: &'a str,
-        presented: &'a Secret,
-        successor: &'a TokenPair,
-    ) -> StoreFuture<'a, Rotation> {
-        (**self).rotate(client_id, presented, successor)
+    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
+        (**self).save(record, options)
+    }
+
+    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
+        (**self).rotate(rotation)
+    }
+
+    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
+        (**self).revoke(revocation, if_version)
+    }
+
+    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
+        (**self).list(filter)
+    }
+
+    fn promises(&self) -> StoreFuture<'_, Promises> {
+        (**self).promises()
     }
 }
 
@@ -129,31 +117,241 @@ pub struct TokenPair {
     pub refresh_token: Secret,
 }
 
-/// A pair as a store holds it. A store that others write to may lack either.
+/// A pair on its way into a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredTokens {
-    /// The client's canonical access token.
-    pub access_token: Option<Secret>,
-    /// The one refresh token that may still be exchanged.
-    pub refresh_token: Option<Secret>,
+pub struct TokenRecord {
+    /// Whom it is issued to.
+    pub client_id: String,
+    /// The family, a name that is unique within the client; empty where the tokens name none, as those of
+    /// `fastauth-api` do.
+    pub family: String,
+    /// How many pairs of the family there were before this one.
+    pub generation: u64,
+    /// The id of the key that signed the pair; empty where it is not known.
+    pub kid: String,
+    /// The access token.
+    pub access: TokenEntry,
+    /// The refresh token.
+    pub refresh: TokenEntry,
 }
 
-impl From<TokenPair> for StoredTokens {
-    fn from(pair: TokenPair) -> Self {
-        Self { access_token: Some(pair.access_token), refresh_token: Some(pair.refresh_token) }
-    }
+/// One token of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEntry {
+    /// What is to be kept: the token, or its encrypted form, by the `store-format`.
+    pub text: Secret,
+    /// The digest of the token itself, by which it is compared.
+    pub digest: TokenDigest,
+    /// The last second in which it is valid, since the Unix epoch; 0 where it is not known.
+    pub expires_at: u64,
+}
+
+/// What [`TokenStore::save`] has to mind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SaveOptions {
+    /// Whether the client's other families stay. Otherwise this one takes their place.
+    pub keep_others: bool,
+    /// What must be there for the record to be saved.
+    pub condition: Condition,
+}
+
+/// What must be held for a client so that a write happens (RFC 9110 13.1: `If-Match`, `If-None-Match: *`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Anything.
+    #[default]
+    None,
+    /// This version of what was issued last.
+    Version(u64),
+    /// Nothing: the store does not know the client.
+    Absent,
+}
+
+/// What [`TokenStore::save`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// The record is held now, in this version.
+    Saved(u64),
+    /// The condition was not met, and nothing changed.
+    ConditionFailed,
+}
+
+/// What a store holds to compare tokens with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canonical {
+    /// The canonical access token. A store that others write to may lack it.
+    pub access: Option<TokenDigest>,
+    /// The one refresh token that may still be exchanged.
+    pub refresh: Option<TokenDigest>,
+    /// Grows with every write to the client, where the store counts.
+    pub version: Option<u64>,
+}
+
+/// A pair as a store keeps it: the tokens, or their encrypted forms. A store that others write to may lack either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPair {
+    /// The access token.
+    pub access_token: Option<Secret>,
+    /// The refresh token.
+    pub refresh_token: Option<Secret>,
+    /// Grows with every write to the client, where the store counts.
+    pub version: Option<u64>,
+}
+
+/// The exchange of a refresh token for a new pair.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// The refresh token that was presented.
+    pub presented: TokenDigest,
+    /// Its family and generation, where it names them.
+    pub presented_family: Option<(String, u64)>,
+    /// The pair that takes its place, of the same client. Where the presented token names no family, this one begins it.
+    pub successor: TokenRecord,
+    /// How long after a rotation the token that it consumed is answered with the same successor once more, since the first
+    /// answer may have been lost.
+    pub grace: Duration,
 }
 
 /// What [`TokenStore::rotate`] did, or found instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Rotation {
+pub enum Rotated {
     /// The refresh token was the one held; the successor is held now.
     Rotated,
-    /// The store holds another refresh token for the client, or none.
+    /// The refresh token was consumed within the grace, and this is the pair that took its place then.
+    Repeated(StoredPair),
+    /// The refresh token was consumed before: somebody has a copy. The family is revoked now (RFC 9700, 4.14.2).
+    Reused,
+    /// The store holds another refresh token, and this one is refused without more.
     Superseded,
+    /// The family was revoked.
+    Revoked,
     /// The store does not know the client.
     UnknownClient,
+}
+
+/// Which tokens are to be revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// One family.
+    Family {
+        /// The client.
+        client_id: String,
+        /// The family's name.
+        family: String,
+    },
+    /// All families of a client.
+    Client(String),
+    /// Everything that was issued until now.
+    All,
+}
+
+/// What [`TokenStore::revoke`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// So many families were live, and are not any more.
+    Families(u64),
+    /// Another version was found, and nothing changed.
+    ConditionFailed,
+}
+
+/// Which families [`TokenStore::list`] is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FamilyFilter {
+    /// Those of this client.
+    pub client_id: Option<String>,
+    /// Those of clients whose id begins so.
+    pub client_id_prefix: Option<String>,
+    /// Those of clients whose id has this in it.
+    pub client_id_part: Option<String>,
+    /// Those whose pair was signed by the key of this id.
+    pub kid: Option<String>,
+    /// Those with this status.
+    pub status: Option<FamilyStatus>,
+    /// Those after this client and family: the [`next`](FamilyPage::next) of the page before.
+    pub after: Option<(String, String)>,
+    /// The most that are wanted; a store may give fewer at a time. 0 is as many as the store likes.
+    pub limit: usize,
+}
+
+impl FamilyFilter {
+    /// Whether a family is asked for, its place in the list aside.
+    #[must_use]
+    pub fn admits(&self, entry: &FamilyEntry) -> bool {
+        let client_id = entry.client_id.as_str();
+        self.client_id.as_ref().is_none_or(|id| client_id == id)
+            && self.client_id_prefix.as_ref().is_none_or(|prefix| client_id.starts_with(prefix))
+            && self.client_id_part.as_ref().is_none_or(|part| client_id.contains(part))
+            && self.kid.as_ref().is_none_or(|kid| entry.kid == *kid)
+            && self.status.is_none_or(|status| entry.status == status)
+    }
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FamilyPage {
+    /// The families.
+    pub families: Vec<FamilyEntry>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<(String, String)>,
+}
+
+/// One family in a list. There is no token in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilyEntry {
+    /// The client.
+    pub client_id: String,
+    /// The family's name, empty where its tokens name none.
+    pub family: String,
+    /// How many times it was renewed.
+    pub generation: u64,
+    /// The id of the key that signed its pair; empty where it is not known.
+    pub kid: String,
+    /// Whether its tokens are accepted.
+    pub status: FamilyStatus,
+    /// When it began, in seconds since the Unix epoch.
+    pub issued_at: u64,
+    /// When it was renewed last, in seconds since the Unix epoch; at first, when it began.
+    pub renewed_at: u64,
+    /// The last second of its access token since the Unix epoch; 0 where it is not known.
+    pub access_expires_at: u64,
+    /// The last second of its refresh token since the Unix epoch; 0 where it is not known.
+    pub refresh_expires_at: u64,
+    /// The version of the last write to it.
+    pub version: u64,
+}
+
+/// Whether the tokens of a family are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FamilyStatus {
+    /// They are, as long as they have not expired.
+    Live,
+    /// They were revoked.
+    Revoked,
+    /// They were revoked because a consumed refresh token was presented.
+    Reused,
+}
+
+/// What a store can promise beyond the contract that all keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a promise of its own")]
+pub struct Promises {
+    /// A rotation is one step for all processes that use the store, and a token that was consumed is recognised.
+    pub atomic_rotation: bool,
+    /// More than one family of a client can be held.
+    pub many_families: bool,
+    /// Everything can be revoked at once.
+    pub revoke_all: bool,
+    /// What is held can be listed.
+    pub list: bool,
+}
+
+impl Promises {
+    /// All of them.
+    pub const ALL: Self = Self { atomic_rotation: true, many_families: true, revoke_all: true, list: true };
+    /// None of them: a store that knows `GET` and `POST` of one pair.
+    pub const NONE: Self = Self { atomic_rotation: false, many_families: false, revoke_all: false, list: false };
 }
 
 /// Why a store could not answer. Its text names no address, no token and no client (only an error of opening a file
@@ -178,12 +376,19 @@ pub enum StoreErrorKind {
     InvalidAnswer,
     /// It could not be opened, read or written.
     Failed,
+    /// It is not able to do this.
+    Unsupported,
 }
 
 impl StoreError {
     /// An error of `kind`; `message` is what an operator reads: lower case, no full stop, and nothing secret.
     pub fn new(kind: StoreErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, message: message.into(), is_save: false, source: None }
+    }
+
+    /// An error that says what the store is not able to do.
+    pub fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StoreErrorKind::Unsupported, message)
     }
 
     /// Adds the cause. It must not show a secret or a URL either, for logs print the whole chain.

@@ -3,7 +3,8 @@
 //! The API is that of `fastauth-api`: two calls, `GET` and `POST` of `{base}/token?client_id=…`. It has no
 //! compare-and-swap, so [`rotate`](TokenStore::rotate) is a look-up followed by a write, one at a time for each client
 //! within this process. Between processes two rotations of one refresh token can both succeed; the store then holds
-//! the pair that was written last.
+//! the pair that was written last. It holds one pair of a client and no family, so a client is revoked by writing a
+//! pair over its own that is no pair of tokens.
 
 use std::{
     fmt,
@@ -24,10 +25,11 @@ use reqwest::{Client, Method, Response, Url};
 use serde_json::{Value, json};
 
 use super::{
-    Rotation, StoreError, StoreErrorKind, StoreFuture, StoredTokens, TokenPair, TokenStore,
+    Canonical, Condition, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
+    StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
     flight::{Flights, Turns},
 };
-use crate::secret::Secret;
+use crate::{keys::KeyRing, secret::Secret};
 
 /// What the contract lets stand in a client id; a space is `%20`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -42,6 +44,9 @@ const REST_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long an idle connection is kept, which should be shorter than the store's own patience.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What stands in place of the tokens of a client that was revoked. It is no token, so nobody can present it.
+const REVOKED: &str = "revoked";
 
 /// What a configured header may not be: these frame the body, and a wrong one breaks the connection.
 const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
@@ -61,9 +66,11 @@ const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
 /// I/O; making it does not.
 pub struct RestStore {
     calls: Arc<Calls>,
-    flights: Flights<Result<Option<StoredTokens>, StoreError>>,
+    flights: Flights<Result<Option<StoredPair>, StoreError>>,
     turns: Turns,
     timeout: Duration,
+    /// Reads what was encrypted before it was stored.
+    keys: Option<Arc<KeyRing>>,
 }
 
 impl RestStore {
@@ -83,7 +90,7 @@ impl RestStore {
             client(idle).map_err(|error| failed("cannot set up the HTTP client of the token store").caused_by(error))
         };
         let calls = Calls { url, headers, pooled: client(usize::MAX)?, unpooled: client(0)? };
-        Ok(Self { calls: Arc::new(calls), flights: Flights::new(), turns: Turns::new(), timeout: TIMEOUT })
+        Ok(Self { calls: Arc::new(calls), flights: Flights::new(), turns: Turns::new(), timeout: TIMEOUT, keys: None })
     }
 
     /// Sets how long a call may take in all: waiting its turn, connecting, and the whole answer. Ten seconds otherwise,
@@ -92,6 +99,21 @@ impl RestStore {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
+    }
+
+    /// Reads tokens that are kept encrypted by these keys.
+    pub(crate) fn opened_by(mut self, keys: Arc<KeyRing>) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// The digest of a token by what is kept of it.
+    fn digest(&self, kept: Option<&Secret>) -> Option<TokenDigest> {
+        let kept = kept?;
+        match &self.keys {
+            Some(keys) => keys.open(kept).map(|token| TokenDigest::of(token.expose())),
+            None => Some(TokenDigest::of(kept.expose())),
+        }
     }
 
     /// Runs `write` when its turn has come, and keeps look-ups from before it apart from those after.
@@ -109,7 +131,17 @@ impl RestStore {
 }
 
 impl TokenStore for RestStore {
-    fn load<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredTokens>> {
+    fn load<'a>(&'a self, client_id: &'a str, _family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+        Box::pin(async move {
+            Ok(self.pair(client_id).await?.map(|pair| Canonical {
+                access: self.digest(pair.access_token.as_ref()),
+                refresh: self.digest(pair.refresh_token.as_ref()),
+                version: pair.version,
+            }))
+        })
+    }
+
+    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
         Box::pin(async move {
             let call = || {
                 let (calls, timeout, client_id) = (Arc::clone(&self.calls), self.timeout, client_id.to_owned());
@@ -119,32 +151,57 @@ impl TokenStore for RestStore {
         })
     }
 
-    fn save<'a>(&'a self, client_id: &'a str, tokens: &'a TokenPair) -> StoreFuture<'a, ()> {
-        Box::pin(
-            async move { self.write(client_id, self.calls.post(client_id, tokens)).await.map_err(StoreError::on_save) },
-        )
+    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
+        Box::pin(async move {
+            if options.condition != Condition::None {
+                return Err(StoreError::unsupported("the token store has no conditional writes").on_save());
+            }
+            let (client_id, pair) = (&record.client_id, (&record.access.text, &record.refresh.text));
+            let saved = self.write(client_id, self.calls.post(client_id, pair)).await;
+            saved.map(|()| Saved::Saved(0)).map_err(StoreError::on_save)
+        })
     }
 
-    fn rotate<'a>(
-        &'a self,
-        client_id: &'a str,
-        presented: &'a Secret,
-        successor: &'a TokenPair,
-    ) -> StoreFuture<'a, Rotation> {
+    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
         Box::pin(async move {
+            let (client_id, successor) = (&rotation.successor.client_id, &rotation.successor);
             let saving = AtomicBool::new(false);
-            let rotation = self.write(client_id, async {
-                let Some(held) = self.calls.get(client_id).await? else { return Ok(Rotation::UnknownClient) };
-                if held.refresh_token.as_ref() != Some(presented) {
-                    return Ok(Rotation::Superseded);
+            let rotated = self.write(client_id, async {
+                let Some(held) = self.calls.get(client_id).await? else { return Ok(Rotated::UnknownClient) };
+                if self.digest(held.refresh_token.as_ref()) != Some(rotation.presented) {
+                    return Ok(Rotated::Superseded);
                 }
                 saving.store(true, Ordering::Relaxed);
-                self.calls.post(client_id, successor).await?;
-                Ok(Rotation::Rotated)
+                self.calls.post(client_id, (&successor.access.text, &successor.refresh.text)).await?;
+                Ok(Rotated::Rotated)
             });
             // The time limit is around both calls, so which of them it cut off is noted beside.
-            rotation.await.map_err(|error| if saving.load(Ordering::Relaxed) { error.on_save() } else { error })
+            rotated.await.map_err(|error| if saving.load(Ordering::Relaxed) { error.on_save() } else { error })
         })
+    }
+
+    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
+        Box::pin(async move {
+            let (Revocation::Client(client_id) | Revocation::Family { client_id, .. }, None) = (revocation, if_version)
+            else {
+                return Err(StoreError::unsupported(
+                    "the token store cannot revoke everything at once: change the key instead",
+                ));
+            };
+            let none = Secret::from(REVOKED);
+            let revoked = self.write(client_id, async {
+                if self.calls.get(client_id).await?.is_none() {
+                    return Ok(Revoked::Families(0));
+                }
+                self.calls.post(client_id, (&none, &none)).await?;
+                Ok(Revoked::Families(1))
+            });
+            revoked.await
+        })
+    }
+
+    fn promises(&self) -> StoreFuture<'_, Promises> {
+        Box::pin(async { Ok(Promises::NONE) })
     }
 }
 
@@ -163,7 +220,7 @@ struct Calls {
 }
 
 impl Calls {
-    async fn get(&self, client_id: &str) -> Result<Option<StoredTokens>, StoreError> {
+    async fn get(&self, client_id: &str) -> Result<Option<StoredPair>, StoreError> {
         let mut answer = self.send(Method::GET, client_id, None).await?;
         match answer.status() {
             StatusCode::OK => {}
@@ -179,11 +236,8 @@ impl Calls {
         parse(&body(&mut answer).await?).map(Some)
     }
 
-    async fn post(&self, client_id: &str, tokens: &TokenPair) -> Result<(), StoreError> {
-        let data = json!({"data": {
-            "access_token": tokens.access_token.expose(),
-            "refresh_token": tokens.refresh_token.expose(),
-        }});
+    async fn post(&self, client_id: &str, (access, refresh): (&Secret, &Secret)) -> Result<(), StoreError> {
+        let data = json!({"data": { "access_token": access.expose(), "refresh_token": refresh.expose() }});
         let answer = self.send(Method::POST, client_id, Some(data.to_string())).await?;
         let status = answer.status();
         discard(answer).await;
@@ -279,7 +333,7 @@ async fn discard(mut answer: Response) {
 
 /// Reads `{"data":{"access_token":…,"refresh_token":…}}`. By hand, because a derived reader takes an array for an
 /// object, and because its errors quote what they found, which may be a token.
-fn parse(body: &[u8]) -> Result<StoredTokens, StoreError> {
+fn parse(body: &[u8]) -> Result<StoredPair, StoreError> {
     let mut answer: Value = serde_json::from_slice(body).map_err(|_| invalid("the token store's answer is no JSON"))?;
     let data = answer
         .get_mut("data")
@@ -290,7 +344,7 @@ fn parse(body: &[u8]) -> Result<StoredTokens, StoreError> {
         Some(Value::String(token)) => Ok(Some(Secret::from(token))),
         Some(_) => Err(invalid(format!("the {name} in the token store's answer is no text"))),
     };
-    Ok(StoredTokens { access_token: token("access_token")?, refresh_token: token("refresh_token")? })
+    Ok(StoredPair { access_token: token("access_token")?, refresh_token: token("refresh_token")?, version: None })
 }
 
 /// Whether a connection that had been made broke before an answer began.

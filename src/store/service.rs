@@ -21,8 +21,8 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use tower_service::Service;
 
-use super::{StoreError, StoredTokens, TokenPair, TokenStore};
-use crate::{credentials, query, secret::Secret};
+use super::{SaveOptions, StoreError, StoredPair, TokenRecord, TokenStore};
+use crate::{credentials, query, secret::Secret, token::unverified_record};
 
 /// The longest body that is read.
 const MAX_BODY: usize = 64 * 1024;
@@ -90,8 +90,8 @@ impl StoreService {
 
     async fn load(&self, query: Option<&str>) -> Outcome {
         let client_id = client_id(query).map_err(|detail| bad_request(&detail))?;
-        let held = self.store.load(&client_id).await.map_err(|error| trouble(&error))?;
-        let StoredTokens { access_token, refresh_token } =
+        let held = self.store.pair(&client_id).await.map_err(|error| trouble(&error))?;
+        let StoredPair { access_token, refresh_token, .. } =
             held.ok_or_else(|| refusal(StatusCode::NOT_FOUND, "the client is not known"))?;
         let text = |token: &Option<Secret>| token.as_ref().map(|token| Value::from(token.expose()));
         Ok(json_response(
@@ -110,13 +110,13 @@ impl StoreService {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type has to be application/json"));
         }
         let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| unread(&*error))?;
-        let pair = parse(&body.to_bytes()).ok_or_else(|| {
+        let record = parse(client_id, &body.to_bytes()).ok_or_else(|| {
             refusal(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 r#"the body has to be {"data":{"access_token":"…","refresh_token":"…"}}"#,
             )
         })?;
-        self.store.save(&client_id, &pair).await.map_err(|error| trouble(&error))?;
+        self.store.save(&record, SaveOptions::default()).await.map_err(|error| trouble(&error))?;
         Ok(json_response(StatusCode::OK, &json!({"detail": "saved"})))
     }
 }
@@ -160,10 +160,10 @@ fn client_id(query: Option<&str>) -> Result<Cow<'_, str>, String> {
     }
 }
 
-fn parse(body: &[u8]) -> Option<TokenPair> {
+fn parse(client_id: String, body: &[u8]) -> Option<TokenRecord> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let token = |name| body.get("data")?.get(name)?.as_str().map(Secret::from);
-    Some(TokenPair { access_token: token("access_token")?, refresh_token: token("refresh_token")? })
+    Some(unverified_record(client_id, token("access_token")?, token("refresh_token")?))
 }
 
 /// A page in a browser can send other content types across sites unasked, and a store on loopback has no other guard.

@@ -14,31 +14,66 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ToSql, Transaction, TransactionBehavior, params,
+};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Rotation, StoreError, StoreErrorKind, StoreFuture, StoredTokens, TokenPair, TokenStore};
-use crate::secret::Secret;
+use super::{
+    Canonical, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked,
+    Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest,
+    TokenRecord, TokenStore, Verdict,
+};
+use crate::{secret::Secret, token::unix_now};
 
 /// Marks the file as ours (`PRAGMA application_id`): "FstA".
 const APPLICATION_ID: i32 = 0x4673_7441;
 /// The layout of the tables (`PRAGMA user_version`).
-const SCHEMA_VERSION: i32 = 1;
-const SCHEMA: &str = "CREATE TABLE token (
-    client_id TEXT NOT NULL PRIMARY KEY,
+const SCHEMA_VERSION: i32 = 2;
+/// `version` counts all writes, so that it never runs backwards, whatever is deleted. What is of an earlier `epoch` than the
+/// store is as good as deleted: everything is revoked by counting on.
+const SCHEMA: &str = "
+CREATE TABLE store (
+    epoch INTEGER NOT NULL,
+    version INTEGER NOT NULL
+) STRICT;
+INSERT INTO store VALUES (1, 0);
+CREATE TABLE token (
+    client_id TEXT NOT NULL,
+    family TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    kid TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('live', 'revoked', 'reused')),
     access_token TEXT,
+    access_sha256 BLOB,
+    access_expires_at INTEGER NOT NULL,
     refresh_token TEXT,
-    updated_at INTEGER NOT NULL
-) STRICT";
+    refresh_sha256 BLOB,
+    refresh_expires_at INTEGER NOT NULL,
+    consumed_sha256 BLOB,
+    consumed_at_ms INTEGER NOT NULL,
+    issued_at INTEGER NOT NULL,
+    renewed_at INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (client_id, family)
+) STRICT;
+CREATE INDEX token_by_end ON token (refresh_expires_at);
+";
 
 /// How long SQLite waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long opening is tried again when SQLite is busy without having waited, as it is when two processes switch a
 /// file to WAL at the same moment.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
+/// How many families a page of a list has at the most.
+const PAGE: usize = 1000;
+/// How often, and how many at a time, rows are deleted that nothing can ask for any more.
+const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
+const CLEANED_AT_ONCE: usize = 1000;
 /// Writes that may wait in the queue, and so also the most that one transaction holds: a few tens of milliseconds.
 const QUEUE: usize = 1024;
 
@@ -46,7 +81,8 @@ const QUEUE: usize = 1024;
 ///
 /// Several processes on one machine may share the file; each sees the others' writes at once. A write is answered
 /// when it is on the disk (WAL, `synchronous=FULL`) and survives a crash of the process and a loss of power. An
-/// operator may look inside with `sqlite3`, and revoke with `DELETE FROM token WHERE client_id = …`.
+/// operator may look inside with `sqlite3`, and revoke with `DELETE FROM token WHERE client_id = …`. Families that were
+/// revoked stay, without their tokens, until those would have expired.
 ///
 /// The file must be on a local disk: WAL does not work over a network file system. One that the store makes is for its
 /// owner alone (mode 0600 on Unix), since whoever reads it can act as every client; one that is there keeps its mode.
@@ -78,48 +114,67 @@ impl SqliteStore {
     /// when it is another program's database or one that a newer version wrote. The text names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = locate(path.as_ref())?;
-        let mut connection = prepare(&path)?;
+        let mut writer = Writer { connection: prepare(&path)?, cleaned: Instant::now() };
         let readers = Readers::open(&path)?;
         let (writes, queue) = mpsc::channel(QUEUE);
         let writer = thread::Builder::new()
             .name("fastauth-sqlite".to_owned())
-            .spawn(move || serve(queue, |writes| commit(&mut connection, writes)))
+            .spawn(move || serve(queue, |writes| writer.commit(writes)))
             .map_err(|error| failed("cannot start the thread that writes the token database").caused_by(error))?;
         Ok(Self { readers, writes: Some(writes), writer: Some(writer) })
     }
 
-    async fn write(
-        &self,
-        client_id: &str,
-        tokens: &TokenPair,
-        presented: Option<&Secret>,
-    ) -> Result<Rotation, StoreError> {
+    async fn write(&self, command: Command) -> Result<Outcome, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let write =
-            Write { client_id: client_id.to_owned(), tokens: tokens.clone(), presented: presented.cloned(), answer };
         let writes = self.writes.as_ref().ok_or_else(writer_gone)?;
-        writes.send(write).await.map_err(|_| writer_gone())?;
+        writes.send(Write { command, answer }).await.map_err(|_| writer_gone())?;
         answered.await.map_err(|_| writer_gone())?
     }
 }
 
 impl TokenStore for SqliteStore {
-    fn load<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredTokens>> {
-        Box::pin(async move { read(&self.readers.one(), client_id).map_err(unreadable) })
+    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+        Box::pin(async move { canonical(&self.readers.one(), client_id, family).map_err(unreadable) })
     }
 
-    fn save<'a>(&'a self, client_id: &'a str, tokens: &'a TokenPair) -> StoreFuture<'a, ()> {
-        Box::pin(async move { self.write(client_id, tokens, None).await.map(drop).map_err(StoreError::on_save) })
+    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(async move { newest_pair(&self.readers.one(), client_id).map_err(unreadable) })
     }
 
-    fn rotate<'a>(
-        &'a self,
-        client_id: &'a str,
-        presented: &'a Secret,
-        successor: &'a TokenPair,
-    ) -> StoreFuture<'a, Rotation> {
-        // One step looks and writes, and what fails is the write.
-        Box::pin(async move { self.write(client_id, successor, Some(presented)).await.map_err(StoreError::on_save) })
+    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
+        Box::pin(async move {
+            match self.write(Command::Save(record.clone(), options)).await.map_err(StoreError::on_save)? {
+                Outcome::Saved(saved) => Ok(saved),
+                _ => Err(writer_gone()),
+            }
+        })
+    }
+
+    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
+        Box::pin(async move {
+            // One step looks and writes, and what fails is the write.
+            match self.write(Command::Rotate(rotation.clone())).await.map_err(StoreError::on_save)? {
+                Outcome::Rotated(rotated) => Ok(rotated),
+                _ => Err(writer_gone()),
+            }
+        })
+    }
+
+    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
+        Box::pin(async move {
+            match self.write(Command::Revoke(revocation.clone(), if_version)).await? {
+                Outcome::Revoked(revoked) => Ok(revoked),
+                _ => Err(writer_gone()),
+            }
+        })
+    }
+
+    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
+        Box::pin(async move { list(&self.readers.one(), filter).map_err(unreadable) })
+    }
+
+    fn promises(&self) -> StoreFuture<'_, Promises> {
+        Box::pin(async { Ok(Promises::ALL) })
     }
 }
 
@@ -174,31 +229,138 @@ impl Readers {
     }
 }
 
-fn read(connection: &Connection, client_id: &str) -> rusqlite::Result<Option<StoredTokens>> {
-    connection
-        .prepare_cached("SELECT access_token, refresh_token FROM token WHERE client_id = ?1")?
-        .query_row([client_id], |row| {
-            Ok(StoredTokens {
-                access_token: row.get::<_, Option<String>>(0)?.map(Secret::from),
-                refresh_token: row.get::<_, Option<String>>(1)?.map(Secret::from),
-            })
-        })
-        .optional()
+/// What makes a row count: it is live, and nothing revoked everything since.
+const COUNTS: &str = "status = 'live' AND epoch = (SELECT epoch FROM store)";
+
+fn canonical(connection: &Connection, client_id: &str, family: Option<&str>) -> rusqlite::Result<Option<Canonical>> {
+    const COLUMNS: &str = "SELECT access_sha256, refresh_sha256, version FROM token WHERE client_id = ?1";
+    let read =
+        |row: &Row<'_>| Ok(Canonical { access: digest(row, 0)?, refresh: digest(row, 1)?, version: Some(row.get(2)?) });
+    if let Some(family) = family {
+        let named = format!("{COLUMNS} AND family = ?2 AND {COUNTS}");
+        let found = connection.prepare_cached(&named)?.query_row([client_id, family], read).optional()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    let newest = format!("{COLUMNS} AND {COUNTS} ORDER BY version DESC LIMIT 1");
+    connection.prepare_cached(&newest)?.query_row([client_id], read).optional()
+}
+
+fn newest_pair(connection: &Connection, client_id: &str) -> rusqlite::Result<Option<StoredPair>> {
+    let query = format!(
+        "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND {COUNTS}
+         ORDER BY version DESC LIMIT 1"
+    );
+    connection.prepare_cached(&query)?.query_row([client_id], pair).optional()
+}
+
+fn pair(row: &Row<'_>) -> rusqlite::Result<StoredPair> {
+    let text = |column| row.get::<_, Option<String>>(column).map(|text| text.map(Secret::from));
+    Ok(StoredPair { access_token: text(0)?, refresh_token: text(1)?, version: Some(row.get(2)?) })
+}
+
+fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<TokenDigest>> {
+    Ok(row.get::<_, Option<[u8; 32]>>(column)?.map(TokenDigest::from_bytes))
+}
+
+fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<FamilyStatus> {
+    Ok(match row.get_ref(column)?.as_str()? {
+        "live" => FamilyStatus::Live,
+        "reused" => FamilyStatus::Reused,
+        _ => FamilyStatus::Revoked,
+    })
+}
+
+fn status_text(status: FamilyStatus) -> &'static str {
+    match status {
+        FamilyStatus::Live => "live",
+        FamilyStatus::Revoked => "revoked",
+        FamilyStatus::Reused => "reused",
+    }
+}
+
+/// In the order of the primary key, from where the page before ended, so that a page costs the same wherever it is.
+fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::Result<FamilyPage> {
+    let limit = if filter.limit == 0 { PAGE } else { filter.limit.min(PAGE) };
+    // What comes before and after all ids: a bound that is always there lets SQLite walk the key from it.
+    let (first, last) = match (&filter.client_id, &filter.client_id_prefix) {
+        (Some(client_id), _) => (client_id.clone(), client_id.clone()),
+        (None, Some(prefix)) => (prefix.clone(), format!("{prefix}{}", char::MAX)),
+        (None, None) => (String::new(), char::MAX.to_string()),
+    };
+    let (after_client, after_family) = filter.after.clone().unwrap_or_default();
+    let mut query = connection.prepare_cached(
+        "SELECT client_id, family, generation, kid,
+             CASE WHEN epoch < (SELECT epoch FROM store) AND status = 'live' THEN 'revoked' ELSE status END AS state,
+             issued_at, renewed_at, access_expires_at, refresh_expires_at, version
+         FROM token
+         WHERE client_id >= ?1 AND client_id <= ?2 AND (client_id, family) > (?3, ?4)
+             AND (?5 IS NULL OR substr(client_id, 1, length(?5)) = ?5)
+             AND (?6 IS NULL OR instr(client_id, ?6) > 0)
+             AND (?7 IS NULL OR kid = ?7)
+             AND (?8 IS NULL OR state = ?8)
+         ORDER BY client_id, family LIMIT ?9",
+    )?;
+    let rows = query.query_map(
+        params![
+            if after_client > first { &after_client } else { &first },
+            last,
+            after_client,
+            after_family,
+            filter.client_id_prefix,
+            filter.client_id_part,
+            filter.kid,
+            filter.status.map(status_text),
+            limit + 1,
+        ],
+        entry,
+    )?;
+    let mut families = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let more = families.len() > limit;
+    families.truncate(limit);
+    let last = families.last().filter(|_| more);
+    Ok(FamilyPage { next: last.map(|entry| (entry.client_id.clone(), entry.family.clone())), families })
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<FamilyEntry> {
+    Ok(FamilyEntry {
+        client_id: row.get(0)?,
+        family: row.get(1)?,
+        generation: row.get(2)?,
+        kid: row.get(3)?,
+        status: status(row, 4)?,
+        issued_at: row.get(5)?,
+        renewed_at: row.get(6)?,
+        access_expires_at: row.get(7)?,
+        refresh_expires_at: row.get(8)?,
+        version: row.get(9)?,
+    })
 }
 
 /// One write that waits for its turn.
 struct Write {
-    client_id: String,
-    tokens: TokenPair,
-    /// The refresh token that must be held for the write to happen; `None` writes in any case.
-    presented: Option<Secret>,
-    answer: oneshot::Sender<Result<Rotation, StoreError>>,
+    command: Command,
+    answer: oneshot::Sender<Result<Outcome, StoreError>>,
+}
+
+enum Command {
+    Save(TokenRecord, SaveOptions),
+    Rotate(Rotation),
+    Revoke(Revocation, Option<u64>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Outcome {
+    Saved(Saved),
+    Rotated(Rotated),
+    Revoked(Revoked),
 }
 
 /// Takes writes from the queue, as many at once as there are, until the store is dropped. Nothing that goes wrong with
 /// one lot of writes keeps the next from being tried; when `commit` panics, its writers hear of it because their
 /// `answer` is dropped.
-fn serve(mut queue: mpsc::Receiver<Write>, mut commit: impl FnMut(&[Write]) -> Result<Vec<Rotation>, StoreError>) {
+fn serve(mut queue: mpsc::Receiver<Write>, mut commit: impl FnMut(&[Write]) -> Result<Vec<Outcome>, StoreError>) {
     while let Some(first) = queue.blocking_recv() {
         let mut writes = vec![first];
         while writes.len() < QUEUE
@@ -216,11 +378,11 @@ fn serve(mut queue: mpsc::Receiver<Write>, mut commit: impl FnMut(&[Write]) -> R
     }
 }
 
-fn acknowledge(writes: Vec<Write>, outcome: Result<Vec<Rotation>, StoreError>) {
+fn acknowledge(writes: Vec<Write>, outcome: Result<Vec<Outcome>, StoreError>) {
     match outcome {
-        Ok(rotations) => {
-            for (write, rotation) in writes.into_iter().zip(rotations) {
-                let _ = write.answer.send(Ok(rotation));
+        Ok(outcomes) => {
+            for (write, outcome) in writes.into_iter().zip(outcomes) {
+                let _ = write.answer.send(Ok(outcome));
             }
         }
         Err(error) => {
@@ -231,43 +393,241 @@ fn acknowledge(writes: Vec<Write>, outcome: Result<Vec<Rotation>, StoreError>) {
     }
 }
 
-/// Applies `writes` in their order, in one transaction: all are on the disk when this returns, or none.
-fn commit(connection: &mut Connection, writes: &[Write]) -> Result<Vec<Rotation>, StoreError> {
-    let mut run = || {
-        // IMMEDIATE: the lock is taken, and waited for, here and not between reading and writing.
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let rotations = writes.iter().map(|write| apply(&transaction, write)).collect::<rusqlite::Result<_>>()?;
-        transaction.commit()?;
-        Ok(rotations)
-    };
-    run().map_err(unwritable)
+/// The one connection that writes.
+struct Writer {
+    connection: Connection,
+    cleaned: Instant,
 }
 
-fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<Rotation> {
-    let client_id = write.client_id.as_str();
-    let (access, refresh) = (write.tokens.access_token.expose(), write.tokens.refresh_token.expose());
-    let Some(presented) = &write.presented else {
-        connection
-            .prepare_cached(
-                "INSERT INTO token (client_id, access_token, refresh_token, updated_at)
-                 VALUES (?1, ?2, ?3, unixepoch())
-                 ON CONFLICT (client_id) DO UPDATE SET access_token = excluded.access_token,
-                     refresh_token = excluded.refresh_token, updated_at = excluded.updated_at",
-            )?
-            .execute(params![client_id, access, refresh])?;
-        return Ok(Rotation::Rotated);
-    };
-    let changed = connection
-        .prepare_cached(
-            "UPDATE token SET access_token = ?2, refresh_token = ?3, updated_at = unixepoch()
-             WHERE client_id = ?1 AND refresh_token = ?4",
-        )?
-        .execute(params![client_id, access, refresh, presented.expose()])?;
-    if changed == 1 {
-        return Ok(Rotation::Rotated);
+impl Writer {
+    /// Applies `writes` in their order, in one transaction: all are on the disk when this returns, or none.
+    fn commit(&mut self, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+        let clean = self.cleaned.elapsed() > CLEANING_INTERVAL;
+        let outcomes = self.run(writes, clean).map_err(unwritable)?;
+        if clean {
+            self.cleaned = Instant::now();
+        }
+        Ok(outcomes)
     }
-    let known = connection.prepare_cached("SELECT 1 FROM token WHERE client_id = ?1")?.exists([client_id])?;
-    Ok(if known { Rotation::Superseded } else { Rotation::UnknownClient })
+
+    fn run(&mut self, writes: &[Write], clean: bool) -> rusqlite::Result<Vec<Outcome>> {
+        // IMMEDIATE: the lock is taken, and waited for, here and not between reading and writing.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut books = Books::open(&transaction)?;
+        let outcomes = writes.iter().map(|write| books.apply(&write.command)).collect::<rusqlite::Result<_>>()?;
+        if clean {
+            books.clean()?;
+        }
+        books.close()?;
+        transaction.commit()?;
+        Ok(outcomes)
+    }
+}
+
+/// The tables within one transaction of the writer.
+struct Books<'a> {
+    connection: &'a Connection,
+    epoch: u64,
+    version: u64,
+    now: u64,
+}
+
+/// A row, as far as a rotation has to know it.
+struct HeldFamily {
+    name: String,
+    family: Family,
+    issued_at: u64,
+}
+
+impl<'a> Books<'a> {
+    fn open(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let mut query = connection.prepare_cached("SELECT epoch, version FROM store")?;
+        let (epoch, version) = query.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Self { connection, epoch, version, now: unix_now() })
+    }
+
+    fn close(self) -> rusqlite::Result<()> {
+        let mut update = self.connection.prepare_cached("UPDATE store SET epoch = ?1, version = ?2")?;
+        update.execute(params![self.epoch, self.version]).map(drop)
+    }
+
+    fn apply(&mut self, command: &Command) -> rusqlite::Result<Outcome> {
+        Ok(match command {
+            Command::Save(record, options) => Outcome::Saved(self.save(record, *options)?),
+            Command::Rotate(rotation) => Outcome::Rotated(self.rotate(rotation)?),
+            Command::Revoke(revocation, if_version) => Outcome::Revoked(self.revoke(revocation, *if_version)?),
+        })
+    }
+
+    fn save(&mut self, record: &TokenRecord, options: SaveOptions) -> rusqlite::Result<Saved> {
+        if !self.meets(&record.client_id, options.condition)? {
+            return Ok(Saved::ConditionFailed);
+        }
+        if !options.keep_others {
+            let mut delete =
+                self.connection.prepare_cached("DELETE FROM token WHERE client_id = ?1 AND family <> ?2")?;
+            delete.execute([&record.client_id, &record.family])?;
+        }
+        self.put(record, None, self.now)?;
+        Ok(Saved::Saved(self.version))
+    }
+
+    fn meets(&self, client_id: &str, condition: Condition) -> rusqlite::Result<bool> {
+        if condition == Condition::None {
+            return Ok(true);
+        }
+        let version = canonical(self.connection, client_id, None)?.and_then(|canonical| canonical.version);
+        Ok(match condition {
+            Condition::None => true,
+            Condition::Absent => version.is_none(),
+            Condition::Version(expected) => version == Some(expected),
+        })
+    }
+
+    fn put(&mut self, record: &TokenRecord, consumed: Option<&TokenDigest>, issued_at: u64) -> rusqlite::Result<()> {
+        self.version += 1;
+        let mut insert = self.connection.prepare_cached(
+            "INSERT OR REPLACE INTO token (client_id, family, generation, kid, status,
+                 access_token, access_sha256, access_expires_at, refresh_token, refresh_sha256, refresh_expires_at,
+                 consumed_sha256, consumed_at_ms, issued_at, renewed_at, epoch, version)
+             VALUES (?1, ?2, ?3, ?4, 'live', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+        )?;
+        let (access, refresh) = (&record.access, &record.refresh);
+        insert.execute(params![
+            record.client_id,
+            record.family,
+            record.generation,
+            record.kid,
+            access.text.expose(),
+            access.digest.as_bytes(),
+            access.expires_at,
+            refresh.text.expose(),
+            refresh.digest.as_bytes(),
+            refresh.expires_at,
+            consumed.map(TokenDigest::as_bytes),
+            unix_now_ms(),
+            issued_at,
+            self.now,
+            self.epoch,
+            self.version,
+        ])?;
+        Ok(())
+    }
+
+    fn rotate(&mut self, rotation: &Rotation) -> rusqlite::Result<Rotated> {
+        let client_id = &rotation.successor.client_id;
+        let Some(held) = self.presented(rotation)? else {
+            let is_known = canonical(self.connection, client_id, None)?.is_some();
+            return Ok(if is_known { Rotated::Superseded } else { Rotated::UnknownClient });
+        };
+        Ok(match held.family.judge(rotation) {
+            Verdict::Rotate => {
+                if held.name != rotation.successor.family {
+                    self.forget(client_id, &held.name)?;
+                }
+                self.put(&rotation.successor, Some(&rotation.presented), held.issued_at)?;
+                Rotated::Rotated
+            }
+            Verdict::Repeat => Rotated::Repeated(self.pair_of(client_id, &held.name)?),
+            Verdict::Reuse => {
+                self.end("client_id = ?1 AND family = ?2", params![client_id, held.name], FamilyStatus::Reused)?;
+                Rotated::Reused
+            }
+            Verdict::Superseded => Rotated::Superseded,
+            Verdict::Revoked => Rotated::Revoked,
+        })
+    }
+
+    /// The family that a rotation is about: the one that the token names, else the one that holds the token.
+    fn presented(&self, rotation: &Rotation) -> rusqlite::Result<Option<HeldFamily>> {
+        let columns = format!(
+            "SELECT family, generation, refresh_sha256, consumed_sha256, consumed_at_ms,
+                 CASE WHEN epoch < {} AND status = 'live' THEN 'revoked' ELSE status END, issued_at
+             FROM token WHERE client_id = ?1",
+            self.epoch
+        );
+        let client_id = &rotation.successor.client_id;
+        if let Some((family, _)) = &rotation.presented_family {
+            let named = format!("{columns} AND family = ?2");
+            let found = self.connection.prepare_cached(&named)?.query_row([client_id, family], held).optional()?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        let holder = format!("{columns} AND (refresh_sha256 = ?2 OR consumed_sha256 = ?2)");
+        let mut query = self.connection.prepare_cached(&holder)?;
+        query.query_row(params![client_id, rotation.presented.as_bytes()], held).optional()
+    }
+
+    fn pair_of(&self, client_id: &str, family: &str) -> rusqlite::Result<StoredPair> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND family = ?2",
+        )?;
+        query.query_row([client_id, family], pair)
+    }
+
+    fn forget(&self, client_id: &str, family: &str) -> rusqlite::Result<()> {
+        let mut delete = self.connection.prepare_cached("DELETE FROM token WHERE client_id = ?1 AND family = ?2")?;
+        delete.execute([client_id, family]).map(drop)
+    }
+
+    /// Ends the live families that meet the condition, and lets go of their tokens.
+    fn end(&mut self, condition: &str, values: &[&dyn ToSql], status: FamilyStatus) -> rusqlite::Result<u64> {
+        self.version += 1;
+        let update = format!(
+            "UPDATE token SET status = '{}', access_token = NULL, refresh_token = NULL, version = {}
+             WHERE {condition} AND status = 'live' AND epoch = {}",
+            status_text(status),
+            self.version,
+            self.epoch
+        );
+        Ok(self.connection.execute(&update, values)? as u64)
+    }
+
+    fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> rusqlite::Result<Revoked> {
+        let condition = if_version.map_or(Condition::None, Condition::Version);
+        let ended = match revocation {
+            Revocation::Family { client_id, .. } | Revocation::Client(client_id)
+                if !self.meets(client_id, condition)? =>
+            {
+                return Ok(Revoked::ConditionFailed);
+            }
+            Revocation::Family { client_id, family } => {
+                self.end("client_id = ?1 AND family = ?2", params![client_id, family], FamilyStatus::Revoked)?
+            }
+            Revocation::Client(client_id) => self.end("client_id = ?1", params![client_id], FamilyStatus::Revoked)?,
+            Revocation::All => {
+                let live = format!("SELECT count(*) FROM token WHERE {COUNTS}");
+                let live = self.connection.query_row(&live, [], |row| row.get(0))?;
+                (self.epoch, self.version) = (self.epoch + 1, self.version + 1);
+                live
+            }
+        };
+        Ok(Revoked::Families(ended))
+    }
+
+    /// Deletes some rows whose tokens have all expired; where it is not known when they do, the row stays.
+    fn clean(&self) -> rusqlite::Result<()> {
+        let mut delete = self.connection.prepare_cached(
+            "DELETE FROM token WHERE rowid IN (
+                 SELECT rowid FROM token WHERE refresh_expires_at BETWEEN 1 AND ?1 AND access_expires_at < ?1 LIMIT ?2
+             )",
+        )?;
+        delete.execute(params![self.now.saturating_sub(1), CLEANED_AT_ONCE]).map(drop)
+    }
+}
+
+fn held(row: &Row<'_>) -> rusqlite::Result<HeldFamily> {
+    let ago = Duration::from_millis(unix_now_ms().saturating_sub(row.get(4)?));
+    let consumed = digest(row, 3)?.map(|consumed| (consumed, ago));
+    let family = Family { generation: row.get(1)?, refresh: digest(row, 2)?, consumed, status: status(row, 5)? };
+    Ok(HeldFamily { name: row.get(0)?, family, issued_at: row.get(6)? })
+}
+
+/// The milliseconds since the Unix epoch: other processes on the file count with them, too.
+fn unix_now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes sure that there is a file, and gives its whole path: the store must not follow the working directory about,
@@ -373,9 +733,9 @@ impl Content {
                 "{path} was written by a newer version of fastauth (schema {version}, this one knows \
                  {SCHEMA_VERSION}): use that version, or name another file"
             ))),
-            Self::Tokens { version } if version < 1 => {
-                Err(failed(format!("{path} has an unknown schema ({version}): name another file")))
-            }
+            Self::Tokens { version } if version < SCHEMA_VERSION => Err(failed(format!(
+                "{path} has schema {version}, which no release wrote: name another file, and issue tokens anew"
+            ))),
             content => Ok(content),
         }
     }

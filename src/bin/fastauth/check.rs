@@ -47,7 +47,7 @@ fn try_store(settings: &Settings) -> Result<Result<&'static str, String>, Failur
     };
     // A client that nobody has.
     let client_id = format!("fastauth-check-{}", uuid::Uuid::new_v4());
-    let found = block_on(store.load(&client_id))?;
+    let found = block_on(store.load(&client_id, None))?;
     Ok(found.map(|_| "answers").map_err(|error| chain(&error)))
 }
 

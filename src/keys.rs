@@ -1,0 +1,163 @@
+//! The keys: which one signs, which ones verify, and encrypting what is kept in a store.
+
+use crate::{
+    secret::Secret,
+    token::{Claims, Expected, NewToken, Parts, SelfTestError, TokenError, TokenKey},
+};
+
+/// How every Fernet token begins: its version, 0x80, and the first bytes of a time before the year 2106. No JWT does.
+const SEALED: &str = "gAAAAA";
+
+/// One key that signs, and others that only verify: earlier ones, and one that is to sign soon.
+#[derive(Debug)]
+pub(crate) struct KeyRing {
+    /// The newest first.
+    keys: Vec<RingKey>,
+    /// When the newest begins to sign, since the Unix epoch. Until then the next one does.
+    signs_from: u64,
+}
+
+struct RingKey {
+    token: TokenKey,
+    /// Only where the key is one of Fernet's.
+    fernet: Option<fernet::Fernet>,
+}
+
+impl KeyRing {
+    /// Takes the newest key, when it begins to sign, and the keys before it, the latest first.
+    pub(crate) fn new(newest: &Secret, signs_from: u64, previous: &[Secret]) -> Result<Self, SelfTestError> {
+        let keys = std::iter::once(newest).chain(previous).map(RingKey::new).collect::<Result<_, _>>()?;
+        Ok(Self { keys, signs_from })
+    }
+
+    /// The key that signs at `now`. Nodes that were not told of it yet have until then to be.
+    fn signing(&self, now: u64) -> &RingKey {
+        let second = self.keys.get(1).filter(|_| now < self.signs_from);
+        second.unwrap_or(&self.keys[0])
+    }
+
+    /// A new token, and the id of the key that signed it.
+    pub(crate) fn mint(&self, token: &NewToken<'_>) -> Option<(Secret, &str)> {
+        let key = &self.signing(token.issued_at).token;
+        Some((key.mint(token)?, key.kid()))
+    }
+
+    /// The claims of a token, if one of the keys signed it and it is as `expected`.
+    ///
+    /// A token that names one of the keys is held to it. Others, such as those of `fastauth-api`, name none.
+    pub(crate) fn verify(&self, token: &[u8], expected: &Expected<'_>) -> Result<Claims, TokenError> {
+        let parts = Parts::split(token)?;
+        let named = parts.kid().and_then(|kid| self.keys.iter().find(|key| key.token.kid() == kid));
+        match named {
+            Some(key) => key.token.verify(&parts, expected),
+            None => {
+                let signer = self.keys.iter().find(|key| key.token.has_signed(&parts));
+                signer.ok_or(TokenError::InvalidSignature)?.token.verify(&parts, expected)
+            }
+        }
+    }
+
+    /// The token encrypted; `None` where the key is none of Fernet's.
+    pub(crate) fn seal(&self, token: &Secret, now: u64) -> Option<Secret> {
+        let fernet = self.signing(now).fernet.as_ref()?;
+        Some(Secret::from(fernet.encrypt(token.expose().as_bytes())))
+    }
+
+    /// The token by what is kept of it, encrypted or not; `None` where none of the keys opens it.
+    pub(crate) fn open(&self, kept: &Secret) -> Option<Secret> {
+        if !is_sealed(kept) {
+            return Some(kept.clone());
+        }
+        let mut opened = self.keys.iter().filter_map(|key| key.fernet.as_ref()?.decrypt(kept.expose()).ok());
+        String::from_utf8(opened.next()?).ok().map(Secret::from)
+    }
+}
+
+/// Whether what is kept of a token is encrypted.
+pub(crate) fn is_sealed(kept: &Secret) -> bool {
+    kept.expose().starts_with(SEALED)
+}
+
+impl RingKey {
+    fn new(key: &Secret) -> Result<Self, SelfTestError> {
+        Ok(Self { token: TokenKey::new(key)?, fernet: fernet::Fernet::new(key.expose()) })
+    }
+}
+
+impl std::fmt::Debug for RingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RingKey").field(&self.token.kid()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::token::TokenType;
+
+    const NOW: u64 = 1_800_000_000;
+    const EXPECTED: Expected<'static> = Expected::of(TokenType::Access, NOW);
+
+    fn new_token(issued_at: u64) -> NewToken<'static> {
+        NewToken::plain("c", TokenType::Access, issued_at, Duration::from_secs(600))
+    }
+
+    fn ring(signs_from: u64, previous: &[Secret]) -> (KeyRing, Secret) {
+        let key = Secret::generate();
+        (KeyRing::new(&key, signs_from, previous).unwrap(), key)
+    }
+
+    #[test]
+    fn previous_keys_verify_and_do_not_sign() {
+        let (before, old) = ring(0, &[]);
+        let (after, new) = ring(0, &[old]);
+        let (token, kid) = before.mint(&new_token(NOW)).unwrap();
+        assert_eq!(after.verify(token.expose().as_bytes(), &EXPECTED).unwrap().client_id(), "c");
+        let (renewed, new_kid) = after.mint(&new_token(NOW)).unwrap();
+        assert_ne!(kid, new_kid);
+        assert_eq!(before.verify(renewed.expose().as_bytes(), &EXPECTED), Err(TokenError::InvalidSignature));
+        let alone = KeyRing::new(&new, 0, &[]).unwrap();
+        assert!(alone.verify(renewed.expose().as_bytes(), &EXPECTED).is_ok());
+    }
+
+    #[test]
+    fn a_key_signs_from_its_time_on() {
+        let (before, old) = ring(0, &[]);
+        let (after, _) = ring(NOW, &[old]);
+        let kid = |ring: &KeyRing, now| ring.mint(&new_token(now)).unwrap().1.to_owned();
+        assert_eq!(kid(&after, NOW - 1), kid(&before, NOW - 1));
+        assert_ne!(kid(&after, NOW), kid(&before, NOW));
+    }
+
+    #[test]
+    fn a_token_that_names_a_key_is_held_to_it() {
+        let (one, key) = ring(0, &[]);
+        let (two, _) = ring(0, &[key]);
+        let (token, kid) = one.mint(&new_token(NOW)).unwrap();
+        let named = two.keys[0].token.kid();
+        // The header of the other key before what this one signed would be another message; so sign that one.
+        let forged = two.keys[1].token.sign_under(named, &new_token(NOW)).unwrap();
+        assert_eq!(two.verify(forged.expose().as_bytes(), &EXPECTED), Err(TokenError::InvalidSignature));
+        assert!(two.verify(token.expose().as_bytes(), &EXPECTED).is_ok(), "{kid}");
+    }
+
+    #[test]
+    fn what_is_sealed_is_opened_by_every_key() {
+        let (before, old) = ring(0, &[]);
+        let (after, _) = ring(0, &[old]);
+        let token = Secret::from("a.b.c");
+        let sealed = before.seal(&token, NOW).unwrap();
+        assert!(is_sealed(&sealed) && !is_sealed(&token));
+        assert_eq!(after.open(&sealed), Some(token.clone()));
+        assert_eq!(after.open(&token), Some(token));
+        assert_eq!(ring(0, &[]).0.open(&sealed), None);
+    }
+
+    #[test]
+    fn a_key_that_is_not_fernets_seals_nothing() {
+        let ring = KeyRing::new(&Secret::from("a key of at least thirty-two bytes"), 0, &[]).unwrap();
+        assert_eq!(ring.seal(&Secret::from("a.b.c"), NOW), None);
+    }
+}
