@@ -43,7 +43,7 @@ pub(crate) struct Gate {
 impl Gate {
     /// Opens the store and logs what the settings warn of.
     pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
-        let keys = settings.key_ring()?;
+        let keys = settings.key_ring();
         let store = settings.open_store()?;
         for warning in settings.warnings() {
             tracing::warn!(target: "fastauth", "{warning}");

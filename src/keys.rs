@@ -1,7 +1,8 @@
 //! The keys: which one signs, which ones verify, and encrypting what is kept in a store.
 
 use crate::{
-    secret::Secret,
+    config::StoreFormat,
+    secret::{Secret, TokenDigest},
     token::{Claims, Expected, NewToken, Parts, SelfTestError, TokenError, TokenKey},
 };
 
@@ -36,6 +37,11 @@ impl KeyRing {
         second.unwrap_or(&self.keys[0])
     }
 
+    /// The ids of the keys, the newest first.
+    pub(crate) fn kids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.token.kid())
+    }
+
     /// A new token, and the id of the key that signed it.
     pub(crate) fn mint(&self, token: &NewToken<'_>) -> Option<(Secret, &str)> {
         let key = &self.signing(token.issued_at).token;
@@ -63,14 +69,51 @@ impl KeyRing {
         Some(Secret::from(fernet.encrypt(token.expose().as_bytes())))
     }
 
+    /// What is to be kept of a token in place of what is: encrypted by the key that signs now, or not encrypted.
+    pub(crate) fn reform(&self, kept: &Secret, format: StoreFormat, now: u64) -> Reform {
+        let is_current = || self.signing(now).open(kept).is_some();
+        let is_right = match format {
+            StoreFormat::Plain => !is_sealed(kept),
+            StoreFormat::Fernet => is_sealed(kept) && is_current(),
+        };
+        if is_right {
+            return Reform::Keep;
+        }
+        let Some(token) = self.open(kept) else { return Reform::Unopened };
+        let digest = TokenDigest::of(token.expose());
+        let text = match format {
+            StoreFormat::Plain => Some(token),
+            StoreFormat::Fernet => self.seal(&token, now),
+        };
+        text.map_or(Reform::Unopened, |text| Reform::Replace(text, digest))
+    }
+
+    /// Whether the key of this id may have signed what is kept as a token.
+    pub(crate) fn may_have_signed(&self, kid: &str, kept: &Secret) -> bool {
+        let (Some(token), Some(key)) = (self.open(kept), self.keys.iter().find(|key| key.token.kid() == kid)) else {
+            return true;
+        };
+        Parts::split(token.expose().as_bytes()).is_ok_and(|parts| key.token.has_signed(&parts))
+    }
+
     /// The token by what is kept of it, encrypted or not; `None` where none of the keys opens it.
     pub(crate) fn open(&self, kept: &Secret) -> Option<Secret> {
         if !is_sealed(kept) {
             return Some(kept.clone());
         }
-        let mut opened = self.keys.iter().filter_map(|key| key.fernet.as_ref()?.decrypt(kept.expose()).ok());
-        String::from_utf8(opened.next()?).ok().map(Secret::from)
+        self.keys.iter().find_map(|key| key.open(kept))
     }
+}
+
+/// What becomes of what is kept of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reform {
+    /// It is right as it is.
+    Keep,
+    /// This takes its place; the digest is that of the token itself.
+    Replace(Secret, TokenDigest),
+    /// No key opens it.
+    Unopened,
 }
 
 /// Whether what is kept of a token is encrypted.
@@ -81,6 +124,11 @@ pub(crate) fn is_sealed(kept: &Secret) -> bool {
 impl RingKey {
     fn new(key: &Secret) -> Result<Self, SelfTestError> {
         Ok(Self { token: TokenKey::new(key)?, fernet: fernet::Fernet::new(key.expose()) })
+    }
+
+    fn open(&self, kept: &Secret) -> Option<Secret> {
+        let token = self.fernet.as_ref()?.decrypt(kept.expose()).ok()?;
+        String::from_utf8(token).ok().map(Secret::from)
     }
 }
 
@@ -153,6 +201,45 @@ mod tests {
         assert_eq!(after.open(&sealed), Some(token.clone()));
         assert_eq!(after.open(&token), Some(token));
         assert_eq!(ring(0, &[]).0.open(&sealed), None);
+    }
+
+    #[test]
+    fn what_is_kept_takes_the_form_that_is_wanted() {
+        let (before, old) = ring(0, &[]);
+        let (after, _) = ring(0, std::slice::from_ref(&old));
+        let (token, digest) = (Secret::from("a.b.c"), TokenDigest::of("a.b.c"));
+        let (by_old, by_new) = (before.seal(&token, NOW).unwrap(), after.seal(&token, NOW).unwrap());
+        let fernet = |kept: &Secret| after.reform(kept, StoreFormat::Fernet, NOW);
+        assert_eq!(fernet(&by_new), Reform::Keep);
+        for kept in [&token, &by_old] {
+            let Reform::Replace(text, found) = fernet(kept) else { panic!("not replaced") };
+            assert!(found == digest && before.open(&text).is_none() && after.open(&text) == Some(token.clone()));
+        }
+        let plain = |kept: &Secret| after.reform(kept, StoreFormat::Plain, NOW);
+        assert_eq!(plain(&token), Reform::Keep);
+        for kept in [&by_old, &by_new] {
+            assert_eq!(plain(kept), Reform::Replace(token.clone(), digest));
+        }
+        let (foreign, _) = ring(0, &[]);
+        assert_eq!(foreign.reform(&by_new, StoreFormat::Fernet, NOW), Reform::Unopened);
+        assert_eq!(foreign.reform(&by_new, StoreFormat::Plain, NOW), Reform::Unopened);
+        // While the new key waits for its time, the old one seals: every node has it.
+        let (waiting, _) = ring(NOW + 1, &[old]);
+        assert_eq!(waiting.reform(&by_old, StoreFormat::Fernet, NOW), Reform::Keep);
+    }
+
+    #[test]
+    fn who_signed_is_known_of_what_can_be_opened() {
+        let (before, old) = ring(0, &[]);
+        let (after, _) = ring(0, &[old]);
+        let kids: Vec<_> = after.kids().map(str::to_owned).collect();
+        let (token, _) = before.mint(&new_token(NOW)).unwrap();
+        for kept in [token.clone(), before.seal(&token, NOW).unwrap(), after.seal(&token, NOW).unwrap()] {
+            assert_eq!([0, 1].map(|number| after.may_have_signed(&kids[number], &kept)), [false, true]);
+        }
+        let foreign = ring(0, &[]).0.seal(&token, NOW).unwrap();
+        assert!(kids.iter().all(|kid| after.may_have_signed(kid, &foreign)), "nobody knows");
+        assert!(!after.may_have_signed(&kids[1], &"no token".into()));
     }
 
     #[test]

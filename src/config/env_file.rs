@@ -1,16 +1,17 @@
 //! Writing secrets into a `.env` file.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
+use super::replace::{Mode, replace};
 use crate::secret::Secret;
 
 /// A `.env` file to put secrets into.
 ///
-/// Other lines stay as they are, the file is replaced in one step, and only its owner may read it (mode 0600).
+/// Other lines stay as they are, the file is replaced in one step, and only its owner, who stays the same, may read it
+/// (mode 0600).
 #[derive(Clone, Debug)]
 pub struct EnvFile {
     path: PathBuf,
@@ -61,53 +62,32 @@ impl EnvFile {
     ///
     /// Where the file cannot be read or written, or the value cannot be quoted.
     pub fn set(&self, name: &str, value: &Secret) -> Result<(), EnvFileError> {
+        self.change(&[(name, Some(value))])
+    }
+
+    /// Gives each name its value, or takes its lines out where there is none: all in one step.
+    pub(crate) fn change(&self, changes: &[(&str, Option<&Secret>)]) -> Result<(), EnvFileError> {
+        let mut text = self.read()?;
+        for (name, value) in changes {
+            let line = value.map(|value| assignment(name, value)).transpose()?;
+            text = with_line(&text, name, line.as_ref());
+        }
+        replace(&self.path, &text, Mode::Private).map_err(|error| self.error(error))
+    }
+
+    /// The value that a reader of the file finds for `name`.
+    pub(crate) fn value(&self, name: &str) -> Result<Option<Secret>, EnvFileError> {
         let text = self.read()?;
-        let line = assignment(name, value)?;
-        let mut lines = String::new();
-        let mut is_written = false;
-        for old in text.expose().split_inclusive('\n') {
-            let end = &old[old.trim_end_matches(['\r', '\n']).len()..];
-            match assigned(old, name) {
-                None => lines.push_str(old),
-                Some(_) if is_written => {}
-                Some(_) => {
-                    lines.push_str(line.expose());
-                    lines.push_str(end);
-                    is_written = true;
-                }
-            }
-        }
-        if !is_written {
-            if !lines.is_empty() && !lines.ends_with('\n') {
-                lines.push('\n');
-            }
-            lines.push_str(line.expose());
-            lines.push('\n');
-        }
-        self.replace(&Secret::from(lines))
+        let pairs = dotenvy::from_read_iter(text.expose().as_bytes()).filter_map(Result::ok);
+        Ok(pairs.filter(|(other, _)| other == name).last().map(|(_, value)| Secret::from(value)))
     }
 
     fn read(&self) -> Result<Secret, EnvFileError> {
-        match fs::read_to_string(&self.path) {
+        match std::fs::read_to_string(&self.path) {
             Ok(text) => Ok(Secret::from(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Secret::from("")),
             Err(error) => Err(self.error(error)),
         }
-    }
-
-    /// Writes beside the file and renames, so that a reader sees the old text or the new one and nothing between.
-    fn replace(&self, text: &Secret) -> Result<(), EnvFileError> {
-        // A link stays a link: what it points to is replaced.
-        let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let mut draft = target.clone().into_os_string();
-        draft.push(format!(".{}", uuid::Uuid::new_v4().simple()));
-        let draft = PathBuf::from(draft);
-        let written = write_private(&draft, text).and_then(|()| fs::rename(&draft, &target));
-        written.map_err(|error| {
-            // The draft may not be there; the error to tell is the first one.
-            let _ = fs::remove_file(&draft);
-            self.error(error)
-        })
     }
 
     fn error(&self, source: std::io::Error) -> EnvFileError {
@@ -115,21 +95,26 @@ impl EnvFile {
     }
 }
 
-fn write_private(path: &Path, text: &Secret) -> std::io::Result<()> {
-    let mut file = create_private(path)?;
-    file.write_all(text.expose().as_bytes())?;
-    file.sync_all()
-}
-
-#[cfg(unix)]
-fn create_private(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn create_private(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
+/// The text with `line` in place of the first one that gives `name` a value, or at the end, and without the others.
+fn with_line(text: &Secret, name: &str, line: Option<&Secret>) -> Secret {
+    let mut lines = String::with_capacity(text.expose().len());
+    let mut line = line;
+    for old in text.expose().split_inclusive('\n') {
+        if assigned(old, name).is_none() {
+            lines.push_str(old);
+        } else if let Some(line) = line.take() {
+            lines.push_str(line.expose());
+            lines.push_str(&old[old.trim_end_matches(['\r', '\n']).len()..]);
+        }
+    }
+    if let Some(line) = line {
+        if !lines.is_empty() && !lines.ends_with('\n') {
+            lines.push('\n');
+        }
+        lines.push_str(line.expose());
+        lines.push('\n');
+    }
+    Secret::from(lines)
 }
 
 /// Whether what stands behind `NAME=` is a secret.
@@ -154,6 +139,6 @@ fn assignment(name: &str, value: &Secret) -> Result<Secret, EnvFileError> {
     if text.contains(['\'', '"', '\\', '\n', '\r']) {
         return Err(EnvFileError::Unwritable);
     }
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-=.:/+".contains(&byte));
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-=.:/+,".contains(&byte));
     Ok(Secret::from(if plain { format!("{name}={text}") } else { format!("{name}='{text}'") }))
 }

@@ -17,14 +17,20 @@ use crate::{
     rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules},
     secret::Secret,
     store::TokenStore,
+    token::unix_now,
 };
 
 mod env_file;
 mod fault;
+mod keys;
+mod members;
+mod replace;
 mod source;
 
 pub use env_file::{EnvFile, EnvFileError};
 pub use fault::{ConfigError, Fault, Source};
+use keys::Places;
+pub use keys::{ConfiguredKeys, KeyChange, KeyChangeError, KeyInfo, KeyRole, KeySetting, StoreFormat};
 use source::{KEYS, Sources, Surroundings, variable};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -69,21 +75,12 @@ pub struct Settings {
     app_name: String,
     /// Each with the name that logs show.
     master_tokens: Vec<(String, Secret)>,
-    keys: Keys,
+    keys: ConfiguredKeys,
     rules: Rules,
     shadow: bool,
     store: StoreChoice,
     issuing: Issuing,
     warnings: Vec<String>,
-}
-
-/// The keys as they were configured.
-#[derive(Clone, Debug)]
-struct Keys {
-    newest: Secret,
-    /// When the newest begins to sign, since the Unix epoch.
-    signs_from: u64,
-    previous: Vec<Secret>,
 }
 
 /// Which store.
@@ -135,6 +132,24 @@ impl Settings {
         self.issuing.refresh_ttl
     }
 
+    /// The keys: which one signs, and which ones verify.
+    #[must_use]
+    pub fn keys(&self) -> &ConfiguredKeys {
+        &self.keys
+    }
+
+    /// In which form tokens are stored.
+    #[must_use]
+    pub fn store_format(&self) -> StoreFormat {
+        if self.issuing.sealed { StoreFormat::Fernet } else { StoreFormat::Plain }
+    }
+
+    /// Whether a client may be logged in more than once.
+    #[must_use]
+    pub fn many_tokens_per_client(&self) -> bool {
+        self.issuing.many_families
+    }
+
     /// The file of the embedded store, which is made when the store is first opened; `None` with another store.
     #[must_use]
     pub fn database_file(&self) -> Option<&Path> {
@@ -172,8 +187,8 @@ impl Settings {
         self.issuing.clone()
     }
 
-    pub(crate) fn key_ring(&self) -> Result<Arc<KeyRing>, ConfigError> {
-        key_ring(&self.keys).map_err(ConfigError::from)
+    pub(crate) fn key_ring(&self) -> Arc<KeyRing> {
+        self.keys.ring()
     }
 
     pub(crate) fn shadow(&self) -> bool {
@@ -411,8 +426,9 @@ impl SettingsBuilder {
     /// 1. what was set in code,
     /// 2. the environment variables `FASTAUTH_…`, one for each single value, such as `FASTAUTH_MASTER_TOKEN`,
     /// 3. the configuration file,
-    /// 4. the environment variables `MASTER_TOKEN` and `CRYPTOGRAPHY_KEY`,
-    /// 5. the same two in `.env`. The process's environment is not written to.
+    /// 4. the environment variables `MASTER_TOKEN`, `CRYPTOGRAPHY_KEY`, `PREVIOUS_CRYPTOGRAPHY_KEYS` and
+    ///    `CRYPTOGRAPHY_KEY_SIGNS_FROM`,
+    /// 5. the same four in `.env`. The process's environment is not written to.
     ///
     /// # Errors
     ///
@@ -456,6 +472,7 @@ pub struct Report {
     faults: Vec<Fault>,
     warnings: Vec<String>,
     settings: Option<Settings>,
+    keys: Option<ConfiguredKeys>,
     rules: Rules,
 }
 
@@ -514,6 +531,21 @@ impl Report {
         if faults.is_empty() { Ok(self.rules.explain(method, target)) } else { Err(ConfigError::new(faults)) }
     }
 
+    /// The keys: which one signs, which ones verify, and how to change them.
+    ///
+    /// # Errors
+    ///
+    /// The faults that concern keys, and those of a whole source. Others do not matter here.
+    pub fn keys(&self) -> Result<&ConfiguredKeys, ConfigError> {
+        let concerns_keys =
+            |fault: &&Fault| fault.key().is_none_or(|key| [keys::KEY, keys::PREVIOUS, keys::SIGNS_FROM].contains(&key));
+        let faults: Vec<_> = self.faults.iter().filter(concerns_keys).cloned().collect();
+        match &self.keys {
+            Some(keys) if faults.is_empty() => Ok(keys),
+            _ => Err(ConfigError::new(if faults.is_empty() { self.faults.clone() } else { faults })),
+        }
+    }
+
     /// The settings, where there is no fault.
     ///
     /// # Errors
@@ -530,12 +562,13 @@ impl Report {
             sources: &sources,
         };
         let rules = draft.rules();
-        let settings = draft.settings(parts, &rules);
+        let keys = draft.keys();
+        let settings = draft.settings(parts, &rules, keys.clone());
         let (faults, warnings) = (draft.faults, draft.warnings);
         let entries = entries(&sources, parts.store.is_some(), &faults);
         let settings =
             settings.filter(|_| faults.is_empty()).map(|settings| Settings { warnings: warnings.clone(), ..settings });
-        Self { entries, faults, warnings, settings, rules }
+        Self { entries, faults, warnings, settings, keys, rules }
     }
 }
 
@@ -547,14 +580,13 @@ struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn settings(&mut self, parts: &Parts, rules: &Rules) -> Option<Settings> {
+    fn settings(&mut self, parts: &Parts, rules: &Rules, keys: Option<ConfiguredKeys>) -> Option<Settings> {
         let app_name = self.app_name();
-        let keys = self.keys();
         let master_tokens = self.master_tokens();
         self.guards_something(!master_tokens.is_empty());
         let issuing = self.issuing(parts, keys.as_ref());
         let headers = self.headers();
-        let ring = keys.as_ref().and_then(|keys| self.key_ring(keys));
+        let ring = keys.as_ref().map(ConfiguredKeys::ring);
         let store = match &parts.store {
             Some(store) => Some(StoreChoice::Made(Arc::clone(store))),
             None => self.store_choice(headers, ring),
@@ -573,7 +605,7 @@ impl Draft<'_> {
         })
     }
 
-    fn issuing(&mut self, parts: &Parts, keys: Option<&Keys>) -> Issuing {
+    fn issuing(&mut self, parts: &Parts, keys: Option<&ConfiguredKeys>) -> Issuing {
         let access_ttl = self.ttl("access-ttl", DEFAULT_ACCESS_TTL);
         let refresh_ttl = self.ttl("refresh-ttl", DEFAULT_REFRESH_TTL);
         if refresh_ttl < access_ttl {
@@ -621,16 +653,16 @@ impl Draft<'_> {
         DEFAULT_REFRESH_GRACE
     }
 
-    fn sealed(&mut self, keys: Option<&Keys>) -> bool {
+    fn sealed(&mut self, keys: Option<&ConfiguredKeys>) -> bool {
         const KEY: &str = "store-format";
         let sealed = self.one_of(KEY, ["plain", "fernet"]) == 1;
+        let Some(keys) = keys.filter(|_| sealed) else { return sealed };
         let is_fernet = |key: &Secret| fernet::Fernet::new(key.expose()).is_some();
-        if let Some(keys) = keys
-            && sealed
-            && !(is_fernet(&keys.newest) && keys.previous.first().is_none_or(is_fernet))
-        {
-            let problem = "\"fernet\" encrypts by `cryptography-key`, which is not a Fernet key";
-            self.fault(KEY, problem, "make a key with `fastauth keys rotate`, or write \"plain\"");
+        // Until the newest key signs, the one before it encrypts.
+        let signs_first = keys.previous.first().filter(|_| unix_now() < keys.signs_from);
+        if !is_fernet(&keys.newest) || !signs_first.is_none_or(is_fernet) {
+            let problem = "\"fernet\" encrypts by the key that signs, which is not a Fernet key";
+            self.fault(KEY, problem, "write \"plain\", and \"fernet\" when a key of `fastauth keys rotate` signs");
         }
         sealed
     }
@@ -664,32 +696,49 @@ impl Draft<'_> {
         None
     }
 
-    fn keys(&mut self) -> Option<Keys> {
+    fn keys(&mut self) -> Option<ConfiguredKeys> {
         let newest = self.cryptography_key();
-        let previous = self.previous_keys();
+        let previous = self.previous_keys(newest.as_ref());
         let signs_from = self.signs_from();
-        if signs_from > 0 && previous.is_empty() && newest.is_some() {
+        if signs_from > unix_now() && previous.is_empty() && newest.is_some() {
             let problem = "there is no key to sign until then";
             let remedy = "put the key before it into `previous-cryptography-keys`, or leave this out";
-            self.fault("cryptography-key-signs-from", problem, remedy);
+            self.fault(keys::SIGNS_FROM, problem, remedy);
         }
-        Some(Keys { newest: newest?, signs_from, previous })
+        let place = |key| self.sources.source(key);
+        let places =
+            Places { key: place(keys::KEY), previous: place(keys::PREVIOUS), signs_from: place(keys::SIGNS_FROM) };
+        ConfiguredKeys::new(newest?, signs_from, previous, places)
+            .map_err(|error| {
+                let remedy = "this build of the program cannot sign; build it again with its default features";
+                self.faults.push(Fault::of(keys::KEY, Source::Code, error.to_string(), remedy));
+            })
+            .ok()
     }
 
-    fn previous_keys(&mut self) -> Vec<Secret> {
-        const KEY: &str = "previous-cryptography-keys";
-        let keys: Vec<_> = self.sources.secrets(KEY).into_iter().map(|(_, key)| key).collect();
-        for key in &keys {
-            if key.expose().len() < MIN_KEY_LEN {
-                let problem = format!("one has {} bytes, and HS256 needs at least {MIN_KEY_LEN}", key.expose().len());
-                self.fault(KEY, problem, "take it out, if no token of it can be live");
+    fn previous_keys(&mut self, newest: Option<&Secret>) -> Vec<Secret> {
+        const REMEDY: &str = "take it out, if no token of it can be live";
+        let keys: Vec<_> = self.sources.secrets(keys::PREVIOUS).into_iter().map(|(_, key)| key).collect();
+        for (number, key) in keys.iter().enumerate() {
+            let length = key.expose().len();
+            if is_placeholder(key.expose()) {
+                self.fault(keys::PREVIOUS, "one is a placeholder, not a key", REMEDY);
+            } else if length < MIN_KEY_LEN {
+                let problem = format!("one has {length} bytes, and HS256 needs at least {MIN_KEY_LEN}");
+                self.fault(keys::PREVIOUS, problem, REMEDY);
+            } else if newest == Some(key) || keys[..number].contains(key) {
+                self.warnings.push(format!("`{}`: a key is there twice", keys::PREVIOUS));
+            } else if PUBLISHED.contains(&key.expose()) {
+                let key = keys::PREVIOUS;
+                self.warnings
+                    .push(format!("`{key}`: one is a published example, by which everybody can sign; {REMEDY}"));
             }
         }
         keys
     }
 
     fn signs_from(&mut self) -> u64 {
-        const KEY: &str = "cryptography-key-signs-from";
+        const KEY: &str = keys::SIGNS_FROM;
         let Some(text) = self.sources.text(KEY) else { return 0 };
         let since = humantime::parse_rfc3339_weak(&text).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         since.map_or_else(
@@ -705,12 +754,8 @@ impl Draft<'_> {
         )
     }
 
-    fn key_ring(&mut self, keys: &Keys) -> Option<Arc<KeyRing>> {
-        key_ring(keys).map_err(|fault| self.faults.push(fault)).ok()
-    }
-
     fn cryptography_key(&mut self) -> Option<Secret> {
-        const KEY: &str = "cryptography-key";
+        const KEY: &str = keys::KEY;
         let faults = self.faults.len();
         let Some(key) = self.secret(KEY) else {
             let misread = self.faults.iter().any(|fault| fault.key() == Some(KEY));
@@ -742,10 +787,18 @@ impl Draft<'_> {
                 self.fault(MANY, format!("the value of {name:?} is empty or a placeholder"), MAKE_ONE);
             } else if name.trim().is_empty() {
                 self.fault(MANY, "a name is empty", "give each token a name for the logs");
+            } else if name == ONE {
+                self.fault(MANY, format!("{ONE:?} is the name of the token in `{ONE}`"), "give the token another name");
             }
             self.check_master_token(MANY, &format!("{MANY}.{name}"), token);
         }
-        one.into_iter().chain(many).collect()
+        let all: Vec<_> = one.into_iter().chain(many).collect();
+        for (number, (name, token)) in all.iter().enumerate() {
+            if let Some((other, _)) = all[..number].iter().find(|(_, other)| other == token) {
+                self.warnings.push(format!("the master tokens {other:?} and {name:?} are the same text"));
+            }
+        }
+        all
     }
 
     fn check_master_token(&mut self, key: &'static str, shown: &str, token: &Secret) {
@@ -771,7 +824,10 @@ impl Draft<'_> {
     /// Whether there is a path to guard, and what to guard the master paths with.
     fn guards_something(&mut self, has_master_token: bool) {
         let no_master_path = self.sources.list("master-token-paths").is_empty();
-        let misread = self.faults.iter().any(|fault| fault.key() == Some("master-token"));
+        let misread = self
+            .faults
+            .iter()
+            .any(|fault| fault.key().is_some_and(|key| key.starts_with("master-token") && !key.ends_with("paths")));
         if !has_master_token && !misread {
             if no_master_path {
                 self.warnings.push("no master token is configured: minting over HTTP is closed".to_owned());
@@ -917,7 +973,7 @@ impl Draft<'_> {
         None
     }
 
-    fn compare_secrets(&mut self, master_tokens: &[(String, Secret)], keys: Option<&Keys>) {
+    fn compare_secrets(&mut self, master_tokens: &[(String, Secret)], keys: Option<&ConfiguredKeys>) {
         for (name, token) in master_tokens {
             if keys.is_some_and(|keys| keys.newest == *token || keys.previous.contains(token)) {
                 self.warnings.push(format!(
@@ -937,13 +993,6 @@ impl Draft<'_> {
             None => {}
         }
     }
-}
-
-fn key_ring(keys: &Keys) -> Result<Arc<KeyRing>, Fault> {
-    KeyRing::new(&keys.newest, keys.signs_from, &keys.previous).map(Arc::new).map_err(|error| {
-        let remedy = "this build of the program cannot sign; build it again with its default features";
-        Fault::of("cryptography-key", Source::Code, error.to_string(), remedy)
-    })
 }
 
 const MAKE_ONE: &str = "make one with `fastauth keygen`";

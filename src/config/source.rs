@@ -74,7 +74,12 @@ pub(crate) const KEYS: [Key; 25] = [
 ];
 
 /// The bare variables that fill in what nothing else gives.
-const BARE: [(&str, &str); 2] = [("master-token", "MASTER_TOKEN"), ("cryptography-key", "CRYPTOGRAPHY_KEY")];
+pub(crate) const BARE: [(&str, &str); 4] = [
+    ("master-token", "MASTER_TOKEN"),
+    ("cryptography-key", "CRYPTOGRAPHY_KEY"),
+    ("previous-cryptography-keys", "PREVIOUS_CRYPTOGRAPHY_KEYS"),
+    ("cryptography-key-signs-from", "CRYPTOGRAPHY_KEY_SIGNS_FROM"),
+];
 
 /// Names the file, so it is no setting itself.
 const CONFIG_VARIABLE: &str = "FASTAUTH_CONFIG";
@@ -280,7 +285,8 @@ impl Sources {
             }
             (Kind::SecretList, Value::String(text)) if from_environment => {
                 let texts = text.split(',').map(|text| Value::String(text.trim().to_owned()));
-                self.hide_items(texts.collect())
+                // Nothing at all is an empty list, and not a list of one empty text.
+                self.hide_items(if text.trim().is_empty() { Vec::new() } else { texts.collect() })
             }
             (Kind::List | Kind::SecretMap, Value::String(_)) if from_environment => {
                 Err("only single values can be set by a variable".to_owned())
@@ -461,6 +467,11 @@ fn unread_line(text: &str, error: &dotenvy::Error) -> String {
 /// The variable that sets a key.
 pub(crate) fn variable(key: &str) -> String {
     format!("FASTAUTH_{}", key.replace('-', "_").to_ascii_uppercase())
+}
+
+/// Whether a name in the configuration file stands for a key.
+pub(crate) fn is_spelling(name: &str, key: &str) -> bool {
+    find(name).is_some_and(|found| found.name == key)
 }
 
 /// The key of a spelling in kebab-case, snake_case or both mixed.

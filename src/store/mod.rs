@@ -23,7 +23,7 @@ pub use rest::RestStore;
 #[cfg(feature = "store-service")]
 pub use service::StoreService;
 #[cfg(feature = "sqlite")]
-pub use sqlite::SqliteStore;
+pub use sqlite::{Conversion, SqliteStore};
 
 /// What a store's methods return: a boxed future, so that a store can be used as `dyn TokenStore`.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -25,7 +25,12 @@ use super::{
     Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest,
     TokenRecord, TokenStore, Verdict,
 };
-use crate::{secret::Secret, token::unix_now};
+use crate::{
+    config::{ConfiguredKeys, StoreFormat},
+    keys::Reform,
+    secret::Secret,
+    token::unix_now,
+};
 
 /// Marks the file as ours (`PRAGMA application_id`): "FstA".
 const APPLICATION_ID: i32 = 0x4673_7441;
@@ -64,6 +69,10 @@ CREATE INDEX token_by_end ON token (refresh_expires_at);
 
 /// How long SQLite waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a write waits for that: as long as a compaction by another process takes, and less than a caller's patience.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(9);
+/// How long a compaction waits for writers and readers to leave it a moment.
+const COMPACTING_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long opening is tried again when SQLite is busy without having waited, as it is when two processes switch a
 /// file to WAL at the same moment.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
@@ -74,6 +83,10 @@ const AFTER_ALL_TEXT: u8 = 0xff;
 /// How often, and how many at a time, rows are deleted that nothing can ask for any more.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 const CLEANED_AT_ONCE: usize = 1000;
+/// Rows that are converted in one transaction: a few milliseconds.
+const CONVERTED_AT_ONCE: usize = 100;
+/// How often all rows are gone through, since others write meanwhile.
+const CONVERTING_PASSES: usize = 4;
 /// Writes that may wait in the queue, and so also the most that one transaction holds: a few tens of milliseconds.
 const QUEUE: usize = 1024;
 
@@ -91,6 +104,7 @@ const QUEUE: usize = 1024;
 /// happens only while another process recovers the file after a crash. Dropping the store writes what is still queued,
 /// then ends its thread and closes the file.
 pub struct SqliteStore {
+    path: PathBuf,
     readers: Readers,
     writes: Option<mpsc::Sender<Write>>,
     writer: Option<thread::JoinHandle<()>>,
@@ -114,14 +128,94 @@ impl SqliteStore {
     /// when it is another program's database or one that a newer version wrote. The text names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = locate(path.as_ref())?;
-        let mut writer = Writer { connection: prepare(&path)?, cleaned: Instant::now() };
+        let connection = prepare(&path)?;
+        connection.busy_timeout(WRITE_TIMEOUT).map_err(|error| unopenable(&path, error))?;
+        let mut writer = Writer { connection, cleaned: Instant::now() };
         let readers = Readers::open(&path)?;
         let (writes, queue) = mpsc::channel(QUEUE);
         let writer = thread::Builder::new()
             .name("fastauth-sqlite".to_owned())
             .spawn(move || serve(queue, |writes| writer.commit(writes)))
             .map_err(|error| failed("cannot start the thread that writes the token database").caused_by(error))?;
-        Ok(Self { readers, writes: Some(writes), writer: Some(writer) })
+        Ok(Self { path, readers, writes: Some(writes), writer: Some(writer) })
+    }
+
+    /// Converts what is kept of all tokens to `format`, while this and other processes go on using the file: row by row, each
+    /// only if nobody has written it meanwhile. Tokens that an earlier key encrypted are encrypted by the one that signs.
+    /// `progress` is told now and then, and the final counts are returned.
+    ///
+    /// Both formats can be read at any time. It can be stopped at any time, too, and done again. Processes that write the
+    /// other format should be told of the new one before, or else rows of theirs are [left](Conversion::remaining).
+    ///
+    /// Towards [`Fernet`](StoreFormat::Fernet) it ends with a [compaction](Self::compact), which blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Unsupported`] where the key that signs is none of Fernet's and cannot encrypt;
+    /// [`StoreErrorKind::Failed`] where the file cannot be read or written.
+    pub async fn convert(
+        &self,
+        keys: &ConfiguredKeys,
+        format: StoreFormat,
+        mut progress: impl FnMut(&Conversion),
+    ) -> Result<Conversion, StoreError> {
+        if format == StoreFormat::Fernet && !keys.can_encrypt() {
+            return Err(StoreError::unsupported("the key that signs is not a Fernet key and cannot encrypt"));
+        }
+        let mut conversion = Conversion::default();
+        for _ in 0..CONVERTING_PASSES {
+            (conversion.rows, conversion.unopened, conversion.remaining) = (0, 0, 0);
+            self.convert_once(keys, format, &mut conversion, &mut progress).await?;
+            if conversion.remaining == 0 {
+                break;
+            }
+        }
+        if format == StoreFormat::Fernet {
+            self.compact()?;
+        }
+        Ok(conversion)
+    }
+
+    /// Goes through the rows once. What it had to convert counts as remaining: others may write the like again.
+    async fn convert_once(
+        &self,
+        keys: &ConfiguredKeys,
+        format: StoreFormat,
+        conversion: &mut Conversion,
+        progress: &mut impl FnMut(&Conversion),
+    ) -> Result<(), StoreError> {
+        let ring = keys.ring();
+        let mut after = Some((String::new(), String::new()));
+        while let Some(place) = after {
+            let rows = kept_rows(&self.readers.one(), &place).map_err(unreadable)?;
+            after = rows.last().filter(|_| rows.len() == CONVERTED_AT_ONCE).map(KeptRow::key);
+            conversion.rows += rows.len() as u64;
+            let now = unix_now();
+            let reform = |kept: &Secret| ring.reform(kept, format, now);
+            let converted: Vec<_> = rows.into_iter().filter_map(|row| row.converted(&reform, conversion)).collect();
+            if !converted.is_empty() {
+                conversion.remaining += converted.len() as u64;
+                match self.write(Command::Convert(converted)).await? {
+                    Outcome::Converted(count) => conversion.converted += count,
+                    _ => return Err(writer_gone()),
+                }
+            }
+            progress(conversion);
+        }
+        Ok(())
+    }
+
+    /// Writes the file anew, so that nothing is left in it of what was deleted or replaced, nor in the file of the
+    /// write-ahead log. Other processes read on meanwhile; their writes wait, a second or so for every hundred thousand rows.
+    ///
+    /// This blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Failed`] where there is no room for a second copy beside the first one, or where others never
+    /// let go of the file. It can be tried again.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        compact(&self.path).map_err(unwritable)
     }
 
     async fn write(&self, command: Command) -> Result<Outcome, StoreError> {
@@ -130,6 +224,20 @@ impl SqliteStore {
         writes.send(Write { command, answer }).await.map_err(|_| writer_gone())?;
         answered.await.map_err(|_| writer_gone())?
     }
+}
+
+/// How far a conversion is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Conversion {
+    /// Rows that were gone through, in the last pass.
+    pub rows: u64,
+    /// Rows that were converted in all.
+    pub converted: u64,
+    /// Rows with a token that no key opens, which were left as they are.
+    pub unopened: u64,
+    /// Rows that the last pass still found in need of it: somebody goes on writing the other format.
+    pub remaining: u64,
 }
 
 impl TokenStore for SqliteStore {
@@ -341,6 +449,75 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<FamilyEntry> {
     })
 }
 
+/// What a row keeps of its tokens, to be converted.
+struct KeptRow {
+    client_id: String,
+    family: String,
+    version: u64,
+    access: Option<Secret>,
+    refresh: Option<Secret>,
+}
+
+/// What takes the place of what a row keeps, if the row is still of this version.
+struct ConvertedRow {
+    client_id: String,
+    family: String,
+    version: u64,
+    access: Option<(Secret, TokenDigest)>,
+    refresh: Option<(Secret, TokenDigest)>,
+}
+
+impl KeptRow {
+    fn key(&self) -> (String, String) {
+        (self.client_id.clone(), self.family.clone())
+    }
+
+    fn converted(self, reform: &impl Fn(&Secret) -> Reform, counts: &mut Conversion) -> Option<ConvertedRow> {
+        let reforms = [&self.access, &self.refresh].map(|kept| kept.as_ref().map(reform));
+        counts.unopened += u64::from(reforms.contains(&Some(Reform::Unopened)));
+        let [access, refresh] = reforms.map(|reform| match reform {
+            Some(Reform::Replace(text, digest)) => Some((text, digest)),
+            _ => None,
+        });
+        let KeptRow { client_id, family, version, .. } = self;
+        (access.is_some() || refresh.is_some()).then_some(ConvertedRow { client_id, family, version, access, refresh })
+    }
+}
+
+/// The next rows in the order of the primary key, revoked ones and those of an earlier epoch too.
+fn kept_rows(connection: &Connection, after: &(String, String)) -> rusqlite::Result<Vec<KeptRow>> {
+    let mut query = connection.prepare_cached(
+        "SELECT client_id, family, version, access_token, refresh_token FROM token
+         WHERE (client_id, family) > (?1, ?2) ORDER BY client_id, family LIMIT ?3",
+    )?;
+    let text = |row: &Row<'_>, column| row.get::<_, Option<String>>(column).map(|text| text.map(Secret::from));
+    let rows = query.query_map(params![after.0, after.1, CONVERTED_AT_ONCE], |row| {
+        Ok(KeptRow {
+            client_id: row.get(0)?,
+            family: row.get(1)?,
+            version: row.get(2)?,
+            access: text(row, 3)?,
+            refresh: text(row, 4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn compact(path: &Path) -> rusqlite::Result<()> {
+    let connection = connect(path)?;
+    connection.busy_timeout(COMPACTING_TIMEOUT)?;
+    let checkpoint = |mode: &str| -> rusqlite::Result<bool> {
+        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))
+    };
+    connection.execute_batch("VACUUM")?;
+    // Most of it without being in anybody's way.
+    checkpoint("PASSIVE")?;
+    match checkpoint("TRUNCATE")? {
+        false => Ok(()),
+        true => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
+    }
+}
+
 /// One write that waits for its turn.
 struct Write {
     command: Command,
@@ -351,10 +528,13 @@ enum Command {
     Save(TokenRecord, SaveOptions),
     Rotate(Rotation),
     Revoke(Revocation, Option<u64>),
+    Convert(Vec<ConvertedRow>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Outcome {
+    /// So many rows were as they had been.
+    Converted(u64),
     Saved(Saved),
     Rotated(Rotated),
     Revoked(Revoked),
@@ -458,6 +638,7 @@ impl<'a> Books<'a> {
             Command::Save(record, options) => Outcome::Saved(self.save(record, *options)?),
             Command::Rotate(rotation) => Outcome::Rotated(self.rotate(rotation)?),
             Command::Revoke(revocation, if_version) => Outcome::Revoked(self.revoke(revocation, *if_version)?),
+            Command::Convert(rows) => Outcome::Converted(self.convert(rows)?),
         })
     }
 
@@ -627,6 +808,32 @@ impl<'a> Books<'a> {
             Revocation::All => self.end_all()?,
         };
         Ok(Revoked::Families(ended))
+    }
+
+    /// The versions stay: the tokens are the same, and by its version a client's newest family is found.
+    fn convert(&self, rows: &[ConvertedRow]) -> rusqlite::Result<u64> {
+        let mut update = self.connection.prepare_cached(
+            "UPDATE token SET
+                 access_token = coalesce(?4, access_token), access_sha256 = coalesce(?5, access_sha256),
+                 refresh_token = coalesce(?6, refresh_token), refresh_sha256 = coalesce(?7, refresh_sha256)
+             WHERE client_id = ?1 AND family = ?2 AND version = ?3",
+        )?;
+        let mut count = 0;
+        for row in rows {
+            let text = |half: &Option<(Secret, TokenDigest)>| half.as_ref().map(|(text, _)| text.expose().to_owned());
+            let digest = |half: &Option<(Secret, TokenDigest)>| half.as_ref().map(|(_, digest)| *digest.as_bytes());
+            let (access, refresh) = (&row.access, &row.refresh);
+            count += update.execute(params![
+                row.client_id,
+                row.family,
+                row.version,
+                text(access),
+                digest(access),
+                text(refresh),
+                digest(refresh),
+            ])?;
+        }
+        Ok(count as u64)
     }
 
     /// Deletes some rows whose tokens have all expired; where it is not known when they do, the row stays.

@@ -1,10 +1,10 @@
 //! The words of the command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use fastauth::{Settings, SettingsBuilder};
+use fastauth::{Settings, SettingsBuilder, config::StoreFormat, store::FamilyStatus};
 
 /// Guards tower applications by path: keys, configuration, tokens and their store.
 #[derive(Parser)]
@@ -28,9 +28,11 @@ pub(crate) enum Command {
     Check(Check),
     /// Say which checks a request for a path needs, and why (minting has a guard of its own)
     Explain(Explain),
-    /// Issue, renew or read tokens
+    /// List the keys, change them, and take out earlier ones
+    Keys(Keys),
+    /// Issue, renew, read, list or revoke tokens
     Token(Token),
-    /// Serve a token store
+    /// Serve or convert a token store
     Store(Store),
     /// Print the completions of a shell
     Completions {
@@ -136,6 +138,58 @@ pub(crate) struct Explain {
 }
 
 #[derive(ClapArgs)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Show the id of each key, what it does, and how many live log-ins have tokens of it; never the keys
+    List {
+        #[command(flatten)]
+        config: Config,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a new key where the present one stands, and keep that one, which goes on verifying
+    Rotate(RotateKeys),
+    /// Take an earlier key out of the configuration, if no live token is of it
+    Retire {
+        /// The key's id, as `keys list` shows it
+        #[arg(allow_hyphen_values = true)]
+        kid: String,
+        /// Do so even if live tokens are of it, or it is not known; they are refused from then on
+        #[arg(long)]
+        force: bool,
+        /// Print the settings that are left, with the keys, and write nothing
+        #[arg(long)]
+        print: bool,
+        #[command(flatten)]
+        config: Config,
+    },
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+The order of a change: rotate; restart every node, before the new key signs; when `fastauth keys list` shows no live
+log-ins of the earlier key, retire it. Keys that come from the environment are not changed: what to set is told.")]
+pub(crate) struct RotateKeys {
+    /// When the new key begins to sign; until then all nodes have to be restarted
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration, conflicts_with = "now")]
+    pub(crate) signs_in: Duration,
+    /// Let the new key sign at once; nodes refuse its tokens until they are restarted
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Print the new settings, with the keys, and write nothing
+    #[arg(long)]
+    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) config: Config,
+}
+
+#[derive(ClapArgs)]
 pub(crate) struct Token {
     #[command(subcommand)]
     pub(crate) command: TokenCommand,
@@ -146,7 +200,7 @@ pub(crate) enum TokenCommand {
     /// Issue a pair of tokens, in place of the one that the client has
     New {
         /// Whom to issue it to [default: a random id]
-        #[arg(long, value_name = "ID")]
+        #[arg(long, alias = "client", value_name = "ID")]
         client_id: Option<String>,
         #[command(flatten)]
         config: Config,
@@ -165,6 +219,74 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         config: Config,
     },
+    /// Ask the store whether a token is accepted, and print its claims if it is
+    Introspect {
+        /// The token, or `-` to read it from standard input, where no other user of the machine sees it
+        token: String,
+        #[command(flatten)]
+        config: Config,
+    },
+    /// List log-ins: whose, since when, until when
+    List(ListTokens),
+    /// Let tokens not be accepted any more
+    Revoke(RevokeTokens),
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ListTokens {
+    /// Those of this client
+    #[arg(long, alias = "client", value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+    /// Those of clients whose id begins so
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// Those with this status; live ones may have expired
+    #[arg(long, value_enum)]
+    pub(crate) status: Option<Status>,
+    /// Print a JSON object on each line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: Config,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Status {
+    Live,
+    Revoked,
+    Reused,
+}
+
+impl From<Status> for FamilyStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Live => Self::Live,
+            Status::Revoked => Self::Revoked,
+            Status::Reused => Self::Reused,
+        }
+    }
+}
+
+#[derive(ClapArgs)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["token", "client_id", "family", "all"]))]
+pub(crate) struct RevokeTokens {
+    /// A token, access or refresh, whose log-in is to end; `-` reads it from standard input
+    #[arg(conflicts_with_all = ["client_id", "family", "all"])]
+    pub(crate) token: Option<String>,
+    /// Every log-in of this client, or those that --family names
+    #[arg(long, alias = "client", value_name = "ID")]
+    pub(crate) client_id: Option<String>,
+    /// One log-in, as `token list` shows it; may be repeated
+    #[arg(long, value_name = "FAMILY")]
+    pub(crate) family: Vec<String>,
+    /// Everything that was issued until now
+    #[arg(long, conflicts_with_all = ["client_id", "family"])]
+    pub(crate) all: bool,
+    /// Do not ask before --all
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) config: Config,
 }
 
 #[derive(ClapArgs)]
@@ -177,6 +299,40 @@ pub(crate) struct Store {
 pub(crate) enum StoreCommand {
     /// Serve the REST store of the wire contract: GET and POST /token?client_id=ID
     Serve(Serve),
+    /// Encrypt what an SQLite store keeps of tokens, or keep it plain again, while it is in use
+    Convert(Convert),
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Set `store-format` and restart every node before, so that all write the new form; both are read at any time. Tokens that
+an earlier key encrypted are encrypted by the one that signs. It can be stopped, and run again.")]
+pub(crate) struct Convert {
+    /// The form that tokens are to be stored in
+    #[arg(long, value_enum)]
+    pub(crate) to: Format,
+    /// The database, in place of the configured one: "sqlite:FILE", or just the file
+    #[arg(long, value_name = "DATABASE")]
+    pub(crate) database: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: Config,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Encrypted, as with `store-format` "fernet"
+    Fernet,
+    /// As they are
+    Plain,
+}
+
+impl From<Format> for StoreFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Fernet => Self::Fernet,
+            Format::Plain => Self::Plain,
+        }
+    }
 }
 
 #[derive(ClapArgs)]

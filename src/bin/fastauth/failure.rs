@@ -18,6 +18,12 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self(chain(&error))

@@ -10,8 +10,11 @@ use tracing_subscriber::EnvFilter;
 
 mod args;
 mod check;
+mod convert;
 mod explain;
 mod failure;
+mod families;
+mod init;
 mod keys;
 mod output;
 mod store;
@@ -36,8 +39,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Keygen(args) => keys::keygen(&args),
-        Command::Init(args) => keys::init(args),
+        Command::Keygen(args) => init::keygen(&args),
+        Command::Init(args) => init::init(args),
+        Command::Keys(args) => keys::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Token(args) => token::run(args),

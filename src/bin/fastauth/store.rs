@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     args::{Serve, Store, StoreCommand},
+    convert,
     failure::{Failure, chain},
     output,
 };
@@ -32,7 +33,13 @@ const DRAIN: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
-    let StoreCommand::Serve(args) = args.command;
+    match args.command {
+        StoreCommand::Serve(args) => run_server(args),
+        StoreCommand::Convert(args) => convert::run(args),
+    }
+}
+
+fn run_server(args: Serve) -> Result<ExitCode, Failure> {
     let bearer = bearer(&args)?;
     let Some(database) = SqliteStore::path_in_url(&args.database) else {
         return Err(Failure::new(format!("{:?} names no file: write sqlite:FILE", args.database)));

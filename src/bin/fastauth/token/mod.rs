@@ -3,7 +3,8 @@
 use std::{future::Future, io::Read, process::ExitCode};
 
 use fastauth::{
-    FastAuthLayer, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType, store::MemoryStore,
+    FastAuthLayer, Introspection, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType,
+    store::MemoryStore,
 };
 use serde_json::json;
 
@@ -12,6 +13,9 @@ use crate::{
     failure::Failure,
     output,
 };
+
+mod list;
+mod revoke;
 
 pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
     match args.command {
@@ -33,6 +37,17 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
             };
             output::json(&serde_json::Value::Object(claims?.as_object().clone()));
         }
+        TokenCommand::Introspect { token, config } => {
+            let (issuer, token) = (issuer(config.settings())?, read(token)?);
+            let mut answer = json!({ "active": false });
+            if let Introspection::Active(claims) = block_on(issuer.introspect(token.expose()))?? {
+                answer = serde_json::Value::Object(claims.as_object().clone());
+                answer["active"] = true.into();
+            }
+            output::json(&answer);
+        }
+        TokenCommand::List(args) => list::run(args)?,
+        TokenCommand::Revoke(args) => revoke::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

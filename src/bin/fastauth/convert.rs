@@ -1,0 +1,110 @@
+//! `store convert`.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use fastauth::{
+    Settings,
+    config::StoreFormat,
+    store::{Conversion, SqliteStore},
+};
+
+use crate::{
+    args::{Convert, Format},
+    failure::{Failure, chain},
+    output,
+    token::block_on,
+};
+
+/// How often progress is told where nobody looks on, and where somebody does.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+const TERMINAL_INTERVAL: Duration = Duration::from_millis(200);
+
+pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
+    let settings = args.config.settings().load()?;
+    let path = database(&settings, args.database)?;
+    if !path.exists() {
+        return Err(Failure::new(format!(
+            "{}: there is no such database, so there is nothing to convert",
+            path.display()
+        )));
+    }
+    let format = StoreFormat::from(args.to);
+    if settings.store_format() != format {
+        let name = if args.to == Format::Fernet { "fernet" } else { "plain" };
+        output::note(&format!(
+            "`store-format` is not \"{name}\": tokens are written in the other form by nodes with this configuration"
+        ));
+    }
+    let store = SqliteStore::open(&path).map_err(|error| Failure::new(chain(&error)))?;
+    let mut shown = Progress::new();
+    let conversion = block_on(store.convert(settings.keys(), format, |so_far| shown.tell(so_far)))??;
+    shown.end();
+    Ok(report(&conversion))
+}
+
+fn database(settings: &Settings, named: Option<String>) -> Result<PathBuf, Failure> {
+    if let Some(named) = named {
+        let path = SqliteStore::path_in_url(&named).map(PathBuf::from);
+        return path.ok_or_else(|| Failure::new(format!("{named:?} names no file: write sqlite:FILE")));
+    }
+    settings.database_file().map(PathBuf::from).ok_or_else(|| {
+        Failure::new(
+            "the configured store is behind HTTP: run this where its database is, with these keys and \
+             --database sqlite:FILE",
+        )
+    })
+}
+
+fn report(conversion: &Conversion) -> ExitCode {
+    let Conversion { rows, converted, unopened, remaining, .. } = conversion;
+    output::line(&format!("{rows} rows, {converted} converted, {unopened} that no key opens"));
+    if *unopened > 0 {
+        output::note("What no key opens was left as it is: it was encrypted by a key that is not configured any more");
+    }
+    if *remaining == 0 {
+        return ExitCode::SUCCESS;
+    }
+    output::note(&format!(
+        "{remaining} rows were written in the other form meanwhile: set `store-format` on every node, restart them, and \
+         run this again"
+    ));
+    ExitCode::FAILURE
+}
+
+/// One line that is written over on a terminal, or a line now and then.
+struct Progress {
+    on_terminal: bool,
+    told: Instant,
+    has_line: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { on_terminal: io::stderr().is_terminal(), told: Instant::now(), has_line: false }
+    }
+
+    fn tell(&mut self, so_far: &Conversion) {
+        let interval = if self.on_terminal { TERMINAL_INTERVAL } else { LOG_INTERVAL };
+        if self.told.elapsed() < interval {
+            return;
+        }
+        self.told = Instant::now();
+        let text = format!("{} rows seen, {} converted", so_far.rows, so_far.converted);
+        if self.on_terminal {
+            self.has_line = write!(io::stderr(), "\r{text}").is_ok();
+        } else {
+            output::note(&text);
+        }
+    }
+
+    fn end(&self) {
+        if self.has_line {
+            output::note("");
+        }
+    }
+}
