@@ -103,6 +103,9 @@ impl Gate {
             tracing::warn!(target: "fastauth", %method, "a path is protected only by another reading than the one sent");
         }
         let master = if requirement.needs_master() { Some(self.check_master_token(headers)?) } else { None };
+        if let Some(master_token) = &master {
+            tracing::debug!(target: "fastauth", method = %line.method, %master_token, "let through by a master token");
+        }
         if !requirement.needs_access() {
             return Ok(Decision::Permit(Permit { master, claims: None }));
         }

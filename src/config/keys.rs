@@ -355,7 +355,8 @@ impl KeyChange {
             return Err(KeyChangeError::Changed(path));
         }
         let mut changed = text;
-        for (setting, value) in [KEY, PREVIOUS, SIGNS_FROM].into_iter().zip(self.values()) {
+        // Each is put right behind the key, so that the last one comes first.
+        for (setting, value) in [KEY, PREVIOUS, SIGNS_FROM].into_iter().zip(self.values()).rev() {
             let is_it = |name: &str| is_spelling(name, setting);
             let is_key = |name: &str| is_spelling(name, KEY);
             match members::change(changed.expose(), is_it, (setting, value.as_ref()), is_key) {

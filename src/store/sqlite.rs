@@ -147,7 +147,7 @@ impl SqliteStore {
     /// Both formats can be read at any time. It can be stopped at any time, too, and done again. Processes that write the
     /// other format should be told of the new one before, or else rows of theirs are [left](Conversion::remaining).
     ///
-    /// Towards [`Fernet`](StoreFormat::Fernet) it ends with a [compaction](Self::compact), which blocks.
+    /// What was plain stays in free parts of the file, and in its log, until it is [compacted](Self::compact).
     ///
     /// # Errors
     ///
@@ -169,9 +169,6 @@ impl SqliteStore {
             if conversion.remaining == 0 {
                 break;
             }
-        }
-        if format == StoreFormat::Fernet {
-            self.compact()?;
         }
         Ok(conversion)
     }
@@ -206,7 +203,8 @@ impl SqliteStore {
     }
 
     /// Writes the file anew, so that nothing is left in it of what was deleted or replaced, nor in the file of the
-    /// write-ahead log. Other processes read on meanwhile; their writes wait, a second or so for every hundred thousand rows.
+    /// write-ahead log. Other processes read on meanwhile; their writes wait, about two seconds for every hundred thousand
+    /// rows, and those that would have to wait more than nine seconds fail.
     ///
     /// This blocks.
     ///

@@ -1,10 +1,14 @@
 //! Where settings come from, which of them counts, and what is said of those that are wrong.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use fastauth::{
     FastAuthLayer, Settings, SettingsBuilder, TokenType,
-    config::{ConfigError, EnvFile, Source},
+    config::{ConfigError, EnvFile, KeyChangeError, KeyRole, Source},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -432,4 +436,248 @@ fn env_files_keep_their_other_lines() {
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
     }
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "no draft is left");
+}
+
+const OLD: &str = "an-earlier-key-of-forty-characters-hush5";
+const OLDER: &str = "the-key-before-that-of-forty-characters6";
+
+/// The keys by their ids, and what they do.
+fn roles(builder: SettingsBuilder) -> Vec<(String, KeyRole)> {
+    let report = builder.report();
+    report.keys().unwrap().list().into_iter().map(|key| (key.kid, key.role)).collect()
+}
+
+fn kid(key: &str) -> String {
+    let settings = Settings::builder().cryptography_key(key).access_token_paths(["/"]).build().unwrap();
+    settings.keys().list()[0].kid.clone()
+}
+
+/// In a file, in variables of either kind and in `.env`, the same keys are the same ring.
+#[test]
+fn previous_keys_can_stand_in_every_source() {
+    let soon = SystemTime::now() + Duration::from_secs(600);
+    let soon = UNIX_EPOCH + Duration::from_secs(soon.duration_since(UNIX_EPOCH).unwrap().as_secs());
+    let (list, time) = (format!("{OLD}, {OLDER}"), humantime_of(soon));
+    let expected = [(kid(KEY), KeyRole::SignsFrom(soon)), (kid(OLD), KeyRole::Signs), (kid(OLDER), KeyRole::Verifies)];
+    let mut config = with("previous-cryptography-keys", json!([OLD, OLDER]));
+    config["cryptography-key-signs-from"] = json!(time);
+    assert_eq!(roles(Place::new(&config).builder(&[])), expected);
+    let bare = Place::new(&without("cryptography-key"));
+    let variables = [
+        ("CRYPTOGRAPHY_KEY", KEY),
+        ("PREVIOUS_CRYPTOGRAPHY_KEYS", list.as_str()),
+        ("CRYPTOGRAPHY_KEY_SIGNS_FROM", time.as_str()),
+    ];
+    assert_eq!(roles(bare.builder(&variables)), expected);
+    let prefixed = variables.map(|(name, value)| (format!("FASTAUTH_{name}"), value));
+    assert_eq!(roles(bare.builder(&prefixed.each_ref().map(|(name, value)| (name.as_str(), *value)))), expected);
+    bare.write(".env", &variables.map(|(name, value)| format!("{name}='{value}'\n")).concat());
+    assert_eq!(roles(bare.builder(&[])), expected);
+    // A source goes before another as a whole: lists are not mixed. An empty one takes the earlier keys away.
+    assert_eq!(roles(bare.builder(&[("PREVIOUS_CRYPTOGRAPHY_KEYS", OLDER)]))[1].0, kid(OLDER));
+    let none =
+        bare.builder(&[("PREVIOUS_CRYPTOGRAPHY_KEYS", ""), ("CRYPTOGRAPHY_KEY_SIGNS_FROM", "2020-01-01T00:00:00Z")]);
+    assert_eq!(roles(none), [(kid(KEY), KeyRole::Signs)]);
+}
+
+fn humantime_of(time: SystemTime) -> String {
+    // Through the crate: what it writes it has to read.
+    let report = Settings::builder().cryptography_key_signs_from(time).report();
+    report.entries().iter().find(|entry| entry.key == "cryptography-key-signs-from").unwrap().value.clone()
+}
+
+#[test]
+fn faults_of_keys_name_the_remedy() {
+    let far = json!("2999-01-01T00:00:00Z");
+    let mut waiting = with("previous-cryptography-keys", json!([OLD]));
+    waiting["cryptography-key-signs-from"] = far.clone();
+    Place::new(&waiting).load(&[]).unwrap();
+    let table = [
+        ("nobody signs", with("cryptography-key-signs-from", far), "there is no key to sign until then; put the key"),
+        ("no time", with("cryptography-key-signs-from", json!("hunday")), "is not a time; write one in UTC"),
+        ("short", with("previous-cryptography-keys", json!([OLD, "hush"])), "one has 4 bytes, and HS256"),
+        ("empty", with("previous-cryptography-keys", json!([""])), "one has 0 bytes"),
+        (
+            "placeholder",
+            with("previous-cryptography-keys", json!(["<the key that was there before>"])),
+            "one is a placeholder, not a key",
+        ),
+        ("text", with("previous-cryptography-keys", json!(OLD)), "found a text; write a list of texts"),
+        (
+            "format",
+            with("store-format", json!("fernet")),
+            "which is not a Fernet key; write \"plain\", and \"fernet\" when a key of `fastauth keys rotate` signs",
+        ),
+        (
+            "formats",
+            with("store-format", json!("aes")),
+            "\"aes\" is not one of its values; write \"plain\" or \"fernet\"",
+        ),
+        ("many", with("tokens-per-client", json!("two")), "write \"one\" or \"many\""),
+        ("grace", with("refresh-grace", json!("1h")), "\"1h\" is more than five minutes"),
+        ("issuer", with("issuer", json!(" ")), "`issuer`: it is empty"),
+        ("audience", with("audience", json!("")), "`audience`: it is empty"),
+        ("tokens", with("master-tokens", json!(["hush"])), "`master-tokens`: found a list; write an object"),
+        ("a token", with("master-tokens", json!({ "ops": "" })), "the value of \"ops\" is empty or a placeholder"),
+        ("a name", with("master-tokens", json!({ "": "hush-hush-hush-hush" })), "a name is empty"),
+        (
+            "the other's name",
+            with("master-tokens", json!({ "master-token": "hush-hush-hush-hush" })),
+            "is the name of the token in `master-token`; give the token another name",
+        ),
+        (
+            "not for a header",
+            with("master-tokens", json!({ "ops": "hush\nhush" })),
+            "no client could send `master-tokens.ops`",
+        ),
+    ];
+    for (name, config, expected) in table {
+        let message = Place::new(&config).faults(&[]);
+        assert!(message.contains(expected), "{name}: {message}");
+        assert!(!message.contains("hush") && message.contains("1 fault in"), "{name}: {message}");
+    }
+}
+
+#[test]
+fn warnings_of_keys_and_tokens() {
+    let published = "kAONxbkATfyk3kmnUhw7YyAMotmvuJ6tVsuT1w3A6N4=";
+    let table = [
+        ("twice", with("previous-cryptography-keys", json!([OLD, OLD])), "a key is there twice"),
+        ("still", with("previous-cryptography-keys", json!([KEY])), "a key is there twice"),
+        ("published", with("previous-cryptography-keys", json!([published])), "by which everybody can sign"),
+        ("same", with("master-tokens", json!({ "ops": MASTER })), "\"master-token\" and \"ops\" are the same text"),
+        ("short", with("master-tokens", json!({ "ops": "hush" })), "`master-tokens.ops` has only 4 characters"),
+        ("key", with("master-tokens", json!({ "ops": KEY })), "`ops` and a cryptography key are the same text"),
+    ];
+    for (name, config, expected) in table {
+        let settings = Place::new(&config).load(&[]).unwrap();
+        let found = settings.warnings().iter().any(|warning| warning.contains(expected));
+        assert!(found, "{name}: {:?}", settings.warnings());
+        assert!(!settings.warnings().concat().contains("hush"), "{name}");
+    }
+}
+
+#[test]
+fn master_tokens_need_no_master_token_beside_them() {
+    let mut config = without("master-token");
+    config["master-tokens"] = json!({ "ops": "the-ops-token-hush-07" });
+    let place = Place::new(&config);
+    assert!(place.load(&[]).unwrap().warnings().is_empty());
+    let report = place.builder(&[]).report();
+    let shown = report.entries().iter().find(|entry| entry.key == "master-tokens").unwrap();
+    assert_eq!(shown.value, "ops");
+}
+
+#[test]
+fn nothing_shows_a_key_or_a_named_token() {
+    let mut config = with("previous-cryptography-keys", json!([OLD]));
+    config["master-tokens"] = json!({ "ops": "the-ops-token-hush-07" });
+    let place = Place::new(&config);
+    let report = place.builder(&[]).report();
+    let keys = report.keys().unwrap();
+    let changes = (keys.rotate(None).unwrap(), keys.retire(&kid(OLD)).unwrap());
+    let settings = changes.0.settings();
+    let mut shown = format!("{report:?} {keys:?} {changes:?} {settings:?}");
+    shown += &format!("{:?} {:?}", place.load(&[]).unwrap(), keys.retire(&kid(KEY)).unwrap_err());
+    assert!(shown.contains(&kid(OLD)) && !shown.contains("hush"), "{shown}");
+}
+
+/// The file stays as it is around the keys, and says the same as what was planned.
+#[test]
+fn keys_are_changed_within_the_file() {
+    let text = format!(
+        "{{\n  \"app-name\": \"demo\",\n  \"cryptography_key\": \"{KEY}\",\n\n  \"access-token-paths\": [\"/access\"]\n}}\n"
+    );
+    let place = Place::with_text(&text);
+    let soon = SystemTime::now() + Duration::from_secs(600);
+    let keys = |place: &Place| place.builder(&[]).report().keys().unwrap().clone();
+    let change = keys(&place).rotate(Some(soon)).unwrap();
+    change.write().unwrap();
+    let rotated = fs::read_to_string(place.path().join("fastauth.config.json")).unwrap();
+    assert!(rotated.starts_with("{\n  \"app-name\": \"demo\",\n  \"cryptography_key\": \""), "{rotated}");
+    assert!(rotated.contains(&format!("\",\n  \"previous-cryptography-keys\": [\"{KEY}\"],\n  \"crypto")), "{rotated}");
+    assert!(rotated.ends_with("\",\n\n  \"access-token-paths\": [\"/access\"]\n}\n"), "{rotated}");
+    let now = roles(place.builder(&[]));
+    assert_eq!(now[0].0, change.kid());
+    assert!(matches!(now[0].1, KeyRole::SignsFrom(_)) && now[1] == (kid(KEY), KeyRole::Signs), "{now:?}");
+
+    let waiting = keys(&place);
+    assert!(matches!(waiting.rotate(Some(soon)), Err(KeyChangeError::Pending { .. })));
+    assert!(matches!(waiting.retire(&kid(KEY)), Err(KeyChangeError::InUse(_))), "it signs");
+    assert!(matches!(waiting.retire(change.kid()), Err(KeyChangeError::InUse(_))), "it is to sign");
+    assert!(matches!(waiting.retire("nobody"), Err(KeyChangeError::Unknown(_))));
+    let urgent = waiting.rotate(None).unwrap();
+    urgent.write().unwrap();
+    assert!(matches!(change.write(), Err(KeyChangeError::Changed(_))), "it was planned on another file");
+    assert_eq!(roles(place.builder(&[]))[0], (urgent.kid().to_owned(), KeyRole::Signs));
+    for gone in [kid(KEY), change.kid().to_owned()] {
+        keys(&place).retire(&gone).unwrap().write().unwrap();
+    }
+    let retired = fs::read_to_string(place.path().join("fastauth.config.json")).unwrap();
+    let lines = |text: &str| {
+        text.lines().filter(|line| !line.contains("cryptography_key")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&retired).concat(), lines(&text).concat());
+    assert_eq!(roles(place.builder(&[])), [(urgent.kid().to_owned(), KeyRole::Signs)]);
+}
+
+#[test]
+fn keys_are_changed_within_the_env_file() {
+    let place = Place::new(&without("cryptography-key"));
+    place.write(".env", &format!("# kept\nCRYPTOGRAPHY_KEY={KEY}\nOTHER=1\nPREVIOUS_CRYPTOGRAPHY_KEYS={OLD}\n"));
+    let soon = SystemTime::now() + Duration::from_secs(600);
+    let keys = |place: &Place| place.builder(&[]).report().keys().unwrap().clone();
+    keys(&place).rotate(Some(soon)).unwrap().write().unwrap();
+    let text = fs::read_to_string(place.path().join(".env")).unwrap();
+    assert!(text.starts_with("# kept\nCRYPTOGRAPHY_KEY=") && text.contains("\nOTHER=1\n"), "{text}");
+    assert!(
+        text.contains(&format!("\nPREVIOUS_CRYPTOGRAPHY_KEYS={KEY},{OLD}\nCRYPTOGRAPHY_KEY_SIGNS_FROM=20")),
+        "{text}"
+    );
+    keys(&place).rotate(None).unwrap().write().unwrap();
+    assert!(!fs::read_to_string(place.path().join(".env")).unwrap().contains("SIGNS_FROM"));
+    let kids: Vec<_> = roles(place.builder(&[])).into_iter().map(|(kid, _)| kid).collect();
+    assert_eq!(kids[2..], [kid(KEY), kid(OLD)]);
+    for gone in &kids[1..] {
+        keys(&place).retire(gone).unwrap().write().unwrap();
+    }
+    let text = fs::read_to_string(place.path().join(".env")).unwrap();
+    assert!(text.lines().count() == 3 && !text.contains("PREVIOUS"), "{text}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "no draft is left");
+}
+
+#[test]
+fn keys_in_several_places_or_out_of_reach_are_left_alone() {
+    let place = Place::new(&with("previous-cryptography-keys", json!([OLD])));
+    let keys = |environment: &[(&str, &str)]| place.builder(environment).report().keys().unwrap().clone();
+    let error = keys(&[("FASTAUTH_CRYPTOGRAPHY_KEY", OLDER)]).rotate(None).unwrap_err().to_string();
+    assert!(error.contains("bring them together") && error.contains("FASTAUTH_CRYPTOGRAPHY_KEY"), "{error}");
+    let all = [("FASTAUTH_CRYPTOGRAPHY_KEY", OLDER), ("PREVIOUS_CRYPTOGRAPHY_KEYS", OLD)];
+    let place = Place::new(&without("cryptography-key"));
+    let change = place.builder(&all).report().keys().unwrap().rotate(None).unwrap();
+    assert!(matches!(change.write(), Err(KeyChangeError::Unwritable(_))));
+    let settings = change.settings();
+    let names: Vec<_> = settings.iter().map(|setting| setting.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["FASTAUTH_CRYPTOGRAPHY_KEY", "PREVIOUS_CRYPTOGRAPHY_KEYS", "FASTAUTH_CRYPTOGRAPHY_KEY_SIGNS_FROM"]
+    );
+    assert_eq!(settings[1].value, Some(format!("{OLDER},{OLD}").as_str().into()));
+    let comma = "a key, with a comma, of more than 32 bytes";
+    let error = place.builder(&[("CRYPTOGRAPHY_KEY", comma)]).report().keys().unwrap().rotate(None).unwrap_err();
+    assert!(matches!(error, KeyChangeError::Unlistable), "{error}");
+}
+
+/// Who changes the keys may be another user than the application, which must be able to read them still.
+#[cfg(unix)]
+#[test]
+fn the_file_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    for (mode, expected) in [(0o600, 0o600), (0o640, 0o640), (0o400, 0o400)] {
+        let place = Place::new(&good());
+        let path = place.path().join("fastauth.config.json");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        place.builder(&[]).report().keys().unwrap().rotate(None).unwrap().write().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, expected);
+    }
 }

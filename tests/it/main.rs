@@ -7,6 +7,7 @@ mod app;
 mod config;
 mod extract;
 mod grpc;
+mod keys;
 mod layer;
 mod options;
 mod paths;

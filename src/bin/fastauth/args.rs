@@ -314,6 +314,10 @@ pub(crate) struct Convert {
     /// The database, in place of the configured one: "sqlite:FILE", or just the file
     #[arg(long, value_name = "DATABASE")]
     pub(crate) database: Option<String>,
+    /// Do not write the file anew after encrypting: it holds writes up, about two seconds for a hundred thousand log-ins.
+    /// Plain tokens may stay in free parts of the file until this is run without it
+    #[arg(long)]
+    pub(crate) no_compact: bool,
     #[command(flatten)]
     pub(crate) config: Config,
 }

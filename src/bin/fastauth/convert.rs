@@ -44,6 +44,9 @@ pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
     let mut shown = Progress::new();
     let conversion = block_on(store.convert(settings.keys(), format, |so_far| shown.tell(so_far)))??;
     shown.end();
+    if format == StoreFormat::Fernet && !args.no_compact {
+        store.compact()?;
+    }
     Ok(report(&conversion))
 }
 
