@@ -1222,6 +1222,34 @@ mod tests {
         assert_eq!(held(&writer), expected);
     }
 
+    /// A row that was written since it was read is the newer one's. Revoked rows have nothing to convert, and stay so.
+    #[test]
+    fn a_conversion_takes_nothing_back() {
+        let (_directory, mut writer) = scratch();
+        let held = |writer: &Writer, id: &str| newest_pair(&writer.connection, id).expect("readable");
+        let ids = ["kept", "written", "revoked"];
+        commit(&mut writer, ids.map(|id| save(id, Condition::None)));
+        let rows = kept_rows(&writer.connection, &Default::default()).expect("readable");
+        assert_eq!(rows.len(), 3);
+        let newer = Command::Save(record("written", "newer"), SaveOptions::default());
+        commit(&mut writer, [newer, Command::Revoke(Revocation::Client("revoked".to_owned()), None)]);
+        let mut counts = Conversion::default();
+        let reform = |kept: &Secret| Reform::Replace(format!("sealed {}", kept.expose()).into(), TokenDigest::of("t"));
+        let converted = |rows: Vec<KeptRow>, counts: &mut Conversion| {
+            rows.into_iter().filter_map(|row| row.converted(&reform, counts)).collect::<Vec<_>>()
+        };
+        let outcome = commit(&mut writer, [Command::Convert(converted(rows, &mut counts))]);
+        assert_eq!(outcome, [Outcome::Converted(1)]);
+        let text = |writer: &Writer, id| held(writer, id).and_then(|pair| pair.access_token);
+        assert_eq!(text(&writer, "kept"), Some("sealed a".into()));
+        assert_eq!(text(&writer, "written"), Some("newer".into()));
+        assert_eq!(held(&writer, "revoked"), None);
+        let digests = canonical(&writer.connection, "kept", None).expect("readable").expect("known");
+        assert_eq!((digests.access, digests.refresh), (Some(TokenDigest::of("t")), Some(TokenDigest::of("t"))));
+        let rows = kept_rows(&writer.connection, &Default::default()).expect("readable");
+        assert_eq!(converted(rows, &mut counts).len(), 2, "the tombstone keeps no text");
+    }
+
     /// A number that SQLite cannot hold must not fail the writes beside it.
     #[test]
     fn any_number_is_taken() {
