@@ -291,7 +291,7 @@ impl TokenIssuer {
     ///
     /// What is wrong with the token.
     pub fn verify(&self, token: &str, expected: TokenType) -> Result<Claims, TokenError> {
-        self.gate.keys.verify(token.as_bytes(), &self.gate.expected(expected))
+        self.gate.keys.verify(token.as_bytes(), &self.gate.expected(expected, unix_now()))
     }
 
     /// Reads a token of either type, and asks the store whether it is accepted (RFC 7662).

@@ -88,6 +88,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod cache;
 pub mod config;
 mod credentials;
 #[cfg(feature = "axum")]

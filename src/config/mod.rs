@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::{
+    cache::TokenCache,
     issuer::{ClaimsHook, Issuing},
     keys::KeyRing,
     rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules},
@@ -34,6 +35,12 @@ const DEFAULT_REFRESH_GRACE: Duration = Duration::from_secs(10);
 /// A longer grace is a longer time in which a stolen token goes unnoticed.
 const MAX_REFRESH_GRACE: Duration = Duration::from_secs(5 * 60);
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * DAY);
+
+/// About fifty megabytes.
+const DEFAULT_CACHE_CAPACITY: usize = 65_536;
+const MAX_CACHE_CAPACITY: usize = 100_000_000;
+/// A longer one is a longer time in which a revoked token opens what it opened.
+const MAX_CACHE_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// HS256 needs a key as long as its output (RFC 7518 3.2).
 const MIN_KEY_LEN: usize = 32;
@@ -74,7 +81,18 @@ pub struct Settings {
     shadow: bool,
     store: StoreChoice,
     issuing: Issuing,
+    caching: Caching,
     warnings: Vec<String>,
+}
+
+/// How answers of the store are kept.
+#[derive(Clone, Copy, Debug)]
+struct Caching {
+    on: bool,
+    /// For so many tokens.
+    capacity: usize,
+    /// For so long, where the store does not tell of the changes of others.
+    ttl: Duration,
 }
 
 /// The keys as they were configured.
@@ -170,6 +188,12 @@ impl Settings {
 
     pub(crate) fn issuing(&self) -> Issuing {
         self.issuing.clone()
+    }
+
+    /// Where the store tells of changes, or `cache-ttl` lets its answers be kept all the same.
+    pub(crate) fn token_cache(&self, store: &dyn TokenStore) -> Option<TokenCache> {
+        let is_of_use = store.changes()?.tells_of_others() || !self.caching.ttl.is_zero();
+        (self.caching.on && is_of_use).then(|| TokenCache::new(self.caching.capacity, self.caching.ttl))
     }
 
     pub(crate) fn key_ring(&self) -> Result<Arc<KeyRing>, ConfigError> {
@@ -342,6 +366,25 @@ impl SettingsBuilder {
     #[must_use]
     pub fn encrypt_stored_tokens(self, on: bool) -> Self {
         self.set("store-format", Value::String(if on { "fernet" } else { "plain" }.to_owned()))
+    }
+
+    /// Whether tokens that the store confirmed are remembered until the store tells of a change (`cache`). On otherwise.
+    #[must_use]
+    pub fn cache(self, on: bool) -> Self {
+        self.set("cache", Value::String(if on { "on" } else { "off" }.to_owned()))
+    }
+
+    /// How many tokens are remembered at the most (`cache-capacity`): 65,536 otherwise, at some 600 bytes each.
+    #[must_use]
+    pub fn cache_capacity(self, tokens: usize) -> Self {
+        self.set("cache-capacity", Value::from(tokens))
+    }
+
+    /// How long a token is remembered with a store that does not tell of the changes of others (`cache-ttl`): so long a
+    /// token still works after somebody else has revoked or replaced it. Not at all otherwise.
+    #[must_use]
+    pub fn cache_ttl(self, ttl: Duration) -> Self {
+        self.set("cache-ttl", duration(ttl))
     }
 
     /// Who issues the tokens: the claim `iss` (`issuer`). Tokens that do not name it are refused then, those of
@@ -553,6 +596,7 @@ impl Draft<'_> {
         let master_tokens = self.master_tokens();
         self.guards_something(!master_tokens.is_empty());
         let issuing = self.issuing(parts, keys.as_ref());
+        let caching = self.caching();
         let headers = self.headers();
         let ring = keys.as_ref().and_then(|keys| self.key_ring(keys));
         let store = match &parts.store {
@@ -569,6 +613,7 @@ impl Draft<'_> {
             shadow: self.sources.flag("shadow"),
             store: store?,
             issuing,
+            caching,
             warnings: Vec::new(),
         })
     }
@@ -589,6 +634,32 @@ impl Draft<'_> {
             audience: self.name("audience"),
             claims_hook: parts.claims_hook.clone(),
         }
+    }
+
+    fn caching(&mut self) -> Caching {
+        Caching { on: self.one_of("cache", ["on", "off"]) == 0, capacity: self.cache_capacity(), ttl: self.cache_ttl() }
+    }
+
+    fn cache_capacity(&mut self) -> usize {
+        const KEY: &str = "cache-capacity";
+        let Some(text) = self.sources.text(KEY) else { return DEFAULT_CACHE_CAPACITY };
+        text.parse().ok().filter(|capacity| (1..=MAX_CACHE_CAPACITY).contains(capacity)).unwrap_or_else(|| {
+            let remedy = format!("write a number of tokens between 1 and {MAX_CACHE_CAPACITY}");
+            self.fault(KEY, format!("{text:?} is not one"), remedy);
+            DEFAULT_CACHE_CAPACITY
+        })
+    }
+
+    fn cache_ttl(&mut self) -> Duration {
+        const KEY: &str = "cache-ttl";
+        const REMEDY: &str = r#"write a time of up to an hour, such as "5s", or leave it out"#;
+        let Some(text) = self.sources.text(KEY) else { return Duration::ZERO };
+        match humantime::parse_duration(&text) {
+            Ok(ttl) if ttl <= MAX_CACHE_TTL => return ttl,
+            Ok(_) => self.fault(KEY, format!("{text:?} is more than an hour"), REMEDY),
+            Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
+        }
+        Duration::ZERO
     }
 
     /// Which of the values a key has, the first one being the default.
@@ -1004,6 +1075,9 @@ fn shown(sources: &Sources, key: &'static str) -> String {
         "case-insensitive" | "windows" | "skip-preflight" | "shadow" => sources.flag(key).to_string(),
         "ambiguous" => sources.text(key).unwrap_or_else(|| "refuse".to_owned()),
         "refresh-grace" => sources.text(key).unwrap_or_else(|| format!("{}s", DEFAULT_REFRESH_GRACE.as_secs())),
+        "cache" => sources.text(key).unwrap_or_else(|| "on".to_owned()),
+        "cache-capacity" => sources.text(key).unwrap_or_else(|| DEFAULT_CACHE_CAPACITY.to_string()),
+        "cache-ttl" => sources.text(key).unwrap_or_else(|| "0s".to_owned()),
         "tokens-per-client" => sources.text(key).unwrap_or_else(|| "one".to_owned()),
         "store-format" => sources.text(key).unwrap_or_else(|| "plain".to_owned()),
         "cryptography-key-signs-from" => sources.text(key).unwrap_or_else(|| "always".to_owned()),

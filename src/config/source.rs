@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Text,
     Secret,
     Flag,
+    /// A whole number, kept as its text.
+    Number,
     /// A list of texts.
     List,
     /// A list of texts that are kept secret.
@@ -45,7 +47,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key there is, in the order in which reports show them.
-pub(crate) const KEYS: [Key; 25] = [
+pub(crate) const KEYS: [Key; 28] = [
     key("app-name", Kind::Text),
     Key { name: "database-api-url", kind: Kind::Text, alias: Some("database-api-path") },
     key("headers", Kind::SecretMap),
@@ -68,6 +70,9 @@ pub(crate) const KEYS: [Key; 25] = [
     key("refresh-grace", Kind::Text),
     key("tokens-per-client", Kind::Text),
     key("store-format", Kind::Text),
+    key("cache", Kind::Text),
+    key("cache-capacity", Kind::Number),
+    key("cache-ttl", Kind::Text),
     key("issuer", Kind::Text),
     key("audience", Kind::Text),
     key("log-lv", Kind::Ignored),
@@ -274,6 +279,10 @@ impl Sources {
             }
             (Kind::Text, Value::String(text)) => Ok(Merged::from(text)),
             (Kind::Secret, Value::String(text)) => Ok(self.hide(text)),
+            (Kind::Number, Value::Number(number)) if number.is_u64() => Ok(Merged::from(number.to_string())),
+            (Kind::Number, Value::String(text)) if from_environment && text.parse::<u64>().is_ok() => {
+                Ok(Merged::from(text))
+            }
             (Kind::Flag, Value::Bool(flag)) => Ok(Merged::from(flag)),
             (Kind::Flag, Value::String(text)) if from_environment && (text == "true" || text == "false") => {
                 Ok(Merged::from(text == "true"))
@@ -506,6 +515,7 @@ fn example(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::Secret | Kind::Ignored => r#"a text in quotes"#,
         Kind::Flag => "true or false",
+        Kind::Number => "a whole number",
         Kind::List => r#"a list of texts, such as ["/access"]"#,
         Kind::SecretList => r#"a list of texts"#,
         Kind::SecretMap => r#"an object of texts, such as {"X-Name": "value"}"#,

@@ -4,6 +4,7 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, t
 
 use crate::secret::Secret;
 
+mod changes;
 mod family;
 #[cfg(feature = "rest")]
 mod flight;
@@ -16,6 +17,7 @@ mod service;
 mod sqlite;
 
 pub use crate::secret::TokenDigest;
+pub use changes::{Changes, Stamp};
 pub use family::{Family, Verdict};
 pub use memory::MemoryStore;
 #[cfg(feature = "rest")]
@@ -75,6 +77,11 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
 
     /// What this store can promise. It may have to ask.
     fn promises(&self) -> StoreFuture<'_, Promises>;
+
+    /// What tells of changes, so that answers can be kept until then. Without it, which is the default, every request asks the store.
+    fn changes(&self) -> Option<&Changes> {
+        None
+    }
 }
 
 /// A shared store is a store, such as the one that `Settings::open_store` opens.
@@ -105,6 +112,10 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
         (**self).promises()
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        (**self).changes()
     }
 }
 
