@@ -151,10 +151,23 @@ impl Held {
 
     /// Ends the families that are still live, and says how many those were.
     fn end(&mut self, revocation: &Revocation, status: FamilyStatus) -> u64 {
-        self.version += 1;
-        let families = self.families.values_mut().flat_map(BTreeMap::values_mut);
-        let live = families.filter(|family| family.is_live() && family.is_of(revocation));
-        live.map(|family| (family.status, family.version) = (status, self.version)).count() as u64
+        let mut ended = 0;
+        for families in self.families.values_mut() {
+            let before = ended;
+            for family in families.values_mut().filter(|family| family.is_live() && family.is_of(revocation)) {
+                self.version += 1;
+                (family.status, family.version) = (status, self.version);
+                ended += 1;
+            }
+            // What was issued last may have been issued before what has just ended, and the versions of a client
+            // only grow.
+            let live = families.values_mut().filter(|family| family.is_live());
+            if let Some(newest) = live.max_by_key(|family| family.version).filter(|_| ended > before) {
+                self.version += 1;
+                newest.version = self.version;
+            }
+        }
+        ended
     }
 
     fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> Revoked {
