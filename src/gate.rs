@@ -16,6 +16,7 @@ use crate::{
     credentials::{self, CredentialError},
     issuer::Issuing,
     keys::KeyRing,
+    router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
     store::{StoreError, TokenDigest, TokenStore},
@@ -36,6 +37,7 @@ pub(crate) struct Gate {
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) issuing: Issuing,
+    pub(crate) endpoints: EndpointOptions,
     /// Names the protection space in challenges (RFC 9110 11.5).
     pub(crate) realm: String,
 }
@@ -56,6 +58,7 @@ impl Gate {
             keys,
             store,
             issuing: settings.issuing(),
+            endpoints: settings.endpoints(),
             reuses: AtomicU64::new(0),
             realm: settings.app_name().to_owned(),
             shadow: settings.shadow(),

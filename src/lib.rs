@@ -97,6 +97,8 @@ mod issuer;
 mod json;
 mod keys;
 mod layer;
+#[cfg(feature = "rate-limit")]
+mod limit;
 mod query;
 mod response;
 mod router;
