@@ -436,7 +436,8 @@ mod tests {
     #[test]
     fn answers_are_read_by_the_contract() {
         let pair = |access: Option<&str>, refresh: Option<&str>| {
-            Some(StoredTokens { access_token: access.map(Secret::from), refresh_token: refresh.map(Secret::from) })
+            let (access_token, refresh_token) = (access.map(Secret::from), refresh.map(Secret::from));
+            Some(StoredPair { access_token, refresh_token, version: None })
         };
         for (body, expected) in [
             (r#"{"data":{"access_token":"a","refresh_token":"r"}}"#, pair(Some("a"), Some("r"))),
