@@ -23,7 +23,9 @@ const BUCKETS: usize = 8192;
 
 /// By what the application tells callers apart, as a number that nobody outside can foresee.
 #[derive(Clone)]
-pub(crate) struct CallerKey(Arc<dyn Fn(&Parts) -> Option<u64> + Send + Sync>);
+pub(crate) struct CallerKey(Arc<KeyOf>);
+
+type KeyOf = dyn Fn(&Parts) -> Option<u64> + Send + Sync;
 
 impl CallerKey {
     pub(crate) fn new<K: Hash>(key: impl Fn(&Parts) -> Option<K> + Send + Sync + 'static) -> Self {

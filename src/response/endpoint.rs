@@ -17,7 +17,7 @@ use super::{
     try_later,
 };
 use crate::{
-    issuer::{ClaimsRefusal, IssueError, IssuedTokens},
+    issuer::{IssueError, IssuedTokens},
     router::{GrantError, REFRESH_COOKIE, Refusal},
     store::{StoreError, StoreErrorKind},
     token::{Claims, TokenError, TokenType},
@@ -133,23 +133,26 @@ pub(crate) fn inactive() -> Response<Full<Bytes>> {
 
 /// The answer to a request that is refused.
 pub(crate) fn refusal(refusal: Refusal, shape: Shape, request: &Parts, realm: &str) -> Response<Full<Bytes>> {
-    match (refusal, shape) {
-        (Refusal::Denied(denial), _) => guard_refusal(denial, Form::of(&request.method, &request.headers), realm),
-        (Refusal::Method { allow }, _) => method_not_allowed(allow),
-        (Refusal::Limited(wait), shape) => after(problem(&Problem::new(429, Code::Unavailable, TOO_MANY), shape), wait),
-        (Refusal::Missing { name, place }, Shape::Envelope) => unprocessable("missing", place, name, "Field required"),
-        (Refusal::Unusable { name, place, problem }, Shape::Envelope) => {
+    let is_envelope = shape == Shape::Envelope;
+    let invalid = |message: String| Problem::new(400, Code::InvalidRequest, message).render(shape);
+    match refusal {
+        Refusal::Denied(denial) => guard_refusal(denial, Form::of(&request.method, &request.headers), realm),
+        Refusal::Method { allow } => method_not_allowed(allow),
+        Refusal::Missing { name, place } if is_envelope => unprocessable("missing", place, name, "Field required"),
+        Refusal::Missing { name, .. } => invalid(format!("{name} is missing")),
+        Refusal::Unusable { name, place, problem } if is_envelope => {
             unprocessable("value_error", place, name, &problem.to_string())
         }
-        (Refusal::NotIssued(error), Shape::Envelope) => not_issued(&error, request, realm),
-        (refusal, shape) => {
-            let response = problem(&Problem::of(&refusal), shape);
-            match refusal {
-                Refusal::Grant(GrantError::ClientAuthentication) => with_basic_challenge(response, realm),
-                _ if response.status() == StatusCode::SERVICE_UNAVAILABLE => try_later(response),
-                _ => response,
-            }
+        Refusal::Unusable { name, problem, .. } => invalid(format!("{name}: {problem}")),
+        Refusal::Mixed(message) => invalid(message.to_owned()),
+        Refusal::Unread(error) => {
+            Problem::new(error.status().as_u16(), Code::InvalidRequest, error.to_string()).render(shape)
         }
+        Refusal::Grant(error) => grant_refused(error, shape, realm),
+        Refusal::NotIssued(error) if is_envelope => not_issued(&error, request, realm),
+        Refusal::NotIssued(error) => not_issued_by_oauth(&error),
+        Refusal::Store(error) => store_failed(&error, shape),
+        Refusal::Limited(wait) => after(Problem::new(429, Code::Unavailable, TOO_MANY).render(shape), wait),
     }
 }
 
@@ -194,73 +197,61 @@ impl Problem {
         Self { status, code, message: message.into() }
     }
 
-    fn of(refusal: &Refusal) -> Self {
-        match refusal {
-            Refusal::Unread(error) => Self::new(error.status().as_u16(), Code::InvalidRequest, error.to_string()),
-            Refusal::Missing { name, .. } => Self::new(400, Code::InvalidRequest, format!("{name} is missing")),
-            Refusal::Unusable { name, problem, .. } => {
-                Self::new(400, Code::InvalidRequest, format!("{name}: {problem}"))
+    fn render(&self, shape: Shape) -> Response<Full<Bytes>> {
+        match shape {
+            Shape::Envelope => failure(self.status, &self.message, None),
+            Shape::OAuth => {
+                let body = json!({ "error": self.code.as_str(), "error_description": self.message });
+                oauth(self.status, &body)
             }
-            Refusal::Mixed(message) => Self::new(400, Code::InvalidRequest, *message),
-            Refusal::Grant(error) => Self::of_grant(*error),
-            Refusal::NotIssued(error) => Self::of_issuing(error),
-            Refusal::Store(error) => Self::of_store(error),
-            Refusal::Denied(_) | Refusal::Method { .. } | Refusal::Limited(_) => {
-                Self::new(500, Code::ServerError, "Internal Server Error")
-            }
-        }
-    }
-
-    fn of_grant(error: GrantError) -> Self {
-        match error {
-            GrantError::ClientAuthentication => {
-                Self::new(401, Code::InvalidClient, "clients have no secret here: send none")
-            }
-            GrantError::UnsupportedGrantType => {
-                Self::new(400, Code::UnsupportedGrantType, "the only grant type here is refresh_token")
-            }
-            GrantError::OtherClient => Self::new(400, Code::InvalidGrant, "the token was issued to another client"),
-            GrantError::Scope => Self::new(400, Code::InvalidScope, "the refresh token does not have this scope"),
-        }
-    }
-
-    fn of_issuing(error: &IssueError) -> Self {
-        match error {
-            IssueError::ClientId(error) => Self::new(400, Code::InvalidRequest, format!("client_id: {error}")),
-            IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
-                Self::new(400, Code::InvalidGrant, refresh_refused(error))
-            }
-            IssueError::Refused(refusal) => Self::of_hook(refusal),
-            IssueError::Store(_) => Self::new(503, Code::Unavailable, STORE_UNAVAILABLE),
-            IssueError::NotSaved { .. } => Self::new(503, Code::Unavailable, NOT_SAVED),
-            IssueError::Signing | IssueError::ReservedClaim(_) => Self::new(500, Code::ServerError, NOT_SIGNED),
-        }
-    }
-
-    fn of_hook(refusal: &ClaimsRefusal) -> Self {
-        let code = match refusal.status() {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
-            status if status.is_server_error() => Code::ServerError,
-            _ => Code::AccessDenied,
-        };
-        Self { status: refusal.status(), code, message: refusal.message().to_owned() }
-    }
-
-    fn of_store(error: &StoreError) -> Self {
-        match error.kind() {
-            StoreErrorKind::Unsupported => Self::new(501, Code::ServerError, STORE_UNABLE),
-            _ => Self::new(503, Code::Unavailable, STORE_UNAVAILABLE),
         }
     }
 }
 
-fn problem(problem: &Problem, shape: Shape) -> Response<Full<Bytes>> {
-    match shape {
-        Shape::Envelope => failure(problem.status, &problem.message, None),
-        Shape::OAuth => {
-            let body = json!({ "error": problem.code.as_str(), "error_description": problem.message });
-            oauth(problem.status, &body)
+fn grant_refused(error: GrantError, shape: Shape, realm: &str) -> Response<Full<Bytes>> {
+    let (status, code, message) = match error {
+        GrantError::ClientAuthentication => (401, Code::InvalidClient, "clients have no secret here: send none"),
+        GrantError::UnsupportedGrantType => {
+            (400, Code::UnsupportedGrantType, "the only grant type here is refresh_token")
         }
+        GrantError::OtherClient => (400, Code::InvalidGrant, "the token was issued to another client"),
+        GrantError::Scope => (400, Code::InvalidScope, "the refresh token does not have this scope"),
+    };
+    let response = Problem::new(status, code, message).render(shape);
+    if status == 401 { with_basic_challenge(response, realm) } else { response }
+}
+
+fn not_issued_by_oauth(error: &IssueError) -> Response<Full<Bytes>> {
+    let (status, code, message) = match error {
+        IssueError::ClientId(error) => (400, Code::InvalidRequest, format!("client_id: {error}")),
+        IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
+            (400, Code::InvalidGrant, refresh_refused(error).to_owned())
+        }
+        IssueError::Refused(refusal) => {
+            (refusal.status().as_u16(), code_of(refusal.status()), refusal.message().to_owned())
+        }
+        IssueError::Store(_) => (503, Code::Unavailable, STORE_UNAVAILABLE.to_owned()),
+        IssueError::NotSaved { .. } => (503, Code::Unavailable, NOT_SAVED.to_owned()),
+        IssueError::Signing | IssueError::ReservedClaim(_) => (500, Code::ServerError, NOT_SIGNED.to_owned()),
+    };
+    let response = Problem::new(status, code, message).render(Shape::OAuth);
+    let is_trouble = matches!(error, IssueError::Store(_) | IssueError::NotSaved { .. });
+    if is_trouble { try_later(response) } else { response }
+}
+
+/// What the application's refusal is in OAuth's words.
+fn code_of(status: StatusCode) -> Code {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        status if status.is_server_error() => Code::ServerError,
+        _ => Code::AccessDenied,
+    }
+}
+
+fn store_failed(error: &StoreError, shape: Shape) -> Response<Full<Bytes>> {
+    match error.kind() {
+        StoreErrorKind::Unsupported => Problem::new(501, Code::ServerError, STORE_UNABLE).render(shape),
+        _ => try_later(Problem::new(503, Code::Unavailable, STORE_UNAVAILABLE).render(shape)),
     }
 }
 

@@ -211,7 +211,7 @@ mod tests {
         if !content_type.is_empty() {
             request.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
         }
-        match of_body(&request.into_parts().0, Full::from(body)).await? {
+        match of_body(&request.into_parts().0, Full::new(Bytes::from(body))).await? {
             Parameters::Body(members) => Ok(Value::Object(members)),
             Parameters::Url(_) => panic!("these are no parameters of the body"),
         }
