@@ -86,17 +86,16 @@ impl<C: Clock> Limiter<C> {
 /// used, and no busy key gets a new start by it.
 struct Table(Box<[Mutex<[Slot; WAYS]>]>);
 
-/// A key and the time at which it will have paid its debt. An empty one owes nothing.
-#[derive(Clone, Copy)]
+/// A key and the time at which it will have paid its debt. An empty one is a key that owes nothing.
+#[derive(Clone, Copy, Default)]
 struct Slot {
-    key: Option<u64>,
+    key: u64,
     paid_at: Nanos,
 }
 
 impl Table {
     fn new(buckets: usize) -> Self {
-        let empty = || Mutex::new([Slot { key: None, paid_at: Nanos::default() }; WAYS]);
-        Self(std::iter::repeat_with(empty).take(buckets).collect())
+        Self(std::iter::repeat_with(Mutex::default).take(buckets).collect())
     }
 
     fn bucket(&self, key: u64) -> &Mutex<[Slot; WAYS]> {
@@ -114,14 +113,14 @@ impl StateStore for Table {
     {
         // Nothing but arithmetic runs while it is locked, so a poisoned lock still guards whole slots.
         let mut slots = self.bucket(*key).lock().unwrap_or_else(PoisonError::into_inner);
-        let known = slots.iter_mut().find(|slot| slot.key == Some(*key));
+        let known = slots.iter_mut().find(|slot| slot.key == *key);
         let (outcome, paid_at) = decide(known.as_ref().map(|slot| slot.paid_at))?;
         let slot = match known {
             Some(slot) => Some(slot),
             None => slots.iter_mut().min_by_key(|slot| slot.paid_at),
         };
         if let Some(slot) = slot {
-            *slot = Slot { key: Some(*key), paid_at };
+            *slot = Slot { key: *key, paid_at };
         }
         Ok(outcome)
     }
