@@ -13,6 +13,7 @@ mod options;
 mod paths;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
+mod rotation;
 mod router;
 mod store_contract;
 mod support;
