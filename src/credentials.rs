@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, HeaderName},
+    header::{AUTHORIZATION, COOKIE, HeaderName},
 };
 
 /// Carries the static secret.
@@ -46,7 +46,7 @@ pub(crate) fn access_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Credent
 
 /// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log.
 pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
-    const NAMES: [HeaderName; 3] = [MASTER_TOKEN, ACCESS_TOKEN, AUTHORIZATION];
+    const NAMES: [HeaderName; 4] = [MASTER_TOKEN, ACCESS_TOKEN, AUTHORIZATION, COOKIE];
     if !headers.is_empty() && NAMES.iter().any(|name| headers.contains_key(name)) {
         // Not by `entry`, which makes room for one more header and so may allocate.
         let credentials = headers.iter_mut().filter(|(name, _)| NAMES.contains(name));
@@ -68,9 +68,14 @@ fn only<'a>(
 
 /// What follows the scheme `Bearer`, whose case is free (RFC 9110 11.1).
 pub(crate) fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
+    of_scheme(authorization, b"bearer")
+}
+
+/// What follows this scheme, if it is the one that is used.
+pub(crate) fn of_scheme<'a>(authorization: &'a HeaderValue, expected: &[u8]) -> Option<&'a [u8]> {
     let value = authorization.as_bytes();
     let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
-    scheme.eq_ignore_ascii_case(b"bearer").then(|| rest.trim_ascii())
+    scheme.eq_ignore_ascii_case(expected).then(|| rest.trim_ascii())
 }
 
 #[cfg(test)]
@@ -132,6 +137,7 @@ mod tests {
             ("access-token", "hush-2"),
             ("access-token", "hush-3"),
             ("authorization", "Bearer hush-4"),
+            ("cookie", "__Host-fastauth-refresh=hush-5"),
             ("accept", "seen"),
         ]);
         mark_sensitive(&mut headers);

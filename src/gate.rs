@@ -17,6 +17,7 @@ use crate::{
     credentials::{self, CredentialError},
     issuer::Issuing,
     keys::KeyRing,
+    router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
     store::{Stamp, StoreError, TokenDigest, TokenStore},
@@ -39,6 +40,7 @@ pub(crate) struct Gate {
     /// Tokens that the store confirmed, as long as it tells of changes.
     cache: Option<TokenCache>,
     pub(crate) issuing: Issuing,
+    pub(crate) endpoints: EndpointOptions,
     /// Names the protection space in challenges (RFC 9110 11.5).
     pub(crate) realm: String,
 }
@@ -60,6 +62,7 @@ impl Gate {
             cache: settings.token_cache(&*store),
             store,
             issuing: settings.issuing(),
+            endpoints: settings.endpoints(),
             reuses: AtomicU64::new(0),
             realm: settings.app_name().to_owned(),
             shadow: settings.shadow(),

@@ -10,19 +10,22 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::{
     gate::{Denial, DenialReason},
-    issuer::{IssueError, IssuedTokens},
     rule::PathRefusal,
-    token::TokenError,
+};
+
+mod endpoint;
+
+pub(crate) use endpoint::{
+    Shape, active, families_revoked, inactive, issued, refusal as endpoint_refusal, token_revoked,
 };
 
 const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
@@ -189,96 +192,8 @@ fn try_later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response
 }
 
-/// The answer that carries a new pair.
-pub(crate) fn issued(issued: &IssuedTokens) -> Response<Full<Bytes>> {
-    #[derive(Serialize)]
-    struct Success<'a> {
-        status: &'static str,
-        message: &'static str,
-        code: u16,
-        data: Data<'a>,
-    }
-    #[derive(Serialize)]
-    struct Data<'a> {
-        client_id: &'a str,
-        access_token: &'a str,
-        refresh_token: &'a str,
-    }
-    let data = Data {
-        client_id: &issued.client_id,
-        access_token: issued.tokens.access_token.expose(),
-        refresh_token: issued.tokens.refresh_token.expose(),
-    };
-    no_store(json_response(StatusCode::OK, &Success { status: "success", message: "Token generated", code: 200, data }))
-}
-
-/// The answer where no pair was issued.
-pub(crate) fn not_issued(error: &IssueError, realm: &str) -> Response<Full<Bytes>> {
-    match error {
-        IssueError::ClientId(error) => unprocessable("value_error", "client_id", &error.to_string()),
-        IssueError::InvalidRefreshToken(TokenError::MissingClientId) => {
-            refresh_refused("Invalid refresh token: missing client_id", realm)
-        }
-        IssueError::InvalidRefreshToken(TokenError::WrongType) => {
-            refresh_refused("Invalid refresh token: not a refresh token", realm)
-        }
-        IssueError::InvalidRefreshToken(_) => refresh_refused("Invalid refresh token", realm),
-        IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
-            refresh_refused("Invalid refresh token: used or revoked", realm)
-        }
-        IssueError::Refused(refusal) => failure(refusal.status(), refusal.message(), None),
-        IssueError::Store(_) => try_later(failure(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, None)),
-        IssueError::NotSaved { client_id, .. } => {
-            let data = Some(json!({ "client_id": client_id }));
-            try_later(failure(StatusCode::SERVICE_UNAVAILABLE, "Token not saved. Database error", data))
-        }
-        IssueError::Signing | IssueError::ReservedClaim(_) => {
-            failure(StatusCode::INTERNAL_SERVER_ERROR, "Token not signed", None)
-        }
-    }
-}
-
-fn refresh_refused(message: &str, realm: &str) -> Response<Full<Bytes>> {
-    let mut response = failure(StatusCode::UNAUTHORIZED, message, None);
-    if let Some(challenge) = Challenge::Bearer(Some(BearerError::InvalidToken)).render(realm, message) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
-    response
-}
-
-fn failure(status: StatusCode, message: &str, data: Option<serde_json::Value>) -> Response<Full<Bytes>> {
-    #[derive(Serialize)]
-    struct Failure<'a> {
-        status: &'static str,
-        message: &'a str,
-        code: u16,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        data: Option<serde_json::Value>,
-    }
-    no_store(json_response(status, &Failure { status: "error", message, code: status.as_u16(), data }))
-}
-
-/// FastAPI's answer to a parameter that is missing or not usable. What was sent is not said back.
-pub(crate) fn unprocessable(kind: &str, parameter: &str, message: &str) -> Response<Full<Bytes>> {
-    #[derive(Serialize)]
-    struct Problem<'a> {
-        r#type: &'a str,
-        loc: [&'a str; 2],
-        msg: &'a str,
-        input: (),
-    }
-    let problem = Problem { r#type: kind, loc: ["query", parameter], msg: message, input: () };
-    no_store(json_response(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail: [problem] }))
-}
-
 pub(crate) fn not_found() -> Response<Full<Bytes>> {
     json_response(StatusCode::NOT_FOUND, &Detail { detail: "Not Found" })
-}
-
-pub(crate) fn method_not_allowed() -> Response<Full<Bytes>> {
-    let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &Detail { detail: "Method Not Allowed" });
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-    response
 }
 
 /// The body of FastAPI's errors.

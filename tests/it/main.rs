@@ -9,8 +9,11 @@ mod config;
 mod extract;
 mod grpc;
 mod layer;
+mod oauth;
 mod options;
 mod paths;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
 mod rotation;
 mod router;
 mod store_contract;
