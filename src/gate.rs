@@ -17,6 +17,7 @@ use crate::{
     credentials::{self, CredentialError},
     issuer::Issuing,
     keys::KeyRing,
+    response::Refusals,
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
@@ -41,8 +42,7 @@ pub(crate) struct Gate {
     cache: Option<TokenCache>,
     pub(crate) issuing: Issuing,
     pub(crate) endpoints: EndpointOptions,
-    /// Names the protection space in challenges (RFC 9110 11.5).
-    pub(crate) realm: String,
+    pub(crate) refusals: Refusals,
 }
 
 impl Gate {
@@ -64,7 +64,7 @@ impl Gate {
             issuing: settings.issuing(),
             endpoints: settings.endpoints(),
             reuses: AtomicU64::new(0),
-            realm: settings.app_name().to_owned(),
+            refusals: Refusals::new(settings.app_name().to_owned()),
             shadow: settings.shadow(),
             refused_paths: AtomicU64::new(0),
             other_readings: AtomicU64::new(0),
@@ -247,8 +247,9 @@ impl CanonicalCheck {
     }
 
     async fn ask(&self) -> Result<(), Denial> {
-        let family = self.claims.family().map(|(family, _)| family);
-        let held = self.gate.store.load(self.claims.client_id(), family).await;
+        // Tokens that name no family are held under the empty name.
+        let family = self.claims.family().map(|(family, _)| family).unwrap_or_default();
+        let held = self.gate.store.load(self.claims.client_id(), Some(family)).await;
         let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
         let is_canonical = canonical == Some(TokenDigest::of(self.claims.token()));
         if is_canonical { Ok(()) } else { Err(DenialReason::NotCanonical.into()) }

@@ -301,8 +301,8 @@ impl TokenIssuer {
     /// Where the store could not be asked.
     pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
         let Ok(claims) = self.verify_any(token) else { return Ok(Introspection::Inactive) };
-        let family = claims.family().map(|(family, _)| family);
-        let held = self.gate.store.load(claims.client_id(), family).await?;
+        let family = claims.family().map(|(family, _)| family).unwrap_or_default();
+        let held = self.gate.store.load(claims.client_id(), Some(family)).await?;
         let held = held.and_then(|held| match claims.token_type() {
             TokenType::Access => held.access,
             TokenType::Refresh => held.refresh,

@@ -24,7 +24,7 @@ use crate::{
     credentials,
     gate::{Check, Decision, Denial, Gate, PathCounts, TokenCounts},
     issuer::TokenIssuer,
-    response::{self, Form, ResponseBody},
+    response::{Form, ResponseBody},
     router::TokenRouter,
     rule::RequestLine,
 };
@@ -178,7 +178,7 @@ impl Refusal {
     }
 
     fn render(self, denial: Denial) -> Response<Full<Bytes>> {
-        response::refusal(denial, self.form, &self.gate.realm)
+        self.gate.refusals.answer(denial, self.form)
     }
 }
 

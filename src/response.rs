@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::OnceLock,
     task::{Context, Poll, ready},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -20,6 +21,7 @@ use serde::Serialize;
 use crate::{
     gate::{Denial, DenialReason},
     rule::PathRefusal,
+    token::TokenError,
 };
 
 mod endpoint;
@@ -54,18 +56,83 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
     rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
-/// The answer to a refused request.
-pub(crate) fn refusal(denial: Denial, form: Form, realm: &str) -> Response<Full<Bytes>> {
-    let answer = Answer::to(denial.reason());
-    let mut response = match form.grpc {
-        Some(content_type) => answer.grpc(content_type),
-        None => answer.http(realm),
-    };
-    if form.is_head {
-        response = head_only(response);
+/// Writes the answers to refused requests.
+#[derive(Debug)]
+pub(crate) struct Refusals {
+    /// Names the protection space in challenges (RFC 9110 11.5).
+    realm: String,
+    /// Answers that were written before, by the [place](Self::place) of their reason. A flood of refusals is to cost little.
+    written: [OnceLock<Written>; PLACES],
+}
+
+#[derive(Debug)]
+struct Written {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// How many reasons are told in the same words every time.
+const PLACES: usize = 9;
+
+impl Refusals {
+    pub(crate) fn new(realm: String) -> Self {
+        Self { realm, written: Default::default() }
     }
-    response.extensions_mut().insert(denial);
-    response
+
+    pub(crate) fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// The answer to a refused request.
+    pub(crate) fn answer(&self, denial: Denial, form: Form) -> Response<Full<Bytes>> {
+        let reason = denial.reason();
+        let mut response = match (form.grpc, Self::place(reason)) {
+            (Some(content_type), _) => Answer::to(reason).grpc(content_type),
+            (None, Some(place)) => self.written[place].get_or_init(|| self.write(reason)).response(),
+            (None, None) => self.write(reason).response(),
+        };
+        if form.is_head {
+            response = head_only(response);
+        }
+        response.extensions_mut().insert(denial);
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE { try_later(response) } else { response }
+    }
+
+    fn write(&self, reason: &DenialReason) -> Written {
+        let Answer { status, detail, challenge } = Answer::to(reason);
+        let body = json_text(&Detail { detail: &detail });
+        let mut headers = std::mem::take(json_text_response(status, body.clone()).headers_mut());
+        if let Some(challenge) = challenge.render(&self.realm, &detail) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        Written { status, headers, body }
+    }
+
+    fn place(reason: &DenialReason) -> Option<usize> {
+        use DenialReason as Reason;
+        Some(match reason {
+            Reason::MissingMasterToken => 0,
+            Reason::WrongMasterToken => 1,
+            Reason::MissingAccessToken => 2,
+            Reason::UnknownClient => 3,
+            Reason::NotCanonical => 4,
+            Reason::InvalidAccessToken(TokenError::Malformed) => 5,
+            Reason::InvalidAccessToken(TokenError::InvalidSignature) => 6,
+            Reason::InvalidAccessToken(TokenError::Expired) => 7,
+            Reason::StoreUnavailable(_) => 8,
+            _ => return None,
+        })
+    }
+}
+
+impl Written {
+    fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body.clone()));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
+    }
 }
 
 /// The answer to HEAD: the headers that GET would get, and no body, which over HTTP/2 nobody else leaves out.
@@ -122,15 +189,6 @@ impl Answer {
             Reason::NotCanonical => new(StatusCode::UNAUTHORIZED, "Unauthorized Access Token", invalid_token),
             Reason::StoreUnavailable(_) => new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, Challenge::None),
         }
-    }
-
-    fn http(self, realm: &str) -> Response<Full<Bytes>> {
-        let mut response = json_response(self.status, &Detail { detail: &self.detail });
-        let headers = response.headers_mut();
-        if let Some(challenge) = self.challenge.render(realm, &self.detail) {
-            headers.insert(WWW_AUTHENTICATE, challenge);
-        }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE { try_later(response) } else { response }
     }
 
     /// The codes are those of the gRPC documentation's table for HTTP statuses, but for 400, which it calls INTERNAL.
@@ -208,8 +266,15 @@ fn no_store(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 }
 
 fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    json_text_response(status, json_text(body))
+}
+
+fn json_text(body: &impl Serialize) -> Bytes {
     // Nothing that is written here can fail to be written: texts and numbers under textual names.
-    let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
+    Bytes::from(serde_json::to_vec(body).unwrap_or_default())
+}
+
+fn json_text_response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

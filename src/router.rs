@@ -201,7 +201,7 @@ impl TokenRouter {
             Ok(response) => response,
             Err(refusal) => {
                 refusal.log();
-                response::endpoint_refusal(refusal, endpoint.shape(self.options()), request, &self.gate.realm)
+                response::endpoint_refusal(refusal, endpoint.shape(self.options()), request, &self.gate.refusals)
             }
         }
     }

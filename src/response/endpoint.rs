@@ -13,8 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    BearerError, Challenge, Detail, Form, STORE_UNAVAILABLE, json_response, no_store, quoted, refusal as guard_refusal,
-    try_later,
+    BearerError, Challenge, Detail, Form, Refusals, STORE_UNAVAILABLE, json_response, no_store, quoted, try_later,
 };
 use crate::{
     issuer::{IssueError, IssuedTokens},
@@ -132,11 +131,12 @@ pub(crate) fn inactive() -> Response<Full<Bytes>> {
 }
 
 /// The answer to a request that is refused.
-pub(crate) fn refusal(refusal: Refusal, shape: Shape, request: &Parts, realm: &str) -> Response<Full<Bytes>> {
+pub(crate) fn refusal(refusal: Refusal, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
+    let realm = refusals.realm();
     let is_envelope = shape == Shape::Envelope;
     let invalid = |message: String| Problem::new(400, Code::InvalidRequest, message).render(shape);
     match refusal {
-        Refusal::Denied(denial) => guard_refusal(denial, Form::of(&request.method, &request.headers), realm),
+        Refusal::Denied(denial) => refusals.answer(denial, Form::of(&request.method, &request.headers)),
         Refusal::Method { allow } => method_not_allowed(allow),
         Refusal::Missing { name, place } if is_envelope => unprocessable("missing", place, name, "Field required"),
         Refusal::Missing { name, .. } => invalid(format!("{name} is missing")),
