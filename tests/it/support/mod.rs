@@ -1,4 +1,5 @@
 //! What the tests need around them.
 
 pub(crate) mod faulty;
+pub(crate) mod log;
 pub(crate) mod stores;
