@@ -183,7 +183,8 @@ pub struct Canonical {
     pub access: Option<TokenDigest>,
     /// The one refresh token that may still be exchanged.
     pub refresh: Option<TokenDigest>,
-    /// Grows with every write to the client, where the store counts.
+    /// Grows with every write to the client, where the store counts: also when what was issued last is revoked, and
+    /// something older takes its place.
     pub version: Option<u64>,
 }
 

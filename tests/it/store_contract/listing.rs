@@ -159,6 +159,7 @@ async fn pages_have_each_family_once_and_in_order(store: &Store) {
             seen.extend(names(&page.families));
             let Some(next) = page.next else { break };
             assert_eq!(Some(&next), seen.last());
+            assert!(Some(&next) > filter.after.as_ref(), "the list does not get on");
             filter.after = Some(next);
         }
         assert_eq!(seen, expected, "{limit} at a time");
@@ -179,6 +180,7 @@ async fn families_that_come_between_pages_shift_nothing(store: &Store) {
         let page = store.list(&filter).await.unwrap();
         seen.extend(names(&page.families));
         let Some(next) = page.next else { break };
+        assert!(Some(&next) > filter.after.as_ref(), "the list does not get on");
         // One before where the list is, one after it, a rotation, a revocation.
         store.begin(&format!("c{:02}", 2 * round + 1), "f", 100 + round).await;
         store.begin(&next.0, "g", 200 + round).await;

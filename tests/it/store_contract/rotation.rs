@@ -404,11 +404,11 @@ async fn of_200_rotations_one_wins_and_the_others_repeat_it(store: &Store) {
 
 async fn of_200_rotations_without_a_grace_the_second_is_reuse(store: &Store) {
     store.begin("a", "f", "old").await;
-    store.begin("a", "g", 7).await;
+    store.begin("a", "g", "other").await;
     let outcomes = rivals(store, Duration::ZERO).await;
     let winner = winner(&outcomes);
     let count = |expected: Rotated| outcomes.iter().filter(|(_, rotated)| *rotated == expected).count();
     assert_eq!((count(Rotated::Reused), count(Rotated::Revoked)), (1, RIVALS - 2));
-    assert!(!store.accepts("a", "f", winner).await && store.accepts("a", "g", 7).await);
+    assert!(!store.accepts("a", "f", winner).await && store.accepts("a", "g", "other").await);
     assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
 }

@@ -232,6 +232,7 @@ pub(crate) trait ManyFamilies: TokenStore {
         loop {
             let page = self.list(&filter).await.unwrap();
             found.extend(page.families);
+            assert!(page.next.is_none() || page.next > filter.after, "the list does not get on");
             match page.next {
                 Some(next) => filter.after = Some(next),
                 None => return found,
