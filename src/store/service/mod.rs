@@ -27,11 +27,9 @@ use self::{
     route::{Route, client_id, family, parameter},
 };
 use super::{
-    FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved,
-    TokenRecord, TokenStore,
-    wire::{
-        self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, code,
-    },
+    FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved, TokenRecord,
+    TokenStore,
+    wire::{self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, code},
 };
 use crate::{credentials, secret::Secret, token::unverified_record};
 

@@ -48,9 +48,7 @@ impl<'a> Route<'a> {
     pub(super) fn methods(self, speaks_v2: bool) -> &'static [Method] {
         match self {
             Self::Pair if !speaks_v2 => &[Method::GET, Method::HEAD, Method::POST, Method::OPTIONS],
-            Self::Pair | Self::Client(_) => {
-                &[Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS]
-            }
+            Self::Pair | Self::Client(_) => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS],
             Self::Rotate(_) | Self::RevokeAll => &[Method::POST, Method::OPTIONS],
             Self::Family(..) => &[Method::DELETE, Method::OPTIONS],
             Self::List | Self::Description => &[Method::GET, Method::HEAD, Method::OPTIONS],
