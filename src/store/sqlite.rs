@@ -804,11 +804,32 @@ fn unwritable(error: rusqlite::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::TokenEntry;
 
-    fn write(client_id: &str) -> (Write, oneshot::Receiver<Result<Rotation, StoreError>>) {
+    fn write(client_id: &str) -> (Write, oneshot::Receiver<Result<Outcome, StoreError>>) {
         let (answer, answered) = oneshot::channel();
-        let tokens = TokenPair { access_token: "a".into(), refresh_token: "r".into() };
-        (Write { client_id: client_id.to_owned(), tokens, presented: None, answer }, answered)
+        (Write { command: Command::Save(record(client_id, "a"), SaveOptions::default()), answer }, answered)
+    }
+
+    fn record(client_id: &str, access: &str) -> TokenRecord {
+        let entry = |text: &str| TokenEntry { text: text.into(), digest: TokenDigest::of(text), expires_at: 0 };
+        TokenRecord {
+            client_id: client_id.to_owned(),
+            family: String::new(),
+            generation: 0,
+            kid: String::new(),
+            access: entry(access),
+            refresh: entry("r"),
+        }
+    }
+
+    fn client_id(write: &Write) -> &str {
+        let Command::Save(record, _) = &write.command else { panic!("no save") };
+        &record.client_id
+    }
+
+    fn saved(count: u64) -> Vec<Outcome> {
+        (1..=count).map(|version| Outcome::Saved(Saved::Saved(version))).collect()
     }
 
     #[test]
@@ -816,8 +837,8 @@ mod tests {
         let (sender, queue) = mpsc::channel(QUEUE);
         let thread = thread::spawn(move || {
             serve(queue, |writes| {
-                assert_ne!(writes[0].client_id, "bad", "on purpose");
-                Ok(vec![Rotation::Rotated; writes.len()])
+                assert_ne!(client_id(&writes[0]), "bad", "on purpose");
+                Ok(saved(writes.len() as u64))
             });
         });
         for (client_id, succeeds) in [("good", true), ("bad", false), ("good", true)] {
@@ -840,14 +861,13 @@ mod tests {
         drop(sender);
         let seen = Mutex::new(Vec::new());
         serve(queue, |writes| {
-            let ids: Vec<_> = writes.iter().map(|write| write.client_id.clone()).collect();
-            let rotations = vec![Rotation::Rotated; ids.len()];
+            let ids: Vec<_> = writes.iter().map(|write| client_id(write).to_owned()).collect();
             seen.lock().expect("not poisoned").push(ids);
-            Ok(rotations)
+            Ok(saved(writes.len() as u64))
         });
         assert_eq!(*seen.lock().expect("not poisoned"), [["a", "b"]]);
-        for answer in answers {
-            assert!(matches!(answer.blocking_recv(), Ok(Ok(Rotation::Rotated))));
+        for (answer, expected) in answers.into_iter().zip(saved(2)) {
+            assert_eq!(answer.blocking_recv().expect("an answer").expect("saved"), expected);
         }
     }
 
@@ -868,17 +888,22 @@ mod tests {
     fn a_full_disk_fails_the_writes_and_passes() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = locate(&directory.path().join("t.db")).expect("a file");
-        let mut connection = prepare(&path).expect("a database");
+        let mut writer = Writer { connection: prepare(&path).expect("a database"), cleaned: Instant::now() };
+        let limit = |writer: &Writer, pages: i32| {
+            let update = writer.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+            update.expect("a limit");
+        };
         let small = write("small").0;
         let mut large = write("large").0;
-        large.tokens.access_token = "x".repeat(1 << 20).into();
-        connection.pragma_update_and_check(None, "max_page_count", 8, |_| Ok(())).expect("a limit");
+        large.command = Command::Save(record("large", &"x".repeat(1 << 20)), SaveOptions::default());
+        limit(&writer, 10);
         let writes = [small, large];
-        let error = commit(&mut connection, &writes).expect_err("no room");
+        let error = writer.commit(&writes).expect_err("no room");
         assert_eq!((error.kind(), error.to_string().contains("full")), (StoreErrorKind::Failed, true), "{error}");
-        assert_eq!(read(&connection, "small").expect("readable"), None, "the writes stand or fall together");
-        connection.pragma_update_and_check(None, "max_page_count", 10_000, |_| Ok(())).expect("no limit");
-        assert_eq!(commit(&mut connection, &writes).expect("room"), [Rotation::Rotated; 2]);
-        assert!(read(&connection, "large").expect("readable").is_some());
+        let held = |writer: &Writer, id| canonical(&writer.connection, id, None).expect("readable");
+        assert_eq!(held(&writer, "small"), None, "the writes stand or fall together");
+        limit(&writer, 10_000);
+        assert_eq!(writer.commit(&writes).expect("room"), saved(2));
+        assert!(held(&writer, "large").is_some());
     }
 }

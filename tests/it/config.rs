@@ -192,7 +192,11 @@ fn faults_name_the_place_and_the_remedy() {
             with("cryptography-key", json!("${CRYPTOGRAPHY_KEY_OF_THE_DEPLOYMENT}")),
             "it is a placeholder",
         ),
-        ("not for a header", with("master-token", json!("hush\nhush-hush-hush")), "no client could send it"),
+        (
+            "not for a header",
+            with("master-token", json!("hush\nhush-hush-hush")),
+            "no client could send `master-token`",
+        ),
         ("number", with("app-name", json!(1)), "`app-name`: found a number; write a text in quotes"),
         ("secret of a wrong kind", with("master-token", json!(["hush"])), "`master-token`: found a list"),
         ("text for a list", with("access-token-paths", json!("/access")), "found a text; write a list of texts"),

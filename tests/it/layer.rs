@@ -5,8 +5,11 @@ use std::{convert::Infallible, future::ready, pin::pin, sync::Arc, time::Duratio
 use axum::body::Body;
 use bytes::Bytes;
 use fastauth::{
-    Denial, DenialReason, FastAuthLayer, Permit, Secret, TokenType,
-    store::{Rotation, StoreError, StoreErrorKind, StoreFuture, StoredTokens, TokenPair, TokenStore},
+    Denial, DenialReason, FastAuthLayer, Permit, TokenType,
+    store::{
+        Canonical, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind,
+        StoreFuture, StoredPair, TokenRecord, TokenStore,
+    },
 };
 use http::{HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
 use http_body_util::{BodyExt, Full};
@@ -232,7 +235,7 @@ struct HeldStore {
 }
 
 impl TokenStore for Held {
-    fn load<'a>(&'a self, _client_id: &'a str) -> StoreFuture<'a, Option<StoredTokens>> {
+    fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
         Box::pin(async {
             if self.0.trouble {
                 return Err(StoreError::new(StoreErrorKind::Unreachable, "the test wants it so"));
@@ -243,12 +246,24 @@ impl TokenStore for Held {
         })
     }
 
-    fn save<'a>(&'a self, _client_id: &'a str, _tokens: &'a TokenPair) -> StoreFuture<'a, ()> {
-        Box::pin(async { Ok(()) })
+    fn pair<'a>(&'a self, _: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(async { Ok(None) })
     }
 
-    fn rotate<'a>(&'a self, _: &'a str, _: &'a Secret, _: &'a TokenPair) -> StoreFuture<'a, Rotation> {
-        Box::pin(async { Ok(Rotation::UnknownClient) })
+    fn save<'a>(&'a self, _: &'a TokenRecord, _: SaveOptions) -> StoreFuture<'a, Saved> {
+        Box::pin(async { Ok(Saved::Saved(1)) })
+    }
+
+    fn rotate<'a>(&'a self, _: &'a Rotation) -> StoreFuture<'a, Rotated> {
+        Box::pin(async { Ok(Rotated::UnknownClient) })
+    }
+
+    fn revoke<'a>(&'a self, _: &'a Revocation, _: Option<u64>) -> StoreFuture<'a, Revoked> {
+        Box::pin(async { Ok(Revoked::Families(0)) })
+    }
+
+    fn promises(&self) -> StoreFuture<'_, Promises> {
+        Box::pin(async { Ok(Promises::NONE) })
     }
 }
 

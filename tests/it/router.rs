@@ -1,12 +1,14 @@
 //! The token endpoints.
 
+use std::time::Duration;
+
 use axum::{Router, body::Body};
 use fastauth::{FastAuthLayer, TokenRouter, TokenType};
 use http::{Method, Request, StatusCode, header::CACHE_CONTROL};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::app::{MASTER, app, body, get_request, layer, send};
+use crate::app::{MASTER, app, body, get_request, layer, send, settings};
 
 async fn new_tokens(app: &Router, query: &str) -> Value {
     let response = send(app, get_request(&format!("/auth/token/new{query}"), &[("master-token", MASTER)])).await;
@@ -38,8 +40,18 @@ async fn tokens_are_issued_and_renewed() {
     };
     assert_eq!(send(&app, access(&first)).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(send(&app, access(&second)).await.status(), StatusCode::OK);
-    // A used refresh token is worth nothing.
-    let (status, used) = refresh(&app, first["data"]["refresh_token"].as_str().unwrap()).await;
+    // Whoever lost the answer gets it again, for a while.
+    let (status, repeated) = refresh(&app, first["data"]["refresh_token"].as_str().unwrap()).await;
+    assert_eq!((status, &repeated["data"]), (StatusCode::OK, &second["data"]));
+}
+
+#[tokio::test]
+async fn a_used_refresh_token_is_refused() {
+    let app = app(FastAuthLayer::new(settings().refresh_grace(Duration::ZERO).build().unwrap()).unwrap());
+    let first = new_tokens(&app, "?client_id=c").await;
+    let refresh_token = first["data"]["refresh_token"].as_str().unwrap();
+    assert_eq!(refresh(&app, refresh_token).await.0, StatusCode::OK);
+    let (status, used) = refresh(&app, refresh_token).await;
     assert_eq!((status, &used["status"], &used["code"]), (StatusCode::UNAUTHORIZED, &json!("error"), &json!(401)));
 }
 

@@ -4,17 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use fastauth::{
     Secret,
-    store::{Rotation, StoredTokens, TokenStore},
+    store::{Rotated, Rotation, TokenDigest, TokenStore},
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::support::stores::pair;
+use crate::support::stores::{Held, OnePair, canonical, exchange, held, refresh};
 
 mod rest;
 mod service;
 mod sqlite;
 
 type Store = Arc<dyn TokenStore>;
+
+/// Longer than any test takes.
+const GRACE: Duration = Duration::from_secs(600);
 
 /// Runs every test of the contract on one store.
 macro_rules! contract {
@@ -123,35 +126,44 @@ fn ids() -> Vec<String> {
     ids
 }
 
-async fn load(store: &Store, client_id: &str) -> Option<StoredTokens> {
-    store.load(client_id).await.unwrap()
-}
-
-fn held(n: impl std::fmt::Display) -> Option<StoredTokens> {
-    Some(pair(n).into())
+/// The pair that is held, which is what tokens are compared with, too.
+async fn load(store: &Store, client_id: &str) -> Held {
+    loop {
+        let pair = store.pair(client_id).await.unwrap();
+        let canonical = store.load(client_id, None).await.unwrap();
+        let version = |found: Option<Option<u64>>| found.flatten();
+        if version(pair.as_ref().map(|pair| pair.version)) != version(canonical.map(|held| held.version)) {
+            // Somebody wrote between the two.
+            continue;
+        }
+        let of = |token: &Option<Secret>| token.as_ref().map(|token| TokenDigest::of(token.expose()));
+        let digests = pair.as_ref().map(|pair| (of(&pair.access_token), of(&pair.refresh_token)));
+        assert_eq!(canonical.map(|held| (held.access, held.refresh)), digests);
+        return store.held(client_id).await.unwrap();
+    }
 }
 
 async fn an_unknown_client_is_none(store: &Store) {
     assert_eq!(load(store, "nobody").await, None);
-    store.save("somebody", &pair(1)).await.unwrap();
+    store.put("somebody", 1).await.unwrap();
     assert_eq!(load(store, "nobody").await, None);
 }
 
 async fn what_was_saved_is_loaded(store: &Store) {
-    store.save("a", &pair(1)).await.unwrap();
-    store.save("b", &pair(2)).await.unwrap();
+    store.put("a", 1).await.unwrap();
+    store.put("b", 2).await.unwrap();
     assert_eq!(load(store, "a").await, held(1));
     assert_eq!(load(store, "b").await, held(2));
     let long = "x".repeat(8 * 1024);
-    store.save("long", &pair(&long)).await.unwrap();
+    store.put("long", &long).await.unwrap();
     assert_eq!(load(store, "long").await, held(&long));
-    store.save("odd", &pair("\0\"\\\n🦀")).await.unwrap();
+    store.put("odd", "\0\"\\\n🦀").await.unwrap();
     assert_eq!(load(store, "odd").await, held("\0\"\\\n🦀"));
 }
 
 async fn a_save_replaces(store: &Store) {
     for n in 0..10 {
-        store.save("a", &pair(n)).await.unwrap();
+        store.put("a", n).await.unwrap();
         assert_eq!(load(store, "a").await, held(n));
     }
 }
@@ -160,31 +172,36 @@ async fn ids_are_kept_exactly(store: &Store) {
     let ids = ids();
     for (n, id) in ids.iter().enumerate() {
         assert_eq!(load(store, id).await, None, "{id:?} is another's");
-        store.save(id, &pair(n)).await.unwrap();
+        store.put(id, n).await.unwrap();
     }
     for (n, id) in ids.iter().enumerate() {
         assert_eq!(load(store, id).await, held(n), "{id:?}");
-        let rotation = store.rotate(id, &pair(n).refresh_token, &pair(-1)).await.unwrap();
-        assert_eq!(rotation, Rotation::Rotated, "{id:?}");
+        let rotated = store.exchange(id, &refresh(n), -1).await.unwrap();
+        assert_eq!(rotated, Rotated::Rotated, "{id:?}");
     }
 }
 
 async fn a_pair_is_one_value(store: &Store) {
-    store.save("a", &pair(0)).await.unwrap();
+    store.put("a", 0).await.unwrap();
+    let digests = |n: i32| canonical(n).map(|held| (held.access, held.refresh)).unwrap();
+    let written: Arc<Vec<_>> = Arc::new((0..400).map(digests).collect());
     let mut tasks = JoinSet::new();
     for task in 0..4 {
         let writer = Arc::clone(store);
         tasks.spawn(async move {
             for n in 0..25 {
-                writer.save("a", &pair(task * 100 + n)).await.unwrap();
+                writer.put("a", task * 100 + n).await.unwrap();
             }
         });
-        let reader = Arc::clone(store);
+        let (reader, written) = (Arc::clone(store), Arc::clone(&written));
         tasks.spawn(async move {
             for _ in 0..50 {
-                let StoredTokens { access_token, refresh_token } = load(&reader, "a").await.unwrap();
-                let (access, refresh) = (access_token.unwrap(), refresh_token.unwrap());
-                assert_eq!(access.expose().strip_prefix("access-"), refresh.expose().strip_prefix("refresh-"));
+                let (access, refresh) = reader.held("a").await.unwrap().unwrap();
+                let (access, refresh) = (access.unwrap(), refresh.unwrap());
+                let n = access.strip_prefix("access-").unwrap();
+                assert_eq!(refresh.strip_prefix("refresh-"), Some(n));
+                let held = reader.load("a", None).await.unwrap().unwrap();
+                assert!(written.contains(&(held.access, held.refresh)), "halves of two pairs");
             }
         });
     }
@@ -194,70 +211,75 @@ async fn a_pair_is_one_value(store: &Store) {
 }
 
 async fn a_rotation_replaces_what_was_presented(store: &Store) {
-    store.save("a", &pair(1)).await.unwrap();
+    store.put("a", 1).await.unwrap();
     for n in 1..5 {
-        let rotation = store.rotate("a", &pair(n).refresh_token, &pair(n + 1)).await.unwrap();
-        assert_eq!(rotation, Rotation::Rotated);
+        let rotated = store.exchange("a", &refresh(n), n + 1).await.unwrap();
+        assert_eq!(rotated, Rotated::Rotated);
         assert_eq!(load(store, "a").await, held(n + 1));
     }
 }
 
 async fn a_rotation_changes_nothing_else(store: &Store) {
-    let rotate = async |presented: &str| store.rotate("a", &Secret::from(presented), &pair(9)).await.unwrap();
-    assert_eq!(rotate("refresh-1").await, Rotation::UnknownClient);
+    let rotate = async |presented: &str| store.exchange("a", presented, 9).await.unwrap();
+    assert_eq!(rotate("refresh-1").await, Rotated::UnknownClient);
     assert_eq!(load(store, "a").await, None);
-    store.save("a", &pair(1)).await.unwrap();
-    store.save("b", &pair(2)).await.unwrap();
+    store.put("a", 1).await.unwrap();
+    store.put("b", 2).await.unwrap();
     for presented in ["", "refresh-2", "refresh-", "refresh-11", "refresh-1 ", "REFRESH-1", "access-1", "refresh-1\0"] {
-        assert_eq!(rotate(presented).await, Rotation::Superseded, "{presented:?}");
+        assert_eq!(rotate(presented).await, Rotated::Superseded, "{presented:?}");
         assert_eq!(load(store, "a").await, held(1));
     }
-    assert_eq!(rotate("refresh-1").await, Rotation::Rotated);
-    assert_eq!(rotate("refresh-1").await, Rotation::Superseded);
+    assert_eq!(rotate("refresh-1").await, Rotated::Rotated);
     assert_eq!(load(store, "a").await, held(9));
     assert_eq!(load(store, "b").await, held(2));
 }
 
 async fn of_many_rotations_one_wins(store: &Store) {
     const RIVALS: usize = 64;
-    store.save("a", &pair("old")).await.unwrap();
+    store.put("a", "old").await.unwrap();
     let start = Arc::new(Barrier::new(RIVALS));
     let mut rivals = JoinSet::new();
     for n in 0..RIVALS {
         let (store, start) = (Arc::clone(store), Arc::clone(&start));
         rivals.spawn(async move {
             start.wait().await;
-            (n, store.rotate("a", &pair("old").refresh_token, &pair(n)).await.unwrap())
+            let rotation = Rotation { grace: GRACE, ..exchange("a", &refresh("old"), n) };
+            (n, store.rotate(&rotation).await.unwrap())
         });
     }
     let outcomes = rivals.join_all().await;
-    let winners: Vec<_> = outcomes.iter().filter(|(_, rotation)| *rotation == Rotation::Rotated).collect();
+    let winners: Vec<_> = outcomes.iter().filter(|(_, rotated)| *rotated == Rotated::Rotated).collect();
     let [(winner, _)] = winners[..] else { panic!("winners: {winners:?}") };
-    assert!(outcomes.iter().all(|(n, rotation)| n == winner || *rotation == Rotation::Superseded));
     assert_eq!(load(store, "a").await, held(winner));
+    // A store that remembers what was consumed gives the others the same pair.
+    let held = store.pair("a").await.unwrap().unwrap();
+    let remembers = store.promises().await.unwrap().atomic_rotation;
+    let others = if remembers { Rotated::Repeated(held) } else { Rotated::Superseded };
+    assert!(outcomes.iter().all(|(n, rotated)| n == winner || *rotated == others));
 }
 
 /// Calls are given up after ever longer times, so that some stop at each of their steps.
 async fn dropped_calls_leave_the_store_sound(store: &Store) {
-    store.save("a", &pair("old")).await.unwrap();
+    store.put("a", "old").await.unwrap();
     for micros in (0..2000).step_by(40) {
         let patience = Duration::from_micros(micros);
-        let (old, new) = (pair("old"), pair("new"));
-        let _ = tokio::time::timeout(patience, store.save("a", &new)).await;
-        let _ = tokio::time::timeout(patience, store.load("a")).await;
-        let _ = tokio::time::timeout(patience, store.rotate("a", &new.refresh_token, &old)).await;
-        let now = load(store, "a").await;
+        let rotation = Rotation { grace: GRACE, ..exchange("a", &refresh("new"), "old") };
+        let _ = tokio::time::timeout(patience, store.put("a", "new")).await;
+        let _ = tokio::time::timeout(patience, store.load("a", None)).await;
+        let _ = tokio::time::timeout(patience, store.pair("a")).await;
+        let _ = tokio::time::timeout(patience, store.rotate(&rotation)).await;
+        let now = store.held("a").await.unwrap();
         assert!(now == held("old") || now == held("new"), "half a pair");
     }
     for n in 0..3 {
-        store.save("b", &pair(n)).await.unwrap();
+        store.put("b", n).await.unwrap();
         assert_eq!(load(store, "b").await, held(n));
     }
-    assert_eq!(store.rotate("b", &pair(2).refresh_token, &pair(3)).await.unwrap(), Rotation::Rotated);
+    assert_eq!(store.exchange("b", &refresh(2), 3).await.unwrap(), Rotated::Rotated);
 }
 
 async fn debug_shows_nothing(store: &Store) {
-    store.save("hush-client", &pair("hush")).await.unwrap();
+    store.put("hush-client", "hush").await.unwrap();
     for text in [format!("{store:?}"), format!("{store:#?}")] {
         assert!(text.contains("Store"), "{text}");
         for secret in ["hush", "127.0.0.1", "let-me-in", "tokens.db"] {

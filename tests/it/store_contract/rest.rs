@@ -6,18 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fastauth::store::{MemoryStore, RestStore, Rotation, StoreError, StoreErrorKind, StoredTokens, TokenStore};
+use fastauth::store::{
+    Canonical, MemoryStore, RestStore, Rotated, StoreError, StoreErrorKind, TokenDigest, TokenStore,
+};
 use futures_util::{FutureExt, future::join_all};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::{net::TcpListener, sync::watch};
 
-use super::held;
 use crate::support::{
     faulty::{Behaviour, FaultyStore, Seen},
-    stores::{StoreServer, any_port, pair},
+    stores::{OnePair, StoreServer, any_port, canonical, held, refresh},
 };
 
 const PAIR: &[u8] = br#"{"data":{"access_token":"access-1","refresh_token":"refresh-1"}}"#;
+const PAIR_2: &[u8] = br#"{"data":{"access_token":"access-2","refresh_token":"refresh-2"}}"#;
 const ID: &str = "hush-client";
 
 fn ok(body: &[u8]) -> Behaviour {
@@ -78,8 +80,8 @@ async fn the_calls_are_those_of_the_contract() {
     .into_iter()
     .enumerate()
     {
-        store.save(id, &pair(1)).await.unwrap();
-        assert_eq!(store.load(id).await.unwrap(), held(1));
+        store.put(id, 1).await.unwrap();
+        assert_eq!(store.load(id, None).await.unwrap(), canonical(1));
         let seen = server.seen();
         assert_eq!(seen.len(), 2 * n + 2);
         let (post, get) = (&seen[2 * n], &seen[2 * n + 1]);
@@ -103,23 +105,24 @@ fn values<'a>(seen: &'a Seen, name: &str) -> Vec<&'a str> {
 async fn only_200_and_404_answer_a_look_up() {
     let server = FaultyStore::start(status(404)).await;
     let store = client(&server.url());
-    assert_eq!(store.load(ID).await.unwrap(), None);
+    assert_eq!(store.load(ID, None).await.unwrap(), None);
     server.becomes(raw("HTTP/1.1 404 \r\n\r\n"));
-    assert_eq!(store.load(ID).await.unwrap(), None);
+    assert_eq!(store.load(ID, None).await.unwrap(), None);
     for code in [201, 202, 204, 206, 301, 400, 401, 403, 410, 429, 500, 502, 503] {
         server.becomes(status(code));
-        let error = store.load(ID).await.expect_err("trouble");
+        let error = store.load(ID, None).await.expect_err("trouble");
         assert_eq!(kind(&error, &server), StoreErrorKind::InvalidAnswer, "{code}");
         assert!(error.to_string().contains(&code.to_string()), "{error}");
     }
     for body in [&b""[..], b"hush", b"[]", b"{}", br#"{"data":"hush"}"#, br#"{"data":{"access_token":["hush"]}}"#] {
         server.becomes(ok(body));
-        let error = store.load(ID).await.expect_err("trouble");
+        let error = store.load(ID, None).await.expect_err("trouble");
         assert_eq!(kind(&error, &server), StoreErrorKind::InvalidAnswer, "{body:?}");
     }
     server.becomes(ok(br#"{"data":{"access_token":"access-1"}}"#));
-    let half = StoredTokens { access_token: Some("access-1".into()), refresh_token: None };
-    assert_eq!(store.load(ID).await.unwrap(), Some(half));
+    let half = Canonical { refresh: None, ..canonical(1).unwrap() };
+    assert_eq!(store.load(ID, None).await.unwrap(), Some(half));
+    assert_eq!(store.held(ID).await.unwrap(), Some((Some("access-1".to_owned()), None)));
 }
 
 #[tokio::test]
@@ -128,7 +131,7 @@ async fn only_200_acknowledges_a_write() {
     let store = impatient(&server);
     for code in [201, 202, 204, 301, 400, 401, 404, 409, 500, 503] {
         server.becomes(status(code));
-        let error = store.save(ID, &pair(1)).await.expect_err("trouble");
+        let error = store.put(ID, 1).await.expect_err("trouble");
         assert_eq!(kind(&error, &server), StoreErrorKind::InvalidAnswer, "{code}");
     }
     // Whatever the body is or does.
@@ -142,7 +145,7 @@ async fn only_200_acknowledges_a_write() {
         Behaviour::Flood(format!("{head}\r\n").into()),
     ] {
         server.becomes(behaviour.clone());
-        store.save(ID, &pair(1)).await.unwrap_or_else(|error| panic!("{behaviour:?}: {error:?}"));
+        store.put(ID, 1).await.unwrap_or_else(|error| panic!("{behaviour:?}: {error:?}"));
     }
 }
 
@@ -151,7 +154,7 @@ async fn redirects_are_not_followed() {
     let elsewhere = FaultyStore::start(ok(PAIR)).await;
     let server = FaultyStore::start(Behaviour::Redirect(elsewhere.url())).await;
     let store = client(&server.url());
-    for error in [store.load(ID).await.expect_err("trouble"), store.save(ID, &pair(1)).await.expect_err("trouble")] {
+    for error in [store.load(ID, None).await.expect_err("trouble"), store.put(ID, 1).await.expect_err("trouble")] {
         assert_eq!(kind(&error, &server), StoreErrorKind::InvalidAnswer);
     }
     assert_eq!(elsewhere.count(), 0);
@@ -171,16 +174,16 @@ async fn every_call_ends_in_time() {
         server.becomes(behaviour.clone());
         let before = server.count();
         let start = Instant::now();
-        let error = store.load(ID).await.expect_err("no answer");
+        let error = store.load(ID, None).await.expect_err("no answer");
         assert_eq!(kind(&error, &server), StoreErrorKind::TimedOut, "{behaviour:?}");
         assert!((250..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
         assert_eq!(server.count(), before + 1);
     }
     server.becomes(Behaviour::Silent);
-    let error = store.save(ID, &pair(1)).await.expect_err("no answer");
+    let error = store.put(ID, 1).await.expect_err("no answer");
     assert_eq!(kind(&error, &server), StoreErrorKind::TimedOut);
     server.becomes(ok(PAIR));
-    assert_eq!(store.load(ID).await.unwrap(), held(1));
+    assert_eq!(store.load(ID, None).await.unwrap(), canonical(1));
 }
 
 /// Those that wait behind a slow write of the same client do not wait for longer.
@@ -189,8 +192,7 @@ async fn waiting_for_ones_turn_counts() {
     let server = FaultyStore::start(Behaviour::Silent).await;
     let store = impatient(&server);
     let start = Instant::now();
-    let tokens = pair(1);
-    let saves = join_all((0..20).map(|_| store.save(ID, &tokens))).await;
+    let saves = join_all((0..20).map(|_| store.put(ID, 1))).await;
     assert!(saves.iter().all(|save| save.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::TimedOut)));
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -201,11 +203,11 @@ async fn a_long_answer_is_cut_off() {
     let store = client(&server.url());
     let padded = |length: usize| [PAIR, " ".repeat(length - PAIR.len()).as_bytes()].concat();
     server.becomes(ok(&padded(1 << 20)));
-    assert_eq!(store.load(ID).await.unwrap(), held(1));
+    assert_eq!(store.load(ID, None).await.unwrap(), canonical(1));
     let endless = Behaviour::Flood(b"HTTP/1.1 200 OK\r\n\r\n".to_vec());
     for behaviour in [ok(&padded((1 << 20) + 1)), endless] {
         server.becomes(behaviour);
-        let error = store.load(ID).await.expect_err("too long");
+        let error = store.load(ID, None).await.expect_err("too long");
         assert_eq!(kind(&error, &server), StoreErrorKind::InvalidAnswer);
     }
 }
@@ -222,15 +224,15 @@ async fn a_broken_connection_is_an_error() {
         ("HTTP/1.1 200 OK\r\n\r\n{", StoreErrorKind::InvalidAnswer),
     ] {
         server.becomes(raw(bytes));
-        let error = store.load(ID).await.expect_err("broken");
+        let error = store.load(ID, None).await.expect_err("broken");
         assert_eq!(kind(&error, &server), expected, "{bytes:?}");
     }
     let free = TcpListener::bind(any_port()).await.unwrap().local_addr().unwrap();
-    let error = client(&format!("http://{free}")).load(ID).await.expect_err("nobody listens");
+    let error = client(&format!("http://{free}")).load(ID, None).await.expect_err("nobody listens");
     assert_eq!(kind(&error, &server), StoreErrorKind::Unreachable);
     assert!(!format!("{error}").contains(&free.to_string()));
     let huge = "x".repeat(100_000);
-    assert_eq!(client(&server.url()).load(&huge).await.expect_err("too long").kind(), StoreErrorKind::Failed);
+    assert_eq!(client(&server.url()).load(&huge, None).await.expect_err("too long").kind(), StoreErrorKind::Failed);
 }
 
 /// A store that was restarted, or a firewall with a short memory, leaves connections that break at the first request.
@@ -244,13 +246,13 @@ async fn stale_connections_do_not_fail_a_look_up() {
         server.saw(3).await;
         up.send(true).unwrap();
     };
-    let (loaded, ()) = tokio::join!(join_all(ids.map(|id| store.load(id))), fill_pool);
+    let (loaded, ()) = tokio::join!(join_all(ids.map(|id| store.load(id, None))), fill_pool);
     assert!(loaded.iter().all(Result::is_ok));
     server.becomes(Behaviour::CloseWhenReused(PAIR.to_vec()));
-    assert_eq!(store.load("a").await.unwrap(), held(1));
+    assert_eq!(store.load("a", None).await.unwrap(), canonical(1));
     server.becomes(raw(""));
     let before = server.count();
-    store.load("a").await.expect_err("it breaks on new connections too");
+    store.load("a", None).await.expect_err("it breaks on new connections too");
     assert_eq!(server.count() - before, 2, "one more try, and no third");
 }
 
@@ -258,7 +260,7 @@ async fn stale_connections_do_not_fail_a_look_up() {
 #[tokio::test]
 async fn a_write_is_sent_once() {
     let server = FaultyStore::start(raw("")).await;
-    let error = client(&server.url()).save(ID, &pair(1)).await.expect_err("broken");
+    let error = client(&server.url()).put(ID, 1).await.expect_err("broken");
     assert!(error.is_save());
     assert_eq!(server.count(), 1);
 }
@@ -268,10 +270,10 @@ async fn a_write_is_sent_once() {
 async fn a_rotation_says_whether_it_was_saving() {
     let server = FaultyStore::start(Behaviour::SilentToPost(PAIR.to_vec())).await;
     let store = client(&server.url()).timeout(Duration::from_millis(300));
-    let error = store.rotate(ID, &pair(1).refresh_token, &pair(2)).await.expect_err("silent");
+    let error = store.exchange(ID, &refresh(1), 2).await.expect_err("silent");
     assert_eq!((error.kind(), error.is_save(), server.count()), (StoreErrorKind::TimedOut, true, 2));
     server.becomes(Behaviour::Silent);
-    let error = store.rotate(ID, &pair(1).refresh_token, &pair(2)).await.expect_err("silent");
+    let error = store.exchange(ID, &refresh(1), 2).await.expect_err("silent");
     assert_eq!((error.kind(), error.is_save()), (StoreErrorKind::TimedOut, false));
 }
 
@@ -281,36 +283,36 @@ async fn it_works_again_as_soon_as_the_store_is_back() {
     let server = StoreServer::start(Arc::clone(&behind), None).await;
     let store = server.client();
     for n in 0..3 {
-        store.save("a", &pair(n)).await.unwrap();
+        store.put("a", n).await.unwrap();
     }
     let address = server.stop().await;
-    assert_eq!(store.load("a").await.expect_err("away").kind(), StoreErrorKind::Unreachable);
-    assert_eq!(store.save("a", &pair(7)).await.expect_err("away").kind(), StoreErrorKind::Unreachable);
+    assert_eq!(store.load("a", None).await.expect_err("away").kind(), StoreErrorKind::Unreachable);
+    assert_eq!(store.put("a", 7).await.expect_err("away").kind(), StoreErrorKind::Unreachable);
     let server = StoreServer::start(Arc::clone(&behind), Some(address)).await;
-    store.save("a", &pair(8)).await.unwrap();
-    assert_eq!(store.load("a").await.unwrap(), held(8));
+    store.put("a", 8).await.unwrap();
+    assert_eq!(store.held("a").await.unwrap(), held(8));
     // Nobody notices when it is gone for a moment only.
     let address = server.stop().await;
     let _server = StoreServer::start(behind, Some(address)).await;
-    store.save("a", &pair(9)).await.unwrap();
-    assert_eq!(store.load("a").await.unwrap(), held(9));
+    store.put("a", 9).await.unwrap();
+    assert_eq!(store.held("a").await.unwrap(), held(9));
 }
 
 #[test]
 fn it_is_made_without_a_runtime() {
     let server = tokio::runtime::Runtime::new().unwrap();
     let store = client("http://127.0.0.1:1");
-    assert!(server.block_on(store.load("a")).is_err());
+    assert!(server.block_on(store.load("a", None)).is_err());
 }
 
 #[tokio::test]
 async fn connections_are_used_again() {
     let server = StoreServer::start(Arc::new(MemoryStore::new()), None).await;
     let store = server.client();
-    assert_eq!(store.load("a").await.unwrap(), None);
+    assert_eq!(store.load("a", None).await.unwrap(), None);
     for n in 0..20 {
-        store.save("a", &pair(n)).await.unwrap();
-        assert_eq!(store.load("a").await.unwrap(), held(n));
+        store.put("a", n).await.unwrap();
+        assert_eq!(store.held("a").await.unwrap(), held(n));
     }
     // hyper opens another one when a call begins just before the connection is back in the pool.
     assert!(server.connections() < 10, "{}", server.connections());
@@ -318,13 +320,13 @@ async fn connections_are_used_again() {
     let server = FaultyStore::start(Behaviour::AnswerInTwo(StatusCode::OK, PAIR.to_vec())).await;
     let store = client(&server.url());
     for _ in 0..5 {
-        store.save("a", &pair(1)).await.unwrap();
-        store.load("a").await.unwrap();
+        store.put("a", 1).await.unwrap();
+        store.load("a", None).await.unwrap();
     }
     server.becomes(Behaviour::AnswerInTwo(StatusCode::NOT_FOUND, PAIR.to_vec()));
     for _ in 0..5 {
-        store.save("a", &pair(1)).await.unwrap_err();
-        assert_eq!(store.load("a").await.unwrap(), None);
+        store.put("a", 1).await.unwrap_err();
+        assert_eq!(store.load("a", None).await.unwrap(), None);
     }
     assert!(server.connections() < 10, "{}", server.connections());
 }
@@ -334,13 +336,13 @@ async fn look_ups_at_the_same_moment_are_one_call() {
     let (up, flag) = watch::channel(false);
     let server = FaultyStore::start(Behaviour::AnswerWhen(flag, PAIR.to_vec())).await;
     let store = client(&server.url());
-    let mut first = store.load("a");
+    let mut first = store.load("a", None);
     assert!((&mut first).now_or_never().is_none());
-    let mut others: Vec<_> = (0..50).map(|_| store.load("a")).collect();
+    let mut others: Vec<_> = (0..50).map(|_| store.load("a", None)).collect();
     for other in &mut others {
         assert!(other.now_or_never().is_none());
     }
-    let mut another = store.load("A");
+    let mut another = store.load("A", None);
     assert!((&mut another).now_or_never().is_none());
     // The one that made the call gives up; the others drive it on.
     drop(first);
@@ -350,11 +352,11 @@ async fn look_ups_at_the_same_moment_are_one_call() {
     };
     let (others, another, ()) = tokio::join!(join_all(others), another, answer);
     for load in others {
-        assert_eq!(load.unwrap(), held(1));
+        assert_eq!(load.unwrap(), canonical(1));
     }
-    assert_eq!(another.unwrap(), held(1));
+    assert_eq!(another.unwrap(), canonical(1));
     assert_eq!(server.count(), 2);
-    store.load("a").await.unwrap();
+    store.load("a", None).await.unwrap();
     assert_eq!(server.count(), 3, "nothing is kept");
 }
 
@@ -362,11 +364,11 @@ async fn look_ups_at_the_same_moment_are_one_call() {
 async fn a_failure_is_shared_and_then_forgotten() {
     let server = FaultyStore::start(status(500)).await;
     let store = client(&server.url());
-    let loads = join_all((0..10).map(|_| store.load("a"))).await;
+    let loads = join_all((0..10).map(|_| store.load("a", None))).await;
     assert!(loads.iter().all(Result::is_err));
     assert_eq!(server.count(), 1);
     server.becomes(ok(PAIR));
-    assert_eq!(store.load("a").await.unwrap(), held(1));
+    assert_eq!(store.load("a", None).await.unwrap(), canonical(1));
 }
 
 #[tokio::test]
@@ -374,17 +376,17 @@ async fn a_look_up_after_a_write_sees_it() {
     let (up, flag) = watch::channel(false);
     let server = FaultyStore::start(Behaviour::AnswerWhen(flag, br#"{"data":{"access_token":"old"}}"#.to_vec())).await;
     let store = client(&server.url());
-    let mut before = store.load("a");
+    let mut before = store.load("a", None);
     assert!((&mut before).now_or_never().is_none());
     tokio::select! {
         _ = &mut before => panic!("the flag is down"),
         () = server.saw(1) => {}
     }
     server.becomes(ok(PAIR));
-    store.save("a", &pair(1)).await.unwrap();
-    assert_eq!(store.load("a").await.unwrap(), held(1), "and not the old answer, which is still on its way");
+    store.put("a", 1).await.unwrap();
+    assert_eq!(store.load("a", None).await.unwrap(), canonical(1), "and not the old answer, which is still on its way");
     up.send(true).unwrap();
-    assert_eq!(before.await.unwrap().unwrap().access_token, Some("old".into()));
+    assert_eq!(before.await.unwrap().unwrap().access, Some(TokenDigest::of("old")));
 }
 
 #[tokio::test]
@@ -394,16 +396,20 @@ async fn a_rotation_is_a_look_up_and_a_write() {
     let methods = || -> Vec<String> {
         server.seen().iter().map(|seen| seen.line.split(' ').next().unwrap().to_owned()).collect()
     };
-    let rotate = async |presented: &str| store.rotate("a", &presented.into(), &pair(2)).await;
-    assert_eq!(rotate("refresh-0").await.unwrap(), Rotation::Superseded);
+    let rotate = async |presented: &str| store.exchange("a", presented, 2).await;
+    assert_eq!(rotate("refresh-0").await.unwrap(), Rotated::Superseded);
     assert_eq!(methods(), ["GET"]);
-    assert_eq!(rotate("refresh-1").await.unwrap(), Rotation::Rotated);
+    assert_eq!(rotate("refresh-1").await.unwrap(), Rotated::Rotated);
     assert_eq!(methods(), ["GET", "GET", "POST"]);
+    // It holds one pair and remembers no other, so a used token is any other one.
+    server.becomes(ok(PAIR_2));
+    assert_eq!(rotate("refresh-1").await.unwrap(), Rotated::Superseded);
+    assert_eq!(methods()[3..], ["GET"]);
     server.becomes(ok(br#"{"data":{"access_token":"a","refresh_token":null}}"#));
-    assert_eq!(rotate("").await.unwrap(), Rotation::Superseded);
+    assert_eq!(rotate("").await.unwrap(), Rotated::Superseded);
     server.becomes(status(404));
-    assert_eq!(rotate("refresh-1").await.unwrap(), Rotation::UnknownClient);
+    assert_eq!(rotate("refresh-1").await.unwrap(), Rotated::UnknownClient);
     server.becomes(status(500));
     assert_eq!(rotate("refresh-1").await.expect_err("trouble").kind(), StoreErrorKind::InvalidAnswer);
-    assert_eq!(methods()[3..], ["GET", "GET", "GET"]);
+    assert_eq!(methods()[4..], ["GET", "GET", "GET"]);
 }

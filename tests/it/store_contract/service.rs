@@ -5,8 +5,8 @@ use std::sync::Arc;
 use fastauth::{
     Secret,
     store::{
-        MemoryStore, Rotation, StoreError, StoreErrorKind, StoreFuture, StoreService, StoredTokens, TokenPair,
-        TokenStore,
+        Canonical, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
+        StoreErrorKind, StoreFuture, StoreService, StoredPair, TokenRecord, TokenStore,
     },
 };
 use http::{Method, Request, Response, StatusCode, header};
@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::support::stores::pair;
+use crate::support::stores::{OnePair, held};
 
 const PAIR: &str = r#"{"data":{"access_token":"access-1","refresh_token":"refresh-1"}}"#;
 
@@ -84,7 +84,7 @@ async fn ids_are_decoded_as_forms_are() {
         ("client_id=%00", "\0"),
     ] {
         assert_eq!(status(&service, Method::POST, &format!("/token?{query}"), PAIR).await, 200);
-        assert_eq!(store.load(id).await.unwrap(), Some(pair(1).into()), "{query}");
+        assert_eq!(store.held(id).await.unwrap(), held(1), "{query}");
     }
 }
 
@@ -184,21 +184,33 @@ async fn only_the_bearer_gets_in() {
 struct OddStore;
 
 impl TokenStore for OddStore {
-    fn load<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredTokens>> {
+    fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+        Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "hush")) })
+    }
+
+    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
         Box::pin(async move {
             match client_id {
-                "half" => Ok(Some(StoredTokens { access_token: Some("a".into()), refresh_token: None })),
+                "half" => Ok(Some(StoredPair { access_token: Some("a".into()), refresh_token: None, version: None })),
                 _ => Err(StoreError::new(StoreErrorKind::Failed, "hush")),
             }
         })
     }
 
-    fn save<'a>(&'a self, _: &'a str, _: &'a TokenPair) -> StoreFuture<'a, ()> {
+    fn save<'a>(&'a self, _: &'a TokenRecord, _: SaveOptions) -> StoreFuture<'a, Saved> {
         Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "hush")) })
     }
 
-    fn rotate<'a>(&'a self, _: &'a str, _: &'a Secret, _: &'a TokenPair) -> StoreFuture<'a, Rotation> {
-        Box::pin(async { Ok(Rotation::UnknownClient) })
+    fn rotate<'a>(&'a self, _: &'a Rotation) -> StoreFuture<'a, Rotated> {
+        Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "hush")) })
+    }
+
+    fn revoke<'a>(&'a self, _: &'a Revocation, _: Option<u64>) -> StoreFuture<'a, Revoked> {
+        Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "hush")) })
+    }
+
+    fn promises(&self) -> StoreFuture<'_, Promises> {
+        Box::pin(async { Ok(Promises::NONE) })
     }
 }
 

@@ -9,12 +9,11 @@ use std::{
     thread,
 };
 
-use fastauth::store::{Rotation, SqliteStore, StoreErrorKind, TokenStore};
+use fastauth::store::{Rotated, SqliteStore, StoreErrorKind};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::held;
-use crate::support::stores::pair;
+use crate::support::stores::{OnePair, held, refresh};
 
 fn scratch() -> (TempDir, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -34,15 +33,14 @@ async fn two_stores_on_one_file_see_each_other() {
     let (_directory, path) = scratch();
     let (one, other) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
     for n in 0..20 {
-        one.save("a", &pair(n)).await.unwrap();
-        assert_eq!(other.load("a").await.unwrap(), held(n));
-        other.save("b", &pair(n)).await.unwrap();
-        assert_eq!(one.load("b").await.unwrap(), held(n));
+        one.put("a", n).await.unwrap();
+        assert_eq!(other.held("a").await.unwrap(), held(n));
+        other.put("b", n).await.unwrap();
+        assert_eq!(one.held("b").await.unwrap(), held(n));
     }
-    let presented = pair(19).refresh_token;
-    let (pair_1, pair_2) = (pair("one"), pair("other"));
-    let (first, second) = tokio::join!(one.rotate("a", &presented, &pair_1), other.rotate("a", &presented, &pair_2));
-    let rotated = [first.unwrap(), second.unwrap()].map(|rotation| rotation == Rotation::Rotated);
+    let presented = refresh(19);
+    let (first, second) = tokio::join!(one.exchange("a", &presented, "one"), other.exchange("a", &presented, "other"));
+    let rotated = [first.unwrap(), second.unwrap()].map(|rotated| rotated == Rotated::Rotated);
     assert!(rotated[0] != rotated[1], "{rotated:?}");
 }
 
@@ -52,9 +50,9 @@ async fn what_was_answered_is_there_after_reopening() {
     for n in 0..3 {
         let store = SqliteStore::open(&path).unwrap();
         if n > 0 {
-            assert_eq!(store.load("a").await.unwrap(), held(n - 1));
+            assert_eq!(store.held("a").await.unwrap(), held(n - 1));
         }
-        store.save("a", &pair(n)).await.unwrap();
+        store.put("a", n).await.unwrap();
     }
     let connection = Connection::open(&path).unwrap();
     let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
@@ -68,7 +66,7 @@ async fn only_the_owner_may_read_the_files() {
 
     let (directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
-    store.save("a", &pair(1)).await.unwrap();
+    store.put("a", 1).await.unwrap();
     let files: Vec<_> = fs::read_dir(directory.path()).unwrap().map(Result::unwrap).collect();
     assert_eq!(files.len(), 3, "{files:?}");
     for file in files {
@@ -88,7 +86,7 @@ fn other_files_are_refused_and_left_alone() {
             "a newer schema",
             &|path| {
                 drop(SqliteStore::open(path).unwrap());
-                foreign("PRAGMA user_version = 2")(path);
+                foreign("PRAGMA user_version = 3")(path);
             },
             "newer version of fastauth",
         ),
@@ -128,13 +126,13 @@ fn many_may_open_a_fresh_file_at_once() {
                 scope.spawn(move || {
                     start.wait();
                     let store = SqliteStore::open(path).unwrap();
-                    block_on(store.save(&n.to_string(), &pair(n))).unwrap();
+                    block_on(store.put(&n.to_string(), n)).unwrap();
                 });
             }
         });
         let store = SqliteStore::open(&path).unwrap();
         for n in 0..8 {
-            assert_eq!(block_on(store.load(&n.to_string())).unwrap(), held(n));
+            assert_eq!(block_on(store.held(&n.to_string())).unwrap(), held(n));
         }
     }
 }
@@ -143,30 +141,29 @@ fn many_may_open_a_fresh_file_at_once() {
 async fn a_writer_that_is_locked_out_says_so_and_goes_on() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
-    store.save("a", &pair(1)).await.unwrap();
+    store.put("a", 1).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.save("a", &pair(2)).await.unwrap_err();
+    let error = store.put("a", 2).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Failed);
     assert!(error.to_string().contains("locked"), "{error}");
-    assert_eq!(store.load("a").await.unwrap(), held(1), "readers are not locked out");
+    assert_eq!(store.held("a").await.unwrap(), held(1), "readers are not locked out");
     other.execute_batch("ROLLBACK").unwrap();
-    store.save("a", &pair(3)).await.unwrap();
-    assert_eq!(store.load("a").await.unwrap(), held(3));
+    store.put("a", 3).await.unwrap();
+    assert_eq!(store.held("a").await.unwrap(), held(3));
 }
 
 #[tokio::test]
 async fn what_an_operator_takes_out_is_gone_at_once() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
-    store.save("a", &pair(1)).await.unwrap();
-    store.save("b", &pair(2)).await.unwrap();
+    store.put("a", 1).await.unwrap();
+    store.put("b", 2).await.unwrap();
     let operator = Connection::open(&path).unwrap();
     operator.execute_batch("DELETE FROM token WHERE client_id = 'a'").unwrap();
-    assert_eq!(store.load("a").await.unwrap(), None);
+    assert_eq!(store.held("a").await.unwrap(), None);
     operator.execute_batch("UPDATE token SET access_token = NULL WHERE client_id = 'b'").unwrap();
-    let half = store.load("b").await.unwrap().unwrap();
-    assert_eq!((half.access_token, half.refresh_token), (None, Some(pair(2).refresh_token)));
+    assert_eq!(store.held("b").await.unwrap(), Some((None, Some(refresh(2)))));
 }
 
 /// Nothing of it needs tokio's runtime.
@@ -174,9 +171,9 @@ async fn what_an_operator_takes_out_is_gone_at_once() {
 fn it_runs_without_a_runtime() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
-    block_on(store.save("a", &pair(1))).unwrap();
-    assert_eq!(block_on(store.rotate("a", &pair(1).refresh_token, &pair(2))).unwrap(), Rotation::Rotated);
-    assert_eq!(block_on(store.load("a")).unwrap(), held(2));
+    block_on(store.put("a", 1)).unwrap();
+    assert_eq!(block_on(store.exchange("a", &refresh(1), 2)).unwrap(), Rotated::Rotated);
+    assert_eq!(block_on(store.held("a")).unwrap(), held(2));
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -226,7 +223,7 @@ async fn what_was_answered_survives_a_kill() {
     assert!(acknowledged.len() >= 300, "the child ended by itself after {}", acknowledged.len());
     let store = SqliteStore::open(&path).unwrap();
     for n in acknowledged {
-        assert_eq!(store.load(&n).await.unwrap(), held(&n));
+        assert_eq!(store.held(&n).await.unwrap(), held(&n));
     }
 }
 
@@ -242,7 +239,7 @@ fn crash_child() {
             scope.spawn(move || {
                 for n in 0.. {
                     let id = format!("{task}-{n}");
-                    block_on(store.save(&id, &pair(&id))).unwrap();
+                    block_on(store.put(&id, &id)).unwrap();
                     writeln!(std::io::stdout().lock(), "{ACKNOWLEDGED}{id}").unwrap();
                 }
             });

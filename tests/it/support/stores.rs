@@ -1,17 +1,22 @@
 //! Stores to test with, and a real REST store to reach them through.
 
 use std::{
+    fmt::Display,
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{Router, serve::ListenerExt};
 use fastauth::{
     Secret,
-    store::{MemoryStore, RestStore, SqliteStore, StoreService, TokenPair, TokenStore},
+    store::{
+        Canonical, MemoryStore, RestStore, Rotated, Rotation, SaveOptions, Saved, SqliteStore, StoreError,
+        StoreService, TokenDigest, TokenEntry, TokenRecord, TokenStore,
+    },
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tempfile::TempDir;
@@ -40,6 +45,9 @@ pub(crate) async fn rest() -> Fixture {
     let server = StoreServer::start(behind.store, None).await;
     Fixture { store: Arc::new(server.client()), _server: Some(server), _directory: behind._directory }
 }
+
+/// When the tokens of the tests end: later than any test runs.
+const FAR_AWAY: u64 = 4_000_000_000;
 
 const BEARER: &str = "let-me-in";
 
@@ -99,7 +107,68 @@ pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// The pair number `n`: its two tokens name it, so that halves of two pairs are told apart.
-pub(crate) fn pair(n: impl std::fmt::Display) -> TokenPair {
-    TokenPair { access_token: format!("access-{n}").into(), refresh_token: format!("refresh-{n}").into() }
+/// The pair number `n` of a client: its two tokens name it, so that halves of two pairs are told apart.
+pub(crate) fn record(client_id: &str, family: &str, generation: u64, n: impl Display) -> TokenRecord {
+    let entry =
+        |text: String| TokenEntry { digest: TokenDigest::of(&text), text: Secret::from(text), expires_at: FAR_AWAY };
+    TokenRecord {
+        client_id: client_id.to_owned(),
+        family: family.to_owned(),
+        generation,
+        kid: format!("key-{n}"),
+        access: entry(format!("access-{n}")),
+        refresh: entry(refresh(n)),
+    }
 }
+
+/// The refresh token of the pair number `n`.
+pub(crate) fn refresh(n: impl Display) -> String {
+    format!("refresh-{n}")
+}
+
+/// The exchange of a refresh token that names no family for the pair number `n`, which names none either.
+pub(crate) fn exchange(client_id: &str, presented: &str, n: impl Display) -> Rotation {
+    Rotation {
+        presented: TokenDigest::of(presented),
+        presented_family: None,
+        successor: record(client_id, "", 0, n),
+        grace: Duration::ZERO,
+    }
+}
+
+/// Access and refresh token of a pair that is held.
+pub(crate) type Held = Option<(Option<String>, Option<String>)>;
+
+/// The pair number `n`, held.
+pub(crate) fn held(n: impl Display) -> Held {
+    Some((Some(format!("access-{n}")), Some(refresh(n))))
+}
+
+/// What tokens of the pair number `n` are compared with, in a store that does not count.
+pub(crate) fn canonical(n: impl Display) -> Option<Canonical> {
+    let record = record("", "", 0, n);
+    Some(Canonical { access: Some(record.access.digest), refresh: Some(record.refresh.digest), version: None })
+}
+
+/// The calls of a client that has one pair, and no family.
+pub(crate) trait OnePair: TokenStore {
+    /// Saves the pair number `n`.
+    async fn put(&self, client_id: &str, n: impl Display) -> Result<(), StoreError> {
+        let saved = self.save(&record(client_id, "", 0, n), SaveOptions::default()).await?;
+        assert!(matches!(saved, Saved::Saved(_)), "{saved:?}");
+        Ok(())
+    }
+
+    /// The pair that is held.
+    async fn held(&self, client_id: &str) -> Result<Held, StoreError> {
+        let text = |token: Option<Secret>| token.map(|token| token.expose().to_owned());
+        Ok(self.pair(client_id).await?.map(|pair| (text(pair.access_token), text(pair.refresh_token))))
+    }
+
+    /// Exchanges a refresh token for the pair number `n`.
+    async fn exchange(&self, client_id: &str, presented: &str, n: impl Display) -> Result<Rotated, StoreError> {
+        self.rotate(&exchange(client_id, presented, n)).await
+    }
+}
+
+impl<T: TokenStore + ?Sized> OnePair for T {}
