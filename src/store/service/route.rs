@@ -74,6 +74,7 @@ pub(super) fn family<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str
 fn named<'a>(name: &str, segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Refusal> {
     match parameter(query, name)? {
         Some(given) if segment == IN_QUERY => Ok(given),
+        None if segment == IN_QUERY => Err(Refusal::bad_request(format!("{name} is missing"))),
         Some(_) => Err(Refusal::bad_request(format!("{name} is in the path and in the query: write - in the path"))),
         None => query::segment(segment)
             .ok_or_else(|| Refusal::bad_request(format!("{name}: the path is not percent-encoded UTF-8"))),
@@ -119,7 +120,7 @@ mod tests {
     fn the_client_is_in_the_path_or_in_the_query() {
         for (segment, query, expected) in [
             ("a", "", Some("a")),
-            ("-", "", Some("-")),
+            ("-", "", None),
             ("a+b", "", Some("a+b")),
             ("a%2Fb%25", "", Some("a/b%")),
             ("-", "client_id=%2E%2E", Some("..")),

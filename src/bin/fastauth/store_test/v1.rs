@@ -1,7 +1,6 @@
 //! What every store promises.
 
 use futures_util::future::try_join_all;
-use reqwest::Method;
 
 use super::{
     Suite,
