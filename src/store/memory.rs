@@ -136,7 +136,7 @@ impl Held {
             }
             Verdict::Repeat => Rotated::Repeated(family.pair()),
             Verdict::Reuse => {
-                self.end(&key, FamilyStatus::Reused);
+                self.end(&[key], FamilyStatus::Reused);
                 Rotated::Reused
             }
             Verdict::Superseded => Rotated::Superseded,
@@ -144,10 +144,23 @@ impl Held {
         }
     }
 
-    fn end(&mut self, key: &(String, String), status: FamilyStatus) {
+    fn end(&mut self, keys: &[(String, String)], status: FamilyStatus) {
+        for key in keys {
+            let version = self.next_version();
+            if let Some(family) = self.families.get_mut(key) {
+                (family.status, family.version) = (status, version);
+            }
+        }
+        keys.iter().for_each(|(client_id, _)| self.touch(client_id));
+    }
+
+    /// Gives what was issued last a new version: it may have been issued before what has just ended, and the versions
+    /// of a client only grow.
+    fn touch(&mut self, client_id: &str) {
+        let newest = self.newest(client_id).map(|family| key(&family.record));
         let version = self.next_version();
-        if let Some(family) = self.families.get_mut(key) {
-            (family.status, family.version) = (status, version);
+        if let Some(family) = newest.and_then(|key| self.families.get_mut(&key)) {
+            family.version = version;
         }
     }
 
@@ -165,7 +178,7 @@ impl Held {
         }
         let live = self.families.iter().filter(|(key, family)| family.is_live() && concerned(key));
         let keys: Vec<_> = live.map(|(key, _)| key.clone()).collect();
-        keys.iter().for_each(|key| self.end(key, FamilyStatus::Revoked));
+        self.end(&keys, FamilyStatus::Revoked);
         Revoked::Families(keys.len() as u64)
     }
 

@@ -17,9 +17,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, ToSql, Transaction, TransactionBehavior, params,
-};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -71,6 +69,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 /// How many families a page of a list has at the most.
 const PAGE: usize = 1000;
+/// No UTF-8 has this byte, and it comes after all of its.
+const AFTER_ALL_TEXT: u8 = 0xff;
 /// How often, and how many at a time, rows are deleted that nothing can ask for any more.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 const CLEANED_AT_ONCE: usize = 1000;
@@ -283,32 +283,35 @@ fn status_text(status: FamilyStatus) -> &'static str {
 /// In the order of the primary key, from where the page before ended, so that a page costs the same wherever it is.
 fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::Result<FamilyPage> {
     let limit = if filter.limit == 0 { PAGE } else { filter.limit.min(PAGE) };
-    // What comes before and after all ids: a bound that is always there lets SQLite walk the key from it.
+    // A bound that is always there lets SQLite walk the key from it. It is also what tells prefixes: SQLite's functions
+    // of text end at a NUL.
     let (first, last) = match (&filter.client_id, &filter.client_id_prefix) {
-        (Some(client_id), _) => (client_id.clone(), client_id.clone()),
-        (None, Some(prefix)) => (prefix.clone(), format!("{prefix}{}", char::MAX)),
-        (None, None) => (String::new(), char::MAX.to_string()),
+        (Some(client_id), Some(prefix)) if !client_id.starts_with(prefix) => return Ok(FamilyPage::default()),
+        (Some(client_id), _) => (client_id.as_str(), client_id.clone().into_bytes()),
+        (None, prefix) => {
+            let prefix = prefix.as_deref().unwrap_or_default();
+            (prefix, [prefix.as_bytes(), &[AFTER_ALL_TEXT]].concat())
+        }
     };
     let (after_client, after_family) = filter.after.clone().unwrap_or_default();
-    let mut query = connection.prepare_cached(
+    let after = if filter.after.is_some() { ">" } else { ">=" };
+    let mut query = connection.prepare_cached(&format!(
         "SELECT client_id, family, generation, kid,
              CASE WHEN epoch < (SELECT epoch FROM store) AND status = 'live' THEN 'revoked' ELSE status END AS state,
              issued_at, renewed_at, access_expires_at, refresh_expires_at, version
          FROM token
-         WHERE client_id >= ?1 AND client_id <= ?2 AND (client_id, family) > (?3, ?4)
-             AND (?5 IS NULL OR substr(client_id, 1, length(?5)) = ?5)
-             AND (?6 IS NULL OR instr(client_id, ?6) > 0)
-             AND (?7 IS NULL OR kid = ?7)
-             AND (?8 IS NULL OR state = ?8)
-         ORDER BY client_id, family LIMIT ?9",
-    )?;
+         WHERE client_id >= ?1 AND client_id <= CAST(?2 AS TEXT) AND (client_id, family) {after} (?3, ?4)
+             AND (?5 IS NULL OR instr(client_id, ?5) > 0)
+             AND (?6 IS NULL OR kid = ?6)
+             AND (?7 IS NULL OR state = ?7)
+         ORDER BY client_id, family LIMIT ?8"
+    ))?;
     let rows = query.query_map(
         params![
-            if after_client > first { &after_client } else { &first },
+            after_client.as_str().max(first),
             last,
             after_client,
             after_family,
-            filter.client_id_prefix,
             filter.client_id_part,
             filter.kid,
             filter.status.map(status_text),
@@ -447,8 +450,7 @@ impl<'a> Books<'a> {
     }
 
     fn close(self) -> rusqlite::Result<()> {
-        let mut update = self.connection.prepare_cached("UPDATE store SET epoch = ?1, version = ?2")?;
-        update.execute(params![self.epoch, self.version]).map(drop)
+        self.connection.prepare_cached("UPDATE store SET version = ?1")?.execute([self.version]).map(drop)
     }
 
     fn apply(&mut self, command: &Command) -> rusqlite::Result<Outcome> {
@@ -496,14 +498,14 @@ impl<'a> Books<'a> {
         insert.execute(params![
             record.client_id,
             record.family,
-            record.generation,
+            integer(record.generation),
             record.kid,
             access.text.expose(),
             access.digest.as_bytes(),
-            access.expires_at,
+            integer(access.expires_at),
             refresh.text.expose(),
             refresh.digest.as_bytes(),
-            refresh.expires_at,
+            integer(refresh.expires_at),
             consumed.map(TokenDigest::as_bytes),
             unix_now_ms(),
             issued_at,
@@ -530,7 +532,7 @@ impl<'a> Books<'a> {
             }
             Verdict::Repeat => Rotated::Repeated(self.pair_of(client_id, &held.name)?),
             Verdict::Reuse => {
-                self.end("client_id = ?1 AND family = ?2", params![client_id, held.name], FamilyStatus::Reused)?;
+                self.end(client_id, Some(&held.name), FamilyStatus::Reused)?;
                 Rotated::Reused
             }
             Verdict::Superseded => Rotated::Superseded,
@@ -571,17 +573,45 @@ impl<'a> Books<'a> {
         delete.execute([client_id, family]).map(drop)
     }
 
-    /// Ends the live families that meet the condition, and lets go of their tokens.
-    fn end(&mut self, condition: &str, values: &[&dyn ToSql], status: FamilyStatus) -> rusqlite::Result<u64> {
+    /// Ends a family, or all of a client's, and lets go of their tokens.
+    fn end(&mut self, client_id: &str, family: Option<&str>, status: FamilyStatus) -> rusqlite::Result<u64> {
+        const UPDATE: &str = "UPDATE token SET status = ?1, version = ?2, access_token = NULL, refresh_token = NULL
+             WHERE status = 'live' AND epoch = ?3 AND client_id = ?4";
         self.version += 1;
-        let update = format!(
-            "UPDATE token SET status = '{}', access_token = NULL, refresh_token = NULL, version = {}
-             WHERE {condition} AND status = 'live' AND epoch = {}",
-            status_text(status),
-            self.version,
-            self.epoch
-        );
-        Ok(self.connection.execute(&update, values)? as u64)
+        let values = params![status_text(status), self.version, self.epoch, client_id];
+        let ended = match family {
+            Some(family) => {
+                let mut update = self.connection.prepare_cached(&format!("{UPDATE} AND family = ?5"))?;
+                update.execute(&[values, params![family]].concat()[..])?
+            }
+            None => self.connection.prepare_cached(UPDATE)?.execute(values)?,
+        };
+        if ended > 0 {
+            self.touch(client_id)?;
+        }
+        Ok(ended as u64)
+    }
+
+    /// Gives what was issued last a new version: it may have been issued before what has just ended, and the versions
+    /// of a client only grow.
+    fn touch(&mut self, client_id: &str) -> rusqlite::Result<()> {
+        self.version += 1;
+        let mut update = self.connection.prepare_cached(
+            "UPDATE token SET version = ?1 WHERE rowid = (
+                 SELECT rowid FROM token WHERE client_id = ?2 AND status = 'live' AND epoch = ?3
+                 ORDER BY version DESC LIMIT 1
+             )",
+        )?;
+        update.execute(params![self.version, client_id, self.epoch]).map(drop)
+    }
+
+    /// Ends everything at once. It is written before the next command, which may look.
+    fn end_all(&mut self) -> rusqlite::Result<u64> {
+        let live = format!("SELECT count(*) FROM token WHERE {COUNTS}");
+        let live = self.connection.query_row(&live, [], |row| row.get(0))?;
+        (self.epoch, self.version) = (self.epoch + 1, self.version + 1);
+        self.connection.execute("UPDATE store SET epoch = ?1", [self.epoch])?;
+        Ok(live)
     }
 
     fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> rusqlite::Result<Revoked> {
@@ -592,16 +622,9 @@ impl<'a> Books<'a> {
             {
                 return Ok(Revoked::ConditionFailed);
             }
-            Revocation::Family { client_id, family } => {
-                self.end("client_id = ?1 AND family = ?2", params![client_id, family], FamilyStatus::Revoked)?
-            }
-            Revocation::Client(client_id) => self.end("client_id = ?1", params![client_id], FamilyStatus::Revoked)?,
-            Revocation::All => {
-                let live = format!("SELECT count(*) FROM token WHERE {COUNTS}");
-                let live = self.connection.query_row(&live, [], |row| row.get(0))?;
-                (self.epoch, self.version) = (self.epoch + 1, self.version + 1);
-                live
-            }
+            Revocation::Family { client_id, family } => self.end(client_id, Some(family), FamilyStatus::Revoked)?,
+            Revocation::Client(client_id) => self.end(client_id, None, FamilyStatus::Revoked)?,
+            Revocation::All => self.end_all()?,
         };
         Ok(Revoked::Families(ended))
     }
@@ -610,11 +633,16 @@ impl<'a> Books<'a> {
     fn clean(&self) -> rusqlite::Result<()> {
         let mut delete = self.connection.prepare_cached(
             "DELETE FROM token WHERE rowid IN (
-                 SELECT rowid FROM token WHERE refresh_expires_at BETWEEN 1 AND ?1 AND access_expires_at < ?1 LIMIT ?2
+                 SELECT rowid FROM token WHERE refresh_expires_at BETWEEN 1 AND ?1 AND access_expires_at BETWEEN 1 AND ?1 LIMIT ?2
              )",
         )?;
         delete.execute(params![self.now.saturating_sub(1), CLEANED_AT_ONCE]).map(drop)
     }
+}
+
+/// As much of a number as SQLite can hold: a token may say anything of its end, and must not fail the writes beside it.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn held(row: &Row<'_>) -> rusqlite::Result<HeldFamily> {
@@ -886,9 +914,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_fails_the_writes_and_passes() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = locate(&directory.path().join("t.db")).expect("a file");
-        let mut writer = Writer { connection: prepare(&path).expect("a database"), cleaned: Instant::now() };
+        let (_directory, mut writer) = scratch();
         let limit = |writer: &Writer, pages: i32| {
             let update = writer.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
             update.expect("a limit");
@@ -905,5 +931,102 @@ mod tests {
         limit(&writer, 10_000);
         assert_eq!(writer.commit(&writes).expect("room"), saved(2));
         assert!(held(&writer, "large").is_some());
+    }
+
+    fn scratch() -> (tempfile::TempDir, Writer) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = locate(&directory.path().join("t.db")).expect("a file");
+        (directory, Writer { connection: prepare(&path).expect("a database"), cleaned: Instant::now() })
+    }
+
+    fn commit(writer: &mut Writer, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
+        let write = |command| Write { command, answer: oneshot::channel().0 };
+        let writes: Vec<_> = commands.into_iter().map(write).collect();
+        writer.commit(&writes).expect("written")
+    }
+
+    fn save(client_id: &str, condition: Condition) -> Command {
+        Command::Save(record(client_id, "a"), SaveOptions { keep_others: true, condition })
+    }
+
+    /// Those of one transaction see what those before them did, as those of different ones do.
+    #[test]
+    fn one_transaction_is_as_good_as_many() {
+        let commands = || {
+            let revoke_all = || Command::Revoke(Revocation::All, None);
+            let rotation = Rotation {
+                presented: TokenDigest::of("r"),
+                presented_family: None,
+                successor: record("b", "b"),
+                grace: Duration::ZERO,
+            };
+            [
+                save("a", Condition::None),
+                revoke_all(),
+                revoke_all(),
+                save("a", Condition::Absent),
+                save("a", Condition::Absent),
+                Command::Rotate(rotation.clone()),
+                save("b", Condition::Absent),
+                Command::Rotate(rotation),
+                Command::Revoke(Revocation::Client("b".to_owned()), None),
+                revoke_all(),
+                save("a", Condition::Absent),
+            ]
+        };
+        let (_one, mut one) = scratch();
+        let (_other, mut other) = scratch();
+        let together = commit(&mut one, commands());
+        let apart: Vec<_> = commands().into_iter().flat_map(|command| commit(&mut other, [command])).collect();
+        assert_eq!(together, apart);
+        let revoked = |outcome: &Outcome| match outcome {
+            Outcome::Revoked(Revoked::Families(count)) => Some(*count),
+            _ => None,
+        };
+        assert_eq!(apart.iter().filter_map(revoked).collect::<Vec<_>>(), [1, 0, 1, 1]);
+        let held = |writer: &Writer| canonical(&writer.connection, "a", None).expect("readable");
+        assert!(held(&one).is_some() && held(&one) == held(&other));
+    }
+
+    #[test]
+    fn rows_go_when_all_their_tokens_have_expired() {
+        let (_directory, mut writer) = scratch();
+        let now = unix_now();
+        let ends = [
+            ("unknown", 0, 0),
+            ("access unknown", 0, 1),
+            ("refresh unknown", 1, 0),
+            ("live", now + 600, now + 600),
+            ("access live", now + 600, 1),
+            ("refresh live", 1, now + 600),
+            ("expired", now - 1, now - 2),
+        ];
+        let ended = |(client_id, access, refresh): (&str, u64, u64)| {
+            let mut record = record(client_id, "a");
+            (record.access.expires_at, record.refresh.expires_at) = (access, refresh);
+            Command::Save(record, SaveOptions::default())
+        };
+        commit(&mut writer, ends.map(ended));
+        let held = |writer: &Writer| {
+            let page = list(&writer.connection, &FamilyFilter::default()).expect("readable");
+            page.families.into_iter().map(|entry| entry.client_id).collect::<Vec<_>>()
+        };
+        assert_eq!(held(&writer).len(), ends.len(), "it is not time yet");
+        writer.run(&[], true).expect("cleaned");
+        let expected = ["access live", "access unknown", "live", "refresh live", "refresh unknown", "unknown"];
+        assert_eq!(held(&writer), expected);
+    }
+
+    /// A number that SQLite cannot hold must not fail the writes beside it.
+    #[test]
+    fn any_number_is_taken() {
+        let (_directory, mut writer) = scratch();
+        let mut odd = record("odd", "a");
+        (odd.generation, odd.access.expires_at, odd.refresh.expires_at) = (u64::MAX, u64::MAX, u64::MAX);
+        commit(&mut writer, [save("a", Condition::None), Command::Save(odd, SaveOptions::default())]);
+        for client_id in ["a", "odd"] {
+            assert!(canonical(&writer.connection, client_id, None).expect("readable").is_some());
+        }
+        assert_eq!(list(&writer.connection, &FamilyFilter::default()).expect("readable").families.len(), 2);
     }
 }

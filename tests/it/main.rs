@@ -10,6 +10,7 @@ mod grpc;
 mod layer;
 mod options;
 mod paths;
+mod rotation;
 mod router;
 mod store_contract;
 mod support;

@@ -10,19 +10,40 @@ use tokio::{sync::Barrier, task::JoinSet};
 
 use crate::support::stores::{Held, OnePair, canonical, exchange, held, refresh};
 
-mod rest;
-mod service;
-mod sqlite;
-
 type Store = Arc<dyn TokenStore>;
 
 /// Longer than any test takes.
 const GRACE: Duration = Duration::from_secs(600);
 
-/// Runs every test of the contract on one store.
+/// Runs tests on one store, each on a new one.
+macro_rules! tests_on {
+    ($module:ident, $fixture:ident, $($test:ident),+ $(,)?) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $test() {
+                    let fixture = crate::support::stores::$fixture().await;
+                    super::$test(&fixture.store).await;
+                }
+            )+
+        }
+    };
+}
+
+mod listing;
+mod model;
+mod rest;
+mod revocation;
+mod rotation;
+mod service;
+mod sqlite;
+
+/// The contract that every store keeps. What those keep that promise more is in `rotation`, `revocation` and `listing`.
 macro_rules! contract {
     ($module:ident, $fixture:ident) => {
-        contract!(@ $module $fixture:
+        tests_on!(
+            $module,
+            $fixture,
             an_unknown_client_is_none,
             what_was_saved_is_loaded,
             a_save_replaces,
@@ -34,17 +55,6 @@ macro_rules! contract {
             dropped_calls_leave_the_store_sound,
             debug_shows_nothing,
         );
-    };
-    (@ $module:ident $fixture:ident: $($test:ident),+ $(,)?) => {
-        mod $module {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-                async fn $test() {
-                    let fixture = crate::support::stores::$fixture().await;
-                    super::$test(&fixture.store).await;
-                }
-            )+
-        }
     };
 }
 

@@ -1,19 +1,23 @@
 //! What only a store in a file promises.
 
 use std::{
+    collections::HashMap,
     fs,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
     sync::{Arc, Barrier},
     thread,
+    time::Duration,
 };
 
-use fastauth::store::{Rotated, SqliteStore, StoreErrorKind};
+use fastauth::store::{FamilyStatus, Revocation, Revoked, Rotated, Rotation, SqliteStore, StoreErrorKind, TokenStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
-use crate::support::stores::{OnePair, held, refresh};
+use super::GRACE;
+use crate::support::stores::{ManyFamilies, OnePair, family_of, held, refresh, renewal};
 
 fn scratch() -> (TempDir, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -193,54 +197,153 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-const CRASH_FILE: &str = "FASTAUTH_TEST_CRASH_FILE";
-const ACKNOWLEDGED: &str = "acknowledged ";
-
-/// Kills a process in the middle of its writes, and looks for everything that it had been told was written.
-#[tokio::test]
-async fn what_was_answered_survives_a_kill() {
+/// As two processes on one file do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_rotations_in_two_stores_one_wins() {
+    const RIVALS: usize = 40;
     let (_directory, path) = scratch();
+    let stores = [(); 2].map(|()| Arc::new(SqliteStore::open(&path).unwrap()));
+    for (grace, client_id) in [(GRACE, "a"), (Duration::ZERO, "b"), (GRACE, "c"), (Duration::ZERO, "d")] {
+        stores[0].begin(client_id, "f", "old").await;
+        let start = Arc::new(tokio::sync::Barrier::new(RIVALS));
+        let mut rivals = JoinSet::new();
+        for n in 0..RIVALS {
+            let (store, start) = (Arc::clone(&stores[n % 2]), Arc::clone(&start));
+            rivals.spawn(async move {
+                let rotation = Rotation { grace, ..renewal(client_id, "f", 0, "old", n) };
+                start.wait().await;
+                (n, store.rotate(&rotation).await.unwrap())
+            });
+        }
+        let outcomes = rivals.join_all().await;
+        let winners: Vec<_> = outcomes.iter().filter(|(_, rotated)| *rotated == Rotated::Rotated).collect();
+        let [(winner, _)] = winners[..] else { panic!("winners: {winners:?}") };
+        for store in &stores {
+            let expected = if grace.is_zero() { None } else { held(winner) };
+            assert_eq!(store.held(client_id).await.unwrap(), expected);
+        }
+        let others = || outcomes.iter().filter(|(n, _)| n != winner).map(|(_, rotated)| rotated);
+        if grace.is_zero() {
+            assert_eq!(others().filter(|rotated| **rotated == Rotated::Reused).count(), 1);
+            assert!(others().all(|rotated| matches!(rotated, Rotated::Reused | Rotated::Revoked)));
+        } else {
+            let repeated = Rotated::Repeated(stores[0].pair(client_id).await.unwrap().unwrap());
+            assert!(others().all(|rotated| *rotated == repeated));
+        }
+    }
+}
+
+/// A revocation in one is seen by the other, whose statements were prepared before.
+#[tokio::test]
+async fn what_one_store_revokes_the_other_does_not_hold() {
+    let (_directory, path) = scratch();
+    let (one, other) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
+    for revocation in [family_of("a", "f"), Revocation::Client("a".to_owned()), Revocation::All] {
+        one.begin("a", "f", 1).await;
+        assert!(other.accepts("a", "f", 1).await);
+        other.revoke(&revocation, None).await.unwrap();
+        assert_eq!(one.held("a").await.unwrap(), None, "{revocation:?}");
+        assert_eq!(one.renew("a", "f", 0, 1, 2).await, Rotated::Revoked);
+        one.begin("b", "f", 1).await;
+        assert!(other.accepts("b", "f", 1).await, "what is issued after it is held");
+    }
+}
+
+const CRASH_FILE: &str = "FASTAUTH_TEST_CRASH_FILE";
+const CRASH_ROUND: &str = "FASTAUTH_TEST_CRASH_ROUND";
+const ACKNOWLEDGED: &str = "acknowledged ";
+const REVOKED: u64 = 4;
+
+/// Kills processes in the middle of their writes, and looks for everything that they had been told was written.
+#[tokio::test]
+async fn what_was_answered_survives_kills() {
+    let (_directory, path) = scratch();
+    let mut acknowledged = HashMap::new();
+    for round in 0..10 {
+        let before = acknowledged.len();
+        for (client_id, step) in crash(&path, round) {
+            acknowledged.insert(client_id, step);
+        }
+        assert!(acknowledged.len() > before, "round {round}");
+        let store = SqliteStore::open(&path).unwrap();
+        for (client_id, step) in &acknowledged {
+            assert_holds(&store, client_id, *step).await;
+        }
+    }
+    let connection = Connection::open(&path).unwrap();
+    let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
+
+/// The client has been taken to that step, or to the next one, whose answer the kill may have cut off.
+async fn assert_holds(store: &SqliteStore, client_id: &str, step: u64) {
+    let family = store.family(client_id, "f").await;
+    if family.status == FamilyStatus::Revoked {
+        assert!(step + 1 >= REVOKED, "{client_id}: {step}");
+        assert_eq!(store.held(client_id).await.unwrap(), None);
+    } else {
+        assert!([step, step + 1].contains(&family.generation), "{client_id}: {step}, and {family:?}");
+        let number = format!("{client_id}.{}", family.generation);
+        assert_eq!(store.held(client_id).await.unwrap(), held(&number));
+        assert!(store.accepts(client_id, "f", &number).await);
+    }
+}
+
+/// Has a process write, kills it, and gives how far it had been told that it had come with each client.
+fn crash(path: &Path, round: usize) -> HashMap<String, u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "store_contract::sqlite::crash_child", "--ignored", "--nocapture"])
-        .env(CRASH_FILE, &path)
+        .env(CRASH_FILE, path)
+        .env(CRASH_ROUND, round.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut acknowledged = Vec::new();
-    let mut line = String::new();
+    let (mut steps, mut count, mut line) = (HashMap::new(), 0, String::new());
     while lines.read_line(&mut line).unwrap() > 0 {
         // A line that the kill cut short was not written whole.
-        if let Some(n) = line.strip_suffix('\n').and_then(|line| line.strip_prefix(ACKNOWLEDGED)) {
-            acknowledged.push(n.to_owned());
+        let acknowledged = line.strip_suffix('\n').and_then(|line| line.strip_prefix(ACKNOWLEDGED));
+        if let Some((client_id, step)) = acknowledged.and_then(|words| words.split_once(' ')) {
+            steps.insert(client_id.to_owned(), step.parse().unwrap());
+            count += 1;
         }
-        if acknowledged.len() == 300 {
+        // At another moment each time.
+        if count == 60 + 17 * round {
             child.kill().unwrap();
         }
         line.clear();
     }
     child.wait().unwrap();
-    assert!(acknowledged.len() >= 300, "the child ended by itself after {}", acknowledged.len());
-    let store = SqliteStore::open(&path).unwrap();
-    for n in acknowledged {
-        assert_eq!(store.held(&n).await.unwrap(), held(&n));
-    }
+    assert!(count >= 60 + 17 * round, "the child ended by itself after {count}");
+    steps
 }
 
-/// The process that is killed: writes for ever, and says what was acknowledged.
+/// The process that is killed: issues, renews and revokes for ever, and says what was acknowledged.
 #[test]
-#[ignore = "run by what_was_answered_survives_a_kill"]
+#[ignore = "run by what_was_answered_survives_kills"]
 fn crash_child() {
     let Some(path) = std::env::var_os(CRASH_FILE) else { return };
+    let round = std::env::var(CRASH_ROUND).unwrap();
     let store = SqliteStore::open(path).unwrap();
+    let acknowledge = |client_id: &str, step: u64| {
+        writeln!(std::io::stdout().lock(), "{ACKNOWLEDGED}{client_id} {step}").unwrap();
+    };
     thread::scope(|scope| {
         for task in 0..8 {
-            let store = &store;
+            let (store, round) = (&store, &round);
             scope.spawn(move || {
                 for n in 0.. {
-                    let id = format!("{task}-{n}");
-                    block_on(store.put(&id, &id)).unwrap();
-                    writeln!(std::io::stdout().lock(), "{ACKNOWLEDGED}{id}").unwrap();
+                    let id = format!("{round}-{task}-{n}");
+                    block_on(store.begin(&id, "f", format!("{id}.0")));
+                    acknowledge(&id, 0);
+                    for step in 1..REVOKED {
+                        let (old, new) = (format!("{id}.{}", step - 1), format!("{id}.{step}"));
+                        let rotated = block_on(store.rotate(&renewal(&id, "f", step - 1, old, new))).unwrap();
+                        assert_eq!(rotated, Rotated::Rotated);
+                        acknowledge(&id, step);
+                    }
+                    assert_eq!(block_on(store.revoke_family(&id, "f")), Revoked::Families(1));
+                    acknowledge(&id, REVOKED);
                 }
             });
         }

@@ -14,8 +14,8 @@ use axum::{Router, serve::ListenerExt};
 use fastauth::{
     Secret,
     store::{
-        Canonical, MemoryStore, RestStore, Rotated, Rotation, SaveOptions, Saved, SqliteStore, StoreError,
-        StoreService, TokenDigest, TokenEntry, TokenRecord, TokenStore,
+        Canonical, FamilyEntry, FamilyFilter, MemoryStore, RestStore, Revocation, Revoked, Rotated, Rotation,
+        SaveOptions, Saved, SqliteStore, StoreError, StoreService, TokenDigest, TokenEntry, TokenRecord, TokenStore,
     },
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -136,6 +136,22 @@ pub(crate) fn exchange(client_id: &str, presented: &str, n: impl Display) -> Rot
     }
 }
 
+/// The exchange of pair `old` of a family, which is of this generation, for pair `new`.
+pub(crate) fn renewal(
+    client_id: &str,
+    family: &str,
+    generation: u64,
+    old: impl Display,
+    new: impl Display,
+) -> Rotation {
+    Rotation {
+        presented: TokenDigest::of(refresh(old)),
+        presented_family: Some((family.to_owned(), generation)),
+        successor: record(client_id, family, generation + 1, new),
+        grace: Duration::ZERO,
+    }
+}
+
 /// Access and refresh token of a pair that is held.
 pub(crate) type Held = Option<(Option<String>, Option<String>)>;
 
@@ -172,3 +188,69 @@ pub(crate) trait OnePair: TokenStore {
 }
 
 impl<T: TokenStore + ?Sized> OnePair for T {}
+
+/// The calls of a client that has many families.
+pub(crate) trait ManyFamilies: TokenStore {
+    /// Begins a family with the pair number `n`, beside the client's others, and says its version.
+    async fn begin(&self, client_id: &str, family: &str, n: impl Display) -> u64 {
+        let options = SaveOptions { keep_others: true, ..SaveOptions::default() };
+        match self.save(&record(client_id, family, 0, n), options).await.unwrap() {
+            Saved::Saved(version) => version,
+            Saved::ConditionFailed => panic!("there was no condition"),
+        }
+    }
+
+    /// Exchanges pair `old` of a family, which is of this generation, for pair `new`, without a grace.
+    async fn renew(&self, client_id: &str, family: &str, generation: u64, old: i32, new: i32) -> Rotated {
+        self.rotate(&renewal(client_id, family, generation, old, new)).await.unwrap()
+    }
+
+    /// Whether the pair number `n` is what the tokens of a family are compared with.
+    async fn accepts(&self, client_id: &str, family: &str, n: impl Display) -> bool {
+        let found = self.load(client_id, Some(family)).await.unwrap();
+        let found = found.map(|found| Canonical { version: None, ..found });
+        found.is_some() && found == canonical(n)
+    }
+
+    /// The version of what was issued last.
+    async fn version(&self, client_id: &str) -> Option<u64> {
+        self.pair(client_id).await.unwrap().map(|pair| pair.version.expect("it counts"))
+    }
+
+    async fn revoke_all_of(&self, client_id: &str) -> Revoked {
+        self.revoke(&Revocation::Client(client_id.to_owned()), None).await.unwrap()
+    }
+
+    async fn revoke_family(&self, client_id: &str, family: &str) -> Revoked {
+        self.revoke(&family_of(client_id, family), None).await.unwrap()
+    }
+
+    /// What a filter finds, on as many pages as it takes.
+    async fn all(&self, filter: FamilyFilter) -> Vec<FamilyEntry> {
+        let mut found = Vec::new();
+        let mut filter = filter;
+        loop {
+            let page = self.list(&filter).await.unwrap();
+            found.extend(page.families);
+            match page.next {
+                Some(next) => filter.after = Some(next),
+                None => return found,
+            }
+        }
+    }
+
+    /// The one family of that name.
+    async fn family(&self, client_id: &str, family: &str) -> FamilyEntry {
+        let of_client = FamilyFilter { client_id: Some(client_id.to_owned()), ..FamilyFilter::default() };
+        let mut found = self.all(of_client).await;
+        found.retain(|entry| entry.family == family);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    }
+}
+
+impl<T: TokenStore + ?Sized> ManyFamilies for T {}
+
+pub(crate) fn family_of(client_id: &str, family: &str) -> Revocation {
+    Revocation::Family { client_id: client_id.to_owned(), family: family.to_owned() }
+}

@@ -1,0 +1,237 @@
+//! What the stores that promise everything list.
+
+use std::collections::BTreeSet;
+
+use fastauth::store::{FamilyEntry, FamilyFilter, FamilyStatus, Rotated, TokenStore};
+
+use super::{Store, ids};
+use crate::support::stores::ManyFamilies;
+
+macro_rules! listings {
+    ($module:ident, $fixture:ident) => {
+        tests_on!(
+            $module,
+            $fixture,
+            an_entry_says_what_is_held,
+            each_filter_is_kept_to,
+            pages_have_each_family_once_and_in_order,
+            families_that_come_between_pages_shift_nothing,
+            every_limit_is_taken,
+            ids_of_any_text_are_listed,
+        );
+    };
+}
+
+listings!(on_memory, memory);
+listings!(on_sqlite, sqlite);
+
+type Name = (String, String);
+
+fn name(entry: &FamilyEntry) -> Name {
+    (entry.client_id.clone(), entry.family.clone())
+}
+
+fn names(entries: &[FamilyEntry]) -> Vec<Name> {
+    entries.iter().map(name).collect()
+}
+
+/// Client and family, with a space between them.
+async fn found(store: &Store, filter: FamilyFilter) -> Vec<String> {
+    let entries = store.all(filter).await;
+    entries.into_iter().map(|entry| format!("{} {}", entry.client_id, entry.family)).collect()
+}
+
+async fn an_entry_says_what_is_held(store: &Store) {
+    assert_eq!(store.list(&FamilyFilter::default()).await.unwrap(), fastauth::store::FamilyPage::default());
+    let version = store.begin("a", "f", 1).await;
+    let entry = store.family("a", "f").await;
+    assert_eq!((entry.client_id.as_str(), entry.family.as_str(), entry.kid.as_str()), ("a", "f", "key-1"));
+    assert_eq!((entry.generation, entry.status, entry.version), (0, FamilyStatus::Live, version));
+    assert_eq!((entry.access_expires_at, entry.refresh_expires_at), (4_000_000_000, 4_000_000_000));
+    assert!(entry.issued_at > 1_700_000_000 && entry.renewed_at == entry.issued_at, "{entry:?}");
+    assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
+    let renewed = store.family("a", "f").await;
+    assert_eq!((renewed.generation, renewed.kid.as_str(), renewed.issued_at), (1, "key-2", entry.issued_at));
+    assert!(renewed.version > version && renewed.renewed_at >= entry.renewed_at);
+    assert!(!format!("{renewed:?}").contains("refresh-") && !format!("{renewed:?}").contains("access-"));
+}
+
+async fn each_filter_is_kept_to(store: &Store) {
+    for (client_id, family, n) in
+        [("alice", "f", 1), ("alice", "g", 2), ("al", "f", 3), ("bob", "f", 4), ("malice", "f", 5), ("Alice", "f", 6)]
+    {
+        store.begin(client_id, family, n).await;
+    }
+    store.revoke_family("bob", "f").await;
+    assert_eq!(store.renew("al", "f", 0, 3, 13).await, Rotated::Rotated);
+    assert_eq!(store.renew("al", "f", 0, 3, 14).await, Rotated::Reused);
+    let none = FamilyFilter::default;
+    let some = |text: &str| Some(text.to_owned());
+    let status = |status| FamilyFilter { status: Some(status), ..none() };
+    let table = [
+        ("all", none(), &["Alice f", "al f", "alice f", "alice g", "bob f", "malice f"][..]),
+        ("client", FamilyFilter { client_id: some("alice"), ..none() }, &["alice f", "alice g"]),
+        ("client that is a part", FamilyFilter { client_id: some("al"), ..none() }, &["al f"]),
+        ("no client", FamilyFilter { client_id: some("ali"), ..none() }, &[]),
+        ("prefix", FamilyFilter { client_id_prefix: some("al"), ..none() }, &["al f", "alice f", "alice g"]),
+        ("prefix that is all", FamilyFilter { client_id_prefix: some("malice"), ..none() }, &["malice f"]),
+        (
+            "empty prefix and part",
+            FamilyFilter { client_id_prefix: some(""), client_id_part: some(""), kid: some("key-1"), ..none() },
+            &["alice f"],
+        ),
+        (
+            "part",
+            FamilyFilter { client_id_part: some("lice"), ..none() },
+            &["Alice f", "alice f", "alice g", "malice f"],
+        ),
+        ("part of another case", FamilyFilter { client_id_part: some("LICE"), ..none() }, &[]),
+        ("no pattern", FamilyFilter { client_id_part: some("%"), ..none() }, &[]),
+        ("key", FamilyFilter { kid: some("key-2"), ..none() }, &["alice g"]),
+        ("empty key", FamilyFilter { kid: some(""), ..none() }, &[]),
+        ("live", status(FamilyStatus::Live), &["Alice f", "alice f", "alice g", "malice f"]),
+        ("revoked", status(FamilyStatus::Revoked), &["bob f"]),
+        ("reused", status(FamilyStatus::Reused), &["al f"]),
+        (
+            "prefix and part",
+            FamilyFilter { client_id_prefix: some("a"), client_id_part: some("c"), ..none() },
+            &["alice f", "alice g"],
+        ),
+        ("client and prefix", FamilyFilter { client_id: some("al"), client_id_prefix: some("a"), ..none() }, &["al f"]),
+        (
+            "client and another prefix",
+            FamilyFilter { client_id: some("al"), client_id_prefix: some("ali"), ..none() },
+            &[],
+        ),
+        ("client and no prefix", FamilyFilter { client_id: some("al"), client_id_prefix: some("b"), ..none() }, &[]),
+        ("client and part", FamilyFilter { client_id: some("al"), client_id_part: some("x"), ..none() }, &[]),
+        (
+            "after",
+            FamilyFilter { after: Some(("alice".into(), "f".into())), ..none() },
+            &["alice g", "bob f", "malice f"],
+        ),
+        (
+            "after what is not there",
+            FamilyFilter { after: Some(("am".into(), "".into())), ..none() },
+            &["bob f", "malice f"],
+        ),
+        ("after the last", FamilyFilter { after: Some(("malice".into(), "f".into())), ..none() }, &[]),
+        (
+            "after, of a prefix",
+            FamilyFilter { after: Some(("Alice".into(), "f".into())), client_id_prefix: some("al"), ..none() },
+            &["al f", "alice f", "alice g"],
+        ),
+        (
+            "after, of a client",
+            FamilyFilter { after: Some(("alice".into(), "f".into())), client_id: some("alice"), ..none() },
+            &["alice g"],
+        ),
+        (
+            "after the client",
+            FamilyFilter { after: Some(("bob".into(), "".into())), client_id: some("alice"), ..none() },
+            &[],
+        ),
+    ];
+    for (name, filter, expected) in table {
+        for limit in [0, 1, 2, 1000] {
+            let filter = FamilyFilter { limit, ..filter.clone() };
+            assert_eq!(found(store, filter).await, expected, "{name}, {limit} at a time");
+        }
+    }
+}
+
+async fn pages_have_each_family_once_and_in_order(store: &Store) {
+    let mut expected = BTreeSet::new();
+    for n in 0..60 {
+        // Neither clients nor families are saved in their order.
+        let (client_id, family) = (format!("c{}", n * 7 % 20), format!("f{}", n * 11 % 13));
+        store.begin(&client_id, &family, n).await;
+        expected.insert((client_id, family));
+    }
+    let expected: Vec<_> = expected.into_iter().collect();
+    for limit in [1, 7, expected.len() - 1, expected.len(), expected.len() + 1] {
+        let mut filter = FamilyFilter { limit, ..FamilyFilter::default() };
+        let mut seen = Vec::new();
+        loop {
+            let page = store.list(&filter).await.unwrap();
+            assert!(page.families.len() <= limit, "{} on a page of {limit}", page.families.len());
+            assert!(!page.families.is_empty(), "a page that is asked for has something on it");
+            seen.extend(names(&page.families));
+            let Some(next) = page.next else { break };
+            assert_eq!(Some(&next), seen.last());
+            filter.after = Some(next);
+        }
+        assert_eq!(seen, expected, "{limit} at a time");
+    }
+}
+
+/// Those that were there from the beginning are seen once each, whatever comes, goes and changes meanwhile.
+async fn families_that_come_between_pages_shift_nothing(store: &Store) {
+    let mut there = BTreeSet::new();
+    for n in 0..30 {
+        let client_id = format!("c{:02}", n * 2);
+        store.begin(&client_id, "f", n).await;
+        there.insert((client_id, "f".to_owned()));
+    }
+    let mut filter = FamilyFilter { limit: 4, ..FamilyFilter::default() };
+    let mut seen = Vec::new();
+    for round in 0.. {
+        let page = store.list(&filter).await.unwrap();
+        seen.extend(names(&page.families));
+        let Some(next) = page.next else { break };
+        // One before where the list is, one after it, a rotation, a revocation.
+        store.begin(&format!("c{:02}", 2 * round + 1), "f", 100 + round).await;
+        store.begin(&next.0, "g", 200 + round).await;
+        store.renew(&next.0, "f", 0, round, 300 + round).await;
+        store.revoke_family(&next.0, "f").await;
+        filter.after = Some(next);
+    }
+    let unique: BTreeSet<_> = seen.iter().cloned().collect();
+    assert_eq!(unique.len(), seen.len(), "{seen:?}");
+    assert!(seen.is_sorted() && there.is_subset(&unique), "{seen:?}");
+}
+
+async fn every_limit_is_taken(store: &Store) {
+    for n in 0..3 {
+        store.begin("a", &n.to_string(), n).await;
+    }
+    for limit in [0, 3, 1_000_000, usize::MAX] {
+        let page = store.list(&FamilyFilter { limit, ..FamilyFilter::default() }).await.unwrap();
+        assert_eq!((page.families.len(), page.next), (3, None), "{limit}");
+    }
+}
+
+async fn ids_of_any_text_are_listed(store: &Store) {
+    let mut ids = ids();
+    ids.extend(["\u{10ffff}\u{10ffff}", "\u{10ffff}x", "a\u{10ffff}x", "a\0\0", "\0\0"].map(str::to_owned));
+    let mut expected = BTreeSet::new();
+    for (n, id) in (0..).zip(&ids) {
+        for (client_id, family) in [(id.as_str(), "f"), ("a family of", id.as_str())] {
+            store.begin(client_id, family, n).await;
+            expected.insert((client_id.to_owned(), family.to_owned()));
+        }
+    }
+    let expected: Vec<_> = expected.into_iter().collect();
+    let filters = |text: &String| {
+        let none = FamilyFilter::default;
+        [
+            none(),
+            FamilyFilter { client_id: Some(text.clone()), ..none() },
+            FamilyFilter { client_id_prefix: Some(text.clone()), ..none() },
+            FamilyFilter { client_id_part: Some(text.clone()), ..none() },
+            FamilyFilter { after: Some((text.clone(), "f".to_owned())), ..none() },
+            FamilyFilter { after: Some(("a family of".to_owned(), text.clone())), ..none() },
+        ]
+    };
+    for filter in ids.iter().flat_map(filters) {
+        let matches = |(client_id, family): &&Name| {
+            filter.client_id.as_ref().is_none_or(|id| client_id == id)
+                && filter.client_id_prefix.as_ref().is_none_or(|prefix| client_id.starts_with(prefix))
+                && filter.client_id_part.as_ref().is_none_or(|part| client_id.contains(part))
+                && filter.after.as_ref().is_none_or(|after| (client_id, family) > (&after.0, &after.1))
+        };
+        let expected: Vec<_> = expected.iter().filter(matches).cloned().collect();
+        let found = names(&store.all(FamilyFilter { limit: 50, ..filter.clone() }).await);
+        assert_eq!(found, expected, "{filter:?}");
+    }
+}

@@ -1,0 +1,166 @@
+//! What the stores that promise everything revoke.
+
+use fastauth::store::{
+    Condition, FamilyFilter, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, TokenStore,
+};
+
+use super::{GRACE, Store, ids};
+use crate::support::stores::{ManyFamilies, OnePair, family_of, held, record, renewal};
+
+macro_rules! revocations {
+    ($module:ident, $fixture:ident) => {
+        tests_on!(
+            $module,
+            $fixture,
+            a_family_is_revoked_alone,
+            a_client_is_revoked_with_all_families,
+            everything_is_revoked,
+            after_everything_was_revoked_new_pairs_work,
+            a_revoked_family_is_not_repeated,
+            what_is_not_held_is_not_revoked,
+            a_version_can_be_asked_for,
+            ids_of_any_text_are_revoked,
+        );
+    };
+}
+
+revocations!(on_memory, memory);
+revocations!(on_sqlite, sqlite);
+
+async fn status(store: &Store, client_id: &str, family: &str) -> FamilyStatus {
+    store.family(client_id, family).await.status
+}
+
+async fn a_family_is_revoked_alone(store: &Store) {
+    for (client_id, family, n) in [("a", "f", 1), ("a", "g", 2), ("b", "f", 3)] {
+        store.begin(client_id, family, n).await;
+    }
+    assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(1));
+    assert!(!store.accepts("a", "f", 1).await && store.accepts("a", "g", 2).await && store.accepts("b", "f", 3).await);
+    assert_eq!(store.renew("a", "f", 0, 1, 9).await, Rotated::Revoked);
+    assert_eq!(status(store, "a", "f").await, FamilyStatus::Revoked);
+    assert_eq!(
+        (status(store, "a", "g").await, status(store, "b", "f").await),
+        (FamilyStatus::Live, FamilyStatus::Live)
+    );
+    assert_eq!(store.renew("a", "g", 0, 2, 4).await, Rotated::Rotated);
+    assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(0), "it was live once");
+}
+
+async fn a_client_is_revoked_with_all_families(store: &Store) {
+    for (family, n) in [("f", 1), ("g", 2), ("h", 3), ("", 4)] {
+        store.begin("a", family, n).await;
+        store.begin("ab", family, n).await;
+    }
+    store.revoke_family("a", "h").await;
+    assert_eq!(store.revoke_all_of("a").await, Revoked::Families(3));
+    assert_eq!((store.load("a", None).await.unwrap(), store.held("a").await.unwrap()), (None, None));
+    for (family, n) in [("f", 1), ("g", 2), ("h", 3), ("", 4)] {
+        assert!(!store.accepts("a", family, n).await && store.accepts("ab", family, n).await);
+        assert_eq!(store.renew("a", family, 0, n, 9).await, Rotated::Revoked);
+        assert_eq!(status(store, "a", family).await, FamilyStatus::Revoked);
+    }
+    assert_eq!(store.revoke_all_of("a").await, Revoked::Families(0));
+    store.begin("a", "f", 10).await;
+    assert!(store.accepts("a", "f", 10).await, "it may begin again, under any name");
+    assert_eq!(store.renew("a", "f", 0, 10, 11).await, Rotated::Rotated);
+}
+
+async fn everything_is_revoked(store: &Store) {
+    assert_eq!(store.revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(0));
+    for n in 0..4 {
+        store.begin(&format!("c{n}"), "f", n).await;
+        store.begin(&format!("c{n}"), "g", 10 + n).await;
+    }
+    store.revoke_family("c1", "f").await;
+    assert_eq!(store.revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(7));
+    for n in 0..4 {
+        let client_id = format!("c{n}");
+        assert_eq!(store.held(&client_id).await.unwrap(), None);
+        assert!(!store.accepts(&client_id, "f", n).await && !store.accepts(&client_id, "g", 10 + n).await);
+        assert_eq!(store.renew(&client_id, "f", 0, n, 50).await, Rotated::Revoked);
+        assert_eq!(status(store, &client_id, "g").await, FamilyStatus::Revoked);
+    }
+    assert_eq!(store.revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(0));
+}
+
+async fn after_everything_was_revoked_new_pairs_work(store: &Store) {
+    let before = store.begin("a", "f", 1).await;
+    store.begin("b", "f", 2).await;
+    for round in 0..3 {
+        let n = 10 * (round + 1);
+        store.revoke(&Revocation::All, None).await.unwrap();
+        let absent = SaveOptions { condition: Condition::Absent, ..SaveOptions::default() };
+        let saved = store.save(&record("a", "f", 0, n), absent).await.unwrap();
+        assert!(matches!(saved, Saved::Saved(version) if version > before), "{saved:?}");
+        assert_eq!(store.held("a").await.unwrap(), held(n));
+        assert_eq!(store.renew("a", "f", 0, n, n + 1).await, Rotated::Rotated);
+        store.begin("a", "g", n + 2).await;
+        assert!(store.accepts("a", "f", n + 1).await && store.accepts("a", "g", n + 2).await);
+        assert_eq!(store.held("b").await.unwrap(), None, "what was revoked stays so");
+        assert_eq!(store.revoke_family("a", "g").await, Revoked::Families(1));
+        assert_eq!(store.revoke_family("b", "f").await, Revoked::Families(0));
+        let live = FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
+        assert_eq!(store.all(live).await.len(), 1);
+    }
+}
+
+/// A client that lost the answer to a rotation must not get past a revocation.
+async fn a_revoked_family_is_not_repeated(store: &Store) {
+    for revocation in [family_of("a", "f"), Revocation::Client("a".to_owned()), Revocation::All] {
+        store.begin("a", "f", 1).await;
+        assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
+        assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Families(1));
+        for (generation, n) in [(0, 1), (1, 2)] {
+            let rotation = Rotation { grace: GRACE, ..renewal("a", "f", generation, n, 3) };
+            assert_eq!(store.rotate(&rotation).await.unwrap(), Rotated::Revoked, "{revocation:?}");
+        }
+        assert_eq!(store.held("a").await.unwrap(), None);
+    }
+}
+
+async fn what_is_not_held_is_not_revoked(store: &Store) {
+    store.begin("a", "f", 1).await;
+    for revocation in [family_of("a", "g"), family_of("b", "f"), family_of("a", ""), Revocation::Client("b".to_owned())]
+    {
+        assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Families(0), "{revocation:?}");
+        assert!(store.accepts("a", "f", 1).await);
+    }
+}
+
+async fn a_version_can_be_asked_for(store: &Store) {
+    let client = Revocation::Client("a".to_owned());
+    let family = family_of("a", "f");
+    let revoke = async |revocation: &Revocation, version| store.revoke(revocation, Some(version)).await.unwrap();
+    assert_eq!(revoke(&client, 0).await, Revoked::ConditionFailed);
+    let first = store.begin("a", "f", 1).await;
+    let second = store.begin("a", "g", 2).await;
+    for version in [0, first, second + 1, u64::MAX] {
+        assert_eq!(revoke(&client, version).await, Revoked::ConditionFailed, "{version}");
+        assert_eq!(revoke(&family, version).await, Revoked::ConditionFailed, "{version}");
+    }
+    assert!(store.accepts("a", "f", 1).await && store.accepts("a", "g", 2).await);
+    assert_eq!(store.version("a").await, Some(second), "nothing was written");
+    assert_eq!(revoke(&family, second).await, Revoked::Families(1));
+    assert!(!store.accepts("a", "f", 1).await && store.accepts("a", "g", 2).await);
+    assert_eq!(revoke(&client, second).await, Revoked::ConditionFailed, "the family was revoked since");
+    let now = store.version("a").await.unwrap();
+    assert_eq!(revoke(&client, now).await, Revoked::Families(1));
+    assert_eq!(revoke(&client, now).await, Revoked::ConditionFailed);
+}
+
+async fn ids_of_any_text_are_revoked(store: &Store) {
+    let ids = ids();
+    for (n, id) in (0..).zip(&ids) {
+        store.begin("a", id, n).await;
+        store.begin(id, "f", n).await;
+    }
+    for (n, id) in (0..).zip(&ids) {
+        assert!(store.accepts("a", id, n).await && store.accepts(id, "f", n).await, "{id:?}");
+        assert_eq!(store.revoke_family("a", id).await, Revoked::Families(1), "{id:?}");
+        if id != "a" {
+            assert_eq!(store.revoke_all_of(id).await, Revoked::Families(1), "{id:?}");
+            assert_eq!(store.held(id).await.unwrap(), None, "{id:?}");
+        }
+    }
+}
