@@ -12,6 +12,7 @@ mod options;
 mod paths;
 mod rotation;
 mod router;
+mod store_api;
 mod store_contract;
 mod support;
 mod upgrade;

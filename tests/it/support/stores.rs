@@ -46,6 +46,13 @@ pub(crate) async fn rest() -> Fixture {
     Fixture { store: Arc::new(server.client()), _server: Some(server), _directory: behind._directory }
 }
 
+/// A `RestStore` before a store of the first version.
+pub(crate) async fn rest_v1() -> Fixture {
+    let url = format!("http://{}", super::v1::serve().await);
+    let store = RestStore::new(&url, HeaderMap::new()).unwrap();
+    Fixture { store: Arc::new(store), _server: None, _directory: None }
+}
+
 /// When the tokens of the tests end: later than any test runs.
 const FAR_AWAY: u64 = 4_000_000_000;
 
