@@ -22,7 +22,7 @@ const KID_LEN: usize = 9;
 
 /// More renewals than a family can have.
 #[cfg(any(feature = "rest", feature = "store-service"))]
-pub(crate) const MAX_GENERATION: u64 = u32::MAX as u64;
+const MAX_GENERATION: u64 = u32::MAX as u64;
 
 /// Bytes of a token that are looked at. Ids of 256 characters, written as python-jose writes them, stay well below.
 const MAX_TOKEN_LEN: usize = 16 * 1024;

@@ -1,5 +1,10 @@
 //! The second version of the store API as JSON, for both of its ends.
 
+#![cfg_attr(
+    not(all(feature = "rest", feature = "store-service")),
+    allow(dead_code, reason = "one end alone uses half of it")
+)]
+
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -8,13 +13,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{Canonical, FamilyEntry, Rotation, StoredPair, TokenDigest, TokenEntry, TokenRecord};
-use crate::{json, secret::Secret, token::MAX_GENERATION};
+use crate::{json, secret::Secret};
 
 /// The header by which a store says which version it speaks: `v=2`, and parameters that are free.
 pub(super) const ANNOUNCEMENT: HeaderName = HeaderName::from_static("fastauth-store");
 
-/// The last second that all readers of JSON can hold.
-const MAX_TIME: u64 = (1 << 53) - 1;
+/// The largest number that all readers of JSON can hold (RFC 8259 6).
+const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 /// The names of what can be wrong. They are part of the contract: a program may go by them.
 pub(super) mod code {
@@ -87,9 +92,8 @@ impl From<&TokenRecord> for RecordBody {
 impl RecordBody {
     /// The record of this client; `None` where a number is larger than any real one.
     pub(super) fn record(self, client_id: String) -> Option<TokenRecord> {
-        let is_real = self.generation <= MAX_GENERATION
-            && self.access_expires_at <= MAX_TIME
-            && self.refresh_expires_at <= MAX_TIME;
+        let numbers = [self.generation, self.access_expires_at, self.refresh_expires_at];
+        let is_real = numbers.iter().all(|number| *number <= MAX_NUMBER);
         let entry = |text: String, digest: Option<HexDigest>, expires_at| TokenEntry {
             digest: digest.map_or_else(|| TokenDigest::of(&text), |digest| digest.0),
             text: Secret::from(text),
@@ -314,7 +318,7 @@ mod tests {
             r#"{"access_token":"a"}"#,
             r#"{"access_token":"a","refresh_token":"r","access_token":"b"}"#,
             r#"{"access_token":"a","refresh_token":"r","access_sha256":"00"}"#,
-            r#"{"access_token":"a","refresh_token":"r","generation":4294967296}"#,
+            r#"{"access_token":"a","refresh_token":"r","generation":9007199254740992}"#,
             r#"{"access_token":"a","refresh_token":"r","generation":-1}"#,
             r#"{"access_token":"a","refresh_token":"r","access_expires_at":9007199254740992}"#,
             r#"["f",0,"k","a",null,0,"r",null,0]"#,

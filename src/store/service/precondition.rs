@@ -19,7 +19,7 @@ pub(super) fn is_known(headers: &HeaderMap, version: Option<u64>) -> bool {
 
 /// What a write may only be done under.
 pub(super) fn of_save(headers: &HeaderMap) -> Result<Condition, Refusal> {
-    match (single(headers, IF_MATCH)?, single(headers, IF_NONE_MATCH)?) {
+    match (single(headers, &IF_MATCH)?, single(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(Condition::None),
         (None, Some("*")) => Ok(Condition::Absent),
         (Some(tag), None) => strong(tag).map(Condition::Version),
@@ -45,8 +45,8 @@ fn strong(tag: &str) -> Result<u64, Refusal> {
     }
 }
 
-fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Refusal> {
-    let mut values = headers.get_all(&name).iter();
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
     let unread = || Refusal::bad_request(format!("{name} has to be there once, as text"));
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

@@ -22,6 +22,8 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
+use super::v1::Rows;
+
 /// A store with whatever has to live as long as it does.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn TokenStore>,
@@ -48,8 +50,9 @@ pub(crate) async fn rest() -> Fixture {
 
 /// A `RestStore` before a store of the first version.
 pub(crate) async fn rest_v1() -> Fixture {
-    let url = format!("http://{}", super::v1::serve().await);
-    let store = RestStore::new(&url, HeaderMap::new()).unwrap();
+    let listener = TcpListener::bind(any_port()).await.unwrap();
+    let store = RestStore::new(&format!("http://{}", listener.local_addr().unwrap()), HeaderMap::new()).unwrap();
+    tokio::spawn(async move { axum::serve(listener, super::v1::app(Rows::default())).await });
     Fixture { store: Arc::new(store), _server: None, _directory: None }
 }
 

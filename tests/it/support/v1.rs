@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
@@ -13,21 +12,12 @@ use axum::{
     routing::get,
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 /// By client.
 pub(crate) type Rows = Arc<Mutex<HashMap<String, Value>>>;
 
 pub(crate) fn app(rows: Rows) -> Router {
     Router::new().route("/token", get(read).post(write)).with_state(rows)
-}
-
-/// Serves an empty one for as long as the runtime lives.
-pub(crate) async fn serve() -> SocketAddr {
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, app(Rows::default())).await });
-    address
 }
 
 type Parameters = Query<HashMap<String, String>>;
