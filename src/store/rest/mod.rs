@@ -11,7 +11,8 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, pending},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::select;
 use http::{
     HeaderMap,
     header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING},
@@ -167,30 +169,27 @@ impl RestStore {
     }
 
     /// Sends a write, and when its answer does not come, asks the store whether it happened. A quarter of the time that
-    /// is left is kept for that.
+    /// is left is kept for that; a slow write goes on meanwhile.
     async fn settle<T>(
         &self,
         deadline: Instant,
         write: impl Future<Output = Result<T, Fault>>,
         ask: impl Future<Output = Result<Option<T>, Fault>>,
     ) -> Result<T, Fault> {
-        let limit = deadline.saturating_duration_since(Instant::now()) * 3 / 4;
-        let written = within(limit, async {
-            match write.await {
-                Err(Fault::Store(error)) => Err(error),
-                other => Ok(other),
-            }
-        });
-        match written.await {
+        let patience = deadline.saturating_duration_since(Instant::now()) * 3 / 4;
+        let (mut write, ask) = (pin!(write), async { ask.await.ok().flatten() });
+        match tokio::time::timeout(patience, write.as_mut()).await {
+            Ok(Err(Fault::Store(error))) if is_open(&error) => ask.await.ok_or(Fault::Store(error)),
             Ok(written) => written,
-            Err(error) if is_open(&error) => match ask.await {
-                Ok(Some(done)) => {
-                    tracing::debug!("a write without an answer had happened");
-                    Ok(done)
-                }
-                Ok(None) | Err(_) => Err(error.into()),
-            },
-            Err(error) => Err(error.into()),
+            Err(_) => {
+                let happened = async {
+                    match ask.await {
+                        Some(done) => Ok(done),
+                        None => pending().await,
+                    }
+                };
+                select(write, pin!(happened)).await.factor_first().0
+            }
         }
     }
 

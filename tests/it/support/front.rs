@@ -38,6 +38,8 @@ pub(crate) enum Mode {
     CutsAnswers,
     /// The store sees the call, but of the answer to a write only the head comes.
     CutsBodies,
+    /// Writes reach the store after this time, and are answered then.
+    Delays(Duration),
     /// Writes never reach the store, and their connections break.
     CutsWrites,
 }
@@ -102,6 +104,10 @@ async fn answer(service: StoreService, mode: Mode, request: Request<Body>) -> Re
         Mode::Page(status) => Ok(page(status)),
         Mode::Says(status, body) => Ok(says(status, body)),
         Mode::CutsWrites if is_write => Err(Cut),
+        Mode::Delays(time) if is_write => {
+            tokio::time::sleep(time).await;
+            Ok(service.oneshot(request).await.unwrap().map(Body::new))
+        }
         mode => {
             let response = service.oneshot(request).await.unwrap().map(Body::new);
             match mode {

@@ -107,7 +107,7 @@ impl Ask<'_> {
     }
 
     /// Without the headers that let one in.
-    pub(crate) fn as_a_stranger(mut self) -> Self {
+    pub(crate) fn without_headers(mut self) -> Self {
         self.probe.headers.keys().for_each(|name| _ = self.headers.remove(name));
         self
     }
@@ -157,7 +157,7 @@ impl Answer {
     }
 
     /// A problem of the second version (RFC 9457).
-    pub(crate) fn is_problem(self, status: u16, code: &str) -> Verdict {
+    pub(crate) fn refused(self, status: u16, code: &str) -> Verdict {
         let answer = self.is(status)?;
         let expected = format!("application/problem+json with the code {code}");
         let is_typed = answer.header("content-type").is_some_and(|value| value.starts_with("application/problem+json"));

@@ -112,7 +112,7 @@ impl Probe {
 
     async fn is_unknown(&self, id: &str) -> Verdict {
         self.get(id).send().await?.is(404)?;
-        self.digests(id, None).await?.is_problem(404, "unknown_client")
+        self.digests(id, None).await?.refused(404, "unknown_client")
     }
 
     async fn page(&self, query: &str) -> Result<Value, Fault> {
@@ -330,8 +330,8 @@ async fn reuse(probe: &Probe) -> Verdict {
     let (first, second, third) = (probe.begin(&id, "f").await?, probe.pair(), probe.pair());
     probe.rotate(&id, "f", (0, &first.refresh), 0, &second).await?.is(200)?;
     probe.rotate(&id, "f", (1, &second.refresh), 0, &third).await?.is(200)?;
-    probe.rotate(&id, "f", (0, &first.refresh), 60_000, &probe.pair()).await?.is_problem(409, "reuse_detected")?;
-    probe.rotate(&id, "f", (2, &third.refresh), 0, &probe.pair()).await?.is_problem(410, "revoked")?;
+    probe.rotate(&id, "f", (0, &first.refresh), 60_000, &probe.pair()).await?.refused(409, "reuse_detected")?;
+    probe.rotate(&id, "f", (2, &third.refresh), 0, &probe.pair()).await?.refused(410, "revoked")?;
     probe.is_unknown(&id).await?;
     equal(&vec![(id.clone(), "f".to_owned())], &probe.listed(&format!("client_id={id}&status=reused")).await?)
 }
@@ -340,11 +340,11 @@ async fn superseded(probe: &Probe) -> Verdict {
     let id = probe.id("-superseded");
     let other = probe.pair();
     let rotate = |generation| probe.rotate(&id, "f", (generation, &other.refresh), 0, &other);
-    rotate(0).await?.is_problem(404, "unknown_client")?;
+    rotate(0).await?.refused(404, "unknown_client")?;
     let held = probe.begin(&id, "f").await?;
     // A later generation than what is held: the store was set back, and nobody has a copy.
     for generation in [0, 7] {
-        rotate(generation).await?.is_problem(409, "lost_race")?;
+        rotate(generation).await?.refused(409, "lost_race")?;
         probe.is_held(&id, &held).await?;
     }
     Ok(())
@@ -374,7 +374,7 @@ async fn one_family(probe: &Probe) -> Verdict {
     }
     probe.is_held(&id, &first).await?;
     let presented = (0, second.refresh.as_str());
-    probe.rotate(&id, "two", presented, 0, &probe.pair()).await?.is_problem(410, "revoked")
+    probe.rotate(&id, "two", presented, 0, &probe.pair()).await?.refused(410, "revoked")
 }
 
 async fn pages(probe: &Probe) -> Verdict {
@@ -417,24 +417,24 @@ async fn filters(probe: &Probe) -> Verdict {
     equal(&one(&other), &probe.listed("q=-filter-&status=revoked").await?)?;
     equal(&one(&id), &probe.listed("q=-filter-&status=live").await?)?;
     for query in ["status=dead", "limit=0", "limit=x", "cursor=%00"] {
-        probe.ask(Method::GET, format!("v2/clients?{query}")).send().await?.is_problem(400, "bad_request")?;
+        probe.ask(Method::GET, format!("v2/clients?{query}")).send().await?.refused(400, "bad_request")?;
     }
     Ok(())
 }
 
 async fn problems(probe: &Probe) -> Verdict {
     let id = probe.id("-problems");
-    probe.of(Method::POST, TOKEN, &id).json(&json!({})).send().await?.is_problem(422, "invalid_body")?;
-    probe.of(Method::POST, ROTATE, &id).json(&json!([])).send().await?.is_problem(422, "invalid_body")?;
-    probe.of(Method::POST, TOKEN, &id).text("{}").send().await?.is_problem(415, "unsupported_media_type")?;
-    probe.of(Method::GET, TOKEN, "").send().await?.is_problem(400, "bad_request")?;
+    probe.of(Method::POST, TOKEN, &id).json(&json!({})).send().await?.refused(422, "invalid_body")?;
+    probe.of(Method::POST, ROTATE, &id).json(&json!([])).send().await?.refused(422, "invalid_body")?;
+    probe.of(Method::POST, TOKEN, &id).text("{}").send().await?.refused(415, "unsupported_media_type")?;
+    probe.of(Method::GET, TOKEN, "").send().await?.refused(400, "bad_request")?;
     // Not so long that the connection is cut before the answer is read.
     let long = "x".repeat(96 * 1024);
     let answer = probe.of(Method::POST, TOKEN, &id).json(&json!({ "kid": long })).send().await?;
-    answer.is_problem(413, "too_large")?;
+    answer.refused(413, "too_large")?;
     let answer = probe.of(Method::GET, ROTATE, &id).send().await?;
     let allow = answer.header("allow").unwrap_or_default().to_owned();
-    answer.is_problem(405, "method_not_allowed")?;
+    answer.refused(405, "method_not_allowed")?;
     // It is not tried what it does, for it does that to everybody.
     let options = probe.ask(Method::OPTIONS, "v2/revoke-all").send().await?;
     for allow in [allow.as_str(), options.header("allow").unwrap_or_default()] {
