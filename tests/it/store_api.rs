@@ -6,9 +6,12 @@ use fastauth::{
     FastAuthLayer, Introspection, Secret,
     store::{
         Canonical, Condition, FamilyFilter, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions,
-        Saved, StoreError, StoreErrorKind, TokenDigest, TokenEntry, TokenRecord, TokenStore,
+        Saved, SqliteStore, StoreError, StoreErrorKind, StoreService, TokenDigest, TokenEntry, TokenRecord, TokenStore,
     },
 };
+
+use http_body_util::BodyExt;
+use tower::ServiceExt;
 
 use crate::{
     app::settings,
@@ -408,4 +411,49 @@ async fn a_rotation_goes_over_whole() {
     assert_eq!((entry.access_expires_at, entry.refresh_expires_at), (sent.access.expires_at, sent.refresh.expires_at));
     assert_eq!(store.renew("c", "f", 0, 1, 4).await, Rotated::Reused);
     assert_eq!(store.renew("c", "f", 1, 2, 4).await, Rotated::Revoked);
+}
+
+/// The examples of the documentation, one after the other: they are what the service answers.
+#[tokio::test]
+async fn the_documented_examples_are_real() {
+    let directory = tempfile::tempdir().unwrap();
+    let service = StoreService::new(Arc::new(SqliteStore::open(directory.path().join("tokens.db")).unwrap()));
+    let document = include_str!("../../docs/store-api.md");
+    let blocks: Vec<_> = document.split("```http\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len() % 2, 0);
+    for example in blocks.chunks(2) {
+        let (line, headers, body) = message(example[0]);
+        let mut words = line.split(' ');
+        let request = http::Request::builder().method(words.next().unwrap()).uri(words.next().unwrap());
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(axum::body::Body::from(body.to_owned())).unwrap();
+        let (parts, found) = service.clone().oneshot(request).await.unwrap().into_parts();
+        let found = found.collect().await.unwrap().to_bytes();
+
+        let (line, headers, body) = message(example[1]);
+        assert_eq!(line, format!("HTTP/1.1 {}", parts.status), "{}", example[0]);
+        for (name, value) in headers {
+            assert_eq!(parts.headers[name], value, "{}", example[0]);
+        }
+        let read = |body: &[u8]| serde_json::from_slice(body).map(timeless).unwrap_or_default();
+        assert_eq!(read(&found), read(body.as_bytes()), "{}", example[0]);
+    }
+    assert!(blocks.len() > 40);
+}
+
+/// The first line, the headers and the body.
+fn message(text: &str) -> (&str, Vec<(&str, &str)>, &str) {
+    let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+    let mut lines = head.lines();
+    (lines.next().unwrap(), lines.map(|line| line.split_once(": ").unwrap()).collect(), body)
+}
+
+/// A body without what differs from run to run.
+fn timeless(mut body: serde_json::Value) -> serde_json::Value {
+    for family in body["families"].as_array_mut().into_iter().flatten() {
+        for time in ["issued_at", "renewed_at"] {
+            assert!(family[time].take().as_u64().unwrap() > 1_700_000_000);
+        }
+    }
+    body
 }
