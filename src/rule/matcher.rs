@@ -205,9 +205,14 @@ mod tests {
     proptest! {
         #[test]
         fn the_tree_agrees_with_starts_with(
-            entries in vec(("/[ab/]{0,4}", any::<bool>()), 0..30),
-            more in vec(("/[a-z]{0,2}", any::<bool>()), 0..30),
-            path in "/[a-c/]{0,6}",
+            entries in vec(("/[ab\u{e9}/]{0,4}", any::<bool>()), 0..30),
+            more in prop_oneof![
+                9 => vec(("/[a-z]{0,2}", any::<bool>()), 0..30),
+                1 => vec((100..999_u32, any::<bool>()), 1_000..2_000).prop_map(|numbers| {
+                    numbers.iter().map(|(number, segment)| (format!("/{number}/a"), *segment)).collect()
+                }),
+            ],
+            path in "/([a-c\u{e9}/]{0,9}|[0-9]{3}/a[a/]?)",
         ) {
             let entries = [entries, more].concat();
             let set = set(&entries);

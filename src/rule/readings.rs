@@ -63,39 +63,82 @@ pub(super) fn is_plain(path: &str, windows: bool) -> bool {
     (found == 0 || found == COLON && drop_schemes(path).is_none()) && !(windows && windows_names(path).is_some())
 }
 
-/// The classes of trouble in a path. It is looked at in words of eight bytes, the last of which overlaps the one before
-/// it; only a path in which a word may mean trouble is looked at by bytes.
+/// The classes of trouble in a path.
 #[inline]
 fn trouble(path: &[u8]) -> u8 {
-    let [head @ .., _] = path else { return 0 };
-    let tail = &path[1..];
-    let (Some(before_last), Some(last)) = (head.last_chunk(), tail.last_chunk()) else { return trouble_by_bytes(path) };
-    let mut words = head.as_chunks().0.iter().zip(tail.as_chunks().0);
-    let calm = words.all(|(before, bytes)| is_calm(before, bytes)) && is_calm(before_last, last);
-    if calm { 0 } else { trouble_by_bytes(path) }
+    if is_calm(path) { 0 } else { trouble_by_bytes(path) }
 }
 
-/// Whether there is no trouble in the bytes, nor a colon. Those of `before` stand one place before them.
+/// Whether nothing in the path can be trouble: neither what is, nor a colon, nor some rare characters that are only
+/// taken along. It is looked at in blocks, the last of which may overlap the one before it.
 #[inline]
-fn is_calm(before: &[u8; 8], bytes: &[u8; 8]) -> bool {
-    let (before, bytes) = (u64::from_le_bytes(*before), u64::from_le_bytes(*bytes));
-    let is = |byte| zero_byte(bytes ^ each(byte));
-    let controls_and_space = bytes.wrapping_sub(each(0x21)) & !bytes;
-    // The characters of each pair differ in one bit: `:` and `;`, `?` and DEL, `.` and `/`.
-    let colons = zero_byte((bytes | each(1)) ^ each(b';'));
-    let question_and_del = zero_byte((bytes | each(0x40)) ^ each(0x7f));
-    let after_slash = zero_byte((before ^ each(b'/')) | ((bytes | each(1)) ^ each(b'/')));
-    let found = is(b'%') | is(b'#') | is(b'\\') | colons | question_and_del | after_slash | controls_and_space;
-    found & each(0x80) == 0
+pub(super) fn is_calm(path: &[u8]) -> bool {
+    let [head @ .., _] = path else { return true };
+    let tail = &path[1..];
+    if let (Some(before_last), Some(last)) = (head.last_chunk(), tail.last_chunk()) {
+        let mut blocks = head.as_chunks().0.iter().zip(tail.as_chunks().0);
+        return blocks.all(|(before, block)| is_calm_block(before, block)) && is_calm_block(before_last, last);
+    }
+    let ends = |text: &[u8]| Some([word(text.first_chunk()?), word(text.last_chunk()?)]);
+    let first = first_word(path);
+    let before = ends(head).unwrap_or([first << 8; 2]);
+    let block = ends(tail).unwrap_or([first; 2]);
+    is_calm_block(&bytes(before), &bytes(block))
 }
 
-const fn each(byte: u8) -> u64 {
+/// Whether nothing in the block can be trouble. The bytes of `before` stand one place before its own.
+///
+/// The compiler makes a few vector instructions of this, without branches: that is what it is written for.
+#[inline(never)]
+fn is_calm_block(before: &[u8; 16], block: &[u8; 16]) -> bool {
+    let mut found = [0; 16];
+    for at in 0..16 {
+        let byte = block[at];
+        // What the trouble differs in, among itself and from some innocent bytes, is set or left out by each test.
+        let control_to_percent = byte <= b'%';
+        let colon_or_question = byte | 5 == b'?';
+        let delete_or_more = byte >= 0x7f;
+        let after_slash = (before[at] == b'/') & (byte | 1 == b'/');
+        let trouble = control_to_percent | colon_or_question | delete_or_more | after_slash | (byte == b'\\');
+        found[at] = u8::from(trouble);
+    }
+    u128::from_ne_bytes(found) == 0
+}
+
+/// The first eight bytes. Where there are fewer, letters take the place of those that are missing.
+#[inline]
+pub(super) fn first_word(text: &[u8]) -> u64 {
+    text.first_chunk().map_or_else(|| short_word(text), word)
+}
+
+#[inline]
+fn short_word(text: &[u8]) -> u64 {
+    let letters = each(b'a') << (text.len() % 8 * 8);
+    let half = |half: &[u8; 4]| u64::from(u32::from_le_bytes(*half));
+    match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => half(first) | half(last) << ((text.len() - 4) * 8) | letters,
+        _ => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)) | letters,
+    }
+}
+
+#[inline]
+pub(super) fn word(bytes: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*bytes)
+}
+
+#[inline]
+fn bytes(words: [u64; 2]) -> [u8; 16] {
+    (u128::from(words[0]) | u128::from(words[1]) << 64).to_le_bytes()
+}
+
+/// The last eight bytes, in the same way.
+#[inline]
+pub(super) fn last_word(text: &[u8]) -> u64 {
+    text.last_chunk().map_or_else(|| short_word(text), word)
+}
+
+pub(super) const fn each(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
-}
-
-/// Has a high bit among its bytes' if, and only if, there is a zero among the bytes of `word`.
-const fn zero_byte(word: u64) -> u64 {
-    word.wrapping_sub(each(1)) & !word
 }
 
 #[inline(never)]

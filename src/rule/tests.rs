@@ -491,6 +491,54 @@ fn an_explanation_is_data() {
     assert_eq!(json["reason"], "control character");
 }
 
+/// Every byte at every place of a block, and where blocks meet.
+#[test]
+fn a_path_is_calm_when_none_of_its_bytes_can_be_trouble() {
+    for length in 1..=70 {
+        for at in 1..length {
+            for byte in 0..=u8::MAX {
+                for before in [b'a', b'/'] {
+                    let mut path = vec![b'x'; length];
+                    path[0] = b'/';
+                    path[at - 1] = if at == 1 { b'/' } else { before };
+                    path[at] = byte;
+                    let rare = matches!(byte, b'!' | b'"' | b'$' | b'>') || !byte.is_ascii();
+                    let trouble =
+                        matches!(byte, b'%' | b'\\' | b':' | b';' | b'?' | b'#' | b' ') || byte.is_ascii_control();
+                    let after_slash = path[at - 1] == b'/' && matches!(byte, b'.' | b'/');
+                    let doubled = before == b'/' && at == 2;
+                    assert_eq!(
+                        is_calm(&path),
+                        !(rare || trouble || after_slash || doubled),
+                        "{byte:#x} at {at} of {length}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The short way is worth nothing if it is not taken.
+#[test]
+fn ordinary_paths_are_left_open_at_once() {
+    let rules = rules_with(&["/master"], &["/access/", "/admin/tools"], &["/access/public"], NO_CASE);
+    for path in [
+        "/",
+        "/health",
+        "/api/v1",
+        "/api/v1/items/42",
+        "/Static/App-1.2.3.min.js",
+        "/a/path/of/several/blocks/of/bytes",
+    ] {
+        assert!(rules.leave_open(path), "{path}");
+    }
+    for path in ["", "*", "x", "//", "/%61", "/é", "/access", "/access/public", "/ACCESS", "/master/x"] {
+        assert!(!rules.leave_open(path), "{path}");
+    }
+    let long = format!("/{}", "x".repeat(MAX_PATH));
+    assert!(!rules.leave_open(&long) && rules.leave_open(&long[..MAX_PATH]));
+}
+
 /// Paths made of what trips parsers up.
 fn hostile() -> impl Strategy<Value = String> {
     const PARTS: &str =
@@ -577,6 +625,34 @@ proptest! {
             prop_assert_eq!(texts(&path, windows), Ok(vec![path.clone()]));
             prop_assert_eq!(faults(&path).count(), 0);
         }
+    }
+
+    #[test]
+    fn what_is_left_open_needs_nothing(
+        path in prop_oneof![hostile(), "/[aA]?(access|MASTER|a|\u{212a})?[a-zA-Z0-9/.]{0,40}"],
+        master in list(), access in list(), public in list(), options in options(), based: bool,
+    ) {
+        let base = Prefix::parse("/a").unwrap();
+        let base = based.then_some(&base);
+        let rules = Rules::new(prefixes(&master), prefixes(&access), prefixes(&public), base, options);
+        if rules.leave_open(&path) {
+            prop_assert!(is_plain(&path, options.windows));
+            prop_assert_eq!(of_path(&rules, &path), Ok(Requirement::NOTHING));
+        }
+    }
+
+    #[test]
+    fn what_is_left_open_starts_with_no_prefix(
+        numbers in vec(0..1_000_u32, 1..300), number in 0..1_000_u32, rest in "(/[aA][rR]?[eE]?[aA]?|/open)?",
+        case_insensitive: bool,
+    ) {
+        let access: Vec<_> = numbers.iter().map(|number| format!("/access{number}/area")).collect();
+        let rules = Rules::new(vec![], prefixes(&access), vec![], None, PathOptions { case_insensitive, ..PLAIN });
+        let path = format!("/access{number}{rest}");
+        let cased = if case_insensitive { path.to_lowercase() } else { path.clone() };
+        let guarded = access.iter().any(|prefix| cased.starts_with(&**prefix));
+        prop_assert_eq!(of_path(&rules, &path).unwrap().needs_access(), guarded);
+        prop_assert!(!(guarded && rules.leave_open(&path)), "{}", path);
     }
 
     #[test]
