@@ -77,6 +77,14 @@ impl PrefixSet {
         met
     }
 
+    /// Whether a prefix is below `path`, by whole segments.
+    pub(super) fn is_above(&self, path: &str) -> bool {
+        let goes_on = |entry: &Entry| entry.text.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let below = (path.bytes().chain([b'/'])).collect::<Vec<_>>();
+        let first = self.entries.partition_point(|entry| entry.text.as_bytes() < &*below);
+        self.entries.get(first).is_some_and(goes_on)
+    }
+
     /// Visits each node whose text `path` starts with, and says whether a segment ends there.
     #[inline]
     fn walk<'a>(&'a self, path: &str, mut visit: impl FnMut(&'a Node, bool)) {

@@ -37,7 +37,7 @@ fn said(answer: Result<Requirement, PathRefusal>) -> String {
 }
 
 fn texts(path: &str, windows: bool) -> Result<Vec<String>, PathRefusal> {
-    Ok(readings(path, windows)?.iter().map(|reading| reading.text.to_string()).collect())
+    Ok(readings(path, windows, &|_| true)?.list.iter().map(|reading| reading.text.to_string()).collect())
 }
 
 #[track_caller]
