@@ -241,7 +241,7 @@ impl Rules {
 
     #[inline]
     fn cased<'a>(&self, reading: &'a str) -> Cow<'a, str> {
-        if self.options.case_insensitive { fold(reading) } else { Cow::Borrowed(reading) }
+        if self.options.case_insensitive { fold(self.guards.head(reading)) } else { Cow::Borrowed(reading) }
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Entry {
 pub(super) struct PrefixSet {
     /// Sorted by text.
     entries: Vec<Entry>,
+    /// How long the longest of them is.
+    longest: usize,
     /// Breadth first, so that the children of a node stand side by side.
     nodes: Vec<Node>,
     /// For each node, the byte that leads to it.
@@ -44,7 +46,8 @@ struct Node {
 impl PrefixSet {
     pub(super) fn new(mut entries: Vec<Entry>) -> Self {
         entries.sort_by(|a, b| a.text.cmp(&b.text));
-        let mut set = Self { entries, ..Self::default() };
+        let longest = entries.iter().map(|entry| entry.text.len()).max().unwrap_or_default();
+        let mut set = Self { entries, longest, ..Self::default() };
         set.build();
         set
     }
@@ -75,6 +78,11 @@ impl PrefixSet {
             met.extend(ends.iter().filter(|entry| entry.form == Form::Plain || at_end_of_segment));
         });
         met
+    }
+
+    /// As much of a path as can count, in whatever way its characters are folded: each leaves a byte at least.
+    pub(super) fn head<'a>(&self, path: &'a str) -> &'a str {
+        path.char_indices().nth(self.longest + 1).map_or(path, |(end, _)| &path[..end])
     }
 
     /// Whether a prefix is below `path`, by whole segments.

@@ -8,7 +8,8 @@ use super::PathRefusal;
 const MAX_READINGS: usize = 256;
 /// How many readings there may be beyond those.
 const MAX_BEYOND: usize = 256;
-/// How many bytes the steps may go through to make the readings beyond, known ones too.
+/// How many bytes the steps may go through to make the readings beyond, known ones too. It bounds the time, as the
+/// number of readings does not for a path that is long.
 const MAX_WORK_BEYOND: usize = 256 * 1024;
 /// How many times a path may be encoded.
 const MAX_ROUNDS: usize = 3;
@@ -209,11 +210,15 @@ impl Closure {
     fn go_beyond(&mut self, windows: bool, is_above: IsAbove<'_>) -> Result<(), PathRefusal> {
         let closed = self.list.len();
         (self.most, self.most_work) = (closed + MAX_BEYOND, MAX_WORK_BEYOND);
+        self.work = 0;
         let mut at = 0;
         while let Some(text) = self.text(at) {
             if at >= closed {
                 self.take_eight(at, &text)?;
             }
+            // Looking for what there is to take is work as well.
+            self.work += text.len();
+            self.bounded()?;
             beyond(&text, windows, is_above, &mut |made, step| self.add(made, step, Some(at)))?;
             at += 1;
         }
@@ -244,10 +249,12 @@ impl Closure {
         if !self.list.iter().any(|known| known.hash == hash && *known.text == *text) {
             self.list.push(Reading { text: text.into(), step, from, hash });
         }
-        if self.list.len() > self.most || self.work > self.most_work {
-            return Err(PathRefusal::TooManyReadings);
-        }
-        Ok(())
+        self.bounded()
+    }
+
+    fn bounded(&self) -> Result<(), PathRefusal> {
+        let is_bounded = self.list.len() <= self.most && self.work <= self.most_work;
+        is_bounded.then_some(()).ok_or(PathRefusal::TooManyReadings)
     }
 }
 
@@ -362,14 +369,35 @@ fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Result<Option<String>, Pat
 
 /// As [`decode`], for any bytes. `None` when nothing changes.
 pub(super) fn decode_bytes(path: &[u8], wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
-    let mut rest = &path[path.iter().position(|&byte| byte == b'%')?..];
-    let mut decoded = path[..path.len() - rest.len()].to_vec();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let escaped = unescape(rest).filter(|&byte| wanted(byte));
-        decoded.push(escaped.unwrap_or(byte));
-        rest = if escaped.is_some() { &rest[3..] } else { tail };
+    position(path, b'%')?;
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = position(rest, b'%') {
+        let escaped = unescape(&rest[at..]).filter(|&byte| wanted(byte));
+        decoded.extend_from_slice(&rest[..at]);
+        decoded.push(escaped.unwrap_or(b'%'));
+        rest = &rest[at + if escaped.is_some() { 3 } else { 1 }..];
     }
+    decoded.extend_from_slice(rest);
     (decoded.len() < path.len()).then_some(decoded)
+}
+
+/// Where a byte stands first, looked for in blocks, which compilers make a few instructions of.
+fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
+    let is_in = |block: &[u8; 32]| block.iter().fold(false, |found, byte| found | (*byte == wanted));
+    let skipped = 32 * bytes.as_chunks().0.iter().take_while(|block| !is_in(block)).count();
+    bytes[skipped..].iter().position(|byte| *byte == wanted).map(|at| skipped + at)
+}
+
+/// As [`position`], for two bytes in a row.
+fn position_of_pair(bytes: &[u8], [first, second]: [u8; 2]) -> Option<usize> {
+    let seconds = bytes.get(1..)?;
+    let is_in = |(block, seconds): &(&[u8; 32], &[u8; 32])| {
+        block.iter().zip(*seconds).fold(false, |found, (a, b)| found | ((*a == first) & (*b == second)))
+    };
+    let blocks = bytes.as_chunks().0.iter().zip(seconds.as_chunks().0);
+    let skipped = 32 * blocks.take_while(|blocks| !is_in(blocks)).count();
+    bytes[skipped..].windows(2).position(|pair| pair == [first, second]).map(|at| skipped + at)
 }
 
 /// The byte that the escape stands for with which `text` begins.
@@ -380,22 +408,28 @@ pub(super) fn unescape(text: &[u8]) -> Option<u8> {
 }
 
 pub(super) fn cut(path: &str) -> Option<String> {
-    let first = [path.find('?'), path.find('#')].into_iter().flatten().min();
+    let first = [b'?', b'#'].into_iter().filter_map(|sign| position(path.as_bytes(), sign)).min();
     first.map(|at| path[..at].to_owned())
 }
 
 pub(super) fn backslash_to_slash(path: &str) -> Option<String> {
-    path.contains('\\').then(|| path.replace('\\', "/"))
+    position(path.as_bytes(), b'\\').map(|_| path.replace('\\', "/"))
 }
 
 pub(super) fn drop_parameters(path: &str) -> Option<String> {
-    map_segments(path, &[';'], |segment| segment.split(';').next().unwrap_or(segment))
+    position(path.as_bytes(), b';')?;
+    let mut dropped = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((kept, parameters)) = rest.split_once(';') {
+        dropped.push_str(kept);
+        rest = parameters.find('/').map_or("", |end| &parameters[end..]);
+    }
+    dropped.push_str(rest);
+    (dropped.len() < path.len()).then_some(dropped)
 }
 
 pub(super) fn merge_slashes(path: &str) -> Option<String> {
-    if !path.contains("//") {
-        return None;
-    }
+    position_of_pair(path.as_bytes(), *b"//")?;
     let mut merged = path.as_bytes().to_vec();
     merged.dedup_by(|byte, before| (*before, *byte) == (b'/', b'/'));
     String::from_utf8(merged).ok()
@@ -403,44 +437,48 @@ pub(super) fn merge_slashes(path: &str) -> Option<String> {
 
 /// A path in which dots are resolved at the root.
 pub(super) fn normal_form(path: &str) -> String {
-    resolve_dots(path, dots)
+    remove_dot_segments(path).unwrap_or_else(|| path.to_owned())
 }
 
 fn remove_dot_segments(path: &str) -> Option<String> {
-    let has_dots = path.contains("/.") && segments(path).any(|segment| dots(segment) > 0);
-    has_dots.then(|| resolve_dots(path, dots))
+    resolve_dots(path, position_of_pair(path.as_bytes(), *b"/.")?, dots)
 }
 
 fn remove_escaped_dot_segments(path: &str) -> Option<String> {
-    let may = path.contains("%2e") || path.contains("%2E");
-    (may && segments(path).any(|segment| dots_of_urls(segment) > 0)).then(|| resolve_dots(path, dots_of_urls))
+    let escaped = [path.find("%2e"), path.find("%2E")].into_iter().flatten().min()?;
+    let first = path[..escaped].rfind('/').unwrap_or_default();
+    resolve_dots(path, path.find("/.").map_or(first, |plain| plain.min(first)), dots_of_urls)
 }
 
 fn leave_out_dot_segments(path: &str) -> Option<String> {
-    let climbs = path.contains("/..") && segments(path).any(|segment| dots(segment) > 1);
-    climbs.then(|| resolve_dots(path, |segment| dots(segment).min(1)))
+    let first = path.find("/..")?;
+    resolve_dots(path, path.find("/.").unwrap_or(first), |segment| dots(segment).min(1))
 }
 
-/// Resolves dot segments as RFC 3986, section 5.2.4, does. `..` does not climb above the root.
-fn resolve_dots(path: &str, dots: Dots) -> String {
+/// Resolves dot segments as RFC 3986, section 5.2.4, does, where there are any at or behind the slash at `first`. `..`
+/// does not climb above the root.
+fn resolve_dots(path: &str, first: usize, dots: Dots) -> Option<String> {
+    let (before, rest) = path.split_at(first);
+    if segments(rest).all(|segment| dots(segment) == 0) {
+        return None;
+    }
     let mut resolved = String::with_capacity(path.len());
-    let mut last = 0;
-    for segment in segments(path) {
-        last = dots(segment);
-        match last {
+    resolved.push_str(before);
+    for segment in segments(rest) {
+        match dots(segment) {
             0 => {
                 resolved.push('/');
                 resolved.push_str(segment);
             }
             1 => {}
-            _ => resolved.truncate(resolved.rfind('/').unwrap_or(0)),
+            _ => resolved.truncate(resolved.rfind('/').unwrap_or_default()),
         }
     }
     // What ends in dots names a directory.
-    if last > 0 || resolved.is_empty() {
+    if resolved.is_empty() || segments(rest).next_back().is_some_and(|segment| dots(segment) > 0) {
         resolved.push('/');
     }
-    resolved
+    Some(resolved)
 }
 
 /// How many dots a segment is that is nothing else: one, two, or none.
@@ -490,28 +528,25 @@ fn after_scheme(text: &str) -> Option<&str> {
 }
 
 fn windows_names(path: &str) -> Option<String> {
-    map_segments(path, &['.', ' ', ':'], |segment| match segment.trim_end_matches(' ') {
+    let first = [b'.', b' ', b':'].into_iter().filter_map(|sign| position(path.as_bytes(), sign)).min()?;
+    let (before, rest) = path.split_at(path[..first].rfind('/')?);
+    let mut names = String::with_capacity(path.len());
+    names.push_str(before);
+    for segment in segments(rest) {
+        names.push('/');
+        names.push_str(windows_name(segment));
+    }
+    (names.len() < path.len()).then_some(names)
+}
+
+fn windows_name(segment: &str) -> &str {
+    match segment.trim_end_matches(' ') {
         dots @ ("." | "..") => dots,
         name => name.split(':').next().unwrap_or(name).trim_end_matches(['.', ' ']),
-    })
+    }
 }
 
 /// The segments of a path, which are one more than it has slashes after the first.
 fn segments(path: &str) -> std::str::Split<'_, char> {
     path.strip_prefix('/').unwrap_or(path).split('/')
-}
-
-/// The path with each segment replaced by what `map` leaves of it, or `None` when all are left whole. Where none of the
-/// `signs` is in the path, they are.
-fn map_segments(path: &str, signs: &[char], map: impl Fn(&str) -> &str) -> Option<String> {
-    if !signs.iter().any(|sign| path.contains(*sign)) {
-        return None;
-    }
-    let mut mapped = String::with_capacity(path.len());
-    for segment in path.split_inclusive('/') {
-        let name = segment.strip_suffix('/').unwrap_or(segment);
-        mapped.push_str(map(name));
-        mapped.push_str(&segment[name.len()..]);
-    }
-    (mapped.len() < path.len()).then_some(mapped)
 }
