@@ -44,14 +44,22 @@ pub(crate) fn access_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Credent
     }
 }
 
+/// Whether there is any credential. Mostly there is none, which one pass over the names tells sooner than three look-ups.
+#[inline]
+pub(crate) fn are_in(headers: &HeaderMap) -> bool {
+    headers.keys().any(is_credential)
+}
+
 /// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log.
 pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
-    const NAMES: [HeaderName; 4] = [MASTER_TOKEN, ACCESS_TOKEN, AUTHORIZATION, COOKIE];
-    if !headers.is_empty() && NAMES.iter().any(|name| headers.contains_key(name)) {
-        // Not by `entry`, which makes room for one more header and so may allocate.
-        let credentials = headers.iter_mut().filter(|(name, _)| NAMES.contains(name));
-        credentials.for_each(|(_, value)| value.set_sensitive(true));
-    }
+    // Not by `entry`, which makes room for one more header and so may allocate.
+    let credentials = headers.iter_mut().filter(|(name, _)| is_credential(name));
+    credentials.for_each(|(_, value)| value.set_sensitive(true));
+}
+
+#[inline]
+fn is_credential(name: &HeaderName) -> bool {
+    *name == MASTER_TOKEN || *name == ACCESS_TOKEN || *name == AUTHORIZATION || *name == COOKIE
 }
 
 fn only<'a>(

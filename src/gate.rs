@@ -72,8 +72,13 @@ impl Gate {
         })
     }
 
-    /// Decides on everything that needs no store.
+    /// Whether a request for the path surely needs no check. `false` leaves it to [`decide`](Self::decide).
     #[inline]
+    pub(crate) fn leaves_open(&self, path: &str) -> bool {
+        self.rules.leave_open(path)
+    }
+
+    /// Decides on everything that needs no store.
     pub(crate) fn decide(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Decision {
         match self.check(line, headers) {
             Ok(decision) => decision,
@@ -88,7 +93,6 @@ impl Gate {
         }
     }
 
-    #[inline]
     fn check(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Decision, Denial> {
         let requirement = self.rules.requirement(line).map_err(|refusal| {
             self.refused_paths.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +101,6 @@ impl Gate {
         if requirement.is_public() { Ok(Decision::Pass) } else { self.check_credentials(line, requirement, headers) }
     }
 
-    #[inline(never)]
     fn check_credentials(
         self: &Arc<Self>,
         line: &RequestLine<'_>,

@@ -52,14 +52,18 @@ fn split(pair: &str) -> (&str, &str) {
 }
 
 fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if text.contains('+') {
+        return segment(&text.replace('+', " ")).map(|text| Cow::Owned(text.into_owned()));
+    }
+    segment(text)
+}
+
+/// The text of a percent-encoded part of a path, read as strictly as a query. A `+` is a plus sign there.
+pub(crate) fn segment(text: &str) -> Option<Cow<'_, str>> {
     let is_escape =
         |at: usize| text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
     if !text.match_indices('%').all(|(at, _)| is_escape(at)) {
         return None;
-    }
-    if text.contains('+') {
-        let text = text.replace('+', " ");
-        return percent_decode(text.as_bytes()).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()));
     }
     percent_decode(text.as_bytes()).decode_utf8().ok()
 }

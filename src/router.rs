@@ -217,7 +217,7 @@ impl TokenRouter {
             self.admit_caller(request)?;
         }
         if endpoint.is_administration() {
-            self.administrator(request)?;
+            self.administrator(endpoint, request)?;
         }
         if !is_allowed {
             return Err(Refusal::Method { allow });
@@ -333,7 +333,7 @@ impl TokenRouter {
     }
 
     async fn revoke_as_administrator(&self, request: &Parts, revocation: Revocation) -> Answer {
-        self.administrator(request)?;
+        self.administrator(Endpoint::Revoke, request)?;
         let count = self.issuer().revoke(&revocation).await.map_err(Refusal::Store)?;
         Ok(response::families_revoked(count))
     }
@@ -359,11 +359,15 @@ impl TokenRouter {
         Ok(cookie.map(Cow::Borrowed))
     }
 
-    /// Lets the holder of a master token pass, and notes which one it was.
-    fn administrator(&self, request: &Parts) -> Result<(), Refusal> {
+    /// Lets the holder of a master token pass, and notes which one it was where something is changed.
+    fn administrator(&self, endpoint: Endpoint, request: &Parts) -> Result<(), Refusal> {
         let (method, path) = (&request.method, request.uri.path());
         let master_token = self.gate.guard_administration(method, &request.headers).map_err(Refusal::Denied)?;
-        tracing::info!(target: "fastauth", %method, path, %master_token, "administration");
+        if endpoint == Endpoint::Introspect {
+            tracing::debug!(target: "fastauth", %method, path, %master_token, "administration");
+        } else {
+            tracing::info!(target: "fastauth", %method, path, %master_token, "administration");
+        }
         Ok(())
     }
 

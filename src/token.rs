@@ -21,7 +21,7 @@ use jsonwebtoken::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-#[cfg(feature = "store-service")]
+#[cfg(any(feature = "rest", feature = "store-service"))]
 use crate::store::{TokenDigest, TokenEntry, TokenRecord};
 use crate::{
     json::{self, Member, Members},
@@ -34,7 +34,7 @@ const KID_MESSAGE: &[u8] = b"fastauth key id";
 const KID_LEN: usize = 9;
 
 /// More renewals than a family can have.
-#[cfg(feature = "store-service")]
+#[cfg(any(feature = "rest", feature = "store-service"))]
 const MAX_GENERATION: u64 = u32::MAX as u64;
 
 /// Bytes of a token that are looked at. Ids of 256 characters, written as python-jose writes them, stay well below.
@@ -437,7 +437,7 @@ struct Payload<'a> {
 }
 
 /// What a store may know of a pair that somebody else has it hold. Nothing is verified: who writes to a store is trusted with it.
-#[cfg(feature = "store-service")]
+#[cfg(any(feature = "rest", feature = "store-service"))]
 pub(crate) fn unverified_record(client_id: String, access: Secret, refresh: Secret) -> TokenRecord {
     let claims = |token: &Secret| {
         let parts = Parts::split(token.expose().as_bytes()).ok()?;

@@ -15,6 +15,8 @@ mod rest;
 mod service;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "rest", feature = "store-service"))]
+mod wire;
 
 pub use crate::secret::TokenDigest;
 pub use changes::{Changes, Stamp};
@@ -309,7 +311,7 @@ pub struct FamilyPage {
 }
 
 /// One family in a list. There is no token in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FamilyEntry {
     /// The client.
     pub client_id: String,

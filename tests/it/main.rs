@@ -16,6 +16,7 @@ mod paths;
 mod rate_limit;
 mod rotation;
 mod router;
+mod store_api;
 mod store_contract;
 mod support;
 mod upgrade;

@@ -1,9 +1,8 @@
 //! The endpoints that OAuth clients use: renewing, revoking and looking into tokens, and the forms of their answers.
 
 use std::{
-    io::Write,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -23,9 +22,11 @@ use oauth2::{
     basic::{BasicClient, BasicErrorResponseType},
 };
 use serde_json::{Map, Value, json};
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::app::{Endpoints, FORM, JSON, MASTER, Reply, settings};
+use crate::{
+    app::{Endpoints, FORM, JSON, MASTER, Reply, settings},
+    support::log,
+};
 
 const COOKIE: &str = "__Host-fastauth-refresh";
 
@@ -536,39 +537,10 @@ async fn without_that_option_no_cookie_counts() {
     assert_eq!(minted.header("set-cookie"), "");
 }
 
-/// What is logged while it lives, on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 /// Whatever is done with a token, no error and no log has it in it.
 #[tokio::test]
 async fn nothing_shows_a_token() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter("fastauth=trace,tower=trace,axum=trace")
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    log::capture();
     let store = Moody::default();
     let layer = layer(strict().store(store.clone()).refresh_token_in_cookie(true));
     let server = Endpoints::of(&layer).await;
@@ -616,7 +588,7 @@ async fn nothing_shows_a_token() {
     // Used tokens revoke, and tokens that are given up log that.
     server.post("/auth/token/refresh", &format!("refresh_token={}", refresh(&used))).await;
     server.post("/auth/token/revoke", &format!("token={}", refresh(&other))).await;
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log::captured();
     for word in ["not issued", "refreshed", "revoked", "came back", "the token store is unavailable"] {
         assert!(log.contains(word), "{word}: {log}");
     }
@@ -631,13 +603,11 @@ async fn nothing_shows_a_token() {
 /// Who administers is noted by the name of the master token.
 #[tokio::test]
 async fn the_log_names_the_master_token() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    log::capture();
     let settings = strict().master_tokens([("alice", "the master token of alice"), ("bob", "the master token of bob")]);
     let server = Endpoints::of(&layer(settings)).await;
     let headers = [("content-type", FORM), ("master-token", "the master token of bob")];
     assert_eq!(server.send("POST", "/auth/token/revoke", &headers, "all=true").await.status, 200);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log::captured();
     assert!(log.contains("master_token=bob") && !log.contains("alice") && !log.contains("of bob"), "{log}");
 }

@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Issue, renew or read tokens
     Token(Token),
-    /// Serve a token store
+    /// Serve a token store, or test one
     Store(Store),
     /// Print the completions of a shell
     Completions {
@@ -175,8 +175,10 @@ pub(crate) struct Store {
 
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Serve the REST store of the wire contract: GET and POST /token?client_id=ID
+    /// Serve the REST store of the wire contract, in both of its versions
     Serve(Serve),
+    /// Test whether a REST store keeps the promises of the wire contract
+    Test(StoreTest),
 }
 
 #[derive(ClapArgs)]
@@ -191,4 +193,21 @@ pub(crate) struct Serve {
     /// The database: "sqlite:FILE", or just the file
     #[arg(long, value_name = "DATABASE", default_value = "sqlite:fastauth.db")]
     pub(crate) database: String,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+FASTAUTH_STORE_TOKEN, if set, is sent as the bearer token. The test writes clients of its own, whose ids begin with
+fastauth-test-, and revokes them in the end; of a store of the first version, which cannot delete, it voids them. It is
+meant for a live store, but not for a busy one: it sends some hundred calls. What it finds is told line by line: kept,
+broken, or not offered. The exit code is 1 where something is broken that the store claims to keep.")]
+pub(crate) struct StoreTest {
+    /// Where the store is, as in database-api-url
+    pub(crate) url: String,
+    /// A header that goes with every call; may be repeated
+    #[arg(long, value_name = "NAME: VALUE")]
+    pub(crate) header: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }

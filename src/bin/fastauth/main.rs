@@ -15,6 +15,7 @@ mod failure;
 mod keys;
 mod output;
 mod store;
+mod store_test;
 mod token;
 
 use args::{Args, Command};

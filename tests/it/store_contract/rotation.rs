@@ -43,6 +43,7 @@ macro_rules! rotations {
 
 rotations!(on_memory, memory);
 rotations!(on_sqlite, sqlite);
+rotations!(on_rest, rest);
 
 /// A long grace instead of none.
 fn gracious(rotation: Rotation) -> Rotation {
