@@ -240,3 +240,20 @@ async fn what_others_do_to_the_file_is_seen() {
     by_hand.execute("DELETE FROM token WHERE client_id = 'c'", []).unwrap();
     refused(&layer, &token).await;
 }
+
+#[tokio::test]
+async fn behind_a_rest_store_what_this_process_does_counts_at_once() {
+    let fixture = crate::support::stores::rest().await;
+    let settings = settings().store(Arc::clone(&fixture.store)).cache_ttl(Duration::from_secs(3600));
+    let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+    let issuer = layer.issuer();
+    for revocation in [Revocation::Client("c".to_owned()), Revocation::All] {
+        let pair = issuer.issue("c").await.unwrap().tokens;
+        assert_eq!(ask(&layer, &pair.access_token).await, StatusCode::OK);
+        let renewed = issuer.refresh(pair.refresh_token.expose()).await.unwrap().tokens;
+        assert_eq!(ask(&layer, &pair.access_token).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::OK);
+        issuer.revoke(&revocation).await.unwrap();
+        assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::UNAUTHORIZED);
+    }
+}

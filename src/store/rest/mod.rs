@@ -32,8 +32,9 @@ use self::{
     v2::Fault,
 };
 use super::{
-    Canonical, Condition, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked, Rotated, Rotation,
-    SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
+    Canonical, Changes, Condition, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked, Rotated,
+    Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenRecord,
+    TokenStore,
     flight::{Flights, Turns},
 };
 use crate::{keys::KeyRing, secret::Secret, token::unverified_record};
@@ -74,6 +75,8 @@ pub struct RestStore {
     timeout: Duration,
     /// Reads what was encrypted before it was stored.
     keys: Option<Arc<KeyRing>>,
+    /// Of what is written here; nobody tells of what others write.
+    changes: Changes,
 }
 
 /// What a look-up of digests found.
@@ -103,6 +106,7 @@ impl RestStore {
             turns: Turns::new(),
             timeout: TIMEOUT,
             keys: None,
+            changes: Changes::of_shared_store(),
         })
     }
 
@@ -163,6 +167,7 @@ impl RestStore {
     ) -> Result<T, StoreError> {
         let turn = self.turns.take(client_id.unwrap_or_default(), async {
             let _writing = (self.pairs.writing(client_id), self.digests.writing(client_id));
+            let _announcing = Announcing(&self.changes, client_id);
             write.await
         });
         within(self.timeout, turn).await
@@ -426,12 +431,28 @@ impl TokenStore for RestStore {
         Box::pin(within(self.timeout, list))
     }
 
+    fn changes(&self) -> Option<&Changes> {
+        Some(&self.changes)
+    }
+
     fn promises(&self) -> StoreFuture<'_, Promises> {
         let promises = async {
             self.calls.discover().await?;
             Ok(if self.calls.speaks_v2() { Promises::ALL } else { Promises::NONE })
         };
         Box::pin(within(self.timeout, promises))
+    }
+}
+
+/// Tells of a change when a write ends, also when it failed or was given up: it may have happened.
+struct Announcing<'a>(&'a Changes, Option<&'a str>);
+
+impl Drop for Announcing<'_> {
+    fn drop(&mut self) {
+        match self.1 {
+            Some(client_id) => self.0.client_changed(client_id),
+            None => self.0.anything_changed(),
+        }
     }
 }
 
