@@ -189,11 +189,15 @@ impl Rules {
             watch.reading(path, Step::AsSent, None);
             return Ok(Requirement { asked: self.guards.all_marks(), asked_as_sent: self.checks(path) });
         }
-        let readings = readings(path, self.options.windows)?;
-        for Reading { text, step, from, .. } in &readings {
+        let readings = readings(path, self.options.windows, &|path| self.is_above(path))?;
+        for Reading { text, step, from, .. } in &readings.list {
             watch.reading(text, *step, *from);
         }
-        Ok(self.weigh(path, &readings))
+        if !readings.complete {
+            watch.fault(PathRefusal::TooManyReadings);
+            return Ok(Requirement { asked: self.guards.all_marks(), asked_as_sent: self.checks(path) });
+        }
+        Ok(self.weigh(path, &readings.list))
     }
 
     fn tolerates(&self, fault: PathRefusal) -> bool {
@@ -230,9 +234,14 @@ impl Rules {
         entries.into_iter().map(|entry| &self.prefixes[entry.id]).filter(move |(of, _)| *of == list).map(|(_, p)| p)
     }
 
+    /// Whether a path is above one of the prefixes, by whole segments.
+    fn is_above(&self, path: &str) -> bool {
+        self.guards.is_above(&self.cased(path)) || self.exemptions.is_above(path)
+    }
+
     #[inline]
     fn cased<'a>(&self, reading: &'a str) -> Cow<'a, str> {
-        if self.options.case_insensitive { fold(reading) } else { Cow::Borrowed(reading) }
+        if self.options.case_insensitive { fold(self.guards.head(reading)) } else { Cow::Borrowed(reading) }
     }
 }
 
