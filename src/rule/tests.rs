@@ -209,6 +209,19 @@ fn what_is_mounted_has_a_root_of_its_own() {
 }
 
 #[test]
+fn what_is_read_beyond_the_eight_steps_is_no_reason_to_refuse() {
+    let path = format!("/api/v1{}", "//host".repeat(300));
+    check(&rules(&["/master"], &["/access"]), &[("nothing is mounted", &path, "public")]);
+    let nested = rules_with(&["/master"], &["/api/v1/admin"], &["/api/v1/host"], PLAIN);
+    check(&nested, &[("more than can be looked at", &path, "master+access")]);
+    assert_eq!(nested.explain(&Method::GET, &path).reason(), Some(PathRefusal::TooManyReadings));
+    let below_one_segment = ["/x/http:/access", "/foo//bar/access", "/public//access", "/proxy/https://host/access"];
+    for path in below_one_segment {
+        assert_eq!(said(of_path(&rules(&[], &["/access"]), path)), "public", "{path}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_refused() {
     check(
         &rules(&[], &["/access"]),
