@@ -420,9 +420,9 @@ pub(super) fn drop_parameters(path: &str) -> Option<String> {
     position(path.as_bytes(), b';')?;
     let mut dropped = String::with_capacity(path.len());
     let mut rest = path;
-    while let Some((kept, parameters)) = rest.split_once(';') {
-        dropped.push_str(kept);
-        rest = parameters.find('/').map_or("", |end| &parameters[end..]);
+    while let Some(at) = position(rest.as_bytes(), b';') {
+        dropped.push_str(&rest[..at]);
+        rest = position(&rest.as_bytes()[at..], b'/').map_or("", |end| &rest[at + end..]);
     }
     dropped.push_str(rest);
     (dropped.len() < path.len()).then_some(dropped)
@@ -459,26 +459,26 @@ fn leave_out_dot_segments(path: &str) -> Option<String> {
 /// does not climb above the root.
 fn resolve_dots(path: &str, first: usize, dots: Dots) -> Option<String> {
     let (before, rest) = path.split_at(first);
-    if segments(rest).all(|segment| dots(segment) == 0) {
-        return None;
-    }
-    let mut resolved = String::with_capacity(path.len());
+    let mut resolved = String::with_capacity(path.len() + 1);
     resolved.push_str(before);
+    let (mut last, mut found) = (0, false);
     for segment in segments(rest) {
-        match dots(segment) {
+        last = dots(segment);
+        found |= last > 0;
+        match last {
             0 => {
                 resolved.push('/');
                 resolved.push_str(segment);
             }
             1 => {}
-            _ => resolved.truncate(resolved.rfind('/').unwrap_or_default()),
+            _ => resolved.truncate(resolved.bytes().rposition(|byte| byte == b'/').unwrap_or_default()),
         }
     }
     // What ends in dots names a directory.
-    if resolved.is_empty() || segments(rest).next_back().is_some_and(|segment| dots(segment) > 0) {
+    if last > 0 || resolved.is_empty() {
         resolved.push('/');
     }
-    Some(resolved)
+    found.then_some(resolved)
 }
 
 /// How many dots a segment is that is nothing else: one, two, or none.
@@ -547,6 +547,12 @@ fn windows_name(segment: &str) -> &str {
 }
 
 /// The segments of a path, which are one more than it has slashes after the first.
-fn segments(path: &str) -> std::str::Split<'_, char> {
-    path.strip_prefix('/').unwrap_or(path).split('/')
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(path.strip_prefix('/').unwrap_or(path));
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = position(text.as_bytes(), b'/');
+        rest = end.map(|end| &text[end + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
 }
