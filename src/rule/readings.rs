@@ -500,7 +500,7 @@ fn leave_out_dot_segments(path: &str) -> Option<String> {
 
 /// Resolves dot segments as RFC 3986, section 5.2.4, does, where there are any at or behind the slash at `first`. `..`
 /// does not climb above the root.
-fn resolve_dots(path: &str, first: usize, dots: Dots) -> Option<String> {
+fn resolve_dots(path: &str, first: usize, dots: impl Fn(&str) -> usize) -> Option<String> {
     let (before, rest) = path.split_at(first);
     let mut resolved = String::with_capacity(path.len() + 1);
     resolved.push_str(before);
@@ -525,10 +525,13 @@ fn resolve_dots(path: &str, first: usize, dots: Dots) -> Option<String> {
 }
 
 /// How many dots a segment is that is nothing else: one, two, or none.
-type Dots = fn(&str) -> usize;
-
+#[inline]
 fn dots(segment: &str) -> usize {
-    if matches!(segment, "." | "..") { segment.len() } else { 0 }
+    match segment.as_bytes() {
+        b"." => 1,
+        b".." => 2,
+        _ => 0,
+    }
 }
 
 /// URL parsers take an escaped dot for a dot, and leave all other escapes as they are.
@@ -594,7 +597,8 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(path.strip_prefix('/').unwrap_or(path));
     std::iter::from_fn(move || {
         let text = rest?;
-        let end = position(text.as_bytes(), b'/');
+        // Most are so short that to look for their ends in blocks costs more.
+        let end = text.bytes().position(|byte| byte == b'/');
         rest = end.map(|end| &text[end + 1..]);
         Some(&text[..end.unwrap_or(text.len())])
     })
