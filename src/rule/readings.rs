@@ -108,7 +108,8 @@ pub(super) fn is_calm(path: &[u8]) -> bool {
 
 /// Whether nothing in the block can be trouble. The bytes of `before` stand one place before its own.
 ///
-/// The compiler makes a few vector instructions of this, without branches: that is what it is written for.
+/// The compiler makes thirty instructions of this, vectors and no branches: that is what it is written for. Inlined, or
+/// with its blocks as numbers, it becomes ten times as many.
 #[inline(never)]
 fn is_calm_block(before: &[u8; 16], block: &[u8; 16]) -> bool {
     let mut found = [0; 16];
@@ -131,6 +132,12 @@ pub(super) fn first_word(text: &[u8]) -> u64 {
     text.first_chunk().map_or_else(|| short_word(text), word)
 }
 
+/// The last eight bytes, in the same way.
+#[inline]
+pub(super) fn last_word(text: &[u8]) -> u64 {
+    text.last_chunk().map_or_else(|| short_word(text), word)
+}
+
 #[inline]
 fn short_word(text: &[u8]) -> u64 {
     let letters = each(b'a') << (text.len() % 8 * 8);
@@ -149,12 +156,6 @@ pub(super) fn word(bytes: &[u8; 8]) -> u64 {
 #[inline]
 fn bytes(words: [u64; 2]) -> [u8; 16] {
     (u128::from(words[0]) | u128::from(words[1]) << 64).to_le_bytes()
-}
-
-/// The last eight bytes, in the same way.
-#[inline]
-pub(super) fn last_word(text: &[u8]) -> u64 {
-    text.last_chunk().map_or_else(|| short_word(text), word)
 }
 
 pub(super) const fn each(byte: u8) -> u64 {
