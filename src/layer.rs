@@ -194,12 +194,16 @@ fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
 }
 
 /// The URI before a router stripped a prefix, where the request tells it.
+#[cfg(feature = "axum")]
 #[inline]
 fn original_uri<B>(request: &Request<B>) -> Option<&Uri> {
-    #[cfg(feature = "axum")]
-    return crate::extract::original_uri(request.extensions());
-    #[cfg(not(feature = "axum"))]
-    return None;
+    crate::extract::original_uri(request.extensions())
+}
+
+#[cfg(not(feature = "axum"))]
+#[inline]
+fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
+    None
 }
 
 /// What is needed to write a refusal once the request has moved on.

@@ -108,7 +108,8 @@ pub(super) fn is_calm(path: &[u8]) -> bool {
 
 /// Whether nothing in the block can be trouble. The bytes of `before` stand one place before its own.
 ///
-/// The compiler makes a few vector instructions of this, without branches: that is what it is written for.
+/// The compiler makes thirty instructions of this, vectors and no branches: that is what it is written for. Inlined, or
+/// with its blocks as numbers, it becomes ten times as many.
 #[inline(never)]
 fn is_calm_block(before: &[u8; 16], block: &[u8; 16]) -> bool {
     let mut found = [0; 16];
@@ -131,6 +132,12 @@ pub(super) fn first_word(text: &[u8]) -> u64 {
     text.first_chunk().map_or_else(|| short_word(text), word)
 }
 
+/// The last eight bytes, in the same way.
+#[inline]
+pub(super) fn last_word(text: &[u8]) -> u64 {
+    text.last_chunk().map_or_else(|| short_word(text), word)
+}
+
 #[inline]
 fn short_word(text: &[u8]) -> u64 {
     let letters = each(b'a') << (text.len() % 8 * 8);
@@ -149,12 +156,6 @@ pub(super) fn word(bytes: &[u8; 8]) -> u64 {
 #[inline]
 fn bytes(words: [u64; 2]) -> [u8; 16] {
     (u128::from(words[0]) | u128::from(words[1]) << 64).to_le_bytes()
-}
-
-/// The last eight bytes, in the same way.
-#[inline]
-pub(super) fn last_word(text: &[u8]) -> u64 {
-    text.last_chunk().map_or_else(|| short_word(text), word)
 }
 
 pub(super) const fn each(byte: u8) -> u64 {
@@ -500,7 +501,7 @@ fn leave_out_dot_segments(path: &str) -> Option<String> {
 
 /// Resolves dot segments as RFC 3986, section 5.2.4, does, where there are any at or behind the slash at `first`. `..`
 /// does not climb above the root.
-fn resolve_dots(path: &str, first: usize, dots: Dots) -> Option<String> {
+fn resolve_dots(path: &str, first: usize, dots: impl Fn(&str) -> usize) -> Option<String> {
     let (before, rest) = path.split_at(first);
     let mut resolved = String::with_capacity(path.len() + 1);
     resolved.push_str(before);
@@ -525,10 +526,13 @@ fn resolve_dots(path: &str, first: usize, dots: Dots) -> Option<String> {
 }
 
 /// How many dots a segment is that is nothing else: one, two, or none.
-type Dots = fn(&str) -> usize;
-
+#[inline]
 fn dots(segment: &str) -> usize {
-    if matches!(segment, "." | "..") { segment.len() } else { 0 }
+    match segment.as_bytes() {
+        b"." => 1,
+        b".." => 2,
+        _ => 0,
+    }
 }
 
 /// URL parsers take an escaped dot for a dot, and leave all other escapes as they are.
@@ -594,7 +598,8 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(path.strip_prefix('/').unwrap_or(path));
     std::iter::from_fn(move || {
         let text = rest?;
-        let end = position(text.as_bytes(), b'/');
+        // Most are so short that to look for their ends in blocks costs more.
+        let end = text.bytes().position(|byte| byte == b'/');
         rest = end.map(|end| &text[end + 1..]);
         Some(&text[..end.unwrap_or(text.len())])
     })
