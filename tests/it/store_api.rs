@@ -112,6 +112,13 @@ async fn the_version_is_learnt_from_any_answer() {
     save(&store, &record("c", "f", 0, 3)).await.unwrap();
     let (ask, write) = ("GET /token?client_id=fastauth-discovery", "POST /v2/clients/-/token?client_id=c");
     assert_eq!(front.seen(), [ask, write, write]);
+    for options in [
+        SaveOptions { keep_others: true, ..SaveOptions::default() },
+        SaveOptions { condition: Condition::Absent, ..SaveOptions::default() },
+    ] {
+        front.client().save(&plain("c", 4), options).await.unwrap();
+        assert_eq!(front.seen(), [ask, write], "{options:?}");
+    }
     for store in [front.client(), front.client()] {
         store.list(&FamilyFilter::default()).await.unwrap();
         store.promises().await.unwrap();
