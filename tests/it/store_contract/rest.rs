@@ -273,7 +273,7 @@ async fn a_write_is_sent_once() {
 #[tokio::test]
 async fn a_rotation_says_whether_it_was_saving() {
     let server = FaultyStore::start(Behaviour::SilentToPost(PAIR.to_vec())).await;
-    let store = client(&server.url()).timeout(Duration::from_millis(300));
+    let store = client(&server.url()).timeout(Duration::from_millis(1500));
     let error = store.exchange(ID, &refresh(1), 2).await.expect_err("silent");
     assert_eq!((error.kind(), error.is_save(), server.count()), (StoreErrorKind::TimedOut, true, 3));
     server.becomes(Behaviour::Silent);

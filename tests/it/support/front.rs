@@ -70,9 +70,9 @@ impl Front {
         *self.mode.lock().unwrap() = mode;
     }
 
-    /// A new client. It waits for a second at the most.
+    /// A new client.
     pub(crate) fn client(&self) -> RestStore {
-        RestStore::new(&format!("http://{}", self.address), HeaderMap::new()).unwrap().timeout(Duration::from_secs(1))
+        RestStore::new(&format!("http://{}", self.address), HeaderMap::new()).unwrap()
     }
 
     /// The calls since this was asked last: method, path and query.
