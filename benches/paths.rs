@@ -15,8 +15,9 @@ use std::{
 };
 
 use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use tower::{Layer, Service, service_fn};
+use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 const ROUNDS: usize = 41;
 
@@ -30,6 +31,24 @@ fn inner()
         drop(black_box(request));
         ready(Ok(Response::new(())))
     })
+}
+
+/// A layer that does nothing: what there is to lose at least.
+#[derive(Clone)]
+struct Nothing<S>(S);
+
+impl<S: Service<Request<()>, Response = Response<()>>> Service<Request<()>> for Nothing<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<()>) -> S::Future {
+        self.0.call(request)
+    }
 }
 
 /// What most people write: two lists, looked through one by one.
@@ -55,16 +74,41 @@ impl<S: Service<Request<()>, Response = Response<()>>> Service<Request<()>> for 
     }
 }
 
+/// The same by tower-http, which can refuse.
+fn validate_request<S: Service<Request<()>, Response = Response<()>, Error = Infallible>>(
+    count: usize,
+    inner: S,
+) -> impl Service<Request<()>> {
+    let prefixes = both(count).concat();
+    let validate = move |request: &mut Request<()>| {
+        let path = request.uri().path();
+        let guarded = prefixes.iter().any(|prefix| path.starts_with(&**prefix));
+        if guarded && !request.headers().contains_key("access-token") {
+            let mut refusal = Response::new(());
+            *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+            return Err(refusal);
+        }
+        Ok(())
+    };
+    ValidateRequestHeaderLayer::custom(validate).layer(inner)
+}
+
 fn prefixes(count: usize, kind: &str) -> Vec<String> {
     (0..count).map(|number| format!("/{kind}{number}/area")).collect()
 }
 
+/// As many for one check as for the other.
+fn both(count: usize) -> [Vec<String>; 2] {
+    [prefixes(count / 2, "master"), prefixes(count / 2, "access")]
+}
+
 fn guard(count: usize) -> FastAuthLayer {
+    let [master, access] = both(count);
     let settings = Settings::builder()
         .cryptography_key(Secret::generate())
         .master_token(Secret::generate())
-        .master_token_paths(prefixes(count / 2, "master"))
-        .access_token_paths(prefixes(count - count / 2, "access"))
+        .master_token_paths(master)
+        .access_token_paths(access)
         .store(MemoryStore::new());
     FastAuthLayer::new(settings.build().unwrap()).unwrap()
 }
@@ -94,37 +138,38 @@ fn main() {
 
 fn open_path(text: &str) {
     const CALLS: u32 = 20_000;
+    const FEW: [usize; 2] = [2, 4];
+    const MANY: [usize; 3] = [10, 1_000, 10_000];
     let path: Uri = text.parse().unwrap();
     let mut bare = inner();
-    let linear = |count: usize| StartsWith {
-        inner: inner(),
-        prefixes: [prefixes(count / 2, "master"), prefixes(count - count / 2, "access")].concat(),
-    };
-    let mut linears = [linear(2), linear(10), linear(10_000)];
-    let mut guards = [2, 10, 1_000, 10_000].map(|count| guard(count).layer(inner()));
-    let mut table: Vec<Vec<f64>> = vec![Vec::new(); linears.len() + guards.len()];
+    let mut nothing = Nothing(inner());
+    let mut linears = FEW.map(|count| StartsWith { inner: inner(), prefixes: both(count).concat() });
+    let mut validators = FEW.map(|count| validate_request(count, inner()));
+    let mut few = FEW.map(|count| guard(count).layer(inner()));
+    let mut many = MANY.map(|count| guard(count).layer(inner()));
+    let mut table: [Vec<f64>; 10] = Default::default();
     for _ in 0..ROUNDS {
         let base = time(&mut bare, &path, CALLS);
-        let mut adds = Vec::new();
-        adds.extend(linears.iter_mut().map(|service| time(service, &path, CALLS / 10)));
-        adds.extend(guards.iter_mut().map(|service| time(service, &path, CALLS)));
-        table.iter_mut().zip(adds).for_each(|(row, time)| row.push(time - base));
+        let mut times = vec![time(&mut nothing, &path, CALLS)];
+        times.extend(linears.iter_mut().map(|service| time(service, &path, CALLS)));
+        times.extend(validators.iter_mut().map(|service| time(service, &path, CALLS)));
+        times.extend(few.iter_mut().map(|service| time(service, &path, CALLS)));
+        times.extend(many.iter_mut().map(|service| time(service, &path, CALLS)));
+        table.iter_mut().zip(times).for_each(|(row, time)| row.push(time - base));
     }
-    let adds: Vec<f64> = table.into_iter().map(median).collect();
-    let names = [
-        "starts_with of 2",
-        "starts_with of 10",
-        "starts_with of 10,000",
-        "guard of 2",
-        "guard of 10",
-        "guard of 1,000",
-        "guard of 10,000",
-    ];
-    println!("an open path, {text}:");
-    for (name, nanoseconds) in names.iter().zip(&adds) {
-        println!("  {name:22} adds {nanoseconds:8.1} ns, {:6.2} times starts_with of 2", nanoseconds / adds[0]);
+    let [nothing, linear_2, linear_4, validate_2, validate_4, guard_2, guard_4, guard_10, guard_1_000, guard_10_000] =
+        table.map(median);
+    println!("an open path, {text}, takes through a layer so much more:");
+    println!("  one that does nothing {nothing:8.1} ns");
+    for (prefixes, linear, validate, guard) in
+        [("1+1", linear_2, validate_2, guard_2), ("2+2", linear_4, validate_4, guard_4)]
+    {
+        println!("  {prefixes} prefixes: starts_with {linear:.1} ns, tower-http's validate_request {validate:.1} ns");
+        let (by_linear, by_validate) = (guard / linear, guard / validate);
+        println!("    the guard {guard:8.1} ns: {by_linear:.2} and {by_validate:.2} times as much");
     }
-    println!("  guard of 10,000 : guard of 10 = {:.2}", adds[6] / adds[4]);
+    println!("  the guard with 10 prefixes {guard_10:.1} ns, 1,000 {guard_1_000:.1} ns, 10,000 {guard_10_000:.1} ns:");
+    println!("    {:.2} and {:.2} times what it is with 10", guard_1_000 / guard_10, guard_10_000 / guard_10);
 }
 
 /// Paths with more than one reading, ordinary ones and the worst that were found.

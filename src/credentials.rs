@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, HeaderName},
+    header::{AUTHORIZATION, COOKIE, HeaderName},
 };
 
 /// Carries the static secret.
@@ -44,14 +44,22 @@ pub(crate) fn access_token(headers: &HeaderMap) -> Result<Option<&[u8]>, Credent
     }
 }
 
+/// Whether there is any credential. Mostly there is none, which one pass over the names tells sooner than three look-ups.
+#[inline]
+pub(crate) fn are_in(headers: &HeaderMap) -> bool {
+    headers.keys().any(is_credential)
+}
+
 /// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log.
 pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
-    const NAMES: [HeaderName; 3] = [MASTER_TOKEN, ACCESS_TOKEN, AUTHORIZATION];
-    if !headers.is_empty() && NAMES.iter().any(|name| headers.contains_key(name)) {
-        // Not by `entry`, which makes room for one more header and so may allocate.
-        let credentials = headers.iter_mut().filter(|(name, _)| NAMES.contains(name));
-        credentials.for_each(|(_, value)| value.set_sensitive(true));
-    }
+    // Not by `entry`, which makes room for one more header and so may allocate.
+    let credentials = headers.iter_mut().filter(|(name, _)| is_credential(name));
+    credentials.for_each(|(_, value)| value.set_sensitive(true));
+}
+
+#[inline]
+fn is_credential(name: &HeaderName) -> bool {
+    *name == MASTER_TOKEN || *name == ACCESS_TOKEN || *name == AUTHORIZATION || *name == COOKIE
 }
 
 fn only<'a>(
@@ -68,9 +76,14 @@ fn only<'a>(
 
 /// What follows the scheme `Bearer`, whose case is free (RFC 9110 11.1).
 pub(crate) fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
+    of_scheme(authorization, b"bearer")
+}
+
+/// What follows this scheme, if it is the one that is used.
+pub(crate) fn of_scheme<'a>(authorization: &'a HeaderValue, expected: &[u8]) -> Option<&'a [u8]> {
     let value = authorization.as_bytes();
     let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ').unwrap_or(value.len()));
-    scheme.eq_ignore_ascii_case(b"bearer").then(|| rest.trim_ascii())
+    scheme.eq_ignore_ascii_case(expected).then(|| rest.trim_ascii())
 }
 
 #[cfg(test)]
@@ -132,6 +145,7 @@ mod tests {
             ("access-token", "hush-2"),
             ("access-token", "hush-3"),
             ("authorization", "Bearer hush-4"),
+            ("cookie", "__Host-fastauth-refresh=hush-5"),
             ("accept", "seen"),
         ]);
         mark_sensitive(&mut headers);

@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use crate::Permit;
 
 /// The URI as the client sent it, where an axum router has noted it.
+#[inline]
 pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
     extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri)
 }

@@ -12,14 +12,17 @@ use std::{
 use http::{HeaderMap, Method};
 
 use crate::{
+    cache::TokenCache,
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
     issuer::Issuing,
     keys::KeyRing,
+    response::Refusals,
+    router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
-    store::{StoreError, TokenDigest, TokenStore},
-    token::{Claims, Expected, TokenError, TokenType, unix_now},
+    store::{Stamp, StoreError, TokenDigest, TokenStore},
+    token::{Claims, Expected, TokenError, TokenType, unix_now_ms},
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -35,9 +38,11 @@ pub(crate) struct Gate {
     master_tokens: Vec<(Arc<str>, SecretDigest)>,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) store: Arc<dyn TokenStore>,
+    /// Tokens that the store confirmed, as long as it tells of changes.
+    cache: Option<TokenCache>,
     pub(crate) issuing: Issuing,
-    /// Names the protection space in challenges (RFC 9110 11.5).
-    pub(crate) realm: String,
+    pub(crate) endpoints: EndpointOptions,
+    pub(crate) refusals: Refusals,
 }
 
 impl Gate {
@@ -54,10 +59,12 @@ impl Gate {
                 .map(|(name, token)| (name.as_str().into(), SecretDigest::of(token.expose().as_bytes())))
                 .collect(),
             keys,
+            cache: settings.token_cache(&*store),
             store,
             issuing: settings.issuing(),
+            endpoints: settings.endpoints(),
             reuses: AtomicU64::new(0),
-            realm: settings.app_name().to_owned(),
+            refusals: Refusals::new(settings.app_name().to_owned()),
             shadow: settings.shadow(),
             refused_paths: AtomicU64::new(0),
             other_readings: AtomicU64::new(0),
@@ -65,8 +72,13 @@ impl Gate {
         })
     }
 
-    /// Decides on everything that needs no store.
+    /// Whether a request for the path surely needs no check. `false` leaves it to [`decide`](Self::decide).
     #[inline]
+    pub(crate) fn leaves_open(&self, path: &str) -> bool {
+        self.rules.leave_open(path)
+    }
+
+    /// Decides on everything that needs no store.
     pub(crate) fn decide(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Decision {
         match self.check(line, headers) {
             Ok(decision) => decision,
@@ -81,7 +93,6 @@ impl Gate {
         }
     }
 
-    #[inline]
     fn check(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Decision, Denial> {
         let requirement = self.rules.requirement(line).map_err(|refusal| {
             self.refused_paths.fetch_add(1, Ordering::Relaxed);
@@ -90,7 +101,6 @@ impl Gate {
         if requirement.is_public() { Ok(Decision::Pass) } else { self.check_credentials(line, requirement, headers) }
     }
 
-    #[inline(never)]
     fn check_credentials(
         self: &Arc<Self>,
         line: &RequestLine<'_>,
@@ -112,15 +122,26 @@ impl Gate {
         let token = credentials::access_token(headers)
             .map_err(DenialReason::Credentials)?
             .ok_or(DenialReason::MissingAccessToken)?;
-        let expected = self.expected(TokenType::Access);
+        let now_ms = unix_now_ms();
+        if let Some(claims) = self.confirmed(token, now_ms) {
+            return Ok(Decision::Permit(Permit { master, claims: Some(claims) }));
+        }
+        let expected = self.expected(TokenType::Access, now_ms / 1000);
         let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
         let check = CanonicalCheck {
             gate: Arc::clone(self),
             method: line.method.clone(),
-            token: TokenDigest::of(token),
-            permit: Permit { master, claims: Some(Arc::new(claims)) },
+            stamp: self.store.changes().map(|changes| changes.stamp(claims.client_id())),
+            now_ms,
+            claims: Arc::new(claims),
+            master,
         };
         Ok(Decision::AskStore(check.run()))
+    }
+
+    #[inline]
+    fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Claims>> {
+        self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms)
     }
 
     pub(crate) fn path_counts(&self) -> PathCounts {
@@ -130,12 +151,12 @@ impl Gate {
         }
     }
 
-    /// What a token of this type has to be now.
-    pub(crate) fn expected(&self, token_type: TokenType) -> Expected<'_> {
+    /// What a token of this type has to be at `now`.
+    pub(crate) fn expected(&self, token_type: TokenType, now: u64) -> Expected<'_> {
         Expected {
             issuer: self.issuing.issuer.as_deref(),
             audience: self.issuing.audience.as_deref(),
-            ..Expected::of(token_type, unix_now())
+            ..Expected::of(token_type, now)
         }
     }
 
@@ -204,15 +225,21 @@ pub(crate) enum Decision {
 struct CanonicalCheck {
     gate: Arc<Gate>,
     method: Method,
-    token: TokenDigest,
-    permit: Permit,
+    claims: Arc<Claims>,
+    /// From before the store is asked.
+    stamp: Option<Stamp>,
+    now_ms: u64,
+    master: Option<Arc<str>>,
 }
 
 impl CanonicalCheck {
     fn run(self) -> Check {
         Box::pin(async move {
             match self.ask().await {
-                Ok(()) => Ok(Some(self.permit)),
+                Ok(()) => {
+                    self.keep();
+                    Ok(Some(Permit { master: self.master, claims: Some(self.claims) }))
+                }
                 Err(denial) if self.gate.shadow => {
                     denial.log(&self.method, "would have been refused");
                     Ok(None)
@@ -226,12 +253,18 @@ impl CanonicalCheck {
     }
 
     async fn ask(&self) -> Result<(), Denial> {
-        let claims = self.permit.claims();
-        let client_id = claims.map(Claims::client_id).unwrap_or_default();
-        let family = claims.and_then(Claims::family).map(|(family, _)| family);
-        let held = self.gate.store.load(client_id, family).await.map_err(DenialReason::StoreUnavailable)?;
-        let canonical = held.ok_or(DenialReason::UnknownClient)?.access;
-        if canonical == Some(self.token) { Ok(()) } else { Err(DenialReason::NotCanonical.into()) }
+        // Tokens that name no family are held under the empty name.
+        let family = self.claims.family().map(|(family, _)| family).unwrap_or_default();
+        let held = self.gate.store.load(self.claims.client_id(), Some(family)).await;
+        let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
+        let is_canonical = canonical == Some(TokenDigest::of(self.claims.token()));
+        if is_canonical { Ok(()) } else { Err(DenialReason::NotCanonical.into()) }
+    }
+
+    fn keep(&self) {
+        if let (Some(cache), Some(stamp)) = (&self.gate.cache, self.stamp) {
+            cache.keep(&self.claims, stamp, self.now_ms);
+        }
     }
 }
 

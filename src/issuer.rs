@@ -12,7 +12,7 @@ use crate::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
         StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
     },
-    token::{Claims, Expected, NewToken, TokenError, TokenType, is_reserved, unix_now},
+    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unix_now},
 };
 
 /// The most bytes of UTF-8 that a client id may have.
@@ -291,7 +291,7 @@ impl TokenIssuer {
     ///
     /// What is wrong with the token.
     pub fn verify(&self, token: &str, expected: TokenType) -> Result<Claims, TokenError> {
-        self.gate.keys.verify(token.as_bytes(), &self.gate.expected(expected))
+        self.gate.keys.verify(token.as_bytes(), &self.gate.expected(expected, unix_now()))
     }
 
     /// Reads a token of either type, and asks the store whether it is accepted (RFC 7662).
@@ -301,8 +301,8 @@ impl TokenIssuer {
     /// Where the store could not be asked.
     pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
         let Ok(claims) = self.verify_any(token) else { return Ok(Introspection::Inactive) };
-        let family = claims.family().map(|(family, _)| family);
-        let held = self.gate.store.load(claims.client_id(), family).await?;
+        let family = claims.family().map(|(family, _)| family).unwrap_or_default();
+        let held = self.gate.store.load(claims.client_id(), Some(family)).await?;
         let held = held.and_then(|held| match claims.token_type() {
             TokenType::Access => held.access,
             TokenType::Refresh => held.refresh,
@@ -447,7 +447,7 @@ impl TokenIssuer {
             return Err(IssueError::Superseded);
         };
         // It may have expired meanwhile: then the refresh token beside it is what the client needs.
-        let expected = Expected { now: 0, ..self.gate.expected(TokenType::Access) };
+        let expected = self.gate.expected(TokenType::Access, 0);
         let claims = self.gate.keys.verify(access_token.expose().as_bytes(), &expected)?;
         Ok(IssuedTokens {
             client_id: client_id.to_owned(),

@@ -3,7 +3,7 @@
 //! RFC 8259 leaves a repeated member to the reader, and readers differ: a token or a configuration that says two
 //! things is refused instead (RFC 7515 4 and RFC 7519 4 ask for that).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -17,6 +17,151 @@ pub(crate) fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Erro
         Strict(Value::Object(members)) => Ok(members),
         Strict(_) => Err(serde_json::Error::custom("not an object")),
     }
+}
+
+/// Reads one JSON object as [`object`] does, and takes from it what can be had without copying.
+pub(crate) fn members(text: &[u8]) -> Result<Members<'_>, serde_json::Error> {
+    serde_json::from_slice(text)
+}
+
+/// The members of an object.
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, Member<'a>)>);
+
+/// The value of a member.
+pub(crate) enum Member<'a> {
+    Text(Cow<'a, str>),
+    Number(Number),
+    /// Anything else.
+    Other(Value),
+}
+
+impl<'a> Members<'a> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, member)| member)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Member::as_str)
+    }
+}
+
+impl Member<'_> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => number.as_f64(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_u64(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => number.as_u64(),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members(Vec::with_capacity(12));
+        while let Some(Text(name)) = map.next_key()? {
+            if members.get(&name).is_some() {
+                return Err(repeated(&name));
+            }
+            members.0.push((name, map.next_value_seed(MemberVisitor)?));
+        }
+        Ok(members)
+    }
+}
+
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match MemberVisitor.deserialize(deserializer)? {
+            Member::Text(text) => Ok(Self(text)),
+            _ => Err(D::Error::custom("not a text")),
+        }
+    }
+}
+
+struct MemberVisitor;
+
+impl<'de> DeserializeSeed<'de> for MemberVisitor {
+    type Value = Member<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Member<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MemberVisitor {
+    type Value = Member<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Member<'de>, E> {
+        Ok(Member::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Member<'de>, E> {
+        Ok(Member::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Member<'de>, E> {
+        Ok(Member::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Member<'de>, E> {
+        Ok(Member::Number(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Member<'de>, E> {
+        Number::from_f64(value).map(Member::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Member<'de>, E> {
+        StrictVisitor.visit_unit().map(Member::Other)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Member<'de>, E> {
+        StrictVisitor.visit_bool(value).map(Member::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Member<'de>, A::Error> {
+        StrictVisitor.visit_seq(items).map(Member::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Member<'de>, A::Error> {
+        StrictVisitor.visit_map(members).map(Member::Other)
+    }
+}
+
+fn repeated<E: Error>(name: &str) -> E {
+    E::custom(format_args!("`{name}` is there twice"))
 }
 
 struct Strict(Value);
@@ -84,7 +229,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
             if object.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+                return Err(repeated(&name));
             }
             object.insert(name, members.next_value_seed(StrictVisitor)?);
         }
@@ -101,6 +246,19 @@ mod tests {
         let text = r#" {"a":[1,-2,2.5,1e3,true,null,{"b":"\u00e9"}],"":{}} "#;
         let expected: Value = serde_json::from_str(text).unwrap();
         assert_eq!(Value::Object(object(text.as_bytes()).unwrap()), expected);
+        let members = members(text.as_bytes()).unwrap();
+        assert!(matches!(members.get("a"), Some(Member::Other(value)) if *value == expected["a"]));
+        assert!(matches!(members.get(""), Some(Member::Other(Value::Object(_)))));
+    }
+
+    #[test]
+    fn members_are_texts_and_numbers() {
+        let members = members(br#"{"t":"a","\u0065":"\u0062","n":-1,"u":7,"f":1.5}"#).unwrap();
+        assert_eq!((members.text("t"), members.text("e"), members.text("n")), (Some("a"), Some("b"), None));
+        let number = |name| members.get(name).and_then(Member::as_f64);
+        assert_eq!((number("n"), number("u"), number("f"), number("t")), (Some(-1.0), Some(7.0), Some(1.5), None));
+        let whole = |name| members.get(name).and_then(Member::as_u64);
+        assert_eq!((whole("n"), whole("u"), whole("f"), whole("x")), (None, Some(7), None, None));
     }
 
     #[test]
@@ -118,6 +276,7 @@ mod tests {
         ];
         for text in refused {
             assert!(object(text).is_err(), "{}", String::from_utf8_lossy(text));
+            assert!(members(text).is_err(), "{}", String::from_utf8_lossy(text));
         }
     }
 }

@@ -53,14 +53,18 @@ impl KeyRing {
     /// A token that names one of the keys is held to it. Others, such as those of `fastauth-api`, name none.
     pub(crate) fn verify(&self, token: &[u8], expected: &Expected<'_>) -> Result<Claims, TokenError> {
         let parts = Parts::split(token)?;
-        let named = parts.kid().and_then(|kid| self.keys.iter().find(|key| key.token.kid() == kid));
-        match named {
-            Some(key) => key.token.verify(&parts, expected),
-            None => {
-                let signer = self.keys.iter().find(|key| key.token.has_signed(&parts));
-                signer.ok_or(TokenError::InvalidSignature)?.token.verify(&parts, expected)
-            }
+        self.signer(&parts)?.token.verify(&parts, expected)
+    }
+
+    /// The key that a token names, by a header that this key writes or by another one, else the one that has signed it.
+    fn signer(&self, parts: &Parts<'_>) -> Result<&RingKey, TokenError> {
+        if let Some(key) = self.keys.iter().find(|key| key.token.has_written(parts)) {
+            return Ok(key);
         }
+        let kid = parts.kid()?;
+        let named = kid.and_then(|kid| self.keys.iter().find(|key| key.token.kid() == kid));
+        let signer = || self.keys.iter().find(|key| key.token.has_signed(parts));
+        named.or_else(signer).ok_or(TokenError::InvalidSignature)
     }
 
     /// The token encrypted; `None` where the key is none of Fernet's.

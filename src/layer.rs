@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    Method, Request, Response,
+    Method, Request, Response, Uri,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use http_body_util::Full;
@@ -24,7 +24,7 @@ use crate::{
     credentials,
     gate::{Check, Decision, Denial, Gate, PathCounts, TokenCounts},
     issuer::TokenIssuer,
-    response::{self, Form, ResponseBody},
+    response::{Form, ResponseBody},
     router::TokenRouter,
     rule::RequestLine,
 };
@@ -129,14 +129,42 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let decision = self.gate.decide(&request_line(&request), request.headers());
+    #[inline]
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.leaves_untouched(&request) { self.forward(request) } else { self.guard(request) }
+    }
+}
+
+impl<S> FastAuth<S> {
+    /// Whether nothing is asked of the request for sure, nor is there anything to hide in it: so it is with most requests.
+    ///
+    /// Nothing here may borrow the request as a whole, or it is copied once more on its way to the inner service.
+    #[inline]
+    fn leaves_untouched<B>(&self, request: &Request<B>) -> bool {
+        self.gate.leaves_open(request.uri().path())
+            && original_uri(request).is_none_or(|original| self.gate.leaves_open(original.path()))
+            && !credentials::are_in(request.headers())
+    }
+
+    #[inline]
+    fn forward<B>(&mut self, request: Request<B>) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        ResponseFuture { state: State::Forwarding { response: self.inner.call(request) } }
+    }
+
+    #[inline(never)]
+    fn guard<B>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>> + Clone,
+    {
         credentials::mark_sensitive(request.headers_mut());
-        let state = match decision {
-            Decision::Pass => State::Forwarding { response: self.inner.call(request) },
+        let state = match self.gate.decide(&request_line(&request), request.headers()) {
+            Decision::Pass => return self.forward(request),
             Decision::Permit(permit) => {
                 request.extensions_mut().insert(permit);
-                State::Forwarding { response: self.inner.call(request) }
+                return self.forward(request);
             }
             Decision::Deny(denial) => {
                 let refusal = Refusal::to(&request, &self.gate);
@@ -160,10 +188,22 @@ fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
         cors_headers: method == Method::OPTIONS
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
-        #[cfg(feature = "axum")]
-        original_uri: crate::extract::original_uri(request.extensions()),
+        original_uri: original_uri(request),
         ..RequestLine::new(method, request.uri())
     }
+}
+
+/// The URI before a router stripped a prefix, where the request tells it.
+#[cfg(feature = "axum")]
+#[inline]
+fn original_uri<B>(request: &Request<B>) -> Option<&Uri> {
+    crate::extract::original_uri(request.extensions())
+}
+
+#[cfg(not(feature = "axum"))]
+#[inline]
+fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
+    None
 }
 
 /// What is needed to write a refusal once the request has moved on.
@@ -178,7 +218,7 @@ impl Refusal {
     }
 
     fn render(self, denial: Denial) -> Response<Full<Bytes>> {
-        response::refusal(denial, self.form, &self.gate.realm)
+        self.gate.refusals.answer(denial, self.form)
     }
 }
 
@@ -215,33 +255,49 @@ where
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
-    #[allow(clippy::expect_used, reason = "polling a future after its end is the caller's fault, as the docs say")]
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        const DONE: &str = "a ResponseFuture was polled after it had ended";
         let mut state = self.project().state;
         loop {
-            match state.as_mut().project() {
-                StateProjection::Checking { check, held } => {
-                    let verdict = ready!(check.as_mut().poll(cx));
-                    let (mut ready_inner, mut request, refusal) = *held.take().expect(DONE);
-                    let next = match verdict {
-                        Ok(permit) => {
-                            if let Some(permit) = permit {
-                                request.extensions_mut().insert(permit);
-                            }
-                            State::Forwarding { response: ready_inner.call(request) }
-                        }
-                        Err(denial) => State::Refusing { response: Some(Box::new(refusal.render(denial))) },
-                    };
-                    state.set(next);
-                }
-                StateProjection::Forwarding { response } => {
-                    return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
-                }
-                StateProjection::Refusing { response } => {
-                    return Poll::Ready(Ok((*response.take().expect(DONE)).map(ResponseBody::refusal)));
-                }
+            if let StateProjection::Forwarding { response } = state.as_mut().project() {
+                return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
             }
+            if let Some(refusal) = ready!(state.as_mut().poll_verdict(cx)) {
+                return Poll::Ready(Ok(refusal.map(ResponseBody::refusal)));
+            }
+        }
+    }
+}
+
+impl<S, B> State<S, B, S::Future>
+where
+    S: Service<Request<B>>,
+{
+    /// Waits for the store where it is asked. There is a refusal, or the request has moved on to the inner service.
+    ///
+    /// It is no part of `poll` so that what an open path needs of that stays small.
+    #[inline(never)]
+    #[allow(clippy::expect_used, reason = "polling a future after its end is the caller's fault, as the docs say")]
+    fn poll_verdict(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response<Full<Bytes>>>> {
+        const DONE: &str = "a ResponseFuture was polled after it had ended";
+        match self.as_mut().project() {
+            StateProjection::Checking { check, held } => {
+                let verdict = ready!(check.as_mut().poll(cx));
+                let (mut ready_inner, mut request, refusal) = *held.take().expect(DONE);
+                let (next, refused) = match verdict {
+                    Ok(permit) => {
+                        if let Some(permit) = permit {
+                            request.extensions_mut().insert(permit);
+                        }
+                        (State::Forwarding { response: ready_inner.call(request) }, None)
+                    }
+                    Err(denial) => (State::Refusing { response: None }, Some(refusal.render(denial))),
+                };
+                self.set(next);
+                Poll::Ready(refused)
+            }
+            StateProjection::Refusing { response } => Poll::Ready(Some(*response.take().expect(DONE))),
+            StateProjection::Forwarding { .. } => Poll::Ready(None),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Of every request whose path falls under a configured prefix, WebSocket upgrades included, the [`FastAuthLayer`] asks
 //! a master token (a static secret, header `MASTER-TOKEN`) or an access token (header `ACCESS-TOKEN`, or
 //! `Authorization: Bearer`): a JWT that must be the one that the token store holds for its client. The [`TokenRouter`]
-//! issues and renews those tokens. On the wire and in the store it gets along with the Python package `fastauth-api`.
+//! issues, renews and revokes those tokens. On the wire and in the store it gets along with the Python package `fastauth-api`.
 //!
 //! In an application, one line does it, with the rest in `fastauth.config.json`:
 //!
@@ -64,7 +64,7 @@
 //!                       │                                          │
 //!              layer ──► inner service                   response ──► layer ──► response
 //!
-//!  /auth/token/* ──► router ──► issuer ──► token, store;  router ──► response
+//!  /auth/token* ──► router ──► limit ──► issuer ──► token, store;  router ──► response
 //! ```
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
@@ -79,6 +79,7 @@
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
 //! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
+//! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
 //! | `cli` | | the program `fastauth` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -88,6 +89,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod cache;
 pub mod config;
 mod credentials;
 #[cfg(feature = "axum")]
@@ -97,6 +99,8 @@ mod issuer;
 mod json;
 mod keys;
 mod layer;
+#[cfg(feature = "rate-limit")]
+mod limit;
 mod query;
 mod response;
 mod router;

@@ -1,8 +1,9 @@
-//! One parameter of a query, read strictly.
+//! The parameters of a query or of a form, read strictly.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
+use serde_json::{Map, Value};
 
 /// Why a parameter has no single reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +12,10 @@ pub(crate) enum ParameterError {
     Repeated,
     #[error("the parameter is not percent-encoded UTF-8")]
     NotText,
+    #[error("the parameter is not a text")]
+    NotAString,
+    #[error("the parameter is neither true nor false")]
+    NotAFlag,
 }
 
 /// The value of `name` in a form-encoded query (`+` is a space), or `None` where it is not there.
@@ -19,7 +24,7 @@ pub(crate) enum ParameterError {
 /// are no UTF-8 are refused rather than kept or replaced, since two ids must not become one.
 pub(crate) fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, ParameterError> {
     let mut values = query.split('&').filter_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (key, value) = split(pair);
         (decode(key).as_deref() == Some(name)).then_some(value)
     });
     match (values.next(), values.next()) {
@@ -29,15 +34,36 @@ pub(crate) fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a,
     }
 }
 
+/// All parameters of a form (`application/x-www-form-urlencoded`), each as a text, as strictly as [`parameter`].
+pub(crate) fn form(text: &str) -> Result<Map<String, Value>, ParameterError> {
+    let mut parameters = Map::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = split(pair);
+        let (Some(name), Some(value)) = (decode(name), decode(value)) else { return Err(ParameterError::NotText) };
+        if parameters.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
+            return Err(ParameterError::Repeated);
+        }
+    }
+    Ok(parameters)
+}
+
+fn split(pair: &str) -> (&str, &str) {
+    pair.split_once('=').unwrap_or((pair, ""))
+}
+
 fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if text.contains('+') {
+        return segment(&text.replace('+', " ")).map(|text| Cow::Owned(text.into_owned()));
+    }
+    segment(text)
+}
+
+/// The text of a percent-encoded part of a path, read as strictly as a query. A `+` is a plus sign there.
+pub(crate) fn segment(text: &str) -> Option<Cow<'_, str>> {
     let is_escape =
         |at: usize| text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
     if !text.match_indices('%').all(|(at, _)| is_escape(at)) {
         return None;
-    }
-    if text.contains('+') {
-        let text = text.replace('+', " ");
-        return percent_decode(text.as_bytes()).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()));
     }
     percent_decode(text.as_bytes()).decode_utf8().ok()
 }
@@ -70,6 +96,19 @@ mod tests {
                 expected.as_ref().map(|value| *value),
                 "{query:?}"
             );
+        }
+    }
+    #[test]
+    fn reads_a_form() {
+        let found = form("a=1&&b+c=%C3%A9+x&d").unwrap();
+        assert_eq!(Value::Object(found), serde_json::json!({ "a": "1", "b c": "é x", "d": "" }));
+        for (text, expected) in [
+            ("a=1&%61=2", ParameterError::Repeated),
+            ("x=1&x=1&a=2", ParameterError::Repeated),
+            ("a=%ff", ParameterError::NotText),
+            ("%zz=1", ParameterError::NotText),
+        ] {
+            assert_eq!(form(text), Err(expected), "{text}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::OnceLock,
     task::{Context, Poll, ready},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -10,19 +11,23 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use serde::Serialize;
-use serde_json::json;
 
 use crate::{
     gate::{Denial, DenialReason},
-    issuer::{IssueError, IssuedTokens},
     rule::PathRefusal,
     token::TokenError,
+};
+
+mod endpoint;
+
+pub(crate) use endpoint::{
+    Shape, active, families_revoked, inactive, issued, refusal as endpoint_refusal, token_revoked,
 };
 
 const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
@@ -51,18 +56,83 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
     rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
-/// The answer to a refused request.
-pub(crate) fn refusal(denial: Denial, form: Form, realm: &str) -> Response<Full<Bytes>> {
-    let answer = Answer::to(denial.reason());
-    let mut response = match form.grpc {
-        Some(content_type) => answer.grpc(content_type),
-        None => answer.http(realm),
-    };
-    if form.is_head {
-        response = head_only(response);
+/// Writes the answers to refused requests.
+#[derive(Debug)]
+pub(crate) struct Refusals {
+    /// Names the protection space in challenges (RFC 9110 11.5).
+    realm: String,
+    /// Answers that were written before, by the [place](Self::place) of their reason. A flood of refusals is to cost little.
+    written: [OnceLock<Written>; PLACES],
+}
+
+#[derive(Debug)]
+struct Written {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// How many reasons are told in the same words every time.
+const PLACES: usize = 9;
+
+impl Refusals {
+    pub(crate) fn new(realm: String) -> Self {
+        Self { realm, written: Default::default() }
     }
-    response.extensions_mut().insert(denial);
-    response
+
+    pub(crate) fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    /// The answer to a refused request.
+    pub(crate) fn answer(&self, denial: Denial, form: Form) -> Response<Full<Bytes>> {
+        let reason = denial.reason();
+        let mut response = match (form.grpc, Self::place(reason)) {
+            (Some(content_type), _) => Answer::to(reason).grpc(content_type),
+            (None, Some(place)) => self.written[place].get_or_init(|| self.write(reason)).response(),
+            (None, None) => self.write(reason).response(),
+        };
+        if form.is_head {
+            response = head_only(response);
+        }
+        response.extensions_mut().insert(denial);
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE { try_later(response) } else { response }
+    }
+
+    fn write(&self, reason: &DenialReason) -> Written {
+        let Answer { status, detail, challenge } = Answer::to(reason);
+        let body = json_text(&Detail { detail: &detail });
+        let mut headers = std::mem::take(json_text_response(status, body.clone()).headers_mut());
+        if let Some(challenge) = challenge.render(&self.realm, &detail) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        Written { status, headers, body }
+    }
+
+    fn place(reason: &DenialReason) -> Option<usize> {
+        use DenialReason as Reason;
+        Some(match reason {
+            Reason::MissingMasterToken => 0,
+            Reason::WrongMasterToken => 1,
+            Reason::MissingAccessToken => 2,
+            Reason::UnknownClient => 3,
+            Reason::NotCanonical => 4,
+            Reason::InvalidAccessToken(TokenError::Malformed) => 5,
+            Reason::InvalidAccessToken(TokenError::InvalidSignature) => 6,
+            Reason::InvalidAccessToken(TokenError::Expired) => 7,
+            Reason::StoreUnavailable(_) => 8,
+            _ => return None,
+        })
+    }
+}
+
+impl Written {
+    fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body.clone()));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        response
+    }
 }
 
 /// The answer to HEAD: the headers that GET would get, and no body, which over HTTP/2 nobody else leaves out.
@@ -119,15 +189,6 @@ impl Answer {
             Reason::NotCanonical => new(StatusCode::UNAUTHORIZED, "Unauthorized Access Token", invalid_token),
             Reason::StoreUnavailable(_) => new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, Challenge::None),
         }
-    }
-
-    fn http(self, realm: &str) -> Response<Full<Bytes>> {
-        let mut response = json_response(self.status, &Detail { detail: &self.detail });
-        let headers = response.headers_mut();
-        if let Some(challenge) = self.challenge.render(realm, &self.detail) {
-            headers.insert(WWW_AUTHENTICATE, challenge);
-        }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE { try_later(response) } else { response }
     }
 
     /// The codes are those of the gRPC documentation's table for HTTP statuses, but for 400, which it calls INTERNAL.
@@ -189,96 +250,8 @@ fn try_later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response
 }
 
-/// The answer that carries a new pair.
-pub(crate) fn issued(issued: &IssuedTokens) -> Response<Full<Bytes>> {
-    #[derive(Serialize)]
-    struct Success<'a> {
-        status: &'static str,
-        message: &'static str,
-        code: u16,
-        data: Data<'a>,
-    }
-    #[derive(Serialize)]
-    struct Data<'a> {
-        client_id: &'a str,
-        access_token: &'a str,
-        refresh_token: &'a str,
-    }
-    let data = Data {
-        client_id: &issued.client_id,
-        access_token: issued.tokens.access_token.expose(),
-        refresh_token: issued.tokens.refresh_token.expose(),
-    };
-    no_store(json_response(StatusCode::OK, &Success { status: "success", message: "Token generated", code: 200, data }))
-}
-
-/// The answer where no pair was issued.
-pub(crate) fn not_issued(error: &IssueError, realm: &str) -> Response<Full<Bytes>> {
-    match error {
-        IssueError::ClientId(error) => unprocessable("value_error", "client_id", &error.to_string()),
-        IssueError::InvalidRefreshToken(TokenError::MissingClientId) => {
-            refresh_refused("Invalid refresh token: missing client_id", realm)
-        }
-        IssueError::InvalidRefreshToken(TokenError::WrongType) => {
-            refresh_refused("Invalid refresh token: not a refresh token", realm)
-        }
-        IssueError::InvalidRefreshToken(_) => refresh_refused("Invalid refresh token", realm),
-        IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
-            refresh_refused("Invalid refresh token: used or revoked", realm)
-        }
-        IssueError::Refused(refusal) => failure(refusal.status(), refusal.message(), None),
-        IssueError::Store(_) => try_later(failure(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, None)),
-        IssueError::NotSaved { client_id, .. } => {
-            let data = Some(json!({ "client_id": client_id }));
-            try_later(failure(StatusCode::SERVICE_UNAVAILABLE, "Token not saved. Database error", data))
-        }
-        IssueError::Signing | IssueError::ReservedClaim(_) => {
-            failure(StatusCode::INTERNAL_SERVER_ERROR, "Token not signed", None)
-        }
-    }
-}
-
-fn refresh_refused(message: &str, realm: &str) -> Response<Full<Bytes>> {
-    let mut response = failure(StatusCode::UNAUTHORIZED, message, None);
-    if let Some(challenge) = Challenge::Bearer(Some(BearerError::InvalidToken)).render(realm, message) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
-    response
-}
-
-fn failure(status: StatusCode, message: &str, data: Option<serde_json::Value>) -> Response<Full<Bytes>> {
-    #[derive(Serialize)]
-    struct Failure<'a> {
-        status: &'static str,
-        message: &'a str,
-        code: u16,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        data: Option<serde_json::Value>,
-    }
-    no_store(json_response(status, &Failure { status: "error", message, code: status.as_u16(), data }))
-}
-
-/// FastAPI's answer to a parameter that is missing or not usable. What was sent is not said back.
-pub(crate) fn unprocessable(kind: &str, parameter: &str, message: &str) -> Response<Full<Bytes>> {
-    #[derive(Serialize)]
-    struct Problem<'a> {
-        r#type: &'a str,
-        loc: [&'a str; 2],
-        msg: &'a str,
-        input: (),
-    }
-    let problem = Problem { r#type: kind, loc: ["query", parameter], msg: message, input: () };
-    no_store(json_response(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail: [problem] }))
-}
-
 pub(crate) fn not_found() -> Response<Full<Bytes>> {
     json_response(StatusCode::NOT_FOUND, &Detail { detail: "Not Found" })
-}
-
-pub(crate) fn method_not_allowed() -> Response<Full<Bytes>> {
-    let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &Detail { detail: "Method Not Allowed" });
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
-    response
 }
 
 /// The body of FastAPI's errors.
@@ -293,8 +266,15 @@ fn no_store(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 }
 
 fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    json_text_response(status, json_text(body))
+}
+
+fn json_text(body: &impl Serialize) -> Bytes {
     // Nothing that is written here can fail to be written: texts and numbers under textual names.
-    let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
+    Bytes::from(serde_json::to_vec(body).unwrap_or_default())
+}
+
+fn json_text_response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

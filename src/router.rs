@@ -1,43 +1,165 @@
-//! The endpoints that issue and renew tokens.
+//! The endpoints at which tokens are issued, renewed, revoked and looked into.
 
 use std::{
     borrow::Cow,
     convert::Infallible,
+    error::Error,
     future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, header::AUTHORIZATION, request::Parts};
+use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
 use crate::{
-    gate::{Gate, log_store_error},
-    issuer::{IssueError, TokenIssuer},
-    query::{self, ParameterError},
-    response::{self, Form},
-    token::TokenError,
+    credentials,
+    gate::{Denial, Gate, log_store_error},
+    issuer::{Introspection, IssueError, IssuedTokens, TokenIssuer},
+    query::ParameterError,
+    response::{self, Shape},
+    store::{Revocation, StoreError, StoreErrorKind},
+    token::{Claims, TokenError, TokenType},
 };
 
-/// Issues tokens at `/auth/token/new` and renews them at `/auth/token/refresh`: a plain tower service.
+mod parameters;
+
+use parameters::{Parameters, of_body, refresh_cookie};
+pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
+
+/// The endpoints of tokens: a plain tower service.
 ///
-/// It guards minting by itself, wherever it is mounted and whatever the path lists say. Mount it as a whole, so that it
-/// sees the path with or without its prefix:
+/// | endpoint | parameters | needs | answers |
+/// |---|---|---|---|
+/// | `POST` or `GET /auth/token/new` | `client_id`, else a random one | the master token | a new pair |
+/// | `POST` or `GET /auth/token/refresh` | `refresh_token` | that token | the pair that takes its place |
+/// | `POST /auth/token` | `grant_type=refresh_token`, `refresh_token`; `client_id`, `scope` | that token | the same, for OAuth clients (RFC 6749 6) |
+/// | `POST /auth/token/revoke` | `token`; `client_id` | that token | 200, whatever the token is (RFC 7009) |
+/// | | `client_id`, with or without `family`; or `all=true` | the master token | how many families that were |
+/// | `POST /auth/token/introspect` | `token` | the master token | what the token says, if it is accepted (RFC 7662) |
+///
+/// A `POST` takes its parameters from its body, a form (`application/x-www-form-urlencoded`) or a JSON object
+/// (`application/json`), of up to 64 KiB and within ten seconds; those of a URL are refused. Of a `GET` they stand in the
+/// URL, as `fastauth-api` has it, and so in many a log: `allow-get: false` closes that way. Other methods do nothing and
+/// are answered with 405.
+///
+/// The first two answer with the envelope of `fastauth-api`, or with `response-shape: "oauth"` as the third always does:
+/// `{"access_token":"…","token_type":"Bearer","expires_in":…,"refresh_token":"…"}`, and errors by RFC 6749 5.2. With
+/// `refresh-transport: "cookie"` the refresh token is not in the body but in a cookie that scripts cannot read, and a `POST`
+/// without a `refresh_token` (for `revoke`: without anything) takes it from there.
+///
+/// It guards minting and administration by itself, wherever it is mounted and whatever the path lists say. Mount it as a
+/// whole, so that it sees the path with or without its prefix:
 ///
 /// - axum: `.nest_service("/auth", layer.router())`, or `.merge(layer.router().into_axum())` with the feature `axum`,
 ///   or each path by `.route_service("/auth/token/new", layer.router())`;
 /// - hyper: call it for the paths below `/auth`.
 ///
-/// Under another prefix that is not stripped, tell it by [`prefix`](Self::prefix).
-///
-/// A refresh token comes in the query, as the wire contract has it: log the path of requests and not the whole URI.
+/// Under another prefix that is not stripped, tell it by [`prefix`](Self::prefix). Bodies are read by tokio's clock, so a
+/// runtime needs its time driver.
 #[derive(Clone, Debug)]
 pub struct TokenRouter {
     gate: Arc<Gate>,
     prefix: String,
+}
+
+/// What the endpoints take, and how they answer.
+#[derive(Clone, Debug)]
+pub(crate) struct EndpointOptions {
+    /// Whether GET mints and refreshes, too.
+    pub(crate) allow_get: bool,
+    /// How minting and refreshing answer.
+    pub(crate) shape: Shape,
+    /// Whether refresh tokens travel in a cookie.
+    pub(crate) cookie: bool,
+    #[cfg(feature = "rate-limit")]
+    pub(crate) limits: Option<Arc<crate::limit::Limits>>,
+}
+
+/// Why a request to an endpoint is not answered as it wishes.
+pub(crate) enum Refusal {
+    /// Only the holder of a master token may do that.
+    Denied(Denial),
+    /// The methods that there are, are others.
+    Method { allow: &'static str },
+    /// The parameters could not be read.
+    Unread(UnreadError),
+    /// A parameter that is needed is not there.
+    Missing { name: &'static str, place: &'static str },
+    /// A parameter has no value that could be used.
+    Unusable { name: &'static str, place: &'static str, problem: ParameterError },
+    /// The parameters do not fit together.
+    Mixed(&'static str),
+    /// OAuth's words say it.
+    Grant(GrantError),
+    /// No pair was issued.
+    NotIssued(IssueError),
+    /// The store failed.
+    Store(StoreError),
+    /// There were too many requests before; this is how long to wait.
+    #[cfg_attr(not(feature = "rate-limit"), allow(dead_code, reason = "nothing is limited without it"))]
+    Limited(Duration),
+}
+
+/// What is wrong with a grant (RFC 6749 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrantError {
+    /// Clients have no secrets.
+    ClientAuthentication,
+    UnsupportedGrantType,
+    /// The token was issued to another client than the one that is named.
+    OtherClient,
+    /// More than the token may be used for is asked for.
+    Scope,
+}
+
+type Answer = Result<Response<Full<Bytes>>, Refusal>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Endpoint {
+    New,
+    Refresh,
+    Token,
+    Revoke,
+    Introspect,
+}
+
+const ENDPOINTS: [(&str, Endpoint); 5] = [
+    ("/token/new", Endpoint::New),
+    ("/token/refresh", Endpoint::Refresh),
+    ("/token", Endpoint::Token),
+    ("/token/revoke", Endpoint::Revoke),
+    ("/token/introspect", Endpoint::Introspect),
+];
+
+impl Endpoint {
+    fn methods(self, options: &EndpointOptions) -> &'static str {
+        match self {
+            Self::New | Self::Refresh if options.allow_get => "GET, POST",
+            _ => "POST",
+        }
+    }
+
+    fn shape(self, options: &EndpointOptions) -> Shape {
+        match self {
+            Self::New | Self::Refresh => options.shape,
+            _ => Shape::OAuth,
+        }
+    }
+
+    fn issues(self) -> bool {
+        matches!(self, Self::New | Self::Refresh | Self::Token)
+    }
+
+    /// Whether nobody without a master token has anything to do here.
+    fn is_administration(self) -> bool {
+        matches!(self, Self::New | Self::Introspect)
+    }
 }
 
 impl TokenRouter {
@@ -58,67 +180,217 @@ impl TokenRouter {
     /// The same as an axum router, to be merged.
     #[cfg(feature = "axum")]
     pub fn into_axum<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
-        let prefix = self.prefix.clone();
-        axum::Router::new()
-            .route_service(&format!("{prefix}/token/new"), self.clone())
-            .route_service(&format!("{prefix}/token/refresh"), self)
+        let route = |router: axum::Router<S>, (path, _): (&str, Endpoint)| {
+            router.route_service(&format!("{}{path}", self.prefix), self.clone())
+        };
+        ENDPOINTS.into_iter().fold(axum::Router::new(), route)
     }
 
     fn endpoint(&self, path: &str) -> Option<Endpoint> {
         let path = path.strip_prefix(&*self.prefix).unwrap_or(path);
-        match path {
-            "/token/new" => Some(Endpoint::New),
-            "/token/refresh" => Some(Endpoint::Refresh),
-            _ => None,
+        ENDPOINTS.into_iter().find_map(|(known, endpoint)| (known == path).then_some(endpoint))
+    }
+
+    async fn answer<B>(&self, request: &Parts, body: B) -> Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Some(endpoint) = self.endpoint(request.uri.path()) else { return response::not_found() };
+        match self.run(endpoint, request, body).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                refusal.log();
+                response::endpoint_refusal(refusal, endpoint.shape(self.options()), request, &self.gate.refusals)
+            }
         }
     }
 
-    async fn answer(self, request: &http::request::Parts) -> Response<Full<Bytes>> {
-        let query = request.uri.query().unwrap_or_default();
-        match self.endpoint(request.uri.path()) {
-            None => response::not_found(),
-            Some(Endpoint::New) => match self.gate.guard_administration(&request.method, &request.headers) {
-                Err(denial) => response::refusal(denial, Form::of(&request.method, &request.headers), &self.gate.realm),
-                Ok(_) if request.method != Method::GET => response::method_not_allowed(),
-                Ok(_) => self.new_tokens(query).await,
-            },
-            Some(Endpoint::Refresh) if request.method != Method::GET => response::method_not_allowed(),
-            Some(Endpoint::Refresh) => self.refresh(query).await,
+    async fn run<B>(&self, endpoint: Endpoint, request: &Parts, body: B) -> Answer
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let allow = endpoint.methods(self.options());
+        let is_allowed = allow.split(", ").any(|method| method == request.method.as_str());
+        if is_allowed && endpoint.issues() {
+            self.admit_caller(request)?;
         }
-    }
-
-    async fn new_tokens(&self, query: &str) -> Response<Full<Bytes>> {
-        let client_id = match query::parameter(query, "client_id") {
-            Ok(Some(client_id)) => client_id,
-            Ok(None) => Cow::Owned(uuid::Uuid::new_v4().to_string()),
-            Err(error) => return response::unprocessable("value_error", "client_id", &error.to_string()),
+        if endpoint.is_administration() {
+            self.administrator(endpoint, request)?;
+        }
+        if !is_allowed {
+            return Err(Refusal::Method { allow });
+        }
+        let parameters = match request.method {
+            Method::GET => Parameters::Url(request.uri.query().unwrap_or_default()),
+            _ => of_body(request, body).await.map_err(Refusal::Unread)?,
         };
-        match self.issuer().issue(&client_id).await {
-            Ok(issued) => response::issued(&issued),
-            Err(error) => self.not_issued(&error),
+        match endpoint {
+            Endpoint::New => self.new_tokens(&parameters).await,
+            Endpoint::Refresh => self.refresh(request, &parameters).await,
+            Endpoint::Token => self.token(request, &parameters).await,
+            Endpoint::Revoke => self.revoke(request, &parameters).await,
+            Endpoint::Introspect => self.introspect(&parameters).await,
         }
     }
 
-    async fn refresh(&self, query: &str) -> Response<Full<Bytes>> {
-        let refresh_token = match query::parameter(query, "refresh_token") {
+    async fn new_tokens(&self, parameters: &Parameters<'_>) -> Answer {
+        let named = parameters.get("client_id").map_err(|problem| unusable("client_id", parameters, problem))?;
+        if let Some(client_id) = &named {
+            self.admit_client(client_id)?;
+        }
+        let client_id = named.unwrap_or_else(|| Cow::Owned(uuid::Uuid::new_v4().to_string()));
+        let issued = self.issuer().issue(&client_id).await.map_err(Refusal::NotIssued)?;
+        Ok(self.issued(&issued, self.options().shape))
+    }
+
+    async fn refresh(&self, request: &Parts, parameters: &Parameters<'_>) -> Answer {
+        let refresh_token = match parameters.get("refresh_token") {
             Ok(Some(refresh_token)) => refresh_token,
-            Ok(None) => return response::unprocessable("missing", "refresh_token", "Field required"),
+            Ok(None) => self.cookie(request)?.ok_or(missing("refresh_token", parameters))?,
             // What is no text is no token.
-            Err(ParameterError::NotText) => return self.not_issued(&TokenError::Malformed.into()),
-            Err(error) => return response::unprocessable("value_error", "refresh_token", &error.to_string()),
+            Err(ParameterError::NotText) => return Err(Refusal::NotIssued(TokenError::Malformed.into())),
+            Err(problem) => return Err(unusable("refresh_token", parameters, problem)),
         };
-        match self.issuer().refresh(&refresh_token).await {
-            Ok(issued) => response::issued(&issued),
-            Err(error) => self.not_issued(&error),
+        let presented = self.presented(&refresh_token)?;
+        self.exchange(&refresh_token, &presented, self.options().shape).await
+    }
+
+    /// RFC 6749 6, of clients without a secret.
+    async fn token(&self, request: &Parts, parameters: &Parameters<'_>) -> Answer {
+        let given = |name| parameters.given(name).map_err(|problem| unusable(name, parameters, problem));
+        if has_basic_credentials(request) || given("client_secret")?.is_some() || given("client_assertion")?.is_some() {
+            return Err(Refusal::Grant(GrantError::ClientAuthentication));
+        }
+        match given("grant_type")?.as_deref() {
+            None => return Err(missing("grant_type", parameters)),
+            Some("refresh_token") => {}
+            Some(_) => return Err(Refusal::Grant(GrantError::UnsupportedGrantType)),
+        }
+        let refresh_token = match given("refresh_token")? {
+            Some(refresh_token) => refresh_token,
+            None => self.cookie(request)?.ok_or(missing("refresh_token", parameters))?,
+        };
+        let presented = self.presented(&refresh_token)?;
+        is_of_client(&presented, given("client_id")?.as_deref())?;
+        let scope = given("scope")?;
+        let mut asked = scope.iter().flat_map(|scope| scope.split(' ')).filter(|name| !name.is_empty());
+        if !asked.all(|name| presented.scope().any(|granted| granted == name)) {
+            return Err(Refusal::Grant(GrantError::Scope));
+        }
+        self.exchange(&refresh_token, &presented, Shape::OAuth).await
+    }
+
+    /// The claims of a refresh token. Whether it is the one that is held is seen when it is exchanged.
+    fn presented(&self, refresh_token: &str) -> Result<Claims, Refusal> {
+        self.issuer().verify(refresh_token, TokenType::Refresh).map_err(|error| Refusal::NotIssued(error.into()))
+    }
+
+    async fn exchange(&self, refresh_token: &str, presented: &Claims, shape: Shape) -> Answer {
+        // Not before the token is known to be ours: a forged one must not use up what another client may do.
+        self.admit_client(presented.client_id())?;
+        let issued = self.issuer().refresh(refresh_token).await.map_err(Refusal::NotIssued)?;
+        Ok(self.issued(&issued, shape))
+    }
+
+    fn issued(&self, issued: &IssuedTokens, shape: Shape) -> Response<Full<Bytes>> {
+        response::issued(issued, shape, self.options().cookie.then_some(self.gate.issuing.refresh_ttl))
+    }
+
+    /// RFC 7009 for the holder of a token, and the same by client for that of a master token.
+    async fn revoke(&self, request: &Parts, parameters: &Parameters<'_>) -> Answer {
+        const ONE_OF: &str = "give `token`, or `client_id` with or without `family`, or `all=true`";
+        let given = |name| parameters.given(name).map_err(|problem| unusable(name, parameters, problem));
+        let all = parameters.is_true("all").map_err(|problem| unusable("all", parameters, problem))?;
+        match (given("token")?, given("client_id")?, given("family")?, all) {
+            // A client without a secret names itself beside its token (RFC 7009 2.1).
+            (Some(token), client_id, None, false) => self.revoke_token(&token, client_id.as_deref()).await,
+            (None, Some(client_id), None, false) => {
+                self.revoke_as_administrator(request, Revocation::Client(client_id.into_owned())).await
+            }
+            (None, Some(client_id), Some(family), false) => {
+                let (client_id, family) = (client_id.into_owned(), family.into_owned());
+                self.revoke_as_administrator(request, Revocation::Family { client_id, family }).await
+            }
+            (None, None, None, true) => self.revoke_as_administrator(request, Revocation::All).await,
+            (None, None, None, false) => match self.cookie(request)? {
+                Some(token) => self.revoke_token(&token, None).await,
+                None => Err(Refusal::Mixed(ONE_OF)),
+            },
+            _ => Err(Refusal::Mixed(ONE_OF)),
         }
     }
 
-    fn not_issued(&self, error: &IssueError) -> Response<Full<Bytes>> {
-        match error {
-            IssueError::Store(error) | IssueError::NotSaved { error, .. } => log_store_error(error, "not issued"),
-            error => tracing::info!(target: "fastauth", error = error as &dyn std::error::Error, "not issued"),
+    async fn revoke_token(&self, token: &str, client_id: Option<&str>) -> Answer {
+        let issuer = self.issuer();
+        let claims = issuer.verify(token, TokenType::Refresh).or_else(|_| issuer.verify(token, TokenType::Access));
+        if let Ok(claims) = claims {
+            is_of_client(&claims, client_id)?;
+            issuer.revoke_token(token).await.map_err(Refusal::Store)?;
         }
-        response::not_issued(error, &self.gate.realm)
+        Ok(response::token_revoked(self.options().cookie))
+    }
+
+    async fn revoke_as_administrator(&self, request: &Parts, revocation: Revocation) -> Answer {
+        self.administrator(Endpoint::Revoke, request)?;
+        let count = self.issuer().revoke(&revocation).await.map_err(Refusal::Store)?;
+        Ok(response::families_revoked(count))
+    }
+
+    async fn introspect(&self, parameters: &Parameters<'_>) -> Answer {
+        let token = match parameters.given("token") {
+            Ok(Some(token)) => token,
+            Ok(None) => return Err(missing("token", parameters)),
+            Err(problem) => return Err(unusable("token", parameters, problem)),
+        };
+        match self.issuer().introspect(&token).await.map_err(Refusal::Store)? {
+            Introspection::Active(claims) => Ok(response::active(&claims)),
+            Introspection::Inactive => Ok(response::inactive()),
+        }
+    }
+
+    /// The refresh token in the cookie, where that is how it travels. A GET never takes it: another site's link is one.
+    fn cookie<'a>(&self, request: &'a Parts) -> Result<Option<Cow<'a, str>>, Refusal> {
+        if !self.options().cookie || request.method != Method::POST {
+            return Ok(None);
+        }
+        let cookie = refresh_cookie(&request.headers).map_err(Refusal::Unread)?;
+        Ok(cookie.map(Cow::Borrowed))
+    }
+
+    /// Lets the holder of a master token pass, and notes which one it was where something is changed.
+    fn administrator(&self, endpoint: Endpoint, request: &Parts) -> Result<(), Refusal> {
+        let (method, path) = (&request.method, request.uri.path());
+        let master_token = self.gate.guard_administration(method, &request.headers).map_err(Refusal::Denied)?;
+        if endpoint == Endpoint::Introspect {
+            tracing::debug!(target: "fastauth", %method, path, %master_token, "administration");
+        } else {
+            tracing::info!(target: "fastauth", %method, path, %master_token, "administration");
+        }
+        Ok(())
+    }
+
+    #[cfg_attr(not(feature = "rate-limit"), allow(clippy::unused_self, clippy::unnecessary_wraps, unused_variables))]
+    fn admit_caller(&self, request: &Parts) -> Result<(), Refusal> {
+        #[cfg(feature = "rate-limit")]
+        if let Some(limits) = &self.options().limits {
+            return limits.admit_caller(request).map_err(Refusal::Limited);
+        }
+        Ok(())
+    }
+
+    #[cfg_attr(not(feature = "rate-limit"), allow(clippy::unused_self, clippy::unnecessary_wraps, unused_variables))]
+    fn admit_client(&self, client_id: &str) -> Result<(), Refusal> {
+        #[cfg(feature = "rate-limit")]
+        if let Some(limits) = &self.options().limits {
+            return limits.admit_client(client_id).map_err(Refusal::Limited);
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> &EndpointOptions {
+        &self.gate.endpoints
     }
 
     fn issuer(&self) -> TokenIssuer {
@@ -126,12 +398,56 @@ impl TokenRouter {
     }
 }
 
-enum Endpoint {
-    New,
-    Refresh,
+fn missing(name: &'static str, parameters: &Parameters<'_>) -> Refusal {
+    Refusal::Missing { name, place: parameters.place() }
 }
 
-impl<B> Service<Request<B>> for TokenRouter {
+fn unusable(name: &'static str, parameters: &Parameters<'_>, problem: ParameterError) -> Refusal {
+    Refusal::Unusable { name, place: parameters.place(), problem }
+}
+
+/// Refuses a token of another client than the one that its holder says to be.
+fn is_of_client(claims: &Claims, client_id: Option<&str>) -> Result<(), Refusal> {
+    let is_own = client_id.is_none_or(|client_id| client_id == claims.client_id());
+    is_own.then_some(()).ok_or(Refusal::Grant(GrantError::OtherClient))
+}
+
+/// Whether a client tries to authenticate itself (RFC 6749 2.3.1).
+fn has_basic_credentials(request: &Parts) -> bool {
+    request.headers.get_all(AUTHORIZATION).iter().any(|value| credentials::of_scheme(value, b"basic").is_some())
+}
+
+impl Refusal {
+    fn log(&self) {
+        match self {
+            Self::NotIssued(IssueError::Store(error) | IssueError::NotSaved { error, .. }) => {
+                log_store_error(error, "not issued");
+            }
+            Self::NotIssued(error) => {
+                tracing::info!(target: "fastauth", error = error as &dyn Error, "not issued");
+            }
+            Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
+                tracing::warn!(target: "fastauth", error = error as &dyn Error, "not done: the token store is not able to");
+            }
+            Self::Store(error) => log_store_error(error, "not done"),
+            Self::Limited(wait) => tracing::info!(target: "fastauth", ?wait, "not issued: too many requests"),
+            Self::Grant(error) => tracing::info!(target: "fastauth", ?error, "not issued"),
+            Self::Denied(_)
+            | Self::Method { .. }
+            | Self::Unread(_)
+            | Self::Missing { .. }
+            | Self::Unusable { .. }
+            | Self::Mixed(_) => {}
+        }
+    }
+}
+
+impl<B> Service<Request<B>> for TokenRouter
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -142,9 +458,9 @@ impl<B> Service<Request<B>> for TokenRouter {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
-        let (request, _) = request.into_parts();
+        let (request, body) = request.into_parts();
         Box::pin(async move {
-            let response = this.answer(&request).await;
+            let response = this.answer(&request, body).await;
             Ok(if request.method == Method::HEAD { response::head_only(response) } else { response })
         })
     }

@@ -12,6 +12,7 @@ use http::{Method, Uri};
 use serde::{Serialize, Serializer};
 
 mod explain;
+mod filter;
 mod matcher;
 mod prefix;
 mod readings;
@@ -22,8 +23,9 @@ pub use self::explain::{DecidingPrefix, ExplainedReading, Explanation, PathDecis
 pub(crate) use self::prefix::Prefix;
 pub use self::readings::Step;
 use self::{
+    filter::Filter,
     matcher::{Entry, PrefixSet},
-    readings::{Reading, faults, is_plain, readings},
+    readings::{Reading, faults, is_calm, is_plain, readings},
 };
 
 /// A longer path is not looked at. It bounds the work together with the limits on readings.
@@ -38,6 +40,8 @@ pub(crate) struct Rules {
     /// The prefixes of both checks, folded where case does not count.
     guards: PrefixSet,
     exemptions: PrefixSet,
+    /// Of the guards. There is none where a path without trouble may still be read in another way.
+    filter: Option<Filter>,
     /// All prefixes, with the lists that they stand in.
     prefixes: Vec<(PathList, Prefix)>,
     base_path: Option<String>,
@@ -128,16 +132,29 @@ impl Rules {
         let prefixes: Vec<_> =
             lists.into_iter().flat_map(|(list, prefixes)| prefixes.into_iter().map(move |p| (list, p))).collect();
         let entries = prefixes.iter().enumerate().map(|(id, (list, prefix))| entry(id, *list, prefix, options));
-        let (exemptions, guards) = entries.partition(|entry| prefixes[entry.id].0 == PathList::Public);
+        let (exemptions, guards): (Vec<_>, Vec<_>) =
+            entries.partition(|entry| prefixes[entry.id].0 == PathList::Public);
+        let base_path = base_path.map(|base| base.text().trim_end_matches('/')).filter(|base| !base.is_empty());
+        let only_as_sent = base_path.is_none() && !options.windows;
+        let texts: Vec<_> = guards.iter().map(|entry| &*entry.text).collect();
         Self {
+            filter: only_as_sent.then(|| Filter::new(&texts)),
             guards: PrefixSet::new(guards),
             exemptions: PrefixSet::new(exemptions),
-            base_path: base_path
-                .map(|base| base.text().trim_end_matches('/').to_owned())
-                .filter(|base| !base.is_empty()),
+            base_path: base_path.map(str::to_owned),
             prefixes,
             options,
         }
+    }
+
+    /// Whether a request for the path needs no check for sure, which it tells of nearly all that need none, soon.
+    ///
+    /// All that the path asks for it asks for as it was sent, since nothing in it can be trouble. It is ASCII, too, so
+    /// that the filter, to which case never counts, holds for it whether or not case counts.
+    pub(crate) fn leave_open(&self, path: &str) -> bool {
+        let Some(filter) = &self.filter else { return false };
+        let path = path.as_bytes();
+        path.starts_with(b"/") && path.len() <= MAX_PATH && is_calm(path) && filter.rules_out(path)
     }
 
     /// The checks that a request needs: what is asked for by either URI is needed, and either may be the reason to refuse.
@@ -189,11 +206,15 @@ impl Rules {
             watch.reading(path, Step::AsSent, None);
             return Ok(Requirement { asked: self.guards.all_marks(), asked_as_sent: self.checks(path) });
         }
-        let readings = readings(path, self.options.windows)?;
-        for Reading { text, step, from, .. } in &readings {
+        let readings = readings(path, self.options.windows, &|path| self.is_above(path))?;
+        for Reading { text, step, from, .. } in &readings.list {
             watch.reading(text, *step, *from);
         }
-        Ok(self.weigh(path, &readings))
+        if !readings.complete {
+            watch.fault(PathRefusal::TooManyReadings);
+            return Ok(Requirement { asked: self.guards.all_marks(), asked_as_sent: self.checks(path) });
+        }
+        Ok(self.weigh(path, &readings.list))
     }
 
     fn tolerates(&self, fault: PathRefusal) -> bool {
@@ -230,9 +251,14 @@ impl Rules {
         entries.into_iter().map(|entry| &self.prefixes[entry.id]).filter(move |(of, _)| *of == list).map(|(_, p)| p)
     }
 
+    /// Whether a path is above one of the prefixes, by whole segments.
+    fn is_above(&self, path: &str) -> bool {
+        self.guards.is_above(&self.cased(path)) || self.exemptions.is_above(path)
+    }
+
     #[inline]
     fn cased<'a>(&self, reading: &'a str) -> Cow<'a, str> {
-        if self.options.case_insensitive { fold(reading) } else { Cow::Borrowed(reading) }
+        if self.options.case_insensitive { fold(self.guards.head(reading)) } else { Cow::Borrowed(reading) }
     }
 }
 

@@ -4,16 +4,29 @@
 //! compares the signature; what surrounds that is read here, since a lenient reader of tokens is an opening: `crit`
 //! is obeyed (by refusing it), no member may be repeated, base64url is canonical, and times have no leeway.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    cell::RefCell,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto::aws_lc::DEFAULT_PROVIDER as AWS_LC};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey,
+    crypto::{JwtVerifier, aws_lc::DEFAULT_PROVIDER as AWS_LC},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-#[cfg(feature = "store-service")]
+#[cfg(any(feature = "rest", feature = "store-service"))]
 use crate::store::{TokenDigest, TokenEntry, TokenRecord};
-use crate::{json, secret::Secret};
+use crate::{
+    json::{self, Member, Members},
+    secret::Secret,
+};
 
 /// What a key signs to make its id. No token's signed part is like it: that has a dot.
 const KID_MESSAGE: &[u8] = b"fastauth key id";
@@ -21,7 +34,7 @@ const KID_MESSAGE: &[u8] = b"fastauth key id";
 const KID_LEN: usize = 9;
 
 /// More renewals than a family can have.
-#[cfg(feature = "store-service")]
+#[cfg(any(feature = "rest", feature = "store-service"))]
 const MAX_GENERATION: u64 = u32::MAX as u64;
 
 /// Bytes of a token that are looked at. Ids of 256 characters, written as python-jose writes them, stay well below.
@@ -48,12 +61,16 @@ impl TokenType {
 }
 
 /// The claims of a token whose signature, times and type were found good.
-#[derive(Clone, PartialEq)]
+///
+/// They are kept as the token has them, and read as a whole only when that is asked for.
+#[derive(Clone)]
 pub struct Claims {
-    client_id: String,
-    token_type: TokenType,
+    token: Secret,
+    client_id: Box<str>,
+    family: Option<(Box<str>, u64)>,
     expires_at: u64,
-    members: Map<String, Value>,
+    token_type: TokenType,
+    members: OnceLock<Box<Map<String, Value>>>,
 }
 
 impl Claims {
@@ -79,18 +96,18 @@ impl Claims {
     /// `fastauth-api` name none.
     #[must_use]
     pub fn family(&self) -> Option<(&str, u64)> {
-        Some((self.members.get("fam")?.as_str()?, self.members.get("gen")?.as_u64()?))
+        self.family.as_ref().map(|(family, generation)| (&**family, *generation))
     }
 
     /// What the token may be used for: the claim `scope`, split at its spaces (RFC 8693 4.2).
     pub fn scope(&self) -> impl Iterator<Item = &str> {
-        let scope = self.members.get("scope").and_then(Value::as_str).unwrap_or_default();
+        let scope = self.get("scope").and_then(Value::as_str).unwrap_or_default();
         scope.split(' ').filter(|name| !name.is_empty())
     }
 
     /// The texts in the claim `roles` (RFC 9068 2.2.3.1).
     pub fn roles(&self) -> impl Iterator<Item = &str> {
-        let roles = self.members.get("roles").and_then(Value::as_array);
+        let roles = self.get("roles").and_then(Value::as_array);
         roles.into_iter().flatten().filter_map(Value::as_str)
     }
 
@@ -100,25 +117,43 @@ impl Claims {
     ///
     /// Where the token does not have what the type asks for.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_value(Value::Object(self.members.clone()))
+        serde_json::from_value(Value::Object(self.as_object().clone()))
     }
 
     /// Any claim by its name, as the token has it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.members.get(name)
+        self.as_object().get(name)
     }
 
     /// The claims that are the application's.
     pub(crate) fn own_claims(&self) -> Map<String, Value> {
-        let own = self.members.iter().filter(|(name, _)| !is_reserved(name));
+        let own = self.as_object().iter().filter(|(name, _)| !is_reserved(name));
         own.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// All claims, as the token has them.
     #[must_use]
     pub fn as_object(&self) -> &Map<String, Value> {
-        &self.members
+        let read = || {
+            let payload = self.token.expose().split('.').nth(1).unwrap_or_default();
+            let members = decode(payload).ok().and_then(|payload| json::object(&payload).ok());
+            // It was read before, or there would be no claims.
+            Box::new(members.unwrap_or_default())
+        };
+        self.members.get_or_init(read)
+    }
+
+    /// The token that says so.
+    pub(crate) fn token(&self) -> &[u8] {
+        self.token.expose().as_bytes()
+    }
+}
+
+impl PartialEq for Claims {
+    /// Whether they are those of the same token.
+    fn eq(&self, other: &Self) -> bool {
+        self.token == other.token
     }
 }
 
@@ -166,9 +201,15 @@ pub enum TokenError {
     WrongType,
 }
 
-/// The seconds since the Unix epoch. With a clock before it, every token has expired.
+/// The seconds since the Unix epoch.
 pub(crate) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
+    unix_now_ms() / 1000
+}
+
+/// The milliseconds since the Unix epoch. With a clock before it, every token has expired.
+pub(crate) fn unix_now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(u64::MAX, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A token to be made.
@@ -206,6 +247,13 @@ impl<'a> NewToken<'a> {
     }
 }
 
+/// Claims of a client that end then.
+#[cfg(test)]
+pub(crate) fn test_claims(client_id: &str, expires_at: u64, token: &str) -> Claims {
+    let token_type = TokenType::Access;
+    Checked { client_id: client_id.into(), family: None, expires_at, token_type }.of(Secret::from(token))
+}
+
 #[cfg(test)]
 impl TokenKey {
     /// A token that names another key than the one that signs it.
@@ -241,6 +289,8 @@ impl Expected<'_> {
 
 /// A key that signs and verifies: the UTF-8 bytes of the configured text, which is never decoded.
 pub(crate) struct TokenKey {
+    /// Tells this key from all others in the process.
+    number: u64,
     signing: EncodingKey,
     verifying: DecodingKey,
     kid: String,
@@ -258,9 +308,12 @@ impl TokenKey {
     pub(crate) fn new(key: &Secret) -> Result<Self, SelfTestError> {
         let bytes = key.expose().as_bytes();
         let (signing, verifying) = (EncodingKey::from_secret(bytes), DecodingKey::from_secret(bytes));
-        let mut this = Self { signing, verifying, kid: String::new(), header: String::new() };
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut this = Self { number, signing, verifying, kid: String::new(), header: String::new() };
         this.self_test()?;
-        this.kid = BASE64URL.encode(&this.sign(KID_MESSAGE).ok_or(SelfTestError)?[..KID_LEN]);
+        // Letters and digits alone: on a command line, an id must not look like an option.
+        this.kid = BASE64URL.encode(&this.sign(KID_MESSAGE).ok_or(SelfTestError)?[..KID_LEN]).replace(['-', '_'], "0");
         this.header = encoded_header(&this.kid);
         Ok(this)
     }
@@ -268,6 +321,11 @@ impl TokenKey {
     /// Tells this key from others, and gives nothing of it away that a token does not.
     pub(crate) fn kid(&self) -> &str {
         &self.kid
+    }
+
+    /// Whether a token has the very header that this key writes.
+    pub(crate) fn has_written(&self, parts: &Parts<'_>) -> bool {
+        self.header == parts.header
     }
 
     fn self_test(&self) -> Result<(), SelfTestError> {
@@ -309,15 +367,16 @@ impl TokenKey {
     ///
     /// Nothing of the payload is read before the signature has been found good.
     pub(crate) fn verify(&self, parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Claims, TokenError> {
-        if !self.signed(parts.signed, &decode(parts.signature)?) {
+        if !self.signed(parts.signed.as_bytes(), &decode(parts.signature)?) {
             return Err(TokenError::InvalidSignature);
         }
-        let members = json::object(&decode(parts.payload)?).map_err(|_| TokenError::Malformed)?;
-        check_claims(members, expected)
+        let payload = decode(parts.payload)?;
+        let checked = check_claims(&json::members(&payload).map_err(|_| TokenError::Malformed)?, expected)?;
+        Ok(checked.of(Secret::from(parts.token)))
     }
 
     pub(crate) fn has_signed(&self, parts: &Parts<'_>) -> bool {
-        decode(parts.signature).is_ok_and(|signature| self.signed(parts.signed, &signature))
+        decode(parts.signature).is_ok_and(|signature| self.signed(parts.signed.as_bytes(), &signature))
     }
 
     // The provider is named, not taken from jsonwebtoken's process-wide default: that one panics where some other
@@ -327,10 +386,27 @@ impl TokenKey {
     }
 
     fn signed(&self, message: &[u8], signature: &Vec<u8>) -> bool {
-        (AWS_LC.verifier_factory)(&Algorithm::HS256, &self.verifying)
-            .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
+        // Making a verifier takes longer than using it, and one cannot be shared by threads.
+        VERIFIERS.with_borrow_mut(|verifiers| {
+            let known = verifiers.iter().position(|(number, _)| *number == self.number);
+            let at = known.or_else(|| {
+                let verifier = (AWS_LC.verifier_factory)(&Algorithm::HS256, &self.verifying).ok()?;
+                verifiers.truncate(MAX_VERIFIERS - 1);
+                verifiers.insert(0, (self.number, verifier));
+                Some(0)
+            });
+            at.is_some_and(|at| verifiers[at].1.verify(message, signature).is_ok())
+        })
     }
 }
+
+thread_local! {
+    /// Each with the number of its key, the newest first.
+    static VERIFIERS: RefCell<Vec<(u64, Box<dyn JwtVerifier>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many verifiers a thread keeps.
+const MAX_VERIFIERS: usize = 16;
 
 impl std::fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -362,14 +438,14 @@ struct Payload<'a> {
 }
 
 /// What a store may know of a pair that somebody else has it hold. Nothing is verified: who writes to a store is trusted with it.
-#[cfg(feature = "store-service")]
+#[cfg(any(feature = "rest", feature = "store-service"))]
 pub(crate) fn unverified_record(client_id: String, access: Secret, refresh: Secret) -> TokenRecord {
     let claims = |token: &Secret| {
         let parts = Parts::split(token.expose().as_bytes()).ok()?;
         json::object(&decode(parts.payload).ok()?).ok()
     };
     let of_refresh = claims(&refresh).unwrap_or_default();
-    let kid = || Some(Parts::split(refresh.expose().as_bytes()).ok()?.kid()?.to_owned());
+    let kid = || Parts::split(refresh.expose().as_bytes()).ok()?.kid().ok()?;
     let ends = |claims: Map<String, Value>| claims.get("exp").and_then(Value::as_f64).map_or(0, |exp| exp as u64);
     TokenRecord {
         family: of_refresh.get("fam").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -389,13 +465,14 @@ pub(crate) fn unverified_record(client_id: String, access: Secret, refresh: Secr
     }
 }
 
-/// The parts of a token whose header is one that we read.
+/// The parts of a token. None of them has been checked.
 pub(crate) struct Parts<'a> {
-    header: Map<String, Value>,
-    payload: &'a [u8],
-    signature: &'a [u8],
+    token: &'a str,
+    header: &'a str,
+    payload: &'a str,
+    signature: &'a str,
     /// Header and payload with the dot between them.
-    signed: &'a [u8],
+    signed: &'a str,
 }
 
 impl<'a> Parts<'a> {
@@ -403,90 +480,100 @@ impl<'a> Parts<'a> {
         if token.len() > MAX_TOKEN_LEN {
             return Err(TokenError::Malformed);
         }
-        let mut parts = token.split(|byte| *byte == b'.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(TokenError::Malformed);
-        };
-        let signed = &token[..header.len() + 1 + payload.len()];
-        let header = json::object(&decode(header)?).map_err(|_| TokenError::Malformed)?;
-        check_header(&header)?;
-        Ok(Self { header, payload, signature, signed })
+        let token = std::str::from_utf8(token).map_err(|_| TokenError::Malformed)?;
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        match signed.split_once('.') {
+            Some((header, payload)) if !payload.contains('.') => Ok(Self { token, header, payload, signature, signed }),
+            _ => Err(TokenError::Malformed),
+        }
     }
 
-    /// The id of the key that the token names. One that is no text names none.
-    pub(crate) fn kid(&self) -> Option<&str> {
-        self.header.get("kid").and_then(Value::as_str)
+    /// Checks the header, and gives the id of the key that it names. One that is no text names none.
+    pub(crate) fn kid(&self) -> Result<Option<String>, TokenError> {
+        let header = decode(self.header)?;
+        let members = json::members(&header).map_err(|_| TokenError::Malformed)?;
+        if members.text("alg") != Some("HS256") {
+            return Err(TokenError::UnsupportedAlgorithm);
+        }
+        // `b64` changes what is signed (RFC 7797) and is only legal with a `crit` that names it.
+        if members.get("crit").is_some() || members.get("b64").is_some() {
+            return Err(TokenError::UnsupportedExtension);
+        }
+        Ok(members.text("kid").map(str::to_owned))
     }
 }
 
-fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     BASE64URL.decode(part).map_err(|_| TokenError::Malformed)
 }
 
-fn check_header(header: &Map<String, Value>) -> Result<(), TokenError> {
-    if header.get("alg").and_then(Value::as_str) != Some("HS256") {
-        return Err(TokenError::UnsupportedAlgorithm);
-    }
-    // `b64` changes what is signed (RFC 7797) and is only legal with a `crit` that names it.
-    if header.contains_key("crit") || header.contains_key("b64") {
-        return Err(TokenError::UnsupportedExtension);
-    }
-    Ok(())
+/// What the guards need of a payload that was found good.
+struct Checked {
+    client_id: Box<str>,
+    family: Option<(Box<str>, u64)>,
+    expires_at: u64,
+    token_type: TokenType,
 }
 
-fn check_claims(members: Map<String, Value>, expected: &Expected<'_>) -> Result<Claims, TokenError> {
+impl Checked {
+    fn of(self, token: Secret) -> Claims {
+        let Self { client_id, family, expires_at, token_type } = self;
+        Claims { token, client_id, family, expires_at, token_type, members: OnceLock::new() }
+    }
+}
+
+fn check_claims(members: &Members<'_>, expected: &Expected<'_>) -> Result<Checked, TokenError> {
     let now = expected.now as f64;
-    let expires_at = seconds(&members, "exp")?.ok_or(TokenError::InvalidClaim("exp"))?.floor();
+    let expires_at = seconds(members, "exp")?.ok_or(TokenError::InvalidClaim("exp"))?.floor();
     if expires_at < now {
         return Err(TokenError::Expired);
     }
-    if seconds(&members, "nbf")?.is_some_and(|not_before| not_before > now) {
+    if seconds(members, "nbf")?.is_some_and(|not_before| not_before > now) {
         return Err(TokenError::NotYetValid);
     }
-    seconds(&members, "iat")?;
+    seconds(members, "iat")?;
     for name in ["jti", "sub"] {
-        if members.get(name).is_some_and(|claim| !claim.is_string()) {
+        if members.get(name).is_some_and(|claim| claim.as_str().is_none()) {
             return Err(TokenError::InvalidClaim(name));
         }
     }
     // python-jose refuses it as well.
-    if members.contains_key("at_hash") {
+    if members.get("at_hash").is_some() {
         return Err(TokenError::InvalidClaim("at_hash"));
     }
     check_issuer(members.get("iss"), expected.issuer)?;
     check_audience(members.get("aud"), expected.audience)?;
     let client_id = match members.get("client_id") {
         None => return Err(TokenError::MissingClientId),
-        Some(Value::String(id)) if id.is_empty() => return Err(TokenError::MissingClientId),
-        Some(Value::String(id)) => id.clone(),
+        Some(Member::Text(id)) if id.is_empty() => return Err(TokenError::MissingClientId),
+        Some(Member::Text(id)) => Box::from(&**id),
         Some(_) => return Err(TokenError::InvalidClaim("client_id")),
     };
-    if members.get("type").and_then(Value::as_str) != Some(expected.token_type.as_str()) {
+    if members.text("type") != Some(expected.token_type.as_str()) {
         return Err(TokenError::WrongType);
     }
-    Ok(Claims { client_id, token_type: expected.token_type, expires_at: expires_at as u64, members })
+    let family = || Some((members.text("fam")?.into(), members.get("gen")?.as_u64()?));
+    Ok(Checked { client_id, family: family(), expires_at: expires_at as u64, token_type: expected.token_type })
 }
 
-fn check_issuer(issuer: Option<&Value>, expected: Option<&str>) -> Result<(), TokenError> {
-    let is_right = expected.is_none() || issuer.and_then(Value::as_str) == expected;
+fn check_issuer(issuer: Option<&Member<'_>>, expected: Option<&str>) -> Result<(), TokenError> {
+    let is_right = expected.is_none() || issuer.and_then(Member::as_str) == expected;
     is_right.then_some(()).ok_or(TokenError::InvalidClaim("iss"))
 }
 
 /// One text, or a list of them (RFC 7519 4.1.3).
-fn check_audience(audience: Option<&Value>, expected: Option<&str>) -> Result<(), TokenError> {
+fn check_audience(audience: Option<&Member<'_>>, expected: Option<&str>) -> Result<(), TokenError> {
     let is_right = match (audience, expected) {
         (None, None) => true,
-        (Some(Value::String(audience)), Some(expected)) => audience == expected,
-        (Some(Value::Array(audiences)), Some(expected)) => audiences.iter().any(|one| one == expected),
+        (Some(Member::Text(audience)), Some(expected)) => audience == expected,
+        (Some(Member::Other(Value::Array(audiences))), Some(expected)) => audiences.iter().any(|one| one == expected),
         _ => false,
     };
     is_right.then_some(()).ok_or(TokenError::InvalidClaim("aud"))
 }
 
 /// A NumericDate, which may be a fraction (RFC 7519 2).
-fn seconds(members: &Map<String, Value>, name: &'static str) -> Result<Option<f64>, TokenError> {
+fn seconds(members: &Members<'_>, name: &'static str) -> Result<Option<f64>, TokenError> {
     match members.get(name) {
         None => Ok(None),
         Some(claim) => claim.as_f64().map(Some).ok_or(TokenError::InvalidClaim(name)),
@@ -517,7 +604,9 @@ mod tests {
     }
 
     fn verify_with(key: &TokenKey, token: &str, expected: &Expected<'_>) -> Result<Claims, TokenError> {
-        key.verify(&Parts::split(token.as_bytes())?, expected)
+        let parts = Parts::split(token.as_bytes())?;
+        parts.kid()?;
+        key.verify(&parts, expected)
     }
 
     fn new_token(client_id: &str, token_type: TokenType) -> NewToken<'_> {

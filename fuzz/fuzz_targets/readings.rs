@@ -43,7 +43,7 @@ static GROWING: LazyLock<[Rules; 3]> = LazyLock::new(|| {
     [
         Rules::new(&["/access"], &["/master/"]),
         Rules::new(&["/access", "/api/access"], &["/master/", "/x/y/"]),
-        Rules::new(&["/"], &["/m"]),
+        Rules::new(&["/", "/api/access"], &["/m", "/x/y/"]),
     ]
 });
 

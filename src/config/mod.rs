@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,8 +13,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::{
+    cache::TokenCache,
     issuer::{ClaimsHook, Issuing},
     keys::KeyRing,
+    response::Shape,
+    router::EndpointOptions,
     rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules},
     secret::Secret,
     store::TokenStore,
@@ -39,7 +43,17 @@ const DEFAULT_REFRESH_TTL: Duration = Duration::from_secs(365 * DAY);
 const DEFAULT_REFRESH_GRACE: Duration = Duration::from_secs(10);
 /// A longer grace is a longer time in which a stolen token goes unnoticed.
 const MAX_REFRESH_GRACE: Duration = Duration::from_secs(5 * 60);
+/// How many tokens may be asked for at once, where only a rate is given.
+const DEFAULT_BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// More than this is no limit.
+const MAX_RATE: u32 = 1_000_000;
 const MAX_TTL: Duration = Duration::from_secs(100 * 365 * DAY);
+
+/// About fifty megabytes.
+const DEFAULT_CACHE_CAPACITY: usize = 65_536;
+const MAX_CACHE_CAPACITY: usize = 100_000_000;
+/// A longer one is a longer time in which a revoked token opens what it opened.
+const MAX_CACHE_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// HS256 needs a key as long as its output (RFC 7518 3.2).
 const MIN_KEY_LEN: usize = 32;
@@ -80,7 +94,19 @@ pub struct Settings {
     shadow: bool,
     store: StoreChoice,
     issuing: Issuing,
+    caching: Caching,
+    endpoints: EndpointOptions,
     warnings: Vec<String>,
+}
+
+/// How answers of the store are kept.
+#[derive(Clone, Copy, Debug)]
+struct Caching {
+    on: bool,
+    /// For so many tokens.
+    capacity: usize,
+    /// For so long, where the store does not tell of the changes of others.
+    ttl: Duration,
 }
 
 /// Which store.
@@ -187,6 +213,16 @@ impl Settings {
         self.issuing.clone()
     }
 
+    /// Where the store tells of changes, or `cache-ttl` lets its answers be kept all the same.
+    pub(crate) fn token_cache(&self, store: &dyn TokenStore) -> Option<TokenCache> {
+        let is_of_use = store.changes()?.tells_of_others() || !self.caching.ttl.is_zero();
+        (self.caching.on && is_of_use).then(|| TokenCache::new(self.caching.capacity, self.caching.ttl))
+    }
+
+    pub(crate) fn endpoints(&self) -> EndpointOptions {
+        self.endpoints.clone()
+    }
+
     pub(crate) fn key_ring(&self) -> Arc<KeyRing> {
         self.keys.ring()
     }
@@ -213,6 +249,8 @@ pub struct SettingsBuilder {
 struct Parts {
     store: Option<Arc<dyn TokenStore>>,
     claims_hook: Option<Arc<dyn ClaimsHook>>,
+    #[cfg(feature = "rate-limit")]
+    rate_limit_key: Option<crate::limit::CallerKey>,
 }
 
 impl SettingsBuilder {
@@ -359,6 +397,25 @@ impl SettingsBuilder {
         self.set("store-format", Value::String(if on { "fernet" } else { "plain" }.to_owned()))
     }
 
+    /// Whether tokens that the store confirmed are remembered until the store tells of a change (`cache`). On otherwise.
+    #[must_use]
+    pub fn cache(self, on: bool) -> Self {
+        self.set("cache", Value::String(if on { "on" } else { "off" }.to_owned()))
+    }
+
+    /// How many tokens are remembered at the most (`cache-capacity`): 65,536 otherwise, at some 600 bytes each.
+    #[must_use]
+    pub fn cache_capacity(self, tokens: usize) -> Self {
+        self.set("cache-capacity", Value::from(tokens))
+    }
+
+    /// How long a token is remembered with a store that does not tell of the changes of others (`cache-ttl`): so long a
+    /// token still works after somebody else has revoked or replaced it. Not at all otherwise.
+    #[must_use]
+    pub fn cache_ttl(self, ttl: Duration) -> Self {
+        self.set("cache-ttl", duration(ttl))
+    }
+
     /// Who issues the tokens: the claim `iss` (`issuer`). Tokens that do not name it are refused then, those of
     /// `fastauth-api` too.
     #[must_use]
@@ -371,6 +428,61 @@ impl SettingsBuilder {
     #[must_use]
     pub fn audience(self, audience: impl Into<String>) -> Self {
         self.set("audience", Value::String(audience.into()))
+    }
+
+    /// Whether `GET` mints and refreshes beside `POST` (`allow-get`), as `fastauth-api` does it. It does unless it is switched
+    /// off. Parameters of a `GET` stand in the URL, and so in logs.
+    #[must_use]
+    pub fn allow_get(self, on: bool) -> Self {
+        self.set("allow-get", Value::Bool(on))
+    }
+
+    /// Whether `/auth/token/new` and `/auth/token/refresh` answer as RFC 6749 has it (`response-shape: "oauth"`), in place of
+    /// the envelope of `fastauth-api`.
+    #[must_use]
+    pub fn oauth_responses(self, on: bool) -> Self {
+        self.set("response-shape", Value::String(if on { "oauth" } else { "envelope" }.to_owned()))
+    }
+
+    /// Whether refresh tokens travel in a cookie that scripts cannot read (`refresh-transport: "cookie"`), in place of the body.
+    #[must_use]
+    pub fn refresh_token_in_cookie(self, on: bool) -> Self {
+        self.set("refresh-transport", Value::String(if on { "cookie" } else { "body" }.to_owned()))
+    }
+
+    /// How often one client may be issued tokens: so many times a minute (`rate-limit-per-minute`), and so many at once
+    /// (`rate-limit-burst`). There is no limit otherwise.
+    #[cfg(feature = "rate-limit")]
+    #[must_use]
+    pub fn rate_limit(self, per_minute: u32, burst: u32) -> Self {
+        self.set("rate-limit-per-minute", per_minute.into()).set("rate-limit-burst", burst.into())
+    }
+
+    /// By what the rate limit tells callers apart, beside the client: each key has the same limit. Requests without a
+    /// key have none but their client's.
+    ///
+    /// By the address of the peer, in axum with `into_make_service_with_connect_info::<SocketAddr>()`:
+    ///
+    /// ```
+    /// use axum::extract::ConnectInfo;
+    /// use fastauth::Settings;
+    /// use std::net::SocketAddr;
+    ///
+    /// let settings = Settings::builder().rate_limit(60, 10).rate_limit_key(|request| {
+    ///     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+    /// });
+    /// ```
+    ///
+    /// Keys are what somebody else chooses: a header that everybody can set is no key, and of an IPv6 address a caller has
+    /// many, so cut it to its network.
+    #[cfg(feature = "rate-limit")]
+    #[must_use]
+    pub fn rate_limit_key<K: std::hash::Hash>(
+        mut self,
+        key: impl Fn(&http::request::Parts) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.rate_limit_key = Some(crate::limit::CallerKey::new(key));
+        self
     }
 
     /// How long access tokens are valid (`access-ttl`), in whole seconds.
@@ -585,6 +697,8 @@ impl Draft<'_> {
         let master_tokens = self.master_tokens();
         self.guards_something(!master_tokens.is_empty());
         let issuing = self.issuing(parts, keys.as_ref());
+        let caching = self.caching();
+        let endpoints = self.endpoints(parts);
         let headers = self.headers();
         let ring = keys.as_ref().map(ConfiguredKeys::ring);
         let store = match &parts.store {
@@ -601,6 +715,8 @@ impl Draft<'_> {
             shadow: self.sources.flag("shadow"),
             store: store?,
             issuing,
+            caching,
+            endpoints,
             warnings: Vec::new(),
         })
     }
@@ -621,6 +737,75 @@ impl Draft<'_> {
             audience: self.name("audience"),
             claims_hook: parts.claims_hook.clone(),
         }
+    }
+
+    fn caching(&mut self) -> Caching {
+        Caching { on: self.one_of("cache", ["on", "off"]) == 0, capacity: self.cache_capacity(), ttl: self.cache_ttl() }
+    }
+
+    fn cache_capacity(&mut self) -> usize {
+        const KEY: &str = "cache-capacity";
+        let Some(number) = self.sources.number(KEY) else { return DEFAULT_CACHE_CAPACITY };
+        usize::try_from(number).ok().filter(|capacity| (1..=MAX_CACHE_CAPACITY).contains(capacity)).unwrap_or_else(
+            || {
+                let remedy = format!("write a number of tokens from 1 to {MAX_CACHE_CAPACITY}");
+                self.fault(KEY, format!("{number} is out of its range"), remedy);
+                DEFAULT_CACHE_CAPACITY
+            },
+        )
+    }
+
+    fn cache_ttl(&mut self) -> Duration {
+        const KEY: &str = "cache-ttl";
+        const REMEDY: &str = r#"write a time of up to an hour, such as "5s", or leave it out"#;
+        let Some(text) = self.sources.text(KEY) else { return Duration::ZERO };
+        match humantime::parse_duration(&text) {
+            Ok(ttl) if ttl <= MAX_CACHE_TTL => return ttl,
+            Ok(_) => self.fault(KEY, format!("{text:?} is more than an hour"), REMEDY),
+            Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
+        }
+        Duration::ZERO
+    }
+
+    #[cfg_attr(not(feature = "rate-limit"), allow(unused_variables, reason = "the key of callers is a part of that"))]
+    fn endpoints(&mut self, parts: &Parts) -> EndpointOptions {
+        let rate_limit = self.rate_limit();
+        EndpointOptions {
+            allow_get: self.sources.flag_or_on("allow-get"),
+            shape: if self.one_of("response-shape", ["envelope", "oauth"]) == 1 {
+                Shape::OAuth
+            } else {
+                Shape::Envelope
+            },
+            cookie: self.one_of("refresh-transport", ["body", "cookie"]) == 1,
+            #[cfg(feature = "rate-limit")]
+            limits: rate_limit.map(|quota| Arc::new(crate::limit::Limits::new(quota, parts.rate_limit_key.clone()))),
+        }
+    }
+
+    /// How many a minute, and how many at once.
+    fn rate_limit(&mut self) -> Option<(NonZeroU32, NonZeroU32)> {
+        const PER_MINUTE: &str = "rate-limit-per-minute";
+        const BURST: &str = "rate-limit-burst";
+        let (per_minute, burst) = (self.count(PER_MINUTE), self.count(BURST));
+        let is_set = |key| self.sources.source(key) != Source::Default;
+        if is_set(BURST) && !is_set(PER_MINUTE) {
+            let problem = format!("there is no `{PER_MINUTE}`, so nothing is limited");
+            self.fault(BURST, problem, format!("set `{PER_MINUTE}` too, or leave this out"));
+        } else if is_set(PER_MINUTE) && !cfg!(feature = "rate-limit") {
+            let remedy = "build with the feature `rate-limit`, or leave this out";
+            self.fault(PER_MINUTE, "this build has no rate limits", remedy);
+        }
+        Some((per_minute?, burst.unwrap_or(DEFAULT_BURST)))
+    }
+
+    fn count(&mut self, key: &'static str) -> Option<NonZeroU32> {
+        let number = self.sources.number(key)?;
+        let count = u32::try_from(number).ok().filter(|count| *count <= MAX_RATE).and_then(NonZeroU32::new);
+        if count.is_none() {
+            self.fault(key, format!("{number} is out of its range"), format!("write a number from 1 to {MAX_RATE}"));
+        }
+        count
     }
 
     /// Which of the values a key has, the first one being the default.
@@ -1053,8 +1238,18 @@ fn shown(sources: &Sources, key: &'static str) -> String {
         "case-insensitive" | "windows" | "skip-preflight" | "shadow" => sources.flag(key).to_string(),
         "ambiguous" => sources.text(key).unwrap_or_else(|| "refuse".to_owned()),
         "refresh-grace" => sources.text(key).unwrap_or_else(|| format!("{}s", DEFAULT_REFRESH_GRACE.as_secs())),
+        "cache" => sources.text(key).unwrap_or_else(|| "on".to_owned()),
+        "cache-capacity" => {
+            sources.number(key).map_or_else(|| DEFAULT_CACHE_CAPACITY.to_string(), |number| number.to_string())
+        }
+        "cache-ttl" => sources.text(key).unwrap_or_else(|| "0s".to_owned()),
         "tokens-per-client" => sources.text(key).unwrap_or_else(|| "one".to_owned()),
         "store-format" => sources.text(key).unwrap_or_else(|| "plain".to_owned()),
+        "allow-get" => sources.flag_or_on(key).to_string(),
+        "response-shape" => sources.text(key).unwrap_or_else(|| "envelope".to_owned()),
+        "refresh-transport" => sources.text(key).unwrap_or_else(|| "body".to_owned()),
+        "rate-limit-per-minute" => sources.number(key).map_or_else(|| "none".to_owned(), |rate| rate.to_string()),
+        "rate-limit-burst" => sources.number(key).unwrap_or(DEFAULT_BURST.get().into()).to_string(),
         "cryptography-key-signs-from" => sources.text(key).unwrap_or_else(|| "always".to_owned()),
         "base-path" | "issuer" | "audience" => sources.text(key).unwrap_or_else(|| "none".to_owned()),
         key => sources.text(key).unwrap_or_else(|| "fastauth".to_owned()),

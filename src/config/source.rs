@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Text,
     Secret,
     Flag,
+    /// A whole number.
+    Number,
     /// A list of texts.
     List,
     /// A list of texts that are kept secret.
@@ -45,7 +47,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key there is, in the order in which reports show them.
-pub(crate) const KEYS: [Key; 25] = [
+pub(crate) const KEYS: [Key; 33] = [
     key("app-name", Kind::Text),
     Key { name: "database-api-url", kind: Kind::Text, alias: Some("database-api-path") },
     key("headers", Kind::SecretMap),
@@ -68,8 +70,16 @@ pub(crate) const KEYS: [Key; 25] = [
     key("refresh-grace", Kind::Text),
     key("tokens-per-client", Kind::Text),
     key("store-format", Kind::Text),
+    key("cache", Kind::Text),
+    key("cache-capacity", Kind::Number),
+    key("cache-ttl", Kind::Text),
     key("issuer", Kind::Text),
     key("audience", Kind::Text),
+    key("allow-get", Kind::Flag),
+    key("response-shape", Kind::Text),
+    key("refresh-transport", Kind::Text),
+    key("rate-limit-per-minute", Kind::Number),
+    key("rate-limit-burst", Kind::Number),
     key("log-lv", Kind::Ignored),
 ];
 
@@ -283,6 +293,12 @@ impl Sources {
             (Kind::Flag, Value::String(text)) if from_environment && (text == "true" || text == "false") => {
                 Ok(Merged::from(text == "true"))
             }
+            (Kind::Number, Value::Number(number)) => {
+                number.as_u64().map(Merged::from).ok_or_else(|| format!("{number} is not a whole number"))
+            }
+            (Kind::Number, Value::String(text)) if from_environment => {
+                text.parse::<u64>().map(Merged::from).map_err(|_| format!("{text:?} is not a whole number"))
+            }
             (Kind::SecretList, Value::String(text)) if from_environment => {
                 let texts = text.split(',').map(|text| Value::String(text.trim().to_owned()));
                 // Nothing at all is an empty list, and not a list of one empty text.
@@ -352,6 +368,15 @@ impl Sources {
 
     pub(crate) fn flag(&self, key: &str) -> bool {
         self.find(key).and_then(|(value, _)| value.to_bool()).unwrap_or_default()
+    }
+
+    /// A flag that is on where nothing says otherwise.
+    pub(crate) fn flag_or_on(&self, key: &str) -> bool {
+        self.find(key).and_then(|(value, _)| value.to_bool()).unwrap_or(true)
+    }
+
+    pub(crate) fn number(&self, key: &str) -> Option<u64> {
+        self.find(key).and_then(|(value, _)| u64::try_from(value.to_u128()?).ok())
     }
 
     pub(crate) fn list(&self, key: &str) -> Vec<String> {
@@ -517,6 +542,7 @@ fn example(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::Secret | Kind::Ignored => r#"a text in quotes"#,
         Kind::Flag => "true or false",
+        Kind::Number => "a whole number, such as 60",
         Kind::List => r#"a list of texts, such as ["/access"]"#,
         Kind::SecretList => r#"a list of texts"#,
         Kind::SecretMap => r#"an object of texts, such as {"X-Name": "value"}"#,

@@ -21,6 +21,8 @@ pub(super) struct Entry {
 pub(super) struct PrefixSet {
     /// Sorted by text.
     entries: Vec<Entry>,
+    /// How long the longest of them is.
+    longest: usize,
     /// Breadth first, so that the children of a node stand side by side.
     nodes: Vec<Node>,
     /// For each node, the byte that leads to it.
@@ -44,7 +46,8 @@ struct Node {
 impl PrefixSet {
     pub(super) fn new(mut entries: Vec<Entry>) -> Self {
         entries.sort_by(|a, b| a.text.cmp(&b.text));
-        let mut set = Self { entries, ..Self::default() };
+        let longest = entries.iter().map(|entry| entry.text.len()).max().unwrap_or_default();
+        let mut set = Self { entries, longest, ..Self::default() };
         set.build();
         set
     }
@@ -75,6 +78,19 @@ impl PrefixSet {
             met.extend(ends.iter().filter(|entry| entry.form == Form::Plain || at_end_of_segment));
         });
         met
+    }
+
+    /// As much of a path as can count, in whatever way its characters are folded: each leaves a byte at least.
+    pub(super) fn head<'a>(&self, path: &'a str) -> &'a str {
+        path.char_indices().nth(self.longest + 1).map_or(path, |(end, _)| &path[..end])
+    }
+
+    /// Whether a prefix is below `path`, by whole segments.
+    pub(super) fn is_above(&self, path: &str) -> bool {
+        let goes_on = |entry: &Entry| entry.text.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let below = (path.bytes().chain([b'/'])).collect::<Vec<_>>();
+        let first = self.entries.partition_point(|entry| entry.text.as_bytes() < &*below);
+        self.entries.get(first).is_some_and(goes_on)
     }
 
     /// Visits each node whose text `path` starts with, and says whether a segment ends there.
@@ -205,9 +221,14 @@ mod tests {
     proptest! {
         #[test]
         fn the_tree_agrees_with_starts_with(
-            entries in vec(("/[ab/]{0,4}", any::<bool>()), 0..30),
-            more in vec(("/[a-z]{0,2}", any::<bool>()), 0..30),
-            path in "/[a-c/]{0,6}",
+            entries in vec(("/[ab\u{e9}/]{0,4}", any::<bool>()), 0..30),
+            more in prop_oneof![
+                9 => vec(("/[a-z]{0,2}", any::<bool>()), 0..30),
+                1 => vec((100..999_u32, any::<bool>()), 1_000..2_000).prop_map(|numbers| {
+                    numbers.iter().map(|(number, segment)| (format!("/{number}/a"), *segment)).collect()
+                }),
+            ],
+            path in "/([a-c\u{e9}/]{0,9}|[0-9]{3}/a[a/]?)",
         ) {
             let entries = [entries, more].concat();
             let set = set(&entries);

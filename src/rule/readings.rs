@@ -1,23 +1,23 @@
 //! The readings of a path: every text that something behind the guard may take it for.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    hash::{DefaultHasher, Hash, Hasher},
-    rc::Rc,
-};
+use std::{fmt, rc::Rc};
 
 use super::PathRefusal;
 
-/// More readings than this no real path has: one to four are usual.
+/// More readings than this by the steps that every path is taken through, no real path has: one to four are usual.
 const MAX_READINGS: usize = 256;
-/// How many bytes the steps may go through to make readings, known ones too. It bounds the time, as the number of
-/// readings does not for a path that is long.
-const MAX_WORK: usize = 256 * 1024;
+/// How many readings there may be beyond those.
+const MAX_BEYOND: usize = 256;
+/// How many bytes the steps may go through to make the readings beyond, known ones too. It bounds the time, as the
+/// number of readings does not for a path that is long.
+const MAX_WORK_BEYOND: usize = 256 * 1024;
 /// How many times a path may be encoded.
 const MAX_ROUNDS: usize = 3;
 
 /// How a reading comes about: as the path was sent, or by one step from another reading.
+///
+/// The first eight steps are taken from every reading; more than 256 readings by these are refused. The others go
+/// beyond, for what is mounted below a prefix and for the ways of the url crate; they never are a reason to refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -36,14 +36,34 @@ pub enum Step {
     DropParameters,
     /// Runs of slashes merged into one, as most file servers and routers do.
     MergeSlashes,
-    /// Dot segments resolved, by something that sees the whole path or that is mounted below a part of it.
+    /// Dot segments resolved, as RFC 3986, section 5.2.4, does.
     RemoveDotSegments,
     /// `//host` dropped, as a URL parser does that takes the path for a URL without a scheme.
     DropAuthority,
-    /// The scheme dropped from a segment, as a URL parser does that takes the rest of the path for a URL.
+    /// Dot segments resolved with escaped ones among them, while all other escapes stay, as URL parsers do.
+    RemoveEscapedDotSegments,
+    /// Dot segments left out without climbing, as the url crate's `PathSegmentsMut` does.
+    LeaveOutDotSegments,
+    /// The scheme dropped, as a URL parser does that takes the path for a URL.
     DropScheme,
+    /// Dot segments resolved by what is mounted above a prefix, and climbs no higher than that.
+    RemoveDotSegmentsBelow,
+    /// The same by a URL parser.
+    RemoveEscapedDotSegmentsBelow,
+    /// `//host` dropped by what is mounted above a prefix.
+    DropAuthorityBelow,
+    /// The scheme dropped by what is mounted above a prefix.
+    DropSchemeBelow,
     /// Names as Windows reads them: without dots and spaces at their end, and without the name of a stream.
     WindowsNames,
+}
+
+/// The readings of a path, in the order of discovery. The path itself comes first.
+#[derive(Debug)]
+pub(super) struct Readings {
+    pub(super) list: Vec<Reading>,
+    /// Whether these are all. Where they are not, anything may be behind the others.
+    pub(super) complete: bool,
 }
 
 /// One reading of a path.
@@ -63,39 +83,83 @@ pub(super) fn is_plain(path: &str, windows: bool) -> bool {
     (found == 0 || found == COLON && drop_schemes(path).is_none()) && !(windows && windows_names(path).is_some())
 }
 
-/// The classes of trouble in a path. It is looked at in words of eight bytes, the last of which overlaps the one before
-/// it; only a path in which a word may mean trouble is looked at by bytes.
+/// The classes of trouble in a path.
 #[inline]
 fn trouble(path: &[u8]) -> u8 {
-    let [head @ .., _] = path else { return 0 };
-    let tail = &path[1..];
-    let (Some(before_last), Some(last)) = (head.last_chunk(), tail.last_chunk()) else { return trouble_by_bytes(path) };
-    let mut words = head.as_chunks().0.iter().zip(tail.as_chunks().0);
-    let calm = words.all(|(before, bytes)| is_calm(before, bytes)) && is_calm(before_last, last);
-    if calm { 0 } else { trouble_by_bytes(path) }
+    if is_calm(path) { 0 } else { trouble_by_bytes(path) }
 }
 
-/// Whether there is no trouble in the bytes, nor a colon. Those of `before` stand one place before them.
+/// Whether nothing in the path can be trouble: neither what is, nor a colon, nor some rare characters that are only
+/// taken along. It is looked at in blocks, the last of which may overlap the one before it.
 #[inline]
-fn is_calm(before: &[u8; 8], bytes: &[u8; 8]) -> bool {
-    let (before, bytes) = (u64::from_le_bytes(*before), u64::from_le_bytes(*bytes));
-    let is = |byte| zero_byte(bytes ^ each(byte));
-    let controls_and_space = bytes.wrapping_sub(each(0x21)) & !bytes;
-    // The characters of each pair differ in one bit: `:` and `;`, `?` and DEL, `.` and `/`.
-    let colons = zero_byte((bytes | each(1)) ^ each(b';'));
-    let question_and_del = zero_byte((bytes | each(0x40)) ^ each(0x7f));
-    let after_slash = zero_byte((before ^ each(b'/')) | ((bytes | each(1)) ^ each(b'/')));
-    let found = is(b'%') | is(b'#') | is(b'\\') | colons | question_and_del | after_slash | controls_and_space;
-    found & each(0x80) == 0
+pub(super) fn is_calm(path: &[u8]) -> bool {
+    let [head @ .., _] = path else { return true };
+    let tail = &path[1..];
+    if let (Some(before_last), Some(last)) = (head.last_chunk(), tail.last_chunk()) {
+        let mut blocks = head.as_chunks().0.iter().zip(tail.as_chunks().0);
+        return blocks.all(|(before, block)| is_calm_block(before, block)) && is_calm_block(before_last, last);
+    }
+    let ends = |text: &[u8]| Some([word(text.first_chunk()?), word(text.last_chunk()?)]);
+    let first = first_word(path);
+    let before = ends(head).unwrap_or([first << 8; 2]);
+    let block = ends(tail).unwrap_or([first; 2]);
+    is_calm_block(&bytes(before), &bytes(block))
 }
 
-const fn each(byte: u8) -> u64 {
+/// Whether nothing in the block can be trouble. The bytes of `before` stand one place before its own.
+///
+/// The compiler makes thirty instructions of this, vectors and no branches: that is what it is written for. Inlined, or
+/// with its blocks as numbers, it becomes ten times as many.
+#[inline(never)]
+fn is_calm_block(before: &[u8; 16], block: &[u8; 16]) -> bool {
+    let mut found = [0; 16];
+    for at in 0..16 {
+        let byte = block[at];
+        // What the trouble differs in, among itself and from some innocent bytes, is set or left out by each test.
+        let control_to_percent = byte <= b'%';
+        let colon_or_question = byte | 5 == b'?';
+        let delete_or_more = byte >= 0x7f;
+        let after_slash = (before[at] == b'/') & (byte | 1 == b'/');
+        let trouble = control_to_percent | colon_or_question | delete_or_more | after_slash | (byte == b'\\');
+        found[at] = u8::from(trouble);
+    }
+    u128::from_ne_bytes(found) == 0
+}
+
+/// The first eight bytes. Where there are fewer, letters take the place of those that are missing.
+#[inline]
+pub(super) fn first_word(text: &[u8]) -> u64 {
+    text.first_chunk().map_or_else(|| short_word(text), word)
+}
+
+/// The last eight bytes, in the same way.
+#[inline]
+pub(super) fn last_word(text: &[u8]) -> u64 {
+    text.last_chunk().map_or_else(|| short_word(text), word)
+}
+
+#[inline]
+fn short_word(text: &[u8]) -> u64 {
+    let letters = each(b'a') << (text.len() % 8 * 8);
+    let half = |half: &[u8; 4]| u64::from(u32::from_le_bytes(*half));
+    match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => half(first) | half(last) << ((text.len() - 4) * 8) | letters,
+        _ => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)) | letters,
+    }
+}
+
+#[inline]
+pub(super) fn word(bytes: &[u8; 8]) -> u64 {
+    u64::from_le_bytes(*bytes)
+}
+
+#[inline]
+fn bytes(words: [u64; 2]) -> [u8; 16] {
+    (u128::from(words[0]) | u128::from(words[1]) << 64).to_le_bytes()
+}
+
+pub(super) const fn each(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
-}
-
-/// Has a high bit among its bytes' if, and only if, there is a zero among the bytes of `word`.
-const fn zero_byte(word: u64) -> u64 {
-    word.wrapping_sub(each(1)) & !word
 }
 
 #[inline(never)]
@@ -156,45 +220,95 @@ fn rounds(path: &str) -> Vec<Vec<u8>> {
     std::iter::successors(first, |bytes| decode_bytes(bytes, |_| true)).take(MAX_ROUNDS + 2).collect()
 }
 
-/// The closure of a path under the steps, in the order of discovery. The path itself comes first.
-pub(super) fn readings(path: &str, windows: bool) -> Result<Vec<Reading>, PathRefusal> {
-    let mut closure = Closure { readings: Vec::with_capacity(8), work: 0 };
+/// The closure of a path under the steps. Only those beyond the eight depend on the rules: `is_above` says whether a
+/// path is above one of their prefixes, by whole segments.
+pub(super) fn readings(path: &str, windows: bool, is_above: IsAbove<'_>) -> Result<Readings, PathRefusal> {
+    let mut closure = Closure { list: Vec::with_capacity(8), most: MAX_READINGS, work: 0, most_work: usize::MAX };
     closure.add(path.to_owned(), Step::AsSent, None)?;
-    let mut at = 0;
-    while let Some(reading) = closure.readings.get(at) {
-        let text = Rc::clone(&reading.text);
-        for step in Step::all(windows) {
-            step.take(&text, &mut |made| closure.add(made, step, Some(at)))?;
-        }
-        at += 1;
-    }
-    Ok(closure.readings)
+    closure.close()?;
+    let complete = closure.go_beyond(windows, is_above).is_ok();
+    Ok(Readings { list: closure.list, complete })
 }
 
+type IsAbove<'a> = &'a dyn Fn(&str) -> bool;
+
 struct Closure {
-    readings: Vec<Reading>,
+    list: Vec<Reading>,
+    most: usize,
     work: usize,
+    most_work: usize,
 }
 
 impl Closure {
-    fn add(&mut self, text: String, step: Step, from: Option<usize>) -> Result<(), PathRefusal> {
-        self.work += from.map_or(text.len(), |from| self.readings[from].text.len());
-        let hash = hash(&text);
-        if !self.readings.iter().any(|known| known.hash == hash && *known.text == *text) {
-            self.readings.push(Reading { text: text.into(), step, from, hash });
-        }
-        if self.readings.len() > MAX_READINGS || self.work > MAX_WORK {
-            return Err(PathRefusal::TooManyReadings);
+    /// Takes the eight steps from each reading.
+    fn close(&mut self) -> Result<(), PathRefusal> {
+        let mut at = 0;
+        while let Some(text) = self.text(at) {
+            self.take_eight(at, &text)?;
+            at += 1;
         }
         Ok(())
+    }
+
+    /// Takes all steps from each reading. Those that there are have been taken through the eight.
+    fn go_beyond(&mut self, windows: bool, is_above: IsAbove<'_>) -> Result<(), PathRefusal> {
+        let closed = self.list.len();
+        (self.most, self.most_work) = (closed + MAX_BEYOND, MAX_WORK_BEYOND);
+        self.work = 0;
+        let mut at = 0;
+        while let Some(text) = self.text(at) {
+            if at >= closed {
+                self.take_eight(at, &text)?;
+            }
+            // Looking for what there is to take is work as well.
+            self.work += text.len();
+            self.bounded()?;
+            beyond(&text, windows, is_above, &mut |made, step| self.add(made, step, Some(at)))?;
+            at += 1;
+        }
+        Ok(())
+    }
+
+    fn text(&self, at: usize) -> Option<Rc<str>> {
+        self.list.get(at).map(|reading| Rc::clone(&reading.text))
+    }
+
+    fn take_eight(&mut self, at: usize, text: &str) -> Result<(), PathRefusal> {
+        const EIGHT: [Step; 8] = [
+            Step::Decode,
+            Step::DecodeButSeparators,
+            Step::Cut,
+            Step::BackslashToSlash,
+            Step::DropParameters,
+            Step::MergeSlashes,
+            Step::RemoveDotSegments,
+            Step::DropAuthority,
+        ];
+        EIGHT.into_iter().try_for_each(|step| step.take(text)?.map_or(Ok(()), |made| self.add(made, step, Some(at))))
+    }
+
+    fn add(&mut self, text: String, step: Step, from: Option<usize>) -> Result<(), PathRefusal> {
+        self.work += from.map_or(text.len(), |from| self.list[from].text.len());
+        let hash = hash(text.as_bytes());
+        if !self.list.iter().any(|known| known.hash == hash && *known.text == *text) {
+            self.list.push(Reading { text: text.into(), step, from, hash });
+        }
+        self.bounded()
+    }
+
+    fn bounded(&self) -> Result<(), PathRefusal> {
+        let is_bounded = self.list.len() <= self.most && self.work <= self.most_work;
+        is_bounded.then_some(()).ok_or(PathRefusal::TooManyReadings)
     }
 }
 
 /// Saves comparing texts that differ, and is trusted with nothing else.
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
+fn hash(text: &[u8]) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(ODD);
+    let (words, rest) = text.as_chunks();
+    let hash = words.iter().fold(ODD, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    rest.iter().fold(mix(hash, text.len() as u64), |hash, byte| mix(hash, u64::from(*byte)))
 }
 
 impl fmt::Display for Step {
@@ -209,48 +323,86 @@ impl fmt::Display for Step {
             Self::MergeSlashes => "slashes merged",
             Self::RemoveDotSegments => "dot segments resolved",
             Self::DropAuthority => "authority dropped",
+            Self::RemoveEscapedDotSegments => "escaped dot segments resolved",
+            Self::LeaveOutDotSegments => "dot segments left out",
             Self::DropScheme => "scheme dropped",
+            Self::RemoveDotSegmentsBelow => "dot segments resolved below a mount",
+            Self::RemoveEscapedDotSegmentsBelow => "escaped dot segments resolved below a mount",
+            Self::DropAuthorityBelow => "authority dropped below a mount",
+            Self::DropSchemeBelow => "scheme dropped below a mount",
             Self::WindowsNames => "as Windows reads names",
         })
     }
 }
 
-type Emit<'a> = &'a mut dyn FnMut(String) -> Result<(), PathRefusal>;
-
 impl Step {
-    fn all(windows: bool) -> impl Iterator<Item = Self> {
-        const ALL: [Step; 10] = [
-            Step::Decode,
-            Step::DecodeButSeparators,
-            Step::Cut,
-            Step::BackslashToSlash,
-            Step::DropParameters,
-            Step::MergeSlashes,
-            Step::RemoveDotSegments,
-            Step::DropAuthority,
-            Step::DropScheme,
-            Step::WindowsNames,
-        ];
-        ALL.into_iter().filter(move |step| windows || *step != Step::WindowsNames)
-    }
-
-    /// Emits what this step makes of `path`, where that is something else.
-    fn take(self, path: &str, emit: Emit<'_>) -> Result<(), PathRefusal> {
-        let made = match self {
-            Self::AsSent => None,
+    /// What this step makes of the whole of `path`, where that is something else.
+    fn take(self, path: &str) -> Result<Option<String>, PathRefusal> {
+        Ok(match self {
             Self::Decode => decode(path, |_| true)?,
             Self::DecodeButSeparators => decode(path, |byte| !matches!(byte, b'/' | b'\\'))?,
             Self::Cut => cut(path),
             Self::BackslashToSlash => backslash_to_slash(path),
             Self::DropParameters => drop_parameters(path),
             Self::MergeSlashes => merge_slashes(path),
-            Self::RemoveDotSegments => return remove_dot_segments(path, emit),
-            Self::DropAuthority => return drop_authority(path, emit),
-            Self::DropScheme => drop_schemes(path),
+            Self::RemoveDotSegments | Self::RemoveDotSegmentsBelow => remove_dot_segments(path),
+            Self::RemoveEscapedDotSegments | Self::RemoveEscapedDotSegmentsBelow => remove_escaped_dot_segments(path),
+            Self::LeaveOutDotSegments => leave_out_dot_segments(path),
+            Self::DropAuthority | Self::DropAuthorityBelow => drop_authority(path),
+            Self::DropScheme | Self::DropSchemeBelow => drop_scheme(path),
             Self::WindowsNames => windows_names(path),
-        };
-        made.map_or(Ok(()), emit)
+            Self::AsSent => None,
+        })
     }
+}
+
+/// Takes the steps beyond the eight.
+///
+/// Whatever is mounted at `/api`, a service nested in a router or a proxy that puts the rest of the path behind the
+/// address of its upstream, takes the rest for a whole path: to it `/api/../x` is `/api/x`. That matters to the rules
+/// only where one of their prefixes is below `/api`.
+fn beyond(
+    path: &str,
+    windows: bool,
+    is_above: IsAbove<'_>,
+    emit: &mut dyn FnMut(String, Step) -> Result<(), PathRefusal>,
+) -> Result<(), PathRefusal> {
+    const OF_THE_WHOLE: [Step; 3] = [Step::RemoveEscapedDotSegments, Step::LeaveOutDotSegments, Step::DropScheme];
+    const BELOW: [Step; 4] = [
+        Step::RemoveDotSegmentsBelow,
+        Step::RemoveEscapedDotSegmentsBelow,
+        Step::DropAuthorityBelow,
+        Step::DropSchemeBelow,
+    ];
+    for step in OF_THE_WHOLE.into_iter().chain(windows.then_some(Step::WindowsNames)) {
+        step.take(path)?.map_or(Ok(()), |made| emit(made, step))?;
+    }
+    let mut mount = String::new();
+    let mut rest = path;
+    while let Some(below) = descend(&mut mount, rest, is_above) {
+        for step in BELOW {
+            step.take(below)?.map_or(Ok(()), |made| emit(format!("{mount}{made}"), step))?;
+        }
+        rest = below;
+    }
+    Ok(())
+}
+
+/// Adds the first name in `rest` to the path of a mount, and returns what is below. `None` where no rule cares for what
+/// is mounted there. Runs of slashes count as one, since services that axum nests take one more each than they are
+/// mounted at, and a name may be encoded.
+fn descend<'a>(mount: &mut String, rest: &'a str, is_above: IsAbove<'_>) -> Option<&'a str> {
+    let named = rest.trim_start_matches('/');
+    let (name, below) = named.split_at(named.find('/')?);
+    let length = mount.len();
+    let decoded = decode(name, |_| true).ok().flatten();
+    let found = [Some(name), decoded.as_deref()].into_iter().flatten().any(|name| {
+        mount.truncate(length);
+        mount.push('/');
+        mount.push_str(name);
+        is_above(mount)
+    });
+    found.then_some(below)
 }
 
 /// Decodes once the well-formed escapes of the bytes that are `wanted`.
@@ -261,14 +413,35 @@ fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Result<Option<String>, Pat
 
 /// As [`decode`], for any bytes. `None` when nothing changes.
 pub(super) fn decode_bytes(path: &[u8], wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
-    let mut rest = &path[path.iter().position(|&byte| byte == b'%')?..];
-    let mut decoded = path[..path.len() - rest.len()].to_vec();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let escaped = unescape(rest).filter(|&byte| wanted(byte));
-        decoded.push(escaped.unwrap_or(byte));
-        rest = if escaped.is_some() { &rest[3..] } else { tail };
+    position(path, b'%')?;
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = position(rest, b'%') {
+        let escaped = unescape(&rest[at..]).filter(|&byte| wanted(byte));
+        decoded.extend_from_slice(&rest[..at]);
+        decoded.push(escaped.unwrap_or(b'%'));
+        rest = &rest[at + if escaped.is_some() { 3 } else { 1 }..];
     }
+    decoded.extend_from_slice(rest);
     (decoded.len() < path.len()).then_some(decoded)
+}
+
+/// Where a byte stands first, looked for in blocks, which compilers make a few instructions of.
+fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
+    let is_in = |block: &[u8; 32]| block.iter().fold(false, |found, byte| found | (*byte == wanted));
+    let skipped = 32 * bytes.as_chunks().0.iter().take_while(|block| !is_in(block)).count();
+    bytes[skipped..].iter().position(|byte| *byte == wanted).map(|at| skipped + at)
+}
+
+/// As [`position`], for two bytes in a row.
+fn position_of_pair(bytes: &[u8], [first, second]: [u8; 2]) -> Option<usize> {
+    let seconds = bytes.get(1..)?;
+    let is_in = |(block, seconds): &(&[u8; 32], &[u8; 32])| {
+        block.iter().zip(*seconds).fold(false, |found, (a, b)| found | ((*a == first) & (*b == second)))
+    };
+    let blocks = bytes.as_chunks().0.iter().zip(seconds.as_chunks().0);
+    let skipped = 32 * blocks.take_while(|blocks| !is_in(blocks)).count();
+    bytes[skipped..].windows(2).position(|pair| pair == [first, second]).map(|at| skipped + at)
 }
 
 /// The byte that the escape stands for with which `text` begins.
@@ -279,83 +452,87 @@ pub(super) fn unescape(text: &[u8]) -> Option<u8> {
 }
 
 pub(super) fn cut(path: &str) -> Option<String> {
-    path.find(['?', '#']).map(|at| path[..at].to_owned())
+    let first = [b'?', b'#'].into_iter().filter_map(|sign| position(path.as_bytes(), sign)).min();
+    first.map(|at| path[..at].to_owned())
 }
 
 pub(super) fn backslash_to_slash(path: &str) -> Option<String> {
-    path.contains('\\').then(|| path.replace('\\', "/"))
+    position(path.as_bytes(), b'\\').map(|_| path.replace('\\', "/"))
 }
 
 pub(super) fn drop_parameters(path: &str) -> Option<String> {
-    map_segments(path, &[';'], |segment| segment.split(';').next().unwrap_or(segment))
+    position(path.as_bytes(), b';')?;
+    let mut dropped = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(at) = position(rest.as_bytes(), b';') {
+        dropped.push_str(&rest[..at]);
+        rest = position(&rest.as_bytes()[at..], b'/').map_or("", |end| &rest[at + end..]);
+    }
+    dropped.push_str(rest);
+    (dropped.len() < path.len()).then_some(dropped)
 }
 
 pub(super) fn merge_slashes(path: &str) -> Option<String> {
-    let mut after_slash = false;
-    let keep = |char: &char| {
-        let doubled = after_slash && *char == '/';
-        after_slash = *char == '/';
-        !doubled
-    };
-    path.contains("//").then(|| path.chars().filter(keep).collect())
+    position_of_pair(path.as_bytes(), *b"//")?;
+    let mut merged = path.as_bytes().to_vec();
+    merged.dedup_by(|byte, before| (*before, *byte) == (b'/', b'/'));
+    String::from_utf8(merged).ok()
 }
 
 /// A path in which dots are resolved at the root.
 pub(super) fn normal_form(path: &str) -> String {
-    resolve_dots(path, 0, dots).0
+    remove_dot_segments(path).unwrap_or_else(|| path.to_owned())
 }
 
-/// Resolves dot segments as RFC 3986, section 5.2.4, does, for every place where it may be done.
-///
-/// `..` does not climb above the root, and whatever is mounted at `/api` has its root there: a service nested in a
-/// router, or a proxy that puts the rest of the path behind the address of its upstream. To them `/api/../x` is
-/// `/api/x`. So each run of segments before the first dot segment may be a root. And what builds a URL from segments
-/// may leave dots out without climbing at all, as the url crate's `PathSegmentsMut` does.
-fn remove_dot_segments(path: &str, emit: Emit<'_>) -> Result<(), PathRefusal> {
-    if path.contains("/.") {
-        remove_dots(path, dots, emit)?;
-    }
-    if path.contains("%2e") || path.contains("%2E") {
-        remove_dots(path, dots_of_urls, emit)?;
-    }
-    Ok(())
+fn remove_dot_segments(path: &str) -> Option<String> {
+    resolve_dots(path, position_of_pair(path.as_bytes(), *b"/.")?, dots)
 }
 
-fn remove_dots(path: &str, dots: Dots, emit: Emit<'_>) -> Result<(), PathRefusal> {
-    let Some(first) = segments(path).position(|segment| dots(segment) > 0) else { return Ok(()) };
-    let (resolved, lowest) = resolve_dots(path, 0, dots);
-    emit(resolved)?;
-    // A root at or below the lowest point that is reached makes no difference.
-    let mut roots = (lowest.saturating_add(1)..=first).chain([usize::MAX]);
-    roots.try_for_each(|root| emit(resolve_dots(path, root, dots).0))
+fn remove_escaped_dot_segments(path: &str) -> Option<String> {
+    let escaped = [path.find("%2e"), path.find("%2E")].into_iter().flatten().min()?;
+    let first = path[..escaped].rfind('/').unwrap_or_default();
+    resolve_dots(path, path.find("/.").map_or(first, |plain| plain.min(first)), dots_of_urls)
 }
 
-/// The path with its dot segments resolved below the first `root` segments, and the fewest segments that `..` left.
-fn resolve_dots(path: &str, root: usize, dots: Dots) -> (String, usize) {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut lowest = usize::MAX;
-    for segment in segments(path) {
-        match dots(segment) {
-            0 => kept.push(segment),
-            1 => {}
-            _ => {
-                kept.truncate(kept.len().saturating_sub(1).max(root));
-                lowest = lowest.min(kept.len());
+fn leave_out_dot_segments(path: &str) -> Option<String> {
+    let first = path.find("/..")?;
+    resolve_dots(path, path.find("/.").unwrap_or(first), |segment| dots(segment).min(1))
+}
+
+/// Resolves dot segments as RFC 3986, section 5.2.4, does, where there are any at or behind the slash at `first`. `..`
+/// does not climb above the root.
+fn resolve_dots(path: &str, first: usize, dots: impl Fn(&str) -> usize) -> Option<String> {
+    let (before, rest) = path.split_at(first);
+    let mut resolved = String::with_capacity(path.len() + 1);
+    resolved.push_str(before);
+    let (mut last, mut found) = (0, false);
+    for segment in segments(rest) {
+        last = dots(segment);
+        found |= last > 0;
+        match last {
+            0 => {
+                resolved.push('/');
+                resolved.push_str(segment);
             }
+            1 => {}
+            _ => resolved.truncate(resolved.bytes().rposition(|byte| byte == b'/').unwrap_or_default()),
         }
     }
     // What ends in dots names a directory.
-    if segments(path).next_back().is_some_and(|segment| dots(segment) > 0) {
-        kept.push("");
+    if last > 0 || resolved.is_empty() {
+        resolved.push('/');
     }
-    (format!("/{}", kept.join("/")), lowest)
+    found.then_some(resolved)
 }
 
 /// How many dots a segment is that is nothing else: one, two, or none.
-type Dots = fn(&str) -> usize;
-
+#[inline]
 fn dots(segment: &str) -> usize {
-    if matches!(segment, "." | "..") { segment.len() } else { 0 }
+    match segment.as_bytes() {
+        b"." => 1,
+        b".." => 2,
+        _ => 0,
+    }
 }
 
 /// URL parsers take an escaped dot for a dot, and leave all other escapes as they are.
@@ -373,57 +550,57 @@ fn dots_of_urls(segment: &str) -> usize {
     0
 }
 
-/// What begins with `//` may be below a root, too, and which of the doubled slashes those are cannot be told: the
-/// services that axum nests take one more slash each than they are mounted at.
-fn drop_authority(path: &str, emit: Emit<'_>) -> Result<(), PathRefusal> {
-    let runs = path.match_indices("//").map(|(at, _)| path.split_at(at)).filter(|(root, _)| !root.ends_with('/'));
-    for (root, after) in runs {
-        let (_host, path) = after.trim_start_matches('/').split_once('/').unwrap_or_default();
-        emit(format!("{root}/{path}"))?;
-    }
-    Ok(())
+fn drop_authority(path: &str) -> Option<String> {
+    let from_host = path.strip_prefix("//")?.trim_start_matches('/');
+    Some(from_host.find('/').map_or("/", |at| &from_host[at..]).to_owned())
 }
 
-/// The schemes that URL parsers call special. To a base of the same scheme, `http:/x` and `http:x` are relative; to
-/// any other they are `http://x`, which is why a slash takes the place of the scheme.
-fn drop_schemes(path: &str) -> Option<String> {
+/// To a base of the same scheme, `http:/x` and `http:x` are relative; to any other they are `http://x`, which is why a
+/// slash takes the place of the scheme.
+fn drop_scheme(path: &str) -> Option<String> {
+    after_scheme(path.trim_start_matches('/')).map(|rest| format!("//{rest}"))
+}
+
+/// What follows the first scheme in a path that a segment begins with. Without one, no step drops any.
+fn drop_schemes(path: &str) -> Option<&str> {
+    path.split('/').find_map(after_scheme)
+}
+
+/// What follows the scheme, if it is one of those that URL parsers call special.
+fn after_scheme(text: &str) -> Option<&str> {
     const SPECIAL: [&str; 6] = ["http", "https", "ws", "wss", "ftp", "file"];
-    let without_scheme = |segment: &str| match segment.split_once(':') {
-        Some((scheme, rest)) if SPECIAL.iter().any(|special| scheme.eq_ignore_ascii_case(special)) => {
-            Some(format!("/{rest}"))
-        }
-        _ => None,
-    };
-    if !path.contains(':') {
-        return None;
-    }
-    let dropped: Vec<_> = path.split('/').map(|name| without_scheme(name).map_or(name.into(), Cow::Owned)).collect();
-    dropped.iter().any(|name| matches!(name, Cow::Owned(_))).then(|| dropped.join("/"))
+    let colon = text.bytes().take("https:".len()).position(|byte| byte == b':')?;
+    let (scheme, rest) = text.split_at(colon);
+    SPECIAL.iter().any(|special| scheme.eq_ignore_ascii_case(special)).then(|| &rest[1..])
 }
 
 fn windows_names(path: &str) -> Option<String> {
-    map_segments(path, &['.', ' ', ':'], |segment| match segment.trim_end_matches(' ') {
+    let first = [b'.', b' ', b':'].into_iter().filter_map(|sign| position(path.as_bytes(), sign)).min()?;
+    let (before, rest) = path.split_at(path[..first].rfind('/')?);
+    let mut names = String::with_capacity(path.len());
+    names.push_str(before);
+    for segment in segments(rest) {
+        names.push('/');
+        names.push_str(windows_name(segment));
+    }
+    (names.len() < path.len()).then_some(names)
+}
+
+fn windows_name(segment: &str) -> &str {
+    match segment.trim_end_matches(' ') {
         dots @ ("." | "..") => dots,
         name => name.split(':').next().unwrap_or(name).trim_end_matches(['.', ' ']),
-    })
+    }
 }
 
 /// The segments of a path, which are one more than it has slashes after the first.
-fn segments(path: &str) -> std::str::Split<'_, char> {
-    path.strip_prefix('/').unwrap_or(path).split('/')
-}
-
-/// The path with each segment replaced by what `map` leaves of it, or `None` when all are left whole. Where none of the
-/// `signs` is in the path, they are.
-fn map_segments(path: &str, signs: &[char], map: impl Fn(&str) -> &str) -> Option<String> {
-    if !path.contains(signs) {
-        return None;
-    }
-    let mut mapped = String::with_capacity(path.len());
-    for segment in path.split_inclusive('/') {
-        let name = segment.strip_suffix('/').unwrap_or(segment);
-        mapped.push_str(map(name));
-        mapped.push_str(&segment[name.len()..]);
-    }
-    (mapped.len() < path.len()).then_some(mapped)
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(path.strip_prefix('/').unwrap_or(path));
+    std::iter::from_fn(move || {
+        let text = rest?;
+        // Most are so short that to look for their ends in blocks costs more.
+        let end = text.bytes().position(|byte| byte == b'/');
+        rest = end.map(|end| &text[end + 1..]);
+        Some(&text[..end.unwrap_or(text.len())])
+    })
 }

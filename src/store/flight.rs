@@ -16,10 +16,12 @@ use futures_util::{
 };
 
 type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// Each with its number, to tell it from a later one of the same client.
-type FlightMap<T> = Arc<Mutex<HashMap<String, (u64, WeakShared<Call<T>>)>>>;
+/// What of a client is looked up: one family, or what was issued last.
+type Lane = Option<String>;
+/// By client and lane, each with its number, to tell it from a later one of the same.
+type FlightMap<T> = Arc<Mutex<HashMap<String, HashMap<Lane, (u64, WeakShared<Call<T>>)>>>>;
 
-/// The look-ups that are under way, one for each client at the most.
+/// The look-ups that are under way, one for each client and lane at the most.
 ///
 /// Those that ask while a call is under way wait for its answer too. Each of them drives the call, so it goes on as
 /// long as one of them waits, whoever gives up; when the last one does, the call is dropped. Nothing is kept: when the
@@ -33,16 +35,18 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         Self { flights: Arc::default() }
     }
 
-    /// The call for `client_id` that is under way, or a new one that `call` makes.
-    pub(super) fn join<F>(&self, client_id: &str, call: impl FnOnce() -> F) -> Shared<Call<T>>
+    /// The call for this lane of `client_id` that is under way, or a new one that `call` makes.
+    pub(super) fn join<F>(&self, client_id: &str, lane: Option<&str>, call: impl FnOnce() -> F) -> Shared<Call<T>>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut flights = lock(&self.flights);
-        if let Some(flight) = flights.get(client_id).and_then(|(_, flight)| flight.upgrade()) {
+        let lane = lane.map(str::to_owned);
+        let under_way = flights.get(client_id).and_then(|lanes| lanes.get(&lane));
+        if let Some(flight) = under_way.and_then(|(_, flight)| flight.upgrade()) {
             return flight;
         }
-        let landing = Landing::new(&self.flights, client_id);
+        let landing = Landing::new(&self.flights, client_id, lane.clone());
         let (number, call) = (landing.number, call());
         let flight = async move {
             let _landing = landing;
@@ -51,27 +55,38 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         .boxed()
         .shared();
         if let Some(weak) = flight.downgrade() {
-            flights.insert(client_id.to_owned(), (number, weak));
+            flights.entry(client_id.to_owned()).or_default().insert(lane, (number, weak));
         }
         flight
     }
 
-    /// Lets nobody join a look-up of `client_id` that began before now, nor, once the guard is dropped, one that began
-    /// before then: what begins after a write has to see it.
-    pub(super) fn writing<'a>(&'a self, client_id: &'a str) -> Writing<'a, T> {
-        lock(&self.flights).remove(client_id);
-        Writing { flights: &self.flights, client_id }
+    /// Lets nobody join a look-up of `client_id` (of any client, where there is none) that began before now, nor, once the
+    /// guard is dropped, one that began before then: what begins after a write has to see it.
+    pub(super) fn writing<'a>(&'a self, client_id: Option<&'a str>) -> Writing<'a, T> {
+        let writing = Writing { flights: &self.flights, client_id };
+        writing.close();
+        writing
     }
 }
 
 pub(super) struct Writing<'a, T> {
     flights: &'a FlightMap<T>,
-    client_id: &'a str,
+    client_id: Option<&'a str>,
+}
+
+impl<T> Writing<'_, T> {
+    fn close(&self) {
+        let mut flights = lock(self.flights);
+        match self.client_id {
+            Some(client_id) => _ = flights.remove(client_id),
+            None => flights.clear(),
+        }
+    }
 }
 
 impl<T> Drop for Writing<'_, T> {
     fn drop(&mut self) {
-        lock(self.flights).remove(self.client_id);
+        self.close();
     }
 }
 
@@ -79,22 +94,27 @@ impl<T> Drop for Writing<'_, T> {
 struct Landing<T> {
     flights: FlightMap<T>,
     client_id: String,
+    lane: Lane,
     number: u64,
 }
 
 impl<T> Landing<T> {
-    fn new(flights: &FlightMap<T>, client_id: &str) -> Self {
+    fn new(flights: &FlightMap<T>, client_id: &str, lane: Lane) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { flights: Arc::clone(flights), client_id: client_id.to_owned(), number }
+        Self { flights: Arc::clone(flights), client_id: client_id.to_owned(), lane, number }
     }
 }
 
 impl<T> Drop for Landing<T> {
     fn drop(&mut self) {
         let mut flights = lock(&self.flights);
+        let Some(lanes) = flights.get_mut(&self.client_id) else { return };
         // After a write the entry may be a later flight's.
-        if flights.get(&self.client_id).is_some_and(|(number, _)| *number == self.number) {
+        if lanes.get(&self.lane).is_some_and(|(number, _)| *number == self.number) {
+            lanes.remove(&self.lane);
+        }
+        if lanes.is_empty() {
             flights.remove(&self.client_id);
         }
     }
@@ -175,27 +195,27 @@ mod tests {
     async fn those_that_wait_share_a_call_though_the_first_gives_up() {
         let flights = Flights::new();
         let (answer, answered) = oneshot::channel::<u8>();
-        let mut first = flights.join("a", || answered);
+        let mut first = flights.join("a", None, || answered);
         start(&mut first).await;
-        let mut second = flights.join("a", || async { panic!("a second call") });
+        let mut second = flights.join("a", None, || async { panic!("a second call") });
         start(&mut second).await;
         drop(first);
-        let third = flights.join("a", || async { panic!("a third call") });
+        let third = flights.join("a", None, || async { panic!("a third call") });
         answer.send(7).expect("somebody waits");
         assert_eq!(second.await, Ok(7));
         assert_eq!(third.await, Ok(7));
         assert!(lock(&flights.flights).is_empty());
-        assert_eq!(flights.join("a", || async { Ok(8) }).await, Ok(8));
+        assert_eq!(flights.join("a", None, || async { Ok(8) }).await, Ok(8));
     }
 
     #[tokio::test]
     async fn a_call_that_nobody_waits_for_is_dropped() {
         let flights = Flights::<u8>::new();
-        let mut only = flights.join("a", pending);
+        let mut only = flights.join("a", None, pending);
         start(&mut only).await;
         drop(only);
         assert!(lock(&flights.flights).is_empty());
-        drop(flights.join("never polled", pending));
+        drop(flights.join("never polled", None, pending));
         assert!(lock(&flights.flights).is_empty());
     }
 
@@ -207,16 +227,33 @@ mod tests {
             calls.fetch_add(1, Ordering::Relaxed);
             pending::<u8>()
         };
-        let before = flights.join("a", call);
-        let writing = flights.writing("a");
-        let during = [flights.join("a", call), flights.join("a", call)];
+        let before = flights.join("a", None, call);
+        let writing = flights.writing(Some("a"));
+        let during = [flights.join("a", None, call), flights.join("a", None, call)];
         drop(before);
         drop(writing);
-        let after = flights.join("a", call);
+        let after = flights.join("a", None, call);
         drop(during);
-        let with_it = flights.join("a", call);
+        let with_it = flights.join("a", None, call);
         assert_eq!(calls.load(Ordering::Relaxed), 3);
         drop((after, with_it));
+        assert!(lock(&flights.flights).is_empty());
+    }
+
+    #[tokio::test]
+    async fn each_lane_has_a_call_of_its_own_until_everything_is_written() {
+        let flights = Flights::new();
+        let calls = AtomicUsize::new(0);
+        let call = || {
+            calls.fetch_add(1, Ordering::Relaxed);
+            pending::<u8>()
+        };
+        let lanes = [None, Some("f"), Some(""), Some("f")].map(|lane| flights.join("a", lane, call));
+        assert_eq!(calls.load(Ordering::Relaxed), 3);
+        drop(flights.writing(None));
+        let after = flights.join("a", Some("f"), call);
+        assert_eq!(calls.load(Ordering::Relaxed), 4);
+        drop((lanes, after));
         assert!(lock(&flights.flights).is_empty());
     }
 

@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    Canonical, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked,
-    Rotated, Rotation, SaveOptions, Saved, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore, Verdict,
+    Canonical, Changes, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation,
+    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
+    Verdict,
 };
 use crate::token::unix_now;
 
@@ -21,15 +22,16 @@ const PAGE: usize = 1000;
 ///
 /// It is meant for tests and for trying things out. A clone is another handle on the same tokens, so that a test can
 /// keep one and look at what the server stored. Families that were revoked are kept, too.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryStore {
     held: Arc<Mutex<Held>>,
+    changes: Arc<Changes>,
 }
 
 #[derive(Default)]
 struct Held {
-    /// By client and family.
-    families: BTreeMap<(String, String), HeldFamily>,
+    /// By client, and then by name.
+    families: BTreeMap<String, BTreeMap<String, HeldFamily>>,
     version: u64,
 }
 
@@ -46,7 +48,7 @@ impl MemoryStore {
     /// Makes an empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self { held: Arc::default(), changes: Arc::new(Changes::of_own_store()) }
     }
 
     /// No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
@@ -55,19 +57,29 @@ impl MemoryStore {
     }
 }
 
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Held {
     fn of_client(&self, client_id: &str) -> impl Iterator<Item = &HeldFamily> {
-        let from = Bound::Included((client_id.to_owned(), String::new()));
-        let rest = self.families.range((from, Bound::Unbounded));
-        rest.take_while(move |((client, _), _)| client == client_id).map(|(_, family)| family)
+        self.families.get(client_id).into_iter().flat_map(BTreeMap::values)
     }
 
     fn newest(&self, client_id: &str) -> Option<&HeldFamily> {
         self.of_client(client_id).filter(|family| family.is_live()).max_by_key(|family| family.version)
     }
 
-    fn live(&self, client_id: &str, name: &str) -> Option<&HeldFamily> {
-        self.families.get(&(client_id.to_owned(), name.to_owned())).filter(|family| family.is_live())
+    fn family(&self, client_id: &str, name: &str) -> Option<&HeldFamily> {
+        self.families.get(client_id)?.get(name)
+    }
+
+    /// What is canonical for a family, or else for its client.
+    fn canonical(&self, client_id: &str, name: Option<&str>) -> Option<&HeldFamily> {
+        let named = name.and_then(|name| self.family(client_id, name)).filter(|family| family.is_live());
+        named.or_else(|| self.newest(client_id))
     }
 
     fn meets(&self, client_id: &str, condition: Condition) -> bool {
@@ -79,36 +91,37 @@ impl Held {
         }
     }
 
-    fn next_version(&mut self) -> u64 {
-        self.version += 1;
-        self.version
-    }
-
     fn save(&mut self, record: &TokenRecord, options: SaveOptions) -> Saved {
         if !self.meets(&record.client_id, options.condition) {
             return Saved::ConditionFailed;
         }
         if !options.keep_others {
-            self.families.retain(|(client_id, _), _| *client_id != record.client_id);
+            self.families.remove(&record.client_id);
         }
-        let (version, now) = (self.next_version(), unix_now());
+        let now = unix_now();
+        Saved::Saved(self.put(record.clone(), None, now))
+    }
+
+    fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: u64) -> u64 {
+        self.version += 1;
+        let of_client = self.families.entry(record.client_id.clone()).or_default();
         let family = HeldFamily {
-            record: record.clone(),
-            consumed: None,
+            consumed: consumed.map(|digest| (digest, Instant::now())),
             status: FamilyStatus::Live,
-            issued_at: now,
-            renewed_at: now,
-            version,
+            issued_at,
+            renewed_at: unix_now(),
+            version: self.version,
+            record,
         };
-        self.families.insert(key(record), family);
-        Saved::Saved(version)
+        of_client.insert(family.record.family.clone(), family);
+        self.version
     }
 
     /// The family that a rotation is about: the one that the token names, else the one that holds the token.
     fn presented(&self, rotation: &Rotation) -> Option<&HeldFamily> {
         let client_id = &rotation.successor.client_id;
         let named = rotation.presented_family.as_ref();
-        let named = named.and_then(|(family, _)| self.families.get(&(client_id.clone(), family.clone())));
+        let named = named.and_then(|(family, _)| self.family(client_id, family));
         let holder = || self.of_client(client_id).find(|family| family.holds(&rotation.presented));
         named.or_else(holder)
     }
@@ -118,25 +131,17 @@ impl Held {
         let Some(family) = self.presented(rotation) else {
             return if self.newest(client_id).is_some() { Rotated::Superseded } else { Rotated::UnknownClient };
         };
-        let key = key(&family.record);
         match family.judge(rotation) {
             Verdict::Rotate => {
-                let (version, issued_at) = (self.next_version(), family_issued_at(&self.families, &key));
-                self.families.remove(&key);
-                let family = HeldFamily {
-                    record: rotation.successor.clone(),
-                    consumed: Some((rotation.presented, Instant::now())),
-                    status: FamilyStatus::Live,
-                    issued_at,
-                    renewed_at: unix_now(),
-                    version,
-                };
-                self.families.insert(self::key(&rotation.successor), family);
+                let (name, issued_at) = (family.record.family.clone(), family.issued_at);
+                self.families.get_mut(client_id).map(|families| families.remove(&name));
+                self.put(rotation.successor.clone(), Some(rotation.presented), issued_at);
                 Rotated::Rotated
             }
             Verdict::Repeat => Rotated::Repeated(family.pair()),
             Verdict::Reuse => {
-                self.end(&[key], FamilyStatus::Reused);
+                let family = family.record.family.clone();
+                self.end(&Revocation::Family { client_id: client_id.clone(), family }, FamilyStatus::Reused);
                 Rotated::Reused
             }
             Verdict::Superseded => Rotated::Superseded,
@@ -144,48 +149,45 @@ impl Held {
         }
     }
 
-    fn end(&mut self, keys: &[(String, String)], status: FamilyStatus) {
-        for key in keys {
-            let version = self.next_version();
-            if let Some(family) = self.families.get_mut(key) {
-                (family.status, family.version) = (status, version);
+    /// Ends the families that are still live, and says how many those were.
+    fn end(&mut self, revocation: &Revocation, status: FamilyStatus) -> u64 {
+        let mut ended = 0;
+        for families in self.families.values_mut() {
+            let before = ended;
+            for family in families.values_mut().filter(|family| family.is_live() && family.is_of(revocation)) {
+                self.version += 1;
+                (family.status, family.version) = (status, self.version);
+                ended += 1;
+            }
+            // What was issued last may have been issued before what has just ended, and the versions of a client
+            // only grow.
+            let live = families.values_mut().filter(|family| family.is_live());
+            if let Some(newest) = live.max_by_key(|family| family.version).filter(|_| ended > before) {
+                self.version += 1;
+                newest.version = self.version;
             }
         }
-        keys.iter().for_each(|(client_id, _)| self.touch(client_id));
-    }
-
-    /// Gives what was issued last a new version: it may have been issued before what has just ended, and the versions
-    /// of a client only grow.
-    fn touch(&mut self, client_id: &str) {
-        let newest = self.newest(client_id).map(|family| key(&family.record));
-        let version = self.next_version();
-        if let Some(family) = newest.and_then(|key| self.families.get_mut(&key)) {
-            family.version = version;
-        }
+        ended
     }
 
     fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> Revoked {
-        let concerned = |(client_id, family): &(String, String)| match revocation {
-            Revocation::Family { client_id: client, family: name } => client == client_id && name == family,
-            Revocation::Client(client) => client == client_id,
-            Revocation::All => true,
-        };
         if let (Some(version), Revocation::Family { client_id, .. } | Revocation::Client(client_id)) =
             (if_version, revocation)
             && !self.meets(client_id, Condition::Version(version))
         {
             return Revoked::ConditionFailed;
         }
-        let live = self.families.iter().filter(|(key, family)| family.is_live() && concerned(key));
-        let keys: Vec<_> = live.map(|(key, _)| key.clone()).collect();
-        self.end(&keys, FamilyStatus::Revoked);
-        Revoked::Families(keys.len() as u64)
+        Revoked::Families(self.end(revocation, FamilyStatus::Revoked))
     }
 
     fn list(&self, filter: &FamilyFilter) -> FamilyPage {
         let limit = if filter.limit == 0 { PAGE } else { filter.limit.min(PAGE) };
-        let from = filter.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let entries = self.families.range((from, Bound::Unbounded)).map(|(_, family)| family.entry());
+        let after = filter.after.as_ref();
+        let first = after.map_or(Bound::Unbounded, |(client_id, _)| Bound::Included(client_id.as_str()));
+        let families =
+            self.families.range::<str, _>((first, Bound::Unbounded)).flat_map(|(_, families)| families.values());
+        let rest = families.filter(|family| after.is_none_or(|after| family.key() > (&after.0, &after.1)));
+        let entries = rest.map(HeldFamily::entry);
         let mut families: Vec<_> = entries.filter(|entry| filter.admits(entry)).take(limit + 1).collect();
         let more = families.len() > limit;
         families.truncate(limit);
@@ -194,15 +196,19 @@ impl Held {
     }
 }
 
-fn family_issued_at(families: &BTreeMap<(String, String), HeldFamily>, key: &(String, String)) -> u64 {
-    families.get(key).map_or_else(unix_now, |family| family.issued_at)
-}
-
-fn key(record: &TokenRecord) -> (String, String) {
-    (record.client_id.clone(), record.family.clone())
-}
-
 impl HeldFamily {
+    fn key(&self) -> (&str, &str) {
+        (&self.record.client_id, &self.record.family)
+    }
+
+    fn is_of(&self, revocation: &Revocation) -> bool {
+        match revocation {
+            Revocation::Family { client_id, family } => self.key() == (client_id, family),
+            Revocation::Client(client_id) => self.record.client_id == *client_id,
+            Revocation::All => true,
+        }
+    }
+
     fn is_live(&self) -> bool {
         self.status == FamilyStatus::Live
     }
@@ -255,11 +261,7 @@ impl HeldFamily {
 
 impl TokenStore for MemoryStore {
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        Box::pin(async move {
-            let held = self.held();
-            let named = family.and_then(|family| held.live(client_id, family));
-            Ok(named.or_else(|| held.newest(client_id)).map(HeldFamily::canonical))
-        })
+        Box::pin(async move { Ok(self.held().canonical(client_id, family).map(HeldFamily::canonical)) })
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
@@ -267,15 +269,27 @@ impl TokenStore for MemoryStore {
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
-        Box::pin(async move { Ok(self.held().save(record, options)) })
+        Box::pin(async move {
+            let saved = self.held().save(record, options);
+            self.changes.client_changed(&record.client_id);
+            Ok(saved)
+        })
     }
 
     fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
-        Box::pin(async move { Ok(self.held().rotate(rotation)) })
+        Box::pin(async move {
+            let rotated = self.held().rotate(rotation);
+            self.changes.client_changed(&rotation.successor.client_id);
+            Ok(rotated)
+        })
     }
 
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
-        Box::pin(async move { Ok(self.held().revoke(revocation, if_version)) })
+        Box::pin(async move {
+            let revoked = self.held().revoke(revocation, if_version);
+            self.changes.revoked(revocation);
+            Ok(revoked)
+        })
     }
 
     fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
@@ -284,6 +298,10 @@ impl TokenStore for MemoryStore {
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
         Box::pin(async { Ok(Promises::ALL) })
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        Some(&self.changes)
     }
 }
 

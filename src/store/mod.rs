@@ -4,6 +4,7 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, t
 
 use crate::secret::Secret;
 
+mod changes;
 mod family;
 #[cfg(feature = "rest")]
 mod flight;
@@ -14,8 +15,11 @@ mod rest;
 mod service;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "rest", feature = "store-service"))]
+mod wire;
 
 pub use crate::secret::TokenDigest;
+pub use changes::{Changes, Stamp};
 pub use family::{Family, Verdict};
 pub use memory::MemoryStore;
 #[cfg(feature = "rest")]
@@ -75,6 +79,11 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
 
     /// What this store can promise. It may have to ask.
     fn promises(&self) -> StoreFuture<'_, Promises>;
+
+    /// What tells of changes, so that answers can be kept until then. Without it, which is the default, every request asks the store.
+    fn changes(&self) -> Option<&Changes> {
+        None
+    }
 }
 
 /// A shared store is a store, such as the one that `Settings::open_store` opens.
@@ -105,6 +114,10 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
         (**self).promises()
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        (**self).changes()
     }
 }
 
@@ -183,7 +196,8 @@ pub struct Canonical {
     pub access: Option<TokenDigest>,
     /// The one refresh token that may still be exchanged.
     pub refresh: Option<TokenDigest>,
-    /// Grows with every write to the client, where the store counts.
+    /// Grows with every write to the client, where the store counts: also when what was issued last is revoked, and
+    /// something older takes its place.
     pub version: Option<u64>,
 }
 
@@ -297,7 +311,7 @@ pub struct FamilyPage {
 }
 
 /// One family in a list. There is no token in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FamilyEntry {
     /// The client.
     pub client_id: String,

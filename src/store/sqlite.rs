@@ -4,32 +4,36 @@
 //! reads where it is called, on connections of its own. Writes wait for the disk, so one thread does them all: it
 //! takes whatever has queued up, writes it in one transaction, and only then answers each writer. Under load one
 //! `fsync` thus serves many writers, and nobody waits on purpose.
+//!
+//! The same thread looks for what other processes wrote, by SQLite's `data_version`: on the connection that writes, it
+//! changes with the commits of others alone.
 
 use std::{
     fmt, fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError, TryLockError,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
-    Canonical, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked,
-    Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest,
+    Canonical, Changes, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation,
+    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest,
     TokenRecord, TokenStore, Verdict,
 };
 use crate::{
     config::{ConfiguredKeys, StoreFormat},
     keys::Reform,
     secret::Secret,
-    token::unix_now,
+    token::{unix_now, unix_now_ms},
 };
 
 /// Marks the file as ours (`PRAGMA application_id`): "FstA".
@@ -80,6 +84,10 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 const PAGE: usize = 1000;
 /// No UTF-8 has this byte, and it comes after all of its.
 const AFTER_ALL_TEXT: u8 = 0xff;
+/// How often the thread looks for what other processes wrote, and for how long nothing of theirs can have been missed then: what
+/// they write counts here after so long at the latest.
+const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+const WATCHED_MS: u64 = 50;
 /// How often, and how many at a time, rows are deleted that nothing can ask for any more.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 const CLEANED_AT_ONCE: usize = 1000;
@@ -107,7 +115,10 @@ pub struct SqliteStore {
     path: PathBuf,
     readers: Readers,
     writes: Option<mpsc::Sender<Write>>,
+    /// Room in the queue of writes.
+    room: Arc<Semaphore>,
     writer: Option<thread::JoinHandle<()>>,
+    changes: Arc<Changes>,
 }
 
 impl SqliteStore {
@@ -128,16 +139,18 @@ impl SqliteStore {
     /// when it is another program's database or one that a newer version wrote. The text names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = locate(path.as_ref())?;
+        let changes = Arc::new(Changes::of_watched_store());
         let connection = prepare(&path)?;
         connection.busy_timeout(WRITE_TIMEOUT).map_err(|error| unopenable(&path, error))?;
-        let mut writer = Writer { connection, cleaned: Instant::now() };
+        let mut writer = Writer::new(connection, Arc::clone(&changes));
         let readers = Readers::open(&path)?;
-        let (writes, queue) = mpsc::channel(QUEUE);
+        let (writes, queue) = mpsc::channel();
         let writer = thread::Builder::new()
             .name("fastauth-sqlite".to_owned())
-            .spawn(move || serve(queue, |writes| writer.commit(writes)))
+            .spawn(move || serve(&queue, |writes| writer.commit(writes)))
             .map_err(|error| failed("cannot start the thread that writes the token database").caused_by(error))?;
-        Ok(Self { path, readers, writes: Some(writes), writer: Some(writer) })
+        let room = Arc::new(Semaphore::new(QUEUE));
+        Ok(Self { path, readers, writes: Some(writes), room, writer: Some(writer), changes })
     }
 
     /// Converts what is kept of all tokens to `format`, while this and other processes go on using the file: row by row, each
@@ -218,8 +231,9 @@ impl SqliteStore {
 
     async fn write(&self, command: Command) -> Result<Outcome, StoreError> {
         let (answer, answered) = oneshot::channel();
+        let room = Arc::clone(&self.room).acquire_owned().await.ok();
         let writes = self.writes.as_ref().ok_or_else(writer_gone)?;
-        writes.send(Write { command, answer }).await.map_err(|_| writer_gone())?;
+        writes.send(Write { command, answer, _room: room }).map_err(|_| writer_gone())?;
         answered.await.map_err(|_| writer_gone())?
     }
 }
@@ -281,6 +295,10 @@ impl TokenStore for SqliteStore {
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
         Box::pin(async { Ok(Promises::ALL) })
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        Some(&self.changes)
     }
 }
 
@@ -520,6 +538,8 @@ fn compact(path: &Path) -> rusqlite::Result<()> {
 struct Write {
     command: Command,
     answer: oneshot::Sender<Result<Outcome, StoreError>>,
+    /// Its place in the queue, until it is done.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum Command {
@@ -527,6 +547,18 @@ enum Command {
     Rotate(Rotation),
     Revoke(Revocation, Option<u64>),
     Convert(Vec<ConvertedRow>),
+}
+
+impl Command {
+    fn announce(&self, changes: &Changes) {
+        match self {
+            Self::Save(record, _) => changes.client_changed(&record.client_id),
+            Self::Rotate(rotation) => changes.client_changed(&rotation.successor.client_id),
+            Self::Revoke(revocation, _) => changes.revoked(revocation),
+            // The tokens stay what they were.
+            Self::Convert(_) => {}
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -540,10 +572,14 @@ enum Outcome {
 
 /// Takes writes from the queue, as many at once as there are, until the store is dropped. Nothing that goes wrong with
 /// one lot of writes keeps the next from being tried; when `commit` panics, its writers hear of it because their
-/// `answer` is dropped.
-fn serve(mut queue: mpsc::Receiver<Write>, mut commit: impl FnMut(&[Write]) -> Result<Vec<Outcome>, StoreError>) {
-    while let Some(first) = queue.blocking_recv() {
-        let mut writes = vec![first];
+/// `answer` is dropped. Where there is nothing to write for a while, `commit` is given none.
+fn serve(queue: &mpsc::Receiver<Write>, mut commit: impl FnMut(&[Write]) -> Result<Vec<Outcome>, StoreError>) {
+    loop {
+        let mut writes = match queue.recv_timeout(WATCH_INTERVAL) {
+            Ok(first) => vec![first],
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         while writes.len() < QUEUE
             && let Ok(next) = queue.try_recv()
         {
@@ -551,9 +587,6 @@ fn serve(mut queue: mpsc::Receiver<Write>, mut commit: impl FnMut(&[Write]) -> R
         }
         // Nobody is left to tell of these: a client that has gone must not lose its refresh token to a rotation.
         writes.retain(|write| !write.answer.is_closed());
-        if writes.is_empty() {
-            continue;
-        }
         let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| commit(&writes))) else { continue };
         acknowledge(writes, outcome);
     }
@@ -577,18 +610,42 @@ fn acknowledge(writes: Vec<Write>, outcome: Result<Vec<Outcome>, StoreError>) {
 /// The one connection that writes.
 struct Writer {
     connection: Connection,
+    changes: Arc<Changes>,
+    watched: Option<Instant>,
+    data_version: Option<i64>,
     cleaned: Instant,
 }
 
 impl Writer {
-    /// Applies `writes` in their order, in one transaction: all are on the disk when this returns, or none.
+    fn new(connection: Connection, changes: Arc<Changes>) -> Self {
+        Self { connection, changes, watched: None, data_version: None, cleaned: Instant::now() }
+    }
+
+    /// Applies `writes` in their order, in one transaction: all are on the disk when this returns, or none. With none, it
+    /// only looks for what others wrote.
     fn commit(&mut self, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
         let clean = self.cleaned.elapsed() > CLEANING_INTERVAL;
-        let outcomes = self.run(writes, clean).map_err(unwritable)?;
-        if clean {
+        let outcomes = if writes.is_empty() { Ok(Vec::new()) } else { self.run(writes, clean) };
+        if clean && outcomes.is_ok() && !writes.is_empty() {
             self.cleaned = Instant::now();
         }
-        Ok(outcomes)
+        // Also when it failed, for it may be on the disk all the same.
+        writes.iter().for_each(|write| write.command.announce(&self.changes));
+        if self.watched.is_none_or(|watched| watched.elapsed() >= WATCH_INTERVAL) {
+            self.watch();
+        }
+        outcomes.map_err(unwritable)
+    }
+
+    /// Looks for what others wrote. Where that fails, nothing is known of it, and the next look says more.
+    fn watch(&mut self) {
+        let now_ms = unix_now_ms();
+        let Ok(version) = self.connection.pragma_query_value(None, "data_version", |row| row.get(0)) else { return };
+        if self.data_version.replace(version) != Some(version) {
+            self.changes.anything_changed();
+        }
+        self.changes.watched_until(now_ms.saturating_add(WATCHED_MS));
+        self.watched = Some(Instant::now());
     }
 
     fn run(&mut self, writes: &[Write], clean: bool) -> rusqlite::Result<Vec<Outcome>> {
@@ -857,12 +914,6 @@ fn held(row: &Row<'_>) -> rusqlite::Result<HeldFamily> {
     Ok(HeldFamily { name: row.get(0)?, family, issued_at: row.get(6)? })
 }
 
-/// The milliseconds since the Unix epoch: other processes on the file count with them, too.
-fn unix_now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Makes sure that there is a file, and gives its whole path: the store must not follow the working directory about,
 /// and SQLite takes some names (`:memory:`) for something else than a file.
 fn locate(path: &Path) -> Result<PathBuf, StoreError> {
@@ -1041,7 +1092,10 @@ mod tests {
 
     fn write(client_id: &str) -> (Write, oneshot::Receiver<Result<Outcome, StoreError>>) {
         let (answer, answered) = oneshot::channel();
-        (Write { command: Command::Save(record(client_id, "a"), SaveOptions::default()), answer }, answered)
+        (
+            Write { command: Command::Save(record(client_id, "a"), SaveOptions::default()), answer, _room: None },
+            answered,
+        )
     }
 
     fn record(client_id: &str, access: &str) -> TokenRecord {
@@ -1067,16 +1121,16 @@ mod tests {
 
     #[test]
     fn a_panic_fails_its_writes_and_no_others() {
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let (sender, queue) = mpsc::channel();
         let thread = thread::spawn(move || {
-            serve(queue, |writes| {
-                assert_ne!(client_id(&writes[0]), "bad", "on purpose");
+            serve(&queue, |writes| {
+                assert!(writes.iter().all(|write| client_id(write) != "bad"), "on purpose");
                 Ok(saved(writes.len() as u64))
             });
         });
         for (client_id, succeeds) in [("good", true), ("bad", false), ("good", true)] {
             let (write, answered) = write(client_id);
-            assert!(sender.blocking_send(write).is_ok());
+            assert!(sender.send(write).is_ok());
             assert_eq!(answered.blocking_recv().is_ok(), succeeds, "{client_id}");
         }
         drop(sender);
@@ -1085,17 +1139,17 @@ mod tests {
 
     #[test]
     fn what_has_queued_up_is_one_transaction_without_the_abandoned() {
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let (sender, queue) = mpsc::channel();
         let (writes, mut answers): (Vec<_>, Vec<_>) = ["a", "gone", "b"].map(write).into_iter().unzip();
         drop(answers.remove(1));
         for write in writes {
-            assert!(sender.try_send(write).is_ok());
+            assert!(sender.send(write).is_ok());
         }
         drop(sender);
         let seen = Mutex::new(Vec::new());
-        serve(queue, |writes| {
+        serve(&queue, |writes| {
             let ids: Vec<_> = writes.iter().map(|write| client_id(write).to_owned()).collect();
-            seen.lock().expect("not poisoned").push(ids);
+            seen.lock().expect("not poisoned").extend((!ids.is_empty()).then_some(ids));
             Ok(saved(writes.len() as u64))
         });
         assert_eq!(*seen.lock().expect("not poisoned"), [["a", "b"]]);
@@ -1141,11 +1195,11 @@ mod tests {
     fn scratch() -> (tempfile::TempDir, Writer) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = locate(&directory.path().join("t.db")).expect("a file");
-        (directory, Writer { connection: prepare(&path).expect("a database"), cleaned: Instant::now() })
+        (directory, Writer::new(prepare(&path).expect("a database"), Arc::new(Changes::of_watched_store())))
     }
 
     fn commit(writer: &mut Writer, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
-        let write = |command| Write { command, answer: oneshot::channel().0 };
+        let write = |command| Write { command, answer: oneshot::channel().0, _room: None };
         let writes: Vec<_> = commands.into_iter().map(write).collect();
         writer.commit(&writes).expect("written")
     }

@@ -2,7 +2,7 @@
 
 A store (`fastauth store serve`), an application of ours (examples/axum.rs) and one of fastauth-api run as three
 processes. Tokens of each have to be good at the other, refreshing included; and python-jose has to read what we sign,
-and we what it signs.
+and we what it signs. A client library for OAuth, Authlib, has to get along with an application of ours.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.requests_client import OAuth2Session
 from jose import jwt
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -108,7 +110,8 @@ def check_tokens(ours):
         claims = jwt.decode(tokens[name], KEY, algorithms=["HS256"])
         assert (claims["client_id"], claims["type"]) == ("jose", kind)
         assert claims["exp"] - claims["iat"] == days * 24 * 60 * 60
-        assert jwt.get_unverified_header(tokens[name]) == {"alg": "HS256", "typ": "JWT"}
+        header = jwt.get_unverified_header(tokens[name])
+        assert header.pop("kid") and header == {"alg": "HS256", "typ": "JWT"}
 
 
 def check_decoding(directory):
@@ -138,9 +141,29 @@ def check_decoding(directory):
         assert subprocess.run(command, cwd=directory, capture_output=True).returncode == 1
 
 
+def check_oauth_client(ours):
+    """Authlib renews a token and gives it up, as a client without a secret."""
+    tokens = new(ours, "authlib")
+    with OAuth2Session("authlib", token_endpoint_auth_method="none") as client:
+        renewed = client.refresh_token(f"{ours}/auth/token", refresh_token=tokens["refresh_token"])
+        assert renewed["token_type"] == "Bearer" and renewed["expires_in"] == 30 * 24 * 60 * 60
+        assert opens(ours, renewed["access_token"]) and not opens(ours, tokens["access_token"])
+        answer = client.revoke_token(
+            f"{ours}/auth/token/revoke", token=renewed["refresh_token"], token_type_hint="refresh_token"
+        )
+        assert answer.status_code == 200 and not opens(ours, renewed["access_token"])
+        try:
+            client.refresh_token(f"{ours}/auth/token", refresh_token=renewed["refresh_token"])
+            raise AssertionError("a token that was given up refreshes")
+        except OAuthError as error:
+            assert error.error == "invalid_grant", error
+
+
 def main():
-    store_port, ours_port, theirs_port = free_port(), free_port(), free_port()
-    store, ours, theirs = (f"http://127.0.0.1:{port}" for port in (store_port, ours_port, theirs_port))
+    store_port, ours_port, theirs_port, alone_port = (free_port() for _ in range(4))
+    store, ours, theirs, alone = (
+        f"http://127.0.0.1:{port}" for port in (store_port, ours_port, theirs_port, alone_port)
+    )
     settings = {
         "app_name": "interop",
         "database_api_path": store,
@@ -153,20 +176,26 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory)
         (path / "fastauth.config.json").write_text(json.dumps(settings))
+        embedded = {key: value for key, value in settings.items() if key != "database_api_path"}
+        (path / "alone.config.json").write_text(json.dumps(embedded))
         (path / "original.py").write_text(PYTHON_APP.replace("SETTINGS", repr(settings)))
         listen = ["--listen", f"127.0.0.1:{store_port}", "--database", "sqlite:shared.db"]
         python = [sys.executable, "-m", "uvicorn", "original:app", "--port", str(theirs_port)]
         axum = [TARGET / "examples" / "axum", "--config", "fastauth.config.json", "--listen", f"127.0.0.1:{ours_port}"]
+        # With the embedded store.
+        lone = [TARGET / "examples" / "axum", "--config", "alone.config.json", "--listen", f"127.0.0.1:{alone_port}"]
         with (
             running([TARGET / "fastauth", "store", "serve", *listen], path, f"{store}/token?client_id=x"),
             running(axum, path, f"{ours}/health"),
+            running(lone, path, f"{alone}/health"),
             running(python, path, f"{theirs}/openapi.json"),
         ):
             check_sharing(ours, theirs)
             check_sharing(theirs, ours)
             check_tokens(ours)
             check_decoding(path)
-    print("interop: 4 passed, 0 failed")
+            check_oauth_client(alone)
+    print("interop: 5 passed, 0 failed")
 
 
 main()

@@ -84,3 +84,69 @@ pub(crate) async fn body(response: Response<Body>) -> Value {
     let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
     serde_json::from_slice(&bytes).unwrap_or(Value::Null)
 }
+
+/// A client of a server on a real socket, and of its endpoints for tokens.
+pub(crate) struct Endpoints {
+    pub(crate) url: String,
+    client: reqwest::Client,
+}
+
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const JSON: &str = "application/json";
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// A header, which is empty where it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Endpoints {
+    pub(crate) async fn of(layer: &FastAuthLayer) -> Self {
+        Self::at(serve(app(layer.clone())).await)
+    }
+
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { url: format!("http://{address}"), client: reqwest::Client::new() }
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let mut request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        Reply {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+
+    /// Posts a form.
+    pub(crate) async fn post(&self, path: &str, form: &str) -> Reply {
+        self.send("POST", path, &[("content-type", FORM)], form).await
+    }
+
+    /// Posts a form with the master token.
+    pub(crate) async fn post_as_master(&self, path: &str, form: &str) -> Reply {
+        self.send("POST", path, &[("content-type", FORM), ("master-token", MASTER)], form).await
+    }
+
+    /// Whether the access token of a pair opens what it should.
+    pub(crate) async fn opens(&self, access_token: &str) -> bool {
+        self.send("GET", "/access/health", &[("access-token", access_token)], "").await.status == 200
+    }
+}

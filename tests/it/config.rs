@@ -13,6 +13,10 @@ use fastauth::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::app::Endpoints;
+#[cfg(feature = "rate-limit")]
+use crate::app::FORM;
+
 const KEY: &str = "a-key-of-forty-characters-in-all-hush-01";
 const MASTER: &str = "a-master-token-hush-02";
 
@@ -122,6 +126,9 @@ fn every_scalar_key_can_be_a_variable() {
             ("FASTAUTH_ACCESS_TTL", "15m"),
             ("FASTAUTH_REFRESH_TTL", "90s"),
             ("FASTAUTH_WINDOWS", "true"),
+            ("FASTAUTH_ALLOW_GET", "false"),
+            ("FASTAUTH_RESPONSE_SHAPE", "oauth"),
+            ("FASTAUTH_REFRESH_TRANSPORT", "cookie"),
         ])
         .unwrap();
     assert_eq!(settings.app_name(), "from the environment");
@@ -230,6 +237,21 @@ fn faults_name_the_place_and_the_remedy() {
         ("header twice", with("headers", json!({ "X-A": "hush", "x-a": "hush" })), "is there twice"),
         ("flag", with("windows", json!("yes")), "`windows`: found a text; write true or false"),
         ("ambiguous", with("ambiguous", json!("maybe")), "write \"refuse\" or \"protect\""),
+        ("allow-get", with("allow-get", json!("no")), "`allow-get`: found a text; write true or false"),
+        (
+            "shape",
+            with("response-shape", json!("xml")),
+            "\"xml\" is not one of its values; write \"envelope\" or \"oauth\"",
+        ),
+        ("transport", with("refresh-transport", json!("header")), "write \"body\" or \"cookie\""),
+        (
+            "rate as a text",
+            with("rate-limit-per-minute", json!("60")),
+            "found a text; write a whole number, such as 60",
+        ),
+        ("half a time", with("rate-limit-per-minute", json!(0.5)), "0.5 is not a whole number"),
+        ("less than nothing", with("rate-limit-per-minute", json!(-1)), "-1 is not a whole number"),
+        ("no burst to limit", with("rate-limit-burst", json!(5)), "there is no `rate-limit-per-minute`"),
     ];
     for (name, config, expected) in table {
         let message = Place::new(&config).faults(&[]);
@@ -436,6 +458,80 @@ fn env_files_keep_their_other_lines() {
         assert_eq!(fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
     }
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "no draft is left");
+}
+
+/// What each endpoint key is set to, by whom, and what it does.
+#[tokio::test]
+async fn endpoints_are_as_they_were_configured() {
+    let mut config = good();
+    config["allow_get"] = json!(false);
+    config["response_shape"] = json!("oauth");
+    config["refresh-transport"] = json!("cookie");
+    let place = Place::new(&config);
+    let environment = [("FASTAUTH_RESPONSE_SHAPE", "envelope"), ("FASTAUTH_ALLOW_GET", "true")];
+    let shown = |builder: SettingsBuilder, key: &str| {
+        let report = builder.report();
+        let entry = report.entries().iter().find(|entry| entry.key == key).unwrap().clone();
+        (entry.value, entry.source)
+    };
+    let defaults = [("allow-get", "true"), ("response-shape", "envelope"), ("refresh-transport", "body")];
+    for (key, value) in defaults.into_iter().chain([("rate-limit-per-minute", "none"), ("rate-limit-burst", "10")]) {
+        assert_eq!(shown(Place::new(&good()).builder(&[]), key), (value.to_owned(), Source::Default));
+    }
+    let file = || Source::File(place.path().join("fastauth.config.json"));
+    let variable = |name: &str| Source::Environment(name.to_owned());
+    assert_eq!(shown(place.builder(&[]), "allow-get"), ("false".to_owned(), file()));
+    assert_eq!(shown(place.builder(&[]), "response-shape"), ("oauth".to_owned(), file()));
+    let (value, source) = shown(place.builder(&environment), "response-shape");
+    assert_eq!((value.as_str(), source), ("envelope", variable("FASTAUTH_RESPONSE_SHAPE")));
+    let in_code = place.builder(&environment).oauth_responses(true).allow_get(false).refresh_token_in_cookie(false);
+    for (key, value) in [("response-shape", "oauth"), ("allow-get", "false"), ("refresh-transport", "body")] {
+        assert_eq!(shown(in_code.clone(), key), (value.to_owned(), Source::Code));
+    }
+
+    let layer = FastAuthLayer::new(place.load(&[]).unwrap()).unwrap();
+    let server = Endpoints::of(&layer).await;
+    let headers = [("master-token", MASTER)];
+    assert_eq!(server.send("GET", "/auth/token/new", &headers, "").await.status, 405);
+    let minted = server.send("POST", "/auth/token/new", &headers, "").await;
+    assert_eq!((minted.status, &minted.json()["token_type"]), (200, &json!("Bearer")));
+    assert!(minted.header("set-cookie").starts_with("__Host-fastauth-refresh="));
+}
+
+#[cfg(feature = "rate-limit")]
+#[tokio::test]
+async fn rates_are_as_they_were_configured() {
+    let mut config = with("rate-limit-per-minute", json!(1));
+    config["rate_limit_burst"] = json!(3);
+    let place = Place::new(&config);
+    let served = async |environment: &[(&str, &str)]| {
+        let server = Endpoints::of(&FastAuthLayer::new(place.load(environment).unwrap()).unwrap()).await;
+        let headers = [("master-token", MASTER), ("content-type", FORM)];
+        let mut served = 0;
+        while server.send("POST", "/auth/token/new", &headers, "client_id=c").await.status == 200 {
+            served += 1;
+        }
+        served
+    };
+    assert_eq!(served(&[]).await, 3);
+    assert_eq!(served(&[("FASTAUTH_RATE_LIMIT_BURST", "5")]).await, 5);
+    for (name, value, expected) in [
+        ("FASTAUTH_RATE_LIMIT_PER_MINUTE", "often", "\"often\" is not a whole number; write a whole number"),
+        ("FASTAUTH_RATE_LIMIT_PER_MINUTE", "0", "0 is out of its range; write a number from 1 to 1000000"),
+        ("FASTAUTH_RATE_LIMIT_BURST", "9999999999", "9999999999 is out of its range"),
+    ] {
+        let message = place.faults(&[(name, value)]);
+        assert!(message.contains(expected) && message.contains(name), "{message}");
+    }
+}
+
+/// A limit that is asked for and cannot be kept ends the start.
+#[cfg(not(feature = "rate-limit"))]
+#[test]
+fn rates_need_their_feature() {
+    let message = Place::new(&with("rate-limit-per-minute", json!(60))).faults(&[]);
+    let expected = "`rate-limit-per-minute`: this build has no rate limits; build with the feature `rate-limit`";
+    assert!(message.contains(expected), "{message}");
 }
 
 const OLD: &str = "an-earlier-key-of-forty-characters-hush5";

@@ -174,7 +174,7 @@ async fn client(number: usize, nodes: Vec<Arc<Node>>, stop: Arc<AtomicBool>, rou
     while !stop.load(Ordering::Relaxed) {
         let node = &nodes[turn % nodes.len()];
         // Some log in anew now and then, others renew for ever.
-        let renewed = match pair.take().filter(|_| number % 2 == 0 || turn % 5 != 0) {
+        let renewed = match pair.take().filter(|_| number.is_multiple_of(2) || !turn.is_multiple_of(5)) {
             Some(refresh) => node.get(&http, &format!("/auth/token/refresh?refresh_token={refresh}"), None).await,
             None => {
                 let target = format!("/auth/token/new?client_id=c{number}");

@@ -4,15 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod app;
+mod cache;
 mod config;
 mod extract;
 mod grpc;
 mod keys;
 mod layer;
+mod oauth;
 mod options;
 mod paths;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
 mod rotation;
 mod router;
+mod store_api;
 mod store_contract;
 mod support;
 mod upgrade;

@@ -33,7 +33,8 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 
 /// Sends a request line as it is. Nothing that is protected may be in the answer, whatever its status.
 async fn status_of(address: SocketAddr, line: &[u8]) -> u16 {
-    let head = [line, b" HTTP/1.1\r\nhost: host\r\nconnection: close\r\n\r\n"].concat();
+    let version = if line.windows(6).any(|part| part == b" HTTP/") { &b""[..] } else { b" HTTP/1.1" };
+    let head = [line, version, b"\r\nhost: host\r\nconnection: close\r\n\r\n"].concat();
     let answer = String::from_utf8(exchange(address, &head).await).unwrap();
     let shown = String::from_utf8_lossy(line);
     assert!(!answer.contains("service"), "{shown}: a handler ran: {answer}");
@@ -131,6 +132,52 @@ async fn request_targets_over_tcp() {
     for line in [&b"GET /access/\xff"[..], b"GET /\xc0\xafaccess", b"GET /\xff\xfeaccess/health"] {
         assert_eq!(status_of(address, line).await, 400, "{line:?}");
     }
+}
+
+/// The settings that a line such as `--access /a /b/ --windows` stands for.
+fn settings_of(written: &str) -> SettingsBuilder {
+    let list = |name: &str| -> Vec<&str> {
+        let after = written.split(' ').skip_while(|word| *word != name).skip(1);
+        after.take_while(|word| !word.starts_with("--")).collect()
+    };
+    let has = |option: &str| written.split(' ').any(|word| word == option);
+    let settings = settings()
+        .master_token_paths(list("--master"))
+        .access_token_paths(list("--access"))
+        .public_paths(list("--public"))
+        .case_insensitive(has("--case-insensitive"))
+        .windows(has("--windows"))
+        .skip_preflight(has("--skip-preflight"))
+        .protect_ambiguous(has("--ambiguous"));
+    list("--base").into_iter().fold(settings, SettingsBuilder::base_path)
+}
+
+/// The requests that are labelled by hand, over sockets: each set of rules around an application of its own.
+#[tokio::test]
+async fn labelled_requests_over_tcp() {
+    let mut address = None;
+    let mut sent = 0;
+    for line in include_str!("../fixtures/paths.tsv").lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        let (label, rest) = line.split_once('\t').unwrap();
+        if label.starts_with('[') {
+            address = Some(serve(app(layer_of(settings_of(rest)))).await);
+            continue;
+        }
+        let (request, _why) = rest.split_once('\t').unwrap();
+        let preflight = request.replacen("PREFLIGHT", "OPTIONS", 1);
+        let headers = " HTTP/1.1\r\norigin: http://a\r\naccess-control-request-method: GET";
+        let line = if preflight == request { preflight } else { preflight + headers };
+        let status = status_of(address.unwrap(), line.as_bytes()).await;
+        let kind = match status {
+            400 | 401 => status.to_string(),
+            _ => "public".to_owned(),
+        };
+        let expected = if matches!(label, "public" | "400") { label } else { "401" };
+        assert_eq!(kind, expected, "{line}: {status}");
+        sent += 1;
+    }
+    assert!(sent > 500, "only {sent} requests were found");
 }
 
 #[tokio::test]

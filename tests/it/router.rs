@@ -1,14 +1,15 @@
 //! The token endpoints.
 
-use std::time::Duration;
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use axum::{Router, body::Body};
 use fastauth::{FastAuthLayer, TokenRouter, TokenType};
 use http::{Method, Request, StatusCode, header::CACHE_CONTROL};
+use http_body_util::{Empty, StreamBody};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::app::{MASTER, app, body, get_request, layer, send, settings};
+use crate::app::{Endpoints, FORM, JSON, MASTER, app, body, get_request, layer, send, serve, settings};
 
 async fn new_tokens(app: &Router, query: &str) -> Value {
     let response = send(app, get_request(&format!("/auth/token/new{query}"), &[("master-token", MASTER)])).await;
@@ -83,7 +84,7 @@ async fn other_methods_issue_nothing() {
     let layer = layer();
     let app = app(layer.clone());
     let first = new_tokens(&app, "?client_id=c").await;
-    for method in ["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
+    for method in ["HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
         for path in [
             "/auth/token/new?client_id=c".to_owned(),
             format!("/auth/token/refresh?refresh_token={}", first["data"]["refresh_token"].as_str().unwrap()),
@@ -91,7 +92,7 @@ async fn other_methods_issue_nothing() {
             let request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
             let response = send(&app, request.header("master-token", MASTER).body(Body::empty()).unwrap()).await;
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
-            assert_eq!(response.headers()["allow"], "GET");
+            assert_eq!(response.headers()["allow"], "GET, POST");
         }
     }
     let unchanged = get_request("/access/health", &[("access-token", first["data"]["access_token"].as_str().unwrap())]);
@@ -109,7 +110,7 @@ async fn it_can_be_mounted_in_every_way() {
         (
             "as routes",
             "/auth",
-            Router::new().route_service("/auth/token/new", router()).route_service("/auth/token/refresh", router()),
+            Router::new().route_service("/auth/token", router()).route_service("/auth/token/{endpoint}", router()),
         ),
         ("with a prefix of its own", "/v2/auth", Router::new().fallback_service(router().prefix("/v2/auth"))),
     ];
@@ -123,6 +124,16 @@ async fn it_can_be_mounted_in_every_way() {
         );
         let refresh = get_request(&format!("{prefix}/token/refresh?refresh_token=x"), &[]);
         assert_eq!(send(&app, refresh).await.status(), StatusCode::UNAUTHORIZED, "{name}");
+        let server = Endpoints::at(serve(app).await);
+        for (path, form, status) in [
+            ("/token/new", "", 200),
+            ("/token/refresh", "refresh_token=x", 401),
+            ("/token", "grant_type=refresh_token&refresh_token=x", 400),
+            ("/token/revoke", "token=x", 200),
+            ("/token/introspect", "token=x", 200),
+        ] {
+            assert_eq!(server.post_as_master(&format!("{prefix}{path}"), form).await.status, status, "{name}: {path}");
+        }
     }
 }
 
@@ -132,7 +143,7 @@ async fn it_answers_without_a_framework() {
     for (target, status) in
         [("/auth/token/new", 200), ("/token/new", 200), ("/auth/token/newer", 404), ("/auth", 404), ("/", 404)]
     {
-        let request = Request::get(target).header("master-token", MASTER).body(()).unwrap();
+        let request = Request::get(target).header("master-token", MASTER).body(Empty::<&[u8]>::new()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{target}");
     }
@@ -169,5 +180,152 @@ async fn only_the_stored_refresh_token_refreshes() {
             (StatusCode::UNAUTHORIZED, json!({ "status": "error", "message": message, "code": 401 })),
             "{name}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_post_takes_forms_and_json() {
+    let layer = layer();
+    let server = Endpoints::of(&layer).await;
+    let forms = ["client_id=a+b%2B%C3%A9", "refresh_token=TOKEN"];
+    let json = [r#"{"client_id":"a b+é"}"#, r#"{"refresh_token":"TOKEN"}"#];
+    for (content_type, [new, refresh]) in [(FORM, forms), (JSON, json)] {
+        let headers = [("content-type", content_type), ("master-token", MASTER)];
+        let first = server.send("POST", "/auth/token/new", &headers, new).await;
+        assert_eq!((first.status, first.header("cache-control")), (200, "no-store"));
+        let first = first.json();
+        assert_eq!((&first["message"], &first["data"]["client_id"]), (&json!("Token generated"), &json!("a b+é")));
+        let body = refresh.replace("TOKEN", first["data"]["refresh_token"].as_str().unwrap());
+        let second = server.send("POST", "/auth/token/refresh", &headers[..1], &body).await;
+        assert_eq!(second.status, 200, "{second:?}");
+        assert!(server.opens(second.json()["data"]["access_token"].as_str().unwrap()).await);
+    }
+    // Nothing in the body, and no type of it: the client gets a name.
+    let random = server.send("POST", "/auth/token/new", &[("master-token", MASTER)], "").await.json();
+    assert!(uuid::Uuid::parse_str(random["data"]["client_id"].as_str().unwrap()).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_posted_is_read_strictly() {
+    let layer = layer();
+    let server = Endpoints::of(&layer).await;
+    let kept = layer.issuer().issue("c").await.unwrap();
+    let (long, typed) = (format!("client_id=c&x={}", "y".repeat(64 * 1024)), "application/json; charset=latin1");
+    for (name, target, content_type, body, status) in [
+        ("in the URL", "/auth/token/new?client_id=c", FORM, "", 400),
+        ("in both", "/auth/token/new?x=1", FORM, "client_id=c", 400),
+        ("repeated", "/auth/token/new", FORM, "client_id=c&client_id=c", 400),
+        ("another repeated", "/auth/token/new", FORM, "client_id=c&x=1&x=1", 400),
+        ("repeated in JSON", "/auth/token/new", JSON, r#"{"client_id":"c","client_id":"c"}"#, 400),
+        ("no object", "/auth/token/new", JSON, r#"["client_id"]"#, 400),
+        ("no UTF-8", "/auth/token/new", FORM, "client_id=%ff", 400),
+        ("a number", "/auth/token/new", JSON, r#"{"client_id":7}"#, 422),
+        ("empty", "/auth/token/new", FORM, "client_id=", 422),
+        ("no type", "/auth/token/new", "", "client_id=c", 415),
+        ("another type", "/auth/token/new", "text/plain", "client_id=c", 415),
+        ("another charset", "/auth/token/new", typed, r#"{"client_id":"c"}"#, 415),
+        ("long", "/auth/token/new", FORM, &long, 413),
+    ] {
+        let headers = [("master-token", MASTER), ("content-type", content_type)];
+        let headers = if content_type.is_empty() { &headers[..1] } else { &headers };
+        let reply = server.send("POST", target, headers, body).await;
+        assert_eq!(reply.status, status, "{name}: {reply:?}");
+        match status {
+            422 => assert_eq!(reply.json()["detail"][0]["loc"], json!(["body", "client_id"]), "{name}"),
+            _ => assert_eq!(reply.json()["code"], json!(status), "{name}"),
+        }
+        assert!(server.opens(kept.tokens.access_token.expose()).await, "{name}: nothing was issued");
+    }
+    let packed = [("master-token", MASTER), ("content-type", FORM), ("content-encoding", "gzip")];
+    assert_eq!(server.send("POST", "/auth/token/new", &packed, "x").await.status, 415);
+    let missing = server.post("/auth/token/refresh", "").await;
+    let body = json!({ "detail": [{ "type": "missing", "loc": ["body", "refresh_token"], "msg": "Field required", "input": null }] });
+    assert_eq!((missing.status, missing.json()), (422, body));
+}
+
+/// A body whose length nobody has told is cut off as well.
+#[tokio::test]
+async fn a_body_in_chunks_is_cut_off() {
+    let chunks = std::iter::repeat_n(Ok::<_, Infallible>("x".repeat(1000)), 100);
+    let address = serve(app(layer())).await;
+    let request = reqwest::Client::new()
+        .post(format!("http://{address}/auth/token/new"))
+        .header("master-token", MASTER)
+        .header("content-type", FORM)
+        .body(reqwest::Body::wrap(StreamBody::new(futures_util::stream::iter(
+            chunks.map(|chunk| chunk.map(|chunk| http_body::Frame::data(bytes::Bytes::from(chunk)))),
+        ))));
+    assert_eq!(request.send().await.unwrap().status(), 413);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let body =
+        StreamBody::new(futures_util::stream::once(pending::<Result<http_body::Frame<bytes::Bytes>, Infallible>>()));
+    let request = Request::post("/auth/token/new").header("master-token", MASTER).header("content-type", FORM);
+    let started = tokio::time::Instant::now();
+    let response = layer().router().oneshot(request.body(body).unwrap()).await.unwrap();
+    assert_eq!((response.status().as_u16(), started.elapsed().as_secs()), (408, 10));
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_issues_nothing() {
+    let body = StreamBody::new(futures_util::stream::iter([
+        Ok(http_body::Frame::data(bytes::Bytes::from("client_id=c"))),
+        Err(std::io::Error::other("the connection is gone")),
+    ]));
+    let request = Request::post("/auth/token/new").header("master-token", MASTER).header("content-type", FORM);
+    let layer = layer();
+    let response = layer.router().oneshot(request.body(body).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert!(layer.issuer().list(&fastauth::store::FamilyFilter::default()).await.unwrap().families.is_empty());
+}
+
+#[tokio::test]
+async fn get_can_be_closed() {
+    let layer = FastAuthLayer::new(settings().allow_get(false).build().unwrap()).unwrap();
+    let server = Endpoints::of(&layer).await;
+    let issued = layer.issuer().issue("c").await.unwrap();
+    let refresh_token = issued.tokens.refresh_token.expose();
+    for target in
+        ["/auth/token/new?client_id=c".to_owned(), format!("/auth/token/refresh?refresh_token={refresh_token}")]
+    {
+        let reply = server.send("GET", &target, &[("master-token", MASTER)], "").await;
+        assert_eq!((reply.status, reply.header("allow")), (405, "POST"), "{target}");
+    }
+    assert!(server.opens(issued.tokens.access_token.expose()).await);
+    assert_eq!(server.post("/auth/token/refresh", &format!("refresh_token={refresh_token}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn endpoints_of_oauth_are_for_post_alone() {
+    let layer = layer();
+    let server = Endpoints::of(&layer).await;
+    let issued = layer.issuer().issue("c").await.unwrap();
+    let refresh_token = issued.tokens.refresh_token.expose();
+    for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"] {
+        for target in [
+            format!("/auth/token?grant_type=refresh_token&refresh_token={refresh_token}"),
+            format!("/auth/token/revoke?token={refresh_token}"),
+            "/auth/token/revoke?all=true".to_owned(),
+            format!("/auth/token/introspect?token={refresh_token}"),
+        ] {
+            let reply = server.send(method, &target, &[("master-token", MASTER)], "").await;
+            assert_eq!((reply.status, reply.header("allow")), (405, "POST"), "{method} {target}");
+            assert!(method != "HEAD" || reply.text.is_empty());
+        }
+    }
+    assert!(server.opens(issued.tokens.access_token.expose()).await);
+}
+
+#[tokio::test]
+async fn posting_is_guarded_as_getting_is() {
+    let server = Endpoints::of(&layer()).await;
+    for path in ["/auth/token/new", "/auth/token/introspect"] {
+        for headers in [&[("content-type", FORM)][..], &[("content-type", FORM), ("master-token", "wrong")]] {
+            let reply = server.send("POST", path, headers, "client_id=c&token=x").await;
+            assert_eq!((reply.status, reply.json()), (401, json!({ "detail": "Unauthorized Master Token" })));
+            assert!(reply.header("www-authenticate").starts_with("MasterToken "));
+        }
     }
 }

@@ -61,6 +61,7 @@ macro_rules! contract {
 contract!(on_memory, memory);
 contract!(on_sqlite, sqlite);
 contract!(on_rest, rest);
+contract!(on_rest_v1, rest_v1);
 
 /// Ids that are easily confused with each other or spoilt on the way.
 fn ids() -> Vec<String> {

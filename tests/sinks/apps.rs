@@ -131,7 +131,9 @@ impl Scene {
         if let [outer, inner @ ..] = self.mounts {
             let flattened = |app| nest(&[outer], nest(inner, app, true), false);
             let files = Router::new().fallback_service(serve_files(self.protects, files));
-            for (name, app) in [("nested routes", routes(self.protects, "")), ("nested files", files)] {
+            let mut flat = vec![("nested routes", routes(self.protects, "")), ("nested files", files)];
+            flat.extend(NESTED_PROXIES.iter().map(|proxy| (proxy.name, parameter_proxy(proxy, self.protects))));
+            for (name, app) in flat {
                 sinks.push(Sink { app: flattened(app.clone()), ..Sink::new(name, app, self.mounts) });
             }
         }
@@ -235,7 +237,7 @@ fn nest(mounts: &[&str], app: Router, as_service: bool) -> Router {
 pub(crate) fn names(sinks: &[Sink]) -> Vec<String> {
     let of_sink = |sink: &Sink| {
         let name = sink.name;
-        match RAW_PROXIES.iter().chain(&PARAMETER_PROXIES).any(|proxy| proxy.name == name) {
+        match RAW_PROXIES.iter().chain(&PARAMETER_PROXIES).chain(&NESTED_PROXIES).any(|proxy| proxy.name == name) {
             true => UPSTREAMS.iter().map(|upstream| format!("{name}, {}", upstream.name)).collect(),
             false => vec![name.to_owned()],
         }
@@ -268,11 +270,13 @@ fn inner_sinks(protects: Protects, files: &Path) -> Vec<(&'static str, Router)> 
         let handler = async move |uri: Uri| answer(proxy, protects, path_and_query(&uri));
         (proxy.name, Router::new().fallback(handler))
     }));
-    sinks.extend(PARAMETER_PROXIES.iter().map(|proxy| {
-        let handler = async move |extract::Path(rest): extract::Path<String>| answer(proxy, protects, &rest);
-        (proxy.name, Router::new().route("/{*rest}", any(handler)))
-    }));
+    sinks.extend(PARAMETER_PROXIES.iter().map(|proxy| (proxy.name, parameter_proxy(proxy, protects))));
     sinks
+}
+
+fn parameter_proxy(proxy: &'static Proxy, protects: Protects) -> Router {
+    let handler = async move |extract::Path(rest): extract::Path<String>| answer(proxy, protects, &rest);
+    Router::new().route("/{*rest}", any(handler))
 }
 
 /// Routes as applications have them. `end` is what they end in.
@@ -389,6 +393,17 @@ const PARAMETER_PROXIES: [Proxy; 8] = [
     Proxy { name: "parameter, Url::join with a slash", base: "", forward: |rest| join(&format!("/{rest}")) },
     Proxy { name: "parameter, Url::set_path", base: "", forward: set_path },
     Proxy { name: "parameter, Url segments", base: "", forward: push_segments },
+];
+
+/// As those, but nested as routes, which take no slash more than they are mounted at.
+const NESTED_PROXIES: [Proxy; 3] = [
+    Proxy {
+        name: "nested parameter, Url::parse",
+        base: "",
+        forward: |rest| Some(parse(&format!("http://upstream/{rest}"))?.path().to_owned()),
+    },
+    Proxy { name: "nested parameter, Url::join", base: "", forward: join },
+    Proxy { name: "nested parameter, Url::join with a slash", base: "", forward: |rest| join(&format!("/{rest}")) },
 ];
 
 fn path_and_query(uri: &Uri) -> &str {

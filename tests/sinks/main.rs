@@ -5,8 +5,9 @@
 
 use std::{collections::BTreeMap, env, path::Path, thread};
 
-use axum::body::Body;
-use http::{Request, Uri};
+use axum::{Router, body::Body, extract, routing::any};
+use http::{Request, StatusCode, Uri};
+use reqwest::Url;
 use tokio::runtime::{Builder, Runtime};
 
 mod apps;
@@ -15,6 +16,7 @@ mod upstream;
 
 use apps::{App, SCENES, Scene, all, guarded, make_files, names, reached};
 use paths::{Random, hostile_path, shrink};
+use upstream::parse;
 
 const PATHS: usize = 100_000;
 
@@ -133,6 +135,30 @@ fn without_the_guard_everything_is_reached() {
             "{}: not all of these were reached, with odd and hidden spellings: {reaches:#?}",
             scene.name
         );
+    }
+}
+
+/// What the documentation says stays open (`src/docs/placement.md`): said as long as it is true, and no longer.
+#[test]
+fn what_is_known_to_stay_open() {
+    type Forward = fn(&str) -> Option<Url>;
+    fn joined(base: &str, rest: &str) -> Option<Url> {
+        Url::parse(base).ok()?.join(rest).ok()
+    }
+    let rows: [(&str, &str, Forward, &str); 3] = [
+        ("/%20access", "/{*rest}", |rest| joined("http://up/", rest), "/access"),
+        ("/../v1/access", "/{*rest}", |rest| parse(&format!("http://up/v1/{rest}")), "/v1/access"),
+        ("/x//access", "/x/{*rest}", |rest| joined("http://up/x/", rest), "/access"),
+    ];
+    let (guard, runtime) = (SCENES[0].guard(), runtime());
+    for (path, route, forward, protected) in rows {
+        let handler = async move |extract::Path(rest): extract::Path<String>| match forward(&rest) {
+            Some(url) if url.path() == protected => StatusCode::IM_A_TEAPOT,
+            _ => StatusCode::NOT_FOUND,
+        };
+        let app = guarded(App::new(Router::new().route(route, any(handler))), &guard);
+        let response = runtime.block_on(apps::send(&app, request(path).unwrap()));
+        assert_eq!(response.status(), StatusCode::IM_A_TEAPOT, "{path} does not reach {protected} any more");
     }
 }
 

@@ -18,6 +18,7 @@ mod init;
 mod keys;
 mod output;
 mod store;
+mod store_test;
 mod token;
 
 use args::{Args, Command};

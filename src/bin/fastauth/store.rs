@@ -1,4 +1,4 @@
-//! `store serve`.
+//! `store serve`; and `store test`, which is in `store_test`.
 
 use std::{env::VarError, process::ExitCode, sync::Arc, time::Duration};
 
@@ -21,10 +21,10 @@ use crate::{
     args::{Serve, Store, StoreCommand},
     convert,
     failure::{Failure, chain},
-    output,
+    output, store_test,
 };
 
-const BEARER_VARIABLE: &str = "FASTAUTH_STORE_TOKEN";
+pub(crate) const BEARER_VARIABLE: &str = "FASTAUTH_STORE_TOKEN";
 
 /// How long calls under way may go on after a signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -33,14 +33,21 @@ const DRAIN: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
-    match args.command {
-        StoreCommand::Serve(args) => run_server(args),
-        StoreCommand::Convert(args) => convert::run(args),
-    }
-}
-
-fn run_server(args: Serve) -> Result<ExitCode, Failure> {
-    let bearer = bearer(&args)?;
+    let args = match args.command {
+        StoreCommand::Serve(args) => args,
+        StoreCommand::Convert(args) => return convert::run(args),
+        StoreCommand::Test(args) => return store_test::run(&args),
+    };
+    let bearer = match bearer_token()? {
+        None if !args.listen.ip().is_loopback() => {
+            return Err(Failure::new(format!(
+                "{} can be reached from other machines, and whoever reads the store has every client's tokens; \
+                 set {BEARER_VARIABLE} to the bearer token that calls must bring, or listen on 127.0.0.1",
+                args.listen
+            )));
+        }
+        bearer => bearer,
+    };
     let Some(database) = SqliteStore::path_in_url(&args.database) else {
         return Err(Failure::new(format!("{:?} names no file: write sqlite:FILE", args.database)));
     };
@@ -54,7 +61,8 @@ fn run_server(args: Serve) -> Result<ExitCode, Failure> {
     runtime.block_on(serve(args, service))
 }
 
-fn bearer(args: &Serve) -> Result<Option<Secret>, Failure> {
+/// The bearer token of the store, from the environment.
+pub(crate) fn bearer_token() -> Result<Option<Secret>, Failure> {
     match std::env::var(BEARER_VARIABLE).map(Secret::from) {
         // No other could be sent.
         Ok(token) if token.expose().bytes().all(|byte| byte.is_ascii_graphic()) && !token.expose().is_empty() => {
@@ -63,11 +71,6 @@ fn bearer(args: &Serve) -> Result<Option<Secret>, Failure> {
         Ok(_) | Err(VarError::NotUnicode(_)) => {
             Err(Failure::new(format!("{BEARER_VARIABLE} has to be printable ASCII without spaces")))
         }
-        Err(VarError::NotPresent) if !args.listen.ip().is_loopback() => Err(Failure::new(format!(
-            "{} can be reached from other machines, and whoever reads the store has every client's tokens; \
-             set {BEARER_VARIABLE} to the bearer token that calls must bring, or listen on 127.0.0.1",
-            args.listen
-        ))),
         Err(VarError::NotPresent) => Ok(None),
     }
 }

@@ -80,11 +80,11 @@ async fn the_calls_are_those_of_the_contract() {
     .into_iter()
     .enumerate()
     {
-        store.put(id, 1).await.unwrap();
         assert_eq!(store.load(id, None).await.unwrap(), canonical(1));
+        store.put(id, 1).await.unwrap();
         let seen = server.seen();
         assert_eq!(seen.len(), 2 * n + 2);
-        let (post, get) = (&seen[2 * n], &seen[2 * n + 1]);
+        let (get, post) = (&seen[2 * n], &seen[2 * n + 1]);
         assert_eq!(post.line, format!("POST /base/token?client_id={encoded} HTTP/1.1"));
         assert_eq!(get.line, format!("GET /base/token?client_id={encoded} HTTP/1.1"));
         assert_eq!(values(post, "content-type"), ["application/json"]);
@@ -256,22 +256,26 @@ async fn stale_connections_do_not_fail_a_look_up() {
     assert_eq!(server.count() - before, 2, "one more try, and no third");
 }
 
-/// The store may have saved it before it hung up.
+/// The store may have saved it before it hung up. It is asked, and does not tell.
 #[tokio::test]
 async fn a_write_is_sent_once() {
-    let server = FaultyStore::start(raw("")).await;
-    let error = client(&server.url()).put(ID, 1).await.expect_err("broken");
+    let server = FaultyStore::start(ok(PAIR)).await;
+    let store = client(&server.url());
+    store.load(ID, None).await.unwrap();
+    server.becomes(raw(""));
+    let error = store.put(ID, 2).await.expect_err("broken");
     assert!(error.is_save());
-    assert_eq!(server.count(), 1);
+    let posts = server.seen().iter().filter(|seen| seen.line.starts_with("POST")).count();
+    assert_eq!(posts, 1);
 }
 
-/// Of a rotation that runs out of time it is told which of its calls did.
+/// Of a rotation that runs out of time it is told which of its calls did. After the write the store is asked again.
 #[tokio::test]
 async fn a_rotation_says_whether_it_was_saving() {
     let server = FaultyStore::start(Behaviour::SilentToPost(PAIR.to_vec())).await;
-    let store = client(&server.url()).timeout(Duration::from_millis(300));
+    let store = client(&server.url()).timeout(Duration::from_millis(1500));
     let error = store.exchange(ID, &refresh(1), 2).await.expect_err("silent");
-    assert_eq!((error.kind(), error.is_save(), server.count()), (StoreErrorKind::TimedOut, true, 2));
+    assert_eq!((error.kind(), error.is_save(), server.count()), (StoreErrorKind::TimedOut, true, 3));
     server.becomes(Behaviour::Silent);
     let error = store.exchange(ID, &refresh(1), 2).await.expect_err("silent");
     assert_eq!((error.kind(), error.is_save()), (StoreErrorKind::TimedOut, false));

@@ -26,6 +26,7 @@ macro_rules! revocations {
 
 revocations!(on_memory, memory);
 revocations!(on_sqlite, sqlite);
+revocations!(on_rest, rest);
 
 async fn status(store: &Store, client_id: &str, family: &str) -> FamilyStatus {
     store.family(client_id, family).await.status

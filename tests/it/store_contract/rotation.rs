@@ -43,6 +43,7 @@ macro_rules! rotations {
 
 rotations!(on_memory, memory);
 rotations!(on_sqlite, sqlite);
+rotations!(on_rest, rest);
 
 /// A long grace instead of none.
 fn gracious(rotation: Rotation) -> Rotation {
@@ -409,6 +410,7 @@ async fn of_200_rotations_without_a_grace_the_second_is_reuse(store: &Store) {
     let winner = winner(&outcomes);
     let count = |expected: Rotated| outcomes.iter().filter(|(_, rotated)| *rotated == expected).count();
     assert_eq!((count(Rotated::Reused), count(Rotated::Revoked)), (1, RIVALS - 2));
-    assert!(!store.accepts("a", "f", winner).await && store.accepts("a", "g", "other").await);
+    assert!(!store.accepts("a", "f", winner).await, "the family has ended");
+    assert!(store.accepts("a", "g", "other").await, "the other one has not");
     assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
 }

@@ -137,10 +137,187 @@ async fn what_cannot_be_read_is_refused() {
 #[tokio::test]
 async fn other_methods_are_told_which_there_are() {
     let service = memory();
-    for method in [Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
-        let (response, _) = ask(&service, request(method, "/token?client_id=a", PAIR)).await;
-        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(response.headers()[header::ALLOW], "GET, POST");
+    for (service, allow) in [
+        (service, "GET, HEAD, POST, DELETE, OPTIONS"),
+        (StoreService::new(Arc::new(OddStore(Promises::NONE))), "GET, HEAD, POST, OPTIONS"),
+    ] {
+        for method in [Method::PUT, Method::PATCH, Method::TRACE] {
+            let (response, _) = ask(&service, request(method, "/token?client_id=a", PAIR)).await;
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(response.headers()[header::ALLOW], allow);
+        }
+        let response = bare(&service, request(Method::OPTIONS, "/token", "")).await;
+        assert_eq!(
+            (response.status(), &response.headers()[header::ALLOW]),
+            (StatusCode::NO_CONTENT, &allow.parse().unwrap())
+        );
+    }
+}
+
+/// An answer without a body.
+async fn bare(service: &StoreService, request: Request<String>) -> Response<()> {
+    let response = service.clone().oneshot(request.map(Full::<bytes::Bytes>::from)).await.unwrap();
+    let (parts, body) = response.into_parts();
+    assert!(body.collect().await.unwrap().to_bytes().is_empty());
+    assert!(!parts.headers.contains_key(header::CONTENT_TYPE) || parts.headers.contains_key(header::CONTENT_LENGTH));
+    Response::from_parts(parts, ())
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let service = memory();
+    assert_eq!(status(&service, Method::POST, "/token?client_id=a", PAIR).await, 200);
+    for target in ["/token?client_id=a", "/v2/clients/a/token", "/v2/clients", "/v2/openapi.json", "/token?client_id=b"]
+    {
+        let get =
+            service.clone().oneshot(request(Method::GET, target, "").map(Full::<bytes::Bytes>::from)).await.unwrap();
+        let head = bare(&service, request(Method::HEAD, target, "")).await;
+        assert_eq!(head.status(), get.status(), "{target}");
+        let length = get.headers().clone();
+        let body = get.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(head.headers()[header::CONTENT_LENGTH], body.len().to_string(), "{target}");
+        assert_eq!(head.headers().get(header::ETAG), length.get(header::ETAG), "{target}");
+    }
+}
+
+/// A store that promises less speaks the first version, as if there were no other.
+#[tokio::test]
+async fn only_a_store_that_promises_all_announces_the_second_version() {
+    for promises in [
+        Promises::NONE,
+        Promises { atomic_rotation: false, ..Promises::ALL },
+        Promises { many_families: false, ..Promises::ALL },
+        Promises { revoke_all: false, ..Promises::ALL },
+        Promises { list: false, ..Promises::ALL },
+    ] {
+        let service = StoreService::new(Arc::new(OddStore(promises)));
+        for (method, target, status) in [
+            (Method::GET, "/token?client_id=half", 200),
+            (Method::DELETE, "/token?client_id=half", 405),
+            (Method::GET, "/v2/clients/half/token", 404),
+            (Method::GET, "/v2/openapi.json", 404),
+            (Method::POST, "/v2/revoke-all", 404),
+        ] {
+            let response =
+                service.clone().oneshot(request(method, target, "{}").map(Full::<bytes::Bytes>::from)).await.unwrap();
+            assert_eq!(response.status(), status, "{target}");
+            assert!(!response.headers().contains_key("fastauth-store"), "{target}");
+        }
+    }
+    let (response, _) = ask(&memory(), request(Method::GET, "/token?client_id=a", "")).await;
+    assert_eq!(response.headers()["fastauth-store"], "v=2");
+}
+
+/// Answers of the second version: status, `code` of a refusal, body.
+async fn ask_v2(service: &StoreService, request: Request<String>) -> (u16, String, Value) {
+    let response = service.clone().oneshot(request.map(Full::<bytes::Bytes>::from)).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap_or_default();
+    let status = parts.status.as_u16();
+    let code = body["code"].as_str().unwrap_or_default().to_owned();
+    if status >= 400 {
+        assert_eq!(parts.headers[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(body["status"], status);
+        assert_eq!(body["type"], format!("urn:fastauth:store:{code}"));
+        assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
+    }
+    (status, code, body)
+}
+
+#[tokio::test]
+async fn refusals_of_the_second_version_are_problems() {
+    let service = memory();
+    let record = r#"{"access_token":"a","refresh_token":"r"}"#;
+    let long = format!(r#"{{"access_token":"{}"}}"#, "x".repeat(64 * 1024));
+    for (method, target, body, expected) in [
+        (Method::GET, "/v2/clients/a/token", "", (404, "unknown_client")),
+        (Method::GET, "/v2/clients/%ff/token", "", (400, "bad_request")),
+        (Method::GET, "/v2/clients//token", "", (400, "bad_request")),
+        (Method::GET, "/v2/clients/-/token", "", (400, "bad_request")),
+        (Method::GET, "/v2/clients/a/token?client_id=b", "", (400, "bad_request")),
+        (Method::GET, "/v2/clients/-/token?client_id=a&family=x&family=y", "", (400, "bad_request")),
+        (Method::PUT, "/v2/clients/a/token", record, (405, "method_not_allowed")),
+        (Method::GET, "/v2/clients/a/rotate", "", (405, "method_not_allowed")),
+        (Method::GET, "/v2/revoke-all", "", (405, "method_not_allowed")),
+        (Method::POST, "/v2/clients", "", (405, "method_not_allowed")),
+        (Method::POST, "/v2/clients/a/token", &long, (413, "too_large")),
+        (Method::POST, "/v2/clients/a/token", "{}", (422, "invalid_body")),
+        (
+            Method::POST,
+            "/v2/clients/a/token",
+            r#"{"access_token":"a","refresh_token":"r","keep_others":1}"#,
+            (422, "invalid_body"),
+        ),
+        (Method::POST, "/v2/clients/a/rotate", record, (422, "invalid_body")),
+        (Method::POST, "/v2/revoke-all", "", (422, "invalid_body")),
+        (Method::POST, "/v2/revoke-all", "[]", (422, "invalid_body")),
+        (Method::GET, "/v2/clients?status=dead", "", (400, "bad_request")),
+        (Method::GET, "/v2/clients?limit=0", "", (400, "bad_request")),
+        (Method::GET, "/v2/clients?limit=-1", "", (400, "bad_request")),
+        (Method::GET, "/v2/clients?cursor=x", "", (400, "bad_request")),
+    ] {
+        let (status, code, _) = ask_v2(&service, request(method.clone(), target, body)).await;
+        assert_eq!((status, code.as_str()), expected, "{method} {target}");
+    }
+    for target in ["/v2/revoke-all", "/v2/clients/a/token", "/v2/clients/a/rotate"] {
+        let mut request = request(Method::POST, target, record);
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        assert_eq!(ask_v2(&service, request).await.0, 415, "{target}: a page in a browser can send this unasked");
+    }
+    assert_eq!(ask_v2(&service, request(Method::GET, "/v2/clients/a/token", "")).await.0, 404, "nothing was saved");
+    let guarded = memory().bearer(Secret::from("hush"));
+    for (method, target) in
+        [(Method::GET, "/v2/openapi.json"), (Method::OPTIONS, "/v2/clients"), (Method::POST, "/v2/revoke-all")]
+    {
+        let (status, code, _) = ask_v2(&guarded, request(method, target, "{}")).await;
+        assert_eq!((status, code.as_str()), (401, "unauthorized"), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_short_though_its_ids_are_long() {
+    let store = MemoryStore::new();
+    let id = |n: usize| format!("{n:03}{}", "\u{1}".repeat(2000));
+    for n in 0..100 {
+        store.put(&id(n), n).await.unwrap();
+    }
+    let service = StoreService::new(Arc::new(store));
+    let (mut found, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let (status, _, page) =
+            ask_v2(&service, request(Method::GET, &format!("/v2/clients?limit=1000{cursor}"), "")).await;
+        assert!(status == 200 && page.to_string().len() < 1024 * 1024, "{}", page.to_string().len());
+        found.extend(
+            page["families"].as_array().unwrap().iter().map(|entry| entry["client_id"].as_str().unwrap().to_owned()),
+        );
+        pages += 1;
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert!(pages > 1);
+    assert_eq!(found, (0..100).map(id).collect::<Vec<_>>());
+}
+
+/// Each path of the description is there, with the methods that it has, and no other is.
+#[tokio::test]
+async fn the_description_is_of_this_service() {
+    let service = memory();
+    let (status, _, description) = ask_v2(&service, request(Method::GET, "/x/v2/openapi.json", "")).await;
+    assert_eq!((status, &description["openapi"]), (200, &json!("3.1.0")));
+    let paths = description["paths"].as_object().unwrap();
+    assert_eq!(paths.len(), 10);
+    for (path, operations) in paths {
+        let target = path.replace("{id}", "a").replace("{family}", "f");
+        let response = bare(&service, request(Method::OPTIONS, &target, "")).await;
+        let allow = response.headers()[header::ALLOW].to_str().unwrap().to_owned();
+        let mut allowed: Vec<_> = allow.split(", ").map(str::to_ascii_lowercase).collect();
+        let mut described: Vec<_> =
+            operations.as_object().unwrap().keys().filter(|key| *key != "parameters").cloned().collect();
+        allowed.sort();
+        described.sort();
+        assert_eq!(allowed, described, "{path}");
     }
 }
 
@@ -181,7 +358,7 @@ async fn only_the_bearer_gets_in() {
 
 /// Fails, and holds halves of pairs.
 #[derive(Debug)]
-struct OddStore;
+struct OddStore(Promises);
 
 impl TokenStore for OddStore {
     fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
@@ -210,13 +387,13 @@ impl TokenStore for OddStore {
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
-        Box::pin(async { Ok(Promises::NONE) })
+        Box::pin(async { Ok(self.0) })
     }
 }
 
 #[tokio::test]
 async fn trouble_is_503_and_says_no_more() {
-    let service = StoreService::new(Arc::new(OddStore));
+    let service = StoreService::new(Arc::new(OddStore(Promises::NONE)));
     for method in [Method::GET, Method::POST] {
         let (response, body) = ask(&service, request(method, "/token?client_id=a", PAIR)).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -225,4 +402,24 @@ async fn trouble_is_503_and_says_no_more() {
     }
     let (_, body) = ask(&service, request(Method::GET, "/token?client_id=half", "")).await;
     assert_eq!(body, json!({"data": {"access_token": "a", "refresh_token": null}}));
+}
+
+#[tokio::test]
+async fn trouble_is_a_problem_in_the_second_version() {
+    let service = StoreService::new(Arc::new(OddStore(Promises::ALL)));
+    let rotation =
+        format!(r#"{{"refresh_sha256":"{}","new":{{"access_token":"a","refresh_token":"r"}}}}"#, "0".repeat(64));
+    for (method, target, body, expected) in [
+        (Method::GET, "/v2/clients/a/token", "", (503, "unavailable")),
+        (Method::POST, "/v2/clients/a/token", r#"{"access_token":"a","refresh_token":"r"}"#, (503, "unavailable")),
+        (Method::POST, "/v2/clients/a/rotate", &rotation, (503, "unavailable")),
+        (Method::DELETE, "/v2/clients/a/token", "", (503, "unavailable")),
+        (Method::DELETE, "/v2/clients/a/families/f", "", (503, "unavailable")),
+        (Method::POST, "/v2/revoke-all", "{}", (503, "unavailable")),
+        (Method::GET, "/v2/clients", "", (501, "unsupported")),
+    ] {
+        let (status, code, body) = ask_v2(&service, request(method, target, body)).await;
+        assert_eq!((status, code.as_str()), expected, "{target}");
+        assert!(!body.to_string().contains("hush"));
+    }
 }

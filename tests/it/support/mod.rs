@@ -1,4 +1,7 @@
 //! What the tests need around them.
 
 pub(crate) mod faulty;
+pub(crate) mod front;
+pub(crate) mod log;
 pub(crate) mod stores;
+pub(crate) mod v1;

@@ -22,6 +22,8 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
+use super::v1::Rows;
+
 /// A store with whatever has to live as long as it does.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn TokenStore>,
@@ -44,6 +46,14 @@ pub(crate) async fn rest() -> Fixture {
     let behind = sqlite().await;
     let server = StoreServer::start(behind.store, None).await;
     Fixture { store: Arc::new(server.client()), _server: Some(server), _directory: behind._directory }
+}
+
+/// A `RestStore` before a store of the first version.
+pub(crate) async fn rest_v1() -> Fixture {
+    let listener = TcpListener::bind(any_port()).await.unwrap();
+    let store = RestStore::new(&format!("http://{}", listener.local_addr().unwrap()), HeaderMap::new()).unwrap();
+    tokio::spawn(async move { axum::serve(listener, super::v1::app(Rows::default())).await });
+    Fixture { store: Arc::new(store), _server: None, _directory: None }
 }
 
 /// When the tokens of the tests end: later than any test runs.

@@ -1,0 +1,146 @@
+//! What every store promises.
+
+use futures_util::future::try_join_all;
+
+use super::{
+    Suite,
+    probe::{Fault, Pair, Probe, Verdict, broken},
+};
+
+/// Ends of ids that are easily spoilt on the way, or confused with another.
+pub(super) const ENDINGS: [&str; 22] = [
+    "",
+    "-A",
+    "-a",
+    "a b",
+    "a+b",
+    "a%20b",
+    "a&b=c",
+    "a#b",
+    "a/b",
+    "a%2Fb",
+    "a;b",
+    "a?b",
+    "/..",
+    "/.",
+    "%",
+    "%zz",
+    "'--",
+    "é",
+    "e\u{301}",
+    "日本語",
+    "🦀",
+    " ",
+];
+
+pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
+    suite.v1("an unknown client is 404", an_unknown_client(probe).await);
+    suite.v1("a pair that was written is read back", read_back(probe).await);
+    suite.v1("a write takes the place of the pair before it", replaces(probe).await);
+    suite.v1("a client id is any text, and is kept exactly", ids(probe).await);
+    suite.v1("tokens of 8 KiB are kept whole", long_tokens(probe).await);
+    suite.v1("halves of two pairs are never seen together", whole_pairs(probe).await);
+    suite.v1("what was acknowledged is there on any connection", acknowledged(probe).await);
+    suite.v1("32 writes at once are all kept", many_writes(probe).await);
+    suite.v1("who lacks the configured headers is refused", strangers(probe).await);
+}
+
+async fn an_unknown_client(probe: &Probe) -> Verdict {
+    probe.get(&probe.id("-nobody")).send().await?.is(404).map(drop)
+}
+
+async fn read_back(probe: &Probe) -> Verdict {
+    let id = probe.id("-read-back");
+    let pair = probe.put(&id).await?;
+    probe.is_held(&id, &pair).await
+}
+
+async fn replaces(probe: &Probe) -> Verdict {
+    let id = probe.id("-replaces");
+    for _ in 0..3 {
+        let pair = probe.put(&id).await?;
+        probe.is_held(&id, &pair).await?;
+    }
+    Ok(())
+}
+
+async fn ids(probe: &Probe) -> Verdict {
+    let mut ids: Vec<String> = ENDINGS.iter().map(|ending| probe.id(ending)).collect();
+    ids.push(probe.id(&"x".repeat(150)));
+    ids.push(probe.id(&"🦀".repeat(150)));
+    let mut pairs = Vec::new();
+    for id in &ids {
+        let answer = probe.get(id).send().await?;
+        if answer.status != 404 {
+            return broken(format!("404 for {id:?}, which was not written"), answer.shown());
+        }
+        pairs.push(probe.put(id).await?);
+    }
+    for (id, pair) in ids.iter().zip(&pairs) {
+        let answer = probe.get(id).send().await?;
+        if answer.status != 200 || answer.holds(pair).is_err() {
+            return broken(format!("the pair that was written for {id:?}"), answer.shown());
+        }
+    }
+    Ok(())
+}
+
+async fn long_tokens(probe: &Probe) -> Verdict {
+    let (id, short) = (probe.id("-long"), probe.pair());
+    let long = |token: &str| format!("{token}{}", "x".repeat(8 * 1024 - token.len()));
+    let pair = Pair { access: long(&short.access), refresh: long(&short.refresh) };
+    probe.post(&id, &pair).send().await?.is(200)?;
+    probe.is_held(&id, &pair).await
+}
+
+async fn whole_pairs(probe: &Probe) -> Verdict {
+    let id = probe.id("-whole");
+    let mut pairs = vec![probe.put(&id).await?];
+    pairs.resize_with(25, || probe.pair());
+    let write = async {
+        for pair in &pairs {
+            probe.post(&id, pair).send().await?.is(200)?;
+        }
+        Ok(())
+    };
+    let read = async {
+        for _ in 0..25 {
+            let answer = probe.get(&id).send().await?.is(200)?;
+            if !pairs.iter().any(|pair| answer.holds(pair).is_ok()) {
+                return broken("one of the pairs that were written", answer.shown());
+            }
+        }
+        Ok::<_, Fault>(())
+    };
+    tokio::try_join!(write, read).map(drop)
+}
+
+async fn acknowledged(probe: &Probe) -> Verdict {
+    let id = probe.id("-acknowledged");
+    for _ in 0..8 {
+        let pair = probe.put(&id).await?;
+        probe.get(&id).send_apart().await?.is(200)?.holds(&pair)?;
+    }
+    Ok(())
+}
+
+async fn many_writes(probe: &Probe) -> Verdict {
+    let ids: Vec<_> = (0..32).map(|n| probe.id(&format!("-many-{n}"))).collect();
+    let pairs = try_join_all(ids.iter().map(|id| probe.put(id))).await?;
+    try_join_all(ids.iter().zip(&pairs).map(|(id, pair)| probe.is_held(id, pair))).await.map(drop)
+}
+
+async fn strangers(probe: &Probe) -> Verdict {
+    if probe.headers.is_empty() {
+        return Err(Fault::NotOffered("no header or bearer token was given"));
+    }
+    let id = probe.id("-strangers");
+    let pair = probe.put(&id).await?;
+    for ask in [probe.get(&id), probe.post(&id, &probe.pair())] {
+        let answer = ask.without_headers().send().await?;
+        if !matches!(answer.status.as_u16(), 401 | 403) {
+            return broken("401 or 403", format!("status {}", answer.status.as_u16()));
+        }
+    }
+    probe.is_held(&id, &pair).await
+}

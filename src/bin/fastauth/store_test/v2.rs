@@ -1,0 +1,458 @@
+//! What a store promises by announcing the second version.
+
+use futures_util::future::try_join_all;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    Suite,
+    probe::{Answer, Ask, Fault, Pair, Probe, Verdict, broken, digest, encode},
+    v1::ENDINGS,
+};
+
+const TOKEN: &str = "v2/clients/-/token";
+const ROTATE: &str = "v2/clients/-/rotate";
+const RIVALS: usize = 32;
+
+pub(super) const PROMISES: [&str; 18] = [
+    "every answer announces the version",
+    "each write gives a greater version, as ETag",
+    "If-None-Match: 304 without a body, until the next write",
+    "If-Match and If-None-Match: * guard a write: 412, and nothing changes",
+    "digests are told, and no token",
+    "the client may be in the path or in the query, and is any text",
+    "what is issued with its family is found under it",
+    "a rotation puts the new pair in the place of the old one",
+    "of 32 rotations at once one wins, and the others get its pair within the grace",
+    "of 32 rotations at once without grace one wins, and the family ends",
+    "a used refresh token ends its family: 409, then 410",
+    "another's refresh token changes nothing: 409, or 404 for an unknown client",
+    "revoking a client leaves a tombstone: 404, and versions go on",
+    "revoking one family leaves the others",
+    "a list is in order, page by page, and has no token",
+    "a list is filtered",
+    "refusals are problem JSON, and 405 says Allow",
+    "the API is described at v2/openapi.json",
+];
+
+pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
+    let verdicts = [
+        announced(probe).await,
+        versions(probe).await,
+        not_modified(probe).await,
+        preconditions(probe).await,
+        digests(probe).await,
+        ids(probe).await,
+        families(probe).await,
+        rotation(probe).await,
+        race_with_grace(probe).await,
+        race_without_grace(probe).await,
+        reuse(probe).await,
+        superseded(probe).await,
+        tombstone(probe).await,
+        one_family(probe).await,
+        pages(probe).await,
+        filters(probe).await,
+        problems(probe).await,
+        description(probe).await,
+    ];
+    for (promise, verdict) in PROMISES.into_iter().zip(verdicts) {
+        suite.v2(promise, verdict);
+    }
+}
+
+/// Ends all that the run began.
+pub(super) async fn clean_up(probe: &Probe) -> Verdict {
+    for id in probe.made() {
+        probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
+    }
+    Ok(())
+}
+
+impl Probe {
+    fn issue(&self, id: &str, record: &Value) -> Ask<'_> {
+        self.of(Method::POST, TOKEN, id).json(record)
+    }
+
+    /// Has the store hold the first pair of a family.
+    async fn begin(&self, id: &str, family: &str) -> Result<Pair, Fault> {
+        let pair = self.pair();
+        self.issue(id, &pair.record(family, 0, "key")).send().await?.is(200)?;
+        Ok(pair)
+    }
+
+    /// The exchange of a refresh token for the pair of the next generation.
+    async fn rotate(
+        &self,
+        id: &str,
+        family: &str,
+        (generation, presented): (u64, &str),
+        grace_ms: u64,
+        new: &Pair,
+    ) -> Result<Answer, Fault> {
+        let body = json!({
+            "refresh_sha256": digest(presented), "family": family, "generation": generation, "grace_ms": grace_ms,
+            "new": new.record(family, generation + 1, "key"),
+        });
+        self.of(Method::POST, ROTATE, id).json(&body).send().await
+    }
+
+    async fn digests(&self, id: &str, family: Option<&str>) -> Result<Answer, Fault> {
+        let family = family.map(|family| format!("&family={}", encode(family))).unwrap_or_default();
+        self.ask(Method::GET, format!("{TOKEN}?client_id={}{family}", encode(id))).send().await
+    }
+
+    async fn are_digests(&self, id: &str, family: Option<&str>, pair: &Pair) -> Verdict {
+        let answer = self.digests(id, family).await?.is(200)?;
+        let (body, expected) = (answer.json()?, (digest(&pair.access), digest(&pair.refresh)));
+        let is_it = body["access_sha256"] == expected.0.as_str() && body["refresh_sha256"] == expected.1.as_str();
+        if is_it { Ok(()) } else { broken("the digests of the pair that was written", answer.shown()) }
+    }
+
+    async fn is_unknown(&self, id: &str) -> Verdict {
+        self.get(id).send().await?.is(404)?;
+        self.digests(id, None).await?.refused(404, "unknown_client")
+    }
+
+    async fn page(&self, query: &str) -> Result<Value, Fault> {
+        let answer = self.ask(Method::GET, format!("v2/clients?{query}")).send().await?.is(200)?;
+        match answer.json()? {
+            page if page["families"].is_array() => Ok(page),
+            _ => broken("{\"families\":[…],\"next\":…}", answer.shown()),
+        }
+    }
+
+    /// Clients and families of one page, asked for by this filter.
+    async fn listed(&self, filter: &str) -> Result<Vec<(String, String)>, Fault> {
+        Ok(names(&self.page(&format!("prefix={}&{filter}&limit=1000", self.run())).await?))
+    }
+}
+
+fn names(page: &Value) -> Vec<(String, String)> {
+    let text = |entry: &Value, name| entry[name].as_str().unwrap_or_default().to_owned();
+    let families = page["families"].as_array().into_iter().flatten();
+    families.map(|entry| (text(entry, "client_id"), text(entry, "family"))).collect()
+}
+
+fn equal<T: PartialEq + std::fmt::Debug>(expected: &T, found: &T) -> Verdict {
+    if expected == found { Ok(()) } else { broken(format!("{expected:?}"), format!("{found:?}")) }
+}
+
+async fn announced(probe: &Probe) -> Verdict {
+    let id = probe.id("-announced");
+    let asks = [
+        (probe.get(&id), 404),
+        (probe.post(&id, &probe.pair()), 200),
+        (probe.get(&id), 200),
+        (probe.of(Method::POST, "token", &id).json(&json!({})), 422),
+        (probe.of(Method::GET, TOKEN, &id), 200),
+        (probe.of(Method::DELETE, "token", &id), 204),
+        (probe.of(Method::GET, TOKEN, &id), 404),
+    ];
+    for (ask, status) in asks {
+        let answer = ask.send().await?.is(status)?;
+        if !answer.header("fastauth-store").unwrap_or_default().starts_with("v=2") {
+            return broken("FastAuth-Store: v=2", format!("none in an answer with status {status}"));
+        }
+    }
+    let unknown = probe.get(&id).send().await?.is(404)?;
+    if unknown.json()?["detail"].is_string() { Ok(()) } else { broken("{\"detail\":…} with a 404", unknown.shown()) }
+}
+
+async fn versions(probe: &Probe) -> Verdict {
+    let (id, mut last) = (probe.id("-versions"), 0);
+    for _ in 0..5 {
+        let version = probe.post(&id, &probe.pair()).send().await?.is(200)?.version()?;
+        if version <= last {
+            return broken(format!("a version after {last}"), version);
+        }
+        equal(&version, &probe.get(&id).send().await?.is(200)?.version()?)?;
+        let digests = probe.digests(&id, None).await?.is(200)?;
+        equal(&version, &digests.version()?)?;
+        equal(&Some(version), &digests.json()?["version"].as_u64())?;
+        last = version;
+    }
+    Ok(())
+}
+
+async fn not_modified(probe: &Probe) -> Verdict {
+    let id = probe.id("-not-modified");
+    probe.put(&id).await?;
+    for path in ["token", TOKEN] {
+        let tag = format!("\"{}\"", probe.of(Method::GET, path, &id).send().await?.is(200)?.version()?);
+        let again = || probe.of(Method::GET, path, &id).header(IF_NONE_MATCH, &tag);
+        let answer = again().send().await?.is(304)?;
+        if !answer.body.is_empty() {
+            return broken("no body", answer.shown());
+        }
+        probe.put(&id).await?;
+        again().send().await?.is(200)?;
+    }
+    Ok(())
+}
+
+async fn preconditions(probe: &Probe) -> Verdict {
+    let (id, pair) = (probe.id("-preconditions"), probe.pair());
+    let write = |pair: &Pair, path: &str| match path {
+        "token" => probe.post(&id, pair),
+        _ => probe.issue(&id, &pair.record("f", 0, "key")),
+    };
+    for path in ["token", TOKEN] {
+        probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
+        write(&pair, path).header(IF_MATCH, "\"1\"").send().await?.is(412)?;
+        probe.is_unknown(&id).await?;
+        let first = write(&pair, path).header(IF_NONE_MATCH, "*").send().await?.is(200)?.version()?;
+        write(&probe.pair(), path).header(IF_NONE_MATCH, "*").send().await?.is(412)?;
+        probe.is_held(&id, &pair).await?;
+        let second = probe.pair();
+        write(&second, path).header(IF_MATCH, &format!("\"{first}\"")).send().await?.is(200)?;
+        write(&probe.pair(), path).header(IF_MATCH, &format!("\"{first}\"")).send().await?.is(412)?;
+        probe.of(Method::DELETE, "token", &id).header(IF_MATCH, &format!("\"{first}\"")).send().await?.is(412)?;
+        probe.is_held(&id, &second).await?;
+    }
+    Ok(())
+}
+
+async fn digests(probe: &Probe) -> Verdict {
+    let id = probe.id("-digests");
+    let pair = probe.put(&id).await?;
+    probe.are_digests(&id, None, &pair).await?;
+    // Of what is encrypted, the digest that the caller gives counts.
+    let (sealed, open) = (probe.pair(), probe.pair());
+    let mut record = sealed.record("f", 0, "key");
+    record["access_sha256"] = digest(&open.access).into();
+    record["refresh_sha256"] = digest(&open.refresh).into();
+    probe.issue(&id, &record).send().await?.is(200)?;
+    probe.are_digests(&id, None, &open).await?;
+    probe.is_held(&id, &sealed).await?;
+    let answer = probe.digests(&id, None).await?;
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    let is_told = [&sealed.access, &sealed.refresh].into_iter().any(|token| body.contains(token));
+    if is_told { broken("no token", answer.shown()) } else { Ok(()) }
+}
+
+async fn ids(probe: &Probe) -> Verdict {
+    let ids: Vec<_> = ENDINGS.iter().map(|ending| probe.id(&format!("-v2-{ending}"))).collect();
+    let mut pairs = Vec::new();
+    for id in &ids {
+        pairs.push(probe.begin(id, id).await?);
+    }
+    for (id, pair) in ids.iter().zip(&pairs) {
+        probe
+            .are_digests(id, Some(id), pair)
+            .await
+            .or_else(|_| broken(format!("what was issued to {id:?}"), "else"))?;
+    }
+    // Both spellings are one client, as long as the id can be in a path.
+    let (id, pair) = (&ids[0], &pairs[0]);
+    let answer = probe.ask(Method::GET, format!("v2/clients/{}/token", encode(id))).send().await?.is(200)?;
+    equal(&Some(digest(&pair.access).as_str()), &answer.json()?["access_sha256"].as_str())
+}
+
+async fn families(probe: &Probe) -> Verdict {
+    let id = probe.id("-families");
+    let first = probe.begin(&id, "one").await?;
+    let second = probe.pair();
+    let mut record = second.record("two", 0, "key");
+    record["keep_others"] = true.into();
+    probe.issue(&id, &record).send().await?.is(200)?;
+    probe.are_digests(&id, Some("one"), &first).await?;
+    probe.are_digests(&id, Some("two"), &second).await?;
+    probe.are_digests(&id, None, &second).await?;
+    probe.are_digests(&id, Some("none"), &second).await?;
+    let third = probe.begin(&id, "three").await?;
+    probe.are_digests(&id, Some("one"), &third).await
+}
+
+async fn rotation(probe: &Probe) -> Verdict {
+    let id = probe.id("-rotation");
+    let mut held = probe.begin(&id, "f").await?;
+    for generation in 0..3 {
+        let new = probe.pair();
+        let answer = probe.rotate(&id, "f", (generation, &held.refresh), 0, &new).await?.is(200)?;
+        equal(&Some("rotated"), &answer.json()?["outcome"].as_str())?;
+        probe.are_digests(&id, Some("f"), &new).await?;
+        probe.is_held(&id, &new).await?;
+        equal(&answer.version()?, &probe.digests(&id, None).await?.version()?)?;
+        held = new;
+    }
+    Ok(())
+}
+
+/// What a crowd of rotations of one token got, each with the pair that it brought.
+async fn race(probe: &Probe, id: &str, grace_ms: u64) -> Result<Vec<(Answer, Pair)>, Fault> {
+    let held = probe.begin(id, "f").await?;
+    let rotations = (0..RIVALS).map(|_| async {
+        let new = probe.pair();
+        probe.rotate(id, "f", (0, &held.refresh), grace_ms, &new).await.map(|answer| (answer, new))
+    });
+    try_join_all(rotations).await
+}
+
+fn winner(outcomes: &[(Answer, Pair)]) -> Result<&Pair, Fault> {
+    let won = |answer: &Answer| answer.status == 200 && answer.json().is_ok_and(|body| body["outcome"] == "rotated");
+    let winners: Vec<_> = outcomes.iter().filter(|(answer, _)| won(answer)).map(|(_, pair)| pair).collect();
+    match winners[..] {
+        [winner] => Ok(winner),
+        _ => broken("one that rotated", format!("{} that did", winners.len())),
+    }
+}
+
+async fn race_with_grace(probe: &Probe) -> Verdict {
+    let id = probe.id("-race-with-grace");
+    let outcomes = race(probe, &id, 60_000).await?;
+    let winner = winner(&outcomes)?;
+    let others = outcomes.iter().filter(|(_, pair)| pair != winner);
+    for (answer, _) in others {
+        if answer.status != 200 || answer.json()?["outcome"] != "repeated" {
+            return broken("200 repeated for the others", answer.shown());
+        }
+        answer.holds(winner)?;
+    }
+    probe.are_digests(&id, Some("f"), winner).await
+}
+
+async fn race_without_grace(probe: &Probe) -> Verdict {
+    let id = probe.id("-race-without-grace");
+    let outcomes = race(probe, &id, 0).await?;
+    winner(&outcomes)?;
+    let is = |answer: &Answer, code: &str| answer.json().is_ok_and(|body| body["code"] == code);
+    let count = |code: &str| outcomes.iter().filter(|(answer, _)| is(answer, code)).count();
+    let found = (count("reuse_detected"), count("revoked"));
+    equal(&(1, RIVALS - 2), &found)
+        .or_else(|_| broken("one reuse_detected, then revoked", format!("(reuse_detected, revoked) = {found:?}")))?;
+    probe.is_unknown(&id).await
+}
+
+async fn reuse(probe: &Probe) -> Verdict {
+    let id = probe.id("-reuse");
+    let (first, second, third) = (probe.begin(&id, "f").await?, probe.pair(), probe.pair());
+    probe.rotate(&id, "f", (0, &first.refresh), 0, &second).await?.is(200)?;
+    probe.rotate(&id, "f", (1, &second.refresh), 0, &third).await?.is(200)?;
+    probe.rotate(&id, "f", (0, &first.refresh), 60_000, &probe.pair()).await?.refused(409, "reuse_detected")?;
+    probe.rotate(&id, "f", (2, &third.refresh), 0, &probe.pair()).await?.refused(410, "revoked")?;
+    probe.is_unknown(&id).await?;
+    equal(&vec![(id.clone(), "f".to_owned())], &probe.listed(&format!("client_id={id}&status=reused")).await?)
+}
+
+async fn superseded(probe: &Probe) -> Verdict {
+    let id = probe.id("-superseded");
+    let other = probe.pair();
+    let rotate = |generation| probe.rotate(&id, "f", (generation, &other.refresh), 0, &other);
+    rotate(0).await?.refused(404, "unknown_client")?;
+    let held = probe.begin(&id, "f").await?;
+    // A later generation than what is held: the store was set back, and nobody has a copy.
+    for generation in [0, 7] {
+        rotate(generation).await?.refused(409, "lost_race")?;
+        probe.is_held(&id, &held).await?;
+    }
+    Ok(())
+}
+
+async fn tombstone(probe: &Probe) -> Verdict {
+    let id = probe.id("-tombstone");
+    let version = probe.post(&id, &probe.pair()).send().await?.is(200)?.version()?;
+    for _ in 0..2 {
+        probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
+        probe.is_unknown(&id).await?;
+    }
+    let after = probe.post(&id, &probe.pair()).send().await?.is(200)?.version()?;
+    if after > version { Ok(()) } else { broken(format!("a version after {version}"), after) }
+}
+
+async fn one_family(probe: &Probe) -> Verdict {
+    let id = probe.id("-one-family");
+    let (first, second) = (probe.begin(&id, "one").await?, probe.pair());
+    let mut record = second.record("two", 0, "key");
+    record["keep_others"] = true.into();
+    probe.issue(&id, &record).send().await?.is(200)?;
+    for count in [1, 0] {
+        let path = format!("v2/clients/-/families/-?client_id={id}&family=two");
+        let answer = probe.ask(Method::DELETE, path).send().await?.is(200)?;
+        equal(&Some(count), &answer.json()?["revoked"].as_u64())?;
+    }
+    probe.is_held(&id, &first).await?;
+    let presented = (0, second.refresh.as_str());
+    probe.rotate(&id, "two", presented, 0, &probe.pair()).await?.refused(410, "revoked")
+}
+
+async fn pages(probe: &Probe) -> Verdict {
+    let ids: Vec<_> = (0..7).map(|n| probe.id(&format!("-page-{n}"))).collect();
+    let mut tokens = Vec::new();
+    for id in ids.iter().rev() {
+        tokens.push(probe.begin(id, "f").await?);
+    }
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = probe.page(&format!("prefix={}-page-&limit=3{cursor}", probe.run())).await?;
+        let text = page.to_string();
+        if tokens.iter().any(|pair| text.contains(&pair.access) || text.contains(&pair.refresh)) {
+            return broken("no token", "one in a list");
+        }
+        let names = names(&page);
+        if names.len() > 3 {
+            return broken("3 at the most", names.len());
+        }
+        found.extend(names);
+        match page["next"].as_str() {
+            Some(next) if found.len() <= ids.len() => cursor = format!("&cursor={}", encode(next)),
+            _ => break,
+        }
+    }
+    equal(&ids.iter().map(|id| (id.clone(), "f".to_owned())).collect::<Vec<_>>(), &found)
+}
+
+async fn filters(probe: &Probe) -> Verdict {
+    let (id, other) = (probe.id("-filter-a%b"), probe.id("-filter-A_b"));
+    let kid = format!("kid{}", probe.run());
+    probe.issue(&id, &probe.pair().record("f", 0, &kid)).send().await?.is(200)?;
+    probe.begin(&other, "f").await?;
+    let one = |id: &str| vec![(id.to_owned(), "f".to_owned())];
+    equal(&one(&id), &probe.listed(&format!("kid={kid}")).await?)?;
+    equal(&one(&id), &probe.listed(&format!("client_id={}", encode(&id))).await?)?;
+    equal(&one(&id), &probe.listed(&format!("q={}", encode("filter-a%"))).await?)?;
+    equal(&one(&other), &probe.listed("q=filter-A_").await?)?;
+    probe.of(Method::DELETE, "token", &other).send().await?.is(204)?;
+    equal(&one(&other), &probe.listed("q=-filter-&status=revoked").await?)?;
+    equal(&one(&id), &probe.listed("q=-filter-&status=live").await?)?;
+    for query in ["status=dead", "limit=0", "limit=x", "cursor=%00"] {
+        probe.ask(Method::GET, format!("v2/clients?{query}")).send().await?.refused(400, "bad_request")?;
+    }
+    Ok(())
+}
+
+async fn problems(probe: &Probe) -> Verdict {
+    let id = probe.id("-problems");
+    probe.of(Method::POST, TOKEN, &id).json(&json!({})).send().await?.refused(422, "invalid_body")?;
+    probe.of(Method::POST, ROTATE, &id).json(&json!([])).send().await?.refused(422, "invalid_body")?;
+    probe.of(Method::POST, TOKEN, &id).text("{}").send().await?.refused(415, "unsupported_media_type")?;
+    probe.of(Method::GET, TOKEN, "").send().await?.refused(400, "bad_request")?;
+    // Not so long that the connection is cut before the answer is read.
+    let long = "x".repeat(96 * 1024);
+    let answer = probe.of(Method::POST, TOKEN, &id).json(&json!({ "kid": long })).send().await?;
+    answer.refused(413, "too_large")?;
+    let answer = probe.of(Method::GET, ROTATE, &id).send().await?;
+    let allow = answer.header("allow").unwrap_or_default().to_owned();
+    answer.refused(405, "method_not_allowed")?;
+    // It is not tried what it does, for it does that to everybody.
+    let options = probe.ask(Method::OPTIONS, "v2/revoke-all").send().await?;
+    for allow in [allow.as_str(), options.header("allow").unwrap_or_default()] {
+        if !allow.split(',').any(|method| method.trim() == "POST") {
+            return broken("Allow: POST", format!("Allow: {allow}"));
+        }
+    }
+    probe.is_unknown(&id).await
+}
+
+async fn description(probe: &Probe) -> Verdict {
+    let answer = probe.ask(Method::GET, "v2/openapi.json").send().await?;
+    if answer.status == 404 {
+        return Err(Fault::NotOffered("it may be left out"));
+    }
+    let answer = answer.is(200)?;
+    match answer.json()?["openapi"].as_str() {
+        Some(version) if version.starts_with("3.") => Ok(()),
+        _ => broken("an OpenAPI document", answer.shown()),
+    }
+}

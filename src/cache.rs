@@ -1,0 +1,256 @@
+//! Tokens that were found good: what saves verifying one again and asking the store again.
+//!
+//! An entry is trusted for the very bytes of a token, and only as long as the store's [`Changes`] say that nothing
+//! has changed for its client. Only tokens that the store confirmed get in, so forged ones neither fill the cache nor push
+//! anything out of it.
+//!
+//! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
+//! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
+//! passes through the small queue and leaves the others alone. Looking one up takes no lock and, once an entry is known to
+//! be in use, writes nothing, so that threads do not get in each other's way.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    hash::BuildHasher,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use constant_time_eq::constant_time_eq;
+use foldhash::fast::RandomState;
+use papaya::HashMap;
+
+use crate::{
+    store::{Changes, Stamp},
+    token::Claims,
+};
+
+/// The share of the small queue: one in so many.
+const SMALL_SHARE: usize = 10;
+/// How often an entry can earn another round.
+const MAX_USES: u8 = 3;
+
+pub(crate) struct TokenCache {
+    /// By a hash of the token that nobody outside can foresee.
+    entries: HashMap<u64, Entry, NoHash>,
+    hasher: RandomState,
+    queues: Mutex<Queues>,
+    capacity: usize,
+    /// How long an answer of a store may be kept that does not tell of the changes of others.
+    ttl_ms: u64,
+}
+
+struct Entry {
+    claims: Arc<Claims>,
+    stamp: Stamp,
+    /// When the store was asked, in milliseconds since the Unix epoch.
+    asked_at_ms: u64,
+    uses: AtomicU8,
+}
+
+#[derive(Default)]
+struct Queues {
+    small: VecDeque<u64>,
+    large: VecDeque<u64>,
+}
+
+impl TokenCache {
+    /// Room for so many tokens; `ttl` is for stores that do not tell of the changes of others.
+    pub(crate) fn new(capacity: usize, ttl: Duration) -> Self {
+        Self {
+            entries: HashMap::with_hasher(NoHash),
+            hasher: RandomState::default(),
+            queues: Mutex::default(),
+            capacity: capacity.max(SMALL_SHARE),
+            ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The claims of a token that is known to be good, and canonical at `now_ms`.
+    #[inline]
+    pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Claims>> {
+        let entries = self.entries.pin();
+        let entry = entries.get(&self.hasher.hash_one(token))?;
+        let is_confirmed = constant_time_eq(entry.claims.token(), token)
+            && entry.claims.expires_at() >= now_ms / 1000
+            && changes.unchanged_since(entry.stamp, now_ms)
+            && (changes.tells_of_others() || self.is_young(entry, now_ms));
+        is_confirmed.then(|| entry.used())
+    }
+
+    fn is_young(&self, entry: &Entry, now_ms: u64) -> bool {
+        now_ms.checked_sub(entry.asked_at_ms).is_some_and(|age| age < self.ttl_ms)
+    }
+
+    /// Keeps what the store confirmed when it was asked at `now_ms`, with the stamp from before that.
+    pub(crate) fn keep(&self, claims: &Arc<Claims>, stamp: Stamp, asked_at_ms: u64) {
+        let hash = self.hasher.hash_one(claims.token());
+        let entries = self.entries.pin();
+        let uses = entries.get(&hash).map(|entry| entry.uses.load(Ordering::Relaxed));
+        let entry =
+            Entry { claims: Arc::clone(claims), stamp, asked_at_ms, uses: AtomicU8::new(uses.unwrap_or_default()) };
+        if entries.insert(hash, entry).is_none() {
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            queues.small.push_back(hash);
+            while queues.small.len() + queues.large.len() > self.capacity {
+                self.make_room(&mut queues);
+            }
+        }
+    }
+
+    /// Takes one entry out, or brings one a step nearer to it.
+    fn make_room(&self, queues: &mut Queues) {
+        let entries = self.entries.pin();
+        let is_small_full = queues.small.len() > self.capacity / SMALL_SHARE || queues.large.is_empty();
+        let queue = if is_small_full { &mut queues.small } else { &mut queues.large };
+        let Some(hash) = queue.pop_front() else { return };
+        match entries.get(&hash).is_some_and(Entry::spend_use) {
+            true => queues.large.push_back(hash),
+            false => drop(entries.remove(&hash)),
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.entries.pin().len()
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn used(&self) -> Arc<Claims> {
+        let uses = self.uses.load(Ordering::Relaxed);
+        if uses < MAX_USES {
+            self.uses.store(uses + 1, Ordering::Relaxed);
+        }
+        Arc::clone(&self.claims)
+    }
+
+    /// Whether it was used since it was looked at last.
+    fn spend_use(&self) -> bool {
+        let uses = self.uses.load(Ordering::Relaxed);
+        self.uses.store(uses.saturating_sub(1), Ordering::Relaxed);
+        uses > 0
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+/// The keys are hashes already.
+#[derive(Clone, Copy, Default)]
+struct NoHash;
+
+struct Same(u64);
+
+impl BuildHasher for NoHash {
+    type Hasher = Same;
+
+    fn build_hasher(&self) -> Same {
+        Same(0)
+    }
+}
+
+impl std::hash::Hasher for Same {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::test_claims;
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn keep(cache: &TokenCache, changes: &Changes, token: &str) {
+        let claims = Arc::new(test_claims("c", NOW / 1000 + 10, token));
+        cache.keep(&claims, changes.stamp("c"), NOW);
+    }
+
+    fn knows(cache: &TokenCache, changes: &Changes, token: &str, now: u64) -> bool {
+        cache.confirmed(token.as_bytes(), changes, now).is_some()
+    }
+
+    #[test]
+    fn a_token_counts_until_it_expires_or_its_client_changes() {
+        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        keep(&cache, &changes, "t");
+        assert!(knows(&cache, &changes, "t", NOW) && !knows(&cache, &changes, "u", NOW));
+        assert!(knows(&cache, &changes, "t", NOW + 10_999));
+        assert!(!knows(&cache, &changes, "t", NOW + 11_000));
+        changes.client_changed("c");
+        assert!(!knows(&cache, &changes, "t", NOW));
+        keep(&cache, &changes, "t");
+        assert!(knows(&cache, &changes, "t", NOW));
+    }
+
+    #[test]
+    fn what_changed_while_the_store_was_asked_is_not_missed() {
+        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        let before = changes.stamp("c");
+        changes.client_changed("c");
+        cache.keep(&Arc::new(test_claims("c", NOW, "t")), before, NOW);
+        assert!(!knows(&cache, &changes, "t", NOW));
+    }
+
+    #[test]
+    fn a_shared_store_is_asked_again_after_the_ttl() {
+        let (cache, changes) = (TokenCache::new(100, Duration::from_millis(500)), Changes::of_shared_store());
+        keep(&cache, &changes, "t");
+        assert!(knows(&cache, &changes, "t", NOW + 499));
+        assert!(!knows(&cache, &changes, "t", NOW + 500));
+        assert!(!knows(&cache, &changes, "t", NOW - 1), "the clock was set back");
+        let off = TokenCache::new(100, Duration::ZERO);
+        keep(&off, &changes, "t");
+        assert!(!knows(&off, &changes, "t", NOW));
+    }
+
+    #[test]
+    fn a_flood_of_tokens_used_once_pushes_nothing_out_that_is_in_use() {
+        let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
+        for number in 0..500 {
+            keep(&cache, &changes, &format!("used-{number}"));
+        }
+        for number in 0..500 {
+            assert!(knows(&cache, &changes, &format!("used-{number}"), NOW));
+        }
+        for number in 0..100_000 {
+            keep(&cache, &changes, &format!("once-{number}"));
+            assert!(cache.len() <= 1000);
+        }
+        let kept = (0..500).filter(|number| knows(&cache, &changes, &format!("used-{number}"), NOW)).count();
+        assert_eq!(kept, 500);
+    }
+
+    #[test]
+    fn what_is_used_no_more_makes_room() {
+        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        for round in 0..50 {
+            for number in 0..100 {
+                let token = format!("{round}-{number}");
+                keep(&cache, &changes, &token);
+                knows(&cache, &changes, &token, NOW);
+            }
+        }
+        let newest = (0..100).filter(|number| knows(&cache, &changes, &format!("49-{number}"), NOW)).count();
+        assert!(newest >= 50, "{newest}");
+        assert!(cache.len() <= 100);
+    }
+}

@@ -1,0 +1,188 @@
+//! Rate limits: how often tokens are issued, by client and by what the application tells its callers apart by.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, MonotonicClock},
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::StateStore,
+};
+use http::request::Parts;
+
+/// How many keys share a bucket, and how many buckets there are: 65,536 keys in about a megabyte.
+const WAYS: usize = 8;
+const BUCKETS: usize = 8192;
+
+/// By what the application tells callers apart, as a number that nobody outside can foresee.
+#[derive(Clone)]
+pub(crate) struct CallerKey(Arc<KeyOf>);
+
+type KeyOf = dyn Fn(&Parts) -> Option<u64> + Send + Sync;
+
+impl CallerKey {
+    pub(crate) fn new<K: Hash>(key: impl Fn(&Parts) -> Option<K> + Send + Sync + 'static) -> Self {
+        let hasher = RandomState::new();
+        Self(Arc::new(move |request| key(request).map(|key| hasher.hash_one(key))))
+    }
+}
+
+/// The limit on each client, and on each caller.
+pub(crate) struct Limits {
+    clients: Limiter<MonotonicClock>,
+    hasher: RandomState,
+    callers: Option<(CallerKey, Limiter<MonotonicClock>)>,
+}
+
+impl Limits {
+    /// So many a minute, and so many at once.
+    pub(crate) fn new((per_minute, burst): (NonZeroU32, NonZeroU32), key: Option<CallerKey>) -> Self {
+        let quota = Quota::per_minute(per_minute).allow_burst(burst);
+        let limiter = || Limiter::new(quota, MonotonicClock);
+        Self { clients: limiter(), hasher: RandomState::new(), callers: key.map(|key| (key, limiter())) }
+    }
+
+    /// Counts a request of this client, or says how long it has to wait.
+    pub(crate) fn admit_client(&self, client_id: &str) -> Result<(), Duration> {
+        self.clients.admit(self.hasher.hash_one(client_id))
+    }
+
+    /// Counts a request of its caller, or says how long that one has to wait.
+    pub(crate) fn admit_caller(&self, request: &Parts) -> Result<(), Duration> {
+        let Some((key, callers)) = &self.callers else { return Ok(()) };
+        key.0(request).map_or(Ok(()), |key| callers.admit(key))
+    }
+}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limits").field("by_caller", &self.callers.is_some()).finish_non_exhaustive()
+    }
+}
+
+struct Limiter<C: Clock>(RateLimiter<u64, Table, C, NoOpMiddleware<C::Instant>>);
+
+impl<C: Clock> Limiter<C> {
+    fn new(quota: Quota, clock: C) -> Self {
+        Self(RateLimiter::new(quota, Table::new(BUCKETS), clock))
+    }
+
+    fn admit(&self, key: u64) -> Result<(), Duration> {
+        self.0.check_key(&key).map_err(|until| until.wait_time_from(self.0.clock().now()))
+    }
+}
+
+/// The state of each key, in a table that never grows.
+///
+/// A key belongs to one bucket, and the keys are hashes, so nobody can choose which. Where a bucket is full, a new key takes
+/// the place of the one whose debt is the smallest: a flood of keys pushes out one another and what has hardly been
+/// used, and no busy key gets a new start by it.
+struct Table(Box<[Mutex<[Slot; WAYS]>]>);
+
+/// A key and the time at which it will have paid its debt. An empty one is a key that owes nothing.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    key: u64,
+    paid_at: Nanos,
+}
+
+impl Table {
+    fn new(buckets: usize) -> Self {
+        Self(std::iter::repeat_with(Mutex::default).take(buckets).collect())
+    }
+
+    fn bucket(&self, key: u64) -> &Mutex<[Slot; WAYS]> {
+        let number = usize::try_from(key % self.0.len() as u64).unwrap_or_default();
+        &self.0[number]
+    }
+}
+
+impl StateStore for Table {
+    type Key = u64;
+
+    fn measure_and_replace<T, F, E>(&self, key: &u64, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        // Nothing but arithmetic runs while it is locked, so a poisoned lock still guards whole slots.
+        let mut slots = self.bucket(*key).lock().unwrap_or_else(PoisonError::into_inner);
+        let known = slots.iter_mut().find(|slot| slot.key == *key);
+        let (outcome, paid_at) = decide(known.as_ref().map(|slot| slot.paid_at))?;
+        let slot = match known {
+            Some(slot) => Some(slot),
+            None => slots.iter_mut().min_by_key(|slot| slot.paid_at),
+        };
+        if let Some(slot) = slot {
+            *slot = Slot { key: *key, paid_at };
+        }
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    fn limiter(per_minute: u32, burst: u32, buckets: usize) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
+        let count = |number| NonZeroU32::new(number).unwrap();
+        let quota = Quota::per_minute(count(per_minute)).allow_burst(count(burst));
+        let clock = FakeRelativeClock::default();
+        (Limiter(RateLimiter::new(quota, Table::new(buckets), clock.clone())), clock)
+    }
+
+    #[test]
+    fn a_key_has_its_burst_and_then_its_rate() {
+        let (limiter, clock) = limiter(60, 3, 1);
+        for _ in 0..3 {
+            limiter.admit(1).unwrap();
+        }
+        assert_eq!(limiter.admit(1), Err(Duration::from_secs(1)));
+        assert_eq!(limiter.admit(2), Ok(()));
+        clock.advance(Duration::from_millis(600));
+        assert_eq!(limiter.admit(1), Err(Duration::from_millis(400)));
+        clock.advance(Duration::from_millis(400));
+        assert_eq!(limiter.admit(1), Ok(()));
+        assert!(limiter.admit(1).is_err());
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!((0..10).filter(|_| limiter.admit(1).is_ok()).count(), 3);
+    }
+
+    /// However many keys come, a busy one is not forgotten, and the others still get their turn.
+    #[test]
+    fn a_flood_of_keys_gives_no_busy_key_a_new_start() {
+        let (limiter, _) = limiter(60, 3, 4);
+        while limiter.admit(0).is_ok() {}
+        for key in 1..100_000 {
+            assert_eq!(limiter.admit(key), Ok(()), "{key}");
+        }
+        assert!(limiter.admit(0).is_err());
+    }
+
+    #[test]
+    fn callers_are_told_apart_by_what_the_application_says() {
+        let count = |number| NonZeroU32::new(number).unwrap();
+        let key = CallerKey::new(|request| request.headers.get("x-caller").cloned());
+        let limits = Limits::new((count(1), count(2)), Some(key));
+        let admit = |caller: Option<&str>| {
+            let mut request = http::Request::new(());
+            if let Some(caller) = caller {
+                request.headers_mut().insert("x-caller", caller.parse().unwrap());
+            }
+            limits.admit_caller(&request.into_parts().0)
+        };
+        assert!(admit(Some("a")).is_ok() && admit(Some("a")).is_ok() && admit(Some("a")).is_err());
+        assert!(admit(Some("b")).is_ok());
+        assert!((0..10).all(|_| admit(None).is_ok()));
+        // What a caller has used up is not the client's of the same name.
+        assert!(limits.admit_client("a").is_ok());
+    }
+}

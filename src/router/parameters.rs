@@ -1,0 +1,267 @@
+//! The parameters of a request to the endpoints: of its URL or of its body, never of both.
+
+use std::{borrow::Cow, error::Error, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE},
+    request::Parts,
+};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+
+use crate::{
+    json,
+    query::{self, ParameterError},
+};
+
+/// The longest body that is read.
+const MAX_BODY: usize = 64 * 1024;
+/// How long a body may take to come.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Holds the refresh token. The prefix has browsers take it from this host alone, and over TLS.
+pub(crate) const REFRESH_COOKIE: &str = "__Host-fastauth-refresh";
+
+/// Where the parameters of a request stand.
+pub(crate) enum Parameters<'a> {
+    Url(&'a str),
+    Body(Map<String, Value>),
+}
+
+impl Parameters<'_> {
+    /// The value of a parameter, or `None` where it is not there.
+    pub(crate) fn get(&self, name: &str) -> Result<Option<Cow<'_, str>>, ParameterError> {
+        match self {
+            Self::Url(query) => query::parameter(query, name),
+            Self::Body(members) => match members.get(name) {
+                None | Some(Value::Null) => Ok(None),
+                Some(Value::String(text)) => Ok(Some(Cow::Borrowed(text))),
+                Some(_) => Err(ParameterError::NotAString),
+            },
+        }
+    }
+
+    /// As [`get`](Self::get), where an empty value is none (RFC 6749 3.2).
+    pub(crate) fn given(&self, name: &str) -> Result<Option<Cow<'_, str>>, ParameterError> {
+        Ok(self.get(name)?.filter(|value| !value.is_empty()))
+    }
+
+    /// Whether a parameter is there and true. JSON may say it as what it is.
+    pub(crate) fn is_true(&self, name: &str) -> Result<bool, ParameterError> {
+        if let Self::Body(members) = self
+            && let Some(Value::Bool(on)) = members.get(name)
+        {
+            return Ok(*on);
+        }
+        match self.given(name)?.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(ParameterError::NotAFlag),
+        }
+    }
+
+    /// What FastAPI calls the place.
+    pub(crate) fn place(&self) -> &'static str {
+        match self {
+            Self::Url(_) => "query",
+            Self::Body(_) => "body",
+        }
+    }
+}
+
+/// Why the parameters of a request could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnreadError {
+    #[error("the parameters of a POST belong into its body, and its URL has some")]
+    InUrl,
+    #[error("the body has to be application/json or application/x-www-form-urlencoded, in UTF-8")]
+    ContentType,
+    #[error("the body is longer than 64 KiB")]
+    TooLong,
+    #[error("the body did not come within ten seconds")]
+    TimedOut,
+    #[error("the body broke off")]
+    BrokeOff,
+    #[error("the body is not one JSON object in which no member is there twice")]
+    NotJson,
+    #[error("the body is no form in UTF-8 in which no parameter is there twice")]
+    NotAForm,
+    #[error("the cookie of the refresh token is there more than once")]
+    RepeatedCookie,
+}
+
+impl UnreadError {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// The parameters in the body of a POST. A body that is empty has none, of whatever type it says to be.
+pub(crate) async fn of_body<B>(request: &Parts, body: B) -> Result<Parameters<'static>, UnreadError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if request.uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(UnreadError::InUrl);
+    }
+    let format = Format::of(&request.headers)?;
+    let body = read(body).await?;
+    let members = match format {
+        _ if body.is_empty() => Map::new(),
+        Format::None => return Err(UnreadError::ContentType),
+        Format::Json => json::object(&body).map_err(|_| UnreadError::NotJson)?,
+        Format::Form => {
+            let text = std::str::from_utf8(&body).ok();
+            text.and_then(|text| query::form(text).ok()).ok_or(UnreadError::NotAForm)?
+        }
+    };
+    Ok(Parameters::Body(members))
+}
+
+async fn read<B>(body: B) -> Result<Bytes, UnreadError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(UnreadError::TooLong);
+    }
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(UnreadError::TooLong),
+        Ok(Err(_)) => Err(UnreadError::BrokeOff),
+        Err(_) => Err(UnreadError::TimedOut),
+    }
+}
+
+enum Format {
+    Json,
+    Form,
+    /// Nothing is said: then there must be no body.
+    None,
+}
+
+impl Format {
+    fn of(headers: &HeaderMap) -> Result<Self, UnreadError> {
+        let is_plain = only(headers, &CONTENT_ENCODING)?.is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+        let Some(content_type) = only(headers, &CONTENT_TYPE)?.filter(|_| is_plain) else {
+            return if is_plain { Ok(Self::None) } else { Err(UnreadError::ContentType) };
+        };
+        let mut parts = content_type.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default();
+        match essence.to_ascii_lowercase().as_str() {
+            _ if !parts.all(is_utf8_or_no_charset) => Err(UnreadError::ContentType),
+            "application/json" => Ok(Self::Json),
+            "application/x-www-form-urlencoded" => Ok(Self::Form),
+            _ => Err(UnreadError::ContentType),
+        }
+    }
+}
+
+fn is_utf8_or_no_charset(parameter: &str) -> bool {
+    let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+    !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+}
+
+/// The text of a header that must not be there twice.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, UnreadError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| UnreadError::ContentType),
+        (Some(_), Some(_)) => Err(UnreadError::ContentType),
+    }
+}
+
+/// The refresh token in the cookie, if there is one. Of two, nobody knows who set which.
+pub(crate) fn refresh_cookie(headers: &HeaderMap) -> Result<Option<&str>, UnreadError> {
+    let lines = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut values = lines.filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        pair.strip_prefix(REFRESH_COOKIE.as_bytes())?.strip_prefix(b"=")
+    });
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(UnreadError::RepeatedCookie),
+        // What is no text is no token, and the empty one is what is left of it.
+        (value, None) => Ok(value.map(|value| std::str::from_utf8(value).unwrap_or_default())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+    use http_body_util::Full;
+
+    use super::*;
+
+    async fn read(content_type: &str, body: &'static str) -> Result<Value, UnreadError> {
+        let mut request = Request::new(());
+        if !content_type.is_empty() {
+            request.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
+        }
+        match of_body(&request.into_parts().0, Full::new(Bytes::from(body))).await? {
+            Parameters::Body(members) => Ok(Value::Object(members)),
+            Parameters::Url(_) => panic!("these are no parameters of the body"),
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_read_strictly() {
+        const JSON: &str = "application/json";
+        const FORM: &str = "application/x-www-form-urlencoded";
+        let a = || Ok(serde_json::json!({ "a": "1" }));
+        for (content_type, body, expected) in [
+            (JSON, r#"{"a":"1"}"#, a()),
+            ("Application/JSON; charset=UTF-8", r#"{"a":"1"}"#, a()),
+            (r#"application/json;charset="utf-8""#, r#"{"a":"1"}"#, a()),
+            (FORM, "a=1", a()),
+            ("", "", Ok(serde_json::json!({}))),
+            (JSON, "", Ok(serde_json::json!({}))),
+            ("", "a=1", Err(UnreadError::ContentType)),
+            ("application/json; charset=latin1", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
+            ("application/jsonp", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
+            ("text/plain", "", Err(UnreadError::ContentType)),
+            ("multipart/form-data; boundary=x", "--x--", Err(UnreadError::ContentType)),
+            (JSON, r#"{"a":"1","a":"1"}"#, Err(UnreadError::NotJson)),
+            (JSON, r#"["a"]"#, Err(UnreadError::NotJson)),
+            (JSON, "a=1", Err(UnreadError::NotJson)),
+            (FORM, "a=1&a=1", Err(UnreadError::NotAForm)),
+            (FORM, "b=1&a=%ff", Err(UnreadError::NotAForm)),
+        ] {
+            assert_eq!(read(content_type, body).await, expected, "{content_type} {body}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let found = |lines: &[&'static [u8]]| {
+            let lines = lines.iter().map(|line| (COOKIE, HeaderValue::from_bytes(line).unwrap()));
+            refresh_cookie(&lines.collect()).map(|value| value.map(str::to_owned))
+        };
+        assert_eq!(found(&[]), Ok(None));
+        assert_eq!(found(&[b"a=1; __Host-fastauth-refresh=x.y.z; b=2"]), Ok(Some("x.y.z".to_owned())));
+        assert_eq!(found(&[b"a=1", b"__Host-fastauth-refresh=x.y.z"]), Ok(Some("x.y.z".to_owned())));
+        for other in ["__host-fastauth-refresh=x", "__Host-fastauth-refresh-2=x", "x__Host-fastauth-refresh=x"] {
+            assert_eq!(found(&[other.as_bytes()]), Ok(None), "{other}");
+        }
+        assert_eq!(found(&[b"__Host-fastauth-refresh=\xff"]), Ok(Some(String::new())));
+        for twice in [
+            &[b"__Host-fastauth-refresh=x; __Host-fastauth-refresh=x".as_slice()][..],
+            &[b"__Host-fastauth-refresh=x", b"__Host-fastauth-refresh=y"],
+        ] {
+            assert_eq!(found(twice), Err(UnreadError::RepeatedCookie));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a store tells of changes, so that what was read of it can be kept until then.
+
+use std::{
+    fmt,
+    hash::BuildHasher,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use foldhash::fast::RandomState;
+
+use super::Revocation;
+
+/// How many counters there are. Clients that share one are thought changed together, which costs a look-up.
+const COUNTERS: usize = 4096;
+
+/// Counts the changes to what a store holds, client by client.
+///
+/// A store that has one (see [`TokenStore::changes`](super::TokenStore::changes)) lets its answers be kept: each with a
+/// [`Stamp`] from *before* it was asked. An answer counts as long as its stamp does, so what changes while the store is
+/// being asked is not missed either. The store owes this in return:
+///
+/// - It tells of a change after readers can see it, and before the writer is answered.
+/// - Where others may write as well, it looks for their changes and says by [`watched_until`](Self::watched_until)
+///   until when nothing can have been missed; from then on nothing counts, until it has looked again.
+pub struct Changes {
+    counters: Box<[AtomicU64]>,
+    hasher: RandomState,
+    watched_until_ms: AtomicU64,
+    tells_of_others: bool,
+}
+
+/// A moment in the life of a client, by which it is seen whether anything has changed since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    counter: u32,
+    count: u64,
+}
+
+impl Changes {
+    /// Counts the changes of a store that only this process writes to.
+    #[must_use]
+    pub fn of_own_store() -> Self {
+        Self::new(u64::MAX, true)
+    }
+
+    /// Counts the changes of a store that others write to and that is watched: nothing counts until the first
+    /// [`watched_until`](Self::watched_until).
+    #[must_use]
+    pub fn of_watched_store() -> Self {
+        Self::new(0, true)
+    }
+
+    /// Counts what this process changes in a store that others write to unseen. Answers can be kept then for those who accept that
+    /// they are out of date.
+    #[must_use]
+    pub fn of_shared_store() -> Self {
+        Self::new(u64::MAX, false)
+    }
+
+    fn new(watched_until_ms: u64, tells_of_others: bool) -> Self {
+        let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
+        let watched_until_ms = AtomicU64::new(watched_until_ms);
+        Self { counters, hasher: RandomState::default(), watched_until_ms, tells_of_others }
+    }
+
+    /// Says that what is held of this client has changed.
+    pub fn client_changed(&self, client_id: &str) {
+        self.counters[self.counter(client_id) as usize].fetch_add(1, Ordering::Release);
+    }
+
+    /// Says that what is held of any client may have changed.
+    pub fn anything_changed(&self) {
+        for counter in &self.counters {
+            counter.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Says that something was revoked.
+    pub fn revoked(&self, revocation: &Revocation) {
+        match revocation {
+            Revocation::Family { client_id, .. } | Revocation::Client(client_id) => self.client_changed(client_id),
+            Revocation::All => self.anything_changed(),
+        }
+    }
+
+    /// Says that the changes of others are known up to a moment that is not longer ago than may be, until this one; in milliseconds since
+    /// the Unix epoch.
+    pub fn watched_until(&self, unix_ms: u64) {
+        self.watched_until_ms.store(unix_ms, Ordering::Release);
+    }
+
+    /// The present moment in the life of a client.
+    #[must_use]
+    pub fn stamp(&self, client_id: &str) -> Stamp {
+        let counter = self.counter(client_id);
+        Stamp { counter, count: self.counters[counter as usize].load(Ordering::Acquire) }
+    }
+
+    /// Whether nothing has changed since then, as far as is known at `now_ms`, in milliseconds since the Unix epoch.
+    #[inline]
+    #[must_use]
+    pub fn unchanged_since(&self, stamp: Stamp, now_ms: u64) -> bool {
+        let counter = self.counters.get(stamp.counter as usize);
+        now_ms <= self.watched_until_ms.load(Ordering::Acquire)
+            && counter.is_some_and(|counter| counter.load(Ordering::Acquire) == stamp.count)
+    }
+
+    /// Whether the changes of others are told of, too.
+    #[must_use]
+    pub fn tells_of_others(&self) -> bool {
+        self.tells_of_others
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "there are fewer counters")]
+    fn counter(&self, client_id: &str) -> u32 {
+        (self.hasher.hash_one(client_id) % COUNTERS as u64) as u32
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("tells_of_others", &self.tells_of_others).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_counts_until_its_client_changes() {
+        let changes = Changes::of_own_store();
+        let stamp = changes.stamp("a");
+        assert!(changes.unchanged_since(stamp, 0));
+        let other = (0..).map(|n| n.to_string()).find(|id| changes.counter(id) != stamp.counter).unwrap();
+        changes.client_changed(&other);
+        assert!(changes.unchanged_since(stamp, u64::MAX - 1));
+        changes.client_changed("a");
+        assert!(!changes.unchanged_since(stamp, 0));
+        let stamp = changes.stamp("a");
+        changes.anything_changed();
+        assert!(!changes.unchanged_since(stamp, 0));
+    }
+
+    #[test]
+    fn nothing_counts_unwatched() {
+        let changes = Changes::of_watched_store();
+        let stamp = changes.stamp("a");
+        assert!(!changes.unchanged_since(stamp, 1000));
+        changes.watched_until(1050);
+        assert!(changes.unchanged_since(stamp, 1050));
+        assert!(!changes.unchanged_since(stamp, 1051));
+    }
+}

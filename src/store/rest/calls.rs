@@ -1,0 +1,305 @@
+//! Sending calls to a store, and what can go wrong on the way.
+
+use std::{
+    borrow::Cow,
+    future::Future,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
+
+use http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Client, Method, Response, Url};
+
+use super::super::{StoreError, StoreErrorKind, wire};
+
+/// What the contract lets stand in a client id; a space is `%20`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The longest answer that is read.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// How much of a body that nobody reads is taken off a connection to use it again, and for how long.
+const MAX_REST: usize = 64 * 1024;
+const REST_TIMEOUT: Duration = Duration::from_millis(50);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept, which should be shorter than the store's own patience.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Which version of the store API a store speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// It has not answered yet.
+    Unknown = 0,
+    /// It did not announce more.
+    V1 = 1,
+    /// It announced it.
+    V2 = 2,
+}
+
+/// The store on the other side.
+pub(super) struct Calls {
+    base: Url,
+    headers: HeaderMap,
+    pooled: Client,
+    unpooled: Client,
+    speaks: AtomicU8,
+}
+
+/// What is asked of a store.
+pub(super) struct Call {
+    method: Method,
+    path: &'static str,
+    query: String,
+    header: Option<(HeaderName, HeaderValue)>,
+    body: Option<String>,
+}
+
+impl Call {
+    /// A call of a path below the base.
+    pub(super) fn new(method: Method, path: &'static str) -> Self {
+        Self { method, path, query: String::new(), header: None, body: None }
+    }
+
+    pub(super) fn parameter(mut self, name: &str, value: &str) -> Self {
+        let separator = if self.query.is_empty() { "" } else { "&" };
+        self.query += &format!("{separator}{name}={}", utf8_percent_encode(value, ENCODED));
+        self
+    }
+
+    pub(super) fn parameters<'a>(self, parameters: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Self {
+        let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        given.fold(self, |call, (name, value)| call.parameter(name, value))
+    }
+
+    pub(super) fn header(mut self, header: Option<(HeaderName, HeaderValue)>) -> Self {
+        self.header = header;
+        self
+    }
+
+    pub(super) fn json(mut self, body: String) -> Self {
+        self.body = Some(body);
+        self
+    }
+}
+
+/// An answer of which nothing but the head has been read.
+pub(super) struct Answer {
+    response: Response,
+    /// Whether it comes from a store that speaks the second version.
+    pub(super) is_announced: bool,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(super) fn version(&self) -> Option<u64> {
+        wire::version(self.response.headers().get(ETAG)?.to_str().ok()?)
+    }
+
+    /// The whole body, or an error as soon as it grows too long.
+    pub(super) async fn body(mut self) -> Result<Vec<u8>, StoreError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.response.chunk().await.map_err(cut_off)? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(invalid("the token store's answer is longer than 1 MiB"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// Reads what is left, if it is short and there at once: only then can the connection be used again.
+    pub(super) async fn discard(mut self) {
+        let rest = async {
+            let mut length = 0;
+            while let Ok(Some(chunk)) = self.response.chunk().await {
+                length += chunk.len();
+                if length > MAX_REST {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(REST_TIMEOUT, rest).await;
+    }
+
+    /// The error that a status is which the contract does not have for this call.
+    pub(super) async fn unexpected(self, call: &str) -> StoreError {
+        let status = self.status();
+        self.discard().await;
+        invalid(format!("the token store answered {call} with status {}", status.as_u16()))
+    }
+}
+
+impl Calls {
+    pub(super) fn new(base_url: &str, headers: HeaderMap) -> Result<Self, StoreError> {
+        let client = |idle| {
+            client(idle).map_err(|error| failed("cannot set up the HTTP client of the token store").caused_by(error))
+        };
+        Ok(Self {
+            base: base(base_url)?,
+            headers,
+            pooled: client(usize::MAX)?,
+            unpooled: client(0)?,
+            speaks: AtomicU8::new(Speaks::Unknown as u8),
+        })
+    }
+
+    pub(super) fn speaks(&self) -> Speaks {
+        match self.speaks.load(Ordering::Relaxed) {
+            2 => Speaks::V2,
+            1 => Speaks::V1,
+            _ => Speaks::Unknown,
+        }
+    }
+
+    pub(super) fn speaks_v2(&self) -> bool {
+        self.speaks() == Speaks::V2
+    }
+
+    pub(super) fn learn(&self, speaks: Speaks) {
+        if self.speaks.swap(speaks as u8, Ordering::Relaxed) != speaks as u8 {
+            tracing::debug!(?speaks, "the token store's version");
+        }
+    }
+
+    /// Sends a request, and a look-up once more if its connection broke before there was an answer. hyper itself does so
+    /// only when it had not begun to write; a store that has gone resets a connection just after. The second try is not
+    /// pooled: there may be more of those connections.
+    pub(super) async fn send(&self, call: Call) -> Result<Answer, StoreError> {
+        let url = url(&self.base, &call);
+        let mut headers = self.headers.clone();
+        headers.extend(call.header);
+        if call.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let request = |client: &Client| {
+            let request = client.request(call.method.clone(), url.clone()).headers(headers.clone());
+            if let Some(body) = &call.body { request.body(body.clone()) } else { request }.send()
+        };
+        let outcome = match request(&self.pooled).await {
+            Err(error) if call.method == Method::GET && broke(&error) => request(&self.unpooled).await,
+            outcome => outcome,
+        };
+        let response = outcome.map_err(unreached)?;
+        let is_announced = response.headers().get(wire::ANNOUNCEMENT).is_some_and(wire::announces);
+        if is_announced {
+            self.learn(Speaks::V2);
+        }
+        Ok(Answer { response, is_announced })
+    }
+}
+
+fn base(base_url: &str) -> Result<Url, StoreError> {
+    // The parser's error is dropped: it may quote what it could not read.
+    let mut url = Url::parse(base_url)
+        .map_err(|_| failed("the token store's URL cannot be read: it has to begin with http:// or https://"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(failed("the token store's URL has to begin with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(failed("the token store's URL holds a user or a password: send them in a header instead"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(failed("the token store's URL has a query or a fragment: end it with the path"));
+    }
+    match url.path_segments_mut() {
+        Ok(mut segments) => _ = segments.pop_if_empty(),
+        Err(()) => return Err(failed("the token store's URL has no path")),
+    }
+    Ok(url)
+}
+
+fn url(base: &Url, call: &Call) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(call.path.split('/'));
+    }
+    url.set_query(Some(&call.query).filter(|query| !query.is_empty()).map(String::as_str));
+    url
+}
+
+fn client(idle: usize) -> reqwest::Result<Client> {
+    Client::builder()
+        .user_agent(concat!("fastauth/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(idle)
+        .tcp_keepalive(KEEP_ALIVE)
+        .build()
+}
+
+pub(super) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+/// Whether a connection that had been made broke before an answer began.
+fn broke(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
+}
+
+pub(super) fn failed(message: impl Into<Cow<'static, str>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Failed, message)
+}
+
+pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> StoreError {
+    StoreError::new(StoreErrorKind::InvalidAnswer, message)
+}
+
+fn timed_out() -> StoreError {
+    StoreError::new(StoreErrorKind::TimedOut, "the token store did not answer in time")
+}
+
+fn unreached(error: reqwest::Error) -> StoreError {
+    let error = error.without_url();
+    if error.is_timeout() {
+        timed_out().caused_by(error)
+    } else if error.is_builder() {
+        failed("the client id is too long for the token store's URL").caused_by(error)
+    } else if error.is_connect() {
+        StoreError::new(StoreErrorKind::Unreachable, "the token store cannot be reached").caused_by(error)
+    } else {
+        StoreError::new(StoreErrorKind::Unreachable, "the connection to the token store broke").caused_by(error)
+    }
+}
+
+fn cut_off(error: reqwest::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Unreachable, "the token store's answer broke off").caused_by(error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_the_base_and_the_call() {
+        for (base_url, expected) in [
+            ("http://127.0.0.1:80", "http://127.0.0.1/token"),
+            ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/token"),
+            ("https://db.example/mydb/data", "https://db.example/mydb/data/token"),
+            ("https://db.example/mydb/data/", "https://db.example/mydb/data/token"),
+            ("http://db.example/a%20b", "http://db.example/a%20b/token"),
+            ("HTTP://[::1]:9/x", "http://[::1]:9/x/token"),
+        ] {
+            let call = Call::new(Method::GET, "token");
+            assert_eq!(url(&base(base_url).expect(base_url), &call).as_str(), expected);
+        }
+        let call =
+            Call::new(Method::GET, "v2/clients/-/token").parameter("client_id", "../a b").parameter("family", "");
+        let expected = "http://db/x/v2/clients/-/token?client_id=..%2Fa%20b&family=";
+        assert_eq!(url(&base("http://db/x/").unwrap(), &call).as_str(), expected);
+    }
+}

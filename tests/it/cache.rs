@@ -1,0 +1,259 @@
+//! Tokens that are remembered: never longer than the store says, and forged ones never.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use fastauth::{
+    FastAuthLayer, Secret,
+    store::{
+        Canonical, Changes, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+        SqliteStore, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
+    },
+};
+use http::StatusCode;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use crate::app::{access_token, app, get_request, send, settings};
+
+/// A store that counts the look-ups, and that does not tell of changes where it is told so.
+#[derive(Clone, Debug)]
+struct Counting {
+    inner: MemoryStore,
+    loads: Arc<AtomicUsize>,
+    changes: Option<Arc<Changes>>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Counting {
+    fn new(changes: Option<Changes>) -> Self {
+        let (loads, fails) = (Arc::default(), Arc::default());
+        Self { inner: MemoryStore::new(), loads, changes: changes.map(Arc::new), fails }
+    }
+
+    fn loads(&self) -> usize {
+        self.loads.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl TokenStore for Counting {
+    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        if self.fails.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "on purpose")) });
+        }
+        self.inner.load(client_id, family)
+    }
+
+    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        self.inner.pair(client_id)
+    }
+
+    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
+        self.inner.save(record, options)
+    }
+
+    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
+        self.inner.rotate(rotation)
+    }
+
+    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
+        self.inner.revoke(revocation, if_version)
+    }
+
+    fn promises(&self) -> StoreFuture<'_, Promises> {
+        self.inner.promises()
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        self.changes.as_deref()
+    }
+}
+
+fn layer(store: impl TokenStore) -> FastAuthLayer {
+    FastAuthLayer::new(settings().store(store).build().unwrap()).unwrap()
+}
+
+async fn ask(layer: &FastAuthLayer, token: &Secret) -> StatusCode {
+    let request = get_request("/access/health", &[("access-token", token.expose())]);
+    send(&app(layer.clone()), request).await.status()
+}
+
+/// Waits until a token is refused: by what another process did, which is seen a little later.
+async fn refused(layer: &FastAuthLayer, token: &Secret) {
+    let until_refused = async {
+        while ask(layer, token).await == StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), until_refused).await.expect("it is refused in the end");
+}
+
+fn sqlite(directory: &TempDir) -> SqliteStore {
+    SqliteStore::open(directory.path().join("tokens.db")).unwrap()
+}
+
+#[tokio::test]
+async fn a_known_token_asks_the_store_once() {
+    let store = Counting::new(Some(Changes::of_own_store()));
+    let layer = layer(store.clone());
+    let token = access_token(&layer, "c").await;
+    for _ in 0..5 {
+        assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+    }
+    assert_eq!(store.loads(), 1);
+    store.changes.as_ref().unwrap().client_changed("c");
+    assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+    assert_eq!(store.loads(), 1, "the store is asked again after a change");
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_tell_of_changes_is_asked_every_time() {
+    for changes in [None, Some(Changes::of_shared_store())] {
+        let store = Counting::new(changes);
+        let layer = layer(store.clone());
+        let token = access_token(&layer, "c").await;
+        for _ in 0..3 {
+            assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+        }
+        assert_eq!(store.loads(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_ttl_is_for_stores_that_others_write_to_unseen() {
+    let store = Counting::new(Some(Changes::of_shared_store()));
+    let settings = settings().store(store.clone()).cache_ttl(Duration::from_secs(3600));
+    let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+    let token = access_token(&layer, "c").await;
+    for _ in 0..3 {
+        assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+    }
+    assert_eq!(store.loads(), 1);
+}
+
+#[tokio::test]
+async fn switched_off_it_asks_every_time() {
+    let store = Counting::new(Some(Changes::of_own_store()));
+    let layer = FastAuthLayer::new(settings().store(store.clone()).cache(false).build().unwrap()).unwrap();
+    let token = access_token(&layer, "c").await;
+    for _ in 0..3 {
+        assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+    }
+    assert_eq!(store.loads(), 3);
+}
+
+#[tokio::test]
+async fn nothing_that_was_refused_is_remembered() {
+    let store = Counting::new(Some(Changes::of_own_store()));
+    let layer = layer(store.clone());
+    let token = access_token(&layer, "c").await;
+    store.fails.store(true, Ordering::Relaxed);
+    assert_eq!(ask(&layer, &token).await, StatusCode::SERVICE_UNAVAILABLE);
+    store.fails.store(false, Ordering::Relaxed);
+    assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+    store.loads();
+    let (signed, signature) = token.expose().rsplit_once('.').unwrap();
+    let other = if signature.starts_with('A') { "B" } else { "A" };
+    let forged = Secret::from(format!("{signed}.{other}{}", &signature[1..]));
+    for _ in 0..3 {
+        assert_eq!(ask(&layer, &forged).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(store.loads(), 0, "what is not signed does not reach the store");
+}
+
+#[tokio::test]
+async fn a_hot_token_is_refused_from_the_answer_on() {
+    let directory = tempfile::tempdir().unwrap();
+    for layer in [layer(MemoryStore::new()), layer(sqlite(&directory))] {
+        let issuer = layer.issuer();
+        for round in 0..20 {
+            let first = issuer.issue("c").await.unwrap();
+            let first = (first.tokens, first.family);
+            assert_eq!(ask(&layer, &first.0.access_token).await, StatusCode::OK);
+            let renewed = issuer.refresh(first.0.refresh_token.expose()).await.unwrap().tokens;
+            assert_eq!(ask(&layer, &first.0.access_token).await, StatusCode::UNAUTHORIZED);
+            assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::OK);
+            let revocation = match round % 3 {
+                0 => Revocation::Client("c".to_owned()),
+                1 => Revocation::Family { client_id: "c".to_owned(), family: first.1 },
+                _ => Revocation::All,
+            };
+            issuer.revoke(&revocation).await.unwrap();
+            assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::UNAUTHORIZED, "{revocation:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn not_one_request_passes_after_the_answer_of_a_revocation() {
+    let directory = tempfile::tempdir().unwrap();
+    for layer in [layer(MemoryStore::new()), layer(sqlite(&directory))] {
+        for _ in 0..25 {
+            let token = access_token(&layer, "c").await;
+            let revoked = Arc::new(AtomicBool::new(false));
+            let askers: Vec<_> = (0..4)
+                .map(|_| {
+                    let (layer, token, revoked) = (layer.clone(), token.clone(), Arc::clone(&revoked));
+                    tokio::spawn(async move {
+                        loop {
+                            let was_revoked = revoked.load(Ordering::SeqCst);
+                            let status = ask(&layer, &token).await;
+                            assert!(!was_revoked || status == StatusCode::UNAUTHORIZED);
+                            if was_revoked {
+                                return;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+            layer.issuer().revoke(&Revocation::Client("c".to_owned())).await.unwrap();
+            revoked.store(true, Ordering::SeqCst);
+            for asker in askers {
+                asker.await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_others_do_to_the_file_is_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let layer = layer(sqlite(&directory));
+    let other = sqlite(&directory);
+
+    let token = access_token(&layer, "c").await;
+    assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+    other.revoke(&Revocation::Client("c".to_owned()), None).await.unwrap();
+    refused(&layer, &token).await;
+
+    let token = access_token(&layer, "c").await;
+    assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+    let by_hand = rusqlite::Connection::open(directory.path().join("tokens.db")).unwrap();
+    by_hand.busy_timeout(Duration::from_secs(5)).unwrap();
+    by_hand.execute("DELETE FROM token WHERE client_id = 'c'", []).unwrap();
+    refused(&layer, &token).await;
+}
+
+#[tokio::test]
+async fn behind_a_rest_store_what_this_process_does_counts_at_once() {
+    let fixture = crate::support::stores::rest().await;
+    let settings = settings().store(Arc::clone(&fixture.store)).cache_ttl(Duration::from_secs(3600));
+    let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+    let issuer = layer.issuer();
+    for revocation in [Revocation::Client("c".to_owned()), Revocation::All] {
+        let pair = issuer.issue("c").await.unwrap().tokens;
+        assert_eq!(ask(&layer, &pair.access_token).await, StatusCode::OK);
+        let renewed = issuer.refresh(pair.refresh_token.expose()).await.unwrap().tokens;
+        assert_eq!(ask(&layer, &pair.access_token).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::OK);
+        issuer.revoke(&revocation).await.unwrap();
+        assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::UNAUTHORIZED);
+    }
+}

@@ -1,0 +1,150 @@
+//! How often tokens are issued: to one client, and at the request of one caller.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::extract::ConnectInfo;
+use fastauth::{FastAuthLayer, SettingsBuilder};
+use tokio::net::TcpListener;
+
+use crate::app::{Endpoints, FORM, MASTER, Reply, app, settings};
+
+fn layer(settings: SettingsBuilder) -> FastAuthLayer {
+    FastAuthLayer::new(settings.build().unwrap()).unwrap()
+}
+
+/// Two at once, and then one a minute: a test is over before the third.
+fn limited() -> SettingsBuilder {
+    settings().rate_limit(1, 2)
+}
+
+async fn mint(server: &Endpoints, client_id: &str) -> Reply {
+    server.post_as_master("/auth/token/new", &format!("client_id={client_id}")).await
+}
+
+fn is_limited(reply: &Reply) -> bool {
+    let wait = reply.header("retry-after").parse::<u64>();
+    assert!(reply.status != 429 || wait.is_ok_and(|seconds| (1..=60).contains(&seconds)), "{reply:?}");
+    reply.status == 429
+}
+
+#[tokio::test]
+async fn a_client_is_issued_so_many_pairs_and_no_more() {
+    let server = Endpoints::of(&layer(limited())).await;
+    let first = mint(&server, "c").await.json();
+    let token = first["data"]["refresh_token"].as_str().unwrap();
+    let renewed = server.post("/auth/token/refresh", &format!("refresh_token={token}")).await.json();
+    let token = renewed["data"]["refresh_token"].as_str().unwrap();
+    // Minting and every way to refresh are of one budget.
+    let minted = mint(&server, "c").await;
+    assert!(is_limited(&minted));
+    let body = serde_json::json!({ "status": "error", "message": "Too many requests, try again later", "code": 429 });
+    assert_eq!((minted.json(), minted.header("cache-control")), (body, "no-store"));
+    let by_get = server.send("GET", &format!("/auth/token/refresh?refresh_token={token}"), &[], "").await;
+    assert!(is_limited(&by_get));
+    let grant = server.post("/auth/token", &format!("grant_type=refresh_token&refresh_token={token}")).await;
+    assert!(is_limited(&grant));
+    assert_eq!(grant.json()["error"], "temporarily_unavailable");
+    // It has nothing to do with others, with revoking, or with looking into tokens.
+    assert_eq!(mint(&server, "d").await.status, 200);
+    for _ in 0..5 {
+        assert_eq!(server.post_as_master("/auth/token/introspect", &format!("token={token}")).await.status, 200);
+        assert_eq!(server.post_as_master("/auth/token/new", "").await.status, 200, "each is a new client");
+    }
+    assert!(server.opens(renewed["data"]["access_token"].as_str().unwrap()).await);
+    assert_eq!(server.post("/auth/token/revoke", &format!("token={token}")).await.status, 200);
+}
+
+/// Who has no token of a client's, and no master token, takes nothing from it.
+#[tokio::test]
+async fn a_forged_token_uses_nothing_up() {
+    let layer = layer(limited());
+    let server = Endpoints::of(&layer).await;
+    let stranger = self::layer(settings().cryptography_key("another key of thirty-two bytes.."));
+    let forged = stranger.issuer().issue("c").await.unwrap().tokens.refresh_token;
+    let issued = layer.issuer().issue("c").await.unwrap();
+    for _ in 0..5 {
+        let form = format!("refresh_token={}", forged.expose());
+        assert_eq!(server.post("/auth/token/refresh", &form).await.status, 401);
+        let grant = format!("grant_type=refresh_token&{form}");
+        assert_eq!(server.post("/auth/token", &grant).await.status, 400);
+        let other = format!("grant_type=refresh_token&refresh_token={}", issued.tokens.refresh_token.expose());
+        assert_eq!(server.post("/auth/token", &format!("{other}&client_id=d")).await.status, 400);
+        assert_eq!(server.post("/auth/token/new", "client_id=c").await.status, 401);
+        for method in ["HEAD", "PUT"] {
+            let target = "/auth/token/new?client_id=c";
+            assert_eq!(server.send(method, target, &[("master-token", MASTER)], "").await.status, 405);
+        }
+    }
+    let form = format!("refresh_token={}", issued.tokens.refresh_token.expose());
+    assert_eq!(server.post("/auth/token/refresh", &form).await.status, 200);
+    assert_eq!(mint(&server, "c").await.status, 200);
+    assert!(is_limited(&mint(&server, "c").await));
+}
+
+#[tokio::test]
+async fn a_shape_of_oauth_has_its_words() {
+    let server = Endpoints::of(&layer(limited().oauth_responses(true))).await;
+    while mint(&server, "c").await.status == 200 {}
+    let reply = mint(&server, "c").await;
+    assert!(is_limited(&reply));
+    assert_eq!(reply.json()["error"], "temporarily_unavailable");
+}
+
+/// From two addresses of this machine, each with a limit of its own.
+#[tokio::test]
+async fn a_caller_is_limited_by_its_address() {
+    let settings =
+        limited().rate_limit_key(|request| request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = app(layer(settings)).into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    let guess = async |from: [u8; 4]| {
+        let client = reqwest::Client::builder().local_address(std::net::IpAddr::from(from)).build().unwrap();
+        let request = client.post(format!("http://{address}/auth/token/new")).header("content-type", FORM);
+        request.header("master-token", "a guess").send().await.unwrap().status().as_u16()
+    };
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(guess([127, 0, 0, 1]).await);
+    }
+    assert_eq!(seen, [401, 401, 429, 429], "guesses of the master token count");
+    assert_eq!(guess([127, 0, 0, 2]).await, 401);
+}
+
+#[tokio::test]
+async fn without_a_limit_there_is_none() {
+    let server = Endpoints::of(&layer(settings().rate_limit_key(|_| Some("everybody")))).await;
+    for _ in 0..50 {
+        assert_eq!(mint(&server, "c").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_key_has_the_limit_of_its_client() {
+    let settings = limited().rate_limit_key(|request| request.headers.get("x-caller").cloned());
+    let server = Endpoints::of(&layer(settings)).await;
+    for n in 0..5 {
+        assert_eq!(mint(&server, &format!("c{n}")).await.status, 200);
+    }
+    let named = [("content-type", FORM), ("master-token", MASTER), ("x-caller", "a")];
+    let mut seen = Vec::new();
+    for n in 0..3 {
+        let form = format!("client_id=d{n}");
+        seen.push(server.send("POST", "/auth/token/new", &named, &form).await.status);
+    }
+    assert_eq!(seen, [200, 200, 429]);
+}
+
+/// A limit that lets a client in again says when.
+#[tokio::test]
+async fn a_client_is_let_in_again() {
+    let server = Endpoints::of(&layer(settings().rate_limit(120, 1))).await;
+    assert_eq!(mint(&server, "c").await.status, 200);
+    let mut waited = 0;
+    while mint(&server, "c").await.status == 429 {
+        waited += 1;
+        assert!(waited < 1000, "it is never let in again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,47 @@
+//! What is logged on one thread, which is that of one test with all that it serves.
+
+use std::{cell::RefCell, io, sync::Once};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+thread_local! {
+    static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// Notes what this thread logs from now on, down to the last detail.
+///
+/// The subscriber is the process's: one of a thread's own would miss what other threads were the first to log.
+pub(crate) fn capture() {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        let subscriber = tracing_subscriber::fmt().with_env_filter("fastauth=trace,tower=trace,axum=trace");
+        subscriber.with_ansi(false).with_writer(OfThread).init();
+    });
+    LINES.set(Some(Vec::new()));
+}
+
+/// What this thread has logged since it was asked to note that.
+pub(crate) fn captured() -> String {
+    String::from_utf8(LINES.take().unwrap()).unwrap()
+}
+
+struct OfThread;
+
+impl io::Write for OfThread {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.with_borrow_mut(|lines| lines.iter_mut().for_each(|lines| lines.extend_from_slice(bytes)));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for OfThread {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
