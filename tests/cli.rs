@@ -885,3 +885,28 @@ async fn check_warns_of_what_a_plain_store_cannot_hold() {
     assert!(place.fails(&["token", "list"], 1).contains("cannot list"));
     assert!(place.fails(&["token", "revoke", "--family", "f"], 1).contains("--client-id"));
 }
+
+/// Keys and log-ins behind a served store are the store's to count, and `retire` rests on that.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_served_store_tells_whose_tokens_are_live() {
+    let served_from = Place::new();
+    let served = Served::start(&served_from, None);
+    let place = Place::ready(&json!({ "database-api-url": served.url, "store-format": "fernet" }));
+    let issued = issue(&place, "c");
+    let first = keys(&place);
+    assert_eq!(first[0]["live_families"], 1);
+    place.done(&["keys", "rotate", "--now"]);
+    assert!(place.fails(&["keys", "retire", kid(&first[0])], 1).contains("1 log-in live with tokens of"));
+    // Encrypted by the first key still; the store's own machine has the file, and was given the keys.
+    fs::copy(place.path().join(".env"), served_from.path().join(".env")).unwrap();
+    fs::copy(place.path().join("fastauth.config.json"), served_from.path().join("fastauth.config.json")).unwrap();
+    let converted = served_from.done(&["store", "convert", "--to", "fernet", "--database", "sqlite:tokens.db"]);
+    assert_eq!(converted, "1 rows, 1 converted, 0 that no key opens\n");
+    renew(&place, &issued);
+    place.done(&["keys", "retire", kid(&first[0])]);
+    let live = lines(&place.done(&["token", "list", "--json", "--status", "live"]));
+    assert_eq!((live.len(), &live[0]["kid"]), (1, &keys(&place)[0]["kid"]));
+    assert_eq!(place.done(&["token", "revoke", "--client-id", "c"]), "Revoked 1 log-in\n");
+    served.stop();
+}

@@ -522,16 +522,21 @@ fn kept_rows(connection: &Connection, after: &(String, String)) -> rusqlite::Res
 fn compact(path: &Path) -> rusqlite::Result<()> {
     let connection = connect(path)?;
     connection.busy_timeout(COMPACTING_TIMEOUT)?;
+    connection.execute_batch("VACUUM")?;
     let checkpoint = |mode: &str| -> rusqlite::Result<bool> {
         connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))
     };
-    connection.execute_batch("VACUUM")?;
     // Most of it without being in anybody's way.
     checkpoint("PASSIVE")?;
-    match checkpoint("TRUNCATE")? {
-        false => Ok(()),
-        true => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
+    // SQLite does not wait for a checkpoint of somebody else's, and under load there is one with every write.
+    let deadline = Instant::now() + COMPACTING_TIMEOUT;
+    while checkpoint("TRUNCATE")? {
+        if Instant::now() > deadline {
+            return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None));
+        }
+        thread::sleep(Duration::from_millis(5));
     }
+    Ok(())
 }
 
 /// One write that waits for its turn.

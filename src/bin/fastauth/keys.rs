@@ -145,14 +145,11 @@ fn live_ones() -> FamilyFilter {
 }
 
 fn print_keys(keys: &[KeyInfo], live: Option<&Live>) {
-    for key in keys {
-        let role = match key.role {
-            KeyRole::Signs => "signs".to_owned(),
-            KeyRole::SignsFrom(from) => format!("signs from {}", rfc3339(from)),
-            KeyRole::Verifies => "verifies".to_owned(),
-        };
+    let roles: Vec<_> = keys.iter().map(|key| role(key.role)).collect();
+    let width = roles.iter().map(String::len).max().unwrap_or_default();
+    for (key, role) in keys.iter().zip(roles) {
         let live = live.map(|live| format!("{} live", count(live.get(&key.kid).copied().unwrap_or_default())));
-        output::line(format!("{}  {role:31}  {}", key.kid, live.unwrap_or_default()).trim_end());
+        output::line(format!("{}  {role:width$}  {}", key.kid, live.unwrap_or_default()).trim_end());
     }
     let Some(live) = live else { return };
     for (kid, number) in live.iter().filter(|(kid, _)| !keys.iter().any(|key| key.kid == **kid)) {
@@ -161,6 +158,14 @@ fn print_keys(keys: &[KeyInfo], live: Option<&Live>) {
             "" => format!("{number} live whose tokens name no key"),
             kid => format!("{number} live whose tokens are of {kid}, which is not configured: they are refused"),
         });
+    }
+}
+
+fn role(role: KeyRole) -> String {
+    match role {
+        KeyRole::Signs => "signs".to_owned(),
+        KeyRole::SignsFrom(from) => format!("signs from {}", rfc3339(from)),
+        KeyRole::Verifies => "verifies".to_owned(),
     }
 }
 
