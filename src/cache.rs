@@ -33,6 +33,8 @@ use crate::{
 const SMALL_SHARE: usize = 10;
 /// How often an entry can earn another round.
 const MAX_USES: u8 = 3;
+/// How many entries are looked at to find one that can go. It bounds the time that others wait for the queues.
+const MAX_STEPS: usize = 32;
 
 pub(crate) struct TokenCache {
     /// By a hash of the token that nobody outside can foresee.
@@ -96,21 +98,24 @@ impl TokenCache {
         if entries.insert(hash, entry).is_none() {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             queues.small.push_back(hash);
-            while queues.small.len() + queues.large.len() > self.capacity {
+            if queues.small.len() + queues.large.len() > self.capacity {
                 self.make_room(&mut queues);
             }
         }
     }
 
-    /// Takes one entry out, or brings one a step nearer to it.
+    /// Takes one entry out: the first that was not used since it was looked at last, or where many were, any.
     fn make_room(&self, queues: &mut Queues) {
         let entries = self.entries.pin();
-        let is_small_full = queues.small.len() > self.capacity / SMALL_SHARE || queues.large.is_empty();
-        let queue = if is_small_full { &mut queues.small } else { &mut queues.large };
-        let Some(hash) = queue.pop_front() else { return };
-        match entries.get(&hash).is_some_and(Entry::spend_use) {
-            true => queues.large.push_back(hash),
-            false => drop(entries.remove(&hash)),
+        for step in 0..=MAX_STEPS {
+            let is_small_full = queues.small.len() > self.capacity / SMALL_SHARE || queues.large.is_empty();
+            let queue = if is_small_full { &mut queues.small } else { &mut queues.large };
+            let Some(hash) = queue.pop_front() else { return };
+            if step == MAX_STEPS || !entries.get(&hash).is_some_and(Entry::spend_use) {
+                entries.remove(&hash);
+                return;
+            }
+            queues.large.push_back(hash);
         }
     }
 

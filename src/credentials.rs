@@ -2,7 +2,8 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, COOKIE, HeaderName},
+    header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN},
+    request::Parts,
 };
 
 /// Carries the static secret.
@@ -74,6 +75,22 @@ fn only<'a>(
     }
 }
 
+/// Whether a browser sent the request for a page of another origin, by what it says of that itself (Fetch Metadata), or
+/// else by the `Origin`. Whatever is no browser says neither.
+pub(crate) fn is_cross_origin(request: &Parts) -> bool {
+    const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    let headers = &request.headers;
+    if let Some(site) = headers.get(SITE) {
+        return !matches!(site.as_bytes(), b"same-origin" | b"none");
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let host = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = host.or_else(|| headers.get(HOST).map(HeaderValue::as_bytes));
+    let origin = origin.as_bytes();
+    let of_origin = origin.windows(3).position(|bytes| bytes == b"://").map(|at| &origin[at + 3..]);
+    of_origin.is_none() || of_origin != host
+}
+
 /// What follows the scheme `Bearer`, whose case is free (RFC 9110 11.1).
 pub(crate) fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
     of_scheme(authorization, b"bearer")
@@ -136,6 +153,32 @@ mod tests {
         assert_eq!(master_token(&headers(&[("master-token", "m")])), Ok(Some(b"m".as_slice())));
         let twice = headers(&[("master-token", "m"), ("master-token", "m")]);
         assert_eq!(master_token(&twice), Err(CredentialError::Repeated("MASTER-TOKEN")));
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_told_from_others() {
+        let cross_origin = |uri: &str, lines: &[(&'static str, &'static str)]| {
+            let mut request = http::Request::builder().uri(uri);
+            for (name, value) in lines {
+                request = request.header(*name, *value);
+            }
+            is_cross_origin(&request.body(()).unwrap().into_parts().0)
+        };
+        for (name, uri, lines, expected) in [
+            ("no browser", "/", vec![("host", "app.example")], false),
+            ("the same page", "/", vec![("sec-fetch-site", "same-origin"), ("origin", "https://x.example")], false),
+            ("the address bar", "/", vec![("sec-fetch-site", "none")], false),
+            ("a subdomain", "/", vec![("sec-fetch-site", "same-site")], true),
+            ("another site", "/", vec![("sec-fetch-site", "cross-site")], true),
+            ("an older browser", "/", vec![("origin", "https://app.example"), ("host", "app.example")], false),
+            ("its other port", "/", vec![("origin", "https://app.example:1"), ("host", "app.example")], true),
+            ("HTTP/2", "https://app.example/", vec![("origin", "https://app.example")], false),
+            ("elsewhere in HTTP/2", "https://app.example/", vec![("origin", "https://x.example")], true),
+            ("a sandbox", "/", vec![("origin", "null"), ("host", "null")], true),
+            ("no host", "/", vec![("origin", "https://app.example")], true),
+        ] {
+            assert_eq!(cross_origin(uri, &lines), expected, "{name}");
+        }
     }
 
     #[test]

@@ -322,9 +322,9 @@ impl TokenIssuer {
         let client_id = claims.client_id().to_owned();
         let revocation = match claims.family() {
             Some((family, _)) => Revocation::Family { client_id, family: family.to_owned() },
-            // Of a token without a family only the one that is held speaks for its client.
+            // Tokens that name no family are held under the empty name, and only the one that is held speaks for it.
             None => match self.introspect(token).await? {
-                Introspection::Active(_) => Revocation::Client(client_id),
+                Introspection::Active(_) => Revocation::Family { client_id, family: String::new() },
                 Introspection::Inactive => return Ok(false),
             },
         };

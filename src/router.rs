@@ -85,6 +85,8 @@ pub(crate) struct EndpointOptions {
 pub(crate) enum Refusal {
     /// Only the holder of a master token may do that.
     Denied(Denial),
+    /// A page of another origin sent it.
+    CrossOrigin,
     /// The methods that there are, are others.
     Method { allow: &'static str },
     /// The parameters could not be read.
@@ -140,7 +142,9 @@ const ENDPOINTS: [(&str, Endpoint); 5] = [
 impl Endpoint {
     fn methods(self, options: &EndpointOptions) -> &'static str {
         match self {
-            Self::New | Self::Refresh if options.allow_get => "GET, POST",
+            Self::New if options.allow_get => "GET, POST",
+            // A link on any page is a GET, and its answer would set the cookie.
+            Self::Refresh if options.allow_get && !options.cookie => "GET, POST",
             _ => "POST",
         }
     }
@@ -221,6 +225,10 @@ impl TokenRouter {
         }
         if !is_allowed {
             return Err(Refusal::Method { allow });
+        }
+        // Cookies come with what other pages send as well, and are set by what answers them.
+        if self.options().cookie && credentials::is_cross_origin(request) {
+            return Err(Refusal::CrossOrigin);
         }
         let parameters = match request.method {
             Method::GET => Parameters::Url(request.uri.query().unwrap_or_default()),
@@ -432,6 +440,7 @@ impl Refusal {
             Self::Store(error) => log_store_error(error, "not done"),
             Self::Limited(wait) => tracing::info!(target: "fastauth", ?wait, "not issued: too many requests"),
             Self::Grant(error) => tracing::info!(target: "fastauth", ?error, "not issued"),
+            Self::CrossOrigin => tracing::warn!(target: "fastauth", "refused: a page of another origin asked"),
             Self::Denied(_)
             | Self::Method { .. }
             | Self::Unread(_)

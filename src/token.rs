@@ -40,6 +40,9 @@ const MAX_GENERATION: u64 = u32::MAX as u64;
 /// Bytes of a token that are looked at. Ids of 256 characters, written as python-jose writes them, stay well below.
 const MAX_TOKEN_LEN: usize = 16 * 1024;
 
+/// Characters of an encoded header that are looked at.
+const MAX_HEADER_LEN: usize = 2 * 1024;
+
 /// What a token is for: the claim `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenType {
@@ -497,6 +500,10 @@ impl<'a> Parts<'a> {
 
     /// Checks the header, and gives the id of the key that it names. One that is no text names none.
     pub(crate) fn kid(&self) -> Result<Option<String>, TokenError> {
+        // Nothing is known of who wrote it yet, and ours have some sixty characters.
+        if self.header.len() > MAX_HEADER_LEN {
+            return Err(TokenError::Malformed);
+        }
         let header = decode(self.header)?;
         let members = json::members(&header).map_err(|_| TokenError::Malformed)?;
         if members.text("alg") != Some("HS256") {

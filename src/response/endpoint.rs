@@ -25,6 +25,7 @@ use crate::{
 const NOT_SAVED: &str = "Token not saved. Database error";
 const NOT_SIGNED: &str = "Token not signed";
 const STORE_UNABLE: &str = "The token store is not able to do this";
+const CROSS_ORIGIN: &str = "A page of another origin may not do this";
 const TOO_MANY: &str = "Too many requests, try again later";
 
 /// In which form an endpoint answers.
@@ -138,6 +139,7 @@ pub(crate) fn refusal(refusal: Refusal, shape: Shape, request: &Parts, refusals:
     match refusal {
         Refusal::Denied(denial) => refusals.answer(denial, Form::of(&request.method, &request.headers)),
         Refusal::Method { allow } => method_not_allowed(allow),
+        Refusal::CrossOrigin => Problem::new(403, Code::AccessDenied, CROSS_ORIGIN).render(shape),
         Refusal::Missing { name, place } if is_envelope => unprocessable("missing", place, name, "Field required"),
         Refusal::Missing { name, .. } => invalid(format!("{name} is missing")),
         Refusal::Unusable { name, place, problem } if is_envelope => {

@@ -631,9 +631,6 @@ impl Writer {
     fn commit(&mut self, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
         let clean = self.cleaned.elapsed() > CLEANING_INTERVAL;
         let outcomes = if writes.is_empty() { Ok(Vec::new()) } else { self.run(writes, clean) };
-        if clean && outcomes.is_ok() && !writes.is_empty() {
-            self.cleaned = Instant::now();
-        }
         // Also when it failed, for it may be on the disk all the same.
         writes.iter().for_each(|write| write.command.announce(&self.changes));
         if self.watched.is_none_or(|watched| watched.elapsed() >= WATCH_INTERVAL) {
@@ -658,11 +655,13 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut books = Books::open(&transaction)?;
         let outcomes = writes.iter().map(|write| books.apply(&write.command)).collect::<rusqlite::Result<_>>()?;
-        if clean {
-            books.clean()?;
-        }
+        // Where there is more of it, the next write goes on.
+        let is_clean = clean && books.clean()? < CLEANED_AT_ONCE;
         books.close()?;
         transaction.commit()?;
+        if is_clean {
+            self.cleaned = Instant::now();
+        }
         Ok(outcomes)
     }
 }
@@ -896,14 +895,14 @@ impl<'a> Books<'a> {
         Ok(count as u64)
     }
 
-    /// Deletes some rows whose tokens have all expired; where it is not known when they do, the row stays.
-    fn clean(&self) -> rusqlite::Result<()> {
+    /// Deletes some rows whose tokens have all expired, and says how many; where it is not known when they do, the row stays.
+    fn clean(&self) -> rusqlite::Result<usize> {
         let mut delete = self.connection.prepare_cached(
             "DELETE FROM token WHERE rowid IN (
                  SELECT rowid FROM token WHERE refresh_expires_at BETWEEN 1 AND ?1 AND access_expires_at BETWEEN 1 AND ?1 LIMIT ?2
              )",
         )?;
-        delete.execute(params![self.now.saturating_sub(1), CLEANED_AT_ONCE]).map(drop)
+        delete.execute(params![self.now.saturating_sub(1), CLEANED_AT_ONCE])
     }
 }
 

@@ -118,6 +118,11 @@ impl RestStore {
         self
     }
 
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.timeout).unwrap_or(now + TIMEOUT)
+    }
+
     /// Reads tokens that are kept encrypted by these keys.
     pub(crate) fn opened_by(mut self, keys: Arc<KeyRing>) -> Self {
         self.keys = Some(keys);
@@ -166,8 +171,9 @@ impl RestStore {
         write: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let turn = self.turns.take(client_id.unwrap_or_default(), async {
-            let _writing = (self.pairs.writing(client_id), self.digests.writing(client_id));
+            // Told last, when nobody can join a look-up from before the write any more.
             let _announcing = Announcing(&self.changes, client_id);
+            let _writing = (self.pairs.writing(client_id), self.digests.writing(client_id));
             write.await
         });
         within(self.timeout, turn).await
@@ -334,13 +340,13 @@ impl RestStore {
             };
             let held = self.calls.get(client_id).await?;
             if !self.calls.speaks_v2() {
-                return if held.is_some() { self.void(deadline, client_id).await } else { Ok(Revoked::Families(0)) };
+                return self.void_if_concerned(deadline, held.as_ref(), client_id, revocation).await;
             }
         }
         match (self.end(deadline, revocation, if_version).await, alone) {
             (Err(Fault::Lost(error)), Some(client_id)) => {
-                self.pair_elsewhere(client_id, error).await?;
-                self.void(deadline, client_id).await
+                let held = self.pair_elsewhere(client_id, error).await?;
+                self.void_if_concerned(deadline, Some(&held), client_id, revocation).await
             }
             (ended, _) => ended.map_err(Fault::into_error),
         }
@@ -358,9 +364,31 @@ impl RestStore {
         let ask = async {
             let page = self.calls.page(&filter).await?;
             let is_live = page.families.iter().any(|entry| name.is_none_or(|name| entry.family == *name));
-            Ok((!is_live).then_some(Revoked::Families(1)))
+            // Of a list that goes on, what is not in this part may be in another.
+            Ok((!is_live && page.next.is_none()).then_some(Revoked::Families(1)))
         };
         self.settle(deadline, self.calls.end(revocation, if_version), ask).await
+    }
+
+    async fn void_if_concerned(
+        &self,
+        deadline: Instant,
+        held: Option<&StoredPair>,
+        client_id: &str,
+        revocation: &Revocation,
+    ) -> Result<Revoked, StoreError> {
+        let is_concerned = held.is_some_and(|held| self.is_concerned(held, revocation));
+        if is_concerned { self.void(deadline, client_id).await } else { Ok(Revoked::Families(0)) }
+    }
+
+    /// Whether a revocation is about the pair that a store of the first version holds, which names its family itself.
+    fn is_concerned(&self, held: &StoredPair, revocation: &Revocation) -> bool {
+        let Revocation::Family { client_id, family } = revocation else { return true };
+        let opened = held.refresh_token.as_ref().and_then(|kept| match &self.keys {
+            Some(keys) => keys.open(kept),
+            None => Some(kept.clone()),
+        });
+        opened.is_some_and(|token| unverified_record(client_id.clone(), token.clone(), token).family == *family)
     }
 
     /// Revokes by the first version.
@@ -393,7 +421,7 @@ impl TokenStore for RestStore {
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
         Box::pin(async move {
-            let deadline = Instant::now() + self.timeout;
+            let deadline = self.deadline();
             let saved = self.write(Some(&record.client_id), self.save_within(deadline, record, options)).await;
             saved.map_err(StoreError::on_save)
         })
@@ -401,7 +429,7 @@ impl TokenStore for RestStore {
 
     fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
         Box::pin(async move {
-            let deadline = Instant::now() + self.timeout;
+            let deadline = self.deadline();
             let (client_id, saving) = (&rotation.successor.client_id, AtomicBool::new(false));
             let rotated = self.write(Some(client_id), self.rotate_within(deadline, rotation, &saving)).await;
             // The time limit is around all calls, so which of them it cut off is noted beside.
@@ -411,7 +439,7 @@ impl TokenStore for RestStore {
 
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
         Box::pin(async move {
-            let deadline = Instant::now() + self.timeout;
+            let deadline = self.deadline();
             let client_id = match revocation {
                 Revocation::Client(client_id) | Revocation::Family { client_id, .. } => Some(client_id.as_str()),
                 Revocation::All => None,
