@@ -12,7 +12,7 @@ use crate::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
         StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
     },
-    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unix_now},
+    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name, unix_now},
 };
 
 /// The most bytes of UTF-8 that a client id may have.
@@ -229,7 +229,7 @@ impl TokenIssuer {
     pub async fn issue_with(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
         check_client_id(client_id)?;
         let claims = self.claims(client_id, false, claims).await?;
-        let family = uuid::Uuid::new_v4().simple().to_string();
+        let family = unique_name();
         let (issued, record) = self.mint(client_id, &family, 0, &claims)?;
         let options = SaveOptions { keep_others: self.gate.issuing.many_families, ..SaveOptions::default() };
         let not_saved = |error| IssueError::NotSaved { client_id: client_id.to_owned(), error };
@@ -256,7 +256,7 @@ impl TokenIssuer {
         let claims = self.claims(client_id, true, presented.own_claims()).await?;
         let (family, generation) = match presented.family() {
             Some((family, generation)) => (family.to_owned(), generation.saturating_add(1)),
-            None => (uuid::Uuid::new_v4().simple().to_string(), 0),
+            None => (unique_name(), 0),
         };
         let (issued, successor) = self.mint(client_id, &family, generation, &claims)?;
         let rotation = Rotation {

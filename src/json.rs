@@ -37,12 +37,19 @@ pub(crate) enum Member<'a> {
 
 impl<'a> Members<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
-        self.0.iter().find(|(other, _)| other == name).map(|(_, member)| member)
+        self.0.iter().find(|(other, _)| is_same(other, name)).map(|(_, member)| member)
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(Member::as_str)
     }
+}
+
+/// As `==`, which calls a function to compare: the short names in tokens mostly differ in their lengths or first bytes.
+#[inline]
+fn is_same(name: &str, other: &str) -> bool {
+    let (name, other) = (name.as_bytes(), other.as_bytes());
+    name.len() == other.len() && name.first() == other.first() && name == other
 }
 
 impl Member<'_> {

@@ -66,8 +66,10 @@ impl TokenType {
 #[derive(Clone)]
 pub struct Claims {
     token: Secret,
-    client_id: Box<str>,
-    family: Option<(Box<str>, u64)>,
+    /// The client's id and the family, end to end: there are many of these in a cache.
+    names: Box<str>,
+    client_id_len: usize,
+    generation: Option<u64>,
     expires_at: u64,
     token_type: TokenType,
     members: OnceLock<Box<Map<String, Value>>>,
@@ -77,7 +79,7 @@ impl Claims {
     /// Whom the token was issued to: the claim `client_id`, never empty.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.client_id
+        &self.names[..self.client_id_len]
     }
 
     /// The claim `type`.
@@ -96,7 +98,7 @@ impl Claims {
     /// `fastauth-api` name none.
     #[must_use]
     pub fn family(&self) -> Option<(&str, u64)> {
-        self.family.as_ref().map(|(family, generation)| (&**family, *generation))
+        self.generation.map(|generation| (&self.names[self.client_id_len..], generation))
     }
 
     /// What the token may be used for: the claim `scope`, split at its spaces (RFC 8693 4.2).
@@ -161,7 +163,7 @@ impl std::fmt::Debug for Claims {
     /// Shows the claims that FastAuth knows; an application's own may be private.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Claims")
-            .field("client_id", &self.client_id)
+            .field("client_id", &self.client_id())
             .field("token_type", &self.token_type)
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
@@ -251,7 +253,7 @@ impl<'a> NewToken<'a> {
 #[cfg(test)]
 pub(crate) fn test_claims(client_id: &str, expires_at: u64, token: &str) -> Claims {
     let token_type = TokenType::Access;
-    Checked { client_id: client_id.into(), family: None, expires_at, token_type }.of(Secret::from(token))
+    Checked { client_id, family: None, expires_at, token_type }.of(token)
 }
 
 #[cfg(test)]
@@ -260,6 +262,11 @@ impl TokenKey {
     pub(crate) fn sign_under(&self, kid: &str, token: &NewToken<'_>) -> Option<Secret> {
         self.mint_under(&encoded_header(kid), token)
     }
+}
+
+/// A name that nothing else has: 122 random bits, as short as text can be.
+pub(crate) fn unique_name() -> String {
+    BASE64URL.encode(uuid::Uuid::new_v4().as_bytes())
 }
 
 /// Whether a claim is one that FastAuth sets, or that no token may have.
@@ -345,7 +352,7 @@ impl TokenKey {
             r#type: new.token_type.as_str(),
             exp: new.issued_at.checked_add(new.lifetime.as_secs())?,
             iat: new.issued_at,
-            jti: uuid::Uuid::new_v4().simple().encode_lower(&mut uuid::Uuid::encode_buffer()),
+            jti: &unique_name(),
             fam: new.family,
             gen_: new.generation,
             iss: new.issuer,
@@ -371,8 +378,8 @@ impl TokenKey {
             return Err(TokenError::InvalidSignature);
         }
         let payload = decode(parts.payload)?;
-        let checked = check_claims(&json::members(&payload).map_err(|_| TokenError::Malformed)?, expected)?;
-        Ok(checked.of(Secret::from(parts.token)))
+        let members = json::members(&payload).map_err(|_| TokenError::Malformed)?;
+        Ok(check_claims(&members, expected)?.of(parts.token))
     }
 
     pub(crate) fn has_signed(&self, parts: &Parts<'_>) -> bool {
@@ -508,21 +515,29 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
 }
 
 /// What the guards need of a payload that was found good.
-struct Checked {
-    client_id: Box<str>,
-    family: Option<(Box<str>, u64)>,
+struct Checked<'a> {
+    client_id: &'a str,
+    family: Option<(&'a str, u64)>,
     expires_at: u64,
     token_type: TokenType,
 }
 
-impl Checked {
-    fn of(self, token: Secret) -> Claims {
+impl Checked<'_> {
+    fn of(self, token: &str) -> Claims {
         let Self { client_id, family, expires_at, token_type } = self;
-        Claims { token, client_id, family, expires_at, token_type, members: OnceLock::new() }
+        Claims {
+            token: Secret::from(token),
+            names: [client_id, family.map_or("", |(family, _)| family)].concat().into(),
+            client_id_len: client_id.len(),
+            generation: family.map(|(_, generation)| generation),
+            expires_at,
+            token_type,
+            members: OnceLock::new(),
+        }
     }
 }
 
-fn check_claims(members: &Members<'_>, expected: &Expected<'_>) -> Result<Checked, TokenError> {
+fn check_claims<'a>(members: &'a Members<'_>, expected: &Expected<'_>) -> Result<Checked<'a>, TokenError> {
     let now = expected.now as f64;
     let expires_at = seconds(members, "exp")?.ok_or(TokenError::InvalidClaim("exp"))?.floor();
     if expires_at < now {
@@ -546,13 +561,13 @@ fn check_claims(members: &Members<'_>, expected: &Expected<'_>) -> Result<Checke
     let client_id = match members.get("client_id") {
         None => return Err(TokenError::MissingClientId),
         Some(Member::Text(id)) if id.is_empty() => return Err(TokenError::MissingClientId),
-        Some(Member::Text(id)) => Box::from(&**id),
+        Some(Member::Text(id)) => &**id,
         Some(_) => return Err(TokenError::InvalidClaim("client_id")),
     };
     if members.text("type") != Some(expected.token_type.as_str()) {
         return Err(TokenError::WrongType);
     }
-    let family = || Some((members.text("fam")?.into(), members.get("gen")?.as_u64()?));
+    let family = || Some((members.text("fam")?, members.get("gen")?.as_u64()?));
     Ok(Checked { client_id, family: family(), expires_at: expires_at as u64, token_type: expected.token_type })
 }
 
