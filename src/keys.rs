@@ -1,8 +1,9 @@
 //! The keys: which one signs, which ones verify, and encrypting what is kept in a store.
 
+#[cfg(any(feature = "sqlite", test))]
+use crate::{config::StoreFormat, secret::TokenDigest};
 use crate::{
-    config::StoreFormat,
-    secret::{Secret, TokenDigest},
+    secret::Secret,
     token::{Claims, Expected, NewToken, Parts, SelfTestError, TokenError, TokenKey},
 };
 
@@ -74,6 +75,7 @@ impl KeyRing {
     }
 
     /// What is to be kept of a token in place of what is: encrypted by the key that signs now, or not encrypted.
+    #[cfg(any(feature = "sqlite", test))]
     pub(crate) fn reform(&self, kept: &Secret, format: StoreFormat, now: u64) -> Reform {
         let is_current = || self.signing(now).open(kept).is_some();
         let is_right = match format {
@@ -110,6 +112,7 @@ impl KeyRing {
 }
 
 /// What becomes of what is kept of a token.
+#[cfg(any(feature = "sqlite", test))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reform {
     /// It is right as it is.

@@ -767,13 +767,19 @@ fn keys_in_several_places_or_out_of_reach_are_left_alone() {
 /// Who changes the keys may be another user than the application, which must be able to read them still.
 #[cfg(unix)]
 #[test]
-fn the_file_keeps_its_mode() {
-    use std::os::unix::fs::PermissionsExt;
+fn the_file_keeps_its_mode_and_its_owner() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     for (mode, expected) in [(0o600, 0o600), (0o640, 0o640), (0o400, 0o400)] {
         let place = Place::new(&good());
         let path = place.path().join("fastauth.config.json");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        // Only the superuser can give a file away, and so only there something can be lost.
+        let _ = chown(&path, Some(12_345), Some(12_346));
+        let before = fs::metadata(&path).unwrap();
         place.builder(&[]).report().keys().unwrap().rotate(None).unwrap().write().unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, expected);
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!(after.permissions().mode() & 0o777, expected);
+        assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+        assert_ne!(after.ino(), before.ino(), "it was replaced in one step");
     }
 }

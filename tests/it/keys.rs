@@ -414,6 +414,71 @@ async fn a_conversion_lets_go_of_earlier_keys() {
     assert_eq!((again.converted, again.unopened), (0, 0));
 }
 
+/// One that is stopped is as good as one that has not come to the rest yet, and the next one goes on from there.
+#[tokio::test]
+async fn a_conversion_can_be_stopped_and_run_again() {
+    let place = Place::new(&json!({}));
+    let issuer = place.layer().issuer();
+    let mut issued = Vec::new();
+    for number in 0..250 {
+        issued.push(issuer.issue(&format!("c{number}")).await.unwrap().tokens);
+    }
+    let store = SqliteStore::open(place.database()).unwrap();
+    let (settings, some) = (place.settings(), tokio::sync::Notify::new());
+    let mut counts = Vec::new();
+    tokio::select! {
+        biased;
+        () = some.notified() => {}
+        _ = store.convert(settings.keys(), StoreFormat::Fernet, |so_far| {
+            counts.push(so_far.converted);
+            some.notify_one();
+        }) => panic!("it was to be stopped"),
+    }
+    assert!(counts[0] > 0, "{counts:?}");
+    for tokens in &issued {
+        assert!(is_active(&issuer, tokens.access_token.expose()).await);
+    }
+    let rest = store.convert(settings.keys(), StoreFormat::Fernet, |_| ()).await.unwrap();
+    assert!(rest.rows == 250 && rest.converted > 0 && rest.converted <= 250 - counts[0], "{rest:?}, {counts:?}");
+    store.compact().unwrap();
+    assert!(!has_plain_tokens(&place.database()));
+    for tokens in &issued {
+        assert!(is_active(&issuer, tokens.access_token.expose()).await);
+    }
+}
+
+async fn is_active(issuer: &TokenIssuer, token: &str) -> bool {
+    matches!(issuer.introspect(token).await.unwrap(), fastauth::Introspection::Active(_))
+}
+
+/// A reader that is still on an old state of the file, and writers with their own checkpoints, are waited for.
+#[tokio::test]
+async fn a_compaction_waits_for_readers() {
+    let place = Place::new(&json!({}));
+    place.layer().issuer().issue("c").await.unwrap();
+    let reader = rusqlite::Connection::open(place.database()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM token").unwrap();
+    let store = Arc::new(SqliteStore::open(place.database()).unwrap());
+    let settings = place.settings();
+    store.convert(settings.keys(), StoreFormat::Fernet, |_| ()).await.unwrap();
+    let other = rusqlite::Connection::open(place.database()).unwrap();
+    let schema = || other.pragma_query_value(None, "schema_version", |row| row.get::<_, u32>(0)).unwrap();
+    let before = schema();
+    let compacting = std::thread::spawn({
+        let store = Arc::clone(&store);
+        move || store.compact()
+    });
+    // The file is written anew, and it cannot be over while the reader is there: plain tokens are in its state of the file.
+    while schema() == before {
+        std::thread::yield_now();
+    }
+    assert!(!compacting.is_finished() && has_plain_tokens(&place.database()));
+    drop(reader);
+    compacting.join().unwrap().unwrap();
+    assert!(!has_plain_tokens(&place.database()));
+    assert_eq!(fs::metadata(format!("{}-wal", place.database().display())).unwrap().len(), 0);
+}
+
 /// What no key opens is counted and left.
 #[tokio::test]
 async fn what_cannot_be_opened_is_left() {
