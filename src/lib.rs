@@ -56,8 +56,9 @@
 //!  request ──► layer ──► gate
 //!                          1  rule          method, URI      ──► Requirement
 //!                          2  credentials   headers          ──► Credentials
-//!                          3  token         token text       ──► Claims        (verified)
-//!                          4  store         client id        ──► canonical token
+//!                             cache         token text       ──► Claims        (confirmed before; then go to 5)
+//!                          3  token, keys   token text       ──► Claims        (verified)
+//!                          4  store         client, family   ──► canonical token
 //!                          5  gate          all of the above ──► Decision
 //!                                             │
 //!                     Permit ◄────────────────┴────────────────► Denial
@@ -68,8 +69,8 @@
 //! ```
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
-//! own module alone and is what the next step asks for, so none can be skipped. Steps 1 to 3 are synchronous and pure;
-//! step 4 is the only one that waits.
+//! own module alone and is what the next step asks for, so none can be skipped: the cache holds what steps 3 and 4 confirmed,
+//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits.
 //!
 //! # Features
 //!

@@ -100,7 +100,8 @@ const QUEUE: usize = 1024;
 
 /// Keeps the tokens in one SQLite file, with nothing else to run.
 ///
-/// Several processes on one machine may share the file; each sees the others' writes at once. A write is answered
+/// Several processes on one machine may share the file; each sees the others' writes at once, and is
+/// told of them by [`changes`](TokenStore::changes) within 50 ms. A write is answered
 /// when it is on the disk (WAL, `synchronous=FULL`) and survives a crash of the process and a loss of power. An
 /// operator may look inside with `sqlite3`, and revoke with `DELETE FROM token WHERE client_id = …`. Families that were
 /// revoked stay, without their tokens, until those would have expired.
