@@ -502,10 +502,25 @@ async fn a_refresh_token_can_travel_in_a_cookie() {
     assert!(!server.opens(&last).await);
     let (value, last) = (cookie(&bare).0, bare.json()["data"]["access_token"].as_str().unwrap().to_owned());
 
-    // A link of another site is a GET, and must not do anything.
+    // A link of another site is a GET, and must not do anything, whichever token it brings.
     let line = format!("{COOKIE}={value}");
-    let link = server.send("GET", "/auth/token/refresh", &[("cookie", &line)], "").await;
-    assert_eq!(link.status, 422);
+    for target in ["/auth/token/refresh".to_owned(), format!("/auth/token/refresh?refresh_token={value}")] {
+        let link = server.send("GET", &target, &[("cookie", &line)], "").await;
+        assert_eq!((link.status, link.headers.get("set-cookie")), (405, None), "{target}");
+    }
+    // Nor may a form of another page, on a subdomain of the same site either.
+    for (name, said) in
+        [("sec-fetch-site", "same-site"), ("sec-fetch-site", "cross-site"), ("origin", "https://x.example")]
+    {
+        for (path, form) in
+            [("/auth/token/refresh", ""), ("/auth/token", "grant_type=refresh_token"), ("/auth/token/revoke", "")]
+        {
+            let headers = [("content-type", FORM), ("cookie", line.as_str()), (name, said)];
+            let reply = server.send("POST", path, &headers, form).await;
+            assert_eq!((reply.status, reply.headers.get("set-cookie")), (403, None), "{path} {name}: {said}");
+        }
+    }
+    assert!(server.opens(&last).await);
     let twice = format!("{COOKIE}={value}; {COOKIE}={value}");
     for path in ["/auth/token/refresh", "/auth/token", "/auth/token/revoke"] {
         let headers = [("content-type", FORM), ("cookie", twice.as_str())];

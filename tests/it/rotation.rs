@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fastauth::{
-    FastAuthLayer,
+    FastAuthLayer, Introspection,
     store::{SqliteStore, TokenStore},
 };
 use http::StatusCode;
@@ -11,7 +11,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::app::{app, serve, settings};
+use crate::{
+    app::{app, serve, settings},
+    support::stores,
+};
 
 const RIVALS: usize = 200;
 
@@ -205,4 +208,22 @@ async fn an_encrypted_pair_is_given_again() {
     }
     assert_eq!(issuer.refresh(first.refresh_token.expose()).await.unwrap().tokens, second);
     assert!(issuer.refresh(second.refresh_token.expose()).await.is_ok());
+}
+
+/// Who holds a token of a log-in that was replaced must not end the one that took its place, at no store.
+#[tokio::test]
+async fn a_token_of_a_replaced_log_in_ends_none_but_its_own() {
+    for fixture in [stores::memory().await, stores::sqlite().await, stores::rest().await, stores::rest_v1().await] {
+        let layer = FastAuthLayer::new(settings().store(fixture.store).build().unwrap()).unwrap();
+        let issuer = layer.issuer();
+        let before = issuer.issue("c").await.unwrap().tokens;
+        let now = issuer.issue("c").await.unwrap().tokens;
+        for token in [&before.refresh_token, &before.access_token] {
+            assert!(!issuer.revoke_token(token.expose()).await.unwrap());
+        }
+        let is_active = async |token: &str| matches!(issuer.introspect(token).await.unwrap(), Introspection::Active(_));
+        assert!(is_active(now.refresh_token.expose()).await);
+        assert!(issuer.revoke_token(now.access_token.expose()).await.unwrap());
+        assert!(!is_active(now.refresh_token.expose()).await);
+    }
 }
