@@ -60,6 +60,14 @@ struct Queues {
     large: VecDeque<u64>,
 }
 
+impl Queues {
+    /// The next to go, from the small queue where it has more than its share.
+    fn next(&mut self, share: usize) -> Option<u64> {
+        let is_small_full = self.small.len() > share || self.large.is_empty();
+        if is_small_full { self.small.pop_front() } else { self.large.pop_front() }
+    }
+}
+
 impl TokenCache {
     /// Room for so many tokens; `ttl` is for stores that do not tell of the changes of others.
     pub(crate) fn new(capacity: usize, ttl: Duration) -> Self {
@@ -98,24 +106,29 @@ impl TokenCache {
         if entries.insert(hash, entry).is_none() {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             queues.small.push_back(hash);
-            if queues.small.len() + queues.large.len() > self.capacity {
-                self.make_room(&mut queues);
-            }
+            self.make_room(&mut queues);
         }
     }
 
-    /// Takes one entry out: the first that was not used since it was looked at last, or where many were, any.
+    /// Takes entries out that were not used since they were looked at last. Where many were used, this leaves some of the
+    /// work to the next: the last ninth of the capacity is for that, and only when it is full, one goes that was used.
     fn make_room(&self, queues: &mut Queues) {
         let entries = self.entries.pin();
-        for step in 0..=MAX_STEPS {
-            let is_small_full = queues.small.len() > self.capacity / SMALL_SHARE || queues.large.is_empty();
-            let queue = if is_small_full { &mut queues.small } else { &mut queues.large };
-            let Some(hash) = queue.pop_front() else { return };
-            if step == MAX_STEPS || !entries.get(&hash).is_some_and(Entry::spend_use) {
-                entries.remove(&hash);
+        let is_over = |queues: &Queues, limit: usize| queues.small.len() + queues.large.len() > limit;
+        for _ in 0..MAX_STEPS {
+            if !is_over(queues, self.capacity - self.capacity / 9) {
                 return;
             }
-            queues.large.push_back(hash);
+            let Some(hash) = queues.next(self.capacity / SMALL_SHARE) else { return };
+            match entries.get(&hash).is_some_and(Entry::spend_use) {
+                true => queues.large.push_back(hash),
+                false => drop(entries.remove(&hash)),
+            }
+        }
+        if is_over(queues, self.capacity)
+            && let Some(hash) = queues.next(self.capacity / SMALL_SHARE)
+        {
+            entries.remove(&hash);
         }
     }
 
