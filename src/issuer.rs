@@ -312,7 +312,8 @@ impl TokenIssuer {
     }
 
     /// Revokes the family of a token that its holder presents (RFC 7009), access or refresh token, and says whether
-    /// anything was revoked. A token that is not ours, or not valid any more, revokes nothing, and is no error.
+    /// anything was revoked. A superseded one speaks for its family as well, as long as it has not expired. A token that is
+    /// not ours, or has expired, revokes nothing, and is no error.
     ///
     /// # Errors
     ///

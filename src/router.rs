@@ -12,7 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header::AUTHORIZATION, request::Parts};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{AUTHORIZATION, CONNECTION},
+    request::Parts,
+};
 use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
@@ -469,7 +473,12 @@ where
         let this = self.clone();
         let (request, body) = request.into_parts();
         Box::pin(async move {
-            let response = this.answer(&request, body).await;
+            let mut response = this.answer(&request, body).await;
+            // What is left of such a body is not read, so nothing else can come on its connection.
+            let is_unread = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+            if is_unread && request.version <= Version::HTTP_11 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(if request.method == Method::HEAD { response::head_only(response) } else { response })
         })
     }

@@ -113,6 +113,9 @@ where
     if request.uri.query().is_some_and(|query| !query.is_empty()) {
         return Err(UnreadError::InUrl);
     }
+    if body.is_end_stream() {
+        return Ok(Parameters::Body(Map::new()));
+    }
     let format = Format::of(&request.headers)?;
     let body = read(body).await?;
     let members = match format {
@@ -132,9 +135,6 @@ where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(UnreadError::TooLong);
     }
@@ -232,7 +232,7 @@ mod tests {
             ("", "a=1", Err(UnreadError::ContentType)),
             ("application/json; charset=latin1", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
             ("application/jsonp", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
-            ("text/plain", "", Err(UnreadError::ContentType)),
+            ("text/plain", "", Ok(serde_json::json!({}))),
             ("multipart/form-data; boundary=x", "--x--", Err(UnreadError::ContentType)),
             (JSON, r#"{"a":"1","a":"1"}"#, Err(UnreadError::NotJson)),
             (JSON, r#"["a"]"#, Err(UnreadError::NotJson)),
