@@ -267,9 +267,10 @@ impl TokenKey {
     }
 }
 
-/// A name that nothing else has: 122 random bits, as short as text can be.
+/// A name that nothing else has: some 120 random bits, as short as text can be, in letters and digits: one that began with
+/// `-` would be an option on a command line.
 pub(crate) fn unique_name() -> String {
-    BASE64URL.encode(uuid::Uuid::new_v4().as_bytes())
+    BASE64URL.encode(uuid::Uuid::new_v4().as_bytes()).replace(['-', '_'], "0")
 }
 
 /// Whether a claim is one that FastAuth sets, or that no token may have.
