@@ -15,9 +15,6 @@ use super::{
 };
 use crate::token::unix_now;
 
-/// How many families a page of a list has at the most.
-const PAGE: usize = 1000;
-
 /// Keeps the tokens in memory: they are gone when the process ends, and no other process sees them.
 ///
 /// It is meant for tests and for trying things out. A clone is another handle on the same tokens, so that a test can
@@ -83,12 +80,7 @@ impl Held {
     }
 
     fn meets(&self, client_id: &str, condition: Condition) -> bool {
-        let version = self.newest(client_id).map(|family| family.version);
-        match condition {
-            Condition::None => true,
-            Condition::Absent => version.is_none(),
-            Condition::Version(expected) => version == Some(expected),
-        }
+        condition.is_met_by(self.newest(client_id).map(|family| family.version))
     }
 
     fn save(&mut self, record: &TokenRecord, options: SaveOptions) -> Saved {
@@ -181,7 +173,7 @@ impl Held {
     }
 
     fn list(&self, filter: &FamilyFilter) -> FamilyPage {
-        let limit = if filter.limit == 0 { PAGE } else { filter.limit.min(PAGE) };
+        let limit = filter.page_limit();
         let after = filter.after.as_ref();
         let first = after.map_or(Bound::Unbounded, |(client_id, _)| Bound::Included(client_id.as_str()));
         let families =

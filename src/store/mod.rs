@@ -180,6 +180,17 @@ pub enum Condition {
     Absent,
 }
 
+impl Condition {
+    /// Whether it holds where this version was issued last.
+    pub(crate) fn is_met_by(self, version: Option<u64>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Absent => version.is_none(),
+            Self::Version(expected) => version == Some(expected),
+        }
+    }
+}
+
 /// What [`TokenStore::save`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Saved {
@@ -288,7 +299,15 @@ pub struct FamilyFilter {
     pub limit: usize,
 }
 
+/// The most families that a page of a list has.
+const MAX_PAGE: usize = 1000;
+
 impl FamilyFilter {
+    /// How many families a page for it may have.
+    pub(crate) fn page_limit(&self) -> usize {
+        if self.limit == 0 { MAX_PAGE } else { self.limit.min(MAX_PAGE) }
+    }
+
     /// Whether a family is asked for, its place in the list aside.
     #[must_use]
     pub fn admits(&self, entry: &FamilyEntry) -> bool {
@@ -345,6 +364,26 @@ pub enum FamilyStatus {
     Revoked,
     /// They were revoked because a consumed refresh token was presented.
     Reused,
+}
+
+impl FamilyStatus {
+    const ALL: [Self; 3] = [Self::Live, Self::Revoked, Self::Reused];
+
+    /// Its name, in the API of stores and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Revoked => "revoked",
+            Self::Reused => "reused",
+        }
+    }
+
+    /// The status of this [name](Self::as_str).
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
 }
 
 /// What a store can promise beyond the contract that all keep.

@@ -80,8 +80,6 @@ const COMPACTING_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long opening is tried again when SQLite is busy without having waited, as it is when two processes switch a
 /// file to WAL at the same moment.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
-/// How many families a page of a list has at the most.
-const PAGE: usize = 1000;
 /// No UTF-8 has this byte, and it comes after all of its.
 const AFTER_ALL_TEXT: u8 = 0xff;
 /// How often the thread looks for what other processes wrote, and for how long nothing of theirs can have been missed then: what
@@ -390,24 +388,12 @@ fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<TokenDigest>>
 }
 
 fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<FamilyStatus> {
-    Ok(match row.get_ref(column)?.as_str()? {
-        "live" => FamilyStatus::Live,
-        "reused" => FamilyStatus::Reused,
-        _ => FamilyStatus::Revoked,
-    })
-}
-
-fn status_text(status: FamilyStatus) -> &'static str {
-    match status {
-        FamilyStatus::Live => "live",
-        FamilyStatus::Revoked => "revoked",
-        FamilyStatus::Reused => "reused",
-    }
+    Ok(FamilyStatus::of_name(row.get_ref(column)?.as_str()?).unwrap_or(FamilyStatus::Revoked))
 }
 
 /// In the order of the primary key, from where the page before ended, so that a page costs the same wherever it is.
 fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::Result<FamilyPage> {
-    let limit = if filter.limit == 0 { PAGE } else { filter.limit.min(PAGE) };
+    let limit = filter.page_limit();
     // A bound that is always there lets SQLite walk the key from it. It is also what tells prefixes: SQLite's functions
     // of text end at a NUL.
     let (first, last) = match (&filter.client_id, &filter.client_id_prefix) {
@@ -439,7 +425,7 @@ fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::Result<Fami
             after_family,
             filter.client_id_part,
             filter.kid,
-            filter.status.map(status_text),
+            filter.status.map(FamilyStatus::as_str),
             limit + 1,
         ],
         entry,
@@ -719,12 +705,7 @@ impl<'a> Books<'a> {
         if condition == Condition::None {
             return Ok(true);
         }
-        let version = canonical(self.connection, client_id, None)?.and_then(|canonical| canonical.version);
-        Ok(match condition {
-            Condition::None => true,
-            Condition::Absent => version.is_none(),
-            Condition::Version(expected) => version == Some(expected),
-        })
+        Ok(condition.is_met_by(canonical(self.connection, client_id, None)?.and_then(|canonical| canonical.version)))
     }
 
     fn put(&mut self, record: &TokenRecord, consumed: Option<&TokenDigest>, issued_at: u64) -> rusqlite::Result<()> {
@@ -819,7 +800,7 @@ impl<'a> Books<'a> {
         const UPDATE: &str = "UPDATE token SET status = ?1, version = ?2, access_token = NULL, refresh_token = NULL
              WHERE status = 'live' AND epoch = ?3 AND client_id = ?4";
         self.version += 1;
-        let values = params![status_text(status), self.version, self.epoch, client_id];
+        let values = params![status.as_str(), self.version, self.epoch, client_id];
         let ended = match family {
             Some(family) => {
                 let mut update = self.connection.prepare_cached(&format!("{UPDATE} AND family = ?5"))?;

@@ -18,9 +18,6 @@ use super::{
     v1::foreign,
 };
 
-/// The most families that a page has.
-const MAX_PAGE: usize = 1000;
-
 /// Why a call came to nothing.
 pub(super) enum Fault {
     /// The store is in trouble.
@@ -126,12 +123,8 @@ impl Calls {
     }
 
     pub(super) async fn page(&self, filter: &FamilyFilter) -> Result<FamilyPage, Fault> {
-        let limit = if filter.limit == 0 { MAX_PAGE } else { filter.limit.min(MAX_PAGE) }.to_string();
-        let status = filter.status.map(|status| match status {
-            FamilyStatus::Live => "live",
-            FamilyStatus::Revoked => "revoked",
-            FamilyStatus::Reused => "reused",
-        });
+        let limit = filter.page_limit().to_string();
+        let status = filter.status.map(FamilyStatus::as_str);
         let cursor = filter.after.as_ref().map(wire::cursor);
         let answer = self.call(Call::new(Method::GET, "v2/clients").parameters([
             ("client_id", filter.client_id.as_deref()),

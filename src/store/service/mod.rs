@@ -27,8 +27,8 @@ use self::{
     route::{Route, client_id, family, parameter},
 };
 use super::{
-    FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved, TokenRecord,
-    TokenStore,
+    FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved,
+    TokenRecord, TokenStore,
     wire::{self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, code},
 };
 use crate::{credentials, secret::Secret, token::unverified_record};
@@ -40,9 +40,8 @@ mod route;
 /// The longest body that is read.
 const MAX_BODY: usize = 64 * 1024;
 
-/// How many families a page of a list has, unless the caller wants more, and the most.
+/// How many families a page of a list has, unless the caller wants more.
 const PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
 /// How long a page may become, whatever the ids are: callers need not read more than 1 MiB.
 const MAX_PAGE_BYTES: usize = 512 * 1024;
 
@@ -315,10 +314,10 @@ fn filter(query: &str) -> Result<FamilyFilter, Refusal> {
     let text = |name| Ok::<_, Refusal>(parameter(query, name)?.map(Cow::into_owned));
     let status = match parameter(query, "status")?.as_deref() {
         None => None,
-        Some("live") => Some(FamilyStatus::Live),
-        Some("revoked") => Some(FamilyStatus::Revoked),
-        Some("reused") => Some(FamilyStatus::Reused),
-        Some(_) => return Err(Refusal::bad_request("status has to be live, revoked or reused")),
+        Some(name) => Some(
+            FamilyStatus::of_name(name)
+                .ok_or_else(|| Refusal::bad_request("status has to be live, revoked or reused"))?,
+        ),
     };
     let after = parameter(query, "cursor")?
         .map(|cursor| wire::place(&cursor).ok_or_else(|| Refusal::bad_request("cursor is none of this store's")));
