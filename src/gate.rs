@@ -21,7 +21,7 @@ use crate::{
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
-    store::{Stamp, StoreError, TokenDigest, TokenStore},
+    store::{Canonical, Stamp, StoreError, TokenDigest, TokenStore},
     token::{Claims, Expected, TokenError, TokenType, unix_now_ms},
 };
 
@@ -128,14 +128,13 @@ impl Gate {
         }
         let expected = self.expected(TokenType::Access, now_ms / 1000);
         let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
-        let check = CanonicalCheck {
-            gate: Arc::clone(self),
-            method: line.method.clone(),
-            stamp: self.store.changes().map(|changes| changes.stamp(claims.client_id())),
-            now_ms,
-            claims: Arc::new(claims),
-            master,
-        };
+        let stamp = self.store.changes().map(|changes| changes.stamp(claims.client_id()));
+        let verified = Verified { claims: Arc::new(claims), stamp, now_ms };
+        if let Some(held) = self.store.load_now(verified.claims.client_id(), Some(verified.family())) {
+            verified.confirm(self, held)?;
+            return Ok(Decision::Permit(Permit { master, claims: Some(verified.claims) }));
+        }
+        let check = CanonicalCheck { gate: Arc::clone(self), method: line.method.clone(), verified, master };
         Ok(Decision::AskStore(check.run()))
     }
 
@@ -221,14 +220,38 @@ pub(crate) enum Decision {
     AskStore(Check),
 }
 
-/// The last check: whether the token is the client's canonical one.
-struct CanonicalCheck {
-    gate: Arc<Gate>,
-    method: Method,
+/// A token that has passed all checks but the last: whether it is the client's canonical one.
+struct Verified {
     claims: Arc<Claims>,
     /// From before the store is asked.
     stamp: Option<Stamp>,
     now_ms: u64,
+}
+
+impl Verified {
+    /// Tokens that name no family are held under the empty name.
+    fn family(&self) -> &str {
+        self.claims.family().map(|(family, _)| family).unwrap_or_default()
+    }
+
+    /// The last check, by what the store answered. What it confirms is kept.
+    fn confirm(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), Denial> {
+        let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
+        if canonical != Some(TokenDigest::of(self.claims.token())) {
+            return Err(DenialReason::NotCanonical.into());
+        }
+        if let (Some(cache), Some(stamp)) = (&gate.cache, self.stamp) {
+            cache.keep(&self.claims, stamp, self.now_ms);
+        }
+        Ok(())
+    }
+}
+
+/// The last check, where the store has to be waited for.
+struct CanonicalCheck {
+    gate: Arc<Gate>,
+    method: Method,
+    verified: Verified,
     master: Option<Arc<str>>,
 }
 
@@ -236,10 +259,7 @@ impl CanonicalCheck {
     fn run(self) -> Check {
         Box::pin(async move {
             match self.ask().await {
-                Ok(()) => {
-                    self.keep();
-                    Ok(Some(Permit { master: self.master, claims: Some(self.claims) }))
-                }
+                Ok(()) => Ok(Some(Permit { master: self.master, claims: Some(self.verified.claims) })),
                 Err(denial) if self.gate.shadow => {
                     denial.log(&self.method, "would have been refused");
                     Ok(None)
@@ -253,18 +273,9 @@ impl CanonicalCheck {
     }
 
     async fn ask(&self) -> Result<(), Denial> {
-        // Tokens that name no family are held under the empty name.
-        let family = self.claims.family().map(|(family, _)| family).unwrap_or_default();
-        let held = self.gate.store.load(self.claims.client_id(), Some(family)).await;
-        let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
-        let is_canonical = canonical == Some(TokenDigest::of(self.claims.token()));
-        if is_canonical { Ok(()) } else { Err(DenialReason::NotCanonical.into()) }
-    }
-
-    fn keep(&self) {
-        if let (Some(cache), Some(stamp)) = (&self.gate.cache, self.stamp) {
-            cache.keep(&self.claims, stamp, self.now_ms);
-        }
+        let Self { gate, verified, .. } = self;
+        let held = gate.store.load(verified.claims.client_id(), Some(verified.family())).await;
+        verified.confirm(gate, held)
     }
 }
 

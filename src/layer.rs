@@ -167,8 +167,7 @@ impl<S> FastAuth<S> {
                 return self.forward(request);
             }
             Decision::Deny(denial) => {
-                let refusal = Refusal::to(&request, &self.gate);
-                State::Refusing { response: Some(Box::new(refusal.render(denial))) }
+                State::Refusing { refusal: Some((Refusal::to(&request, &self.gate), denial)) }
             }
             Decision::AskStore(check) => {
                 let refusal = Refusal::to(&request, &self.gate);
@@ -245,7 +244,7 @@ pin_project! {
         /// The inner service answers.
         Forwarding { #[pin] response: F },
         /// The answer was known at once.
-        Refusing { response: Option<Box<Response<Full<Bytes>>>> },
+        Refusing { refusal: Option<(Refusal, Denial)> },
     }
 }
 
@@ -291,12 +290,15 @@ where
                         }
                         (State::Forwarding { response: ready_inner.call(request) }, None)
                     }
-                    Err(denial) => (State::Refusing { response: None }, Some(refusal.render(denial))),
+                    Err(denial) => (State::Refusing { refusal: None }, Some(refusal.render(denial))),
                 };
                 self.set(next);
                 Poll::Ready(refused)
             }
-            StateProjection::Refusing { response } => Poll::Ready(Some(*response.take().expect(DONE))),
+            StateProjection::Refusing { refusal } => {
+                let (refusal, denial) = refusal.take().expect(DONE);
+                Poll::Ready(Some(refusal.render(denial)))
+            }
             StateProjection::Forwarding { .. } => Poll::Ready(None),
         }
     }

@@ -68,9 +68,9 @@ impl TokenType {
 /// They are kept as the token has them, and read as a whole only when that is asked for.
 #[derive(Clone)]
 pub struct Claims {
-    token: Secret,
-    /// The client's id and the family, end to end: there are many of these in a cache.
-    names: Box<str>,
+    /// The token, the client's id and the family, end to end: there are many of these in a cache.
+    text: Secret,
+    token_len: usize,
     client_id_len: usize,
     generation: Option<u64>,
     expires_at: u64,
@@ -82,7 +82,7 @@ impl Claims {
     /// Whom the token was issued to: the claim `client_id`, never empty.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.names[..self.client_id_len]
+        &self.names()[..self.client_id_len]
     }
 
     /// The claim `type`.
@@ -101,7 +101,7 @@ impl Claims {
     /// `fastauth-api` name none.
     #[must_use]
     pub fn family(&self) -> Option<(&str, u64)> {
-        self.generation.map(|generation| (&self.names[self.client_id_len..], generation))
+        self.generation.map(|generation| (&self.names()[self.client_id_len..], generation))
     }
 
     /// What the token may be used for: the claim `scope`, split at its spaces (RFC 8693 4.2).
@@ -141,7 +141,7 @@ impl Claims {
     #[must_use]
     pub fn as_object(&self) -> &Map<String, Value> {
         let read = || {
-            let payload = self.token.expose().split('.').nth(1).unwrap_or_default();
+            let payload = self.text.expose()[..self.token_len].split('.').nth(1).unwrap_or_default();
             let members = decode(payload).ok().and_then(|payload| json::object(&payload).ok());
             // It was read before, or there would be no claims.
             Box::new(members.unwrap_or_default())
@@ -151,14 +151,18 @@ impl Claims {
 
     /// The token that says so.
     pub(crate) fn token(&self) -> &[u8] {
-        self.token.expose().as_bytes()
+        &self.text.expose().as_bytes()[..self.token_len]
+    }
+
+    fn names(&self) -> &str {
+        &self.text.expose()[self.token_len..]
     }
 }
 
 impl PartialEq for Claims {
     /// Whether they are those of the same token.
     fn eq(&self, other: &Self) -> bool {
-        self.token == other.token
+        self.text == other.text
     }
 }
 
@@ -341,8 +345,10 @@ impl TokenKey {
 
     fn self_test(&self) -> Result<(), SelfTestError> {
         let signature = self.sign(b"test").ok_or(SelfTestError)?;
-        let works = self.signed(b"test", &signature) && !self.signed(b"Test", &signature);
-        works.then_some(()).ok_or(SelfTestError)
+        let signature = BASE64URL.encode(signature);
+        let works = |message| self.signed(message, &signature);
+        let both = (works(b"test"), works(b"Test"));
+        (both == (Ok(true), Ok(false))).then_some(()).ok_or(SelfTestError)
     }
 
     /// Makes a token. `jti` makes two of the same second differ.
@@ -378,7 +384,7 @@ impl TokenKey {
     ///
     /// Nothing of the payload is read before the signature has been found good.
     pub(crate) fn verify(&self, parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Claims, TokenError> {
-        if !self.signed(parts.signed.as_bytes(), &decode(parts.signature)?) {
+        if !self.signed(parts.signed.as_bytes(), parts.signature)? {
             return Err(TokenError::InvalidSignature);
         }
         let payload = decode(parts.payload)?;
@@ -387,7 +393,7 @@ impl TokenKey {
     }
 
     pub(crate) fn has_signed(&self, parts: &Parts<'_>) -> bool {
-        decode(parts.signature).is_ok_and(|signature| self.signed(parts.signed.as_bytes(), &signature))
+        self.signed(parts.signed.as_bytes(), parts.signature) == Ok(true)
     }
 
     // The provider is named, not taken from jsonwebtoken's process-wide default: that one panics where some other
@@ -396,24 +402,32 @@ impl TokenKey {
         (AWS_LC.signer_factory)(&Algorithm::HS256, &self.signing).ok()?.try_sign(message).ok()
     }
 
-    fn signed(&self, message: &[u8], signature: &Vec<u8>) -> bool {
-        // Making a verifier takes longer than using it, and one cannot be shared by threads.
-        VERIFIERS.with_borrow_mut(|verifiers| {
-            let known = verifiers.iter().position(|(number, _)| *number == self.number);
+    fn signed(&self, message: &[u8], signature: &str) -> Result<bool, TokenError> {
+        VERIFIERS.with_borrow_mut(|Verifiers { of_keys, signature: decoded }| {
+            decoded.clear();
+            BASE64URL.decode_vec(signature, decoded).map_err(|_| TokenError::Malformed)?;
+            let known = of_keys.iter().position(|(number, _)| *number == self.number);
             let at = known.or_else(|| {
                 let verifier = (AWS_LC.verifier_factory)(&Algorithm::HS256, &self.verifying).ok()?;
-                verifiers.truncate(MAX_VERIFIERS - 1);
-                verifiers.insert(0, (self.number, verifier));
+                of_keys.truncate(MAX_VERIFIERS - 1);
+                of_keys.insert(0, (self.number, verifier));
                 Some(0)
             });
-            at.is_some_and(|at| verifiers[at].1.verify(message, signature).is_ok())
+            Ok(at.is_some_and(|at| of_keys[at].1.verify(message, decoded).is_ok()))
         })
     }
 }
 
-thread_local! {
+/// What a thread keeps: making a verifier takes longer than using it, and one cannot be shared by threads.
+struct Verifiers {
     /// Each with the number of its key, the newest first.
-    static VERIFIERS: RefCell<Vec<(u64, Box<dyn JwtVerifier>)>> = const { RefCell::new(Vec::new()) };
+    of_keys: Vec<(u64, Box<dyn JwtVerifier>)>,
+    /// Room for a signature.
+    signature: Vec<u8>,
+}
+
+thread_local! {
+    static VERIFIERS: RefCell<Verifiers> = const { RefCell::new(Verifiers { of_keys: Vec::new(), signature: Vec::new() }) };
 }
 
 /// How many verifiers a thread keeps.
@@ -534,8 +548,8 @@ impl Checked<'_> {
     fn of(self, token: &str) -> Claims {
         let Self { client_id, family, expires_at, token_type } = self;
         Claims {
-            token: Secret::from(token),
-            names: [client_id, family.map_or("", |(family, _)| family)].concat().into(),
+            text: Secret::from([token, client_id, family.map_or("", |(family, _)| family)].concat()),
+            token_len: token.len(),
             client_id_len: client_id.len(),
             generation: family.map(|(_, generation)| generation),
             expires_at,
