@@ -21,50 +21,70 @@ pub(crate) fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Erro
 
 /// Reads one JSON object as [`object`] does, and takes from it what can be had without copying.
 pub(crate) fn members(text: &[u8]) -> Result<Members<'_>, serde_json::Error> {
-    plain_members(text).map_or_else(|| serde_json::from_slice(text), Ok)
+    serde_json::from_slice(text)
 }
 
-/// Reads an object of what most tokens are made of, without white space: texts without escapes, and whole numbers. `None`
-/// says nothing but that there is something else in it.
-fn plain_members(text: &[u8]) -> Option<Members<'_>> {
-    let mut rest = std::str::from_utf8(text).ok()?.strip_prefix('{')?;
-    let mut members = Members::with_room();
+/// Reads the members of an object one by one, as long as it is made of what most tokens are made of, without white space: texts
+/// without escapes, and whole numbers. `None` says nothing but that there is something else in it.
+///
+/// The names may be repeated, unlike those of [`members`].
+pub(crate) fn plain_members<'a>(text: &'a [u8], mut take: impl FnMut(&'a str, Member<'a>) -> Option<()>) -> Option<()> {
+    // All bytes are looked at, which compiles to a few vector instructions.
+    if text.iter().fold(false, |is_odd, byte| is_odd | (*byte == b'\\') | (*byte < b' ')) {
+        return None;
+    }
+    let mut rest = Plain(std::str::from_utf8(text).ok()?);
+    rest.skip(b'{')?;
     loop {
-        let (name, value) = plain_text(rest)?;
-        let (value, after) = plain_value(value.strip_prefix(':')?)?;
-        if members.get(name).is_some() {
-            return None;
+        let name = rest.text()?;
+        rest.skip(b':')?;
+        take(name, rest.value()?)?;
+        if rest.0 == "}" {
+            return Some(());
         }
-        members.0.push((Cow::Borrowed(name), value));
-        match after.as_bytes() {
-            [b',', ..] => rest = &after[1..],
-            [b'}'] => return Some(members),
-            _ => return None,
-        }
+        rest.skip(b',')?;
     }
 }
 
-fn plain_value(text: &str) -> Option<(Member<'_>, &str)> {
-    match text.as_bytes().first()? {
-        b'"' => plain_text(text).map(|(value, rest)| (Member::Text(Cow::Borrowed(value)), rest)),
-        _ => plain_number(text).map(|(value, rest)| (Member::Number(value.into()), rest)),
+/// What is left to read of a JSON text without escapes and control characters.
+struct Plain<'a>(&'a str);
+
+impl<'a> Plain<'a> {
+    #[inline]
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        let is_next = self.0.as_bytes().first() == Some(&byte);
+        is_next.then(|| self.0 = &self.0[1..])
     }
-}
 
-fn plain_text(text: &str) -> Option<(&str, &str)> {
-    let text = text.strip_prefix('"')?;
-    let end = text.bytes().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
-    let (value, rest) = text.split_at(end);
-    Some((value, rest.strip_prefix('"')?))
-}
+    #[inline]
+    fn text(&mut self) -> Option<&'a str> {
+        self.skip(b'"')?;
+        let end = self.0.bytes().position(|byte| byte == b'"')?;
+        let (text, rest) = self.0.split_at(end);
+        self.0 = rest;
+        self.skip(b'"')?;
+        Some(text)
+    }
 
-/// Any number of so few digits is a `u64`, and one that a float holds exactly.
-fn plain_number(text: &str) -> Option<(u64, &str)> {
-    const MAX_DIGITS: usize = 15;
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, rest) = text.split_at(digits);
-    let is_plain = digits <= MAX_DIGITS && (number == "0" || !number.starts_with('0')) && rest.starts_with([',', '}']);
-    if is_plain { Some((number.parse().ok()?, rest)) } else { None }
+    #[inline]
+    fn value(&mut self) -> Option<Member<'a>> {
+        if self.0.as_bytes().first() == Some(&b'"') {
+            self.text().map(|text| Member::Text(Cow::Borrowed(text)))
+        } else {
+            self.number().map(|number| Member::Number(number.into()))
+        }
+    }
+
+    /// Any number of so few digits is one that a float holds exactly. What comes after it is not looked at.
+    #[inline]
+    fn number(&mut self) -> Option<u64> {
+        const MAX_DIGITS: usize = 15;
+        let end = self.0.bytes().position(|byte| !byte.is_ascii_digit())?;
+        let (digits, rest) = self.0.split_at(end);
+        let is_plain = end <= MAX_DIGITS && (digits == "0" || !digits.starts_with('0'));
+        self.0 = rest;
+        if is_plain { digits.parse().ok() } else { None }
+    }
 }
 
 /// The members of an object.
@@ -79,17 +99,21 @@ pub(crate) enum Member<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// With room for as many as our own tokens have.
-    fn with_room() -> Self {
-        Self(Vec::with_capacity(12))
-    }
-
     pub(crate) fn get(&self, name: &str) -> Option<&Member<'a>> {
         self.0.iter().find(|(other, _)| is_same(other, name)).map(|(_, member)| member)
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(Member::as_str)
+    }
+}
+
+impl<'a> IntoIterator for Members<'a> {
+    type Item = (Cow<'a, str>, Member<'a>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -139,7 +163,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Members::with_room();
+        let mut members = Members(Vec::with_capacity(12));
         while let Some(Text(name)) = map.next_key()? {
             if members.get(&name).is_some() {
                 return Err(repeated(&name));

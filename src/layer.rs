@@ -166,9 +166,7 @@ impl<S> FastAuth<S> {
                 request.extensions_mut().insert(permit);
                 return self.forward(request);
             }
-            Decision::Deny(denial) => {
-                State::Refusing { refusal: Some((Refusal::to(&request, &self.gate), denial)) }
-            }
+            Decision::Deny(denial) => State::Refusing { refusal: Some((Refusal::to(&request, &self.gate), denial)) },
             Decision::AskStore(check) => {
                 let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.

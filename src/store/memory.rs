@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     Canonical, Changes, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation,
-    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
-    Verdict,
+    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord,
+    TokenStore, Verdict,
 };
 use crate::token::unix_now;
 
