@@ -4,17 +4,17 @@
 //! character by itself, though; looking once, at the end, takes a third of the instructions, and decoding was the most
 //! that a token cost beside its hashes.
 
-/// The bits of each character, or [`INVALID`].
-static BITS: [u8; 256] = bits();
-/// More than six bits can be.
-const INVALID: u8 = 0xff;
+/// The bits of each character at each of the four places of 24 bits, or [`INVALID`].
+static BITS: [[u32; 256]; 4] = [bits(18), bits(12), bits(6), bits(0)];
+/// More than 24 bits can be.
+const INVALID: u32 = u32::MAX;
 
-const fn bits() -> [u8; 256] {
+const fn bits(shift: u32) -> [u32; 256] {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut bits = [INVALID; 256];
     let mut value = 0;
     while value < ALPHABET.len() {
-        bits[ALPHABET[value] as usize] = value as u8;
+        bits[ALPHABET[value] as usize] = (value as u32) << shift;
         value += 1;
     }
     bits
@@ -33,25 +33,27 @@ pub(crate) fn decode<'a>(text: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let (triples, last) = decoded.as_chunks_mut::<3>();
     let mut seen = 0;
     for (quad, triple) in quads.iter().zip(triples) {
-        let [_, bytes @ ..] = join(*quad, &mut seen).to_be_bytes();
+        let bits = join(quad);
+        seen |= bits;
+        let [_, bytes @ ..] = bits.to_be_bytes();
         *triple = bytes;
     }
     // `A` stands for no bits; those that a byte has no room for must be none.
     let mut quad = [b'A'; 4];
     quad[..rest.len()].copy_from_slice(rest);
-    let [_, bytes @ ..] = join(quad, &mut seen).to_be_bytes();
+    let bits = join(&quad);
+    let [_, bytes @ ..] = bits.to_be_bytes();
     let (used, unused) = bytes.split_at(rest_len);
     last.copy_from_slice(used);
-    let is_canonical = seen != INVALID && unused.iter().all(|byte| *byte == 0);
+    let is_canonical = (seen | bits) >> 24 == 0 && unused.iter().all(|byte| *byte == 0);
     is_canonical.then_some(decoded)
 }
 
-/// The 24 bits of four characters; `seen` gathers whether one of them is none.
+/// The 24 bits of four characters.
 #[inline]
-fn join(quad: [u8; 4], seen: &mut u8) -> u32 {
-    let [a, b, c, d] = quad.map(|character| BITS[usize::from(character)]);
-    *seen |= a | b | c | d;
-    u32::from(a) << 18 | u32::from(b) << 12 | u32::from(c) << 6 | u32::from(d)
+fn join(quad: &[u8; 4]) -> u32 {
+    let [a, b, c, d] = quad.map(usize::from);
+    BITS[0][a] | BITS[1][b] | BITS[2][c] | BITS[3][d]
 }
 
 #[cfg(test)]

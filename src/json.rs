@@ -30,7 +30,8 @@ pub(crate) fn members(text: &[u8]) -> Result<Members<'_>, serde_json::Error> {
 /// The names may be repeated, unlike those of [`members`].
 pub(crate) fn plain_members<'a>(text: &'a [u8], mut take: impl FnMut(&'a str, Member<'a>) -> Option<()>) -> Option<()> {
     // All bytes are looked at, which compiles to a few vector instructions.
-    if text.iter().fold(false, |is_odd, byte| is_odd | (*byte == b'\\') | (*byte < b' ')) {
+    let (blocks, rest) = text.as_chunks::<16>();
+    if blocks.iter().any(|block| holds_odd(block)) || holds_odd(rest) {
         return None;
     }
     let mut rest = Plain(std::str::from_utf8(text).ok()?);
@@ -44,6 +45,11 @@ pub(crate) fn plain_members<'a>(text: &'a [u8], mut take: impl FnMut(&'a str, Me
         }
         rest.skip(b',')?;
     }
+}
+
+#[inline]
+fn holds_odd(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |odd, byte| odd | u8::from(*byte == b'\\') | u8::from(*byte < b' ')) != 0
 }
 
 /// What is left to read of a JSON text without escapes and control characters.
