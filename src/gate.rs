@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderMap, Method};
 
 use crate::{
-    cache::TokenCache,
+    cache::{Mismatch, TokenCache},
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
     issuer::Issuing,
@@ -128,6 +128,9 @@ impl Gate {
         }
         let expected = self.expected(TokenType::Access, now_ms / 1000);
         let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
+        if let Some(mismatch) = self.refused(&claims, now_ms) {
+            return Err(mismatch.into());
+        }
         let check = CanonicalCheck {
             gate: Arc::clone(self),
             method: line.method.clone(),
@@ -142,6 +145,10 @@ impl Gate {
     #[inline]
     fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Claims>> {
         self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms)
+    }
+
+    fn refused(&self, claims: &Claims, now_ms: u64) -> Option<Mismatch> {
+        self.cache.as_ref()?.refused(claims, self.store.changes()?, now_ms)
     }
 
     pub(crate) fn path_counts(&self) -> PathCounts {
@@ -256,9 +263,18 @@ impl CanonicalCheck {
         // Tokens that name no family are held under the empty name.
         let family = self.claims.family().map(|(family, _)| family).unwrap_or_default();
         let held = self.gate.store.load(self.claims.client_id(), Some(family)).await;
-        let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
-        let is_canonical = canonical == Some(TokenDigest::of(self.claims.token()));
-        if is_canonical { Ok(()) } else { Err(DenialReason::NotCanonical.into()) }
+        let Some(held) = held.map_err(DenialReason::StoreUnavailable)? else {
+            return Err(self.refuse(Mismatch::UnknownClient));
+        };
+        let is_canonical = held.access == Some(TokenDigest::of(self.claims.token()));
+        if is_canonical { Ok(()) } else { Err(self.refuse(Mismatch::NotCanonical)) }
+    }
+
+    fn refuse(&self, mismatch: Mismatch) -> Denial {
+        if let (Some(cache), Some(stamp)) = (&self.gate.cache, self.stamp) {
+            cache.keep_refused(&self.claims, mismatch, stamp, self.now_ms);
+        }
+        mismatch.into()
     }
 
     fn keep(&self) {
@@ -365,6 +381,15 @@ impl Denial {
             DenialReason::StoreUnavailable(error) => log_store_error(error, outcome),
             reason => tracing::info!(target: "fastauth", %method, %reason, "{outcome}"),
         }
+    }
+}
+
+impl From<Mismatch> for Denial {
+    fn from(mismatch: Mismatch) -> Self {
+        Self(match mismatch {
+            Mismatch::UnknownClient => DenialReason::UnknownClient,
+            Mismatch::NotCanonical => DenialReason::NotCanonical,
+        })
     }
 }
 
