@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderMap, Method};
 
 use crate::{
-    cache::TokenCache,
+    cache::{Mismatch, TokenCache},
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
     issuer::Issuing,
@@ -134,6 +134,9 @@ impl Gate {
             verified.confirm(self, held)?;
             return Ok(Decision::Permit(Permit { master, claims: Some(verified.claims) }));
         }
+        if let Some(mismatch) = self.refused(&verified) {
+            return Err(mismatch.into());
+        }
         let check = CanonicalCheck { gate: Arc::clone(self), method: line.method.clone(), verified, master };
         Ok(Decision::AskStore(check.run()))
     }
@@ -141,6 +144,10 @@ impl Gate {
     #[inline]
     fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Claims>> {
         self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms)
+    }
+
+    fn refused(&self, verified: &Verified) -> Option<Mismatch> {
+        self.cache.as_ref()?.refused(&verified.claims, self.store.changes()?, verified.now_ms)
     }
 
     pub(crate) fn path_counts(&self) -> PathCounts {
@@ -234,16 +241,20 @@ impl Verified {
         self.claims.family().map(|(family, _)| family).unwrap_or_default()
     }
 
-    /// The last check, by what the store answered. What it confirms is kept.
+    /// The last check, by what the store answered, which is kept.
     fn confirm(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), Denial> {
-        let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
-        if canonical != Some(TokenDigest::of(self.claims.token())) {
-            return Err(DenialReason::NotCanonical.into());
-        }
+        let mismatch = match held.map_err(DenialReason::StoreUnavailable)? {
+            None => Some(Mismatch::UnknownClient),
+            Some(held) if held.access == Some(TokenDigest::of(self.claims.token())) => None,
+            Some(_) => Some(Mismatch::NotCanonical),
+        };
         if let (Some(cache), Some(stamp)) = (&gate.cache, self.stamp) {
-            cache.keep(&self.claims, stamp, self.now_ms);
+            match mismatch {
+                None => cache.keep(&self.claims, stamp, self.now_ms),
+                Some(mismatch) => cache.keep_refused(&self.claims, mismatch, stamp, self.now_ms),
+            }
         }
-        Ok(())
+        mismatch.map_or(Ok(()), |mismatch| Err(mismatch.into()))
     }
 }
 
@@ -376,6 +387,15 @@ impl Denial {
             DenialReason::StoreUnavailable(error) => log_store_error(error, outcome),
             reason => tracing::info!(target: "fastauth", %method, %reason, "{outcome}"),
         }
+    }
+}
+
+impl From<Mismatch> for Denial {
+    fn from(mismatch: Mismatch) -> Self {
+        Self(match mismatch {
+            Mismatch::UnknownClient => DenialReason::UnknownClient,
+            Mismatch::NotCanonical => DenialReason::NotCanonical,
+        })
     }
 }
 

@@ -20,5 +20,6 @@ mod router;
 mod store_api;
 mod store_contract;
 mod support;
+mod tokens;
 mod upgrade;
 mod wire;
