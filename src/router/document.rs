@@ -261,7 +261,11 @@ impl Facts<'_> {
 
     fn revoked(&self) -> Answer {
         let answer = Answer::new("200", "The tokens are revoked, or were none of ours", [REVOKED]).oauth();
-        if self.options.cookie { answer.with("Set-Cookie", "Takes the refresh token back") } else { answer }
+        if self.options.cookie {
+            answer.with("Set-Cookie", "Takes the refresh token back, where no administrator asked")
+        } else {
+            answer
+        }
     }
 
     /// The endpoint's own refusals, and those that it shares with others.
@@ -517,10 +521,9 @@ impl Operation {
                 operation[name] = value;
             }
         }
-        // A GET has no body that could be too long or of another type.
-        let is_of_body = |answer: &Answer| matches!(answer.status, "408" | "413" | "415");
         let answers = std::iter::once(self.success).chain(self.refusals);
-        let answers = answers.filter(|answer| is_post || !is_of_body(answer));
+        let answers =
+            answers.filter_map(|answer| if is_post { Some(answer) } else { answer.without_body_of_request() });
         let has_body = method != Method::HEAD.as_str();
         operation["responses"] = answers.map(|answer| (answer.status.to_owned(), answer.render(has_body))).collect();
         operation
@@ -561,11 +564,10 @@ impl Way {
 
     fn schema(&self, of: fn(&Parameter) -> Value, others: &Value) -> Value {
         let properties = self.parameters.iter().map(|parameter| (parameter.name.to_owned(), parameter.described(of)));
-        let mut schema = json!({
-            "type": "object",
-            "properties": properties.collect::<Map<_, _>>(),
-            "additionalProperties": others,
-        });
+        let mut schema = json!({ "type": "object", "additionalProperties": others });
+        if !self.parameters.is_empty() {
+            schema["properties"] = properties.collect::<Map<_, _>>().into();
+        }
         let required: Vec<_> = self.parameters.iter().filter(|p| p.required).map(|p| p.name).collect();
         if !required.is_empty() {
             schema["required"] = json!(required);
@@ -641,6 +643,16 @@ impl Answer {
         self.uncached().with("Pragma", "`no-cache`")
     }
 
+    /// The same where there is no body that could be too long, or of another type, or not be read.
+    fn without_body_of_request(mut self) -> Option<Self> {
+        if self.status == "400" {
+            self.schemas.retain(|schema| *schema != FAILURE);
+        }
+        let is_of_body =
+            matches!(self.status, "408" | "413" | "415") || self.status == "400" && self.schemas.is_empty();
+        (!is_of_body).then_some(self)
+    }
+
     fn render(self, has_body: bool) -> Value {
         let mut answer = json!({ "description": self.description });
         if !self.headers.is_empty() {
@@ -665,4 +677,69 @@ fn header(description: &str) -> Value {
 
 fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn documents() -> impl Iterator<Item = (EndpointOptions, Value)> {
+        let all = [Shape::Envelope, Shape::OAuth].map(|shape| [false, true].map(|on| (shape, on)));
+        all.into_iter().flatten().flat_map(|(shape, cookie)| [false, true].map(|on| (shape, cookie, on))).map(
+            |(shape, cookie, on)| {
+                let options = EndpointOptions {
+                    allow_get: on,
+                    shape,
+                    cookie,
+                    #[cfg(feature = "rate-limit")]
+                    limits: None,
+                };
+                let facts = Facts { options: &options, app_name: "demo", has_claims_hook: on };
+                let document = facts.document();
+                (options, document)
+            },
+        )
+    }
+
+    #[test]
+    fn every_endpoint_is_described() {
+        for (options, document) in documents() {
+            let paths = document["paths"].as_object().unwrap();
+            assert_eq!(paths.len(), ENDPOINTS.len());
+            let mut ids = BTreeSet::new();
+            for (path, endpoint) in ENDPOINTS {
+                let methods: BTreeSet<_> =
+                    paths[path].as_object().unwrap().keys().map(|m| m.to_ascii_uppercase()).collect();
+                assert_eq!(methods, endpoint.methods(&options).split(", ").map(str::to_owned).collect(), "{path}");
+                for operation in paths[path].as_object().unwrap().values() {
+                    assert!(!operation["summary"].as_str().unwrap().is_empty(), "{path}");
+                    assert!(ids.insert(operation["operationId"].to_string()), "{path}: another one has this id");
+                    let asks_master = operation["security"] == json!([{ MASTER_SCHEME: [] }]);
+                    assert_eq!(asks_master, endpoint.is_administration(), "{path}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_schema_that_is_named_is_there_and_every_one_there_is_named() {
+        for (_, document) in documents() {
+            let text = document.to_string();
+            let named = text.split("#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next());
+            let there = document["components"]["schemas"].as_object().unwrap().keys().map(String::as_str);
+            assert_eq!(named.collect::<BTreeSet<_>>(), there.collect());
+        }
+    }
+
+    #[cfg(feature = "utoipa")]
+    #[test]
+    fn utoipa_keeps_all_of_it() {
+        for (_, document) in documents() {
+            let read: utoipa::openapi::OpenApi = serde_json::from_value(document.clone()).unwrap();
+            let kept = serde_json::to_value(read).unwrap();
+            assert!(kept == document, "of\n{document:#}\nit keeps\n{kept:#}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod grpc;
 mod keys;
 mod layer;
 mod oauth;
+mod openapi;
 mod options;
 mod paths;
 #[cfg(feature = "rate-limit")]
