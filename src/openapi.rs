@@ -145,7 +145,7 @@ struct Inherited {
 
 impl Inherited {
     fn of(openapi: &OpenApi) -> Self {
-        let servers = openapi.servers.as_deref().map_or_else(|| vec![String::new()], paths_of);
+        let servers = paths_of(openapi.servers.as_deref().unwrap_or_default());
         Self { servers, security: openapi.security.as_deref().map(Alternatives::read) }
     }
 
@@ -159,8 +159,7 @@ impl Inherited {
     }
 
     fn names_ours(&self) -> bool {
-        let names = self.security.iter().flat_map(|security| &security.0).flat_map(BTreeMap::keys);
-        names.into_iter().any(|scheme| is_ours(scheme))
+        self.security.as_ref().is_some_and(Alternatives::name_ours)
     }
 }
 
@@ -193,6 +192,18 @@ impl Alternatives {
     fn of(decisions: &[PathDecision]) -> Self {
         let together = |schemes: &&[&str]| schemes.iter().map(|scheme| ((*scheme).to_owned(), Vec::new())).collect();
         Self(decisions.iter().flat_map(|decision| schemes(*decision)).map(together).collect())
+    }
+
+    fn name_ours(&self) -> bool {
+        self.0.iter().flat_map(BTreeMap::keys).any(|scheme| is_ours(scheme))
+    }
+
+    /// Whether these are what the guard asks for, or some of it, whatever they ask for besides.
+    fn tell_of(&self, guard: &Self) -> bool {
+        let ours = |together: &Together| -> Together {
+            together.clone().into_iter().filter(|(scheme, _)| is_ours(scheme)).collect()
+        };
+        self.name_ours() && self.0.iter().all(|together| guard.0.contains(&ours(together)))
     }
 
     /// What meets both. An empty list asks for nothing.
@@ -242,7 +253,10 @@ fn secure_operation(operation: &mut Operation, decisions: &[PathDecision], docum
         return;
     }
     let own = operation.security.as_deref().map_or_else(|| document.but_for_ours(), Alternatives::read);
-    operation.security = Some(own.and(&Alternatives::of(decisions)).write());
+    let guard = Alternatives::of(decisions);
+    if !own.tell_of(&guard) {
+        operation.security = Some(own.and(&guard).write());
+    }
     let asks_store = decisions.iter().any(|d| matches!(d, PathDecision::Access | PathDecision::MasterAndAccess));
     let answers = [("400", BAD_REQUEST), ("401", UNAUTHORIZED)];
     for (status, name) in answers.into_iter().chain(asks_store.then_some(("503", UNAVAILABLE))) {
@@ -270,8 +284,11 @@ fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
 }
 
 /// The path of each server, without a slash at its end. One that is relative to where the document lies has none that
-/// could be known here.
+/// could be known here. Where no server is named, it is the one that the document is from.
 fn paths_of(servers: &[Server]) -> Vec<String> {
+    if servers.is_empty() {
+        return vec![String::new()];
+    }
     let path = |server: &Server| {
         let url = server.url.split(['?', '#']).next().unwrap_or_default();
         let behind_host = url.split_once("://").map(|(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
