@@ -78,6 +78,11 @@ impl Gate {
         self.rules.leave_open(path)
     }
 
+    #[cfg(feature = "utoipa")]
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Decides on everything that needs no store.
     pub(crate) fn decide(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Decision {
         match self.check(line, headers) {

@@ -66,6 +66,8 @@
 //!              layer ──► inner service                   response ──► layer ──► response
 //!
 //!  /auth/token* ──► router ──► limit ──► issuer ──► token, store;  router ──► response
+//!
+//!  /auth/openapi.json ──► router::document;  an application's document ──► openapi ──► rule, router::document
 //! ```
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
@@ -81,6 +83,7 @@
 //! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
+//! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
 //! | `cli` | | the program `fastauth` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -103,6 +106,8 @@ mod keys;
 mod layer;
 #[cfg(feature = "rate-limit")]
 mod limit;
+#[cfg(feature = "utoipa")]
+mod openapi;
 mod query;
 mod response;
 mod router;
@@ -118,6 +123,8 @@ pub mod path {
 
 #[cfg(feature = "axum")]
 pub use extract::PermitMissing;
+#[cfg(feature = "utoipa")]
+pub use openapi::OpenApiSecurity;
 pub use {
     config::{Settings, SettingsBuilder},
     credentials::CredentialError,

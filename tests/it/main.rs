@@ -11,6 +11,9 @@ mod grpc;
 mod keys;
 mod layer;
 mod oauth;
+mod openapi;
+#[cfg(feature = "utoipa")]
+mod openapi_security;
 mod options;
 mod paths;
 #[cfg(feature = "rate-limit")]
