@@ -10,14 +10,12 @@ mod support;
 
 use allocation_counter::measure;
 
-const CALLS: usize = 640;
-
 fn main() {
     for mut case in subjects::cases() {
         println!("{}:", case.name);
         let tokens = case.tokens(1);
         for number in 0..case.subjects.len() {
-            let batch = case.batch(number, &tokens, CALLS);
+            let batch = case.batch(number, &tokens);
             let subject = &mut case.subjects[number];
             let base = subject
                 .bare
