@@ -81,6 +81,7 @@
 //! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
+//! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
 //! | `cli` | | the program `fastauth` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -92,6 +93,7 @@ struct Readme;
 
 mod base64url;
 mod cache;
+mod clock;
 pub mod config;
 mod credentials;
 #[cfg(feature = "axum")]
@@ -109,6 +111,8 @@ mod router;
 mod rule;
 mod secret;
 pub mod store;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod token;
 
 /// What a path asks for, and why.

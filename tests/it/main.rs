@@ -20,5 +20,7 @@ mod router;
 mod store_api;
 mod store_contract;
 mod support;
+#[cfg(feature = "test-util")]
+mod test_util;
 mod upgrade;
 mod wire;
