@@ -107,6 +107,6 @@ mod tests {
 ///
 #[cfg_attr(all(feature = "test-util", feature = "sqlite"), doc = "```")]
 #[cfg_attr(not(all(feature = "test-util", feature = "sqlite")), doc = "```compile_fail")]
-/// let set = fastauth::store::SqliteStore::open_with_clock::<&str>;
+/// let set = |path: &str, clock| fastauth::store::SqliteStore::open_with_clock(path, clock);
 /// ```
 struct OnlyTestsSetIt;

@@ -70,7 +70,8 @@
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
 //! own module alone and is what the next step asks for, so none can be skipped: the cache holds what steps 3 and 4 confirmed,
-//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits.
+//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits. All of them go by one
+//! time, which `clock` is asked for once.
 //!
 //! # Features
 //!
@@ -86,8 +87,8 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-/// The code in README.md compiles.
-#[cfg(doctest)]
+/// The code in README.md compiles, and runs; some of it needs the feature.
+#[cfg(all(doctest, feature = "test-util"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -252,7 +252,7 @@ mod tests {
         issuer.introspect(pair.refresh_token.expose()).await.unwrap();
         assert_eq!(clock.reads(), 1);
         for (path, name) in [("/auth/token/refresh", "refresh_token"), ("/auth/token/revoke", "token")] {
-            let form = Full::from(format!("{name}={}", pair.refresh_token.expose()));
+            let form: Full<bytes::Bytes> = Full::from(format!("{name}={}", pair.refresh_token.expose()));
             let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
             let response = layer.router().oneshot(request.body(form).unwrap()).await.unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{path}");
