@@ -13,6 +13,7 @@ use http::{HeaderMap, Method};
 
 use crate::{
     cache::{Mismatch, TokenCache},
+    clock::Clock,
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
     issuer::Issuing,
@@ -22,7 +23,7 @@ use crate::{
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
     store::{Canonical, Stamp, StoreError, TokenDigest, TokenStore},
-    token::{Claims, Expected, TokenError, TokenType, unix_now_ms},
+    token::{Claims, Expected, TokenError, TokenType},
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -37,6 +38,7 @@ pub(crate) struct Gate {
     /// Each with the name that logs show.
     master_tokens: Vec<(Arc<str>, SecretDigest)>,
     pub(crate) keys: Arc<KeyRing>,
+    pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn TokenStore>,
     /// Tokens that the store confirmed, as long as it tells of changes.
     cache: Option<TokenCache>,
@@ -59,6 +61,7 @@ impl Gate {
                 .map(|(name, token)| (name.as_str().into(), SecretDigest::of(token.expose().as_bytes())))
                 .collect(),
             keys,
+            clock: settings.clock(),
             cache: settings.token_cache(&*store),
             store,
             issuing: settings.issuing(),
@@ -127,7 +130,7 @@ impl Gate {
         let token = credentials::access_token(headers)
             .map_err(DenialReason::Credentials)?
             .ok_or(DenialReason::MissingAccessToken)?;
-        let now_ms = unix_now_ms();
+        let now_ms = self.clock.unix_now_ms();
         if let Some(claims) = self.confirmed(token, now_ms) {
             return Ok(Decision::Permit(Permit { master, claims: Some(claims) }));
         }

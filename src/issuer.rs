@@ -12,7 +12,7 @@ use crate::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
         StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
     },
-    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name, unix_now},
+    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name},
 };
 
 /// The most bytes of UTF-8 that a client id may have.
@@ -196,6 +196,12 @@ pub enum ClientIdError {
     ControlCharacter,
 }
 
+/// A refresh token whose claims were found good, and when: the exchange goes by the same time.
+pub(crate) struct Presented {
+    pub(crate) claims: Claims,
+    at: u64,
+}
+
 /// What is known of a token (RFC 7662).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -230,7 +236,7 @@ impl TokenIssuer {
         check_client_id(client_id)?;
         let claims = self.claims(client_id, false, claims).await?;
         let family = unique_name();
-        let (issued, record) = self.mint(client_id, &family, 0, &claims)?;
+        let (issued, record) = self.mint(client_id, &family, 0, &claims, self.unix_now())?;
         let options = SaveOptions { keep_others: self.gate.issuing.many_families, ..SaveOptions::default() };
         let not_saved = |error| IssueError::NotSaved { client_id: client_id.to_owned(), error };
         match self.gate.store.save(&record, options).await.map_err(not_saved)? {
@@ -251,14 +257,28 @@ impl TokenIssuer {
     /// [`IssueError::Revoked`] for the token; [`IssueError::Store`] where the store could not be asked,
     /// [`IssueError::NotSaved`] where it did not save the pair.
     pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
-        let presented = self.verify(refresh_token, TokenType::Refresh)?;
+        self.exchange(refresh_token, &self.present(refresh_token)?).await
+    }
+
+    /// The claims of a refresh token. Whether it is the one that is held is seen when it is exchanged.
+    pub(crate) fn present(&self, refresh_token: &str) -> Result<Presented, TokenError> {
+        let at = self.unix_now();
+        Ok(Presented { claims: self.verify_at(refresh_token, TokenType::Refresh, at)?, at })
+    }
+
+    /// What [`refresh`](Self::refresh) does once the token's claims are known.
+    pub(crate) async fn exchange(
+        &self,
+        refresh_token: &str,
+        Presented { claims: presented, at }: &Presented,
+    ) -> Result<IssuedTokens, IssueError> {
         let client_id = presented.client_id();
         let claims = self.claims(client_id, true, presented.own_claims()).await?;
         let (family, generation) = match presented.family() {
             Some((family, generation)) => (family.to_owned(), generation.saturating_add(1)),
             None => (unique_name(), 0),
         };
-        let (issued, successor) = self.mint(client_id, &family, generation, &claims)?;
+        let (issued, successor) = self.mint(client_id, &family, generation, &claims, *at)?;
         let rotation = Rotation {
             presented: TokenDigest::of(refresh_token),
             presented_family: presented.family().map(|(family, generation)| (family.to_owned(), generation)),
@@ -273,7 +293,7 @@ impl TokenIssuer {
             }
             Rotated::Repeated(pair) => {
                 tracing::info!(target: "fastauth", client_id, family, "refreshed once more, with the same pair");
-                self.repeated(client_id, &pair)
+                self.repeated(client_id, &pair, *at)
             }
             Rotated::Reused => {
                 self.gate.count_reuse();
@@ -291,7 +311,15 @@ impl TokenIssuer {
     ///
     /// What is wrong with the token.
     pub fn verify(&self, token: &str, expected: TokenType) -> Result<Claims, TokenError> {
-        self.gate.keys.verify(token.as_bytes(), &self.gate.expected(expected, unix_now()))
+        self.verify_at(token, expected, self.unix_now())
+    }
+
+    fn verify_at(&self, token: &str, expected: TokenType, now: u64) -> Result<Claims, TokenError> {
+        self.gate.keys.verify(token.as_bytes(), &self.gate.expected(expected, now))
+    }
+
+    fn unix_now(&self) -> u64 {
+        self.gate.clock.unix_now()
     }
 
     /// Reads a token of either type, and asks the store whether it is accepted (RFC 7662).
@@ -301,14 +329,18 @@ impl TokenIssuer {
     /// Where the store could not be asked.
     pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
         let Ok(claims) = self.verify_any(token) else { return Ok(Introspection::Inactive) };
+        let is_canonical = self.is_canonical(token, &claims).await?;
+        Ok(if is_canonical { Introspection::Active(claims) } else { Introspection::Inactive })
+    }
+
+    async fn is_canonical(&self, token: &str, claims: &Claims) -> Result<bool, StoreError> {
         let family = claims.family().map(|(family, _)| family).unwrap_or_default();
         let held = self.gate.store.load(claims.client_id(), Some(family)).await?;
         let held = held.and_then(|held| match claims.token_type() {
             TokenType::Access => held.access,
             TokenType::Refresh => held.refresh,
         });
-        let is_canonical = held == Some(TokenDigest::of(token));
-        Ok(if is_canonical { Introspection::Active(claims) } else { Introspection::Inactive })
+        Ok(held == Some(TokenDigest::of(token)))
     }
 
     /// Revokes the family of a token that its holder presents (RFC 7009), access or refresh token, and says whether
@@ -319,15 +351,20 @@ impl TokenIssuer {
     ///
     /// Where the store could not be asked.
     pub async fn revoke_token(&self, token: &str) -> Result<bool, StoreError> {
-        let Ok(claims) = self.verify_any(token) else { return Ok(false) };
+        match self.verify_any(token) {
+            Ok(claims) => self.revoke_verified(token, &claims).await,
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// What [`revoke_token`](Self::revoke_token) does once the token's claims are known.
+    pub(crate) async fn revoke_verified(&self, token: &str, claims: &Claims) -> Result<bool, StoreError> {
         let client_id = claims.client_id().to_owned();
         let revocation = match claims.family() {
             Some((family, _)) => Revocation::Family { client_id, family: family.to_owned() },
             // Tokens that name no family are held under the empty name, and only the one that is held speaks for it.
-            None => match self.introspect(token).await? {
-                Introspection::Active(_) => Revocation::Family { client_id, family: String::new() },
-                Introspection::Inactive => return Ok(false),
-            },
+            None if self.is_canonical(token, claims).await? => Revocation::Family { client_id, family: String::new() },
+            None => return Ok(false),
         };
         Ok(self.revoke(&revocation).await? > 0)
     }
@@ -367,9 +404,11 @@ impl TokenIssuer {
         self.gate.store.promises().await
     }
 
-    fn verify_any(&self, token: &str) -> Result<Claims, TokenError> {
-        match self.verify(token, TokenType::Access) {
-            Err(TokenError::WrongType) => self.verify(token, TokenType::Refresh),
+    /// The claims of a token of either type.
+    pub(crate) fn verify_any(&self, token: &str) -> Result<Claims, TokenError> {
+        let now = self.unix_now();
+        match self.verify_at(token, TokenType::Access, now) {
+            Err(TokenError::WrongType) => self.verify_at(token, TokenType::Refresh, now),
             verified => verified,
         }
     }
@@ -399,8 +438,9 @@ impl TokenIssuer {
         family: &str,
         generation: u64,
         claims: &Map<String, Value>,
+        issued_at: u64,
     ) -> Result<(IssuedTokens, TokenRecord), IssueError> {
-        let (issuing, issued_at) = (&self.gate.issuing, unix_now());
+        let issuing = &self.gate.issuing;
         let mint = |token_type, lifetime: Duration| {
             let (issuer, audience) = (issuing.issuer.as_deref(), issuing.audience.as_deref());
             let new =
@@ -442,7 +482,7 @@ impl TokenIssuer {
     }
 
     /// The pair that took the place of a refresh token a moment ago.
-    fn repeated(&self, client_id: &str, pair: &StoredPair) -> Result<IssuedTokens, IssueError> {
+    fn repeated(&self, client_id: &str, pair: &StoredPair, now: u64) -> Result<IssuedTokens, IssueError> {
         let open = |kept: &Option<Secret>| self.gate.keys.open(kept.as_ref()?);
         let (Some(access_token), Some(refresh_token)) = (open(&pair.access_token), open(&pair.refresh_token)) else {
             return Err(IssueError::Superseded);
@@ -453,7 +493,7 @@ impl TokenIssuer {
         Ok(IssuedTokens {
             client_id: client_id.to_owned(),
             family: claims.family().map(|(family, _)| family.to_owned()).unwrap_or_default(),
-            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(unix_now())),
+            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(now)),
             scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
             tokens: TokenPair { access_token, refresh_token },
         })

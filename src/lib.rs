@@ -72,7 +72,8 @@
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
 //! own module alone and is what the next step asks for, so none can be skipped: the cache holds what steps 3 and 4 confirmed,
-//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits.
+//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits. All of them go by one
+//! time, which `clock` is asked for once.
 //!
 //! # Features
 //!
@@ -84,17 +85,19 @@
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
 //! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
+//! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
 //! | `cli` | | the program `fastauth` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-/// The code in README.md compiles.
-#[cfg(doctest)]
+/// The code in README.md compiles, and runs; some of it needs the feature.
+#[cfg(all(doctest, feature = "test-util"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
 mod base64url;
 mod cache;
+mod clock;
 pub mod config;
 mod credentials;
 #[cfg(feature = "axum")]
@@ -114,6 +117,8 @@ mod router;
 mod rule;
 mod secret;
 pub mod store;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod token;
 
 /// What a path asks for, and why.

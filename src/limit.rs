@@ -9,13 +9,11 @@ use std::{
 };
 
 use governor::{
-    Quota, RateLimiter,
-    clock::{Clock, MonotonicClock},
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::StateStore,
+    Quota, RateLimiter, clock::Clock as GovernorClock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore,
 };
 use http::request::Parts;
+
+use crate::clock::Clock;
 
 /// How many keys share a bucket, and how many buckets there are: 65,536 keys in about a megabyte.
 const WAYS: usize = 8;
@@ -36,16 +34,16 @@ impl CallerKey {
 
 /// The limit on each client, and on each caller.
 pub(crate) struct Limits {
-    clients: Limiter<MonotonicClock>,
+    clients: Limiter<Clock>,
     hasher: RandomState,
-    callers: Option<(CallerKey, Limiter<MonotonicClock>)>,
+    callers: Option<(CallerKey, Limiter<Clock>)>,
 }
 
 impl Limits {
     /// So many a minute, and so many at once.
-    pub(crate) fn new((per_minute, burst): (NonZeroU32, NonZeroU32), key: Option<CallerKey>) -> Self {
+    pub(crate) fn new((per_minute, burst): (NonZeroU32, NonZeroU32), key: Option<CallerKey>, clock: &Clock) -> Self {
         let quota = Quota::per_minute(per_minute).allow_burst(burst);
-        let limiter = || Limiter::new(quota, MonotonicClock);
+        let limiter = || Limiter::new(quota, clock.clone());
         Self { clients: limiter(), hasher: RandomState::new(), callers: key.map(|key| (key, limiter())) }
     }
 
@@ -67,9 +65,9 @@ impl fmt::Debug for Limits {
     }
 }
 
-struct Limiter<C: Clock>(RateLimiter<u64, Table, C, NoOpMiddleware<C::Instant>>);
+struct Limiter<C: GovernorClock>(RateLimiter<u64, Table, C, NoOpMiddleware<C::Instant>>);
 
-impl<C: Clock> Limiter<C> {
+impl<C: GovernorClock> Limiter<C> {
     fn new(quota: Quota, clock: C) -> Self {
         Self(RateLimiter::new(quota, Table::new(BUCKETS), clock))
     }
@@ -171,7 +169,7 @@ mod tests {
     fn callers_are_told_apart_by_what_the_application_says() {
         let count = |number| NonZeroU32::new(number).unwrap();
         let key = CallerKey::new(|request| request.headers.get("x-caller").cloned());
-        let limits = Limits::new((count(1), count(2)), Some(key));
+        let limits = Limits::new((count(1), count(2)), Some(key), &Clock::default());
         let admit = |caller: Option<&str>| {
             let mut request = http::Request::new(());
             if let Some(caller) = caller {

@@ -25,11 +25,11 @@ use tower_service::Service;
 use crate::{
     credentials,
     gate::{Denial, Gate, log_store_error},
-    issuer::{Introspection, IssueError, IssuedTokens, TokenIssuer},
+    issuer::{Introspection, IssueError, IssuedTokens, Presented, TokenIssuer},
     query::ParameterError,
     response::{self, Shape},
     store::{Revocation, StoreError, StoreErrorKind},
-    token::{Claims, TokenError, TokenType},
+    token::{Claims, TokenError},
 };
 
 pub(crate) mod document;
@@ -315,24 +315,24 @@ impl TokenRouter {
             None => self.cookie(request)?.ok_or(missing("refresh_token", parameters))?,
         };
         let presented = self.presented(&refresh_token)?;
-        is_of_client(&presented, given("client_id")?.as_deref())?;
+        is_of_client(&presented.claims, given("client_id")?.as_deref())?;
         let scope = given("scope")?;
         let mut asked = scope.iter().flat_map(|scope| scope.split(' ')).filter(|name| !name.is_empty());
-        if !asked.all(|name| presented.scope().any(|granted| granted == name)) {
+        if !asked.all(|name| presented.claims.scope().any(|granted| granted == name)) {
             return Err(Refusal::Grant(GrantError::Scope));
         }
         self.exchange(&refresh_token, &presented, Shape::OAuth).await
     }
 
     /// The claims of a refresh token. Whether it is the one that is held is seen when it is exchanged.
-    fn presented(&self, refresh_token: &str) -> Result<Claims, Refusal> {
-        self.issuer().verify(refresh_token, TokenType::Refresh).map_err(|error| Refusal::NotIssued(error.into()))
+    fn presented(&self, refresh_token: &str) -> Result<Presented, Refusal> {
+        self.issuer().present(refresh_token).map_err(|error| Refusal::NotIssued(error.into()))
     }
 
-    async fn exchange(&self, refresh_token: &str, presented: &Claims, shape: Shape) -> Answer {
+    async fn exchange(&self, refresh_token: &str, presented: &Presented, shape: Shape) -> Answer {
         // Not before the token is known to be ours: a forged one must not use up what another client may do.
-        self.admit_client(presented.client_id())?;
-        let issued = self.issuer().refresh(refresh_token).await.map_err(Refusal::NotIssued)?;
+        self.admit_client(presented.claims.client_id())?;
+        let issued = self.issuer().exchange(refresh_token, presented).await.map_err(Refusal::NotIssued)?;
         Ok(self.issued(&issued, shape))
     }
 
@@ -366,10 +366,9 @@ impl TokenRouter {
 
     async fn revoke_token(&self, token: &str, client_id: Option<&str>) -> Answer {
         let issuer = self.issuer();
-        let claims = issuer.verify(token, TokenType::Refresh).or_else(|_| issuer.verify(token, TokenType::Access));
-        if let Ok(claims) = claims {
+        if let Ok(claims) = issuer.verify_any(token) {
             is_of_client(&claims, client_id)?;
-            issuer.revoke_token(token).await.map_err(Refusal::Store)?;
+            issuer.revoke_verified(token, &claims).await.map_err(Refusal::Store)?;
         }
         Ok(response::token_revoked(self.options().cookie))
     }

@@ -10,7 +10,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
@@ -215,17 +215,6 @@ pub enum TokenError {
     /// It is a refresh token where an access token is asked for, or the other way round.
     #[error("the token is of another type")]
     WrongType,
-}
-
-/// The seconds since the Unix epoch.
-pub(crate) fn unix_now() -> u64 {
-    unix_now_ms() / 1000
-}
-
-/// The milliseconds since the Unix epoch. With a clock before it, every token has expired.
-pub(crate) fn unix_now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(u64::MAX, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A token to be made.

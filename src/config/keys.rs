@@ -16,12 +16,7 @@ use super::{
     replace::{Mode, replace},
     source::{BARE, is_spelling, variable},
 };
-use crate::{
-    json,
-    keys::KeyRing,
-    secret::Secret,
-    token::{SelfTestError, unix_now},
-};
+use crate::{clock::Clock, json, keys::KeyRing, secret::Secret, token::SelfTestError};
 
 pub(super) const KEY: &str = "cryptography-key";
 pub(super) const SIGNS_FROM: &str = "cryptography-key-signs-from";
@@ -36,6 +31,7 @@ pub struct ConfiguredKeys {
     pub(super) signs_from: u64,
     pub(super) previous: Vec<Secret>,
     ring: Arc<KeyRing>,
+    clock: Clock,
     /// Where each of the settings stands.
     places: Places,
 }
@@ -137,9 +133,15 @@ impl ConfiguredKeys {
         signs_from: u64,
         previous: Vec<Secret>,
         places: Places,
+        clock: Clock,
     ) -> Result<Self, SelfTestError> {
         let ring = Arc::new(KeyRing::new(&newest, signs_from, &previous)?);
-        Ok(Self { newest, signs_from, previous, ring, places })
+        Ok(Self { newest, signs_from, previous, ring, clock, places })
+    }
+
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn unix_now(&self) -> u64 {
+        self.clock.unix_now()
     }
 
     pub(crate) fn ring(&self) -> Arc<KeyRing> {
@@ -174,7 +176,7 @@ impl ConfiguredKeys {
     /// Whether tokens can be encrypted now: whether the key that signs is one of Fernet's.
     #[must_use]
     pub fn can_encrypt(&self) -> bool {
-        self.ring.seal(&Secret::from("test"), unix_now()).is_some()
+        self.ring.seal(&Secret::from("test"), self.clock.unix_now()).is_some()
     }
 
     /// A new key in place of the present one, which goes to the previous ones. With a time, the present one signs until
@@ -213,7 +215,7 @@ impl ConfiguredKeys {
 
     /// Until when the newest key does not sign.
     fn waits_until(&self) -> Option<SystemTime> {
-        let waits = !self.previous.is_empty() && unix_now() < self.signs_from;
+        let waits = !self.previous.is_empty() && self.clock.unix_now() < self.signs_from;
         waits.then(|| UNIX_EPOCH + Duration::from_secs(self.signs_from))
     }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::{
     cache::TokenCache,
+    clock::Clock,
     issuer::{ClaimsHook, Issuing},
     keys::KeyRing,
     response::Shape,
@@ -21,7 +22,6 @@ use crate::{
     rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules},
     secret::Secret,
     store::TokenStore,
-    token::unix_now,
 };
 
 mod env_file;
@@ -96,6 +96,7 @@ pub struct Settings {
     issuing: Issuing,
     caching: Caching,
     endpoints: EndpointOptions,
+    clock: Clock,
     warnings: Vec<String>,
 }
 
@@ -195,7 +196,7 @@ impl Settings {
         match &self.store {
             #[cfg(feature = "sqlite")]
             StoreChoice::Sqlite { path, source } => {
-                let store = crate::store::SqliteStore::open(path).map_err(|error| {
+                let store = crate::store::SqliteStore::open_by(path, self.clock()).map_err(|error| {
                     let problem = format!("{}: {}", path.display(), error.with_causes());
                     Fault::of("database-api-url", source.clone(), problem, "write \"sqlite:FILE\" with a usable file")
                 })?;
@@ -203,6 +204,12 @@ impl Settings {
             }
             StoreChoice::Made(store) => Ok(Arc::clone(store)),
         }
+    }
+
+    /// Without its warnings, which somebody else has logged.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn without_warnings(self) -> Self {
+        Self { warnings: Vec::new(), ..self }
     }
 
     pub(crate) fn master_tokens(&self) -> &[(String, Secret)] {
@@ -229,6 +236,10 @@ impl Settings {
         self.keys.ring()
     }
 
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     pub(crate) fn shadow(&self) -> bool {
         self.shadow
     }
@@ -251,6 +262,7 @@ pub struct SettingsBuilder {
 struct Parts {
     store: Option<Arc<dyn TokenStore>>,
     claims_hook: Option<Arc<dyn ClaimsHook>>,
+    clock: Clock,
     #[cfg(feature = "rate-limit")]
     rate_limit_key: Option<crate::limit::CallerKey>,
 }
@@ -488,6 +500,14 @@ impl SettingsBuilder {
         self
     }
 
+    /// The clock of a test, in place of the system's: tokens are issued and judged by it.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn clock(mut self, clock: &crate::test_util::ManualClock) -> Self {
+        self.parts.clock = Clock::set_by(clock);
+        self
+    }
+
     /// How long access tokens are valid (`access-ttl`), in whole seconds.
     #[must_use]
     pub fn access_ttl(self, ttl: Duration) -> Self {
@@ -675,6 +695,7 @@ impl Report {
             faults: std::mem::take(&mut sources.faults),
             warnings: std::mem::take(&mut sources.warnings),
             sources: &sources,
+            clock: &parts.clock,
         };
         let rules = draft.rules();
         let keys = draft.keys();
@@ -690,6 +711,7 @@ impl Report {
 /// The values on their way to settings; what is wrong with them is gathered, not thrown.
 struct Draft<'a> {
     sources: &'a Sources,
+    clock: &'a Clock,
     faults: Vec<Fault>,
     warnings: Vec<String>,
 }
@@ -709,6 +731,11 @@ impl Draft<'_> {
             None => self.store_choice(headers, ring),
         };
         self.compare_secrets(&master_tokens, keys.as_ref());
+        #[cfg(feature = "test-util")]
+        if self.clock.is_manual() {
+            self.warnings
+                .push("the clock is one that a test sets: it does not go by itself, and no token ends".to_owned());
+        }
         self.env_file(!master_tokens.is_empty() && keys.is_some());
         Some(Settings {
             app_name,
@@ -720,6 +747,7 @@ impl Draft<'_> {
             issuing,
             caching,
             endpoints,
+            clock: parts.clock.clone(),
             warnings: Vec::new(),
         })
     }
@@ -782,7 +810,8 @@ impl Draft<'_> {
             },
             cookie: self.one_of("refresh-transport", ["body", "cookie"]) == 1,
             #[cfg(feature = "rate-limit")]
-            limits: rate_limit.map(|quota| Arc::new(crate::limit::Limits::new(quota, parts.rate_limit_key.clone()))),
+            limits: rate_limit
+                .map(|quota| Arc::new(crate::limit::Limits::new(quota, parts.rate_limit_key.clone(), &parts.clock))),
         }
     }
 
@@ -847,7 +876,7 @@ impl Draft<'_> {
         let Some(keys) = keys.filter(|_| sealed) else { return sealed };
         let is_fernet = |key: &Secret| fernet::Fernet::new(key.expose()).is_some();
         // Until the newest key signs, the one before it encrypts.
-        let signs_first = keys.previous.first().filter(|_| unix_now() < keys.signs_from);
+        let signs_first = keys.previous.first().filter(|_| self.clock.unix_now() < keys.signs_from);
         if !is_fernet(&keys.newest) || !signs_first.is_none_or(is_fernet) {
             let problem = "\"fernet\" encrypts by the key that signs, which is not a Fernet key";
             self.fault(KEY, problem, "write \"plain\", and \"fernet\" when a key of `fastauth keys rotate` signs");
@@ -888,7 +917,7 @@ impl Draft<'_> {
         let newest = self.cryptography_key();
         let previous = self.previous_keys(newest.as_ref());
         let signs_from = self.signs_from();
-        if signs_from > unix_now() && previous.is_empty() && newest.is_some() {
+        if signs_from > self.clock.unix_now() && previous.is_empty() && newest.is_some() {
             let problem = "there is no key to sign until then";
             let remedy = "put the key before it into `previous-cryptography-keys`, or leave this out";
             self.fault(keys::SIGNS_FROM, problem, remedy);
@@ -896,7 +925,7 @@ impl Draft<'_> {
         let place = |key| self.sources.source(key);
         let places =
             Places { key: place(keys::KEY), previous: place(keys::PREVIOUS), signs_from: place(keys::SIGNS_FROM) };
-        ConfiguredKeys::new(newest?, signs_from, previous, places)
+        ConfiguredKeys::new(newest?, signs_from, previous, places, self.clock.clone())
             .map_err(|error| {
                 let remedy = "this build of the program cannot sign; build it again with its default features";
                 self.faults.push(Fault::of(keys::KEY, Source::Code, error.to_string(), remedy));

@@ -5,7 +5,7 @@ use std::{
     fmt,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::Duration,
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord,
     TokenStore, Verdict,
 };
-use crate::token::unix_now;
+use crate::clock::Clock;
 
 /// Keeps the tokens in memory: they are gone when the process ends, and no other process sees them.
 ///
@@ -30,11 +30,13 @@ struct Held {
     /// By client, and then by name.
     families: BTreeMap<String, BTreeMap<String, HeldFamily>>,
     version: u64,
+    clock: Clock,
 }
 
 struct HeldFamily {
     record: TokenRecord,
-    consumed: Option<(TokenDigest, Instant)>,
+    /// And when, by [`Clock::elapsed`].
+    consumed: Option<(TokenDigest, Duration)>,
     status: FamilyStatus,
     issued_at: u64,
     renewed_at: u64,
@@ -45,7 +47,19 @@ impl MemoryStore {
     /// Makes an empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self { held: Arc::default(), changes: Arc::new(Changes::of_own_store()) }
+        Self::by(Clock::default())
+    }
+
+    /// Makes an empty store whose times are those of a test's clock.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn with_clock(clock: &crate::test_util::ManualClock) -> Self {
+        Self::by(Clock::set_by(clock))
+    }
+
+    fn by(clock: Clock) -> Self {
+        let held = Held { clock, ..Held::default() };
+        Self { held: Arc::new(Mutex::new(held)), changes: Arc::new(Changes::of_own_store()) }
     }
 
     fn canonical(&self, client_id: &str, family: Option<&str>) -> Option<Canonical> {
@@ -94,18 +108,18 @@ impl Held {
         if !options.keep_others {
             self.families.remove(&record.client_id);
         }
-        let now = unix_now();
-        Saved::Saved(self.put(record.clone(), None, now))
+        Saved::Saved(self.put(record.clone(), None, None))
     }
 
-    fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: u64) -> u64 {
+    fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: Option<u64>) -> u64 {
+        let now = self.clock.unix_now();
         self.version += 1;
         let of_client = self.families.entry(record.client_id.clone()).or_default();
         let family = HeldFamily {
-            consumed: consumed.map(|digest| (digest, Instant::now())),
+            consumed: consumed.map(|digest| (digest, self.clock.elapsed())),
             status: FamilyStatus::Live,
-            issued_at,
-            renewed_at: unix_now(),
+            issued_at: issued_at.unwrap_or(now),
+            renewed_at: now,
             version: self.version,
             record,
         };
@@ -127,11 +141,11 @@ impl Held {
         let Some(family) = self.presented(rotation) else {
             return if self.newest(client_id).is_some() { Rotated::Superseded } else { Rotated::UnknownClient };
         };
-        match family.judge(rotation) {
+        match family.judge(rotation, self.clock.elapsed()) {
             Verdict::Rotate => {
                 let (name, issued_at) = (family.record.family.clone(), family.issued_at);
                 self.families.get_mut(client_id).map(|families| families.remove(&name));
-                self.put(rotation.successor.clone(), Some(rotation.presented), issued_at);
+                self.put(rotation.successor.clone(), Some(rotation.presented), Some(issued_at));
                 Rotated::Rotated
             }
             Verdict::Repeat => Rotated::Repeated(family.pair()),
@@ -213,11 +227,11 @@ impl HeldFamily {
         self.record.refresh.digest == *refresh || self.consumed.is_some_and(|(consumed, _)| consumed == *refresh)
     }
 
-    fn judge(&self, rotation: &Rotation) -> Verdict {
+    fn judge(&self, rotation: &Rotation, now: Duration) -> Verdict {
         let family = Family {
             generation: self.record.generation,
             refresh: Some(self.record.refresh.digest),
-            consumed: self.consumed.map(|(digest, at)| (digest, at.elapsed())),
+            consumed: self.consumed.map(|(digest, at)| (digest, now.saturating_sub(at))),
             status: self.status,
         };
         family.judge(rotation)

@@ -30,10 +30,10 @@ use super::{
     TokenRecord, TokenStore, Verdict,
 };
 use crate::{
+    clock::Clock,
     config::{ConfiguredKeys, StoreFormat},
     keys::Reform,
     secret::Secret,
-    token::{unix_now, unix_now_ms},
 };
 
 /// Marks the file as ours (`PRAGMA application_id`): "FstA".
@@ -137,11 +137,25 @@ impl SqliteStore {
     /// [`StoreErrorKind::Failed`] when the file cannot be made, opened or read, when its directory is missing, and
     /// when it is another program's database or one that a newer version wrote. The text names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let path = locate(path.as_ref())?;
+        Self::open_by(path.as_ref(), Clock::default())
+    }
+
+    /// As [`open`](Self::open), with a test's clock for the times of what is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    #[cfg(feature = "test-util")]
+    pub fn open_with_clock(path: impl AsRef<Path>, clock: &crate::test_util::ManualClock) -> Result<Self, StoreError> {
+        Self::open_by(path.as_ref(), Clock::set_by(clock))
+    }
+
+    pub(crate) fn open_by(path: &Path, clock: Clock) -> Result<Self, StoreError> {
+        let path = locate(path)?;
         let changes = Arc::new(Changes::of_watched_store());
         let connection = prepare(&path)?;
         connection.busy_timeout(WRITE_TIMEOUT).map_err(|error| unopenable(&path, error))?;
-        let mut writer = Writer::new(connection, Arc::clone(&changes));
+        let mut writer = Writer::new(connection, Arc::clone(&changes), clock);
         let readers = Readers::open(&path)?;
         let (writes, queue) = mpsc::channel();
         let writer = thread::Builder::new()
@@ -203,7 +217,7 @@ impl SqliteStore {
             let rows = kept_rows(&self.readers.one(), &place).map_err(unreadable)?;
             after = rows.last().filter(|_| rows.len() == CONVERTED_AT_ONCE).map(KeptRow::key);
             conversion.rows += rows.len() as u64;
-            let now = unix_now();
+            let now = keys.unix_now();
             let reform = |kept: &Secret| ring.reform(kept, format, now);
             let converted: Vec<_> = rows.into_iter().filter_map(|row| row.converted(&reform, conversion)).collect();
             if !converted.is_empty() {
@@ -612,14 +626,15 @@ fn acknowledge(writes: Vec<Write>, outcome: Result<Vec<Outcome>, StoreError>) {
 struct Writer {
     connection: Connection,
     changes: Arc<Changes>,
+    clock: Clock,
     watched: Option<Instant>,
     data_version: Option<i64>,
     cleaned: Instant,
 }
 
 impl Writer {
-    fn new(connection: Connection, changes: Arc<Changes>) -> Self {
-        Self { connection, changes, watched: None, data_version: None, cleaned: Instant::now() }
+    fn new(connection: Connection, changes: Arc<Changes>, clock: Clock) -> Self {
+        Self { connection, changes, clock, watched: None, data_version: None, cleaned: Instant::now() }
     }
 
     /// Applies `writes` in their order, in one transaction: all are on the disk when this returns, or none. With none, it
@@ -637,7 +652,7 @@ impl Writer {
 
     /// Looks for what others wrote. Where that fails, nothing is known of it, and the next look says more.
     fn watch(&mut self) {
-        let now_ms = unix_now_ms();
+        let now_ms = self.clock.unix_now_ms();
         let Ok(version) = self.connection.pragma_query_value(None, "data_version", |row| row.get(0)) else { return };
         if self.data_version.replace(version) != Some(version) {
             self.changes.anything_changed();
@@ -649,7 +664,7 @@ impl Writer {
     fn run(&mut self, writes: &[Write], clean: bool) -> rusqlite::Result<Vec<Outcome>> {
         // IMMEDIATE: the lock is taken, and waited for, here and not between reading and writing.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut books = Books::open(&transaction)?;
+        let mut books = Books::open(&transaction, self.clock.unix_now_ms())?;
         let outcomes = writes.iter().map(|write| books.apply(&write.command)).collect::<rusqlite::Result<_>>()?;
         // Where there is more of it, the next write goes on.
         let is_clean = clean && books.clean()? < CLEANED_AT_ONCE;
@@ -667,7 +682,7 @@ struct Books<'a> {
     connection: &'a Connection,
     epoch: u64,
     version: u64,
-    now: u64,
+    now_ms: u64,
 }
 
 /// A row, as far as a rotation has to know it.
@@ -678,10 +693,14 @@ struct HeldFamily {
 }
 
 impl<'a> Books<'a> {
-    fn open(connection: &'a Connection) -> rusqlite::Result<Self> {
+    fn open(connection: &'a Connection, now_ms: u64) -> rusqlite::Result<Self> {
         let mut query = connection.prepare_cached("SELECT epoch, version FROM store")?;
         let (epoch, version) = query.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(Self { connection, epoch, version, now: unix_now() })
+        Ok(Self { connection, epoch, version, now_ms })
+    }
+
+    fn now(&self) -> u64 {
+        self.now_ms / 1000
     }
 
     fn close(self) -> rusqlite::Result<()> {
@@ -706,7 +725,7 @@ impl<'a> Books<'a> {
                 self.connection.prepare_cached("DELETE FROM token WHERE client_id = ?1 AND family <> ?2")?;
             delete.execute([&record.client_id, &record.family])?;
         }
-        self.put(record, None, self.now)?;
+        self.put(record, None, self.now())?;
         Ok(Saved::Saved(self.version))
     }
 
@@ -738,9 +757,9 @@ impl<'a> Books<'a> {
             refresh.digest.as_bytes(),
             integer(refresh.expires_at),
             consumed.map(TokenDigest::as_bytes),
-            unix_now_ms(),
+            self.now_ms,
             issued_at,
-            self.now,
+            self.now(),
             self.epoch,
             self.version,
         ])?;
@@ -780,6 +799,7 @@ impl<'a> Books<'a> {
             self.epoch
         );
         let client_id = &rotation.successor.client_id;
+        let held = |row: &Row<'_>| held(row, self.now_ms);
         if let Some((family, _)) = &rotation.presented_family {
             let named = format!("{columns} AND family = ?2");
             let found = self.connection.prepare_cached(&named)?.query_row([client_id, family], held).optional()?;
@@ -893,7 +913,7 @@ impl<'a> Books<'a> {
                  SELECT rowid FROM token WHERE refresh_expires_at BETWEEN 1 AND ?1 AND access_expires_at BETWEEN 1 AND ?1 LIMIT ?2
              )",
         )?;
-        delete.execute(params![self.now.saturating_sub(1), CLEANED_AT_ONCE])
+        delete.execute(params![self.now().saturating_sub(1), CLEANED_AT_ONCE])
     }
 }
 
@@ -902,8 +922,8 @@ fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn held(row: &Row<'_>) -> rusqlite::Result<HeldFamily> {
-    let ago = Duration::from_millis(unix_now_ms().saturating_sub(row.get(4)?));
+fn held(row: &Row<'_>, now_ms: u64) -> rusqlite::Result<HeldFamily> {
+    let ago = Duration::from_millis(now_ms.saturating_sub(row.get(4)?));
     let consumed = digest(row, 3)?.map(|consumed| (consumed, ago));
     let family = Family { generation: row.get(1)?, refresh: digest(row, 2)?, consumed, status: status(row, 5)? };
     Ok(HeldFamily { name: row.get(0)?, family, issued_at: row.get(6)? })
@@ -1190,7 +1210,10 @@ mod tests {
     fn scratch() -> (tempfile::TempDir, Writer) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = locate(&directory.path().join("t.db")).expect("a file");
-        (directory, Writer::new(prepare(&path).expect("a database"), Arc::new(Changes::of_watched_store())))
+        (
+            directory,
+            Writer::new(prepare(&path).expect("a database"), Arc::new(Changes::of_watched_store()), Clock::default()),
+        )
     }
 
     fn commit(writer: &mut Writer, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
@@ -1245,7 +1268,7 @@ mod tests {
     #[test]
     fn rows_go_when_all_their_tokens_have_expired() {
         let (_directory, mut writer) = scratch();
-        let now = unix_now();
+        let now = Clock::default().unix_now();
         let ends = [
             ("unknown", 0, 0),
             ("access unknown", 0, 1),

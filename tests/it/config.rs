@@ -783,3 +783,45 @@ fn the_file_keeps_its_mode_and_its_owner() {
         assert_ne!(after.ino(), before.ino(), "it was replaced in one step");
     }
 }
+
+/// Nothing that a deployment can set, whatever the build, turns the guard off or moves its clock. There is `shadow`, which warns
+/// and says what it does.
+#[tokio::test]
+async fn no_file_and_no_variable_turns_the_guard_off_or_sets_the_clock() {
+    const WORDS: [&str; 10] =
+        ["clock", "now", "time", "test", "test-util", "test-mode", "manual-clock", "disabled", "enabled", "insecure"];
+    const TIMES: [&str; 4] = ["2001-09-09T01:46:40Z", "1000000000", "true", "0"];
+    let config = json!({ "access-token-paths": ["/access"], "cryptography-key": KEY, "master-token": MASTER });
+    for word in WORDS {
+        for time in TIMES {
+            let mut config = config.clone();
+            config[word] = json!(time);
+            assert!(Place::new(&config).faults(&[]).contains("is not a known key"), "{word}");
+        }
+    }
+
+    let place = Place::new(&config);
+    let names = WORDS.map(|word| word.replace('-', "_").to_ascii_uppercase());
+    let names = names.iter().flat_map(|name| [format!("FASTAUTH_{name}"), name.clone()]);
+    let names: Vec<_> = names.chain(["SOURCE_DATE_EPOCH", "FAKETIME"].map(str::to_owned)).collect();
+    let unix_now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for time in TIMES {
+        let environment: Vec<_> = names.iter().map(|name| (name.as_str(), time)).collect();
+        let before = unix_now();
+        let builder = place.builder(&environment).store(fastauth::store::MemoryStore::new());
+        let layer = FastAuthLayer::new(builder.access_ttl(Duration::from_secs(60)).load().unwrap()).unwrap();
+        let issued = layer.issuer().issue("c").await.unwrap();
+        let token = issued.tokens.access_token.expose();
+        let claims = layer.issuer().verify(token, TokenType::Access).unwrap();
+        assert!((before + 60..=unix_now() + 60).contains(&claims.expires_at()), "{time}");
+        let server = Endpoints::of(&layer).await;
+        assert!(server.opens(token).await);
+        assert_eq!(server.send("GET", "/access/health", &[], "").await.status, 401, "{time}");
+    }
+
+    let report = place.builder(&[]).report();
+    for entry in report.entries() {
+        let is_suspect = |word: &str| entry.key.split('-').any(|part| part == word);
+        assert!(!WORDS.into_iter().any(is_suspect), "{}: what does it do?", entry.key);
+    }
+}

@@ -24,5 +24,7 @@ mod store_api;
 mod store_contract;
 mod support;
 mod tokens;
+#[cfg(feature = "test-util")]
+mod test_util;
 mod upgrade;
 mod wire;

@@ -1,0 +1,112 @@
+//! The time by which tokens are issued and judged.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// The system's time. With the feature `test-util`, and only by code, it is one that a test sets.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clock {
+    #[cfg(feature = "test-util")]
+    manual: Option<crate::test_util::ManualClock>,
+}
+
+impl Clock {
+    /// The seconds since the Unix epoch.
+    pub(crate) fn unix_now(&self) -> u64 {
+        self.unix_now_ms() / 1000
+    }
+
+    /// The milliseconds since the Unix epoch. With a clock before it, every token has expired.
+    #[inline]
+    pub(crate) fn unix_now_ms(&self) -> u64 {
+        let since = self.time().duration_since(UNIX_EPOCH);
+        since.map_or(u64::MAX, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    #[inline]
+    fn time(&self) -> SystemTime {
+        #[cfg(feature = "test-util")]
+        if let Some(manual) = &self.manual {
+            return manual.now();
+        }
+        SystemTime::now()
+    }
+
+    /// How much time has passed since some moment, which no setting of the system's time changes.
+    pub(crate) fn elapsed(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        #[cfg(feature = "test-util")]
+        if let Some(manual) = &self.manual {
+            return manual.elapsed();
+        }
+        START.elapsed()
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl Clock {
+    pub(crate) fn set_by(manual: &crate::test_util::ManualClock) -> Self {
+        Self { manual: Some(manual.clone()) }
+    }
+
+    pub(crate) fn is_manual(&self) -> bool {
+        self.manual.is_some()
+    }
+}
+
+#[cfg(feature = "rate-limit")]
+impl governor::clock::Clock for Clock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_systems_unless_it_is_set() {
+        let clock = Clock::default();
+        let unix_ms = || u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let before = unix_ms();
+        let now_ms = clock.unix_now_ms();
+        assert!((before..=unix_ms()).contains(&now_ms));
+        let (elapsed, start) = (clock.elapsed(), Instant::now());
+        while start.elapsed().is_zero() {}
+        assert!(clock.elapsed() > elapsed);
+    }
+
+    #[cfg(not(feature = "test-util"))]
+    #[test]
+    fn there_is_nothing_to_set() {
+        assert_eq!(size_of::<Clock>(), 0);
+    }
+}
+
+/// Nothing sets a clock but the feature `test-util`.
+#[cfg(doctest)]
+#[cfg_attr(feature = "test-util", doc = "```")]
+#[cfg_attr(not(feature = "test-util"), doc = "```compile_fail")]
+/// use fastauth::test_util::ManualClock;
+/// ```
+///
+#[cfg_attr(feature = "test-util", doc = "```")]
+#[cfg_attr(not(feature = "test-util"), doc = "```compile_fail")]
+/// let set = fastauth::SettingsBuilder::clock;
+/// ```
+///
+#[cfg_attr(feature = "test-util", doc = "```")]
+#[cfg_attr(not(feature = "test-util"), doc = "```compile_fail")]
+/// let set = fastauth::store::MemoryStore::with_clock;
+/// ```
+///
+#[cfg_attr(all(feature = "test-util", feature = "sqlite"), doc = "```")]
+#[cfg_attr(not(all(feature = "test-util", feature = "sqlite")), doc = "```compile_fail")]
+/// let set = |path: &str, clock| fastauth::store::SqliteStore::open_with_clock(path, clock);
+/// ```
+struct OnlyTestsSetIt;

@@ -1,0 +1,55 @@
+//! For the tests of applications (feature `test-util`): tokens in one line, a clock to set, and a store that fails when told to.
+//!
+//! It is for `[dev-dependencies]` alone. What it adds is taken up by code and by nothing else: no configuration file and no
+//! variable reaches it. A guard with a [`ManualClock`] says so in the log, since outside of a test its tokens would not end.
+//!
+//! Tokens come from the issuer and are judged by the layer that run in production; only the clock and the store
+//! beneath them are a test's.
+//!
+#![cfg_attr(feature = "axum", doc = "```")]
+#![cfg_attr(not(feature = "axum"), doc = "```ignore")]
+//! use std::time::Duration;
+//!
+//! use axum::{Router, body::Body, routing::get};
+//! use fastauth::{FastAuthLayer, Permit, store::StoreErrorKind, test_util::{TestAuth, WithCredentials}};
+//! use http::{Request, StatusCode};
+//! use tower::ServiceExt;
+//!
+//! /// The application's own function, which `main` calls with `FastAuthLayer::from_config()`.
+//! fn app(auth: FastAuthLayer) -> Router {
+//!     let hello = async |permit: Permit| format!("hello, {}", permit.client_id().unwrap_or("nobody"));
+//!     Router::new().route("/access/hello", get(hello)).layer(auth)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let auth = TestAuth::new(["/access"]);
+//! let app = app(auth.layer());
+//! let send = async |request: http::request::Builder| {
+//!     app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status()
+//! };
+//! let hello = || Request::get("/access/hello");
+//!
+//! let token = auth.token("alice").await;
+//! assert_eq!(send(hello()).await, StatusCode::UNAUTHORIZED);
+//! assert_eq!(send(hello().access_token(&token)).await, StatusCode::OK);
+//!
+//! auth.store().fail_all(StoreErrorKind::Unreachable);
+//! assert_eq!(send(hello().access_token(&token)).await, StatusCode::SERVICE_UNAVAILABLE);
+//! auth.store().recover();
+//! assert_eq!(send(hello().access_token(&token)).await, StatusCode::OK);
+//!
+//! auth.clock().advance(Duration::from_secs(31 * 24 * 60 * 60));
+//! assert_eq!(send(hello().access_token(&token)).await, StatusCode::UNAUTHORIZED);
+//! # }
+//! ```
+
+mod auth;
+mod clock;
+mod credentials;
+mod store;
+
+pub use auth::{TestAuth, TestToken};
+pub use clock::ManualClock;
+pub use credentials::WithCredentials;
+pub use store::{FailingStore, StoreCall};
