@@ -23,6 +23,7 @@ use crate::{
     secret::SecretDigest,
     store::{Stamp, StoreError, TokenDigest, TokenStore},
     token::{Claims, Expected, TokenError, TokenType, unix_now_ms},
+    websocket::Handshake,
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -79,8 +80,13 @@ impl Gate {
     }
 
     /// Decides on everything that needs no store.
-    pub(crate) fn decide(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Decision {
-        match self.check(line, headers) {
+    pub(crate) fn decide(
+        self: &Arc<Self>,
+        line: &RequestLine<'_>,
+        headers: &HeaderMap,
+        handshake: Option<&Handshake>,
+    ) -> Decision {
+        match self.check(line, headers, handshake) {
             Ok(decision) => decision,
             Err(denial) if self.shadow => {
                 denial.log(line.method, "would have been refused");
@@ -93,12 +99,20 @@ impl Gate {
         }
     }
 
-    fn check(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Decision, Denial> {
+    fn check(
+        self: &Arc<Self>,
+        line: &RequestLine<'_>,
+        headers: &HeaderMap,
+        handshake: Option<&Handshake>,
+    ) -> Result<Decision, Denial> {
         let requirement = self.rules.requirement(line).map_err(|refusal| {
             self.refused_paths.fetch_add(1, Ordering::Relaxed);
             DenialReason::Path(refusal)
         })?;
-        if requirement.is_public() { Ok(Decision::Pass) } else { self.check_credentials(line, requirement, headers) }
+        if requirement.is_public() {
+            return Ok(Decision::Pass);
+        }
+        self.check_credentials(line, requirement, headers, handshake)
     }
 
     fn check_credentials(
@@ -106,6 +120,7 @@ impl Gate {
         line: &RequestLine<'_>,
         requirement: Requirement,
         headers: &HeaderMap,
+        handshake: Option<&Handshake>,
     ) -> Result<Decision, Denial> {
         if requirement.only_by_other_reading() {
             self.other_readings.fetch_add(1, Ordering::Relaxed);
@@ -120,6 +135,7 @@ impl Gate {
             return Ok(Decision::Permit(Permit { master, claims: None }));
         }
         let token = credentials::access_token(headers)
+            .and_then(|token| handshake.map_or(Ok(token), |handshake| handshake.access_token(token)))
             .map_err(DenialReason::Credentials)?
             .ok_or(DenialReason::MissingAccessToken)?;
         let now_ms = unix_now_ms();

@@ -27,6 +27,7 @@ use crate::{
     response::{Form, ResponseBody},
     router::TokenRouter,
     rule::RequestLine,
+    websocket::{Handshake, choose_protocol},
 };
 
 /// Guards a service by path.
@@ -151,7 +152,7 @@ impl<S> FastAuth<S> {
     where
         S: Service<Request<B>>,
     {
-        ResponseFuture { state: State::Forwarding { response: self.inner.call(request) } }
+        ResponseFuture { state: State::Forwarding { response: self.inner.call(request), chooses_protocol: false } }
     }
 
     #[inline(never)]
@@ -160,11 +161,13 @@ impl<S> FastAuth<S> {
         S: Service<Request<B>> + Clone,
     {
         credentials::mark_sensitive(request.headers_mut());
-        let state = match self.gate.decide(&request_line(&request), request.headers()) {
-            Decision::Pass => return self.forward(request),
+        let handshake = Handshake::take(&mut request);
+        let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
+        let state = match self.gate.decide(&request_line(&request), request.headers(), handshake.as_ref()) {
+            Decision::Pass => State::Forwarding { response: self.inner.call(request), chooses_protocol },
             Decision::Permit(permit) => {
                 request.extensions_mut().insert(permit);
-                return self.forward(request);
+                State::Forwarding { response: self.inner.call(request), chooses_protocol }
             }
             Decision::Deny(denial) => {
                 let refusal = Refusal::to(&request, &self.gate);
@@ -175,7 +178,7 @@ impl<S> FastAuth<S> {
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
-                State::Checking { check, held: Some(Box::new((ready_inner, request, refusal))) }
+                State::Checking { check, held: Some(Box::new((ready_inner, request, refusal))), chooses_protocol }
             }
         };
         ResponseFuture { state }
@@ -241,9 +244,9 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
         /// The store is asked; the request waits.
-        Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal)>> },
-        /// The inner service answers.
-        Forwarding { #[pin] response: F },
+        Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal)>>, chooses_protocol: bool },
+        /// The inner service answers a request, or a handshake that offered the protocol which has to be chosen.
+        Forwarding { #[pin] response: F, chooses_protocol: bool },
         /// The answer was known at once.
         Refusing { response: Option<Box<Response<Full<Bytes>>>> },
     }
@@ -259,8 +262,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            if let StateProjection::Forwarding { response } = state.as_mut().project() {
-                return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+            if let StateProjection::Forwarding { response, chooses_protocol } = state.as_mut().project() {
+                return response.poll(cx).map_ok(|mut response| {
+                    if *chooses_protocol {
+                        choose_protocol(&mut response);
+                    }
+                    response.map(ResponseBody::inner)
+                });
             }
             if let Some(refusal) = ready!(state.as_mut().poll_verdict(cx)) {
                 return Poll::Ready(Ok(refusal.map(ResponseBody::refusal)));
@@ -281,15 +289,16 @@ where
     fn poll_verdict(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response<Full<Bytes>>>> {
         const DONE: &str = "a ResponseFuture was polled after it had ended";
         match self.as_mut().project() {
-            StateProjection::Checking { check, held } => {
+            StateProjection::Checking { check, held, chooses_protocol } => {
                 let verdict = ready!(check.as_mut().poll(cx));
+                let chooses_protocol = *chooses_protocol;
                 let (mut ready_inner, mut request, refusal) = *held.take().expect(DONE);
                 let (next, refused) = match verdict {
                     Ok(permit) => {
                         if let Some(permit) = permit {
                             request.extensions_mut().insert(permit);
                         }
-                        (State::Forwarding { response: ready_inner.call(request) }, None)
+                        (State::Forwarding { response: ready_inner.call(request), chooses_protocol }, None)
                     }
                     Err(denial) => (State::Refusing { response: None }, Some(refusal.render(denial))),
                 };

@@ -109,6 +109,7 @@ mod rule;
 mod secret;
 pub mod store;
 mod token;
+mod websocket;
 
 /// What a path asks for, and why.
 pub mod path {

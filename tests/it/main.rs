@@ -21,4 +21,5 @@ mod store_api;
 mod store_contract;
 mod support;
 mod upgrade;
+mod websocket;
 mod wire;

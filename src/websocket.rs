@@ -1,0 +1,204 @@
+//! WebSocket handshakes: the access token that a browser can send in one, and the protocol that it is answered.
+//!
+//! A page can set no header of a handshake but the list of protocols, so it offers `fastauth` and, right after it, its
+//! access token: `new WebSocket(url, ["fastauth", token])`. The token is taken out before anybody else sees the list. A
+//! browser gives up a socket for which none of the protocols that it offered was chosen.
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, HeaderName, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE},
+};
+
+use crate::credentials::CredentialError;
+
+/// The protocol that stands before an access token.
+const PROTOCOL: &str = "fastauth";
+
+/// A request that asks for a WebSocket.
+pub(crate) struct Handshake {
+    /// What stood behind [`PROTOCOL`].
+    token: Result<Option<HeaderValue>, CredentialError>,
+    /// Whether [`PROTOCOL`] was offered.
+    pub(crate) offers_protocol: bool,
+}
+
+impl Handshake {
+    /// Takes the access token out of a handshake; `None` where the request is none.
+    pub(crate) fn take<B>(request: &mut Request<B>) -> Option<Self> {
+        if !is_handshake(request) {
+            return None;
+        }
+        let headers = request.headers_mut();
+        if !offered(headers).any(|protocol| protocol == PROTOCOL.as_bytes()) {
+            return Some(Self { token: Ok(None), offers_protocol: false });
+        }
+        let Offer { rest, tokens, times } = Offer::of(headers);
+        // What is left of a header's value, separated anew, is one.
+        if let Ok(rest) = HeaderValue::from_bytes(&rest) {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, rest);
+        }
+        let token = if times == 1 { Ok(tokens.into_iter().next()) } else { Err(CredentialError::RepeatedProtocol) };
+        Some(Self { token, offers_protocol: true })
+    }
+
+    /// The access token of a handshake that has this one in its other headers.
+    pub(crate) fn access_token<'a>(&'a self, header: Option<&'a [u8]>) -> Result<Option<&'a [u8]>, CredentialError> {
+        let offered = self.token.as_ref().map_err(|error| *error)?.as_ref().map(HeaderValue::as_bytes);
+        match (header, offered) {
+            (Some(header), Some(offered)) if header != offered => Err(CredentialError::ConflictingProtocol),
+            (header, offered) => Ok(header.or(offered)),
+        }
+    }
+}
+
+/// Whether a request asks for a WebSocket: by an upgrade of HTTP/1.1 (RFC 6455 4.1), or by an extended CONNECT
+/// (RFC 8441 5).
+pub(crate) fn is_handshake<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    match *request.method() {
+        Method::GET => {
+            request.version() <= Version::HTTP_11
+                && names(headers, UPGRADE, "websocket")
+                && names(headers, CONNECTION, "upgrade")
+        }
+        Method::CONNECT => request.version() > Version::HTTP_11 && headers.contains_key(SEC_WEBSOCKET_VERSION),
+        _ => false,
+    }
+}
+
+/// Whether a header is a list that has this name in it, in whatever case.
+fn names(headers: &HeaderMap, header: HeaderName, name: &str) -> bool {
+    headers.get_all(header).iter().flat_map(entries).any(|entry| entry.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// The protocols that are offered, in their order.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().flat_map(entries)
+}
+
+fn entries(list: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty())
+}
+
+/// What is offered, with the tokens apart.
+#[derive(Default)]
+struct Offer {
+    /// The list without them.
+    rest: Vec<u8>,
+    tokens: Vec<HeaderValue>,
+    /// How often [`PROTOCOL`] stands there.
+    times: usize,
+}
+
+impl Offer {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut offer = Self::default();
+        let mut is_token = false;
+        for entry in offered(headers) {
+            if is_token {
+                offer.tokens.extend(HeaderValue::from_bytes(entry).map(sensitive));
+                is_token = false;
+                continue;
+            }
+            is_token = entry == PROTOCOL.as_bytes();
+            offer.times += usize::from(is_token);
+            offer.rest.extend_from_slice(if offer.rest.is_empty() { b"" } else { b", " });
+            offer.rest.extend_from_slice(entry);
+        }
+        offer
+    }
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+/// Chooses [`PROTOCOL`] in the answer to a handshake that offered it, if the socket opens and no other one was chosen.
+#[cold]
+pub(crate) fn choose_protocol<B>(response: &mut Response<B>) {
+    let opens = response.status() == StatusCode::SWITCHING_PROTOCOLS || response.status().is_success();
+    if opens && !response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(version: Version, method: Method, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().version(version).method(method);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    fn handshake(protocols: &[&str]) -> Request<()> {
+        let mut headers = vec![("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")];
+        headers.extend(protocols.iter().map(|protocols| ("sec-websocket-protocol", *protocols)));
+        request(Version::HTTP_11, Method::GET, &headers)
+    }
+
+    #[test]
+    fn handshakes_are_told_from_other_requests() {
+        let upgrade = [("upgrade", "h2c, WebSocket"), ("connection", "close, Upgrade")];
+        let extended = [("sec-websocket-version", "13")];
+        for (expected, version, method, headers) in [
+            (true, Version::HTTP_11, Method::GET, &upgrade[..]),
+            (false, Version::HTTP_11, Method::POST, &upgrade),
+            (false, Version::HTTP_2, Method::GET, &upgrade),
+            (false, Version::HTTP_11, Method::GET, &upgrade[..1]),
+            (false, Version::HTTP_11, Method::GET, &upgrade[1..]),
+            (false, Version::HTTP_11, Method::GET, &[("upgrade", "websockets"), ("connection", "upgrade")]),
+            (true, Version::HTTP_2, Method::CONNECT, &extended),
+            (false, Version::HTTP_2, Method::CONNECT, &[]),
+            (false, Version::HTTP_11, Method::CONNECT, &extended),
+            (false, Version::HTTP_2, Method::POST, &extended),
+        ] {
+            assert_eq!(is_handshake(&request(version, method, headers)), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_token_stands_behind_our_protocol() {
+        type Row = (&'static [&'static str], Result<Option<&'static str>, CredentialError>, &'static str);
+        const REPEATED: Result<Option<&str>, CredentialError> = Err(CredentialError::RepeatedProtocol);
+        let table: [Row; 10] = [
+            (&["fastauth, a.b"], Ok(Some("a.b")), "fastauth"),
+            (&["fastauth,a.b,chat"], Ok(Some("a.b")), "fastauth, chat"),
+            (&["chat, fastauth , a.b, more"], Ok(Some("a.b")), "chat, fastauth, more"),
+            (&["chat, fastauth", "a.b", "more"], Ok(Some("a.b")), "chat, fastauth, more"),
+            (&["fastauth"], Ok(None), "fastauth"),
+            (&["fastauth, ,, a.b"], Ok(Some("a.b")), "fastauth"),
+            (&["chat, a.b"], Ok(None), "chat, a.b"),
+            (&["Fastauth, a.b"], Ok(None), "Fastauth, a.b"),
+            (&["fastauth, a.b, fastauth, a.b"], REPEATED, "fastauth, fastauth"),
+            (&["fastauth, a.b, fastauth"], REPEATED, "fastauth, fastauth"),
+        ];
+        for (protocols, expected, left) in table {
+            let mut request = handshake(protocols);
+            let taken = Handshake::take(&mut request).unwrap();
+            assert_eq!(taken.access_token(None), expected.map(|token| token.map(str::as_bytes)), "{protocols:?}");
+            assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], left, "{protocols:?}");
+            assert_eq!(taken.offers_protocol, left.split(", ").any(|protocol| protocol == PROTOCOL));
+        }
+    }
+
+    #[test]
+    fn a_token_in_a_header_has_to_be_the_same() {
+        let taken = Handshake::take(&mut handshake(&["fastauth, t"])).unwrap();
+        assert_eq!(taken.access_token(Some(b"t")), Ok(Some(b"t".as_slice())));
+        assert_eq!(taken.access_token(Some(b"u")), Err(CredentialError::ConflictingProtocol));
+        let none = Handshake::take(&mut handshake(&[])).unwrap();
+        assert_eq!(none.access_token(Some(b"u")), Ok(Some(b"u".as_slice())));
+    }
+
+    #[test]
+    fn what_is_no_handshake_stays_as_it_is() {
+        let mut request = request(Version::HTTP_11, Method::GET, &[("sec-websocket-protocol", "fastauth, t")]);
+        assert!(Handshake::take(&mut request).is_none());
+        assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], "fastauth, t");
+    }
+}

@@ -1,0 +1,72 @@
+"""WebSockets that a page opens."""
+
+import asyncio
+import concurrent.futures
+import unittest
+
+import websockets
+
+from support import BrowserTest
+
+# What became of a socket: its protocol, the answer to a message, or how it was closed.
+OPEN = """([url, protocols]) => new Promise((resolve) => {
+    const socket = new WebSocket(url, protocols);
+    const found = { opened: false, messages: [] };
+    socket.onopen = () => {
+        found.opened = true;
+        found.protocol = socket.protocol;
+        socket.send("hello");
+    };
+    socket.onmessage = (event) => {
+        found.messages.push(event.data);
+        if (event.data === "hello") socket.close(1000);
+    };
+    socket.onclose = (event) => resolve({ ...found, code: event.code, reason: event.reason });
+})"""
+
+
+def run(coroutine):
+    """Runs it in a thread of its own: Playwright has a loop in this one."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
+
+
+class Sockets(BrowserTest):
+    def open(self, path, protocols=()):
+        return self.run_script(OPEN, [self.server.websocket(path), list(protocols)])
+
+    def test_a_page_opens_a_socket_with_its_token(self):
+        token = self.server.new("page")["access_token"]
+        found = self.open("/access/ws", ["fastauth", token])
+        self.assertEqual((found["protocol"], found["messages"], found["code"]), ("fastauth", ["hello"], 1000))
+        # The token may be offered where nothing is asked, too.
+        found = self.open("/ws", ["fastauth", token])
+        self.assertEqual((found["protocol"], found["messages"]), ("fastauth", ["hello"]))
+        self.assertNotIn(token, self.server.logged())
+
+    def test_a_page_without_a_token_opens_nothing(self):
+        revoked = self.server.new("revoked")["access_token"]
+        self.server.revoke(client_id="revoked")
+        for protocols in [[], ["fastauth"], ["fastauth", "x.y.z"], ["fastauth", revoked]]:
+            found = self.open("/access/ws", protocols)
+            self.assertEqual((found["opened"], found["code"]), (False, 1006), protocols)
+
+    def test_python_opens_a_socket_by_either_way(self):
+        token = self.server.new("python")["access_token"]
+
+        async def echoed(**options):
+            async with websockets.connect(self.server.websocket("/access/ws"), **options) as socket:
+                await socket.send("hello")
+                return socket.subprotocol, await socket.recv()
+
+        by_header = run(echoed(additional_headers={"ACCESS-TOKEN": token}))
+        self.assertEqual(by_header, (None, "hello"))
+        by_protocol = run(echoed(subprotocols=["fastauth", token]))
+        self.assertEqual(by_protocol, ("fastauth", "hello"))
+        with self.assertRaises(websockets.InvalidStatus) as refused:
+            run(echoed())
+        self.assertEqual(refused.exception.response.status_code, 401)
+
+
+if __name__ == "__main__":
+    unittest.main()
