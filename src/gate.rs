@@ -17,12 +17,13 @@ use crate::{
     credentials::{self, CredentialError},
     issuer::Issuing,
     keys::KeyRing,
+    permit::{Access, Ends, Permit},
     response::Refusals,
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
-    store::{Stamp, StoreError, TokenDigest, TokenStore},
-    token::{Claims, Expected, TokenError, TokenType, unix_now_ms},
+    store::{StoreError, TokenStore},
+    token::{Expected, TokenError, TokenType, unix_now_ms},
     websocket::Handshake,
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct Gate {
     pub(crate) store: Arc<dyn TokenStore>,
     /// Tokens that the store confirmed, as long as it tells of changes.
     cache: Option<TokenCache>,
+    /// Knows when what was permitted ends.
+    ends: Arc<Ends>,
     pub(crate) issuing: Issuing,
     pub(crate) endpoints: EndpointOptions,
     pub(crate) refusals: Refusals,
@@ -61,6 +64,7 @@ impl Gate {
                 .collect(),
             keys,
             cache: settings.token_cache(&*store),
+            ends: Arc::new(Ends::new(Arc::clone(&store), settings.websocket_recheck())),
             store,
             issuing: settings.issuing(),
             endpoints: settings.endpoints(),
@@ -132,31 +136,30 @@ impl Gate {
             tracing::debug!(target: "fastauth", method = %line.method, %master_token, "let through by a master token");
         }
         if !requirement.needs_access() {
-            return Ok(Decision::Permit(Permit { master, claims: None }));
+            return Ok(Decision::Permit(Permit::new(master, None)));
         }
         let token = credentials::access_token(headers)
             .and_then(|token| handshake.map_or(Ok(token), |handshake| handshake.access_token(token)))
             .map_err(DenialReason::Credentials)?
             .ok_or(DenialReason::MissingAccessToken)?;
         let now_ms = unix_now_ms();
-        if let Some(claims) = self.confirmed(token, now_ms) {
-            return Ok(Decision::Permit(Permit { master, claims: Some(claims) }));
+        if let Some(access) = self.confirmed(token, now_ms) {
+            return Ok(Decision::Permit(Permit::new(master, Some(access))));
         }
         let expected = self.expected(TokenType::Access, now_ms / 1000);
         let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
         let check = CanonicalCheck {
             gate: Arc::clone(self),
             method: line.method.clone(),
-            stamp: self.store.changes().map(|changes| changes.stamp(claims.client_id())),
             now_ms,
-            claims: Arc::new(claims),
+            access: Arc::new(Access::of(claims, &self.ends)),
             master,
         };
         Ok(Decision::AskStore(check.run()))
     }
 
     #[inline]
-    fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Claims>> {
+    fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Access>> {
         self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms)
     }
 
@@ -241,9 +244,7 @@ pub(crate) enum Decision {
 struct CanonicalCheck {
     gate: Arc<Gate>,
     method: Method,
-    claims: Arc<Claims>,
-    /// From before the store is asked.
-    stamp: Option<Stamp>,
+    access: Arc<Access>,
     now_ms: u64,
     master: Option<Arc<str>>,
 }
@@ -254,7 +255,7 @@ impl CanonicalCheck {
             match self.ask().await {
                 Ok(()) => {
                     self.keep();
-                    Ok(Some(Permit { master: self.master, claims: Some(self.claims) }))
+                    Ok(Some(Permit::new(self.master, Some(self.access))))
                 }
                 Err(denial) if self.gate.shadow => {
                     denial.log(&self.method, "would have been refused");
@@ -269,66 +270,16 @@ impl CanonicalCheck {
     }
 
     async fn ask(&self) -> Result<(), Denial> {
-        // Tokens that name no family are held under the empty name.
-        let family = self.claims.family().map(|(family, _)| family).unwrap_or_default();
-        let held = self.gate.store.load(self.claims.client_id(), Some(family)).await;
+        let held = self.gate.store.load(self.access.client_id(), Some(self.access.family())).await;
         let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
-        let is_canonical = canonical == Some(TokenDigest::of(self.claims.token()));
+        let is_canonical = canonical == Some(self.access.digest());
         if is_canonical { Ok(()) } else { Err(DenialReason::NotCanonical.into()) }
     }
 
     fn keep(&self) {
-        if let (Some(cache), Some(stamp)) = (&self.gate.cache, self.stamp) {
-            cache.keep(&self.claims, stamp, self.now_ms);
+        if let (Some(cache), Some(stamp)) = (&self.gate.cache, self.access.stamp()) {
+            cache.keep(&self.access, stamp, self.now_ms);
         }
-    }
-}
-
-/// Proof that a request passed its checks. The guard puts it into the extensions of every request that it lets through
-/// to a guarded path, and nothing else can make one.
-///
-/// With the feature `axum` it is an extractor, and so is `Option<Permit>`.
-#[derive(Clone, Debug)]
-pub struct Permit {
-    master: Option<Arc<str>>,
-    claims: Option<Arc<Claims>>,
-}
-
-impl Permit {
-    /// Whom the access token was issued to; `None` where only the master token was asked for.
-    #[must_use]
-    pub fn client_id(&self) -> Option<&str> {
-        self.claims().map(Claims::client_id)
-    }
-
-    /// What the access token says; `None` where only the master token was asked for.
-    #[must_use]
-    pub fn claims(&self) -> Option<&Claims> {
-        self.claims.as_deref()
-    }
-
-    /// The last second in which the access token is valid, since the Unix epoch.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<u64> {
-        self.claims().map(Claims::expires_at)
-    }
-
-    /// Whether the path asked for the master token, which was right.
-    #[must_use]
-    pub fn passed_master_token(&self) -> bool {
-        self.master.is_some()
-    }
-
-    /// The name of that master token in `master-tokens`, or `master-token`.
-    #[must_use]
-    pub fn master_token_name(&self) -> Option<&str> {
-        self.master.as_deref()
-    }
-
-    /// Whether the path asked for an access token, which was valid and the client's canonical one.
-    #[must_use]
-    pub fn passed_access_token(&self) -> bool {
-        self.claims.is_some()
     }
 }
 

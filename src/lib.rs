@@ -80,6 +80,7 @@
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
 //! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
+//! | `websocket` | | with `axum`, [`Permit::guard`], which closes a WebSocket when the right to it ends |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
 //! | `cli` | | the program `fastauth` |
 
@@ -102,11 +103,14 @@ mod keys;
 mod layer;
 #[cfg(feature = "rate-limit")]
 mod limit;
+mod permit;
 mod query;
 mod response;
 mod router;
 mod rule;
 mod secret;
+#[cfg(all(feature = "axum", feature = "websocket"))]
+mod socket;
 pub mod store;
 mod token;
 mod websocket;
@@ -118,15 +122,18 @@ pub mod path {
 
 #[cfg(feature = "axum")]
 pub use extract::PermitMissing;
+#[cfg(all(feature = "axum", feature = "websocket"))]
+pub use socket::GuardedSocket;
 pub use {
     config::{Settings, SettingsBuilder},
     credentials::CredentialError,
-    gate::{Denial, DenialReason, PathCounts, Permit, TokenCounts},
+    gate::{Denial, DenialReason, PathCounts, TokenCounts},
     issuer::{
         ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueError, IssuedTokens,
         MAX_CLIENT_ID_LEN, TokenIssuer,
     },
     layer::{FastAuth, FastAuthLayer, ResponseFuture},
+    permit::{EndReason, Ended, Permit},
     response::ResponseBody,
     router::TokenRouter,
     secret::Secret,

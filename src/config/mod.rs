@@ -55,6 +55,10 @@ const MAX_CACHE_CAPACITY: usize = 100_000_000;
 /// A longer one is a longer time in which a revoked token opens what it opened.
 const MAX_CACHE_TTL: Duration = Duration::from_secs(60 * 60);
 
+const DEFAULT_WEBSOCKET_RECHECK: Duration = Duration::from_secs(5);
+const MIN_WEBSOCKET_RECHECK: Duration = Duration::from_millis(100);
+const MAX_WEBSOCKET_RECHECK: Duration = Duration::from_secs(60 * 60);
+
 /// HS256 needs a key as long as its output (RFC 7518 3.2).
 const MIN_KEY_LEN: usize = 32;
 
@@ -96,6 +100,7 @@ pub struct Settings {
     issuing: Issuing,
     caching: Caching,
     endpoints: EndpointOptions,
+    websocket_recheck: Duration,
     warnings: Vec<String>,
 }
 
@@ -221,6 +226,10 @@ impl Settings {
 
     pub(crate) fn endpoints(&self) -> EndpointOptions {
         self.endpoints.clone()
+    }
+
+    pub(crate) fn websocket_recheck(&self) -> Duration {
+        self.websocket_recheck
     }
 
     pub(crate) fn key_ring(&self) -> Arc<KeyRing> {
@@ -485,6 +494,14 @@ impl SettingsBuilder {
         self
     }
 
+    /// How often the store is asked whether the token of an open WebSocket is still good, where it does not tell of what others
+    /// do to it (`websocket-recheck`): so long a socket can outlive its token. Five seconds otherwise. See
+    /// [`Permit::ended`](crate::Permit::ended).
+    #[must_use]
+    pub fn websocket_recheck(self, interval: Duration) -> Self {
+        self.set("websocket-recheck", duration(interval))
+    }
+
     /// How long access tokens are valid (`access-ttl`), in whole seconds.
     #[must_use]
     pub fn access_ttl(self, ttl: Duration) -> Self {
@@ -717,6 +734,7 @@ impl Draft<'_> {
             issuing,
             caching,
             endpoints,
+            websocket_recheck: self.websocket_recheck(),
             warnings: Vec::new(),
         })
     }
@@ -765,6 +783,18 @@ impl Draft<'_> {
             Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
         }
         Duration::ZERO
+    }
+
+    fn websocket_recheck(&mut self) -> Duration {
+        const KEY: &str = "websocket-recheck";
+        const REMEDY: &str = r#"write a time from "100ms" to "1h", such as "5s""#;
+        let Some(text) = self.sources.text(KEY) else { return DEFAULT_WEBSOCKET_RECHECK };
+        match humantime::parse_duration(&text) {
+            Ok(time) if (MIN_WEBSOCKET_RECHECK..=MAX_WEBSOCKET_RECHECK).contains(&time) => return time,
+            Ok(_) => self.fault(KEY, format!("{text:?} is out of its range"), REMEDY),
+            Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
+        }
+        DEFAULT_WEBSOCKET_RECHECK
     }
 
     #[cfg_attr(not(feature = "rate-limit"), allow(unused_variables, reason = "the key of callers is a part of that"))]
@@ -1242,6 +1272,7 @@ fn shown(sources: &Sources, key: &'static str) -> String {
         "cache-capacity" => {
             sources.number(key).map_or_else(|| DEFAULT_CACHE_CAPACITY.to_string(), |number| number.to_string())
         }
+        "websocket-recheck" => sources.text(key).unwrap_or_else(|| format!("{}s", DEFAULT_WEBSOCKET_RECHECK.as_secs())),
         "cache-ttl" => sources.text(key).unwrap_or_else(|| "0s".to_owned()),
         "tokens-per-client" => sources.text(key).unwrap_or_else(|| "one".to_owned()),
         "store-format" => sources.text(key).unwrap_or_else(|| "plain".to_owned()),

@@ -47,7 +47,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key there is, in the order in which reports show them.
-pub(crate) const KEYS: [Key; 33] = [
+pub(crate) const KEYS: [Key; 34] = [
     key("app-name", Kind::Text),
     Key { name: "database-api-url", kind: Kind::Text, alias: Some("database-api-path") },
     key("headers", Kind::SecretMap),
@@ -80,6 +80,7 @@ pub(crate) const KEYS: [Key; 33] = [
     key("refresh-transport", Kind::Text),
     key("rate-limit-per-minute", Kind::Number),
     key("rate-limit-burst", Kind::Number),
+    key("websocket-recheck", Kind::Text),
     key("log-lv", Kind::Ignored),
 ];
 

@@ -13,6 +13,7 @@ mod layer;
 mod oauth;
 mod options;
 mod paths;
+mod permit;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
 mod rotation;

@@ -20,7 +20,7 @@ use crate::{
     support::log,
 };
 
-type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
 /// Says what it sees of the handshake, and chooses the protocol `chat` where that is offered.
 async fn seen(permit: Option<Permit>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> AxumResponse {
@@ -35,7 +35,9 @@ fn app(layer: FastAuthLayer) -> Router {
     Router::new().route("/ws", any(seen)).route("/access/ws", any(seen)).layer(layer)
 }
 
-async fn open(url: &str, headers: &[(&'static str, &str)]) -> Result<(Socket, Response<Option<Vec<u8>>>), Error> {
+pub(crate) type Opened = Result<(Socket, Response<Option<Vec<u8>>>), Error>;
+
+pub(crate) async fn open(url: &str, headers: &[(&'static str, &str)]) -> Opened {
     let mut request = url.into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().append(*name, value.parse().unwrap());
@@ -44,7 +46,7 @@ async fn open(url: &str, headers: &[(&'static str, &str)]) -> Result<(Socket, Re
 }
 
 /// The status of a handshake that was refused.
-fn refused(outcome: Result<(Socket, Response<Option<Vec<u8>>>), Error>) -> StatusCode {
+fn refused(outcome: Opened) -> StatusCode {
     match outcome {
         Err(Error::Http(response)) => response.status(),
         other => panic!("{other:?}"),
