@@ -22,7 +22,7 @@ use crate::{
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::SecretDigest,
-    store::{StoreError, TokenStore},
+    store::{Canonical, StoreError, TokenStore},
     token::{Expected, TokenError, TokenType, unix_now_ms},
     websocket::Handshake,
 };
@@ -148,13 +148,12 @@ impl Gate {
         }
         let expected = self.expected(TokenType::Access, now_ms / 1000);
         let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
-        let check = CanonicalCheck {
-            gate: Arc::clone(self),
-            method: line.method.clone(),
-            now_ms,
-            access: Arc::new(Access::of(claims, &self.ends)),
-            master,
-        };
+        let verified = Verified { access: Arc::new(Access::of(claims, &self.ends)), now_ms };
+        if let Some(held) = self.store.load_now(verified.access.client_id(), Some(verified.access.family())) {
+            verified.confirm(self, held)?;
+            return Ok(Decision::Permit(Permit::new(master, Some(verified.access))));
+        }
+        let check = CanonicalCheck { gate: Arc::clone(self), method: line.method.clone(), verified, master };
         Ok(Decision::AskStore(check.run()))
     }
 
@@ -240,12 +239,31 @@ pub(crate) enum Decision {
     AskStore(Check),
 }
 
-/// The last check: whether the token is the client's canonical one.
+/// A token that has passed all checks but the last: whether it is the client's canonical one.
+struct Verified {
+    access: Arc<Access>,
+    now_ms: u64,
+}
+
+impl Verified {
+    /// The last check, by what the store answered. What it confirms is kept.
+    fn confirm(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), Denial> {
+        let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
+        if canonical != Some(self.access.digest()) {
+            return Err(DenialReason::NotCanonical.into());
+        }
+        if let (Some(cache), Some(stamp)) = (&gate.cache, self.access.stamp()) {
+            cache.keep(&self.access, stamp, self.now_ms);
+        }
+        Ok(())
+    }
+}
+
+/// The last check, where the store has to be waited for.
 struct CanonicalCheck {
     gate: Arc<Gate>,
     method: Method,
-    access: Arc<Access>,
-    now_ms: u64,
+    verified: Verified,
     master: Option<Arc<str>>,
 }
 
@@ -253,10 +271,7 @@ impl CanonicalCheck {
     fn run(self) -> Check {
         Box::pin(async move {
             match self.ask().await {
-                Ok(()) => {
-                    self.keep();
-                    Ok(Some(Permit::new(self.master, Some(self.access))))
-                }
+                Ok(()) => Ok(Some(Permit::new(self.master, Some(self.verified.access)))),
                 Err(denial) if self.gate.shadow => {
                     denial.log(&self.method, "would have been refused");
                     Ok(None)
@@ -270,16 +285,9 @@ impl CanonicalCheck {
     }
 
     async fn ask(&self) -> Result<(), Denial> {
-        let held = self.gate.store.load(self.access.client_id(), Some(self.access.family())).await;
-        let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
-        let is_canonical = canonical == Some(self.access.digest());
-        if is_canonical { Ok(()) } else { Err(DenialReason::NotCanonical.into()) }
-    }
-
-    fn keep(&self) {
-        if let (Some(cache), Some(stamp)) = (&self.gate.cache, self.access.stamp()) {
-            cache.keep(&self.access, stamp, self.now_ms);
-        }
+        let Self { gate, verified: Verified { access, .. }, .. } = self;
+        let held = gate.store.load(access.client_id(), Some(access.family())).await;
+        self.verified.confirm(gate, held)
     }
 }
 

@@ -169,10 +169,7 @@ impl<S> FastAuth<S> {
                 request.extensions_mut().insert(permit);
                 State::Forwarding { response: self.inner.call(request), chooses_protocol }
             }
-            Decision::Deny(denial) => {
-                let refusal = Refusal::to(&request, &self.gate);
-                State::Refusing { response: Some(Box::new(refusal.render(denial))) }
-            }
+            Decision::Deny(denial) => State::Refusing { refusal: Some((Refusal::to(&request, &self.gate), denial)) },
             Decision::AskStore(check) => {
                 let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
@@ -248,7 +245,7 @@ pin_project! {
         /// The inner service answers a request, or a handshake that offered the protocol which has to be chosen.
         Forwarding { #[pin] response: F, chooses_protocol: bool },
         /// The answer was known at once.
-        Refusing { response: Option<Box<Response<Full<Bytes>>>> },
+        Refusing { refusal: Option<(Refusal, Denial)> },
     }
 }
 
@@ -300,12 +297,15 @@ where
                         }
                         (State::Forwarding { response: ready_inner.call(request), chooses_protocol }, None)
                     }
-                    Err(denial) => (State::Refusing { response: None }, Some(refusal.render(denial))),
+                    Err(denial) => (State::Refusing { refusal: None }, Some(refusal.render(denial))),
                 };
                 self.set(next);
                 Poll::Ready(refused)
             }
-            StateProjection::Refusing { response } => Poll::Ready(Some(*response.take().expect(DONE))),
+            StateProjection::Refusing { refusal } => {
+                let (refusal, denial) = refusal.take().expect(DONE);
+                Poll::Ready(Some(refusal.render(denial)))
+            }
             StateProjection::Forwarding { .. } => Poll::Ready(None),
         }
     }

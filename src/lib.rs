@@ -91,6 +91,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod base64url;
 mod cache;
 pub mod config;
 mod credentials;

@@ -39,14 +39,14 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) struct Form {
     /// The content type of a gRPC request, which wants status 200 and the gRPC status in the headers ("Trailers-Only"
     /// in the gRPC over HTTP/2 protocol).
-    grpc: Option<HeaderValue>,
+    grpc: Option<Box<HeaderValue>>,
     is_head: bool,
 }
 
 impl Form {
     pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Self {
         let grpc = headers.get(CONTENT_TYPE).filter(|content_type| method == Method::POST && is_grpc(content_type));
-        Self { grpc: grpc.cloned(), is_head: method == Method::HEAD }
+        Self { grpc: grpc.cloned().map(Box::new), is_head: method == Method::HEAD }
     }
 }
 
@@ -88,7 +88,7 @@ impl Refusals {
     pub(crate) fn answer(&self, denial: Denial, form: Form) -> Response<Full<Bytes>> {
         let reason = denial.reason();
         let mut response = match (form.grpc, Self::place(reason)) {
-            (Some(content_type), _) => Answer::to(reason).grpc(content_type),
+            (Some(content_type), _) => Answer::to(reason).grpc(*content_type),
             (None, Some(place)) => self.written[place].get_or_init(|| self.write(reason)).response(),
             (None, None) => self.write(reason).response(),
         };

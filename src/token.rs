@@ -24,7 +24,8 @@ use serde_json::{Map, Value};
 #[cfg(any(feature = "rest", feature = "store-service"))]
 use crate::store::{TokenDigest, TokenEntry, TokenRecord};
 use crate::{
-    json::{self, Member, Members},
+    base64url,
+    json::{self, Member},
     secret::Secret,
 };
 
@@ -42,6 +43,12 @@ const MAX_TOKEN_LEN: usize = 16 * 1024;
 
 /// Characters of an encoded header that are looked at.
 const MAX_HEADER_LEN: usize = 2 * 1024;
+
+/// Bytes of a payload that are decoded on the stack: twice what our own have with short names.
+const USUAL_PAYLOAD: usize = 384;
+
+/// Characters of the signature of HS256.
+const SIGNATURE_LEN: usize = 43;
 
 /// What a token is for: the claim `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +75,9 @@ impl TokenType {
 /// They are kept as the token has them, and read as a whole only when that is asked for.
 #[derive(Clone)]
 pub struct Claims {
-    token: Secret,
-    /// The client's id and the family, end to end: there are many of these in a cache.
-    names: Box<str>,
+    /// The token, the client's id and the family, end to end: there are many of these in a cache.
+    text: Secret,
+    token_len: usize,
     client_id_len: usize,
     generation: Option<u64>,
     expires_at: u64,
@@ -82,7 +89,7 @@ impl Claims {
     /// Whom the token was issued to: the claim `client_id`, never empty.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.names[..self.client_id_len]
+        &self.names()[..self.client_id_len]
     }
 
     /// The claim `type`.
@@ -101,7 +108,7 @@ impl Claims {
     /// `fastauth-api` name none.
     #[must_use]
     pub fn family(&self) -> Option<(&str, u64)> {
-        self.generation.map(|generation| (&self.names[self.client_id_len..], generation))
+        self.generation.map(|generation| (&self.names()[self.client_id_len..], generation))
     }
 
     /// What the token may be used for: the claim `scope`, split at its spaces (RFC 8693 4.2).
@@ -141,7 +148,7 @@ impl Claims {
     #[must_use]
     pub fn as_object(&self) -> &Map<String, Value> {
         let read = || {
-            let payload = self.token.expose().split('.').nth(1).unwrap_or_default();
+            let payload = self.text.expose()[..self.token_len].split('.').nth(1).unwrap_or_default();
             let members = decode(payload).ok().and_then(|payload| json::object(&payload).ok());
             // It was read before, or there would be no claims.
             Box::new(members.unwrap_or_default())
@@ -151,14 +158,18 @@ impl Claims {
 
     /// The token that says so.
     pub(crate) fn token(&self) -> &[u8] {
-        self.token.expose().as_bytes()
+        &self.text.expose().as_bytes()[..self.token_len]
+    }
+
+    fn names(&self) -> &str {
+        &self.text.expose()[self.token_len..]
     }
 }
 
 impl PartialEq for Claims {
     /// Whether they are those of the same token.
     fn eq(&self, other: &Self) -> bool {
-        self.token == other.token
+        self.text == other.text
     }
 }
 
@@ -341,8 +352,10 @@ impl TokenKey {
 
     fn self_test(&self) -> Result<(), SelfTestError> {
         let signature = self.sign(b"test").ok_or(SelfTestError)?;
-        let works = self.signed(b"test", &signature) && !self.signed(b"Test", &signature);
-        works.then_some(()).ok_or(SelfTestError)
+        let signature = BASE64URL.encode(signature);
+        let works = |message| self.signed(message, &signature);
+        let both = (works(b"test"), works(b"Test"));
+        (both == (Ok(true), Ok(false))).then_some(()).ok_or(SelfTestError)
     }
 
     /// Makes a token. `jti` makes two of the same second differ.
@@ -378,16 +391,24 @@ impl TokenKey {
     ///
     /// Nothing of the payload is read before the signature has been found good.
     pub(crate) fn verify(&self, parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Claims, TokenError> {
-        if !self.signed(parts.signed.as_bytes(), &decode(parts.signature)?) {
+        if !self.signed(parts.signed.as_bytes(), parts.signature)? {
             return Err(TokenError::InvalidSignature);
         }
-        let payload = decode(parts.payload)?;
-        let members = json::members(&payload).map_err(|_| TokenError::Malformed)?;
-        Ok(check_claims(&members, expected)?.of(parts.token))
+        // Room for what ours take, without a call of the allocator.
+        let (mut array, mut vec) = ([0; USUAL_PAYLOAD], Vec::new());
+        let room = base64url::decoded_len(parts.payload.len());
+        let buffer = if room <= array.len() {
+            &mut array[..]
+        } else {
+            vec.resize(room, 0);
+            &mut vec
+        };
+        let payload = base64url::decode(parts.payload, buffer).ok_or(TokenError::Malformed)?;
+        Ok(check_claims(&Known::read(payload)?, expected)?.of(parts.token))
     }
 
     pub(crate) fn has_signed(&self, parts: &Parts<'_>) -> bool {
-        decode(parts.signature).is_ok_and(|signature| self.signed(parts.signed.as_bytes(), &signature))
+        self.signed(parts.signed.as_bytes(), parts.signature) == Ok(true)
     }
 
     // The provider is named, not taken from jsonwebtoken's process-wide default: that one panics where some other
@@ -396,24 +417,33 @@ impl TokenKey {
         (AWS_LC.signer_factory)(&Algorithm::HS256, &self.signing).ok()?.try_sign(message).ok()
     }
 
-    fn signed(&self, message: &[u8], signature: &Vec<u8>) -> bool {
-        // Making a verifier takes longer than using it, and one cannot be shared by threads.
-        VERIFIERS.with_borrow_mut(|verifiers| {
-            let known = verifiers.iter().position(|(number, _)| *number == self.number);
+    fn signed(&self, message: &[u8], signature: &str) -> Result<bool, TokenError> {
+        VERIFIERS.with_borrow_mut(|Verifiers { of_keys, signature: decoded }| {
+            decoded.resize(base64url::decoded_len(signature.len()), 0);
+            let len = base64url::decode(signature, decoded).ok_or(TokenError::Malformed)?.len();
+            decoded.truncate(len);
+            let known = of_keys.iter().position(|(number, _)| *number == self.number);
             let at = known.or_else(|| {
                 let verifier = (AWS_LC.verifier_factory)(&Algorithm::HS256, &self.verifying).ok()?;
-                verifiers.truncate(MAX_VERIFIERS - 1);
-                verifiers.insert(0, (self.number, verifier));
+                of_keys.truncate(MAX_VERIFIERS - 1);
+                of_keys.insert(0, (self.number, verifier));
                 Some(0)
             });
-            at.is_some_and(|at| verifiers[at].1.verify(message, signature).is_ok())
+            Ok(at.is_some_and(|at| of_keys[at].1.verify(message, decoded).is_ok()))
         })
     }
 }
 
-thread_local! {
+/// What a thread keeps: making a verifier takes longer than using it, and one cannot be shared by threads.
+struct Verifiers {
     /// Each with the number of its key, the newest first.
-    static VERIFIERS: RefCell<Vec<(u64, Box<dyn JwtVerifier>)>> = const { RefCell::new(Vec::new()) };
+    of_keys: Vec<(u64, Box<dyn JwtVerifier>)>,
+    /// Room for a signature.
+    signature: Vec<u8>,
+}
+
+thread_local! {
+    static VERIFIERS: RefCell<Verifiers> = const { RefCell::new(Verifiers { of_keys: Vec::new(), signature: Vec::new() }) };
 }
 
 /// How many verifiers a thread keeps.
@@ -492,7 +522,11 @@ impl<'a> Parts<'a> {
             return Err(TokenError::Malformed);
         }
         let token = std::str::from_utf8(token).map_err(|_| TokenError::Malformed)?;
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        // Where the dot is, if the signature is one.
+        let usual = token.len().checked_sub(SIGNATURE_LEN + 1).and_then(|at| token.split_at_checked(at));
+        let usual = usual.and_then(|(signed, rest)| Some((signed, rest.strip_prefix('.')?)));
+        let usual = usual.filter(|(_, signature)| !signature.contains('.'));
+        let (signed, signature) = usual.or_else(|| token.rsplit_once('.')).ok_or(TokenError::Malformed)?;
         match signed.split_once('.') {
             Some((header, payload)) if !payload.contains('.') => Ok(Self { token, header, payload, signature, signed }),
             _ => Err(TokenError::Malformed),
@@ -519,7 +553,10 @@ impl<'a> Parts<'a> {
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
-    BASE64URL.decode(part).map_err(|_| TokenError::Malformed)
+    let mut bytes = vec![0; base64url::decoded_len(part.len())];
+    let len = base64url::decode(part, &mut bytes).ok_or(TokenError::Malformed)?.len();
+    bytes.truncate(len);
+    Ok(bytes)
 }
 
 /// What the guards need of a payload that was found good.
@@ -534,8 +571,8 @@ impl Checked<'_> {
     fn of(self, token: &str) -> Claims {
         let Self { client_id, family, expires_at, token_type } = self;
         Claims {
-            token: Secret::from(token),
-            names: [client_id, family.map_or("", |(family, _)| family)].concat().into(),
+            text: Secret::from([token, client_id, family.map_or("", |(family, _)| family)].concat()),
+            token_len: token.len(),
             client_id_len: client_id.len(),
             generation: family.map(|(_, generation)| generation),
             expires_at,
@@ -545,37 +582,104 @@ impl Checked<'_> {
     }
 }
 
-fn check_claims<'a>(members: &'a Members<'_>, expected: &Expected<'_>) -> Result<Checked<'a>, TokenError> {
+/// The claims that are looked at, as they stand in the payload.
+#[derive(Default)]
+struct Known<'a> {
+    exp: Option<Member<'a>>,
+    nbf: Option<Member<'a>>,
+    iat: Option<Member<'a>>,
+    jti: Option<Member<'a>>,
+    sub: Option<Member<'a>>,
+    at_hash: Option<Member<'a>>,
+    iss: Option<Member<'a>>,
+    aud: Option<Member<'a>>,
+    client_id: Option<Member<'a>>,
+    r#type: Option<Member<'a>>,
+    fam: Option<Member<'a>>,
+    gen_: Option<Member<'a>>,
+}
+
+impl<'a> Known<'a> {
+    fn read(payload: &'a [u8]) -> Result<Self, TokenError> {
+        if let Some(known) = Self::read_plain(payload) {
+            return Ok(known);
+        }
+        let mut known = Self::default();
+        for (name, claim) in json::members(payload).map_err(|_| TokenError::Malformed)? {
+            if let Some(place) = known.place(&name) {
+                *place = Some(claim);
+            }
+        }
+        Ok(known)
+    }
+
+    /// `None` where there is anything out of the ordinary in the payload, a repeated member among it.
+    fn read_plain(payload: &'a [u8]) -> Option<Self> {
+        let (mut known, mut others) = (Self::default(), Vec::new());
+        json::plain_members(payload, |name, claim| match known.place(name) {
+            Some(place) if place.is_none() => {
+                *place = Some(claim);
+                Some(())
+            }
+            None if !others.contains(&name) => {
+                others.push(name);
+                Some(())
+            }
+            _ => None,
+        })?;
+        Some(known)
+    }
+
+    fn place(&mut self, name: &str) -> Option<&mut Option<Member<'a>>> {
+        Some(match name {
+            "exp" => &mut self.exp,
+            "nbf" => &mut self.nbf,
+            "iat" => &mut self.iat,
+            "jti" => &mut self.jti,
+            "sub" => &mut self.sub,
+            "at_hash" => &mut self.at_hash,
+            "iss" => &mut self.iss,
+            "aud" => &mut self.aud,
+            "client_id" => &mut self.client_id,
+            "type" => &mut self.r#type,
+            "fam" => &mut self.fam,
+            "gen" => &mut self.gen_,
+            _ => return None,
+        })
+    }
+}
+
+fn check_claims<'a>(claims: &'a Known<'_>, expected: &Expected<'_>) -> Result<Checked<'a>, TokenError> {
     let now = expected.now as f64;
-    let expires_at = seconds(members, "exp")?.ok_or(TokenError::InvalidClaim("exp"))?.floor();
+    let expires_at = seconds(claims.exp.as_ref(), "exp")?.ok_or(TokenError::InvalidClaim("exp"))?.floor();
     if expires_at < now {
         return Err(TokenError::Expired);
     }
-    if seconds(members, "nbf")?.is_some_and(|not_before| not_before > now) {
+    if seconds(claims.nbf.as_ref(), "nbf")?.is_some_and(|not_before| not_before > now) {
         return Err(TokenError::NotYetValid);
     }
-    seconds(members, "iat")?;
-    for name in ["jti", "sub"] {
-        if members.get(name).is_some_and(|claim| claim.as_str().is_none()) {
+    seconds(claims.iat.as_ref(), "iat")?;
+    for (name, claim) in [("jti", &claims.jti), ("sub", &claims.sub)] {
+        if claim.as_ref().is_some_and(|claim| claim.as_str().is_none()) {
             return Err(TokenError::InvalidClaim(name));
         }
     }
     // python-jose refuses it as well.
-    if members.get("at_hash").is_some() {
+    if claims.at_hash.is_some() {
         return Err(TokenError::InvalidClaim("at_hash"));
     }
-    check_issuer(members.get("iss"), expected.issuer)?;
-    check_audience(members.get("aud"), expected.audience)?;
-    let client_id = match members.get("client_id") {
+    check_issuer(claims.iss.as_ref(), expected.issuer)?;
+    check_audience(claims.aud.as_ref(), expected.audience)?;
+    let client_id = match &claims.client_id {
         None => return Err(TokenError::MissingClientId),
         Some(Member::Text(id)) if id.is_empty() => return Err(TokenError::MissingClientId),
         Some(Member::Text(id)) => &**id,
         Some(_) => return Err(TokenError::InvalidClaim("client_id")),
     };
-    if members.text("type") != Some(expected.token_type.as_str()) {
+    if claims.r#type.as_ref().and_then(Member::as_str) != Some(expected.token_type.as_str()) {
         return Err(TokenError::WrongType);
     }
-    let family = || Some((members.text("fam")?, members.get("gen")?.as_u64()?));
+    let family = || Some((claims.fam.as_ref()?.as_str()?, claims.gen_.as_ref()?.as_u64()?));
     Ok(Checked { client_id, family: family(), expires_at: expires_at as u64, token_type: expected.token_type })
 }
 
@@ -596,8 +700,8 @@ fn check_audience(audience: Option<&Member<'_>>, expected: Option<&str>) -> Resu
 }
 
 /// A NumericDate, which may be a fraction (RFC 7519 2).
-fn seconds(members: &Members<'_>, name: &'static str) -> Result<Option<f64>, TokenError> {
-    match members.get(name) {
+fn seconds(claim: Option<&Member<'_>>, name: &'static str) -> Result<Option<f64>, TokenError> {
+    match claim {
         None => Ok(None),
         Some(claim) => claim.as_f64().map(Some).ok_or(TokenError::InvalidClaim(name)),
     }

@@ -4,7 +4,7 @@
 
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
+    future::{Future, Ready, ready},
     pin::pin,
     task::{Context, Poll, Waker},
 };
@@ -71,11 +71,67 @@ fn passing_allocates_nothing() {
     }
 }
 
-/// The one that there is carries the permit.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let Poll::Ready(output) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else { panic!("it waits") };
+    output
+}
+
+/// Three calls put the first thing into the extensions of a request or a response: the map, its table, and the thing.
+const EXTENSION: u64 = 3;
+/// Two calls copy the headers of a refusal.
+const HEADERS: u64 = 2;
+
 #[test]
 fn the_master_token_costs_the_permit() {
     let layer = layer(2);
-    let (count, status) = allocations(&layer, "/master/1", &[("master-token", "the master token of the tests")]);
+    let master = |token: &str| allocations(&layer, "/master/1", &[("master-token", token)]);
+    assert_eq!(master("the master token of the tests"), (EXTENSION, 200));
+    master("the first one writes the refusal");
+    assert_eq!(master("another"), (EXTENSION + HEADERS, 401));
+}
+
+/// None of them grows with the token, which is compared where it stands.
+#[test]
+fn a_known_token_costs_the_permit() {
+    let layer = layer(2);
+    for client_id in ["c".to_owned(), "a long client id ".repeat(15)] {
+        let issued = at_once(layer.issuer().issue(&client_id)).unwrap();
+        let token = issued.tokens.access_token.expose();
+        let send = || allocations(&layer, "/access/1", &[("access-token", token)]);
+        assert_eq!(send().1, 200);
+        assert_eq!(send(), (EXTENSION, 200));
+    }
+}
+
+#[test]
+fn a_new_token_costs_little_more() {
+    let layer = layer(2);
+    let tokens: Vec<_> =
+        (0..3).map(|client| at_once(layer.issuer().issue(&format!("client-{client}"))).unwrap()).collect();
+    let send = |client: usize| {
+        let token = tokens[client].tokens.access_token.expose();
+        allocations(&layer, "/access/1", &[("access-token", token)])
+    };
+    // The first of a thread makes its verifier, and the cache its first table.
+    send(0);
+    send(1);
+    let (count, status) = send(2);
     assert_eq!(status, 200);
-    assert!(count <= 3, "{count} allocations");
+    // The claims, their text, and the entry in the cache.
+    assert!(count <= EXTENSION + 4, "{count} allocations");
+}
+
+#[test]
+fn refusing_costs_the_refusal() {
+    let layer = layer(2);
+    let issued = at_once(layer.issuer().issue("c")).unwrap();
+    let good = issued.tokens.access_token.expose();
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let other = if signature.starts_with('A') { 'B' } else { 'A' };
+    let forged = format!("{signed}.{other}{}", &signature[1..]);
+    for (case, headers) in [("missing", vec![]), ("forged", vec![("access-token", &*forged)])] {
+        // The first one writes the refusal.
+        allocations(&layer, "/access/1", &headers);
+        assert_eq!(allocations(&layer, "/access/1", &headers), (EXTENSION + HEADERS, 401), "{case}");
+    }
 }

@@ -43,6 +43,13 @@ fn send<S: Service<Request<()>, Error = Infallible>>(service: &mut S, path: &Uri
     }
 }
 
+/// The token with another signature.
+fn forged(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    format!("{signed}.{first}{}", &signature[1..])
+}
+
 fn main() {
     let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let [case, count] = &words[..] else {
@@ -66,7 +73,7 @@ fn main() {
         "bare-token" | "known" | "new" => ("/access/x", header("access-token", token.expose())),
         "master" => ("/master/x", header("master-token", MASTER_TOKEN)),
         "missing" => ("/access/x", HeaderMap::new()),
-        "forged" => ("/access/x", header("access-token", &format!("{}A", &token.expose()[..token.expose().len() - 1]))),
+        "forged" => ("/access/x", header("access-token", &forged(token.expose()))),
         other => panic!("there is no case {other}"),
     };
     let (path, count) = (path.parse().unwrap(), count.parse().unwrap());

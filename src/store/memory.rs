@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     Canonical, Changes, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation,
-    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
-    Verdict,
+    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord,
+    TokenStore, Verdict,
 };
 use crate::token::unix_now;
 
@@ -46,6 +46,10 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self { held: Arc::default(), changes: Arc::new(Changes::of_own_store()) }
+    }
+
+    fn canonical(&self, client_id: &str, family: Option<&str>) -> Option<Canonical> {
+        self.held().canonical(client_id, family).map(HeldFamily::canonical)
     }
 
     /// No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
@@ -253,7 +257,11 @@ impl HeldFamily {
 
 impl TokenStore for MemoryStore {
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        Box::pin(async move { Ok(self.held().canonical(client_id, family).map(HeldFamily::canonical)) })
+        Box::pin(async move { Ok(self.canonical(client_id, family)) })
+    }
+
+    fn load_now(&self, client_id: &str, family: Option<&str>) -> Option<Result<Option<Canonical>, StoreError>> {
+        Some(Ok(self.canonical(client_id, family)))
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
