@@ -28,6 +28,9 @@ pub enum CredentialError {
     /// `Sec-WebSocket-Protocol` carries another token than the other headers.
     #[error("Sec-WebSocket-Protocol carries another token than the headers")]
     ConflictingProtocol,
+    /// The parameter `ticket` of a WebSocket handshake is there more than once.
+    #[error("the parameter ticket is there more than once")]
+    RepeatedTicket,
 }
 
 /// The value of `MASTER-TOKEN`, if there is one.

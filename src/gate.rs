@@ -21,10 +21,11 @@ use crate::{
     response::Refusals,
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
-    secret::SecretDigest,
+    secret::{Secret, SecretDigest},
     store::{Canonical, StoreError, TokenStore},
-    token::{Expected, TokenError, TokenType, unix_now_ms},
-    websocket::Handshake,
+    ticket::{self, Ticket},
+    token::{Expected, TokenError, TokenType, unix_now, unix_now_ms},
+    websocket::{self, Handshake},
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -140,21 +141,63 @@ impl Gate {
         }
         let token = credentials::access_token(headers)
             .and_then(|token| handshake.map_or(Ok(token), |handshake| handshake.access_token(token)))
-            .map_err(DenialReason::Credentials)?
-            .ok_or(DenialReason::MissingAccessToken)?;
+            .map_err(DenialReason::Credentials)?;
+        let Some(token) = token else {
+            return if handshake.is_some() {
+                self.check_ticket(line, master)
+            } else {
+                Err(DenialReason::MissingAccessToken.into())
+            };
+        };
         let now_ms = unix_now_ms();
         if let Some(access) = self.confirmed(token, now_ms) {
             return Ok(Decision::Permit(Permit::new(master, Some(access))));
         }
-        let expected = self.expected(TokenType::Access, now_ms / 1000);
-        let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
-        let verified = Verified { access: Arc::new(Access::of(claims, &self.ends)), now_ms };
+        let verified = self.verified(token, now_ms)?;
         if let Some(held) = self.store.load_now(verified.access.client_id(), Some(verified.access.family())) {
             verified.confirm(self, held)?;
             return Ok(Decision::Permit(Permit::new(master, Some(verified.access))));
         }
-        let check = CanonicalCheck { gate: Arc::clone(self), method: line.method.clone(), verified, master };
-        Ok(Decision::AskStore(check.run()))
+        let (gate, method) = (Arc::clone(self), line.method.clone());
+        Ok(Decision::AskStore(CanonicalCheck { gate, method, verified, master, spends: None }.run()))
+    }
+
+    /// Lets a handshake in by a ticket, which is spent if all else is right.
+    #[cold]
+    fn check_ticket(self: &Arc<Self>, line: &RequestLine<'_>, master: Option<Arc<str>>) -> Result<Decision, Denial> {
+        let text = websocket::ticket(line.uri).map_err(DenialReason::Credentials)?;
+        let text = text.ok_or(DenialReason::MissingAccessToken)?;
+        let now_ms = unix_now_ms();
+        let expected = self.expected(TokenType::Access, now_ms / 1000);
+        let ticket = Ticket::read(&self.keys, &text, &expected).map_err(DenialReason::InvalidTicket)?;
+        let access = Arc::new(Access::by_ticket(ticket.claims, ticket.access, &self.ends));
+        let (gate, method) = (Arc::clone(self), line.method.clone());
+        let (verified, spends) = (Verified { access, now_ms }, Some((ticket.id, ticket.expires_at)));
+        Ok(Decision::Redeem(CanonicalCheck { gate, method, verified, master, spends }.run()))
+    }
+
+    fn verified(&self, token: &[u8], now_ms: u64) -> Result<Verified, Denial> {
+        let expected = self.expected(TokenType::Access, now_ms / 1000);
+        let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
+        Ok(Verified { access: Arc::new(Access::of(claims, &self.ends)), now_ms })
+    }
+
+    /// A ticket for the holder of an access token, wherever the router is mounted; `None` where it cannot be signed.
+    pub(crate) async fn issue_ticket(&self, method: &Method, headers: &HeaderMap) -> Result<Option<Secret>, Denial> {
+        let access = self.access(headers).await.inspect_err(|denial| denial.log(method, "no ticket issued"))?;
+        Ok(ticket::issue(&self.keys, &access, unix_now()))
+    }
+
+    async fn access(&self, headers: &HeaderMap) -> Result<Arc<Access>, Denial> {
+        let token = credentials::access_token(headers).map_err(DenialReason::Credentials)?;
+        let (token, now_ms) = (token.ok_or(DenialReason::MissingAccessToken)?, unix_now_ms());
+        if let Some(access) = self.confirmed(token, now_ms) {
+            return Ok(access);
+        }
+        let verified = self.verified(token, now_ms)?;
+        let held = self.store.load(verified.access.client_id(), Some(verified.access.family())).await;
+        verified.confirm(self, held)?;
+        Ok(verified.access)
     }
 
     #[inline]
@@ -237,6 +280,8 @@ pub(crate) enum Decision {
     Deny(Denial),
     /// All checks passed but the last, which the store answers.
     AskStore(Check),
+    /// The same of a handshake with a ticket, which is in its URI.
+    Redeem(Check),
 }
 
 /// A token that has passed all checks but the last: whether it is the client's canonical one.
@@ -252,7 +297,8 @@ impl Verified {
         if canonical != Some(self.access.digest()) {
             return Err(DenialReason::NotCanonical.into());
         }
-        if let (Some(cache), Some(stamp)) = (&gate.cache, self.access.stamp()) {
+        // A ticket is no token, and must not be known as one.
+        if let (Some(cache), Some(stamp), true) = (&gate.cache, self.access.stamp(), self.access.is_by_token()) {
             cache.keep(&self.access, stamp, self.now_ms);
         }
         Ok(())
@@ -265,6 +311,8 @@ struct CanonicalCheck {
     method: Method,
     verified: Verified,
     master: Option<Arc<str>>,
+    /// The id and the end of the ticket that is spent.
+    spends: Option<(String, u64)>,
 }
 
 impl CanonicalCheck {
@@ -285,9 +333,15 @@ impl CanonicalCheck {
     }
 
     async fn ask(&self) -> Result<(), Denial> {
-        let Self { gate, verified: Verified { access, .. }, .. } = self;
+        let Self { gate, verified: Verified { access, .. }, spends, .. } = self;
         let held = gate.store.load(access.client_id(), Some(access.family())).await;
-        self.verified.confirm(gate, held)
+        self.verified.confirm(gate, held)?;
+        if let Some((id, expires_at)) = spends
+            && !gate.store.spend(id, *expires_at).await.map_err(DenialReason::StoreUnavailable)?
+        {
+            return Err(DenialReason::SpentTicket.into());
+        }
+        Ok(())
     }
 }
 
@@ -317,6 +371,12 @@ pub enum DenialReason {
     /// The access token is not one of ours, or not valid now.
     #[error("the access token was refused: {0}")]
     InvalidAccessToken(TokenError),
+    /// The ticket is not one of ours, or not valid now.
+    #[error("the ticket was refused: {0}")]
+    InvalidTicket(TokenError),
+    /// The ticket has opened a WebSocket already.
+    #[error("the ticket was used before")]
+    SpentTicket,
     /// The store does not know the client of the access token.
     #[error("the store does not know the client")]
     UnknownClient,

@@ -27,7 +27,7 @@ use crate::{
     response::{Form, ResponseBody},
     router::TokenRouter,
     rule::RequestLine,
-    websocket::{Handshake, choose_protocol},
+    websocket::{Handshake, choose_protocol, take_ticket},
 };
 
 /// Guards a service by path.
@@ -163,14 +163,18 @@ impl<S> FastAuth<S> {
         credentials::mark_sensitive(request.headers_mut());
         let handshake = Handshake::take(&mut request);
         let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
-        let state = match self.gate.decide(&request_line(&request), request.headers(), handshake.as_ref()) {
+        let decision = self.gate.decide(&request_line(&request), request.headers(), handshake.as_ref());
+        if matches!(decision, Decision::Redeem(_)) {
+            take_ticket(&mut request);
+        }
+        let state = match decision {
             Decision::Pass => State::Forwarding { response: self.inner.call(request), chooses_protocol },
             Decision::Permit(permit) => {
                 request.extensions_mut().insert(permit);
                 State::Forwarding { response: self.inner.call(request), chooses_protocol }
             }
             Decision::Deny(denial) => State::Refusing { refusal: Some((Refusal::to(&request, &self.gate), denial)) },
-            Decision::AskStore(check) => {
+            Decision::AskStore(check) | Decision::Redeem(check) => {
                 let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();

@@ -113,6 +113,7 @@ mod secret;
 #[cfg(all(feature = "axum", feature = "websocket"))]
 mod socket;
 pub mod store;
+mod ticket;
 mod token;
 mod websocket;
 

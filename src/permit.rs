@@ -163,6 +163,16 @@ impl Access {
         Self { claims, held: None, stamp, ends: Arc::clone(ends) }
     }
 
+    /// The access by a ticket, which is bound to a token of this digest.
+    pub(crate) fn by_ticket(claims: Claims, held: TokenDigest, ends: &Arc<Ends>) -> Self {
+        Self { held: Some(Box::new(held)), ..Self::of(claims, ends) }
+    }
+
+    /// Whether the claims are of a token, and not of a ticket.
+    pub(crate) fn is_by_token(&self) -> bool {
+        self.held.is_none()
+    }
+
     /// From before the store confirmed it.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.stamp

@@ -27,7 +27,7 @@ use crate::{
 mod endpoint;
 
 pub(crate) use endpoint::{
-    Shape, active, families_revoked, inactive, issued, refusal as endpoint_refusal, token_revoked,
+    Shape, active, families_revoked, inactive, issued, refusal as endpoint_refusal, ticket, token_revoked,
 };
 
 const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
@@ -185,6 +185,10 @@ impl Answer {
             Reason::InvalidAccessToken(error) => {
                 new(StatusCode::UNAUTHORIZED, &format!("Invalid Access Token. Error: {error}"), invalid_token)
             }
+            Reason::InvalidTicket(error) => {
+                new(StatusCode::UNAUTHORIZED, &format!("Invalid Ticket. Error: {error}"), invalid_token)
+            }
+            Reason::SpentTicket => new(StatusCode::UNAUTHORIZED, "Invalid Ticket. Error: used before", invalid_token),
             Reason::UnknownClient => new(StatusCode::UNAUTHORIZED, "Invalid Client ID", invalid_token),
             Reason::NotCanonical => new(StatusCode::UNAUTHORIZED, "Unauthorized Access Token", invalid_token),
             Reason::StoreUnavailable(_) => new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, Challenge::None),

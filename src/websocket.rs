@@ -5,14 +5,21 @@
 //! browser gives up a socket for which none of the protocols that it offered was chosen.
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONNECTION, HeaderName, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE},
 };
 
-use crate::credentials::CredentialError;
+use std::borrow::Cow;
+
+use crate::{
+    credentials::CredentialError,
+    query::{self, ParameterError},
+};
 
 /// The protocol that stands before an access token.
 const PROTOCOL: &str = "fastauth";
+/// The parameter that carries a ticket.
+const TICKET: &str = "ticket";
 
 /// A request that asks for a WebSocket.
 pub(crate) struct Handshake {
@@ -49,6 +56,32 @@ impl Handshake {
             (header, offered) => Ok(header.or(offered)),
         }
     }
+}
+
+/// The ticket in the URI of a handshake. What is no text is no ticket.
+pub(crate) fn ticket(uri: &Uri) -> Result<Option<Cow<'_, str>>, CredentialError> {
+    match query::parameter(uri.query().unwrap_or_default(), TICKET) {
+        Err(ParameterError::Repeated) => Err(CredentialError::RepeatedTicket),
+        found => Ok(found.unwrap_or(Some(Cow::Borrowed("")))),
+    }
+}
+
+/// Takes the ticket out of the URI, so that nobody behind the guard logs it or passes it on.
+pub(crate) fn take_ticket<B>(request: &mut Request<B>) {
+    if let Some(uri) = without_ticket(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    #[cfg(feature = "axum")]
+    crate::extract::change_original_uri(request.extensions_mut(), without_ticket);
+}
+
+fn without_ticket(uri: &Uri) -> Option<Uri> {
+    let rest = query::without(uri.query()?, TICKET);
+    let path = uri.path();
+    let mut parts = uri.clone().into_parts();
+    let path_and_query = if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") };
+    parts.path_and_query = Some(path_and_query.try_into().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// Whether a request asks for a WebSocket: by an upgrade of HTTP/1.1 (RFC 6455 4.1), or by an extended CONNECT
@@ -193,6 +226,28 @@ mod tests {
         assert_eq!(taken.access_token(Some(b"u")), Err(CredentialError::ConflictingProtocol));
         let none = Handshake::take(&mut handshake(&[])).unwrap();
         assert_eq!(none.access_token(Some(b"u")), Ok(Some(b"u".as_slice())));
+    }
+
+    #[test]
+    fn a_ticket_is_taken_out_of_the_uri() {
+        for (uri, expected, left) in [
+            ("/ws?ticket=a.b", Ok(Some("a.b")), "/ws"),
+            ("https://h:1/ws?x=1&ticket=a&y=%20", Ok(Some("a")), "https://h:1/ws?x=1&y=%20"),
+            ("/ws?%74icket=a&", Ok(Some("a")), "/ws"),
+            ("/ws?ticket=%ff", Ok(Some("")), "/ws"),
+            ("/ws?tickets=a", Ok(None), "/ws?tickets=a"),
+            ("/ws", Ok(None), "/ws"),
+            ("/ws?ticket=a&ticket=a", Err(CredentialError::RepeatedTicket), "/ws"),
+        ] {
+            let mut request = Request::builder().uri(uri).body(()).unwrap();
+            assert_eq!(
+                ticket(request.uri()).as_ref().map(Option::as_deref),
+                expected.as_ref().map(|found| *found),
+                "{uri}"
+            );
+            take_ticket(&mut request);
+            assert_eq!(request.uri().to_string(), left, "{uri}");
+        }
     }
 
     #[test]

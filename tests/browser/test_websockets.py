@@ -2,11 +2,14 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
+import tempfile
+import time
 import unittest
 
 import websockets
 
-from support import BrowserTest
+from support import BrowserTest, serving
 
 # What became of a socket: its protocol, the answer to a message, or how it was closed.
 OPEN = """([url, protocols]) => new Promise((resolve) => {
@@ -22,6 +25,20 @@ OPEN = """([url, protocols]) => new Promise((resolve) => {
         if (event.data === "hello") socket.close(1000);
     };
     socket.onclose = (event) => resolve({ ...found, code: event.code, reason: event.reason });
+})"""
+
+TICKET = """async (token) => {
+    const answer = await fetch("/auth/ticket", { method: "POST", headers: { "ACCESS-TOKEN": token } });
+    return (await answer.json()).ticket;
+}"""
+
+# Opens a socket, and leaves it open.
+HOLD = """([url, protocols]) => new Promise((resolve) => {
+    const socket = new WebSocket(url, protocols);
+    window.closed_by = new Promise((resolve) => {
+        socket.onclose = (event) => resolve([event.code, event.reason]);
+    });
+    socket.onopen = resolve;
 })"""
 
 
@@ -66,6 +83,50 @@ class Sockets(BrowserTest):
         with self.assertRaises(websockets.InvalidStatus) as refused:
             run(echoed())
         self.assertEqual(refused.exception.response.status_code, 401)
+
+    def test_a_ticket_opens_one_socket(self):
+        token = self.server.new("page")["access_token"]
+        ticket = self.run_script(TICKET, token)
+        path = f"/access/ws?ticket={ticket}"
+        found = self.open(path)
+        self.assertEqual((found["protocol"], found["messages"], found["code"]), ("", ["hello"], 1000))
+        found = self.open(path)
+        self.assertEqual((found["opened"], found["code"]), (False, 1006))
+
+    def test_a_page_is_told_that_its_right_has_ended(self):
+        token = self.server.new("leaving")["access_token"]
+        self.run_script(HOLD, [self.server.websocket("/access/ws"), ["fastauth", token]])
+        self.server.revoke(client_id="leaving")
+        code, reason = self.run_script("() => window.closed_by")
+        self.assertEqual((code, reason), (1008, "the access token was revoked"))
+
+
+class TwoProcesses(unittest.TestCase):
+    def test_fifty_sockets_close_within_a_second(self):
+        with tempfile.TemporaryDirectory() as directory:
+            store = {"database_api_url": f"sqlite:{directory}/tokens.db"}
+            with serving(**store) as one, serving(**store) as two:
+                took = run(self.revoke_with_fifty_sockets(one, two))
+        self.assertLess(took, 1)
+
+    async def revoke_with_fifty_sockets(self, one, two):
+        token = one.new("everywhere")["access_token"]
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = [
+                await stack.enter_async_context(
+                    websockets.connect(
+                        server.websocket("/access/ws"), additional_headers={"ACCESS-TOKEN": token}
+                    )
+                )
+                for server in [one, two]
+                for _ in range(25)
+            ]
+            began = time.monotonic()
+            await asyncio.to_thread(one.revoke, client_id="everywhere")
+            for socket in sockets:
+                await asyncio.wait_for(socket.wait_closed(), 5)
+                self.assertEqual(socket.close_code, 1008)
+            return time.monotonic() - began
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ mod router;
 mod store_api;
 mod store_contract;
 mod support;
+mod ticket;
 mod upgrade;
 mod websocket;
 mod wire;
