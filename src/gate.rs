@@ -25,7 +25,7 @@ use crate::{
     store::{Canonical, StoreError, TokenStore},
     ticket::{self, Ticket},
     token::{Expected, TokenError, TokenType, unix_now, unix_now_ms},
-    websocket::{self, Handshake},
+    websocket::{self, Handshake, Origins},
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -34,6 +34,10 @@ pub(crate) struct Gate {
     rules: Rules,
     /// Refusals are logged and not carried out.
     shadow: bool,
+    origins: Origins,
+    /// Whether refused WebSockets are opened to say so.
+    #[cfg(feature = "websocket")]
+    pub(crate) closes_sockets: bool,
     refused_paths: AtomicU64,
     other_readings: AtomicU64,
     reuses: AtomicU64,
@@ -72,6 +76,9 @@ impl Gate {
             reuses: AtomicU64::new(0),
             refusals: Refusals::new(settings.app_name().to_owned()),
             shadow: settings.shadow(),
+            origins: settings.websocket_origins(),
+            #[cfg(feature = "websocket")]
+            closes_sockets: settings.closes_websockets(),
             refused_paths: AtomicU64::new(0),
             other_readings: AtomicU64::new(0),
             rules: settings.into_rules(),
@@ -82,6 +89,12 @@ impl Gate {
     #[inline]
     pub(crate) fn leaves_open(&self, path: &str) -> bool {
         self.rules.leave_open(path)
+    }
+
+    /// Whether a handshake may be refused wherever it leads, for the page that it comes from.
+    #[inline]
+    pub(crate) fn limits_origins(&self) -> bool {
+        self.origins.is_limited()
     }
 
     /// Decides on everything that needs no store.
@@ -114,6 +127,9 @@ impl Gate {
             self.refused_paths.fetch_add(1, Ordering::Relaxed);
             DenialReason::Path(refusal)
         })?;
+        if handshake.is_some() && !self.origins.admit(headers) {
+            return Err(DenialReason::ForeignOrigin.into());
+        }
         if requirement.is_public() {
             return Ok(Decision::Pass);
         }
@@ -356,6 +372,9 @@ pub enum DenialReason {
     /// The path has no sound reading.
     #[error("the path was refused: {0}")]
     Path(PathRefusal),
+    /// A page whose origin is not in `websocket-origins` asks for a WebSocket.
+    #[error("a page of this origin may not open WebSockets")]
+    ForeignOrigin,
     /// The credentials can be read in more than one way.
     #[error("{0}")]
     Credentials(CredentialError),

@@ -19,6 +19,8 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+#[cfg(feature = "websocket")]
+use crate::websocket::Closing;
 use crate::{
     config::{ConfigError, Settings},
     credentials,
@@ -27,7 +29,7 @@ use crate::{
     response::{Form, ResponseBody},
     router::TokenRouter,
     rule::RequestLine,
-    websocket::{Handshake, choose_protocol, take_ticket},
+    websocket::{Handshake, choose_protocol, is_handshake, take_ticket},
 };
 
 /// Guards a service by path.
@@ -145,6 +147,7 @@ impl<S> FastAuth<S> {
         self.gate.leaves_open(request.uri().path())
             && original_uri(request).is_none_or(|original| self.gate.leaves_open(original.path()))
             && !credentials::are_in(request.headers())
+            && !(self.gate.limits_origins() && is_handshake(request.method(), request.version(), request.headers()))
     }
 
     #[inline]
@@ -173,7 +176,10 @@ impl<S> FastAuth<S> {
                 request.extensions_mut().insert(permit);
                 State::Forwarding { response: self.inner.call(request), chooses_protocol }
             }
-            Decision::Deny(denial) => State::Refusing { refusal: Some((Refusal::to(&request, &self.gate), denial)) },
+            Decision::Deny(denial) => {
+                let refusal = Refusal::to(&request, &self.gate).of(&mut request, &denial);
+                State::Refusing { refusal: Some((refusal, denial)) }
+            }
             Decision::AskStore(check) | Decision::Redeem(check) => {
                 let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
@@ -214,14 +220,42 @@ fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
 struct Refusal {
     form: Form,
     gate: Arc<Gate>,
+    /// The socket that is opened to say so.
+    #[cfg(feature = "websocket")]
+    closing: Option<Box<Closing>>,
 }
 
 impl Refusal {
     fn to<B>(request: &Request<B>, gate: &Arc<Gate>) -> Self {
-        Self { form: Form::of(request.method(), request.headers()), gate: Arc::clone(gate) }
+        Self {
+            form: Form::of(request.method(), request.headers()),
+            gate: Arc::clone(gate),
+            #[cfg(feature = "websocket")]
+            closing: None,
+        }
+    }
+
+    /// The same with what it takes to refuse a WebSocket by closing it, where that is wished for.
+    #[cfg(feature = "websocket")]
+    fn of<B>(mut self, request: &mut Request<B>, denial: &Denial) -> Self {
+        if self.gate.closes_sockets {
+            self.closing = Closing::take(request, denial).map(Box::new);
+        }
+        self
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn of<B>(self, _: &mut Request<B>, _: &Denial) -> Self {
+        self
     }
 
     fn render(self, denial: Denial) -> Response<Full<Bytes>> {
+        #[cfg(feature = "websocket")]
+        if let Some(closing) = self.closing {
+            let mut response = closing.open();
+            response.extensions_mut().insert(denial);
+            return response;
+        }
         self.gate.refusals.answer(denial, self.form)
     }
 }
@@ -301,7 +335,10 @@ where
                         }
                         (State::Forwarding { response: ready_inner.call(request), chooses_protocol }, None)
                     }
-                    Err(denial) => (State::Refusing { refusal: None }, Some(refusal.render(denial))),
+                    Err(denial) => {
+                        let refusal = refusal.of(&mut request, &denial);
+                        (State::Refusing { refusal: None }, Some(refusal.render(denial)))
+                    }
                 };
                 self.set(next);
                 Poll::Ready(refused)

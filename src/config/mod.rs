@@ -22,6 +22,7 @@ use crate::{
     secret::Secret,
     store::TokenStore,
     token::unix_now,
+    websocket::{self, Origins},
 };
 
 mod env_file;
@@ -101,6 +102,9 @@ pub struct Settings {
     caching: Caching,
     endpoints: EndpointOptions,
     websocket_recheck: Duration,
+    websocket_origins: Origins,
+    /// Whether refused ones are opened to say so.
+    closes_websockets: bool,
     warnings: Vec<String>,
 }
 
@@ -226,6 +230,15 @@ impl Settings {
 
     pub(crate) fn endpoints(&self) -> EndpointOptions {
         self.endpoints.clone()
+    }
+
+    pub(crate) fn websocket_origins(&self) -> Origins {
+        self.websocket_origins.clone()
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(crate) fn closes_websockets(&self) -> bool {
+        self.closes_websockets
     }
 
     pub(crate) fn websocket_recheck(&self) -> Duration {
@@ -494,6 +507,22 @@ impl SettingsBuilder {
         self
     }
 
+    /// The origins whose pages may open WebSockets, such as `https://app.example` (`websocket-origins`): those of other pages
+    /// are refused with 403, wherever they lead. What is no browser names no origin, and is let in. Every page may
+    /// otherwise.
+    #[must_use]
+    pub fn websocket_origins<O: Into<String>>(self, origins: impl IntoIterator<Item = O>) -> Self {
+        self.set("websocket-origins", list(origins))
+    }
+
+    /// Whether a WebSocket without a good credential is opened, told so and closed with 1008, as `fastauth-api` does it
+    /// (`websocket-refusal: "close"`): a browser tells a page nothing of a handshake that failed, which is how it is
+    /// refused otherwise. It needs the feature `websocket`.
+    #[must_use]
+    pub fn close_refused_websockets(self, on: bool) -> Self {
+        self.set("websocket-refusal", Value::String(if on { "close" } else { "http" }.to_owned()))
+    }
+
     /// How often the store is asked whether the token of an open WebSocket is still good, where it does not tell of what others
     /// do to it (`websocket-recheck`): so long a socket can outlive its token. Five seconds otherwise. See
     /// [`Permit::ended`](crate::Permit::ended).
@@ -735,6 +764,8 @@ impl Draft<'_> {
             caching,
             endpoints,
             websocket_recheck: self.websocket_recheck(),
+            websocket_origins: self.websocket_origins(),
+            closes_websockets: self.closes_websockets(),
             warnings: Vec::new(),
         })
     }
@@ -783,6 +814,35 @@ impl Draft<'_> {
             Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
         }
         Duration::ZERO
+    }
+
+    fn websocket_origins(&mut self) -> Origins {
+        const KEY: &str = "websocket-origins";
+        if self.sources.source(KEY) == Source::Default {
+            return Origins::default();
+        }
+        let texts = self.sources.list(KEY);
+        if texts.is_empty() {
+            self.fault(KEY, "it is empty, so that no page could open a WebSocket", "name the origins, or leave it out");
+        }
+        let mut origins = Vec::new();
+        for text in texts {
+            match websocket::origin(&text) {
+                Ok(origin) => origins.push(origin),
+                Err((problem, remedy)) => self.fault(KEY, format!("{text:?} {problem}"), remedy),
+            }
+        }
+        Origins::new(Some(origins))
+    }
+
+    fn closes_websockets(&mut self) -> bool {
+        const KEY: &str = "websocket-refusal";
+        let closes = self.one_of(KEY, ["http", "close"]) == 1;
+        if closes && !cfg!(feature = "websocket") {
+            let remedy = "build with the feature `websocket`, or write \"http\"";
+            self.fault(KEY, "this build cannot open a WebSocket to say that it is refused", remedy);
+        }
+        closes
     }
 
     fn websocket_recheck(&mut self) -> Duration {
@@ -1262,6 +1322,11 @@ fn shown(sources: &Sources, key: &'static str) -> String {
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         }
         "master-token-paths" | "access-token-paths" | "public-paths" => format!("{:?}", sources.list(key)),
+        "websocket-origins" => match sources.list(key) {
+            origins if origins.is_empty() => "any".to_owned(),
+            origins => format!("{origins:?}"),
+        },
+        "websocket-refusal" => sources.text(key).unwrap_or_else(|| "http".to_owned()),
         "database-api-url" => sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}")),
         "access-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_ACCESS_TTL)),
         "refresh-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_REFRESH_TTL)),
