@@ -54,6 +54,7 @@
 //!
 //! ```text
 //!  request ──► layer ──► gate
+//!                             websocket     handshake        ──► Handshake     (the token or ticket that a browser can send)
 //!                          1  rule          method, URI      ──► Requirement
 //!                          2  credentials   headers          ──► Credentials
 //!                             cache         token text       ──► Claims        (confirmed before; then go to 5)
@@ -65,12 +66,15 @@
 //!                       │                                          │
 //!              layer ──► inner service                   response ──► layer ──► response
 //!
+//!  permit ──► handler ──► ended    store, Changes   ──► EndReason
+//!
 //!  /auth/token* ──► router ──► limit ──► issuer ──► token, store;  router ──► response
 //! ```
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
 //! own module alone and is what the next step asks for, so none can be skipped: the cache holds what steps 3 and 4 confirmed,
-//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits.
+//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits; of a `ticket` it also asks
+//! whether it is used for the first time.
 //!
 //! # Features
 //!
@@ -80,7 +84,7 @@
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
 //! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
-//! | `websocket` | | with `axum`, [`Permit::guard`], which closes a WebSocket when the right to it ends |
+//! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when the right to it ends |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
 //! | `cli` | | the program `fastauth` |
 

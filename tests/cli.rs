@@ -844,7 +844,8 @@ fn check_tells_what_the_store_promises() {
     assert!(text.contains("store: can list what it holds") && !text.contains("cannot"), "{text}");
     assert!(text.contains("advice: `store-format`: the database is read by nobody else"), "{text}");
     let report: Value = serde_json::from_str(&place.done(&["check", "--json"])).unwrap();
-    let promises = json!({ "atomic_rotation": true, "many_families": true, "revoke_all": true, "list": true });
+    let promises =
+        json!({ "atomic_rotation": true, "many_families": true, "revoke_all": true, "list": true, "tickets": true });
     assert_eq!(report["store"]["promises"], promises);
     assert_eq!(report["store"]["advice"].as_array().unwrap().len(), 1);
     let encrypted = Place::ready(&json!({ "store-format": "fernet" }));

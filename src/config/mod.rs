@@ -104,6 +104,7 @@ pub struct Settings {
     websocket_recheck: Duration,
     websocket_origins: Origins,
     /// Whether refused ones are opened to say so.
+    #[cfg_attr(not(feature = "websocket"), allow(dead_code, reason = "it is never on without it"))]
     closes_websockets: bool,
     warnings: Vec<String>,
 }
@@ -745,6 +746,9 @@ impl Draft<'_> {
         let issuing = self.issuing(parts, keys.as_ref());
         let caching = self.caching();
         let endpoints = self.endpoints(parts);
+        let websocket_recheck = self.websocket_recheck();
+        let websocket_origins = self.websocket_origins();
+        let closes_websockets = self.closes_websockets();
         let headers = self.headers();
         let ring = keys.as_ref().map(ConfiguredKeys::ring);
         let store = match &parts.store {
@@ -763,9 +767,9 @@ impl Draft<'_> {
             issuing,
             caching,
             endpoints,
-            websocket_recheck: self.websocket_recheck(),
-            websocket_origins: self.websocket_origins(),
-            closes_websockets: self.closes_websockets(),
+            websocket_recheck,
+            websocket_origins,
+            closes_websockets,
             warnings: Vec::new(),
         })
     }

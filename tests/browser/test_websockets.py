@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import json
 import tempfile
 import time
 import unittest
@@ -99,6 +100,48 @@ class Sockets(BrowserTest):
         self.server.revoke(client_id="leaving")
         code, reason = self.run_script("() => window.closed_by")
         self.assertEqual((code, reason), (1008, "the access token was revoked"))
+
+
+class Refusals(BrowserTest):
+    settings = {"websocket_refusal": "close"}
+
+    def test_a_page_is_told_why_its_socket_closes(self):
+        for path, protocols, detail in [
+            ("/access/ws", [], "Disconnected: Unauthrized ACCESS-TOKEN"),
+            ("/access/ws", ["fastauth", "x.y.z"], "Disconnected: Unauthrized ACCESS-TOKEN"),
+            ("/access/ws", ["chat"], "Disconnected: Unauthrized ACCESS-TOKEN"),
+            ("/master/ws", [], "Disconnected: Unauthorized Master Token"),
+        ]:
+            found = self.run_script(OPEN, [self.server.websocket(path), protocols])
+            self.assertEqual((found["opened"], found["code"], found["reason"]), (True, 1008, ""), (path, protocols))
+            self.assertEqual([json.loads(text) for text in found["messages"]], [{"status": "error", "detail": detail}])
+        token = self.server.new("page")["access_token"]
+        found = self.run_script(OPEN, [self.server.websocket("/access/ws"), ["fastauth", token]])
+        self.assertEqual((found["messages"], found["code"]), (["hello"], 1000))
+
+    def test_python_is_told_too(self):
+        async def told():
+            async with websockets.connect(self.server.websocket("/access/ws")) as socket:
+                text = await socket.recv()
+                await socket.wait_closed()
+                return text, socket.close_code, socket.close_reason
+
+        expected = '{"status":"error","detail":"Disconnected: Unauthrized ACCESS-TOKEN"}'
+        self.assertEqual(run(told()), (expected, 1008, ""))
+
+
+class Origins(BrowserTest):
+    """Pages of two origins: they differ in their ports."""
+
+    def test_only_pages_of_the_list_open_sockets(self):
+        with serving(websocket_origins=[self.server.url]) as guarded:
+            token = guarded.new("page")["access_token"]
+            other = self.open_page(guarded.url)
+            for path, protocols in [("/access/ws", ["fastauth", token]), ("/ws", [])]:
+                at = [guarded.websocket(path), protocols]
+                self.assertEqual(self.run_script(OPEN, at)["messages"], ["hello"], path)
+                found = self.run_script(OPEN, at, page=other)
+                self.assertEqual((found["opened"], found["code"]), (False, 1006), path)
 
 
 class TwoProcesses(unittest.TestCase):

@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::{Error, protocol::frame::coding::CloseCode};
 use crate::{
     app::{Endpoints, access_token, serve, settings},
     support::{
-        log,
+        h2_socket, log,
         stores::{StoreServer, rest_v1},
     },
     websocket::{Opened, Socket, open},
@@ -175,6 +175,20 @@ async fn what_is_no_ticket_opens_nothing() {
     let url = format!("{}/access/ws?ticket=mine", server.url.replace("http", "ws"));
     let (mut socket, _) = open(&url, &[("access-token", token)]).await.unwrap();
     assert_eq!(text(&mut socket).await, "alice [] /ws?ticket=mine /access/ws?ticket=mine");
+}
+
+#[tokio::test]
+async fn a_ticket_opens_a_socket_over_http_2() {
+    let layer = FastAuthLayer::new(settings().build().unwrap()).unwrap();
+    let token = access_token(&layer, "alice").await;
+    let server = start(layer).await;
+    let address = server.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let target = format!("/access/ws?ticket={}", ticket(&server, token.expose()).await);
+    let (response, socket) = h2_socket::open(address, &target, &[]).await;
+    let mut socket = socket.unwrap_or_else(|body| panic!("{response:?} {body:?}"));
+    let text = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert!(text.starts_with("alice [] ") && !text.contains("ticket"), "{text}");
+    assert_eq!(h2_socket::open(address, &target, &[]).await.0.status(), 401);
 }
 
 /// Of many attempts at two servers, one succeeds.
