@@ -5,6 +5,9 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::{
     path::Path,
     sync::Arc,
@@ -13,6 +16,7 @@ use std::{
 
 use fastauth::store::{SaveOptions, SqliteStore, TokenDigest, TokenEntry, TokenRecord, TokenStore};
 use rusqlite::{Connection, params};
+use support::median;
 use tokio::{runtime::Runtime, task::JoinSet};
 
 const ROUNDS: usize = 9;
@@ -87,11 +91,6 @@ fn open_bare(path: &Path) -> Connection {
         )
         .unwrap();
     connection
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn main() {

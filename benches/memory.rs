@@ -4,13 +4,13 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::{
-    convert::Infallible,
     fs,
-    future::{Future, ready},
-    pin::pin,
+    future::ready,
     sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
 };
 
 use fastauth::{
@@ -20,8 +20,9 @@ use fastauth::{
         StoredPair, TokenDigest, TokenRecord, TokenStore,
     },
 };
-use http::{HeaderValue, Request, Response, StatusCode};
-use tower::{Layer, Service, service_fn};
+use http::{Request, StatusCode, Uri};
+use support::{Inner, at_once, header, request};
+use tower::{Layer, Service};
 
 const TOKENS: usize = 1_000_000;
 
@@ -64,13 +65,6 @@ impl TokenStore for Latest {
     }
 }
 
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("this store does not wait"),
-    }
-}
-
 /// The resident memory of this process in bytes.
 fn resident() -> usize {
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
@@ -85,17 +79,14 @@ fn main() {
         .cache_capacity(2 * TOKENS)
         .store(store);
     let auth = FastAuthLayer::new(settings.build().unwrap()).unwrap();
-    let inner = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
-    let mut service = auth.layer(inner);
+    let mut service = auth.layer(Inner::<()>::new());
     let issuer = auth.issuer();
     let mut length = 0;
     let mut ask = |client: usize| {
         let issued = at_once(issuer.issue(&format!("client-{client:07}"))).unwrap();
         let token = issued.tokens.access_token;
         length = token.expose().len();
-        let mut request = Request::new(());
-        *request.uri_mut() = http::Uri::from_static("/access");
-        request.headers_mut().insert("access-token", HeaderValue::from_str(token.expose()).unwrap());
+        let request: Request<()> = request(&Uri::from_static("/access"), &header("access-token", token.expose()));
         assert_eq!(at_once(service.call(request)).unwrap().status(), StatusCode::OK);
     };
     // What grows once, and in steps.

@@ -5,51 +5,24 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::{
     convert::Infallible,
-    future::{Future, Ready, ready},
-    hint::black_box,
-    pin::pin,
-    task::{Context, Poll, Waker},
-    time::Instant,
+    task::{Context, Poll},
 };
 
 use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
-use http::{Request, Response, StatusCode, Uri};
-use tower::{Layer, Service, service_fn};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use support::{Inner, NothingLayer, median};
+use tower::{Layer, Service};
 use tower_http::validate_request::ValidateRequestHeaderLayer;
 
 const ROUNDS: usize = 41;
 
 /// Open paths: one that no prefix has anything in common with, and one that goes along with many of them.
 const PLAIN: [&str; 2] = ["/api/v1/items/42", "/access4321/open"];
-
-fn inner()
--> impl Service<Request<()>, Response = Response<()>, Error = Infallible, Future = Ready<Result<Response<()>, Infallible>>>
-+ Clone {
-    service_fn(|request: Request<()>| {
-        drop(black_box(request));
-        ready(Ok(Response::new(())))
-    })
-}
-
-/// A layer that does nothing: what there is to lose at least.
-#[derive(Clone)]
-struct Nothing<S>(S);
-
-impl<S: Service<Request<()>, Response = Response<()>>> Service<Request<()>> for Nothing<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<()>) -> S::Future {
-        self.0.call(request)
-    }
-}
 
 /// What most people write: two lists, looked through one by one.
 #[derive(Clone)]
@@ -78,7 +51,7 @@ impl<S: Service<Request<()>, Response = Response<()>>> Service<Request<()>> for 
 fn validate_request<S: Service<Request<()>, Response = Response<()>, Error = Infallible>>(
     count: usize,
     inner: S,
-) -> impl Service<Request<()>> {
+) -> impl Service<Request<()>, Error = Infallible> {
     let prefixes = both(count).concat();
     let validate = move |request: &mut Request<()>| {
         let path = request.uri().path();
@@ -113,22 +86,8 @@ fn guard(count: usize) -> FastAuthLayer {
     FastAuthLayer::new(settings.build().unwrap()).unwrap()
 }
 
-/// The time of one call in nanoseconds, over enough of them to be measured.
-fn time<S: Service<Request<()>>>(service: &mut S, path: &Uri, calls: u32) -> f64 {
-    let start = Instant::now();
-    for _ in 0..calls {
-        let mut request = Request::new(());
-        *request.uri_mut() = path.clone();
-        let response = pin!(service.call(request));
-        let answer = response.poll(&mut Context::from_waker(Waker::noop()));
-        assert!(black_box(answer).is_ready());
-    }
-    start.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+fn time<S: Service<Request<()>, Error = Infallible>>(service: &mut S, path: &Uri, calls: usize) -> f64 {
+    support::time::<(), _>(service, path, &[HeaderMap::new()], calls)
 }
 
 fn main() {
@@ -137,16 +96,16 @@ fn main() {
 }
 
 fn open_path(text: &str) {
-    const CALLS: u32 = 20_000;
+    const CALLS: usize = 20_000;
     const FEW: [usize; 2] = [2, 4];
     const MANY: [usize; 3] = [10, 1_000, 10_000];
     let path: Uri = text.parse().unwrap();
-    let mut bare = inner();
-    let mut nothing = Nothing(inner());
-    let mut linears = FEW.map(|count| StartsWith { inner: inner(), prefixes: both(count).concat() });
-    let mut validators = FEW.map(|count| validate_request(count, inner()));
-    let mut few = FEW.map(|count| guard(count).layer(inner()));
-    let mut many = MANY.map(|count| guard(count).layer(inner()));
+    let mut bare = Inner::<()>::new();
+    let mut nothing = NothingLayer.layer(Inner::<()>::new());
+    let mut linears = FEW.map(|count| StartsWith { inner: Inner::<()>::new(), prefixes: both(count).concat() });
+    let mut validators = FEW.map(|count| validate_request(count, Inner::<()>::new()));
+    let mut few = FEW.map(|count| guard(count).layer(Inner::<()>::new()));
+    let mut many = MANY.map(|count| guard(count).layer(Inner::<()>::new()));
     let mut table: [Vec<f64>; 10] = Default::default();
     for _ in 0..ROUNDS {
         let base = time(&mut bare, &path, CALLS);
@@ -174,7 +133,7 @@ fn open_path(text: &str) {
 
 /// Paths with more than one reading, ordinary ones and the worst that were found.
 fn other_paths() {
-    let mut service = guard(10).layer(inner());
+    let mut service = guard(10).layer(Inner::<()>::new());
     println!("paths with other readings:");
     for path in ["/a%20b/c", "/files/caf%C3%A9/menu.pdf", "//a/../b%2Fc;d"] {
         let times = (0..ROUNDS).map(|_| time(&mut service, &path.parse().unwrap(), 1_000));

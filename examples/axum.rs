@@ -19,6 +19,8 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::{net::TcpListener, signal, sync::oneshot, time};
 use tracing_subscriber::EnvFilter;
+use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 const USAGE: &str = "usage: axum [--config PATH] [--listen ADDR]";
 
@@ -26,24 +28,53 @@ const USAGE: &str = "usage: axum [--config PATH] [--listen ADDR]";
 const DRAIN: Duration = Duration::from_secs(10);
 
 fn app(auth: FastAuthLayer) -> Router {
+    let mut description = Description::openapi();
+    // What each path asks for, and the endpoints for tokens.
+    auth.openapi().endpoints("/auth").modify(&mut description);
+    // A page in the browser; without this it would show the description to a validator on the internet.
+    let docs =
+        SwaggerUi::new("/docs").url("/openapi.json", description).config(Config::default().validator_url("none"));
     Router::new()
-        .route("/health", get(async || healthy(None)))
-        .route("/access/health", get(async || healthy(Some("access"))))
-        .route("/master/health", get(async || healthy(Some("master"))))
+        .route("/health", get(health))
+        .route("/access/health", get(access_health))
+        .route("/master/health", get(master_health))
         .route("/ws", any(echo))
         .route("/access/ws", any(guarded_echo))
         .route("/master/ws", any(echo))
         .nest_service("/auth", auth.router())
+        .merge(docs)
         .fallback(async || (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))))
         // Last: what is added to the router after the layer is not guarded.
         .layer(auth)
 }
 
-#[derive(Serialize)]
+#[derive(OpenApi)]
+#[openapi(info(title = "FastAuth's example"), paths(health, access_health, master_health))]
+struct Description;
+
+#[derive(Serialize, ToSchema)]
 struct Health {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'static str>,
+}
+
+/// Open to all
+#[utoipa::path(get, path = "/health", responses((status = 200, description = "It is well", body = Health)))]
+async fn health() -> Json<Health> {
+    healthy(None)
+}
+
+/// For holders of an access token
+#[utoipa::path(get, path = "/access/health", responses((status = 200, description = "It is well", body = Health)))]
+async fn access_health() -> Json<Health> {
+    healthy(Some("access"))
+}
+
+/// For holders of the master token
+#[utoipa::path(get, path = "/master/health", responses((status = 200, description = "It is well", body = Health)))]
+async fn master_health() -> Json<Health> {
+    healthy(Some("master"))
 }
 
 fn healthy(service: Option<&'static str>) -> Json<Health> {
@@ -181,6 +212,7 @@ A path that asks for an access token, with a new one:
   curl -i -H "ACCESS-TOKEN: {access_token}" http://{address}/access/health
 A path that asks for the master token:
   curl -i -H "MASTER-TOKEN: {master_token}" http://{address}/master/health
+All of them in a browser: http://{address}/docs
 "#
     );
 }

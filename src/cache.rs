@@ -2,7 +2,7 @@
 //!
 //! An entry is trusted for the very bytes of a token, and only as long as the store's [`Changes`] say that nothing
 //! has changed for its client. Only tokens that the store confirmed get in, so forged ones neither fill the cache nor push
-//! anything out of it.
+//! anything out of it. Of those that it refused, a few are known for a [moment](refused).
 //!
 //! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
 //! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
@@ -27,7 +27,13 @@ use papaya::HashMap;
 use crate::{
     permit::Access,
     store::{Changes, Stamp},
+    token::Claims,
 };
+
+mod refused;
+
+pub(crate) use refused::Mismatch;
+use refused::RefusedTokens;
 
 /// The share of the small queue: one in so many.
 const SMALL_SHARE: usize = 10;
@@ -44,6 +50,7 @@ pub(crate) struct TokenCache {
     capacity: usize,
     /// How long an answer of a store may be kept that does not tell of the changes of others.
     ttl_ms: u64,
+    refused: RefusedTokens,
 }
 
 struct Entry {
@@ -77,7 +84,20 @@ impl TokenCache {
             queues: Mutex::default(),
             capacity: capacity.max(SMALL_SHARE),
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            refused: RefusedTokens::new(ttl),
         }
+    }
+
+    /// How the store refused a verified token a moment ago, where it does not tell of the changes of others.
+    pub(crate) fn refused(&self, claims: &Claims, changes: &Changes, now_ms: u64) -> Option<Mismatch> {
+        let token = claims.token();
+        self.refused.find(self.hasher.hash_one(token), token, changes, now_ms)
+    }
+
+    /// Keeps how the store refused a verified token when it was asked at `asked_at_ms`, with the stamp from before that.
+    pub(crate) fn keep_refused(&self, claims: &Claims, mismatch: Mismatch, stamp: Stamp, asked_at_ms: u64) {
+        let token = claims.token();
+        self.refused.keep(self.hasher.hash_one(token), token, mismatch, stamp, asked_at_ms);
     }
 
     /// The claims of a token that is known to be good, and canonical at `now_ms`.

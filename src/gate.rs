@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderMap, Method};
 
 use crate::{
-    cache::TokenCache,
+    cache::{Mismatch, TokenCache},
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
     issuer::Issuing,
@@ -97,6 +97,11 @@ impl Gate {
         self.origins.is_limited()
     }
 
+    #[cfg(feature = "utoipa")]
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Decides on everything that needs no store.
     pub(crate) fn decide(
         self: &Arc<Self>,
@@ -174,6 +179,9 @@ impl Gate {
             verified.confirm(self, held)?;
             return Ok(Decision::Permit(Permit::new(master, Some(verified.access))));
         }
+        if let Some(mismatch) = self.refused(&verified) {
+            return Err(mismatch.into());
+        }
         let (gate, method) = (Arc::clone(self), line.method.clone());
         Ok(Decision::AskStore(CanonicalCheck { gate, method, verified, master, spends: None }.run()))
     }
@@ -211,6 +219,9 @@ impl Gate {
             return Ok(access);
         }
         let verified = self.verified(token, now_ms)?;
+        if let Some(mismatch) = self.refused(&verified) {
+            return Err(mismatch.into());
+        }
         let held = self.store.load(verified.access.client_id(), Some(verified.access.family())).await;
         verified.confirm(self, held)?;
         Ok(verified.access)
@@ -219,6 +230,10 @@ impl Gate {
     #[inline]
     fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Access>> {
         self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms)
+    }
+
+    fn refused(&self, verified: &Verified) -> Option<Mismatch> {
+        self.cache.as_ref()?.refused(&verified.access, self.store.changes()?, verified.now_ms)
     }
 
     pub(crate) fn path_counts(&self) -> PathCounts {
@@ -307,17 +322,21 @@ struct Verified {
 }
 
 impl Verified {
-    /// The last check, by what the store answered. What it confirms is kept.
+    /// The last check, by what the store answered, which is kept.
     fn confirm(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), Denial> {
-        let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
-        if canonical != Some(self.access.digest()) {
-            return Err(DenialReason::NotCanonical.into());
-        }
+        let mismatch = match held.map_err(DenialReason::StoreUnavailable)? {
+            None => Some(Mismatch::UnknownClient),
+            Some(held) if held.access == Some(self.access.digest()) => None,
+            Some(_) => Some(Mismatch::NotCanonical),
+        };
         // A ticket is no token, and must not be known as one.
         if let (Some(cache), Some(stamp), true) = (&gate.cache, self.access.stamp(), self.access.is_by_token()) {
-            cache.keep(&self.access, stamp, self.now_ms);
+            match mismatch {
+                None => cache.keep(&self.access, stamp, self.now_ms),
+                Some(mismatch) => cache.keep_refused(&self.access, mismatch, stamp, self.now_ms),
+            }
         }
-        Ok(())
+        mismatch.map_or(Ok(()), |mismatch| Err(mismatch.into()))
     }
 }
 
@@ -419,6 +438,15 @@ impl Denial {
             DenialReason::StoreUnavailable(error) => log_store_error(error, outcome),
             reason => tracing::info!(target: "fastauth", %method, %reason, "{outcome}"),
         }
+    }
+}
+
+impl From<Mismatch> for Denial {
+    fn from(mismatch: Mismatch) -> Self {
+        Self(match mismatch {
+            Mismatch::UnknownClient => DenialReason::UnknownClient,
+            Mismatch::NotCanonical => DenialReason::NotCanonical,
+        })
     }
 }
 

@@ -105,6 +105,14 @@ impl FastAuthLayer {
     }
 }
 
+#[cfg(feature = "utoipa")]
+impl FastAuthLayer {
+    /// Tells in an application's OpenAPI document what this layer asks for.
+    pub fn openapi(&self) -> crate::OpenApiSecurity {
+        crate::OpenApiSecurity::new(Arc::clone(&self.gate))
+    }
+}
+
 impl<S> Layer<S> for FastAuthLayer {
     type Service = FastAuth<S>;
 

@@ -69,6 +69,8 @@
 //!  permit ──► handler ──► ended    store, Changes   ──► EndReason
 //!
 //!  /auth/token* ──► router ──► limit ──► issuer ──► token, store;  router ──► response
+//!
+//!  /auth/openapi.json ──► router::document;  an application's document ──► openapi ──► rule, router::document
 //! ```
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
@@ -86,6 +88,7 @@
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when the right to it ends |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
+//! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
 //! | `cli` | | the program `fastauth` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -108,6 +111,8 @@ mod keys;
 mod layer;
 #[cfg(feature = "rate-limit")]
 mod limit;
+#[cfg(feature = "utoipa")]
+mod openapi;
 mod permit;
 mod query;
 mod response;
@@ -128,6 +133,8 @@ pub mod path {
 
 #[cfg(feature = "axum")]
 pub use extract::PermitMissing;
+#[cfg(feature = "utoipa")]
+pub use openapi::OpenApiSecurity;
 #[cfg(all(feature = "axum", feature = "websocket"))]
 pub use socket::GuardedSocket;
 pub use {

@@ -262,6 +262,11 @@ pub(crate) fn not_found() -> Response<Full<Bytes>> {
     json_response(StatusCode::NOT_FOUND, &Detail { detail: "Not Found" })
 }
 
+/// A description of endpoints.
+pub(crate) fn document(text: Bytes) -> Response<Full<Bytes>> {
+    json_text_response(StatusCode::OK, text)
+}
+
 /// The body of FastAPI's errors.
 #[derive(Serialize)]
 struct Detail<T> {

@@ -6,7 +6,7 @@ use std::{
     error::Error,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use http::{
 };
 use http_body::Body;
 use http_body_util::Full;
+use serde_json::Value;
 use tower_service::Service;
 
 use crate::{
@@ -31,8 +32,10 @@ use crate::{
     token::{Claims, TokenError, TokenType},
 };
 
+pub(crate) mod document;
 mod parameters;
 
+use document::Facts;
 use parameters::{Parameters, of_body, refresh_cookie};
 pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 
@@ -47,6 +50,7 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 /// | | `client_id`, with or without `family`; or `all=true` | the master token | how many families that were |
 /// | `POST /auth/token/introspect` | `token` | the master token | what the token says, if it is accepted (RFC 7662) |
 /// | `POST /auth/ticket` | | an access token | a ticket that opens one WebSocket, as `?ticket=…`, within 30 seconds |
+/// | `GET /auth/openapi.json` | | | an OpenAPI document of all these, as they are configured |
 ///
 /// A `POST` takes its parameters from its body, a form (`application/x-www-form-urlencoded`) or a JSON object
 /// (`application/json`), of up to 64 KiB and within ten seconds; those of a URL are refused. Of a `GET` they stand in the
@@ -71,6 +75,8 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 pub struct TokenRouter {
     gate: Arc<Gate>,
     prefix: String,
+    /// The OpenAPI document, from the first time on that it is asked for.
+    document: Arc<OnceLock<Bytes>>,
 }
 
 /// What the endpoints take, and how they answer.
@@ -135,15 +141,18 @@ enum Endpoint {
     Revoke,
     Introspect,
     Ticket,
+    Document,
 }
 
-const ENDPOINTS: [(&str, Endpoint); 6] = [
+/// What each of them takes and answers, [`document`] says.
+const ENDPOINTS: [(&str, Endpoint); 7] = [
     ("/token/new", Endpoint::New),
     ("/token/refresh", Endpoint::Refresh),
     ("/token", Endpoint::Token),
     ("/token/revoke", Endpoint::Revoke),
     ("/token/introspect", Endpoint::Introspect),
     ("/ticket", Endpoint::Ticket),
+    ("/openapi.json", Endpoint::Document),
 ];
 
 impl Endpoint {
@@ -152,6 +161,7 @@ impl Endpoint {
             Self::New if options.allow_get => "GET, POST",
             // A link on any page is a GET, and its answer would set the cookie.
             Self::Refresh if options.allow_get && !options.cookie => "GET, POST",
+            Self::Document => "GET, HEAD",
             _ => "POST",
         }
     }
@@ -167,6 +177,11 @@ impl Endpoint {
         matches!(self, Self::New | Self::Refresh | Self::Token)
     }
 
+    /// Whether it changes nothing and tells no secret, so that any page may ask.
+    fn is_open(self) -> bool {
+        self == Self::Document
+    }
+
     /// Whether nobody without a master token has anything to do here.
     fn is_administration(self) -> bool {
         matches!(self, Self::New | Self::Introspect)
@@ -175,7 +190,7 @@ impl Endpoint {
 
 impl TokenRouter {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, prefix: "/auth".to_owned() }
+        Self { gate, prefix: "/auth".to_owned(), document: Arc::default() }
     }
 
     /// The prefix under which it is mounted, where that is not `/auth` and the server does not strip it.
@@ -234,11 +249,11 @@ impl TokenRouter {
             return Err(Refusal::Method { allow });
         }
         // Cookies come with what other pages send as well, and are set by what answers them.
-        if self.options().cookie && credentials::is_cross_origin(request) {
+        if self.options().cookie && !endpoint.is_open() && credentials::is_cross_origin(request) {
             return Err(Refusal::CrossOrigin);
         }
         let parameters = match request.method {
-            Method::GET => Parameters::Url(request.uri.query().unwrap_or_default()),
+            Method::GET | Method::HEAD => Parameters::Url(request.uri.query().unwrap_or_default()),
             _ => of_body(request, body).await.map_err(Refusal::Unread)?,
         };
         match endpoint {
@@ -248,7 +263,22 @@ impl TokenRouter {
             Endpoint::Revoke => self.revoke(request, &parameters).await,
             Endpoint::Introspect => self.introspect(&parameters).await,
             Endpoint::Ticket => self.ticket(request).await,
+            Endpoint::Document => Ok(response::document(self.document_text())),
         }
+    }
+
+    /// The OpenAPI document of the endpoints. Their paths stand in it without the prefix.
+    pub(crate) fn document(&self) -> Value {
+        let facts = Facts {
+            options: self.options(),
+            app_name: self.gate.refusals.realm(),
+            has_claims_hook: self.gate.issuing.claims_hook.is_some(),
+        };
+        facts.document()
+    }
+
+    fn document_text(&self) -> Bytes {
+        self.document.get_or_init(|| Bytes::from(self.document().to_string())).clone()
     }
 
     async fn new_tokens(&self, parameters: &Parameters<'_>) -> Answer {

@@ -16,6 +16,8 @@ mod filter;
 mod matcher;
 mod prefix;
 mod readings;
+#[cfg(feature = "utoipa")]
+mod template;
 #[cfg(test)]
 mod tests;
 

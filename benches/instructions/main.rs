@@ -3,52 +3,17 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{
-    convert::Infallible,
-    env,
-    future::{Future, Ready, ready},
-    hint::black_box,
-    pin::pin,
-    task::{Context, Poll, Waker},
-};
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::env;
 
 use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use tower::{Layer, Service, service_fn};
+use http::HeaderMap;
+use support::{Inner, at_once, forge, header, time};
+use tower::Layer;
 
 const MASTER_TOKEN: &str = "a master token of thirty-two characters";
-
-fn inner()
--> impl Service<Request<()>, Response = Response<()>, Error = Infallible, Future = Ready<Result<Response<()>, Infallible>>>
-+ Clone {
-    service_fn(|request: Request<()>| {
-        drop(black_box(request));
-        ready(Ok(Response::new(())))
-    })
-}
-
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("nothing here waits"),
-    }
-}
-
-fn send<S: Service<Request<()>, Error = Infallible>>(service: &mut S, path: &Uri, headers: &HeaderMap, count: usize) {
-    for _ in 0..count {
-        let mut request = Request::new(());
-        request.uri_mut().clone_from(path);
-        request.headers_mut().clone_from(headers);
-        assert!(black_box(at_once(service.call(request))).is_ok());
-    }
-}
-
-/// The token with another signature.
-fn forged(token: &str) -> String {
-    let (signed, signature) = token.rsplit_once('.').unwrap();
-    let first = if signature.starts_with('A') { 'B' } else { 'A' };
-    format!("{signed}.{first}{}", &signature[1..])
-}
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -65,21 +30,18 @@ fn main() {
         .store(MemoryStore::new());
     let auth = FastAuthLayer::new(settings.build().unwrap()).unwrap();
     let token = at_once(auth.issuer().issue("client-1")).unwrap().tokens.access_token;
-    let header = |name: &'static str, value: &str| {
-        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())])
-    };
     let (path, headers) = match &**case {
         "bare" | "open" => ("/api/v1/items", HeaderMap::new()),
         "bare-token" | "known" | "new" => ("/access/x", header("access-token", token.expose())),
         "master" => ("/master/x", header("master-token", MASTER_TOKEN)),
         "missing" => ("/access/x", HeaderMap::new()),
-        "forged" => ("/access/x", header("access-token", &forged(token.expose()))),
+        "forged" => ("/access/x", header("access-token", &forge(token.expose()))),
         other => panic!("there is no case {other}"),
     };
-    let (path, count) = (path.parse().unwrap(), count.parse().unwrap());
+    let (path, headers, count) = (path.parse().unwrap(), [headers], count.parse().unwrap());
     if case.starts_with("bare") {
-        send(&mut inner(), &path, &headers, count);
+        time::<(), _>(&mut Inner::<()>::new(), &path, &headers, count);
     } else {
-        send(&mut auth.layer(inner()), &path, &headers, count);
+        time::<(), _>(&mut auth.layer(Inner::<()>::new()), &path, &headers, count);
     }
 }

@@ -225,8 +225,10 @@ impl Settings {
 
     /// Where the store tells of changes, or `cache-ttl` lets its answers be kept all the same.
     pub(crate) fn token_cache(&self, store: &dyn TokenStore) -> Option<TokenCache> {
-        let is_of_use = store.changes()?.tells_of_others() || !self.caching.ttl.is_zero();
-        (self.caching.on && is_of_use).then(|| TokenCache::new(self.caching.capacity, self.caching.ttl))
+        let tells_of_others = store.changes()?.tells_of_others();
+        let ttl = if tells_of_others { Duration::ZERO } else { self.caching.ttl };
+        let is_of_use = tells_of_others || !ttl.is_zero();
+        (self.caching.on && is_of_use).then(|| TokenCache::new(self.caching.capacity, ttl))
     }
 
     pub(crate) fn endpoints(&self) -> EndpointOptions {
@@ -433,7 +435,8 @@ impl SettingsBuilder {
     }
 
     /// How long a token is remembered with a store that does not tell of the changes of others (`cache-ttl`): so long a
-    /// token still works after somebody else has revoked or replaced it. Not at all otherwise.
+    /// token still works after somebody else has revoked or replaced it. Not at all otherwise. One that the store did not
+    /// hold is refused for as long without asking again, but for a second at the most.
     #[must_use]
     pub fn cache_ttl(self, ttl: Duration) -> Self {
         self.set("cache-ttl", duration(ttl))

@@ -2,7 +2,7 @@
 
 A store (`fastauth store serve`), an application of ours (examples/axum.rs) and one of fastauth-api run as three
 processes. Tokens of each have to be good at the other, refreshing included; and python-jose has to read what we sign,
-and we what it signs. A client library for OAuth, Authlib, has to get along with an application of ours.
+and we what it signs. Of hostile tokens it must not refuse what we accept, and what it accepts and we refuse has a reason. A client library for OAuth, Authlib, has to get along with an application of ours.
 """
 
 import contextlib
@@ -26,6 +26,23 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
 KEY = "interop-key-of-at-least-thirty-two-bytes="
 MASTER = "interop-master-token"
+
+FIXTURES = ROOT / "tests" / "fixtures"
+FIXTURE_KEY = "bsdW01Xfx6YAPxfpvz5Yp5MVBI9JUedbJxu_PkGR7mA="
+
+# Why we refuse tokens that python-jose accepts, by what we say of them. fastauth-api itself looks at `client_id` and `type`.
+STRICTER = {
+    "not a token": "it reads the last of two members of one name, NaN and numbers beyond floats, halves of surrogate"
+    " pairs, any depth and length, and base64url with padding, loose bits or other characters in between",
+    "the signature does not match": "it reads such base64url in the signature, too",
+    "the token asks for an extension that is not known": "it does not look at `crit` and `b64`",
+    "the claim `exp` is missing or not usable": "a token need not end, and may say when as a text",
+    "the claim `nbf` is missing or not usable": "it may be a text",
+    "the claim `iat` is missing or not usable": "it may be a text or a truth value",
+    "the claim `client_id` is missing or not usable": "it knows no `client_id`",
+    "the token names no client": "it knows no `client_id`",
+    "the token is of another type": "it knows no `type`",
+}
 
 PYTHON_APP = """
 from fastapi import FastAPI
@@ -141,6 +158,32 @@ def check_decoding(directory):
         assert subprocess.run(command, cwd=directory, capture_output=True).returncode == 1
 
 
+def accepts(token):
+    """Whether python-jose accepts a token of the fixture."""
+    try:
+        jwt.decode(token, FIXTURE_KEY, algorithms=["HS256"])
+        return True
+    # Some of its errors are not JWTError.
+    except Exception:
+        return False
+
+
+def check_hostile_tokens():
+    """tests/fixtures/tokens.tsv, which the Rust tests hold to what we say."""
+    rows = [line.split("\t") for line in (FIXTURES / "tokens.tsv").read_text().splitlines() if line[0] != "#"]
+    assert len(rows) > 300
+    stricter, looser = set(), set()
+    for name, said, token in rows:
+        ours, theirs = said == "accepted", accepts(json.loads(token))
+        if theirs and not ours:
+            stricter.add(said)
+        if ours and not theirs:
+            looser.add(name)
+    assert stricter == set(STRICTER), stricter ^ set(STRICTER)
+    # It knows one key alone.
+    assert looser == {"key Previous"}, looser
+
+
 def check_oauth_client(ours):
     """Authlib renews a token and gives it up, as a client without a secret."""
     tokens = new(ours, "authlib")
@@ -194,8 +237,9 @@ def main():
             check_sharing(theirs, ours)
             check_tokens(ours)
             check_decoding(path)
+            check_hostile_tokens()
             check_oauth_client(alone)
-    print("interop: 5 passed, 0 failed")
+    print("interop: 6 passed, 0 failed")
 
 
 main()

@@ -11,15 +11,21 @@ use std::{
 use fastauth::{
     FastAuthLayer, Secret,
     store::{
-        Canonical, Changes, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
-        SqliteStore, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
+        Canonical, Changes, MemoryStore, Promises, RestStore, Revocation, Revoked, Rotated, Rotation, SaveOptions,
+        Saved, SqliteStore, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenRecord,
+        TokenStore,
     },
 };
 use http::StatusCode;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::json;
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::app::{access_token, app, get_request, send, settings};
+use crate::{
+    app::{access_token, app, get_request, send, settings},
+    support::stores::StoreServer,
+};
 
 /// A store that counts the look-ups, and that does not tell of changes where it is told so.
 #[derive(Clone, Debug)]
@@ -255,5 +261,150 @@ async fn behind_a_rest_store_what_this_process_does_counts_at_once() {
         assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::OK);
         issuer.revoke(&revocation).await.unwrap();
         assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::UNAUTHORIZED);
+    }
+}
+
+/// A node before a REST store that counts its look-ups, and the client of it.
+async fn remote(ttl: Duration) -> (FastAuthLayer, Arc<RestStore>, Counting, StoreServer) {
+    let counting = Counting::new(None);
+    let server = StoreServer::start(Arc::new(counting.clone()), None).await;
+    let client = Arc::new(server.client());
+    let settings = settings().store(Arc::clone(&client)).cache_ttl(ttl);
+    (FastAuthLayer::new(settings.build().unwrap()).unwrap(), client, counting, server)
+}
+
+/// A pair that a client held once, as the store was given it.
+async fn superseded(layer: &FastAuthLayer, counting: &Counting, client_id: &str) -> (Secret, TokenRecord) {
+    let issuer = layer.issuer();
+    let first = issuer.issue(client_id).await.unwrap();
+    let held = counting.inner.pair(client_id).await.unwrap().unwrap();
+    let entry = |text: Secret| TokenEntry { digest: TokenDigest::of(text.expose()), text, expires_at: 4_000_000_000 };
+    let record = TokenRecord {
+        client_id: client_id.to_owned(),
+        family: first.family,
+        generation: 0,
+        kid: String::new(),
+        access: entry(held.access_token.unwrap()),
+        refresh: entry(held.refresh_token.unwrap()),
+    };
+    issuer.issue(client_id).await.unwrap();
+    (first.tokens.access_token, record)
+}
+
+#[tokio::test]
+async fn a_flood_of_a_superseded_token_is_one_call_a_second() {
+    let (layer, _, store, _server) = remote(Duration::from_secs(60)).await;
+    let (token, _) = superseded(&layer, &store, "c").await;
+    assert_eq!(ask(&layer, &token).await, StatusCode::UNAUTHORIZED);
+    store.loads();
+    let start = Instant::now();
+    for _ in 0..2_000 {
+        assert_eq!(ask(&layer, &token).await, StatusCode::UNAUTHORIZED);
+    }
+    // One more than whole seconds have begun, and it may have been one that the clock gained.
+    let (calls, seconds) = (store.loads(), start.elapsed().as_secs() as usize);
+    assert!(calls <= seconds + 2, "{calls} calls in {seconds} s");
+}
+
+#[tokio::test]
+async fn without_a_ttl_a_superseded_token_is_asked_about_each_time() {
+    let (layer, _, store, _server) = remote(Duration::ZERO).await;
+    let (token, _) = superseded(&layer, &store, "c").await;
+    ask(&layer, &token).await;
+    store.loads();
+    for _ in 0..5 {
+        assert_eq!(ask(&layer, &token).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(store.loads(), 5);
+}
+
+#[tokio::test]
+async fn what_this_process_makes_canonical_is_accepted_at_once() {
+    let (layer, client, store, _server) = remote(Duration::from_secs(60)).await;
+    let (token, record) = superseded(&layer, &store, "c").await;
+    for round in 0..10 {
+        assert_eq!(ask(&layer, &token).await, StatusCode::UNAUTHORIZED);
+        client.save(&record, SaveOptions::default()).await.unwrap();
+        assert_eq!(ask(&layer, &token).await, StatusCode::OK, "{round}");
+        if round % 2 == 0 {
+            // Of a client that the store does not know any more.
+            client.revoke(&Revocation::Client("c".to_owned()), None).await.unwrap();
+        } else {
+            layer.issuer().issue("c").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_another_process_makes_canonical_is_accepted_soon() {
+    let (layer, _, store, server) = remote(Duration::from_secs(60)).await;
+    let (token, record) = superseded(&layer, &store, "c").await;
+    assert_eq!(ask(&layer, &token).await, StatusCode::UNAUTHORIZED);
+    server.client().save(&record, SaveOptions::default()).await.unwrap();
+    let until_accepted = async {
+        while ask(&layer, &token).await != StatusCode::OK {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), until_accepted).await.expect("it is accepted in the end");
+}
+
+#[tokio::test]
+async fn a_store_that_failed_is_asked_again_at_once() {
+    let (layer, _, store, _server) = remote(Duration::from_secs(60)).await;
+    let token = access_token(&layer, "c").await;
+    for _ in 0..3 {
+        store.fails.store(true, Ordering::Relaxed);
+        assert_eq!(ask(&layer, &token).await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    store.fails.store(false, Ordering::Relaxed);
+    assert_eq!(ask(&layer, &token).await, StatusCode::OK);
+}
+
+/// Tokens that look like one that is good, each of another kind, and none of them signed with the key.
+fn forgeries(good: &Secret, number: usize) -> Secret {
+    let parts: Vec<_> = good.expose().split('.').collect();
+    let claims = json!({ "client_id": format!("c-{number}"), "type": "access", "exp": 4_000_000_000u64 });
+    let of_another_key = |algorithm| {
+        let key = EncodingKey::from_secret(format!("a key that is made for attempt {number}").as_bytes());
+        encode(&Header::new(algorithm), &claims, &key).unwrap()
+    };
+    let payload = of_another_key(Algorithm::HS256).split('.').nth(1).unwrap().to_owned();
+    Secret::from(match number % 4 {
+        0 => of_another_key(Algorithm::HS256),
+        1 => of_another_key(Algorithm::HS512),
+        2 => format!("{}.{payload}.{}", parts[0], parts[2]),
+        _ => format!("{}.{}.{}", parts[0], parts[1], "A".repeat(43)),
+    })
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_tokens_neither_fills_nor_empties_what_is_remembered() {
+    let of_others = Some(Duration::from_secs(3600));
+    for (changes, ttl) in [(Changes::of_own_store(), None), (Changes::of_shared_store(), of_others)] {
+        let store = Counting::new(Some(changes));
+        // Room for the honest ones, and for no more.
+        let settings = settings().store(store.clone()).cache_capacity(20).cache_ttl(ttl.unwrap_or_default());
+        let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+        let mut honest = Vec::new();
+        for number in 0..15 {
+            honest.push(access_token(&layer, &format!("honest-{number}")).await);
+        }
+        // Each once, so that the least that got in would push one of them out.
+        for token in &honest {
+            assert_eq!(ask(&layer, token).await, StatusCode::OK);
+        }
+        assert_eq!(store.loads(), honest.len());
+        for number in 0..4_000 {
+            assert_eq!(ask(&layer, &forgeries(&honest[number % 15], number)).await, StatusCode::UNAUTHORIZED);
+            if number % 500 == 499 {
+                assert_eq!(ask(&layer, &honest[number / 500]).await, StatusCode::OK);
+            }
+        }
+        assert_eq!(store.loads(), 0, "during the flood");
+        for token in &honest {
+            assert_eq!(ask(&layer, token).await, StatusCode::OK);
+        }
+        assert_eq!(store.loads(), 0, "after the flood");
     }
 }

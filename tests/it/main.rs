@@ -11,6 +11,9 @@ mod grpc;
 mod keys;
 mod layer;
 mod oauth;
+mod openapi;
+#[cfg(feature = "utoipa")]
+mod openapi_security;
 mod options;
 mod paths;
 mod permit;
@@ -22,6 +25,7 @@ mod store_api;
 mod store_contract;
 mod support;
 mod ticket;
+mod tokens;
 mod upgrade;
 mod websocket;
 mod wire;

@@ -180,7 +180,8 @@ impl Calls {
         }
         let request = |client: &Client| {
             let request = client.request(call.method.clone(), url.clone()).headers(headers.clone());
-            if let Some(body) = &call.body { request.body(body.clone()) } else { request }.send()
+            // Boxed, for it is part of all futures around a call, which are moved more than once.
+            Box::pin(if let Some(body) = &call.body { request.body(body.clone()) } else { request }.send())
         };
         let outcome = match request(&self.pooled).await {
             Err(error) if call.method == Method::GET && broke(&error) => request(&self.unpooled).await,

@@ -164,11 +164,11 @@ impl RestStore {
     }
 
     /// Runs `write` when its turn has come, and keeps look-ups from before it apart from those after. Without a client it
-    /// concerns all.
+    /// concerns all. A future that is not boxed would be held, and moved, several times over: once by each that waits.
     async fn write<T>(
         &self,
         client_id: Option<&str>,
-        write: impl Future<Output = Result<T, StoreError>>,
+        write: impl Future<Output = Result<T, StoreError>> + Unpin,
     ) -> Result<T, StoreError> {
         let turn = self.turns.take(client_id.unwrap_or_default(), async {
             // Told last, when nobody can join a look-up from before the write any more.
@@ -184,8 +184,8 @@ impl RestStore {
     async fn settle<T>(
         &self,
         deadline: Instant,
-        write: impl Future<Output = Result<T, Fault>>,
-        ask: impl Future<Output = Result<Option<T>, Fault>>,
+        write: impl Future<Output = Result<T, Fault>> + Unpin,
+        ask: impl Future<Output = Result<Option<T>, Fault>> + Unpin,
     ) -> Result<T, Fault> {
         let patience = deadline.saturating_duration_since(Instant::now()) * 3 / 4;
         let (mut write, ask) = (pin!(write), async { ask.await.ok().flatten() });
@@ -212,7 +212,7 @@ impl RestStore {
             let held = self.calls.look_up(client_id).await?.pair.filter(|held| holds(held, record));
             Ok(held.map(|held| Saved::Saved(held.version.unwrap_or_default())))
         };
-        self.settle(deadline, write, ask).await.map_err(Fault::into_error)
+        self.settle(deadline, Box::pin(write), Box::pin(ask)).await.map_err(Fault::into_error)
     }
 
     async fn save_within(
@@ -221,31 +221,44 @@ impl RestStore {
         record: &TokenRecord,
         options: SaveOptions,
     ) -> Result<Saved, StoreError> {
-        let says_it_all = is_plain(record, options);
-        if !says_it_all {
-            self.calls.discover().await?;
-        }
-        if !self.calls.speaks_v2() {
-            if options.condition != Condition::None {
-                return Err(StoreError::unsupported("the token store has no conditional writes"));
-            }
-            let saved = self.upsert(deadline, record).await?;
-            // It may have been the answer to this that told of the second version.
-            if says_it_all || !self.calls.speaks_v2() {
-                return Ok(saved);
-            }
+        if !self.calls.speaks_v2()
+            && let Some(saved) = self.save_by_first(deadline, record, options).await?
+        {
+            return Ok(saved);
         }
         let ask = async {
             let held = self.calls.digests(&record.client_id, Some(&record.family)).await?;
             let held = held.filter(|held| is_digest_of(held, record));
             Ok(held.and_then(|held| held.version).map(Saved::Saved))
         };
-        match self.settle(deadline, self.calls.issue(record, options), ask).await {
+        match self.settle(deadline, Box::pin(self.calls.issue(record, options)), Box::pin(ask)).await {
             Err(Fault::Lost(error)) if options.condition == Condition::None => {
                 self.save_to_another(deadline, record, error).await
             }
             saved => saved.map_err(Fault::into_error),
         }
+    }
+
+    /// Saves a pair by the first version, unless the store turns out to speak the second one and has more to know.
+    async fn save_by_first(
+        &self,
+        deadline: Instant,
+        record: &TokenRecord,
+        options: SaveOptions,
+    ) -> Result<Option<Saved>, StoreError> {
+        let says_it_all = is_plain(record, options);
+        if !says_it_all {
+            self.calls.discover().await?;
+            if self.calls.speaks_v2() {
+                return Ok(None);
+            }
+        }
+        if options.condition != Condition::None {
+            return Err(StoreError::unsupported("the token store has no conditional writes"));
+        }
+        let saved = self.upsert(deadline, record).await?;
+        // It may have been the answer to this that told of the second version.
+        Ok((says_it_all || !self.calls.speaks_v2()).then_some(saved))
     }
 
     /// Saves a pair where a store of the second version was until now. A new store may be empty, and its 404 looks like
@@ -293,7 +306,7 @@ impl RestStore {
             let held = self.calls.digests(&successor.client_id, Some(&successor.family)).await?;
             Ok(held.filter(|held| is_digest_of(held, successor)).map(|_| Rotated::Rotated))
         };
-        match self.settle(deadline, self.calls.exchange(rotation), ask).await {
+        match self.settle(deadline, Box::pin(self.calls.exchange(rotation)), Box::pin(ask)).await {
             Err(Fault::Lost(error)) => {
                 let held = self.pair_elsewhere(&successor.client_id, error).await?;
                 self.exchange(deadline, Some(held), rotation, saving).await
@@ -367,7 +380,7 @@ impl RestStore {
             // Of a list that goes on, what is not in this part may be in another.
             Ok((!is_live && page.next.is_none()).then_some(Revoked::Families(1)))
         };
-        self.settle(deadline, self.calls.end(revocation, if_version), ask).await
+        self.settle(deadline, Box::pin(self.calls.end(revocation, if_version)), Box::pin(ask)).await
     }
 
     async fn void_if_concerned(
@@ -422,7 +435,8 @@ impl TokenStore for RestStore {
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
         Box::pin(async move {
             let deadline = self.deadline();
-            let saved = self.write(Some(&record.client_id), self.save_within(deadline, record, options)).await;
+            let saved =
+                self.write(Some(&record.client_id), Box::pin(self.save_within(deadline, record, options))).await;
             saved.map_err(StoreError::on_save)
         })
     }
@@ -431,7 +445,7 @@ impl TokenStore for RestStore {
         Box::pin(async move {
             let deadline = self.deadline();
             let (client_id, saving) = (&rotation.successor.client_id, AtomicBool::new(false));
-            let rotated = self.write(Some(client_id), self.rotate_within(deadline, rotation, &saving)).await;
+            let rotated = self.write(Some(client_id), Box::pin(self.rotate_within(deadline, rotation, &saving))).await;
             // The time limit is around all calls, so which of them it cut off is noted beside.
             rotated.map_err(|error| if saving.load(Ordering::Relaxed) { error.on_save() } else { error })
         })
@@ -444,7 +458,7 @@ impl TokenStore for RestStore {
                 Revocation::Client(client_id) | Revocation::Family { client_id, .. } => Some(client_id.as_str()),
                 Revocation::All => None,
             };
-            self.write(client_id, self.revoke_within(deadline, revocation, if_version)).await
+            self.write(client_id, Box::pin(self.revoke_within(deadline, revocation, if_version))).await
         })
     }
 
