@@ -12,7 +12,7 @@ use axum::{
     routing::{any, get},
 };
 use fastauth::{
-    FastAuthLayer, Secret, Settings, SettingsBuilder,
+    FastAuthLayer, Permit, Secret, Settings, SettingsBuilder,
     config::{EnvFile, Fault, Source},
 };
 use serde::Serialize;
@@ -39,7 +39,7 @@ fn app(auth: FastAuthLayer) -> Router {
         .route("/access/health", get(access_health))
         .route("/master/health", get(master_health))
         .route("/ws", any(echo))
-        .route("/access/ws", any(echo))
+        .route("/access/ws", any(guarded_echo))
         .route("/master/ws", any(echo))
         .nest_service("/auth", auth.router())
         .merge(docs)
@@ -85,6 +85,18 @@ fn healthy(service: Option<&'static str>) -> Json<Health> {
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
     const MAX_MESSAGE: usize = 64 << 20;
     upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(async |mut socket: WebSocket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// The same, until the right of the client's token ends.
+async fn guarded_echo(permit: Permit, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async move |socket| {
+        let mut socket = permit.guard(socket);
         while let Some(Ok(message)) = socket.recv().await {
             if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
                 break;

@@ -25,6 +25,7 @@ use foldhash::fast::RandomState;
 use papaya::HashMap;
 
 use crate::{
+    permit::Access,
     store::{Changes, Stamp},
     token::Claims,
 };
@@ -53,7 +54,7 @@ pub(crate) struct TokenCache {
 }
 
 struct Entry {
-    claims: Arc<Claims>,
+    access: Arc<Access>,
     stamp: Stamp,
     /// When the store was asked, in milliseconds since the Unix epoch.
     asked_at_ms: u64,
@@ -101,11 +102,11 @@ impl TokenCache {
 
     /// The claims of a token that is known to be good, and canonical at `now_ms`.
     #[inline]
-    pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Claims>> {
+    pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Access>> {
         let entries = self.entries.pin();
         let entry = entries.get(&self.hasher.hash_one(token))?;
-        let is_confirmed = constant_time_eq(entry.claims.token(), token)
-            && entry.claims.expires_at() >= now_ms / 1000
+        let is_confirmed = constant_time_eq(entry.access.token(), token)
+            && entry.access.expires_at() >= now_ms / 1000
             && changes.unchanged_since(entry.stamp, now_ms)
             && (changes.tells_of_others() || self.is_young(entry, now_ms));
         is_confirmed.then(|| entry.used())
@@ -116,12 +117,12 @@ impl TokenCache {
     }
 
     /// Keeps what the store confirmed when it was asked at `now_ms`, with the stamp from before that.
-    pub(crate) fn keep(&self, claims: &Arc<Claims>, stamp: Stamp, asked_at_ms: u64) {
-        let hash = self.hasher.hash_one(claims.token());
+    pub(crate) fn keep(&self, access: &Arc<Access>, stamp: Stamp, asked_at_ms: u64) {
+        let hash = self.hasher.hash_one(access.token());
         let entries = self.entries.pin();
         let uses = entries.get(&hash).map(|entry| entry.uses.load(Ordering::Relaxed));
         let entry =
-            Entry { claims: Arc::clone(claims), stamp, asked_at_ms, uses: AtomicU8::new(uses.unwrap_or_default()) };
+            Entry { access: Arc::clone(access), stamp, asked_at_ms, uses: AtomicU8::new(uses.unwrap_or_default()) };
         if entries.insert(hash, entry).is_none() {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             queues.small.push_back(hash);
@@ -159,12 +160,12 @@ impl TokenCache {
 
 impl Entry {
     #[inline]
-    fn used(&self) -> Arc<Claims> {
+    fn used(&self) -> Arc<Access> {
         let uses = self.uses.load(Ordering::Relaxed);
         if uses < MAX_USES {
             self.uses.store(uses + 1, Ordering::Relaxed);
         }
-        Arc::clone(&self.claims)
+        Arc::clone(&self.access)
     }
 
     /// Whether it was used since it was looked at last.
@@ -217,8 +218,8 @@ mod tests {
     const NOW: u64 = 1_800_000_000_000;
 
     fn keep(cache: &TokenCache, changes: &Changes, token: &str) {
-        let claims = Arc::new(test_claims("c", NOW / 1000 + 10, token));
-        cache.keep(&claims, changes.stamp("c"), NOW);
+        let access = Arc::new(Access::from(test_claims("c", NOW / 1000 + 10, token)));
+        cache.keep(&access, changes.stamp("c"), NOW);
     }
 
     fn knows(cache: &TokenCache, changes: &Changes, token: &str, now: u64) -> bool {
@@ -243,7 +244,7 @@ mod tests {
         let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
         let before = changes.stamp("c");
         changes.client_changed("c");
-        cache.keep(&Arc::new(test_claims("c", NOW, "t")), before, NOW);
+        cache.keep(&Arc::new(Access::from(test_claims("c", NOW, "t"))), before, NOW);
         assert!(!knows(&cache, &changes, "t", NOW));
     }
 

@@ -34,6 +34,13 @@ impl Clock {
         SystemTime::now()
     }
 
+    /// Waits for this much time or less: whoever waits looks at the clock again. A clock that a test sets may be set any moment.
+    pub(crate) async fn wait_up_to(&self, time: Duration) {
+        #[cfg(feature = "test-util")]
+        let time = if self.is_manual() { time.min(Duration::from_millis(5)) } else { time };
+        tokio::time::sleep(time).await;
+    }
+
     /// How much time has passed since some moment, which no setting of the system's time changes.
     pub(crate) fn elapsed(&self) -> Duration {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);

@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN},
+    header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL},
     request::Parts,
 };
 
@@ -22,6 +22,15 @@ pub enum CredentialError {
     /// `ACCESS-TOKEN` and `Authorization: Bearer` carry two different tokens.
     #[error("ACCESS-TOKEN and Authorization carry different tokens")]
     Conflicting,
+    /// The protocol `fastauth` is offered more than once in a WebSocket handshake.
+    #[error("the protocol fastauth is offered more than once")]
+    RepeatedProtocol,
+    /// `Sec-WebSocket-Protocol` carries another token than the other headers.
+    #[error("Sec-WebSocket-Protocol carries another token than the headers")]
+    ConflictingProtocol,
+    /// The parameter `ticket` of a WebSocket handshake is there more than once.
+    #[error("the parameter ticket is there more than once")]
+    RepeatedTicket,
 }
 
 /// The value of `MASTER-TOKEN`, if there is one.
@@ -60,7 +69,11 @@ pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
 
 #[inline]
 fn is_credential(name: &HeaderName) -> bool {
-    *name == MASTER_TOKEN || *name == ACCESS_TOKEN || *name == AUTHORIZATION || *name == COOKIE
+    *name == MASTER_TOKEN
+        || *name == ACCESS_TOKEN
+        || *name == AUTHORIZATION
+        || *name == COOKIE
+        || *name == SEC_WEBSOCKET_PROTOCOL
 }
 
 fn only<'a>(
@@ -189,6 +202,7 @@ mod tests {
             ("access-token", "hush-3"),
             ("authorization", "Bearer hush-4"),
             ("cookie", "__Host-fastauth-refresh=hush-5"),
+            ("sec-websocket-protocol", "fastauth, hush-6"),
             ("accept", "seen"),
         ]);
         mark_sensitive(&mut headers);

@@ -15,6 +15,15 @@ pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
     extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri)
 }
 
+/// Changes the URI that an axum router has noted as the client's.
+pub(crate) fn change_original_uri(extensions: &mut Extensions, change: impl FnOnce(&Uri) -> Option<Uri>) {
+    if let Some(OriginalUri(uri)) = extensions.get_mut::<OriginalUri>()
+        && let Some(changed) = change(uri)
+    {
+        *uri = changed;
+    }
+}
+
 /// There is no [`Permit`] in the request: the path is not guarded, or no [`FastAuthLayer`](crate::FastAuthLayer) is
 /// around the route. It answers 500: a handler that asks for a permit must not run without one.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

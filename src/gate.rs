@@ -18,12 +18,15 @@ use crate::{
     credentials::{self, CredentialError},
     issuer::Issuing,
     keys::KeyRing,
+    permit::{Access, Ends, Permit},
     response::Refusals,
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
-    secret::SecretDigest,
-    store::{Canonical, Stamp, StoreError, TokenDigest, TokenStore},
-    token::{Claims, Expected, TokenError, TokenType},
+    secret::{Secret, SecretDigest},
+    store::{Canonical, StoreError, TokenStore},
+    ticket::{self, Ticket},
+    token::{Expected, TokenError, TokenType},
+    websocket::{self, Handshake, Origins},
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -32,6 +35,10 @@ pub(crate) struct Gate {
     rules: Rules,
     /// Refusals are logged and not carried out.
     shadow: bool,
+    origins: Origins,
+    /// Whether refused WebSockets are opened to say so.
+    #[cfg(feature = "websocket")]
+    pub(crate) closes_sockets: bool,
     refused_paths: AtomicU64,
     other_readings: AtomicU64,
     reuses: AtomicU64,
@@ -42,6 +49,8 @@ pub(crate) struct Gate {
     pub(crate) store: Arc<dyn TokenStore>,
     /// Tokens that the store confirmed, as long as it tells of changes.
     cache: Option<TokenCache>,
+    /// Knows when what was permitted ends.
+    ends: Arc<Ends>,
     pub(crate) issuing: Issuing,
     pub(crate) endpoints: EndpointOptions,
     pub(crate) refusals: Refusals,
@@ -63,12 +72,16 @@ impl Gate {
             keys,
             clock: settings.clock(),
             cache: settings.token_cache(&*store),
+            ends: Arc::new(Ends::new(Arc::clone(&store), settings.clock(), settings.websocket_recheck())),
             store,
             issuing: settings.issuing(),
             endpoints: settings.endpoints(),
             reuses: AtomicU64::new(0),
             refusals: Refusals::new(settings.app_name().to_owned()),
             shadow: settings.shadow(),
+            origins: settings.websocket_origins(),
+            #[cfg(feature = "websocket")]
+            closes_sockets: settings.closes_websockets(),
             refused_paths: AtomicU64::new(0),
             other_readings: AtomicU64::new(0),
             rules: settings.into_rules(),
@@ -81,14 +94,25 @@ impl Gate {
         self.rules.leave_open(path)
     }
 
+    /// Whether a handshake may be refused wherever it leads, for the page that it comes from.
+    #[inline]
+    pub(crate) fn limits_origins(&self) -> bool {
+        self.origins.is_limited()
+    }
+
     #[cfg(feature = "utoipa")]
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
     }
 
     /// Decides on everything that needs no store.
-    pub(crate) fn decide(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Decision {
-        match self.check(line, headers) {
+    pub(crate) fn decide(
+        self: &Arc<Self>,
+        line: &RequestLine<'_>,
+        headers: &HeaderMap,
+        handshake: Option<&Handshake>,
+    ) -> Decision {
+        match self.check(line, headers, handshake) {
             Ok(decision) => decision,
             Err(denial) if self.shadow => {
                 denial.log(line.method, "would have been refused");
@@ -101,12 +125,23 @@ impl Gate {
         }
     }
 
-    fn check(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Decision, Denial> {
+    fn check(
+        self: &Arc<Self>,
+        line: &RequestLine<'_>,
+        headers: &HeaderMap,
+        handshake: Option<&Handshake>,
+    ) -> Result<Decision, Denial> {
         let requirement = self.rules.requirement(line).map_err(|refusal| {
             self.refused_paths.fetch_add(1, Ordering::Relaxed);
             DenialReason::Path(refusal)
         })?;
-        if requirement.is_public() { Ok(Decision::Pass) } else { self.check_credentials(line, requirement, headers) }
+        if handshake.is_some() && !self.origins.admit(headers) {
+            return Err(DenialReason::ForeignOrigin.into());
+        }
+        if requirement.is_public() {
+            return Ok(Decision::Pass);
+        }
+        self.check_credentials(line, requirement, headers, handshake)
     }
 
     fn check_credentials(
@@ -114,6 +149,7 @@ impl Gate {
         line: &RequestLine<'_>,
         requirement: Requirement,
         headers: &HeaderMap,
+        handshake: Option<&Handshake>,
     ) -> Result<Decision, Denial> {
         if requirement.only_by_other_reading() {
             self.other_readings.fetch_add(1, Ordering::Relaxed);
@@ -125,37 +161,82 @@ impl Gate {
             tracing::debug!(target: "fastauth", method = %line.method, %master_token, "let through by a master token");
         }
         if !requirement.needs_access() {
-            return Ok(Decision::Permit(Permit { master, claims: None }));
+            return Ok(Decision::Permit(Permit::new(master, None)));
         }
         let token = credentials::access_token(headers)
-            .map_err(DenialReason::Credentials)?
-            .ok_or(DenialReason::MissingAccessToken)?;
+            .and_then(|token| handshake.map_or(Ok(token), |handshake| handshake.access_token(token)))
+            .map_err(DenialReason::Credentials)?;
+        let Some(token) = token else {
+            return if handshake.is_some() {
+                self.check_ticket(line, master)
+            } else {
+                Err(DenialReason::MissingAccessToken.into())
+            };
+        };
         let now_ms = self.clock.unix_now_ms();
-        if let Some(claims) = self.confirmed(token, now_ms) {
-            return Ok(Decision::Permit(Permit { master, claims: Some(claims) }));
+        if let Some(access) = self.confirmed(token, now_ms) {
+            return Ok(Decision::Permit(Permit::new(master, Some(access))));
         }
-        let expected = self.expected(TokenType::Access, now_ms / 1000);
-        let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
-        let stamp = self.store.changes().map(|changes| changes.stamp(claims.client_id()));
-        let verified = Verified { claims: Arc::new(claims), stamp, now_ms };
-        if let Some(held) = self.store.load_now(verified.claims.client_id(), Some(verified.family())) {
+        let verified = self.verified(token, now_ms)?;
+        if let Some(held) = self.store.load_now(verified.access.client_id(), Some(verified.access.family())) {
             verified.confirm(self, held)?;
-            return Ok(Decision::Permit(Permit { master, claims: Some(verified.claims) }));
+            return Ok(Decision::Permit(Permit::new(master, Some(verified.access))));
         }
         if let Some(mismatch) = self.refused(&verified) {
             return Err(mismatch.into());
         }
-        let check = CanonicalCheck { gate: Arc::clone(self), method: line.method.clone(), verified, master };
-        Ok(Decision::AskStore(check.run()))
+        let (gate, method) = (Arc::clone(self), line.method.clone());
+        Ok(Decision::AskStore(CanonicalCheck { gate, method, verified, master, spends: None }.run()))
+    }
+
+    /// Lets a handshake in by a ticket, which is spent if all else is right.
+    #[cold]
+    fn check_ticket(self: &Arc<Self>, line: &RequestLine<'_>, master: Option<Arc<str>>) -> Result<Decision, Denial> {
+        let text = websocket::ticket(line.uri).map_err(DenialReason::Credentials)?;
+        let text = text.ok_or(DenialReason::MissingAccessToken)?;
+        let now_ms = self.clock.unix_now_ms();
+        let expected = self.expected(TokenType::Access, now_ms / 1000);
+        let ticket = Ticket::read(&self.keys, &text, &expected).map_err(DenialReason::InvalidTicket)?;
+        let access = Arc::new(Access::by_ticket(ticket.claims, ticket.access, &self.ends));
+        let (gate, method) = (Arc::clone(self), line.method.clone());
+        let (verified, spends) = (Verified { access, now_ms }, Some((ticket.id, ticket.expires_at)));
+        Ok(Decision::Redeem(CanonicalCheck { gate, method, verified, master, spends }.run()))
+    }
+
+    fn verified(&self, token: &[u8], now_ms: u64) -> Result<Verified, Denial> {
+        let expected = self.expected(TokenType::Access, now_ms / 1000);
+        let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
+        Ok(Verified { access: Arc::new(Access::of(claims, &self.ends)), now_ms })
+    }
+
+    /// A ticket for the holder of an access token, wherever the router is mounted; `None` where it cannot be signed.
+    pub(crate) async fn issue_ticket(&self, method: &Method, headers: &HeaderMap) -> Result<Option<Secret>, Denial> {
+        let access = self.access(headers).await.inspect_err(|denial| denial.log(method, "no ticket issued"))?;
+        Ok(ticket::issue(&self.keys, &access, self.clock.unix_now()))
+    }
+
+    async fn access(&self, headers: &HeaderMap) -> Result<Arc<Access>, Denial> {
+        let token = credentials::access_token(headers).map_err(DenialReason::Credentials)?;
+        let (token, now_ms) = (token.ok_or(DenialReason::MissingAccessToken)?, self.clock.unix_now_ms());
+        if let Some(access) = self.confirmed(token, now_ms) {
+            return Ok(access);
+        }
+        let verified = self.verified(token, now_ms)?;
+        if let Some(mismatch) = self.refused(&verified) {
+            return Err(mismatch.into());
+        }
+        let held = self.store.load(verified.access.client_id(), Some(verified.access.family())).await;
+        verified.confirm(self, held)?;
+        Ok(verified.access)
     }
 
     #[inline]
-    fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Claims>> {
+    fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Access>> {
         self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms)
     }
 
     fn refused(&self, verified: &Verified) -> Option<Mismatch> {
-        self.cache.as_ref()?.refused(&verified.claims, self.store.changes()?, verified.now_ms)
+        self.cache.as_ref()?.refused(&verified.access, self.store.changes()?, verified.now_ms)
     }
 
     pub(crate) fn path_counts(&self) -> PathCounts {
@@ -233,33 +314,29 @@ pub(crate) enum Decision {
     Deny(Denial),
     /// All checks passed but the last, which the store answers.
     AskStore(Check),
+    /// The same of a handshake with a ticket, which is in its URI.
+    Redeem(Check),
 }
 
 /// A token that has passed all checks but the last: whether it is the client's canonical one.
 struct Verified {
-    claims: Arc<Claims>,
-    /// From before the store is asked.
-    stamp: Option<Stamp>,
+    access: Arc<Access>,
     now_ms: u64,
 }
 
 impl Verified {
-    /// Tokens that name no family are held under the empty name.
-    fn family(&self) -> &str {
-        self.claims.family().map(|(family, _)| family).unwrap_or_default()
-    }
-
     /// The last check, by what the store answered, which is kept.
     fn confirm(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), Denial> {
         let mismatch = match held.map_err(DenialReason::StoreUnavailable)? {
             None => Some(Mismatch::UnknownClient),
-            Some(held) if held.access == Some(TokenDigest::of(self.claims.token())) => None,
+            Some(held) if held.access == Some(self.access.digest()) => None,
             Some(_) => Some(Mismatch::NotCanonical),
         };
-        if let (Some(cache), Some(stamp)) = (&gate.cache, self.stamp) {
+        // A ticket is no token, and must not be known as one.
+        if let (Some(cache), Some(stamp), true) = (&gate.cache, self.access.stamp(), self.access.is_by_token()) {
             match mismatch {
-                None => cache.keep(&self.claims, stamp, self.now_ms),
-                Some(mismatch) => cache.keep_refused(&self.claims, mismatch, stamp, self.now_ms),
+                None => cache.keep(&self.access, stamp, self.now_ms),
+                Some(mismatch) => cache.keep_refused(&self.access, mismatch, stamp, self.now_ms),
             }
         }
         mismatch.map_or(Ok(()), |mismatch| Err(mismatch.into()))
@@ -272,13 +349,15 @@ struct CanonicalCheck {
     method: Method,
     verified: Verified,
     master: Option<Arc<str>>,
+    /// The id and the end of the ticket that is spent.
+    spends: Option<(String, u64)>,
 }
 
 impl CanonicalCheck {
     fn run(self) -> Check {
         Box::pin(async move {
             match self.ask().await {
-                Ok(()) => Ok(Some(Permit { master: self.master, claims: Some(self.verified.claims) })),
+                Ok(()) => Ok(Some(Permit::new(self.master, Some(self.verified.access)))),
                 Err(denial) if self.gate.shadow => {
                     denial.log(&self.method, "would have been refused");
                     Ok(None)
@@ -292,57 +371,15 @@ impl CanonicalCheck {
     }
 
     async fn ask(&self) -> Result<(), Denial> {
-        let Self { gate, verified, .. } = self;
-        let held = gate.store.load(verified.claims.client_id(), Some(verified.family())).await;
-        verified.confirm(gate, held)
-    }
-}
-
-/// Proof that a request passed its checks. The guard puts it into the extensions of every request that it lets through
-/// to a guarded path, and nothing else can make one.
-///
-/// With the feature `axum` it is an extractor, and so is `Option<Permit>`.
-#[derive(Clone, Debug)]
-pub struct Permit {
-    master: Option<Arc<str>>,
-    claims: Option<Arc<Claims>>,
-}
-
-impl Permit {
-    /// Whom the access token was issued to; `None` where only the master token was asked for.
-    #[must_use]
-    pub fn client_id(&self) -> Option<&str> {
-        self.claims().map(Claims::client_id)
-    }
-
-    /// What the access token says; `None` where only the master token was asked for.
-    #[must_use]
-    pub fn claims(&self) -> Option<&Claims> {
-        self.claims.as_deref()
-    }
-
-    /// The last second in which the access token is valid, since the Unix epoch.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<u64> {
-        self.claims().map(Claims::expires_at)
-    }
-
-    /// Whether the path asked for the master token, which was right.
-    #[must_use]
-    pub fn passed_master_token(&self) -> bool {
-        self.master.is_some()
-    }
-
-    /// The name of that master token in `master-tokens`, or `master-token`.
-    #[must_use]
-    pub fn master_token_name(&self) -> Option<&str> {
-        self.master.as_deref()
-    }
-
-    /// Whether the path asked for an access token, which was valid and the client's canonical one.
-    #[must_use]
-    pub fn passed_access_token(&self) -> bool {
-        self.claims.is_some()
+        let Self { gate, verified: Verified { access, .. }, spends, .. } = self;
+        let held = gate.store.load(access.client_id(), Some(access.family())).await;
+        self.verified.confirm(gate, held)?;
+        if let Some((id, expires_at)) = spends
+            && !gate.store.spend(id, *expires_at).await.map_err(DenialReason::StoreUnavailable)?
+        {
+            return Err(DenialReason::SpentTicket.into());
+        }
+        Ok(())
     }
 }
 
@@ -357,6 +394,9 @@ pub enum DenialReason {
     /// The path has no sound reading.
     #[error("the path was refused: {0}")]
     Path(PathRefusal),
+    /// A page whose origin is not in `websocket-origins` asks for a WebSocket.
+    #[error("a page of this origin may not open WebSockets")]
+    ForeignOrigin,
     /// The credentials can be read in more than one way.
     #[error("{0}")]
     Credentials(CredentialError),
@@ -372,6 +412,12 @@ pub enum DenialReason {
     /// The access token is not one of ours, or not valid now.
     #[error("the access token was refused: {0}")]
     InvalidAccessToken(TokenError),
+    /// The ticket is not one of ours, or not valid now.
+    #[error("the ticket was refused: {0}")]
+    InvalidTicket(TokenError),
+    /// The ticket has opened a WebSocket already.
+    #[error("the ticket was used before")]
+    SpentTicket,
     /// The store does not know the client of the access token.
     #[error("the store does not know the client")]
     UnknownClient,

@@ -49,6 +49,17 @@ impl KeyRing {
         Some((key.mint(token)?, key.kid()))
     }
 
+    /// Any payload, signed.
+    pub(crate) fn sign(&self, payload: &[u8], now: u64) -> Option<Secret> {
+        self.signing(now).token.sign_payload(payload)
+    }
+
+    /// The payload of what one of the keys has signed, whatever it is.
+    pub(crate) fn signed_payload(&self, text: &str) -> Result<Vec<u8>, TokenError> {
+        let parts = Parts::split(text.as_bytes())?;
+        self.signer(&parts)?.token.signed_payload(&parts)
+    }
+
     /// The claims of a token, if one of the keys signed it and it is as `expected`.
     ///
     /// A token that names one of the keys is held to it. Others, such as those of `fastauth-api`, name none.

@@ -19,6 +19,8 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+#[cfg(feature = "websocket")]
+use crate::websocket::Closing;
 use crate::{
     config::{ConfigError, Settings},
     credentials,
@@ -27,6 +29,7 @@ use crate::{
     response::{Form, ResponseBody},
     router::TokenRouter,
     rule::RequestLine,
+    websocket::{Handshake, choose_protocol, is_handshake, take_ticket},
 };
 
 /// Guards a service by path.
@@ -152,6 +155,7 @@ impl<S> FastAuth<S> {
         self.gate.leaves_open(request.uri().path())
             && original_uri(request).is_none_or(|original| self.gate.leaves_open(original.path()))
             && !credentials::are_in(request.headers())
+            && !(self.gate.limits_origins() && is_handshake(request.method(), request.version(), request.headers()))
     }
 
     #[inline]
@@ -159,7 +163,7 @@ impl<S> FastAuth<S> {
     where
         S: Service<Request<B>>,
     {
-        ResponseFuture { state: State::Forwarding { response: self.inner.call(request) } }
+        ResponseFuture { state: State::Forwarding { response: self.inner.call(request), chooses_protocol: false } }
     }
 
     #[inline(never)]
@@ -168,19 +172,28 @@ impl<S> FastAuth<S> {
         S: Service<Request<B>> + Clone,
     {
         credentials::mark_sensitive(request.headers_mut());
-        let state = match self.gate.decide(&request_line(&request), request.headers()) {
-            Decision::Pass => return self.forward(request),
+        let handshake = Handshake::take(&mut request);
+        let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
+        let decision = self.gate.decide(&request_line(&request), request.headers(), handshake.as_ref());
+        if matches!(decision, Decision::Redeem(_)) {
+            take_ticket(&mut request);
+        }
+        let state = match decision {
+            Decision::Pass => State::Forwarding { response: self.inner.call(request), chooses_protocol },
             Decision::Permit(permit) => {
                 request.extensions_mut().insert(permit);
-                return self.forward(request);
+                State::Forwarding { response: self.inner.call(request), chooses_protocol }
             }
-            Decision::Deny(denial) => State::Refusing { refusal: Some((Refusal::to(&request, &self.gate), denial)) },
-            Decision::AskStore(check) => {
+            Decision::Deny(denial) => {
+                let refusal = Refusal::to(&request, &self.gate).of(&mut request, &denial);
+                State::Refusing { refusal: Some((refusal, denial)) }
+            }
+            Decision::AskStore(check) | Decision::Redeem(check) => {
                 let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
-                State::Checking { check, held: Some(Box::new((ready_inner, request, refusal))) }
+                State::Checking { check, held: Some(Box::new((ready_inner, request, refusal))), chooses_protocol }
             }
         };
         ResponseFuture { state }
@@ -215,14 +228,42 @@ fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
 struct Refusal {
     form: Form,
     gate: Arc<Gate>,
+    /// The socket that is opened to say so.
+    #[cfg(feature = "websocket")]
+    closing: Option<Box<Closing>>,
 }
 
 impl Refusal {
     fn to<B>(request: &Request<B>, gate: &Arc<Gate>) -> Self {
-        Self { form: Form::of(request.method(), request.headers()), gate: Arc::clone(gate) }
+        Self {
+            form: Form::of(request.method(), request.headers()),
+            gate: Arc::clone(gate),
+            #[cfg(feature = "websocket")]
+            closing: None,
+        }
+    }
+
+    /// The same with what it takes to refuse a WebSocket by closing it, where that is wished for.
+    #[cfg(feature = "websocket")]
+    fn of<B>(mut self, request: &mut Request<B>, denial: &Denial) -> Self {
+        if self.gate.closes_sockets {
+            self.closing = Closing::take(request, denial).map(Box::new);
+        }
+        self
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    fn of<B>(self, _: &mut Request<B>, _: &Denial) -> Self {
+        self
     }
 
     fn render(self, denial: Denial) -> Response<Full<Bytes>> {
+        #[cfg(feature = "websocket")]
+        if let Some(closing) = self.closing {
+            let mut response = closing.open();
+            response.extensions_mut().insert(denial);
+            return response;
+        }
         self.gate.refusals.answer(denial, self.form)
     }
 }
@@ -246,9 +287,9 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
         /// The store is asked; the request waits.
-        Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal)>> },
-        /// The inner service answers.
-        Forwarding { #[pin] response: F },
+        Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal)>>, chooses_protocol: bool },
+        /// The inner service answers a request, or a handshake that offered the protocol which has to be chosen.
+        Forwarding { #[pin] response: F, chooses_protocol: bool },
         /// The answer was known at once.
         Refusing { refusal: Option<(Refusal, Denial)> },
     }
@@ -264,8 +305,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            if let StateProjection::Forwarding { response } = state.as_mut().project() {
-                return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+            if let StateProjection::Forwarding { response, chooses_protocol } = state.as_mut().project() {
+                return response.poll(cx).map_ok(|mut response| {
+                    if *chooses_protocol {
+                        choose_protocol(&mut response);
+                    }
+                    response.map(ResponseBody::inner)
+                });
             }
             if let Some(refusal) = ready!(state.as_mut().poll_verdict(cx)) {
                 return Poll::Ready(Ok(refusal.map(ResponseBody::refusal)));
@@ -286,17 +332,21 @@ where
     fn poll_verdict(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response<Full<Bytes>>>> {
         const DONE: &str = "a ResponseFuture was polled after it had ended";
         match self.as_mut().project() {
-            StateProjection::Checking { check, held } => {
+            StateProjection::Checking { check, held, chooses_protocol } => {
                 let verdict = ready!(check.as_mut().poll(cx));
+                let chooses_protocol = *chooses_protocol;
                 let (mut ready_inner, mut request, refusal) = *held.take().expect(DONE);
                 let (next, refused) = match verdict {
                     Ok(permit) => {
                         if let Some(permit) = permit {
                             request.extensions_mut().insert(permit);
                         }
-                        (State::Forwarding { response: ready_inner.call(request) }, None)
+                        (State::Forwarding { response: ready_inner.call(request), chooses_protocol }, None)
                     }
-                    Err(denial) => (State::Refusing { refusal: None }, Some(refusal.render(denial))),
+                    Err(denial) => {
+                        let refusal = refusal.of(&mut request, &denial);
+                        (State::Refusing { refusal: None }, Some(refusal.render(denial)))
+                    }
                 };
                 self.set(next);
                 Poll::Ready(refused)

@@ -54,6 +54,7 @@
 //!
 //! ```text
 //!  request ──► layer ──► gate
+//!                             websocket     handshake        ──► Handshake     (the token or ticket that a browser can send)
 //!                          1  rule          method, URI      ──► Requirement
 //!                          2  credentials   headers          ──► Credentials
 //!                             cache         token text       ──► Claims        (confirmed before; then go to 5)
@@ -65,6 +66,8 @@
 //!                       │                                          │
 //!              layer ──► inner service                   response ──► layer ──► response
 //!
+//!  permit ──► handler ──► ended    store, Changes   ──► EndReason
+//!
 //!  /auth/token* ──► router ──► limit ──► issuer ──► token, store;  router ──► response
 //!
 //!  /auth/openapi.json ──► router::document;  an application's document ──► openapi ──► rule, router::document
@@ -72,8 +75,8 @@
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
 //! own module alone and is what the next step asks for, so none can be skipped: the cache holds what steps 3 and 4 confirmed,
-//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits. All of them go by one
-//! time, which `clock` is asked for once.
+//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits; of a `ticket` it also asks
+//! whether it is used for the first time. All of them go by one time, which `clock` is asked for once.
 //!
 //! # Features
 //!
@@ -83,6 +86,7 @@
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
 //! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
+//! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when the right to it ends |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
 //! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
 //! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
@@ -111,15 +115,20 @@ mod layer;
 mod limit;
 #[cfg(feature = "utoipa")]
 mod openapi;
+mod permit;
 mod query;
 mod response;
 mod router;
 mod rule;
 mod secret;
+#[cfg(all(feature = "axum", feature = "websocket"))]
+mod socket;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod ticket;
 mod token;
+mod websocket;
 
 /// What a path asks for, and why.
 pub mod path {
@@ -130,15 +139,18 @@ pub mod path {
 pub use extract::PermitMissing;
 #[cfg(feature = "utoipa")]
 pub use openapi::OpenApiSecurity;
+#[cfg(all(feature = "axum", feature = "websocket"))]
+pub use socket::GuardedSocket;
 pub use {
     config::{Settings, SettingsBuilder},
     credentials::CredentialError,
-    gate::{Denial, DenialReason, PathCounts, Permit, TokenCounts},
+    gate::{Denial, DenialReason, PathCounts, TokenCounts},
     issuer::{
         ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueError, IssuedTokens,
         MAX_CLIENT_ID_LEN, TokenIssuer,
     },
     layer::{FastAuth, FastAuthLayer, ResponseFuture},
+    permit::{EndReason, Ended, Permit},
     response::ResponseBody,
     router::TokenRouter,
     secret::Secret,

@@ -47,6 +47,12 @@ pub(crate) fn form(text: &str) -> Result<Map<String, Value>, ParameterError> {
     Ok(parameters)
 }
 
+/// A query without this parameter, and else as it is.
+pub(crate) fn without(query: &str, name: &str) -> String {
+    let others = query.split('&').filter(|pair| decode(split(pair).0).as_deref() != Some(name));
+    others.collect::<Vec<_>>().join("&")
+}
+
 fn split(pair: &str) -> (&str, &str) {
     pair.split_once('=').unwrap_or((pair, ""))
 }

@@ -27,10 +27,10 @@ use crate::{
 mod endpoint;
 
 pub(crate) use endpoint::{
-    Shape, active, families_revoked, inactive, issued, refusal as endpoint_refusal, token_revoked,
+    Shape, active, families_revoked, inactive, issued, refusal as endpoint_refusal, ticket, token_revoked,
 };
 
-const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
+pub(crate) const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -171,6 +171,9 @@ impl Answer {
                 new(StatusCode::URI_TOO_LONG, &refusal.to_string(), Challenge::None)
             }
             Reason::Path(refusal) => new(StatusCode::BAD_REQUEST, &refusal.to_string(), Challenge::None),
+            Reason::ForeignOrigin => {
+                new(StatusCode::FORBIDDEN, "A page of this origin may not open WebSockets", Challenge::None)
+            }
             Reason::Credentials(error) => {
                 let challenge = Challenge::Bearer(Some(BearerError::InvalidRequest));
                 new(StatusCode::BAD_REQUEST, &error.to_string(), challenge)
@@ -185,6 +188,10 @@ impl Answer {
             Reason::InvalidAccessToken(error) => {
                 new(StatusCode::UNAUTHORIZED, &format!("Invalid Access Token. Error: {error}"), invalid_token)
             }
+            Reason::InvalidTicket(error) => {
+                new(StatusCode::UNAUTHORIZED, &format!("Invalid Ticket. Error: {error}"), invalid_token)
+            }
+            Reason::SpentTicket => new(StatusCode::UNAUTHORIZED, "Invalid Ticket. Error: used before", invalid_token),
             Reason::UnknownClient => new(StatusCode::UNAUTHORIZED, "Invalid Client ID", invalid_token),
             Reason::NotCanonical => new(StatusCode::UNAUTHORIZED, "Unauthorized Access Token", invalid_token),
             Reason::StoreUnavailable(_) => new(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, Challenge::None),
@@ -197,6 +204,7 @@ impl Answer {
         const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
         let code = match self.status {
             StatusCode::UNAUTHORIZED => 16,
+            StatusCode::FORBIDDEN => 7,
             StatusCode::SERVICE_UNAVAILABLE => 14,
             _ => 3,
         };

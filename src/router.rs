@@ -49,6 +49,7 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 /// | `POST /auth/token/revoke` | `token`; `client_id` | that token | 200, whatever the token is (RFC 7009) |
 /// | | `client_id`, with or without `family`; or `all=true` | the master token | how many families that were |
 /// | `POST /auth/token/introspect` | `token` | the master token | what the token says, if it is accepted (RFC 7662) |
+/// | `POST /auth/ticket` | | an access token | a ticket that opens one WebSocket, as `?ticket=…`, within 30 seconds |
 /// | `GET /auth/openapi.json` | | | an OpenAPI document of all these, as they are configured |
 ///
 /// A `POST` takes its parameters from its body, a form (`application/x-www-form-urlencoded`) or a JSON object
@@ -139,16 +140,18 @@ enum Endpoint {
     Token,
     Revoke,
     Introspect,
+    Ticket,
     Document,
 }
 
 /// What each of them takes and answers, [`document`] says.
-const ENDPOINTS: [(&str, Endpoint); 6] = [
+const ENDPOINTS: [(&str, Endpoint); 7] = [
     ("/token/new", Endpoint::New),
     ("/token/refresh", Endpoint::Refresh),
     ("/token", Endpoint::Token),
     ("/token/revoke", Endpoint::Revoke),
     ("/token/introspect", Endpoint::Introspect),
+    ("/ticket", Endpoint::Ticket),
     ("/openapi.json", Endpoint::Document),
 ];
 
@@ -259,6 +262,7 @@ impl TokenRouter {
             Endpoint::Token => self.token(request, &parameters).await,
             Endpoint::Revoke => self.revoke(request, &parameters).await,
             Endpoint::Introspect => self.introspect(&parameters).await,
+            Endpoint::Ticket => self.ticket(request).await,
             Endpoint::Document => Ok(response::document(self.document_text())),
         }
     }
@@ -389,6 +393,17 @@ impl TokenRouter {
             Introspection::Active(claims) => Ok(response::active(&claims)),
             Introspection::Inactive => Ok(response::inactive()),
         }
+    }
+
+    /// A ticket of a store that cannot hold it to one use would be an access token in a URL.
+    async fn ticket(&self, request: &Parts) -> Answer {
+        let ticket = self.gate.issue_ticket(&request.method, &request.headers).await.map_err(Refusal::Denied)?;
+        if !self.gate.store.promises().await.map_err(Refusal::Store)?.tickets {
+            return Err(Refusal::Store(StoreError::unsupported("the token store cannot hold tickets to one use")));
+        }
+        let ticket = ticket.ok_or(Refusal::NotIssued(IssueError::Signing))?;
+        tracing::debug!(target: "fastauth", "a ticket was issued");
+        Ok(response::ticket(&ticket))
     }
 
     /// The refresh token in the cookie, where that is how it travels. A GET never takes it: another site's link is one.

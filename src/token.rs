@@ -156,6 +156,18 @@ impl Claims {
         self.members.get_or_init(read)
     }
 
+    /// Claims that `token` carries within, if they are as `expected`.
+    pub(crate) fn of_object(
+        members: Map<String, Value>,
+        token: &str,
+        expected: &Expected<'_>,
+    ) -> Result<Self, TokenError> {
+        let text = Value::Object(members);
+        let claims = check_claims(&Known::read(text.to_string().as_bytes())?, expected)?.of(token);
+        let Value::Object(members) = text else { return Err(TokenError::Malformed) };
+        Ok(Self { members: OnceLock::from(Box::new(members)), ..claims })
+    }
+
     /// The token that says so.
     pub(crate) fn token(&self) -> &[u8] {
         &self.text.expose().as_bytes()[..self.token_len]
@@ -366,6 +378,15 @@ impl TokenKey {
             claims: new.claims,
         })
         .ok()?;
+        self.sign_under_header(header, &payload)
+    }
+
+    /// Signs any payload.
+    pub(crate) fn sign_payload(&self, payload: &[u8]) -> Option<Secret> {
+        self.sign_under_header(&self.header, payload)
+    }
+
+    fn sign_under_header(&self, header: &str, payload: &[u8]) -> Option<Secret> {
         let mut token = String::with_capacity(header.len() + payload.len() * 4 / 3 + 48);
         token.push_str(header);
         token.push('.');
@@ -394,6 +415,14 @@ impl TokenKey {
         };
         let payload = base64url::decode(parts.payload, buffer).ok_or(TokenError::Malformed)?;
         Ok(check_claims(&Known::read(payload)?, expected)?.of(parts.token))
+    }
+
+    /// The payload of whatever this key has signed.
+    pub(crate) fn signed_payload(&self, parts: &Parts<'_>) -> Result<Vec<u8>, TokenError> {
+        if !self.signed(parts.signed.as_bytes(), parts.signature)? {
+            return Err(TokenError::InvalidSignature);
+        }
+        decode(parts.payload)
     }
 
     pub(crate) fn has_signed(&self, parts: &Parts<'_>) -> bool {

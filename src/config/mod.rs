@@ -22,6 +22,7 @@ use crate::{
     rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules},
     secret::Secret,
     store::TokenStore,
+    websocket::{self, Origins},
 };
 
 mod env_file;
@@ -54,6 +55,10 @@ const DEFAULT_CACHE_CAPACITY: usize = 65_536;
 const MAX_CACHE_CAPACITY: usize = 100_000_000;
 /// A longer one is a longer time in which a revoked token opens what it opened.
 const MAX_CACHE_TTL: Duration = Duration::from_secs(60 * 60);
+
+const DEFAULT_WEBSOCKET_RECHECK: Duration = Duration::from_secs(5);
+const MIN_WEBSOCKET_RECHECK: Duration = Duration::from_millis(100);
+const MAX_WEBSOCKET_RECHECK: Duration = Duration::from_secs(60 * 60);
 
 /// HS256 needs a key as long as its output (RFC 7518 3.2).
 const MIN_KEY_LEN: usize = 32;
@@ -97,6 +102,11 @@ pub struct Settings {
     caching: Caching,
     endpoints: EndpointOptions,
     clock: Clock,
+    websocket_recheck: Duration,
+    websocket_origins: Origins,
+    /// Whether refused ones are opened to say so.
+    #[cfg_attr(not(feature = "websocket"), allow(dead_code, reason = "it is never on without it"))]
+    closes_websockets: bool,
     warnings: Vec<String>,
 }
 
@@ -230,6 +240,19 @@ impl Settings {
 
     pub(crate) fn endpoints(&self) -> EndpointOptions {
         self.endpoints.clone()
+    }
+
+    pub(crate) fn websocket_origins(&self) -> Origins {
+        self.websocket_origins.clone()
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(crate) fn closes_websockets(&self) -> bool {
+        self.closes_websockets
+    }
+
+    pub(crate) fn websocket_recheck(&self) -> Duration {
+        self.websocket_recheck
     }
 
     pub(crate) fn key_ring(&self) -> Arc<KeyRing> {
@@ -508,6 +531,30 @@ impl SettingsBuilder {
         self
     }
 
+    /// The origins whose pages may open WebSockets, such as `https://app.example` (`websocket-origins`): those of other pages
+    /// are refused with 403, wherever they lead. What is no browser names no origin, and is let in. Every page may
+    /// otherwise.
+    #[must_use]
+    pub fn websocket_origins<O: Into<String>>(self, origins: impl IntoIterator<Item = O>) -> Self {
+        self.set("websocket-origins", list(origins))
+    }
+
+    /// Whether a WebSocket without a good credential is opened, told so and closed with 1008, as `fastauth-api` does it
+    /// (`websocket-refusal: "close"`): a browser tells a page nothing of a handshake that failed, which is how it is
+    /// refused otherwise. It needs the feature `websocket`.
+    #[must_use]
+    pub fn close_refused_websockets(self, on: bool) -> Self {
+        self.set("websocket-refusal", Value::String(if on { "close" } else { "http" }.to_owned()))
+    }
+
+    /// How often the store is asked whether the token of an open WebSocket is still good, where it does not tell of what others
+    /// do to it (`websocket-recheck`): so long a socket can outlive its token. Five seconds otherwise. See
+    /// [`Permit::ended`](crate::Permit::ended).
+    #[must_use]
+    pub fn websocket_recheck(self, interval: Duration) -> Self {
+        self.set("websocket-recheck", duration(interval))
+    }
+
     /// How long access tokens are valid (`access-ttl`), in whole seconds.
     #[must_use]
     pub fn access_ttl(self, ttl: Duration) -> Self {
@@ -724,6 +771,9 @@ impl Draft<'_> {
         let issuing = self.issuing(parts, keys.as_ref());
         let caching = self.caching();
         let endpoints = self.endpoints(parts);
+        let websocket_recheck = self.websocket_recheck();
+        let websocket_origins = self.websocket_origins();
+        let closes_websockets = self.closes_websockets();
         let headers = self.headers();
         let ring = keys.as_ref().map(ConfiguredKeys::ring);
         let store = match &parts.store {
@@ -748,6 +798,9 @@ impl Draft<'_> {
             caching,
             endpoints,
             clock: parts.clock.clone(),
+            websocket_recheck,
+            websocket_origins,
+            closes_websockets,
             warnings: Vec::new(),
         })
     }
@@ -796,6 +849,47 @@ impl Draft<'_> {
             Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
         }
         Duration::ZERO
+    }
+
+    fn websocket_origins(&mut self) -> Origins {
+        const KEY: &str = "websocket-origins";
+        if self.sources.source(KEY) == Source::Default {
+            return Origins::default();
+        }
+        let texts = self.sources.list(KEY);
+        if texts.is_empty() {
+            self.fault(KEY, "it is empty, so that no page could open a WebSocket", "name the origins, or leave it out");
+        }
+        let mut origins = Vec::new();
+        for text in texts {
+            match websocket::origin(&text) {
+                Ok(origin) => origins.push(origin),
+                Err((problem, remedy)) => self.fault(KEY, format!("{text:?} {problem}"), remedy),
+            }
+        }
+        Origins::new(Some(origins))
+    }
+
+    fn closes_websockets(&mut self) -> bool {
+        const KEY: &str = "websocket-refusal";
+        let closes = self.one_of(KEY, ["http", "close"]) == 1;
+        if closes && !cfg!(feature = "websocket") {
+            let remedy = "build with the feature `websocket`, or write \"http\"";
+            self.fault(KEY, "this build cannot open a WebSocket to say that it is refused", remedy);
+        }
+        closes
+    }
+
+    fn websocket_recheck(&mut self) -> Duration {
+        const KEY: &str = "websocket-recheck";
+        const REMEDY: &str = r#"write a time from "100ms" to "1h", such as "5s""#;
+        let Some(text) = self.sources.text(KEY) else { return DEFAULT_WEBSOCKET_RECHECK };
+        match humantime::parse_duration(&text) {
+            Ok(time) if (MIN_WEBSOCKET_RECHECK..=MAX_WEBSOCKET_RECHECK).contains(&time) => return time,
+            Ok(_) => self.fault(KEY, format!("{text:?} is out of its range"), REMEDY),
+            Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
+        }
+        DEFAULT_WEBSOCKET_RECHECK
     }
 
     #[cfg_attr(not(feature = "rate-limit"), allow(unused_variables, reason = "the key of callers is a part of that"))]
@@ -1264,6 +1358,11 @@ fn shown(sources: &Sources, key: &'static str) -> String {
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         }
         "master-token-paths" | "access-token-paths" | "public-paths" => format!("{:?}", sources.list(key)),
+        "websocket-origins" => match sources.list(key) {
+            origins if origins.is_empty() => "any".to_owned(),
+            origins => format!("{origins:?}"),
+        },
+        "websocket-refusal" => sources.text(key).unwrap_or_else(|| "http".to_owned()),
         "database-api-url" => sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}")),
         "access-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_ACCESS_TTL)),
         "refresh-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_REFRESH_TTL)),
@@ -1274,6 +1373,7 @@ fn shown(sources: &Sources, key: &'static str) -> String {
         "cache-capacity" => {
             sources.number(key).map_or_else(|| DEFAULT_CACHE_CAPACITY.to_string(), |number| number.to_string())
         }
+        "websocket-recheck" => sources.text(key).unwrap_or_else(|| format!("{}s", DEFAULT_WEBSOCKET_RECHECK.as_secs())),
         "cache-ttl" => sources.text(key).unwrap_or_else(|| "0s".to_owned()),
         "tokens-per-client" => sources.text(key).unwrap_or_else(|| "one".to_owned()),
         "store-format" => sources.text(key).unwrap_or_else(|| "plain".to_owned()),

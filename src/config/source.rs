@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     Number,
     /// A list of texts.
     List,
+    /// A list of texts, with commas between them in a variable.
+    CommaList,
     /// A list of texts that are kept secret.
     SecretList,
     /// An object of texts that are kept secret.
@@ -47,7 +49,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key there is, in the order in which reports show them.
-pub(crate) const KEYS: [Key; 33] = [
+pub(crate) const KEYS: [Key; 36] = [
     key("app-name", Kind::Text),
     Key { name: "database-api-url", kind: Kind::Text, alias: Some("database-api-path") },
     key("headers", Kind::SecretMap),
@@ -80,6 +82,9 @@ pub(crate) const KEYS: [Key; 33] = [
     key("refresh-transport", Kind::Text),
     key("rate-limit-per-minute", Kind::Number),
     key("rate-limit-burst", Kind::Number),
+    key("websocket-origins", Kind::CommaList),
+    key("websocket-recheck", Kind::Text),
+    key("websocket-refusal", Kind::Text),
     key("log-lv", Kind::Ignored),
 ];
 
@@ -307,7 +312,10 @@ impl Sources {
             (Kind::List | Kind::SecretMap, Value::String(_)) if from_environment => {
                 Err("only single values can be set by a variable".to_owned())
             }
-            (Kind::List, Value::Array(items)) => texts(items).map(Merged::from),
+            (Kind::CommaList, Value::String(text)) if from_environment => {
+                Ok(text.split(',').map(str::trim).map(str::to_owned).collect::<Vec<_>>().into())
+            }
+            (Kind::List | Kind::CommaList, Value::Array(items)) => texts(items).map(Merged::from),
             (Kind::SecretList, Value::Array(items)) => self.hide_items(items),
             (Kind::SecretMap, Value::Object(members)) => self.hide_members(members),
             (_, other) => Err(format!("found {}", describe(&other))),
@@ -544,6 +552,7 @@ fn example(kind: Kind) -> &'static str {
         Kind::Flag => "true or false",
         Kind::Number => "a whole number, such as 60",
         Kind::List => r#"a list of texts, such as ["/access"]"#,
+        Kind::CommaList => r#"a list of texts, such as ["https://app.example"]"#,
         Kind::SecretList => r#"a list of texts"#,
         Kind::SecretMap => r#"an object of texts, such as {"X-Name": "value"}"#,
     }

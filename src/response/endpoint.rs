@@ -18,7 +18,9 @@ use super::{
 use crate::{
     issuer::{IssueError, IssuedTokens},
     router::{GrantError, REFRESH_COOKIE, Refusal},
+    secret::Secret,
     store::{StoreError, StoreErrorKind},
+    ticket,
     token::{Claims, TokenError, TokenType},
 };
 
@@ -106,6 +108,11 @@ fn with_cookie(mut response: Response<Full<Bytes>>, value: &str, age: Duration) 
 pub(crate) fn token_revoked(cookie: bool) -> Response<Full<Bytes>> {
     let response = oauth(StatusCode::OK, &json!({}));
     if cookie { with_cookie(response, "", Duration::ZERO) } else { response }
+}
+
+/// The answer that carries a ticket.
+pub(crate) fn ticket(ticket: &Secret) -> Response<Full<Bytes>> {
+    oauth(StatusCode::OK, &json!({ "ticket": ticket.expose(), "expires_in": ticket::LIFETIME.as_secs() }))
 }
 
 pub(crate) fn families_revoked(count: u64) -> Response<Full<Bytes>> {

@@ -25,6 +25,7 @@ const TOKEN_PAIR: &str = "FastAuthTokenPair";
 const OAUTH_ERROR: &str = "FastAuthOAuthError";
 const REVOKED: &str = "FastAuthRevoked";
 const INTROSPECTION: &str = "FastAuthIntrospection";
+const TICKET: &str = "FastAuthTicket";
 
 const DESCRIPTION: &str = "\
 Issues tokens, renews them, takes them back and tells what they say.
@@ -106,6 +107,7 @@ impl Facts<'_> {
             Endpoint::Token => self.token(),
             Endpoint::Revoke => self.revoke(),
             Endpoint::Introspect => self.introspect(),
+            Endpoint::Ticket => self.ticket(),
             Endpoint::Document => document_itself(),
         }
     }
@@ -235,6 +237,26 @@ impl Facts<'_> {
         }
     }
 
+    fn ticket(&self) -> Operation {
+        let refused = "The access token is missing or not accepted";
+        let refused = Answer::new("401", refused, [DETAIL]).with("WWW-Authenticate", "`Bearer`, by RFC 6750");
+        let unable = "The token store is not able to hold tickets to one use";
+        let unsigned = Answer::new("500", "The ticket could not be signed", [OAUTH_ERROR]).oauth();
+        Operation {
+            id: "newTicket",
+            summary: "Issues a ticket that opens one WebSocket",
+            description: "For the holder of an access token: `?ticket=…` in the URL of a WebSocket opens it once."
+                .to_owned(),
+            security: vec![vec![ACCESS_SCHEME], vec![BEARER_SCHEME]],
+            ways: vec![Way::of([])],
+            may_be_bare: true,
+            takes_cookie: false,
+            success: Answer::new("200", "The ticket", [TICKET]).oauth(),
+            refusals: self
+                .refusals(Endpoint::Ticket, [refused, Answer::new("501", unable, [OAUTH_ERROR]).oauth(), unsigned]),
+        }
+    }
+
     fn refresh_token(&self) -> Parameter {
         let required = !self.options.cookie;
         Parameter { required, ..Parameter::required("refresh_token", "The refresh token of the pair") }
@@ -279,11 +301,14 @@ impl Facts<'_> {
         if !is_envelope {
             "The request cannot be read, or asks for what there is not".clone_into(&mut bad_request.description);
         }
-        if endpoint.is_administration() || endpoint == Endpoint::Revoke {
+        if endpoint.is_administration() || matches!(endpoint, Endpoint::Revoke | Endpoint::Ticket) {
             bad_request.schemas.push(DETAIL);
             bad_request.headers.insert("WWW-Authenticate".to_owned(), header("Where a credential is there twice"));
         }
-        let unavailable = problem("503", "The token store is unavailable");
+        let mut unavailable = problem("503", "The token store is unavailable");
+        if endpoint == Endpoint::Ticket {
+            unavailable.schemas.push(DETAIL);
+        }
         let mut refusals = vec![
             bad_request,
             problem("408", "The body did not come within ten seconds"),
@@ -355,6 +380,14 @@ impl Facts<'_> {
                 },
             },
             INTROSPECTION: introspection(),
+            TICKET: {
+                "type": "object",
+                "required": ["ticket", "expires_in"],
+                "properties": {
+                    "ticket": { "type": "string" },
+                    "expires_in": { "type": "integer", "minimum": 0, "description": "For how many seconds it is good" },
+                },
+            },
         });
         if self.options.shape == Shape::Envelope {
             schemas[ISSUED] = self.envelope();

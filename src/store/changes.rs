@@ -7,11 +7,14 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use tokio::sync::Notify;
 
 use super::Revocation;
 
 /// How many counters there are. Clients that share one are thought changed together, which costs a look-up.
 const COUNTERS: usize = 4096;
+/// How many groups of those who wait for a change there are. A change wakes the group of its client.
+const GROUPS: usize = 256;
 
 /// Counts the changes to what a store holds, client by client.
 ///
@@ -24,6 +27,8 @@ const COUNTERS: usize = 4096;
 ///   until when nothing can have been missed; from then on nothing counts, until it has looked again.
 pub struct Changes {
     counters: Box<[AtomicU64]>,
+    /// By the counter, in turn.
+    waiting: Box<[Notify]>,
     hasher: RandomState,
     watched_until_ms: AtomicU64,
     tells_of_others: bool,
@@ -59,13 +64,16 @@ impl Changes {
 
     fn new(watched_until_ms: u64, tells_of_others: bool) -> Self {
         let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
+        let waiting = (0..GROUPS).map(|_| Notify::new()).collect();
         let watched_until_ms = AtomicU64::new(watched_until_ms);
-        Self { counters, hasher: RandomState::default(), watched_until_ms, tells_of_others }
+        Self { counters, waiting, hasher: RandomState::default(), watched_until_ms, tells_of_others }
     }
 
     /// Says that what is held of this client has changed.
     pub fn client_changed(&self, client_id: &str) {
-        self.counters[self.counter(client_id) as usize].fetch_add(1, Ordering::Release);
+        let counter = self.counter(client_id);
+        self.counters[counter as usize].fetch_add(1, Ordering::Release);
+        self.group(counter).notify_waiters();
     }
 
     /// Says that what is held of any client may have changed.
@@ -73,6 +81,7 @@ impl Changes {
         for counter in &self.counters {
             counter.fetch_add(1, Ordering::Release);
         }
+        self.waiting.iter().for_each(Notify::notify_waiters);
     }
 
     /// Says that something was revoked.
@@ -105,6 +114,28 @@ impl Changes {
             && counter.is_some_and(|counter| counter.load(Ordering::Acquire) == stamp.count)
     }
 
+    /// Waits until something may have changed for the client since then.
+    pub async fn changed_since(&self, stamp: Stamp) {
+        loop {
+            // From here on, who tells of a change wakes this one.
+            let woken = self.group(stamp.counter).notified();
+            if self.have_come(stamp) {
+                return;
+            }
+            woken.await;
+        }
+    }
+
+    /// Whether something may have changed for the client since then.
+    pub(crate) fn have_come(&self, stamp: Stamp) -> bool {
+        let counter = self.counters.get(stamp.counter as usize);
+        counter.is_none_or(|counter| counter.load(Ordering::Acquire) != stamp.count)
+    }
+
+    fn group(&self, counter: u32) -> &Notify {
+        &self.waiting[counter as usize % GROUPS]
+    }
+
     /// Whether the changes of others are told of, too.
     #[must_use]
     pub fn tells_of_others(&self) -> bool {
@@ -125,6 +156,10 @@ impl fmt::Debug for Changes {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::future::poll_immediate;
+
     use super::*;
 
     #[test]
@@ -140,6 +175,23 @@ mod tests {
         let stamp = changes.stamp("a");
         changes.anything_changed();
         assert!(!changes.unchanged_since(stamp, 0));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_a_change_that_may_concern_it() {
+        let changes = Changes::of_own_store();
+        let stamp = changes.stamp("a");
+        let other = (0..).map(|n| n.to_string()).find(|id| changes.counter(id) != stamp.counter).unwrap();
+        for change in [Changes::anything_changed, |changes: &Changes| changes.client_changed("a")] {
+            let stamp = changes.stamp("a");
+            let mut waiting = pin!(changes.changed_since(stamp));
+            assert!(poll_immediate(&mut waiting).await.is_none());
+            changes.client_changed(&other);
+            assert!(poll_immediate(&mut waiting).await.is_none());
+            change(&changes);
+            waiting.await;
+        }
+        changes.changed_since(stamp).await;
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Tokens in memory, for tests and trials.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     Canonical, Changes, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation,
-    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord,
-    TokenStore, Verdict,
+    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TICKET_KEPT, TokenDigest,
+    TokenRecord, TokenStore, Verdict,
 };
 use crate::clock::Clock;
 
@@ -31,6 +31,8 @@ struct Held {
     families: BTreeMap<String, BTreeMap<String, HeldFamily>>,
     version: u64,
     clock: Clock,
+    /// The tickets that were used, each with its end before it.
+    spent: BTreeSet<(u64, String)>,
 }
 
 struct HeldFamily {
@@ -180,6 +182,14 @@ impl Held {
         ended
     }
 
+    fn spend(&mut self, ticket: &str, expires_at: u64) -> bool {
+        let now = self.clock.unix_now();
+        while self.spent.first().is_some_and(|(expires_at, _)| expires_at.saturating_add(TICKET_KEPT) < now) {
+            self.spent.pop_first();
+        }
+        self.spent.insert((expires_at, ticket.to_owned()))
+    }
+
     fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> Revoked {
         if let (Some(version), Revocation::Family { client_id, .. } | Revocation::Client(client_id)) =
             (if_version, revocation)
@@ -308,6 +318,10 @@ impl TokenStore for MemoryStore {
 
     fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
         Box::pin(async move { Ok(self.held().list(filter)) })
+    }
+
+    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
+        Box::pin(async move { Ok(self.held().spend(ticket, expires_at)) })
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {

@@ -84,6 +84,15 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
         Box::pin(async { Err(StoreError::unsupported("the token store cannot list what it holds")) })
     }
 
+    /// Notes that a ticket is used, in one step for all processes that use the store: `true` for the first of them alone. It is
+    /// remembered at least until the ticket has expired, `expires_at` being its last second since the Unix epoch.
+    ///
+    /// A store need not be able to: the default is an error of the kind [`Unsupported`](StoreErrorKind::Unsupported).
+    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
+        let _ = (ticket, expires_at);
+        Box::pin(async { Err(StoreError::unsupported("the token store cannot hold tickets to one use")) })
+    }
+
     /// What this store can promise. It may have to ask.
     fn promises(&self) -> StoreFuture<'_, Promises>;
 
@@ -121,6 +130,10 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 
     fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
         (**self).list(filter)
+    }
+
+    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
+        (**self).spend(ticket, expires_at)
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
@@ -310,6 +323,9 @@ pub struct FamilyFilter {
     pub limit: usize,
 }
 
+/// How many seconds longer than it is good a ticket is remembered, for nodes whose clocks are behind.
+const TICKET_KEPT: u64 = 5 * 60;
+
 /// The most families that a page of a list has.
 const MAX_PAGE: usize = 1000;
 
@@ -409,13 +425,17 @@ pub struct Promises {
     pub revoke_all: bool,
     /// What is held can be listed.
     pub list: bool,
+    /// A ticket opens one WebSocket, whichever process it is brought to.
+    pub tickets: bool,
 }
 
 impl Promises {
     /// All of them.
-    pub const ALL: Self = Self { atomic_rotation: true, many_families: true, revoke_all: true, list: true };
+    pub const ALL: Self =
+        Self { atomic_rotation: true, many_families: true, revoke_all: true, list: true, tickets: true };
     /// None of them: a store that knows `GET` and `POST` of one pair.
-    pub const NONE: Self = Self { atomic_rotation: false, many_families: false, revoke_all: false, list: false };
+    pub const NONE: Self =
+        Self { atomic_rotation: false, many_families: false, revoke_all: false, list: false, tickets: false };
 }
 
 /// Why a store could not answer. Its text names no address, no token and no client (only an error of opening a file

@@ -26,8 +26,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     Canonical, Changes, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation,
-    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest,
-    TokenRecord, TokenStore, Verdict,
+    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TICKET_KEPT,
+    TokenDigest, TokenRecord, TokenStore, Verdict,
 };
 use crate::{
     clock::Clock,
@@ -69,6 +69,14 @@ CREATE TABLE token (
     PRIMARY KEY (client_id, family)
 ) STRICT;
 CREATE INDEX token_by_end ON token (refresh_expires_at);
+";
+/// The tickets that were used. A file that was made before there were any gets the table when it is opened.
+const TICKETS: &str = "
+CREATE TABLE IF NOT EXISTS ticket (
+    id TEXT PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS ticket_by_end ON ticket (expires_at);
 ";
 
 /// How long SQLite waits for a lock that another process holds.
@@ -313,6 +321,15 @@ impl TokenStore for SqliteStore {
 
     fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
         Box::pin(async move { list(&self.readers.one(), filter).map_err(unreadable) })
+    }
+
+    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            match self.write(Command::Spend(ticket.to_owned(), expires_at)).await? {
+                Outcome::Spent(is_first) => Ok(is_first),
+                _ => Err(writer_gone()),
+            }
+        })
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
@@ -562,6 +579,7 @@ enum Command {
     Rotate(Rotation),
     Revoke(Revocation, Option<u64>),
     Convert(Vec<ConvertedRow>),
+    Spend(String, u64),
 }
 
 impl Command {
@@ -571,7 +589,7 @@ impl Command {
             Self::Rotate(rotation) => changes.client_changed(&rotation.successor.client_id),
             Self::Revoke(revocation, _) => changes.revoked(revocation),
             // The tokens stay what they were.
-            Self::Convert(_) => {}
+            Self::Convert(_) | Self::Spend(..) => {}
         }
     }
 }
@@ -583,6 +601,8 @@ enum Outcome {
     Saved(Saved),
     Rotated(Rotated),
     Revoked(Revoked),
+    /// Whether the ticket had not been used before.
+    Spent(bool),
 }
 
 /// Takes writes from the queue, as many at once as there are, until the store is dropped. Nothing that goes wrong with
@@ -713,6 +733,7 @@ impl<'a> Books<'a> {
             Command::Rotate(rotation) => Outcome::Rotated(self.rotate(rotation)?),
             Command::Revoke(revocation, if_version) => Outcome::Revoked(self.revoke(revocation, *if_version)?),
             Command::Convert(rows) => Outcome::Converted(self.convert(rows)?),
+            Command::Spend(ticket, expires_at) => Outcome::Spent(self.spend(ticket, *expires_at)?),
         })
     }
 
@@ -906,14 +927,23 @@ impl<'a> Books<'a> {
         Ok(count as u64)
     }
 
-    /// Deletes some rows whose tokens have all expired, and says how many; where it is not known when they do, the row stays.
+    fn spend(&self, ticket: &str, expires_at: u64) -> rusqlite::Result<bool> {
+        let mut insert = self.connection.prepare_cached("INSERT INTO ticket VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+        Ok(insert.execute(params![ticket, integer(expires_at)])? > 0)
+    }
+
+    /// Deletes some rows whose tokens have all expired, and some used tickets, and says how many; where it is not known when they do, the row stays.
     fn clean(&self) -> rusqlite::Result<usize> {
         let mut delete = self.connection.prepare_cached(
             "DELETE FROM token WHERE rowid IN (
                  SELECT rowid FROM token WHERE refresh_expires_at BETWEEN 1 AND ?1 AND access_expires_at BETWEEN 1 AND ?1 LIMIT ?2
              )",
         )?;
-        delete.execute(params![self.now().saturating_sub(1), CLEANED_AT_ONCE])
+        let tokens = delete.execute(params![self.now().saturating_sub(1), CLEANED_AT_ONCE])?;
+        let mut delete = self
+            .connection
+            .prepare_cached("DELETE FROM ticket WHERE id IN (SELECT id FROM ticket WHERE expires_at < ?1 LIMIT ?2)")?;
+        Ok(tokens.max(delete.execute(params![self.now().saturating_sub(TICKET_KEPT), CLEANED_AT_ONCE])?))
     }
 }
 
@@ -1002,6 +1032,7 @@ fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> 
         }
         Ok(_) => {}
     }
+    transaction.execute_batch(TICKETS)?;
     transaction.commit()?;
     Ok(Ok(connection))
 }

@@ -20,6 +20,8 @@ pub(super) const ANNOUNCEMENT: HeaderName = HeaderName::from_static("fastauth-st
 
 /// The largest number that all readers of JSON can hold (RFC 8259 6).
 const MAX_NUMBER: u64 = (1 << 53) - 1;
+/// The longest id of a ticket that is taken, in bytes.
+const MAX_TICKET_ID: usize = 256;
 
 /// The names of what can be wrong. They are part of the contract: a program may go by them.
 pub(super) mod code {
@@ -27,6 +29,7 @@ pub(super) mod code {
     pub(crate) const REUSE_DETECTED: &str = "reuse_detected";
     pub(crate) const REVOKED: &str = "revoked";
     pub(crate) const UNKNOWN_CLIENT: &str = "unknown_client";
+    pub(crate) const SPENT: &str = "spent";
 }
 
 /// Reads one object; nothing of an error is shown, for there may be a token in it.
@@ -217,6 +220,20 @@ impl PairBody {
             refresh_token: self.refresh_token.map(Secret::from),
             version,
         }
+    }
+}
+
+/// A ticket to be spent.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TicketBody {
+    pub(super) id: String,
+    pub(super) expires_at: u64,
+}
+
+impl TicketBody {
+    /// Whether the id is neither empty nor very long, and the end not later than any real one.
+    pub(super) fn is_real(&self) -> bool {
+        (1..=MAX_TICKET_ID).contains(&self.id.len()) && self.expires_at <= MAX_NUMBER
     }
 }
 

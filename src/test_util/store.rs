@@ -53,6 +53,8 @@ pub enum StoreCall {
     Revoke,
     /// [`list`](TokenStore::list)
     List,
+    /// [`spend`](TokenStore::spend)
+    Spend,
     /// [`promises`](TokenStore::promises)
     Promises,
 }
@@ -215,6 +217,10 @@ impl<S: TokenStore> TokenStore for FailingStore<S> {
 
     fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
         self.call(StoreCall::List, move || self.inner.list(filter))
+    }
+
+    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
+        self.call(StoreCall::Spend, move || self.inner.spend(ticket, expires_at))
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {

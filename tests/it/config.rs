@@ -252,6 +252,30 @@ fn faults_name_the_place_and_the_remedy() {
         ("half a time", with("rate-limit-per-minute", json!(0.5)), "0.5 is not a whole number"),
         ("less than nothing", with("rate-limit-per-minute", json!(-1)), "-1 is not a whole number"),
         ("no burst to limit", with("rate-limit-burst", json!(5)), "there is no `rate-limit-per-minute`"),
+        (
+            "recheck",
+            with("websocket-recheck", json!("50ms")),
+            "\"50ms\" is out of its range; write a time from \"100ms\"",
+        ),
+        ("no time to recheck", with("websocket-recheck", json!("often")), "\"often\" is not a time"),
+        ("refusal", with("websocket-refusal", json!("drop")), "write \"http\" or \"close\""),
+        (
+            "origin",
+            with("websocket-origins", json!(["https://App.example"])),
+            "has capital letters; write it in lower case",
+        ),
+        (
+            "path in an origin",
+            with("websocket-origins", json!(["https://a.example/"])),
+            "has more than a scheme, a host",
+        ),
+        ("any origin", with("websocket-origins", json!(["*"])), "leave the key out to let every page in"),
+        ("no origin", with("websocket-origins", json!([])), "it is empty, so that no page could open a WebSocket"),
+        (
+            "origin as a text",
+            with("websocket-origins", json!("https://a.example")),
+            "found a text; write a list of texts",
+        ),
     ];
     for (name, config, expected) in table {
         let message = Place::new(&config).faults(&[]);
@@ -278,6 +302,37 @@ fn all_faults_are_told_at_once() {
         message.contains("only single values can be set by a variable; set it in the configuration file"),
         "{message}"
     );
+}
+
+/// What each key of WebSockets is set to, and by whom.
+#[test]
+fn websockets_are_as_they_were_configured() {
+    let shown = |builder: SettingsBuilder| {
+        let report = builder.report();
+        assert!(report.faults().is_empty(), "{:?}", report.faults());
+        ["websocket-origins", "websocket-recheck", "websocket-refusal"].map(|key| {
+            let entry = report.entries().iter().find(|entry| entry.key == key).unwrap().clone();
+            (entry.value, matches!(entry.source, Source::Default))
+        })
+    };
+    let of = |values: [&str; 3], is_default| values.map(|value| (value.to_owned(), is_default));
+    assert_eq!(shown(Place::new(&good()).builder(&[])), of(["any", "5s", "http"], true));
+    let mut config = good();
+    config["websocket-origins"] = json!(["https://a.example"]);
+    config["websocket_recheck"] = json!("2s");
+    config["websocket-refusal"] = json!("close");
+    let place = Place::new(&config);
+    assert_eq!(shown(place.builder(&[])), of(["[\"https://a.example\"]", "2s", "close"], false));
+    let environment = [
+        ("FASTAUTH_WEBSOCKET_ORIGINS", "https://b.example, http://localhost:3000"),
+        ("FASTAUTH_WEBSOCKET_RECHECK", "3s"),
+        ("FASTAUTH_WEBSOCKET_REFUSAL", "http"),
+    ];
+    let expected = of(["[\"https://b.example\", \"http://localhost:3000\"]", "3s", "http"], false);
+    assert_eq!(shown(place.builder(&environment)), expected);
+    let in_code = place.builder(&environment).websocket_origins(["https://c.example"]).close_refused_websockets(true);
+    let in_code = in_code.websocket_recheck(std::time::Duration::from_millis(250));
+    assert_eq!(shown(in_code), of(["[\"https://c.example\"]", "250000000ns", "close"], false));
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod openapi;
 mod openapi_security;
 mod options;
 mod paths;
+mod permit;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
 mod rotation;
@@ -23,8 +24,10 @@ mod router;
 mod store_api;
 mod store_contract;
 mod support;
-mod tokens;
 #[cfg(feature = "test-util")]
 mod test_util;
+mod ticket;
+mod tokens;
 mod upgrade;
+mod websocket;
 mod wire;

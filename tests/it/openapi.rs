@@ -177,6 +177,7 @@ async fn ask_in_every_way(server: &Endpoints, layer: &FastAuthLayer, method: &st
     let locked =
         layer.issuer().issue_with("locked", Map::from_iter([("locked".to_owned(), true.into())])).await.unwrap();
     let locked = format!("grant_type=refresh_token&refresh_token={}", locked.tokens.refresh_token.expose());
+    let opens = layer.issuer().issue("bob").await.unwrap().tokens.access_token;
     let cookie = format!("__Host-fastauth-refresh={refresh_token}");
     let long = format!("token={}", "x".repeat(65 * 1024));
     let mut replies = Vec::new();
@@ -187,6 +188,7 @@ async fn ask_in_every_way(server: &Endpoints, layer: &FastAuthLayer, method: &st
         (vec![master], ""),
         (vec![master, master], ""),
         (vec![("master-token", "wrong")], ""),
+        (vec![("access-token", opens.expose())], ""),
         (vec![form, master], "client_id=%00&all=no&grant_type=refresh_token"),
         (vec![form, master], "refresh_token=x&grant_type=refresh_token&token=x"),
         (vec![form, master, ("authorization", "Basic eDp5")], "grant_type=refresh_token&refresh_token=x"),

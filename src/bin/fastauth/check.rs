@@ -86,8 +86,8 @@ fn advice(settings: &Settings, promises: Promises) -> Vec<&'static str> {
 }
 
 /// Each promise by its name, whether it is given, and what that means.
-fn in_words(promises: Promises) -> [(&'static str, bool, &'static str); 4] {
-    let Promises { atomic_rotation, many_families, revoke_all, list } = promises;
+fn in_words(promises: Promises) -> [(&'static str, bool, &'static str); 5] {
+    let Promises { atomic_rotation, many_families, revoke_all, list, tickets } = promises;
     [
         (
             "atomic_rotation",
@@ -97,6 +97,7 @@ fn in_words(promises: Promises) -> [(&'static str, bool, &'static str); 4] {
         ("many_families", many_families, "hold more than one log-in of a client"),
         ("revoke_all", revoke_all, "revoke everything at once"),
         ("list", list, "list what it holds"),
+        ("tickets", tickets, "hold a ticket for a WebSocket to one use, so that /auth/ticket issues them"),
     ]
 }
 

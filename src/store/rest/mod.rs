@@ -477,6 +477,17 @@ impl TokenStore for RestStore {
         Some(&self.changes)
     }
 
+    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
+        let spend = async move {
+            self.calls.discover().await?;
+            if !self.calls.speaks_v2() {
+                return Err(StoreError::unsupported("the token store speaks the first version, which has no tickets"));
+            }
+            self.calls.spend(ticket, expires_at).await.map_err(Fault::into_error)
+        };
+        Box::pin(within(self.timeout, spend))
+    }
+
     fn promises(&self) -> StoreFuture<'_, Promises> {
         let promises = async {
             self.calls.discover().await?;

@@ -12,7 +12,9 @@ use super::{
     super::{
         Canonical, Condition, FamilyFilter, FamilyPage, FamilyStatus, Revocation, Revoked, Rotated, Rotation,
         SaveOptions, Saved, StoreError, TokenRecord,
-        wire::{self, DigestBody, IssueBody, PageBody, RecordBody, RevokedBody, RotateBody, RotatedBody, code},
+        wire::{
+            self, DigestBody, IssueBody, PageBody, RecordBody, RevokedBody, RotateBody, RotatedBody, TicketBody, code,
+        },
     },
     calls::{Answer, Call, Calls, invalid},
     v1::foreign,
@@ -119,6 +121,22 @@ impl Calls {
                 Ok(Revoked::ConditionFailed)
             }
             _ => Err(unexpected(answer, "a revocation").await.into()),
+        }
+    }
+
+    pub(super) async fn spend(&self, ticket: &str, expires_at: u64) -> Result<bool, Fault> {
+        let body = json(&TicketBody { id: ticket.to_owned(), expires_at });
+        let answer = self.call(Call::new(Method::POST, "v2/tickets").json(body)).await?;
+        match answer.status() {
+            StatusCode::CREATED => {
+                answer.discard().await;
+                Ok(true)
+            }
+            StatusCode::CONFLICT => match problem(answer).await?.as_str() {
+                code::SPENT => Ok(false),
+                _ => Err(foreign(StatusCode::CONFLICT).into()),
+            },
+            _ => Err(unexpected(answer, "a ticket").await.into()),
         }
     }
 

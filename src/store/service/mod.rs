@@ -29,7 +29,10 @@ use self::{
 use super::{
     FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved,
     TokenRecord, TokenStore,
-    wire::{self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, code},
+    wire::{
+        self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, TicketBody,
+        code,
+    },
 };
 use crate::{credentials, secret::Secret, token::unverified_record};
 
@@ -153,6 +156,7 @@ impl StoreService {
             }
             (Route::List, _) => self.list(query).await,
             (Route::RevokeAll, _) => self.revoke_all(request).await,
+            (Route::Tickets, _) => self.spend(request).await,
             (Route::Description, _) => Ok(typed(StatusCode::OK, "application/json", OPENAPI)),
         }
     }
@@ -254,6 +258,21 @@ impl StoreService {
         self.revoke(&Revocation::All, &headers).await
     }
 
+    async fn spend<B>(&self, request: Request<B>) -> Outcome
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let ticket: TicketBody = read(request, "the body is no ticket").await?;
+        if !ticket.is_real() {
+            return Err(Refusal::body("an id has 1 to 256 bytes, and no number may be larger than any real one"));
+        }
+        match self.store.spend(&ticket.id, ticket.expires_at).await.map_err(|error| Refusal::trouble(&error))? {
+            true => Ok(json_reply(StatusCode::CREATED, &json!({ "detail": "spent" }))),
+            false => Err(Refusal::new(StatusCode::CONFLICT, code::SPENT, "the ticket was spent before")),
+        }
+    }
+
     async fn list(&self, query: &str) -> Outcome {
         let page = self.store.list(&filter(query)?).await.map_err(|error| Refusal::trouble(&error))?;
         Ok(json_reply(StatusCode::OK, &page_body(page)))
@@ -288,7 +307,7 @@ impl fmt::Debug for StoreService {
 
 /// Whether a store can do all that the second version offers.
 fn suffices(promises: Promises) -> bool {
-    promises.atomic_rotation && promises.many_families && promises.revoke_all && promises.list
+    promises.atomic_rotation && promises.many_families && promises.revoke_all && promises.list && promises.tickets
 }
 
 /// The one `client_id` of a query, which must not be empty.

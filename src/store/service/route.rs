@@ -25,6 +25,8 @@ pub(super) enum Route<'a> {
     List,
     /// `…/v2/revoke-all`
     RevokeAll,
+    /// `…/v2/tickets`
+    Tickets,
     /// `…/v2/openapi.json`
     Description,
 }
@@ -38,6 +40,7 @@ impl<'a> Route<'a> {
             [.., "v2", "clients", id, "families", family] => Some(Self::Family(id, family)),
             [.., "v2", "clients"] => Some(Self::List),
             [.., "v2", "revoke-all"] => Some(Self::RevokeAll),
+            [.., "v2", "tickets"] => Some(Self::Tickets),
             [.., "v2", "openapi.json"] => Some(Self::Description),
             [.., "token"] => Some(Self::Pair),
             _ => None,
@@ -49,7 +52,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Pair if !speaks_v2 => &[Method::GET, Method::HEAD, Method::POST, Method::OPTIONS],
             Self::Pair | Self::Client(_) => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS],
-            Self::Rotate(_) | Self::RevokeAll => &[Method::POST, Method::OPTIONS],
+            Self::Rotate(_) | Self::RevokeAll | Self::Tickets => &[Method::POST, Method::OPTIONS],
             Self::Family(..) => &[Method::DELETE, Method::OPTIONS],
             Self::List | Self::Description => &[Method::GET, Method::HEAD, Method::OPTIONS],
         }
@@ -103,6 +106,7 @@ mod tests {
             ("/v2/clients/a/families/", Some(Route::Family("a", ""))),
             ("/v2/clients", Some(Route::List)),
             ("/x/v2/revoke-all", Some(Route::RevokeAll)),
+            ("/x/v2/tickets", Some(Route::Tickets)),
             ("/v2/openapi.json", Some(Route::Description)),
             ("/", None),
             ("/tokens", None),

@@ -189,6 +189,7 @@ async fn only_a_store_that_promises_all_announces_the_second_version() {
         Promises { many_families: false, ..Promises::ALL },
         Promises { revoke_all: false, ..Promises::ALL },
         Promises { list: false, ..Promises::ALL },
+        Promises { tickets: false, ..Promises::ALL },
     ] {
         let service = StoreService::new(Arc::new(OddStore(promises)));
         for (method, target, status) in [
@@ -307,7 +308,7 @@ async fn the_description_is_of_this_service() {
     let (status, _, description) = ask_v2(&service, request(Method::GET, "/x/v2/openapi.json", "")).await;
     assert_eq!((status, &description["openapi"]), (200, &json!("3.1.0")));
     let paths = description["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 10);
+    assert_eq!(paths.len(), 11);
     for (path, operations) in paths {
         let target = path.replace("{id}", "a").replace("{family}", "f");
         let response = bare(&service, request(Method::OPTIONS, &target, "")).await;

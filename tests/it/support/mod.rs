@@ -2,6 +2,7 @@
 
 pub(crate) mod faulty;
 pub(crate) mod front;
+pub(crate) mod h2_socket;
 pub(crate) mod log;
 pub(crate) mod stores;
 pub(crate) mod v1;

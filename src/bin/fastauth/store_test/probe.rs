@@ -78,7 +78,8 @@ pub(crate) fn digest(token: &str) -> String {
     TokenDigest::of(token).to_string()
 }
 
-fn end() -> u64 {
+/// When what the test makes would end.
+pub(crate) fn end() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() + LIFETIME
 }
 

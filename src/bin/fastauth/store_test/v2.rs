@@ -7,15 +7,16 @@ use serde_json::{Value, json};
 
 use super::{
     Suite,
-    probe::{Answer, Ask, Fault, Pair, Probe, Verdict, broken, digest, encode},
+    probe::{Answer, Ask, Fault, Pair, Probe, Verdict, broken, digest, encode, end},
     v1::ENDINGS,
 };
 
 const TOKEN: &str = "v2/clients/-/token";
 const ROTATE: &str = "v2/clients/-/rotate";
+const TICKETS: &str = "v2/tickets";
 const RIVALS: usize = 32;
 
-pub(super) const PROMISES: [&str; 18] = [
+pub(super) const PROMISES: [&str; 19] = [
     "every answer announces the version",
     "each write gives a greater version, as ETag",
     "If-None-Match: 304 without a body, until the next write",
@@ -32,6 +33,7 @@ pub(super) const PROMISES: [&str; 18] = [
     "revoking one family leaves the others",
     "a list is in order, page by page, and has no token",
     "a list is filtered",
+    "of 32 that spend a ticket at once one does, and nobody after it",
     "refusals are problem JSON, and 405 says Allow",
     "the API is described at v2/openapi.json",
 ];
@@ -54,6 +56,7 @@ pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
         one_family(probe).await,
         pages(probe).await,
         filters(probe).await,
+        tickets(probe).await,
         problems(probe).await,
         description(probe).await,
     ];
@@ -420,6 +423,20 @@ async fn filters(probe: &Probe) -> Verdict {
         probe.ask(Method::GET, format!("v2/clients?{query}")).send().await?.refused(400, "bad_request")?;
     }
     Ok(())
+}
+
+async fn tickets(probe: &Probe) -> Verdict {
+    let id = format!("{}-ticket", probe.run());
+    let spend = || probe.ask(Method::POST, TICKETS.to_owned()).json(&json!({ "id": id, "expires_at": end() })).send();
+    let outcomes = try_join_all((0..RIVALS).map(|_| spend())).await?;
+    let (first, others): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|answer| answer.status == 201);
+    equal(&1, &first.len()).or_else(|_| broken("one 201", format!("{} of them", first.len())))?;
+    for answer in others {
+        answer.refused(409, "spent")?;
+    }
+    spend().await?.refused(409, "spent")?;
+    let other = json!({ "id": format!("{id}-2"), "expires_at": end() });
+    probe.ask(Method::POST, TICKETS.to_owned()).json(&other).send().await?.is(201).map(drop)
 }
 
 async fn problems(probe: &Probe) -> Verdict {

@@ -1,0 +1,189 @@
+//! A WebSocket of axum's that closes when the right to it ends.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    Error,
+    extract::ws::{CloseFrame, Message, WebSocket, close_code},
+    http::HeaderValue,
+};
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::time::{Sleep, sleep};
+
+use crate::permit::{EndReason, Ended, Permit};
+
+/// How long a socket that has lost its right is kept to close in good order.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+impl Permit {
+    /// The socket, for as long as this permit's right lasts: see [`GuardedSocket`].
+    #[must_use]
+    pub fn guard(&self, socket: WebSocket) -> GuardedSocket {
+        GuardedSocket { socket, ended: self.ended(), state: State::Open }
+    }
+}
+
+/// A [`WebSocket`] that closes when the right of a [`Permit`] ends, with code 1008 and the [`EndReason`] as the reason.
+///
+/// ```
+/// use axum::{Router, extract::ws::WebSocketUpgrade, response::Response, routing::any};
+/// use fastauth::Permit;
+///
+/// async fn echo(permit: Permit, upgrade: WebSocketUpgrade) -> Response {
+///     upgrade.on_upgrade(async move |socket| {
+///         let mut socket = permit.guard(socket);
+///         while let Some(Ok(message)) = socket.recv().await {
+///             if socket.send(message).await.is_err() {
+///                 break;
+///             }
+///         }
+///     })
+/// }
+///
+/// let app: Router = Router::new().route("/access/echo", any(echo));
+/// ```
+///
+/// It is a `Stream` and a `Sink` of messages, as the socket is. From the end of the right on, nothing is received and nothing
+/// can be sent. The end is noticed while something is received or sent, so go on receiving where a handler waits for
+/// something else: `tokio::select!` takes [`recv`](Self::recv), which loses nothing when it is dropped.
+#[derive(Debug)]
+pub struct GuardedSocket {
+    socket: WebSocket,
+    ended: Ended,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Open,
+    /// The right has ended, and the client is told.
+    Closing {
+        reason: EndReason,
+        step: Step,
+        time: Pin<Box<Sleep>>,
+    },
+    Closed(EndReason),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Send,
+    Flush,
+    /// For the client's own closing.
+    Await,
+}
+
+impl GuardedSocket {
+    /// The next message; `None` when the socket has closed, for whatever reason.
+    pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
+        self.next().await
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection is lost, or the right has ended: the error's source is the [`EndReason`] then.
+    pub async fn send(&mut self, message: Message) -> Result<(), Error> {
+        SinkExt::send(self, message).await
+    }
+
+    /// Why the right has ended, once that was noticed.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<EndReason> {
+        match &self.state {
+            State::Open => None,
+            State::Closing { reason, .. } | State::Closed(reason) => Some(*reason),
+        }
+    }
+
+    /// The protocol that was chosen by the handler.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&HeaderValue> {
+        self.socket.protocol()
+    }
+
+    /// Whether the right lasts, or else why not, once the client was told or is not to be reached.
+    fn poll_right(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndReason>> {
+        if let (State::Open, Poll::Ready(reason)) = (&self.state, Pin::new(&mut self.ended).poll(cx)) {
+            self.state = State::Closing { reason, step: Step::Send, time: Box::pin(sleep(CLOSING_TIME)) };
+        }
+        let reason = match &mut self.state {
+            State::Open => return Poll::Ready(Ok(())),
+            State::Closed(reason) => return Poll::Ready(Err(*reason)),
+            State::Closing { reason, step, time } => {
+                if time.as_mut().poll(cx).is_pending() {
+                    ready!(poll_closing(&mut self.socket, *reason, step, cx));
+                }
+                *reason
+            }
+        };
+        self.state = State::Closed(reason);
+        Poll::Ready(Err(reason))
+    }
+}
+
+/// Sends the closing, and waits for the client's. What goes wrong ends it as well.
+fn poll_closing(socket: &mut WebSocket, reason: EndReason, step: &mut Step, cx: &mut Context<'_>) -> Poll<()> {
+    let mut socket = Pin::new(socket);
+    loop {
+        match step {
+            Step::Send => {
+                let frame = CloseFrame { code: close_code::POLICY, reason: reason.to_string().into() };
+                let is_sent = ready!(socket.as_mut().poll_ready(cx)).is_ok()
+                    && socket.as_mut().start_send(Message::Close(Some(frame))).is_ok();
+                if !is_sent {
+                    return Poll::Ready(());
+                }
+                *step = Step::Flush;
+            }
+            Step::Flush => {
+                if ready!(socket.as_mut().poll_flush(cx)).is_err() {
+                    return Poll::Ready(());
+                }
+                *step = Step::Await;
+            }
+            Step::Await => match ready!(socket.as_mut().poll_next(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(()),
+            },
+        }
+    }
+}
+
+impl Stream for GuardedSocket {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match ready!(self.poll_right(cx)) {
+            Ok(()) => Pin::new(&mut self.socket).poll_next(cx),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
+
+impl Sink<Message> for GuardedSocket {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_right(cx)).map_err(Error::new)?;
+        Pin::new(&mut self.socket).poll_ready(cx)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        Pin::new(&mut self.socket).start_send(message)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_right(cx)).map_err(Error::new)?;
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
+}

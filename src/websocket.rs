@@ -1,0 +1,394 @@
+//! WebSocket handshakes: the access token that a browser can send in one, and the protocol that it is answered.
+//!
+//! A page can set no header of a handshake but the list of protocols, so it offers `fastauth` and, right after it, its
+//! access token: `new WebSocket(url, ["fastauth", token])`. The token is taken out before anybody else sees the list. A
+//! browser gives up a socket for which none of the protocols that it offered was chosen.
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    header::{CONNECTION, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE},
+};
+
+use std::borrow::Cow;
+
+use crate::{
+    credentials::CredentialError,
+    query::{self, ParameterError},
+};
+
+#[cfg(feature = "websocket")]
+mod closing;
+
+#[cfg(feature = "websocket")]
+pub(crate) use closing::Closing;
+
+/// The protocol that stands before an access token.
+const PROTOCOL: &str = "fastauth";
+/// The parameter that carries a ticket.
+const TICKET: &str = "ticket";
+
+/// A request that asks for a WebSocket.
+pub(crate) struct Handshake {
+    /// What stood behind [`PROTOCOL`].
+    token: Result<Option<HeaderValue>, CredentialError>,
+    /// Whether [`PROTOCOL`] was offered.
+    pub(crate) offers_protocol: bool,
+}
+
+impl Handshake {
+    /// Takes the access token out of a handshake; `None` where the request is none.
+    pub(crate) fn take<B>(request: &mut Request<B>) -> Option<Self> {
+        if !is_handshake(request.method(), request.version(), request.headers()) {
+            return None;
+        }
+        let headers = request.headers_mut();
+        if !offered(headers).any(|protocol| protocol == PROTOCOL.as_bytes()) {
+            return Some(Self { token: Ok(None), offers_protocol: false });
+        }
+        let Offer { rest, tokens, times } = Offer::of(headers);
+        // What is left of a header's value, separated anew, is one.
+        if let Ok(rest) = HeaderValue::from_bytes(&rest) {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, rest);
+        }
+        let token = if times == 1 { Ok(tokens.into_iter().next()) } else { Err(CredentialError::RepeatedProtocol) };
+        Some(Self { token, offers_protocol: true })
+    }
+
+    /// The access token of a handshake that has this one in its other headers.
+    pub(crate) fn access_token<'a>(&'a self, header: Option<&'a [u8]>) -> Result<Option<&'a [u8]>, CredentialError> {
+        let offered = self.token.as_ref().map_err(|error| *error)?.as_ref().map(HeaderValue::as_bytes);
+        match (header, offered) {
+            (Some(header), Some(offered)) if header != offered => Err(CredentialError::ConflictingProtocol),
+            (header, offered) => Ok(header.or(offered)),
+        }
+    }
+}
+
+/// The ticket in the URI of a handshake. What is no text is no ticket.
+pub(crate) fn ticket(uri: &Uri) -> Result<Option<Cow<'_, str>>, CredentialError> {
+    match query::parameter(uri.query().unwrap_or_default(), TICKET) {
+        Err(ParameterError::Repeated) => Err(CredentialError::RepeatedTicket),
+        found => Ok(found.unwrap_or(Some(Cow::Borrowed("")))),
+    }
+}
+
+/// The origins whose pages may open WebSockets, as browsers write them; all, where there is no list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origins(Option<Box<[HeaderValue]>>);
+
+impl Origins {
+    pub(crate) fn new(origins: Option<Vec<HeaderValue>>) -> Self {
+        Self(origins.map(Vec::into_boxed_slice))
+    }
+
+    /// Whether any are refused.
+    #[inline]
+    pub(crate) fn is_limited(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether a handshake may go on. Whatever is no browser names no origin.
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> bool {
+        let Some(origins) = &self.0 else { return true };
+        headers.get_all(ORIGIN).iter().all(|origin| origins.contains(origin))
+    }
+}
+
+/// An origin as a browser writes it (RFC 6454 6.2), or what is wrong with it and what to do.
+pub(crate) fn origin(text: &str) -> Result<HeaderValue, (&'static str, &'static str)> {
+    const WRITE: &str = "write \"https://HOST\" or \"https://HOST:PORT\", as browsers do";
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return Err(match text {
+            "*" => ("is no origin", "leave the key out to let every page in"),
+            "null" => ("is what every sandboxed page says", WRITE),
+            _ => ("has no scheme", WRITE),
+        });
+    };
+    if text.contains(|c: char| c.is_ascii_uppercase()) {
+        return Err(("has capital letters", "write it in lower case, as browsers do"));
+    }
+    if matches!(scheme, "ws" | "wss") {
+        return Err(("is the address of a socket, not of a page", WRITE));
+    }
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    if authority.contains(['/', '?', '#', '@', '\\']) {
+        return Err(("has more than a scheme, a host and a port", WRITE));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_port = |port: &str| !port.starts_with('0') && port.parse::<u16>().is_ok() && !port.starts_with('+');
+    if !is_scheme || !is_host(host) || !port.is_none_or(is_port) {
+        return Err(("has no scheme, host or port that a browser would write", WRITE));
+    }
+    if matches!((scheme, port), ("http", Some("80")) | ("https", Some("443"))) {
+        return Err(("names the port that the scheme has anyway", "leave the port out, as browsers do"));
+    }
+    HeaderValue::from_str(text).map_err(|_| ("cannot stand in a header", WRITE))
+}
+
+/// Names in other scripts have to be in the form that is all ASCII.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    }
+}
+
+/// Takes the ticket out of the URI, so that nobody behind the guard logs it or passes it on.
+pub(crate) fn take_ticket<B>(request: &mut Request<B>) {
+    if let Some(uri) = without_ticket(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    #[cfg(feature = "axum")]
+    crate::extract::change_original_uri(request.extensions_mut(), without_ticket);
+}
+
+fn without_ticket(uri: &Uri) -> Option<Uri> {
+    let rest = query::without(uri.query()?, TICKET);
+    let path = uri.path();
+    let mut parts = uri.clone().into_parts();
+    let path_and_query = if rest.is_empty() { path.to_owned() } else { format!("{path}?{rest}") };
+    parts.path_and_query = Some(path_and_query.try_into().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// Whether a request asks for a WebSocket: by an upgrade of HTTP/1.1 (RFC 6455 4.1), or by an extended CONNECT
+/// (RFC 8441 5).
+pub(crate) fn is_handshake(method: &Method, version: Version, headers: &HeaderMap) -> bool {
+    match *method {
+        Method::GET => {
+            version <= Version::HTTP_11 && names(headers, UPGRADE, "websocket") && names(headers, CONNECTION, "upgrade")
+        }
+        Method::CONNECT => version > Version::HTTP_11 && headers.contains_key(SEC_WEBSOCKET_VERSION),
+        _ => false,
+    }
+}
+
+/// Whether a header is a list that has this name in it, in whatever case.
+fn names(headers: &HeaderMap, header: HeaderName, name: &str) -> bool {
+    headers.get_all(header).iter().flat_map(entries).any(|entry| entry.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// The protocols that are offered, in their order.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().flat_map(entries)
+}
+
+fn entries(list: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty())
+}
+
+/// What is offered, with the tokens apart.
+#[derive(Default)]
+struct Offer {
+    /// The list without them.
+    rest: Vec<u8>,
+    tokens: Vec<HeaderValue>,
+    /// How often [`PROTOCOL`] stands there.
+    times: usize,
+}
+
+impl Offer {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut offer = Self::default();
+        let mut is_token = false;
+        for entry in offered(headers) {
+            if is_token {
+                offer.tokens.extend(HeaderValue::from_bytes(entry).map(sensitive));
+                is_token = false;
+                continue;
+            }
+            is_token = entry == PROTOCOL.as_bytes();
+            offer.times += usize::from(is_token);
+            offer.rest.extend_from_slice(if offer.rest.is_empty() { b"" } else { b", " });
+            offer.rest.extend_from_slice(entry);
+        }
+        offer
+    }
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+/// Chooses [`PROTOCOL`] in the answer to a handshake that offered it, if the socket opens and no other one was chosen.
+#[cold]
+pub(crate) fn choose_protocol<B>(response: &mut Response<B>) {
+    let opens = response.status() == StatusCode::SWITCHING_PROTOCOLS || response.status().is_success();
+    if opens && !response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(version: Version, method: Method, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().version(version).method(method);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    fn handshake(protocols: &[&str]) -> Request<()> {
+        let mut headers = vec![("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")];
+        headers.extend(protocols.iter().map(|protocols| ("sec-websocket-protocol", *protocols)));
+        request(Version::HTTP_11, Method::GET, &headers)
+    }
+
+    #[test]
+    fn handshakes_are_told_from_other_requests() {
+        let upgrade = [("upgrade", "h2c, WebSocket"), ("connection", "close, Upgrade")];
+        let extended = [("sec-websocket-version", "13")];
+        for (expected, version, method, headers) in [
+            (true, Version::HTTP_11, Method::GET, &upgrade[..]),
+            (false, Version::HTTP_11, Method::POST, &upgrade),
+            (false, Version::HTTP_2, Method::GET, &upgrade),
+            (false, Version::HTTP_11, Method::GET, &upgrade[..1]),
+            (false, Version::HTTP_11, Method::GET, &upgrade[1..]),
+            (false, Version::HTTP_11, Method::GET, &[("upgrade", "websockets"), ("connection", "upgrade")]),
+            (true, Version::HTTP_2, Method::CONNECT, &extended),
+            (false, Version::HTTP_2, Method::CONNECT, &[]),
+            (false, Version::HTTP_11, Method::CONNECT, &extended),
+            (false, Version::HTTP_2, Method::POST, &extended),
+        ] {
+            let request = request(version, method, headers);
+            let found = is_handshake(request.method(), version, request.headers());
+            assert_eq!(found, expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_token_stands_behind_our_protocol() {
+        type Row = (&'static [&'static str], Result<Option<&'static str>, CredentialError>, &'static str);
+        const REPEATED: Result<Option<&str>, CredentialError> = Err(CredentialError::RepeatedProtocol);
+        let table: [Row; 10] = [
+            (&["fastauth, a.b"], Ok(Some("a.b")), "fastauth"),
+            (&["fastauth,a.b,chat"], Ok(Some("a.b")), "fastauth, chat"),
+            (&["chat, fastauth , a.b, more"], Ok(Some("a.b")), "chat, fastauth, more"),
+            (&["chat, fastauth", "a.b", "more"], Ok(Some("a.b")), "chat, fastauth, more"),
+            (&["fastauth"], Ok(None), "fastauth"),
+            (&["fastauth, ,, a.b"], Ok(Some("a.b")), "fastauth"),
+            (&["chat, a.b"], Ok(None), "chat, a.b"),
+            (&["Fastauth, a.b"], Ok(None), "Fastauth, a.b"),
+            (&["fastauth, a.b, fastauth, a.b"], REPEATED, "fastauth, fastauth"),
+            (&["fastauth, a.b, fastauth"], REPEATED, "fastauth, fastauth"),
+        ];
+        for (protocols, expected, left) in table {
+            let mut request = handshake(protocols);
+            let taken = Handshake::take(&mut request).unwrap();
+            assert_eq!(taken.access_token(None), expected.map(|token| token.map(str::as_bytes)), "{protocols:?}");
+            assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], left, "{protocols:?}");
+            assert_eq!(taken.offers_protocol, left.split(", ").any(|protocol| protocol == PROTOCOL));
+        }
+    }
+
+    #[test]
+    fn a_token_in_a_header_has_to_be_the_same() {
+        let taken = Handshake::take(&mut handshake(&["fastauth, t"])).unwrap();
+        assert_eq!(taken.access_token(Some(b"t")), Ok(Some(b"t".as_slice())));
+        assert_eq!(taken.access_token(Some(b"u")), Err(CredentialError::ConflictingProtocol));
+        let none = Handshake::take(&mut handshake(&[])).unwrap();
+        assert_eq!(none.access_token(Some(b"u")), Ok(Some(b"u".as_slice())));
+    }
+
+    #[test]
+    fn origins_are_as_browsers_write_them() {
+        for text in [
+            "https://app.example",
+            "http://localhost:3000",
+            "https://[::1]:8443",
+            "http://127.0.0.1:8000",
+            "https://xn--bcher-kva.example",
+            "chrome-extension://abcdef",
+            "https://a_b.example:1",
+        ] {
+            assert_eq!(origin(text).unwrap(), text);
+        }
+        for text in [
+            "",
+            "*",
+            "null",
+            "app.example",
+            "https://",
+            "https://*",
+            "https://*.app.example",
+            "https://App.example",
+            "HTTPS://app.example",
+            "https://app.example/",
+            "https://app.example/x",
+            "https://app.example?x",
+            "https://user@app.example",
+            "https://app.example:443",
+            "http://app.example:80",
+            "https://app.example:",
+            "https://app.example:+1",
+            "https://app.example:0",
+            "https://app.example:65536",
+            "https://b\u{fc}cher.example",
+            "https://[::1",
+            "https://::1",
+            "wss://app.example",
+            "1a://x",
+            "https://app.example ",
+            "https://a b",
+        ] {
+            assert!(origin(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_known() {
+        let headers = |origins: &[&'static str]| -> HeaderMap {
+            origins.iter().map(|origin| (ORIGIN, HeaderValue::from_static(origin))).collect()
+        };
+        let some = Origins::new(Some(vec![origin("https://app.example").unwrap()]));
+        for (expected, origins) in [
+            (true, &[][..]),
+            (true, &["https://app.example"]),
+            (false, &["http://app.example"]),
+            (false, &["https://app.example:1"]),
+            (false, &["null"]),
+            (false, &[""]),
+            (false, &["https://app.example", "https://x.example"]),
+        ] {
+            assert_eq!(some.admit(&headers(origins)), expected, "{origins:?}");
+            assert!(Origins::default().admit(&headers(origins)));
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_taken_out_of_the_uri() {
+        for (uri, expected, left) in [
+            ("/ws?ticket=a.b", Ok(Some("a.b")), "/ws"),
+            ("https://h:1/ws?x=1&ticket=a&y=%20", Ok(Some("a")), "https://h:1/ws?x=1&y=%20"),
+            ("/ws?%74icket=a&", Ok(Some("a")), "/ws"),
+            ("/ws?ticket=%ff", Ok(Some("")), "/ws"),
+            ("/ws?tickets=a", Ok(None), "/ws?tickets=a"),
+            ("/ws", Ok(None), "/ws"),
+            ("/ws?ticket=a&ticket=a", Err(CredentialError::RepeatedTicket), "/ws"),
+        ] {
+            let mut request = Request::builder().uri(uri).body(()).unwrap();
+            assert_eq!(
+                ticket(request.uri()).as_ref().map(Option::as_deref),
+                expected.as_ref().map(|found| *found),
+                "{uri}"
+            );
+            take_ticket(&mut request);
+            assert_eq!(request.uri().to_string(), left, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_handshake_stays_as_it_is() {
+        let mut request = request(Version::HTTP_11, Method::GET, &[("sec-websocket-protocol", "fastauth, t")]);
+        assert!(Handshake::take(&mut request).is_none());
+        assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], "fastauth, t");
+    }
+}
