@@ -1,13 +1,6 @@
 //! The decision: from a request to a permit or a denial, in one order of steps.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, Method};
 
@@ -15,8 +8,10 @@ use crate::{
     cache::TokenCache,
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
+    health::Health,
     issuer::Issuing,
     keys::KeyRing,
+    observe::{Case, ObservedStore, Observer},
     response::Refusals,
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
@@ -31,9 +26,8 @@ pub(crate) struct Gate {
     rules: Rules,
     /// Refusals are logged and not carried out.
     shadow: bool,
-    refused_paths: AtomicU64,
-    other_readings: AtomicU64,
-    reuses: AtomicU64,
+    pub(crate) observer: Observer,
+    pub(crate) health: Health,
     /// Each with the name that logs show.
     master_tokens: Vec<(Arc<str>, SecretDigest)>,
     pub(crate) keys: Arc<KeyRing>,
@@ -49,7 +43,7 @@ impl Gate {
     /// Opens the store and logs what the settings warn of.
     pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
         let keys = settings.key_ring();
-        let store = settings.open_store()?;
+        let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(settings.open_store()?));
         for warning in settings.warnings() {
             tracing::warn!(target: "fastauth", "{warning}");
         }
@@ -63,11 +57,10 @@ impl Gate {
             store,
             issuing: settings.issuing(),
             endpoints: settings.endpoints(),
-            reuses: AtomicU64::new(0),
             refusals: Refusals::new(settings.app_name().to_owned()),
             shadow: settings.shadow(),
-            refused_paths: AtomicU64::new(0),
-            other_readings: AtomicU64::new(0),
+            observer: Observer::new(settings.rules(), settings.shadow()),
+            health: Health::default(),
             rules: settings.into_rules(),
         })
     }
@@ -80,25 +73,35 @@ impl Gate {
 
     /// Decides on everything that needs no store.
     pub(crate) fn decide(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Decision {
-        match self.check(line, headers) {
-            Ok(decision) => decision,
-            Err(denial) if self.shadow => {
-                denial.log(line.method, "would have been refused");
-                Decision::Pass
+        let mut case = Case::default();
+        match self.check(line, headers, &mut case) {
+            Ok(decision) => {
+                if let Decision::Permit(permit) = &decision {
+                    self.observer.permitted(&case, line.method, permit);
+                }
+                decision
             }
             Err(denial) => {
-                denial.log(line.method, "refused");
-                Decision::Deny(denial)
+                self.observer.refused(&case, line.method, &denial);
+                if self.shadow { Decision::Pass } else { Decision::Deny(denial) }
             }
         }
     }
 
-    fn check(self: &Arc<Self>, line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Decision, Denial> {
-        let requirement = self.rules.requirement(line).map_err(|refusal| {
-            self.refused_paths.fetch_add(1, Ordering::Relaxed);
+    fn check(
+        self: &Arc<Self>,
+        line: &RequestLine<'_>,
+        headers: &HeaderMap,
+        case: &mut Case,
+    ) -> Result<Decision, Denial> {
+        let requirement = case.requirement(&self.rules, line).map_err(|refusal| {
+            self.observer.path_refused();
             DenialReason::Path(refusal)
         })?;
-        if requirement.is_public() { Ok(Decision::Pass) } else { self.check_credentials(line, requirement, headers) }
+        if requirement.is_public() {
+            return Ok(Decision::Pass);
+        }
+        self.check_credentials(line, requirement, headers, case)
     }
 
     fn check_credentials(
@@ -106,16 +109,12 @@ impl Gate {
         line: &RequestLine<'_>,
         requirement: Requirement,
         headers: &HeaderMap,
+        case: &Case,
     ) -> Result<Decision, Denial> {
         if requirement.only_by_other_reading() {
-            self.other_readings.fetch_add(1, Ordering::Relaxed);
-            let method = line.method;
-            tracing::warn!(target: "fastauth", %method, "a path is protected only by another reading than the one sent");
+            self.observer.other_reading(case, line.method);
         }
         let master = if requirement.needs_master() { Some(self.check_master_token(headers)?) } else { None };
-        if let Some(master_token) = &master {
-            tracing::debug!(target: "fastauth", method = %line.method, %master_token, "let through by a master token");
-        }
         if !requirement.needs_access() {
             return Ok(Decision::Permit(Permit { master, claims: None }));
         }
@@ -134,20 +133,16 @@ impl Gate {
             verified.confirm(self, held)?;
             return Ok(Decision::Permit(Permit { master, claims: Some(verified.claims) }));
         }
-        let check = CanonicalCheck { gate: Arc::clone(self), method: line.method.clone(), verified, master };
+        let check =
+            CanonicalCheck { gate: Arc::clone(self), method: line.method.clone(), verified, master, case: *case };
         Ok(Decision::AskStore(check.run()))
     }
 
     #[inline]
     fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Claims>> {
-        self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms)
-    }
-
-    pub(crate) fn path_counts(&self) -> PathCounts {
-        PathCounts {
-            refused: self.refused_paths.load(Ordering::Relaxed),
-            only_by_other_reading: self.other_readings.load(Ordering::Relaxed),
-        }
+        let confirmed = self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms);
+        self.observer.remembered(confirmed.is_some());
+        confirmed
     }
 
     /// What a token of this type has to be at `now`.
@@ -159,17 +154,11 @@ impl Gate {
         }
     }
 
-    pub(crate) fn token_counts(&self) -> TokenCounts {
-        TokenCounts { reused: self.reuses.load(Ordering::Relaxed) }
-    }
-
-    pub(crate) fn count_reuse(&self) {
-        self.reuses.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// The guard of what only the holder of a master token may do, wherever the router is mounted, and the token's name.
     pub(crate) fn guard_administration(&self, method: &Method, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
-        self.check_master_token(headers).inspect_err(|denial| denial.log(method, "administration refused"))
+        let master = self.check_master_token(headers);
+        self.observer.administration(method, master.as_ref().err());
+        master
     }
 
     fn check_master_token(&self, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
@@ -236,9 +225,13 @@ impl Verified {
 
     /// The last check, by what the store answered. What it confirms is kept.
     fn confirm(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), Denial> {
+        self.compare(gate, held).map_err(|reason| Denial { reason, claims: Some(Arc::clone(&self.claims)) })
+    }
+
+    fn compare(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), DenialReason> {
         let canonical = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?.access;
         if canonical != Some(TokenDigest::of(self.claims.token())) {
-            return Err(DenialReason::NotCanonical.into());
+            return Err(DenialReason::NotCanonical);
         }
         if let (Some(cache), Some(stamp)) = (&gate.cache, self.stamp) {
             cache.keep(&self.claims, stamp, self.now_ms);
@@ -253,22 +246,20 @@ struct CanonicalCheck {
     method: Method,
     verified: Verified,
     master: Option<Arc<str>>,
+    case: Case,
 }
 
 impl CanonicalCheck {
     fn run(self) -> Check {
         Box::pin(async move {
-            match self.ask().await {
-                Ok(()) => Ok(Some(Permit { master: self.master, claims: Some(self.verified.claims) })),
-                Err(denial) if self.gate.shadow => {
-                    denial.log(&self.method, "would have been refused");
-                    Ok(None)
-                }
-                Err(denial) => {
-                    denial.log(&self.method, "refused");
-                    Err(denial)
-                }
+            let Self { gate, method, case, .. } = &self;
+            if let Err(denial) = self.ask().await {
+                gate.observer.refused(case, method, &denial);
+                return if gate.shadow { Ok(None) } else { Err(denial) };
             }
+            let permit = Permit { master: self.master.clone(), claims: Some(Arc::clone(&self.verified.claims)) };
+            gate.observer.permitted(case, method, &permit);
+            Ok(Some(permit))
         })
     }
 
@@ -329,7 +320,11 @@ impl Permit {
 
 /// A refusal, to be found in the extensions of the response. Only the guard makes one.
 #[derive(Clone, Debug)]
-pub struct Denial(DenialReason);
+pub struct Denial {
+    reason: DenialReason,
+    /// Of the token, where its signature was found good.
+    claims: Option<Arc<Claims>>,
+}
 
 /// Why a request was refused.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -368,25 +363,95 @@ impl Denial {
     /// Why.
     #[must_use]
     pub fn reason(&self) -> &DenialReason {
-        &self.0
+        &self.reason
     }
 
-    fn log(&self, method: &Method, outcome: &str) {
-        match &self.0 {
-            DenialReason::StoreUnavailable(error) => log_store_error(error, outcome),
-            reason => tracing::info!(target: "fastauth", %method, %reason, "{outcome}"),
-        }
+    /// Whom the access token was issued to, where it is one of ours and only not accepted any more, or the store could not
+    /// tell; `None` where nothing is known of who sent the request.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.claims.as_deref().map(Claims::client_id)
     }
 }
 
 impl From<DenialReason> for Denial {
     fn from(reason: DenialReason) -> Self {
-        Self(reason)
+        Self { reason, claims: None }
     }
 }
 
-/// Logs an error of the store with its causes, which the client is not told.
-pub(crate) fn log_store_error(error: &StoreError, outcome: &str) {
-    let (kind, error) = (error.kind(), error.with_causes());
-    tracing::error!(target: "fastauth", ?kind, "{outcome}: the token store is unavailable: {error}");
+impl DenialReason {
+    /// All that [`code`](Self::code) can be.
+    pub(crate) const CODES: [&str; 24] = [
+        "path_malformed_escape",
+        "path_not_utf8",
+        "path_control_character",
+        "path_encoded_too_often",
+        "path_request_target",
+        "path_too_many_readings",
+        "path_too_long",
+        "repeated_credentials",
+        "conflicting_credentials",
+        "missing_master_token",
+        "wrong_master_token",
+        "missing_access_token",
+        "malformed_token",
+        "unsupported_algorithm",
+        "unsupported_extension",
+        "invalid_signature",
+        "expired_token",
+        "token_not_yet_valid",
+        "invalid_claim",
+        "missing_client_id",
+        "wrong_token_type",
+        "unknown_client",
+        "not_canonical",
+        "store_unavailable",
+    ];
+
+    /// A short name of the reason that stays, for logs and counts.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        Self::CODES[self.place()]
+    }
+
+    /// The place of the code.
+    pub(crate) fn place(&self) -> usize {
+        match self {
+            Self::Path(PathRefusal::MalformedEscape) => 0,
+            Self::Path(PathRefusal::NotUtf8) => 1,
+            Self::Path(PathRefusal::ControlCharacter) => 2,
+            Self::Path(PathRefusal::EncodedTooOften) => 3,
+            Self::Path(PathRefusal::RequestTarget) => 4,
+            Self::Path(PathRefusal::TooManyReadings) => 5,
+            Self::Path(PathRefusal::TargetTooLong) => 6,
+            Self::Credentials(CredentialError::Repeated(_)) => 7,
+            Self::Credentials(CredentialError::Conflicting) => 8,
+            Self::MissingMasterToken => 9,
+            Self::WrongMasterToken => 10,
+            Self::MissingAccessToken => 11,
+            Self::InvalidAccessToken(TokenError::Malformed) => 12,
+            Self::InvalidAccessToken(TokenError::UnsupportedAlgorithm) => 13,
+            Self::InvalidAccessToken(TokenError::UnsupportedExtension) => 14,
+            Self::InvalidAccessToken(TokenError::InvalidSignature) => 15,
+            Self::InvalidAccessToken(TokenError::Expired) => 16,
+            Self::InvalidAccessToken(TokenError::NotYetValid) => 17,
+            Self::InvalidAccessToken(TokenError::InvalidClaim(_)) => 18,
+            Self::InvalidAccessToken(TokenError::MissingClientId) => 19,
+            Self::InvalidAccessToken(TokenError::WrongType) => 20,
+            Self::UnknownClient => 21,
+            Self::NotCanonical => 22,
+            Self::StoreUnavailable(_) => 23,
+        }
+    }
+
+    /// Whether it was the check of the master token that failed.
+    pub(crate) fn is_of_master_token(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingMasterToken
+                | Self::WrongMasterToken
+                | Self::Credentials(CredentialError::Repeated(credentials::MASTER_TOKEN_SPELLING))
+        )
+    }
 }

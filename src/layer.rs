@@ -18,12 +18,17 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::{
+    Span,
+    instrument::{Instrument, Instrumented},
+};
 
 use crate::{
     config::{ConfigError, Settings},
     credentials,
     gate::{Check, Decision, Denial, Gate, PathCounts, TokenCounts},
     issuer::TokenIssuer,
+    observe,
     response::{Form, ResponseBody},
     router::TokenRouter,
     rule::RequestLine,
@@ -80,13 +85,13 @@ impl FastAuthLayer {
     /// How many paths were refused or read otherwise than they were sent, since this layer was made.
     #[must_use]
     pub fn path_counts(&self) -> PathCounts {
-        self.gate.path_counts()
+        self.gate.observer.path_counts()
     }
 
     /// How many used refresh tokens came back, since this layer was made.
     #[must_use]
     pub fn token_counts(&self) -> TokenCounts {
-        self.gate.token_counts()
+        self.gate.observer.token_counts()
     }
 
     /// The endpoints that issue and renew tokens, sharing this layer's key and store.
@@ -163,8 +168,12 @@ impl<S> FastAuth<S> {
         let state = match self.gate.decide(&request_line(&request), request.headers()) {
             Decision::Pass => return self.forward(request),
             Decision::Permit(permit) => {
+                let span = observe::span(&permit);
                 request.extensions_mut().insert(permit);
-                return self.forward(request);
+                match span {
+                    None => return self.forward(request),
+                    Some(span) => spanned(&mut self.inner, request, span),
+                }
             }
             Decision::Deny(denial) => State::Refusing { refusal: Some((Refusal::to(&request, &self.gate), denial)) },
             Decision::AskStore(check) => {
@@ -177,6 +186,16 @@ impl<S> FastAuth<S> {
         };
         ResponseFuture { state }
     }
+}
+
+/// Has the inner service answer a request that passed its checks, within the span of that.
+#[inline(never)]
+fn spanned<S, B>(inner: &mut S, request: Request<B>, span: Span) -> State<S, B, S::Future>
+where
+    S: Service<Request<B>>,
+{
+    let response = span.in_scope(|| inner.call(request));
+    State::Spanned { response: Box::pin(response.instrument(span)) }
 }
 
 fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
@@ -241,6 +260,8 @@ pin_project! {
         Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal)>> },
         /// The inner service answers.
         Forwarding { #[pin] response: F },
+        /// As that, in a span. It is boxed so that those without one are not larger for it.
+        Spanned { response: Pin<Box<Instrumented<F>>> },
         /// The answer was known at once.
         Refusing { refusal: Option<(Refusal, Denial)> },
     }
@@ -256,8 +277,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            if let StateProjection::Forwarding { response } = state.as_mut().project() {
-                return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+            match state.as_mut().project() {
+                StateProjection::Forwarding { response } => {
+                    return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+                }
+                StateProjection::Spanned { response } => {
+                    return response.as_mut().poll(cx).map_ok(|response| response.map(ResponseBody::inner));
+                }
+                StateProjection::Checking { .. } | StateProjection::Refusing { .. } => {}
             }
             if let Some(refusal) = ready!(state.as_mut().poll_verdict(cx)) {
                 return Poll::Ready(Ok(refusal.map(ResponseBody::refusal)));
@@ -283,10 +310,15 @@ where
                 let (mut ready_inner, mut request, refusal) = *held.take().expect(DONE);
                 let (next, refused) = match verdict {
                     Ok(permit) => {
+                        let span = permit.as_ref().and_then(observe::span);
                         if let Some(permit) = permit {
                             request.extensions_mut().insert(permit);
                         }
-                        (State::Forwarding { response: ready_inner.call(request) }, None)
+                        let next = match span {
+                            None => State::Forwarding { response: ready_inner.call(request) },
+                            Some(span) => spanned(&mut ready_inner, request, span),
+                        };
+                        (next, None)
                     }
                     Err(denial) => (State::Refusing { refusal: None }, Some(refusal.render(denial))),
                 };
@@ -297,7 +329,7 @@ where
                 let (refusal, denial) = refusal.take().expect(DONE);
                 Poll::Ready(Some(refusal.render(denial)))
             }
-            StateProjection::Forwarding { .. } => Poll::Ready(None),
+            StateProjection::Forwarding { .. } | StateProjection::Spanned { .. } => Poll::Ready(None),
         }
     }
 }

@@ -97,12 +97,14 @@ mod credentials;
 #[cfg(feature = "axum")]
 mod extract;
 mod gate;
+mod health;
 mod issuer;
 mod json;
 mod keys;
 mod layer;
 #[cfg(feature = "rate-limit")]
 mod limit;
+mod observe;
 mod query;
 mod response;
 mod router;

@@ -23,8 +23,9 @@ use tower_service::Service;
 
 use crate::{
     credentials,
-    gate::{Denial, Gate, log_store_error},
+    gate::{Denial, Gate},
     issuer::{Introspection, IssueError, IssuedTokens, TokenIssuer},
+    observe::{self, GrantKind},
     query::ParameterError,
     response::{self, Shape},
     store::{Revocation, StoreError, StoreErrorKind},
@@ -46,6 +47,7 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 /// | `POST /auth/token/revoke` | `token`; `client_id` | that token | 200, whatever the token is (RFC 7009) |
 /// | | `client_id`, with or without `family`; or `all=true` | the master token | how many families that were |
 /// | `POST /auth/token/introspect` | `token` | the master token | what the token says, if it is accepted (RFC 7662) |
+/// | `GET /auth/healthz` | `deep` | nothing | 200 `{"status":"ok"}`; with `deep`, 503 where the store does not answer |
 ///
 /// A `POST` takes its parameters from its body, a form (`application/x-www-form-urlencoded`) or a JSON object
 /// (`application/json`), of up to 64 KiB and within ten seconds; those of a URL are refused. Of a `GET` they stand in the
@@ -56,6 +58,10 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 /// `{"access_token":"…","token_type":"Bearer","expires_in":…,"refresh_token":"…"}`, and errors by RFC 6749 5.2. With
 /// `refresh-transport: "cookie"` the refresh token is not in the body but in a cookie that scripts cannot read, and a `POST`
 /// without a `refresh_token` (for `revoke`: without anything) takes it from there.
+///
+/// `healthz` tells that the process answers: `{"status":"ok"}`. With `?deep` it asks the store as well, for two seconds at the
+/// most, and once a second at the most however often it is called: 200 `{"status":"ok","checks":{"store":"ok"}}`, or 503 with
+/// `unavailable` in both places. It needs no credential, unless the path lists say so.
 ///
 /// It guards minting and administration by itself, wherever it is mounted and whatever the path lists say. Mount it as a
 /// whole, so that it sees the path with or without its prefix:
@@ -133,14 +139,16 @@ enum Endpoint {
     Token,
     Revoke,
     Introspect,
+    Health,
 }
 
-const ENDPOINTS: [(&str, Endpoint); 5] = [
+const ENDPOINTS: [(&str, Endpoint); 6] = [
     ("/token/new", Endpoint::New),
     ("/token/refresh", Endpoint::Refresh),
     ("/token", Endpoint::Token),
     ("/token/revoke", Endpoint::Revoke),
     ("/token/introspect", Endpoint::Introspect),
+    ("/healthz", Endpoint::Health),
 ];
 
 impl Endpoint {
@@ -149,6 +157,7 @@ impl Endpoint {
             Self::New if options.allow_get => "GET, POST",
             // A link on any page is a GET, and its answer would set the cookie.
             Self::Refresh if options.allow_get && !options.cookie => "GET, POST",
+            Self::Health => "GET, HEAD",
             _ => "POST",
         }
     }
@@ -231,11 +240,11 @@ impl TokenRouter {
             return Err(Refusal::Method { allow });
         }
         // Cookies come with what other pages send as well, and are set by what answers them.
-        if self.options().cookie && credentials::is_cross_origin(request) {
+        if self.options().cookie && endpoint != Endpoint::Health && credentials::is_cross_origin(request) {
             return Err(Refusal::CrossOrigin);
         }
         let parameters = match request.method {
-            Method::GET => Parameters::Url(request.uri.query().unwrap_or_default()),
+            Method::GET | Method::HEAD => Parameters::Url(request.uri.query().unwrap_or_default()),
             _ => of_body(request, body).await.map_err(Refusal::Unread)?,
         };
         match endpoint {
@@ -244,6 +253,7 @@ impl TokenRouter {
             Endpoint::Token => self.token(request, &parameters).await,
             Endpoint::Revoke => self.revoke(request, &parameters).await,
             Endpoint::Introspect => self.introspect(&parameters).await,
+            Endpoint::Health => self.health(&parameters).await,
         }
     }
 
@@ -296,7 +306,11 @@ impl TokenRouter {
 
     /// The claims of a refresh token. Whether it is the one that is held is seen when it is exchanged.
     fn presented(&self, refresh_token: &str) -> Result<Claims, Refusal> {
-        self.issuer().verify(refresh_token, TokenType::Refresh).map_err(|error| Refusal::NotIssued(error.into()))
+        self.issuer().verify(refresh_token, TokenType::Refresh).map_err(|error| {
+            let error = IssueError::from(error);
+            self.gate.observer.issued(GrantKind::Refresh, Err(&error));
+            Refusal::NotIssued(error)
+        })
     }
 
     async fn exchange(&self, refresh_token: &str, presented: &Claims, shape: Shape) -> Answer {
@@ -362,6 +376,16 @@ impl TokenRouter {
         }
     }
 
+    /// Whether this process answers, and with `deep` whether the store does.
+    async fn health(&self, parameters: &Parameters<'_>) -> Answer {
+        let is_deep = match parameters.get("deep") {
+            Ok(Some(value)) if value.is_empty() => true,
+            _ => parameters.is_true("deep").map_err(|problem| unusable("deep", parameters, problem))?,
+        };
+        let store = if is_deep { Some(self.gate.health.of_store(&self.gate.store).await) } else { None };
+        Ok(response::health(store))
+    }
+
     /// The refresh token in the cookie, where that is how it travels. A GET never takes it: another site's link is one.
     fn cookie<'a>(&self, request: &'a Parts) -> Result<Option<Cow<'a, str>>, Refusal> {
         if !self.options().cookie || request.method != Method::POST {
@@ -387,7 +411,10 @@ impl TokenRouter {
     fn admit_caller(&self, request: &Parts) -> Result<(), Refusal> {
         #[cfg(feature = "rate-limit")]
         if let Some(limits) = &self.options().limits {
-            return limits.admit_caller(request).map_err(Refusal::Limited);
+            let admitted = limits.admit_caller(request);
+            return admitted
+                .inspect_err(|_| self.gate.observer.limited(observe::Limited::Caller))
+                .map_err(Refusal::Limited);
         }
         Ok(())
     }
@@ -396,7 +423,10 @@ impl TokenRouter {
     fn admit_client(&self, client_id: &str) -> Result<(), Refusal> {
         #[cfg(feature = "rate-limit")]
         if let Some(limits) = &self.options().limits {
-            return limits.admit_client(client_id).map_err(Refusal::Limited);
+            let admitted = limits.admit_client(client_id);
+            return admitted
+                .inspect_err(|_| self.gate.observer.limited(observe::Limited::Client))
+                .map_err(Refusal::Limited);
         }
         Ok(())
     }
@@ -433,15 +463,15 @@ impl Refusal {
     fn log(&self) {
         match self {
             Self::NotIssued(IssueError::Store(error) | IssueError::NotSaved { error, .. }) => {
-                log_store_error(error, "not issued");
+                observe::store_trouble(error, "not issued");
             }
             Self::NotIssued(error) => {
-                tracing::info!(target: "fastauth", error = error as &dyn Error, "not issued");
+                tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued");
             }
             Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
                 tracing::warn!(target: "fastauth", error = error as &dyn Error, "not done: the token store is not able to");
             }
-            Self::Store(error) => log_store_error(error, "not done"),
+            Self::Store(error) => observe::store_trouble(error, "not done"),
             Self::Limited(wait) => tracing::info!(target: "fastauth", ?wait, "not issued: too many requests"),
             Self::Grant(error) => tracing::info!(target: "fastauth", ?error, "not issued"),
             Self::CrossOrigin => tracing::warn!(target: "fastauth", "refused: a page of another origin asked"),

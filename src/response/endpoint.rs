@@ -131,6 +131,18 @@ pub(crate) fn inactive() -> Response<Full<Bytes>> {
     oauth(StatusCode::OK, &json!({ "active": false }))
 }
 
+/// Whether the parts that were looked at are there.
+pub(crate) fn health(store: Option<bool>) -> Response<Full<Bytes>> {
+    let in_a_word = |is_there| if is_there { "ok" } else { "unavailable" };
+    let is_well = store.unwrap_or(true);
+    let mut body = json!({ "status": in_a_word(is_well) });
+    if let Some(store) = store {
+        body["checks"] = json!({ "store": in_a_word(store) });
+    }
+    let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    no_store(json_response(status, &body))
+}
+
 /// The answer to a request that is refused.
 pub(crate) fn refusal(refusal: Refusal, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
     let realm = refusals.realm();

@@ -8,9 +8,11 @@ mod cache;
 mod config;
 mod extract;
 mod grpc;
+mod health;
 mod keys;
 mod layer;
 mod oauth;
+mod observe;
 mod options;
 mod paths;
 #[cfg(feature = "rate-limit")]
