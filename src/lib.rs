@@ -66,11 +66,15 @@
 //!              layer ──► inner service                   response ──► layer ──► response
 //!
 //!  /auth/token* ──► router ──► limit ──► issuer ──► token, store;  router ──► response
+//!  /auth/healthz ─► router ──► health ──► store
 //! ```
 //!
 //! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
 //! own module alone and is what the next step asks for, so none can be skipped: the cache holds what steps 3 and 4 confirmed,
 //! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits.
+//!
+//! `observe` is told of each decision, each pair that is issued and each call of the store, which it wraps, and logs and counts
+//! them; nothing rests on it. `docs/observability.md` lists what it tells.
 //!
 //! # Features
 //!
@@ -81,6 +85,7 @@
 //! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
+//! | `metrics` | | counts and times for the recorder of the `metrics` crate, which has to be installed before the layer is made |
 //! | `cli` | | the program `fastauth` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -11,6 +11,8 @@ mod grpc;
 mod health;
 mod keys;
 mod layer;
+#[cfg(all(feature = "metrics", feature = "rate-limit"))]
+mod metrics;
 mod oauth;
 mod observe;
 mod options;
