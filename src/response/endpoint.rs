@@ -133,14 +133,21 @@ pub(crate) fn inactive() -> Response<Full<Bytes>> {
 
 /// Whether the parts that were looked at are there.
 pub(crate) fn health(store: Option<bool>) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        checks: Option<Checks>,
+    }
+    #[derive(Serialize)]
+    struct Checks {
+        store: &'static str,
+    }
     let in_a_word = |is_there| if is_there { "ok" } else { "unavailable" };
     let is_well = store.unwrap_or(true);
-    let mut body = json!({ "status": in_a_word(is_well) });
-    if let Some(store) = store {
-        body["checks"] = json!({ "store": in_a_word(store) });
-    }
     let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    no_store(json_response(status, &body))
+    let checks = store.map(|store| Checks { store: in_a_word(store) });
+    no_store(json_response(status, &Health { status: in_a_word(is_well), checks }))
 }
 
 /// The answer to a request that is refused.
