@@ -400,9 +400,9 @@ impl TokenRouter {
         let (method, path) = (&request.method, request.uri.path());
         let master_token = self.gate.guard_administration(method, &request.headers).map_err(Refusal::Denied)?;
         if endpoint == Endpoint::Introspect {
-            tracing::debug!(target: "fastauth", %method, path, %master_token, "administration");
+            tracing::debug!(target: "fastauth", %method, path, master_token = &*master_token, "administration");
         } else {
-            tracing::info!(target: "fastauth", %method, path, %master_token, "administration");
+            tracing::info!(target: "fastauth", %method, path, master_token = &*master_token, "administration");
         }
         Ok(())
     }
