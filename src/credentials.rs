@@ -9,6 +9,9 @@ use http::{
 /// Carries the static secret.
 pub(crate) const MASTER_TOKEN: HeaderName = HeaderName::from_static("master-token");
 
+/// As it stands in messages.
+pub(crate) const MASTER_TOKEN_SPELLING: &str = "MASTER-TOKEN";
+
 /// Carries a client's access token.
 pub(crate) const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
 
@@ -35,7 +38,7 @@ pub enum CredentialError {
 
 /// The value of `MASTER-TOKEN`, if there is one.
 pub(crate) fn master_token(headers: &HeaderMap) -> Result<Option<&[u8]>, CredentialError> {
-    only(headers, &MASTER_TOKEN, "MASTER-TOKEN")
+    only(headers, &MASTER_TOKEN, MASTER_TOKEN_SPELLING)
 }
 
 /// The access token: the value of `ACCESS-TOKEN`, or what follows `Bearer` in `Authorization` (RFC 6750 2.1).

@@ -1,13 +1,6 @@
 //! The decision: from a request to a permit or a denial, in one order of steps.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, Method};
 
@@ -16,8 +9,10 @@ use crate::{
     clock::Clock,
     config::{ConfigError, Settings},
     credentials::{self, CredentialError},
+    health::Health,
     issuer::Issuing,
     keys::KeyRing,
+    observe::{Case, ObservedStore, Observer},
     permit::{Access, Ends, Permit},
     response::Refusals,
     router::EndpointOptions,
@@ -39,9 +34,8 @@ pub(crate) struct Gate {
     /// Whether refused WebSockets are opened to say so.
     #[cfg(feature = "websocket")]
     pub(crate) closes_sockets: bool,
-    refused_paths: AtomicU64,
-    other_readings: AtomicU64,
-    reuses: AtomicU64,
+    pub(crate) observer: Observer,
+    pub(crate) health: Health,
     /// Each with the name that logs show.
     master_tokens: Vec<(Arc<str>, SecretDigest)>,
     pub(crate) keys: Arc<KeyRing>,
@@ -60,7 +54,7 @@ impl Gate {
     /// Opens the store and logs what the settings warn of.
     pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
         let keys = settings.key_ring();
-        let store = settings.open_store()?;
+        let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(settings.open_store()?));
         for warning in settings.warnings() {
             tracing::warn!(target: "fastauth", "{warning}");
         }
@@ -76,14 +70,13 @@ impl Gate {
             store,
             issuing: settings.issuing(),
             endpoints: settings.endpoints(),
-            reuses: AtomicU64::new(0),
             refusals: Refusals::new(settings.app_name().to_owned()),
             shadow: settings.shadow(),
             origins: settings.websocket_origins(),
             #[cfg(feature = "websocket")]
             closes_sockets: settings.closes_websockets(),
-            refused_paths: AtomicU64::new(0),
-            other_readings: AtomicU64::new(0),
+            observer: Observer::new(settings.rules(), settings.shadow()),
+            health: Health::default(),
             rules: settings.into_rules(),
         })
     }
@@ -112,15 +105,17 @@ impl Gate {
         headers: &HeaderMap,
         handshake: Option<&Handshake>,
     ) -> Decision {
-        match self.check(line, headers, handshake) {
-            Ok(decision) => decision,
-            Err(denial) if self.shadow => {
-                denial.log(line.method, "would have been refused");
-                Decision::Pass
+        let mut case = Case::default();
+        match self.check(line, headers, handshake, &mut case) {
+            Ok(decision) => {
+                if let Decision::Permit(permit) = &decision {
+                    self.observer.permitted(&case, line.method, permit);
+                }
+                decision
             }
             Err(denial) => {
-                denial.log(line.method, "refused");
-                Decision::Deny(denial)
+                self.observer.refused(&case, line.method, &denial);
+                if self.shadow { Decision::Pass } else { Decision::Deny(denial) }
             }
         }
     }
@@ -130,9 +125,10 @@ impl Gate {
         line: &RequestLine<'_>,
         headers: &HeaderMap,
         handshake: Option<&Handshake>,
+        case: &mut Case,
     ) -> Result<Decision, Denial> {
-        let requirement = self.rules.requirement(line).map_err(|refusal| {
-            self.refused_paths.fetch_add(1, Ordering::Relaxed);
+        let requirement = case.requirement(&self.rules, line).map_err(|refusal| {
+            self.observer.path_refused();
             DenialReason::Path(refusal)
         })?;
         if handshake.is_some() && !self.origins.admit(headers) {
@@ -141,7 +137,7 @@ impl Gate {
         if requirement.is_public() {
             return Ok(Decision::Pass);
         }
-        self.check_credentials(line, requirement, headers, handshake)
+        self.check_credentials(line, requirement, headers, handshake, case)
     }
 
     fn check_credentials(
@@ -150,16 +146,12 @@ impl Gate {
         requirement: Requirement,
         headers: &HeaderMap,
         handshake: Option<&Handshake>,
+        case: &Case,
     ) -> Result<Decision, Denial> {
         if requirement.only_by_other_reading() {
-            self.other_readings.fetch_add(1, Ordering::Relaxed);
-            let method = line.method;
-            tracing::warn!(target: "fastauth", %method, "a path is protected only by another reading than the one sent");
+            self.observer.other_reading(case, line.method);
         }
         let master = if requirement.needs_master() { Some(self.check_master_token(headers)?) } else { None };
-        if let Some(master_token) = &master {
-            tracing::debug!(target: "fastauth", method = %line.method, %master_token, "let through by a master token");
-        }
         if !requirement.needs_access() {
             return Ok(Decision::Permit(Permit::new(master, None)));
         }
@@ -168,7 +160,7 @@ impl Gate {
             .map_err(DenialReason::Credentials)?;
         let Some(token) = token else {
             return if handshake.is_some() {
-                self.check_ticket(line, master)
+                self.check_ticket(line, master, case)
             } else {
                 Err(DenialReason::MissingAccessToken.into())
             };
@@ -183,15 +175,20 @@ impl Gate {
             return Ok(Decision::Permit(Permit::new(master, Some(verified.access))));
         }
         if let Some(mismatch) = self.refused(&verified) {
-            return Err(mismatch.into());
+            return Err(verified.denied(mismatch.into()));
         }
         let (gate, method) = (Arc::clone(self), line.method.clone());
-        Ok(Decision::AskStore(CanonicalCheck { gate, method, verified, master, spends: None }.run()))
+        Ok(Decision::AskStore(CanonicalCheck { gate, method, verified, master, spends: None, case: *case }.run()))
     }
 
     /// Lets a handshake in by a ticket, which is spent if all else is right.
     #[cold]
-    fn check_ticket(self: &Arc<Self>, line: &RequestLine<'_>, master: Option<Arc<str>>) -> Result<Decision, Denial> {
+    fn check_ticket(
+        self: &Arc<Self>,
+        line: &RequestLine<'_>,
+        master: Option<Arc<str>>,
+        case: &Case,
+    ) -> Result<Decision, Denial> {
         let text = websocket::ticket(line.uri).map_err(DenialReason::Credentials)?;
         let text = text.ok_or(DenialReason::MissingAccessToken)?;
         let now_ms = self.clock.unix_now_ms();
@@ -200,7 +197,7 @@ impl Gate {
         let access = Arc::new(Access::by_ticket(ticket.claims, ticket.access, &self.ends));
         let (gate, method) = (Arc::clone(self), line.method.clone());
         let (verified, spends) = (Verified { access, now_ms }, Some((ticket.id, ticket.expires_at)));
-        Ok(Decision::Redeem(CanonicalCheck { gate, method, verified, master, spends }.run()))
+        Ok(Decision::Redeem(CanonicalCheck { gate, method, verified, master, spends, case: *case }.run()))
     }
 
     fn verified(&self, token: &[u8], now_ms: u64) -> Result<Verified, Denial> {
@@ -211,7 +208,7 @@ impl Gate {
 
     /// A ticket for the holder of an access token, wherever the router is mounted; `None` where it cannot be signed.
     pub(crate) async fn issue_ticket(&self, method: &Method, headers: &HeaderMap) -> Result<Option<Secret>, Denial> {
-        let access = self.access(headers).await.inspect_err(|denial| denial.log(method, "no ticket issued"))?;
+        let access = self.access(headers).await.inspect_err(|denial| self.observer.no_ticket(method, denial))?;
         Ok(ticket::issue(&self.keys, &access, self.clock.unix_now()))
     }
 
@@ -223,7 +220,7 @@ impl Gate {
         }
         let verified = self.verified(token, now_ms)?;
         if let Some(mismatch) = self.refused(&verified) {
-            return Err(mismatch.into());
+            return Err(verified.denied(mismatch.into()));
         }
         let held = self.store.load(verified.access.client_id(), Some(verified.access.family())).await;
         verified.confirm(self, held)?;
@@ -232,18 +229,13 @@ impl Gate {
 
     #[inline]
     fn confirmed(&self, token: &[u8], now_ms: u64) -> Option<Arc<Access>> {
-        self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms)
+        let confirmed = self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms);
+        self.observer.remembered(confirmed.is_some());
+        confirmed
     }
 
     fn refused(&self, verified: &Verified) -> Option<Mismatch> {
         self.cache.as_ref()?.refused(&verified.access, self.store.changes()?, verified.now_ms)
-    }
-
-    pub(crate) fn path_counts(&self) -> PathCounts {
-        PathCounts {
-            refused: self.refused_paths.load(Ordering::Relaxed),
-            only_by_other_reading: self.other_readings.load(Ordering::Relaxed),
-        }
     }
 
     /// What a token of this type has to be at `now`.
@@ -255,17 +247,11 @@ impl Gate {
         }
     }
 
-    pub(crate) fn token_counts(&self) -> TokenCounts {
-        TokenCounts { reused: self.reuses.load(Ordering::Relaxed) }
-    }
-
-    pub(crate) fn count_reuse(&self) {
-        self.reuses.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// The guard of what only the holder of a master token may do, wherever the router is mounted, and the token's name.
     pub(crate) fn guard_administration(&self, method: &Method, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
-        self.check_master_token(headers).inspect_err(|denial| denial.log(method, "administration refused"))
+        let master = self.check_master_token(headers);
+        self.observer.administration(method, master.as_ref().err());
+        master
     }
 
     fn check_master_token(&self, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
@@ -327,6 +313,14 @@ struct Verified {
 impl Verified {
     /// The last check, by what the store answered, which is kept.
     fn confirm(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), Denial> {
+        self.compare(gate, held).map_err(|reason| self.denied(reason))
+    }
+
+    fn denied(&self, reason: DenialReason) -> Denial {
+        Denial { reason, access: Some(Arc::clone(&self.access)) }
+    }
+
+    fn compare(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), DenialReason> {
         let mismatch = match held.map_err(DenialReason::StoreUnavailable)? {
             None => Some(Mismatch::UnknownClient),
             Some(held) if held.access == Some(self.access.digest()) => None,
@@ -351,22 +345,20 @@ struct CanonicalCheck {
     master: Option<Arc<str>>,
     /// The id and the end of the ticket that is spent.
     spends: Option<(String, u64)>,
+    case: Case,
 }
 
 impl CanonicalCheck {
     fn run(self) -> Check {
         Box::pin(async move {
-            match self.ask().await {
-                Ok(()) => Ok(Some(Permit::new(self.master, Some(self.verified.access)))),
-                Err(denial) if self.gate.shadow => {
-                    denial.log(&self.method, "would have been refused");
-                    Ok(None)
-                }
-                Err(denial) => {
-                    denial.log(&self.method, "refused");
-                    Err(denial)
-                }
+            let Self { gate, method, case, .. } = &self;
+            if let Err(denial) = self.ask().await {
+                gate.observer.refused(case, method, &denial);
+                return if gate.shadow { Ok(None) } else { Err(denial) };
             }
+            let permit = Permit::new(self.master.clone(), Some(Arc::clone(&self.verified.access)));
+            gate.observer.permitted(case, method, &permit);
+            Ok(Some(permit))
         })
     }
 
@@ -375,9 +367,13 @@ impl CanonicalCheck {
         let held = gate.store.load(access.client_id(), Some(access.family())).await;
         self.verified.confirm(gate, held)?;
         if let Some((id, expires_at)) = spends
-            && !gate.store.spend(id, *expires_at).await.map_err(DenialReason::StoreUnavailable)?
+            && !gate
+                .store
+                .spend(id, *expires_at)
+                .await
+                .map_err(|error| self.verified.denied(DenialReason::StoreUnavailable(error)))?
         {
-            return Err(DenialReason::SpentTicket.into());
+            return Err(self.verified.denied(DenialReason::SpentTicket));
         }
         Ok(())
     }
@@ -385,7 +381,11 @@ impl CanonicalCheck {
 
 /// A refusal, to be found in the extensions of the response. Only the guard makes one.
 #[derive(Clone, Debug)]
-pub struct Denial(DenialReason);
+pub struct Denial {
+    reason: DenialReason,
+    /// Of the token, where its signature was found good.
+    access: Option<Arc<Access>>,
+}
 
 /// Why a request was refused.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -433,34 +433,112 @@ impl Denial {
     /// Why.
     #[must_use]
     pub fn reason(&self) -> &DenialReason {
-        &self.0
+        &self.reason
     }
 
-    fn log(&self, method: &Method, outcome: &str) {
-        match &self.0 {
-            DenialReason::StoreUnavailable(error) => log_store_error(error, outcome),
-            reason => tracing::info!(target: "fastauth", %method, %reason, "{outcome}"),
-        }
+    /// Whom the access token was issued to, where it is one of ours and only not accepted any more, or the store could not
+    /// tell; `None` where nothing is known of who sent the request.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.access.as_ref().map(|access| access.client_id())
     }
 }
 
-impl From<Mismatch> for Denial {
+impl From<Mismatch> for DenialReason {
     fn from(mismatch: Mismatch) -> Self {
-        Self(match mismatch {
-            Mismatch::UnknownClient => DenialReason::UnknownClient,
-            Mismatch::NotCanonical => DenialReason::NotCanonical,
-        })
+        match mismatch {
+            Mismatch::UnknownClient => Self::UnknownClient,
+            Mismatch::NotCanonical => Self::NotCanonical,
+        }
     }
 }
 
 impl From<DenialReason> for Denial {
     fn from(reason: DenialReason) -> Self {
-        Self(reason)
+        Self { reason, access: None }
     }
 }
 
-/// Logs an error of the store with its causes, which the client is not told.
-pub(crate) fn log_store_error(error: &StoreError, outcome: &str) {
-    let (kind, error) = (error.kind(), error.with_causes());
-    tracing::error!(target: "fastauth", ?kind, "{outcome}: the token store is unavailable: {error}");
+impl DenialReason {
+    /// All that [`code`](Self::code) can be.
+    pub(crate) const CODES: [&str; 27] = [
+        "path_malformed_escape",
+        "path_not_utf8",
+        "path_control_character",
+        "path_encoded_too_often",
+        "path_request_target",
+        "path_too_many_readings",
+        "path_too_long",
+        "repeated_credentials",
+        "conflicting_credentials",
+        "missing_master_token",
+        "wrong_master_token",
+        "missing_access_token",
+        "malformed_token",
+        "unsupported_algorithm",
+        "unsupported_extension",
+        "invalid_signature",
+        "expired_token",
+        "token_not_yet_valid",
+        "invalid_claim",
+        "missing_client_id",
+        "wrong_token_type",
+        "unknown_client",
+        "not_canonical",
+        "store_unavailable",
+        "foreign_origin",
+        "invalid_ticket",
+        "spent_ticket",
+    ];
+
+    /// A short name of the reason that stays, for logs and counts.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        Self::CODES[self.place()]
+    }
+
+    /// The place of the code.
+    pub(crate) fn place(&self) -> usize {
+        match self {
+            Self::Path(PathRefusal::MalformedEscape) => 0,
+            Self::Path(PathRefusal::NotUtf8) => 1,
+            Self::Path(PathRefusal::ControlCharacter) => 2,
+            Self::Path(PathRefusal::EncodedTooOften) => 3,
+            Self::Path(PathRefusal::RequestTarget) => 4,
+            Self::Path(PathRefusal::TooManyReadings) => 5,
+            Self::Path(PathRefusal::TargetTooLong) => 6,
+            Self::Credentials(
+                CredentialError::Repeated(_) | CredentialError::RepeatedProtocol | CredentialError::RepeatedTicket,
+            ) => 7,
+            Self::Credentials(CredentialError::Conflicting | CredentialError::ConflictingProtocol) => 8,
+            Self::MissingMasterToken => 9,
+            Self::WrongMasterToken => 10,
+            Self::MissingAccessToken => 11,
+            Self::InvalidAccessToken(TokenError::Malformed) => 12,
+            Self::InvalidAccessToken(TokenError::UnsupportedAlgorithm) => 13,
+            Self::InvalidAccessToken(TokenError::UnsupportedExtension) => 14,
+            Self::InvalidAccessToken(TokenError::InvalidSignature) => 15,
+            Self::InvalidAccessToken(TokenError::Expired) => 16,
+            Self::InvalidAccessToken(TokenError::NotYetValid) => 17,
+            Self::InvalidAccessToken(TokenError::InvalidClaim(_)) => 18,
+            Self::InvalidAccessToken(TokenError::MissingClientId) => 19,
+            Self::InvalidAccessToken(TokenError::WrongType) => 20,
+            Self::UnknownClient => 21,
+            Self::NotCanonical => 22,
+            Self::StoreUnavailable(_) => 23,
+            Self::ForeignOrigin => 24,
+            Self::InvalidTicket(_) => 25,
+            Self::SpentTicket => 26,
+        }
+    }
+
+    /// Whether it was the check of the master token that failed.
+    pub(crate) fn is_of_master_token(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingMasterToken
+                | Self::WrongMasterToken
+                | Self::Credentials(CredentialError::Repeated(credentials::MASTER_TOKEN_SPELLING))
+        )
+    }
 }

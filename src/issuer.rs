@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     gate::Gate,
+    observe::{GrantKind, Issued},
     secret::Secret,
     store::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
@@ -233,6 +234,12 @@ impl TokenIssuer {
     ///
     /// As [`issue`](Self::issue), and [`IssueError::ReservedClaim`].
     pub async fn issue_with(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
+        let issued = self.begin(client_id, claims).await;
+        self.gate.observer.issued(GrantKind::New, issued.as_ref().map(|_| Issued::Anew));
+        issued
+    }
+
+    async fn begin(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
         check_client_id(client_id)?;
         let claims = self.claims(client_id, false, claims).await?;
         let family = unique_name();
@@ -257,7 +264,10 @@ impl TokenIssuer {
     /// [`IssueError::Revoked`] for the token; [`IssueError::Store`] where the store could not be asked,
     /// [`IssueError::NotSaved`] where it did not save the pair.
     pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
-        self.exchange(refresh_token, &self.present(refresh_token)?).await
+        match self.present(refresh_token) {
+            Ok(presented) => self.exchange(refresh_token, &presented).await,
+            Err(error) => Err(self.not_renewed(error.into())),
+        }
     }
 
     /// The claims of a refresh token. Whether it is the one that is held is seen when it is exchanged.
@@ -266,12 +276,28 @@ impl TokenIssuer {
         Ok(Presented { claims: self.verify_at(refresh_token, TokenType::Refresh, at)?, at })
     }
 
+    /// Counts a refresh token that is none.
+    pub(crate) fn not_renewed(&self, error: IssueError) -> IssueError {
+        self.gate.observer.issued(GrantKind::Refresh, Err(&error));
+        error
+    }
+
     /// What [`refresh`](Self::refresh) does once the token's claims are known.
     pub(crate) async fn exchange(
         &self,
         refresh_token: &str,
-        Presented { claims: presented, at }: &Presented,
+        presented: &Presented,
     ) -> Result<IssuedTokens, IssueError> {
+        let renewed = self.renew(refresh_token, presented).await;
+        self.gate.observer.issued(GrantKind::Refresh, renewed.as_ref().map(|(_, how)| *how));
+        renewed.map(|(issued, _)| issued)
+    }
+
+    async fn renew(
+        &self,
+        refresh_token: &str,
+        Presented { claims: presented, at }: &Presented,
+    ) -> Result<(IssuedTokens, Issued), IssueError> {
         let client_id = presented.client_id();
         let claims = self.claims(client_id, true, presented.own_claims()).await?;
         let (family, generation) = match presented.family() {
@@ -289,14 +315,13 @@ impl TokenIssuer {
         match rotated {
             Rotated::Rotated => {
                 tracing::info!(target: "fastauth", client_id, family, "refreshed");
-                Ok(issued)
+                Ok((issued, Issued::Anew))
             }
             Rotated::Repeated(pair) => {
                 tracing::info!(target: "fastauth", client_id, family, "refreshed once more, with the same pair");
-                self.repeated(client_id, &pair, *at)
+                self.repeated(client_id, &pair, *at).map(|issued| (issued, Issued::Again))
             }
             Rotated::Reused => {
-                self.gate.count_reuse();
                 tracing::warn!(target: "fastauth", client_id, family, "a used refresh token came back: its family is revoked");
                 Err(IssueError::Reused)
             }

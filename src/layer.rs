@@ -18,6 +18,10 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
+use tracing::{
+    Span,
+    instrument::{Instrument, Instrumented},
+};
 
 #[cfg(feature = "websocket")]
 use crate::websocket::Closing;
@@ -26,6 +30,7 @@ use crate::{
     credentials,
     gate::{Check, Decision, Denial, Gate, PathCounts, TokenCounts},
     issuer::TokenIssuer,
+    observe,
     response::{Form, ResponseBody},
     router::TokenRouter,
     rule::RequestLine,
@@ -83,13 +88,13 @@ impl FastAuthLayer {
     /// How many paths were refused or read otherwise than they were sent, since this layer was made.
     #[must_use]
     pub fn path_counts(&self) -> PathCounts {
-        self.gate.path_counts()
+        self.gate.observer.path_counts()
     }
 
     /// How many used refresh tokens came back, since this layer was made.
     #[must_use]
     pub fn token_counts(&self) -> TokenCounts {
-        self.gate.token_counts()
+        self.gate.observer.token_counts()
     }
 
     /// The endpoints that issue and renew tokens, sharing this layer's key and store.
@@ -181,8 +186,12 @@ impl<S> FastAuth<S> {
         let state = match decision {
             Decision::Pass => State::Forwarding { response: self.inner.call(request), chooses_protocol },
             Decision::Permit(permit) => {
+                let span = observe::span(&permit);
                 request.extensions_mut().insert(permit);
-                State::Forwarding { response: self.inner.call(request), chooses_protocol }
+                match span {
+                    None => State::Forwarding { response: self.inner.call(request), chooses_protocol },
+                    Some(span) => spanned(&mut self.inner, request, span, chooses_protocol),
+                }
             }
             Decision::Deny(denial) => {
                 let refusal = Refusal::to(&request, &self.gate).of(&mut request, &denial);
@@ -198,6 +207,25 @@ impl<S> FastAuth<S> {
         };
         ResponseFuture { state }
     }
+}
+
+/// Has the inner service answer a request that passed its checks, within the span of that.
+#[inline(never)]
+fn spanned<S, B>(inner: &mut S, request: Request<B>, span: Span, chooses_protocol: bool) -> State<S, B, S::Future>
+where
+    S: Service<Request<B>>,
+{
+    let response = span.in_scope(|| inner.call(request));
+    State::Spanned { response: Box::pin(response.instrument(span)), chooses_protocol }
+}
+
+/// The inner service's response, with the protocol of a handshake where that has chosen none.
+#[inline]
+fn passed_on<B>(mut response: Response<B>, chooses_protocol: bool) -> Response<ResponseBody<B>> {
+    if chooses_protocol {
+        choose_protocol(&mut response);
+    }
+    response.map(ResponseBody::inner)
 }
 
 fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
@@ -290,6 +318,8 @@ pin_project! {
         Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal)>>, chooses_protocol: bool },
         /// The inner service answers a request, or a handshake that offered the protocol which has to be chosen.
         Forwarding { #[pin] response: F, chooses_protocol: bool },
+        /// As that, in a span. It is boxed so that those without one are not larger for it.
+        Spanned { response: Pin<Box<Instrumented<F>>>, chooses_protocol: bool },
         /// The answer was known at once.
         Refusing { refusal: Option<(Refusal, Denial)> },
     }
@@ -305,13 +335,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            if let StateProjection::Forwarding { response, chooses_protocol } = state.as_mut().project() {
-                return response.poll(cx).map_ok(|mut response| {
-                    if *chooses_protocol {
-                        choose_protocol(&mut response);
-                    }
-                    response.map(ResponseBody::inner)
-                });
+            match state.as_mut().project() {
+                StateProjection::Forwarding { response, chooses_protocol } => {
+                    let response = ready!(response.poll(cx));
+                    return Poll::Ready(response.map(|response| passed_on(response, *chooses_protocol)));
+                }
+                StateProjection::Spanned { response, chooses_protocol } => {
+                    let response = ready!(response.as_mut().poll(cx));
+                    return Poll::Ready(response.map(|response| passed_on(response, *chooses_protocol)));
+                }
+                StateProjection::Checking { .. } | StateProjection::Refusing { .. } => {}
             }
             if let Some(refusal) = ready!(state.as_mut().poll_verdict(cx)) {
                 return Poll::Ready(Ok(refusal.map(ResponseBody::refusal)));
@@ -338,10 +371,15 @@ where
                 let (mut ready_inner, mut request, refusal) = *held.take().expect(DONE);
                 let (next, refused) = match verdict {
                     Ok(permit) => {
+                        let span = permit.as_ref().and_then(observe::span);
                         if let Some(permit) = permit {
                             request.extensions_mut().insert(permit);
                         }
-                        (State::Forwarding { response: ready_inner.call(request), chooses_protocol }, None)
+                        let next = match span {
+                            None => State::Forwarding { response: ready_inner.call(request), chooses_protocol },
+                            Some(span) => spanned(&mut ready_inner, request, span, chooses_protocol),
+                        };
+                        (next, None)
                     }
                     Err(denial) => {
                         let refusal = refusal.of(&mut request, &denial);
@@ -355,7 +393,7 @@ where
                 let (refusal, denial) = refusal.take().expect(DONE);
                 Poll::Ready(Some(refusal.render(denial)))
             }
-            StateProjection::Forwarding { .. } => Poll::Ready(None),
+            StateProjection::Forwarding { .. } | StateProjection::Spanned { .. } => Poll::Ready(None),
         }
     }
 }

@@ -69,6 +69,7 @@
 //!  permit ──► handler ──► ended    store, Changes   ──► EndReason
 //!
 //!  /auth/token* ──► router ──► limit ──► issuer ──► token, store;  router ──► response
+//!  /auth/healthz ─► router ──► health ──► store
 //!
 //!  /auth/openapi.json ──► router::document;  an application's document ──► openapi ──► rule, router::document
 //! ```
@@ -77,6 +78,9 @@
 //! own module alone and is what the next step asks for, so none can be skipped: the cache holds what steps 3 and 4 confirmed,
 //! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits; of a `ticket` it also asks
 //! whether it is used for the first time. All of them go by one time, which `clock` is asked for once.
+//!
+//! `observe` is told of each decision, each pair that is issued and each call of the store, which it wraps, and logs and counts
+//! them; nothing rests on it. `docs/observability.md` lists what it tells.
 //!
 //! # Features
 //!
@@ -90,6 +94,7 @@
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
 //! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
 //! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
+//! | `metrics` | | counts and times for the recorder of the `metrics` crate, which has to be installed before the layer is made |
 //! | `cli` | | the program `fastauth` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -107,12 +112,14 @@ mod credentials;
 #[cfg(feature = "axum")]
 mod extract;
 mod gate;
+mod health;
 mod issuer;
 mod json;
 mod keys;
 mod layer;
 #[cfg(feature = "rate-limit")]
 mod limit;
+mod observe;
 #[cfg(feature = "utoipa")]
 mod openapi;
 mod permit;

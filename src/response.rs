@@ -27,7 +27,7 @@ use crate::{
 mod endpoint;
 
 pub(crate) use endpoint::{
-    Shape, active, families_revoked, inactive, issued, refusal as endpoint_refusal, ticket, token_revoked,
+    Shape, active, families_revoked, health, inactive, issued, refusal as endpoint_refusal, ticket, token_revoked,
 };
 
 pub(crate) const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";

@@ -24,8 +24,9 @@ use tower_service::Service;
 
 use crate::{
     credentials,
-    gate::{Denial, Gate, log_store_error},
+    gate::{Denial, Gate},
     issuer::{Introspection, IssueError, IssuedTokens, Presented, TokenIssuer},
+    observe,
     query::ParameterError,
     response::{self, Shape},
     store::{Revocation, StoreError, StoreErrorKind},
@@ -51,6 +52,7 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 /// | `POST /auth/token/introspect` | `token` | the master token | what the token says, if it is accepted (RFC 7662) |
 /// | `POST /auth/ticket` | | an access token | a ticket that opens one WebSocket, as `?ticket=…`, within 30 seconds |
 /// | `GET /auth/openapi.json` | | | an OpenAPI document of all these, as they are configured |
+/// | `GET /auth/healthz` | `deep` | nothing | 200 `{"status":"ok"}`; with `deep`, 503 where the store does not answer |
 ///
 /// A `POST` takes its parameters from its body, a form (`application/x-www-form-urlencoded`) or a JSON object
 /// (`application/json`), of up to 64 KiB and within ten seconds; those of a URL are refused. Of a `GET` they stand in the
@@ -61,6 +63,10 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 /// `{"access_token":"…","token_type":"Bearer","expires_in":…,"refresh_token":"…"}`, and errors by RFC 6749 5.2. With
 /// `refresh-transport: "cookie"` the refresh token is not in the body but in a cookie that scripts cannot read, and a `POST`
 /// without a `refresh_token` (for `revoke`: without anything) takes it from there.
+///
+/// `healthz` tells that the process answers: `{"status":"ok"}`. With `?deep` it asks the store as well, for two seconds at the
+/// most, and once a second at the most however often it is called: 200 `{"status":"ok","checks":{"store":"ok"}}`, or 503 with
+/// `unavailable` in both places. It needs no credential, unless the path lists say so.
 ///
 /// It guards minting and administration by itself, wherever it is mounted and whatever the path lists say. Mount it as a
 /// whole, so that it sees the path with or without its prefix:
@@ -141,17 +147,19 @@ enum Endpoint {
     Revoke,
     Introspect,
     Ticket,
+    Health,
     Document,
 }
 
 /// What each of them takes and answers, [`document`] says.
-const ENDPOINTS: [(&str, Endpoint); 7] = [
+const ENDPOINTS: [(&str, Endpoint); 8] = [
     ("/token/new", Endpoint::New),
     ("/token/refresh", Endpoint::Refresh),
     ("/token", Endpoint::Token),
     ("/token/revoke", Endpoint::Revoke),
     ("/token/introspect", Endpoint::Introspect),
     ("/ticket", Endpoint::Ticket),
+    ("/healthz", Endpoint::Health),
     ("/openapi.json", Endpoint::Document),
 ];
 
@@ -161,7 +169,7 @@ impl Endpoint {
             Self::New if options.allow_get => "GET, POST",
             // A link on any page is a GET, and its answer would set the cookie.
             Self::Refresh if options.allow_get && !options.cookie => "GET, POST",
-            Self::Document => "GET, HEAD",
+            Self::Health | Self::Document => "GET, HEAD",
             _ => "POST",
         }
     }
@@ -179,7 +187,7 @@ impl Endpoint {
 
     /// Whether it changes nothing and tells no secret, so that any page may ask.
     fn is_open(self) -> bool {
-        self == Self::Document
+        matches!(self, Self::Document | Self::Health)
     }
 
     /// Whether nobody without a master token has anything to do here.
@@ -264,6 +272,7 @@ impl TokenRouter {
             Endpoint::Introspect => self.introspect(&parameters).await,
             Endpoint::Ticket => self.ticket(request).await,
             Endpoint::Document => Ok(response::document(self.document_text())),
+            Endpoint::Health => self.health(&parameters).await,
         }
     }
 
@@ -330,7 +339,8 @@ impl TokenRouter {
 
     /// The claims of a refresh token. Whether it is the one that is held is seen when it is exchanged.
     fn presented(&self, refresh_token: &str) -> Result<Presented, Refusal> {
-        self.issuer().present(refresh_token).map_err(|error| Refusal::NotIssued(error.into()))
+        let issuer = self.issuer();
+        issuer.present(refresh_token).map_err(|error| Refusal::NotIssued(issuer.not_renewed(error.into())))
     }
 
     async fn exchange(&self, refresh_token: &str, presented: &Presented, shape: Shape) -> Answer {
@@ -406,6 +416,16 @@ impl TokenRouter {
         Ok(response::ticket(&ticket))
     }
 
+    /// Whether this process answers, and with `deep` whether the store does.
+    async fn health(&self, parameters: &Parameters<'_>) -> Answer {
+        let is_deep = match parameters.get("deep") {
+            Ok(Some(value)) if value.is_empty() => true,
+            _ => parameters.is_true("deep").map_err(|problem| unusable("deep", parameters, problem))?,
+        };
+        let store = if is_deep { Some(self.gate.health.of_store(&self.gate.store).await) } else { None };
+        Ok(response::health(store))
+    }
+
     /// The refresh token in the cookie, where that is how it travels. A GET never takes it: another site's link is one.
     fn cookie<'a>(&self, request: &'a Parts) -> Result<Option<Cow<'a, str>>, Refusal> {
         if !self.options().cookie || request.method != Method::POST {
@@ -420,9 +440,9 @@ impl TokenRouter {
         let (method, path) = (&request.method, request.uri.path());
         let master_token = self.gate.guard_administration(method, &request.headers).map_err(Refusal::Denied)?;
         if endpoint == Endpoint::Introspect {
-            tracing::debug!(target: "fastauth", %method, path, %master_token, "administration");
+            tracing::debug!(target: "fastauth", %method, path, master_token = &*master_token, "administration");
         } else {
-            tracing::info!(target: "fastauth", %method, path, %master_token, "administration");
+            tracing::info!(target: "fastauth", %method, path, master_token = &*master_token, "administration");
         }
         Ok(())
     }
@@ -431,7 +451,10 @@ impl TokenRouter {
     fn admit_caller(&self, request: &Parts) -> Result<(), Refusal> {
         #[cfg(feature = "rate-limit")]
         if let Some(limits) = &self.options().limits {
-            return limits.admit_caller(request).map_err(Refusal::Limited);
+            let admitted = limits.admit_caller(request);
+            return admitted
+                .inspect_err(|_| self.gate.observer.limited(observe::Limited::Caller))
+                .map_err(Refusal::Limited);
         }
         Ok(())
     }
@@ -440,7 +463,10 @@ impl TokenRouter {
     fn admit_client(&self, client_id: &str) -> Result<(), Refusal> {
         #[cfg(feature = "rate-limit")]
         if let Some(limits) = &self.options().limits {
-            return limits.admit_client(client_id).map_err(Refusal::Limited);
+            let admitted = limits.admit_client(client_id);
+            return admitted
+                .inspect_err(|_| self.gate.observer.limited(observe::Limited::Client))
+                .map_err(Refusal::Limited);
         }
         Ok(())
     }
@@ -477,15 +503,15 @@ impl Refusal {
     fn log(&self) {
         match self {
             Self::NotIssued(IssueError::Store(error) | IssueError::NotSaved { error, .. }) => {
-                log_store_error(error, "not issued");
+                observe::store_trouble(error, "not issued");
             }
             Self::NotIssued(error) => {
-                tracing::info!(target: "fastauth", error = error as &dyn Error, "not issued");
+                tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued");
             }
             Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
                 tracing::warn!(target: "fastauth", error = error as &dyn Error, "not done: the token store is not able to");
             }
-            Self::Store(error) => log_store_error(error, "not done"),
+            Self::Store(error) => observe::store_trouble(error, "not done"),
             Self::Limited(wait) => tracing::info!(target: "fastauth", ?wait, "not issued: too many requests"),
             Self::Grant(error) => tracing::info!(target: "fastauth", ?error, "not issued"),
             Self::CrossOrigin => tracing::warn!(target: "fastauth", "refused: a page of another origin asked"),

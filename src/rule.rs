@@ -11,6 +11,7 @@ use std::{borrow::Cow, iter};
 use http::{Method, Uri};
 use serde::{Serialize, Serializer};
 
+mod deciding;
 mod explain;
 mod filter;
 mod matcher;
@@ -21,6 +22,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::deciding::{Deciding, RuleId};
 pub use self::explain::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList};
 pub(crate) use self::prefix::Prefix;
 pub use self::readings::Step;

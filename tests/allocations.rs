@@ -135,3 +135,26 @@ fn refusing_costs_the_refusal() {
         assert_eq!(allocations(&layer, "/access/1", &headers), (EXTENSION + HEADERS, 401), "{case}");
     }
 }
+
+/// What is counted was resolved when the layer was made.
+#[cfg(feature = "metrics")]
+#[test]
+fn counting_allocates_nothing() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        let layer = layer(2);
+        let issued = at_once(layer.issuer().issue("c")).unwrap();
+        let known = || allocations(&layer, "/access/1", &[("access-token", issued.tokens.access_token.expose())]);
+        let missing = || allocations(&layer, "/access/1", &[]);
+        let open = || allocations(&layer, "/", &[]);
+        // The first ones look the store up, write the refusal and resolve its count.
+        known();
+        missing();
+        assert_eq!((known(), missing(), open()), ((EXTENSION, 200), (EXTENSION + HEADERS, 401), (0, 200)));
+    });
+    let text = recorder.handle().render();
+    for (outcome, reason) in [("permitted", "none"), ("refused", "missing_access_token")] {
+        let series = format!(r#"{{rule="/access/1",outcome="{outcome}",reason="{reason}"}} 2"#);
+        assert!(text.contains(&series), "{text}");
+    }
+}

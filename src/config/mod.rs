@@ -267,6 +267,10 @@ impl Settings {
         self.shadow
     }
 
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     pub(crate) fn into_rules(self) -> Rules {
         self.rules
     }

@@ -138,6 +138,25 @@ pub(crate) fn inactive() -> Response<Full<Bytes>> {
     oauth(StatusCode::OK, &json!({ "active": false }))
 }
 
+/// Whether the parts that were looked at are there.
+pub(crate) fn health(store: Option<bool>) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        checks: Option<Checks>,
+    }
+    #[derive(Serialize)]
+    struct Checks {
+        store: &'static str,
+    }
+    let in_a_word = |is_there| if is_there { "ok" } else { "unavailable" };
+    let is_well = store.unwrap_or(true);
+    let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let checks = store.map(|store| Checks { store: in_a_word(store) });
+    no_store(json_response(status, &Health { status: in_a_word(is_well), checks }))
+}
+
 /// The answer to a request that is refused.
 pub(crate) fn refusal(refusal: Refusal, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
     let realm = refusals.realm();

@@ -26,6 +26,7 @@ const OAUTH_ERROR: &str = "FastAuthOAuthError";
 const REVOKED: &str = "FastAuthRevoked";
 const INTROSPECTION: &str = "FastAuthIntrospection";
 const TICKET: &str = "FastAuthTicket";
+const HEALTH: &str = "FastAuthHealth";
 
 const DESCRIPTION: &str = "\
 Issues tokens, renews them, takes them back and tells what they say.
@@ -108,6 +109,7 @@ impl Facts<'_> {
             Endpoint::Revoke => self.revoke(),
             Endpoint::Introspect => self.introspect(),
             Endpoint::Ticket => self.ticket(),
+            Endpoint::Health => health(),
             Endpoint::Document => document_itself(),
         }
     }
@@ -388,6 +390,18 @@ impl Facts<'_> {
                     "expires_in": { "type": "integer", "minimum": 0, "description": "For how many seconds it is good" },
                 },
             },
+            HEALTH: {
+                "type": "object",
+                "required": ["status"],
+                "properties": {
+                    "status": { "type": "string", "enum": ["ok", "unavailable"] },
+                    "checks": {
+                        "type": "object",
+                        "required": ["store"],
+                        "properties": { "store": { "type": "string", "enum": ["ok", "unavailable"] } },
+                    },
+                },
+            },
         });
         if self.options.shape == Shape::Envelope {
             schemas[ISSUED] = self.envelope();
@@ -453,6 +467,27 @@ fn document_itself() -> Operation {
         takes_cookie: false,
         success: Answer::new("200", "An OpenAPI document of these endpoints", []),
         refusals: Vec::new(),
+    }
+}
+
+fn health() -> Operation {
+    let deep = Parameter {
+        text: json!({ "type": "string", "enum": ["", "true", "false"] }),
+        ..Parameter::optional("deep", "Whether the token store is asked, too; it is asked once a second at the most")
+    };
+    Operation {
+        id: "health",
+        summary: "Whether tokens can be issued and judged",
+        description: String::new(),
+        security: Vec::new(),
+        ways: vec![Way::of([deep])],
+        may_be_bare: true,
+        takes_cookie: false,
+        success: Answer::new("200", "It is well", [HEALTH]).uncached(),
+        refusals: vec![
+            Answer::new("400", "The parameter cannot be read", [OAUTH_ERROR]).oauth(),
+            Answer::new("503", "The token store does not answer", [HEALTH]).uncached(),
+        ],
     }
 }
 

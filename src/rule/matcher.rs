@@ -80,6 +80,19 @@ impl PrefixSet {
         met
     }
 
+    /// The shortest prefix with this mark that `path` meets, as the owner knows it.
+    pub(super) fn first(&self, path: &str, mark: u8) -> Option<usize> {
+        let mut first = None;
+        self.walk(path, |node, at_end_of_segment| {
+            let marks = node.plain | if at_end_of_segment { node.segment } else { 0 };
+            if first.is_none() && marks & mark != 0 {
+                let mut ends = self.entries[range(&node.ends)].iter();
+                first = ends.find(|e| e.mark & mark != 0 && (e.form == Form::Plain || at_end_of_segment)).map(|e| e.id);
+            }
+        });
+        first
+    }
+
     /// As much of a path as can count, in whatever way its characters are folded: each leaves a byte at least.
     pub(super) fn head<'a>(&self, path: &'a str) -> &'a str {
         path.char_indices().nth(self.longest + 1).map_or(path, |(end, _)| &path[..end])
@@ -237,6 +250,10 @@ mod tests {
             let mut met: Vec<_> = set.met(&path).iter().map(|entry| entry.id).collect();
             met.sort_unstable();
             prop_assert_eq!(set.marks(&path), expected.iter().fold(0, |marks, id| marks | 1 << (id % 8)));
+            for mark in (0..8).map(|bit| 1 << bit) {
+                let first = set.met(&path).iter().find(|entry| entry.mark == mark).map(|entry| entry.id);
+                prop_assert_eq!(set.first(&path, mark), first);
+            }
             prop_assert_eq!(met, expected);
         }
     }

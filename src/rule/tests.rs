@@ -693,6 +693,14 @@ proptest! {
         let explanation = rules.explain(&Method::GET, &path);
         let decision = rules.requirement(&RequestLine::new(&Method::GET, &uri)).map(PathDecision::from);
         prop_assert_eq!(explanation.decision(), decision.unwrap_or(PathDecision::Reject));
+        let mut deciding = Deciding::default();
+        let noted = rules.requirement_by(&RequestLine::new(&Method::GET, &uri), &mut deciding).map(PathDecision::from);
+        prop_assert_eq!(noted, decision);
+        let places = [(PathList::Master, deciding.master), (PathList::Access, deciding.access)];
+        for by in explanation.decided_by().iter().filter(|by| by.list() != PathList::Public) {
+            let (_, place) = places.into_iter().find(|(list, _)| *list == by.list()).unwrap();
+            prop_assert_eq!(rules.prefixes().nth(place.unwrap()), Some((by.list(), by.prefix())));
+        }
         for reading in explanation.readings() {
             let from = reading.from().map(|from| explanation.readings()[from].text());
             prop_assert_ne!(from, Some(reading.text()));

@@ -280,6 +280,10 @@ impl HeldFamily {
 }
 
 impl TokenStore for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
         Box::pin(async move { Ok(self.canonical(client_id, family)) })
     }

@@ -50,6 +50,11 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// What else a store can promise it says by [`promises`](Self::promises). The rules of a rotation are in
 /// [`Family::judge`], for stores of your own to use; [`MemoryStore`] is the shortest example.
 pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
+    /// What kind of store this is, in a word: logs and counts name it.
+    fn kind(&self) -> &'static str {
+        "custom"
+    }
+
     /// What is canonical for `family` of `client_id`. Where the store does not hold that family, or none is named, it is
     /// what was issued to the client last; `None` for a client that the store does not know.
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>>;
@@ -104,6 +109,10 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
 
 /// A shared store is a store, such as the one that `Settings::open_store` opens.
 impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
+    fn kind(&self) -> &'static str {
+        (**self).kind()
+    }
+
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
         (**self).load(client_id, family)
     }

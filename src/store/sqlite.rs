@@ -278,6 +278,10 @@ pub struct Conversion {
 }
 
 impl TokenStore for SqliteStore {
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
         Box::pin(async move { self.canonical(client_id, family) })
     }

@@ -538,7 +538,7 @@ async fn named_master_tokens_are_told_apart_and_withdrawn() {
     assert_eq!(asks(&fewer, ops).await.0, StatusCode::OK);
     assert_eq!(asks(&fewer, ci).await.0, StatusCode::UNAUTHORIZED);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    for name in ["master_token=master-token", "master_token=ops", "master_token=ci"] {
+    for name in [r#"master_token="master-token""#, r#"master_token="ops""#, r#"master_token="ci""#] {
         assert!(log.contains(name), "{name}: {log}");
     }
     for token in [MASTER, ops, ci] {

@@ -8,9 +8,13 @@ mod cache;
 mod config;
 mod extract;
 mod grpc;
+mod health;
 mod keys;
 mod layer;
+#[cfg(all(feature = "metrics", feature = "rate-limit"))]
+mod metrics;
 mod oauth;
+mod observe;
 mod openapi;
 #[cfg(feature = "utoipa")]
 mod openapi_security;

@@ -110,7 +110,10 @@ async fn it_can_be_mounted_in_every_way() {
         (
             "as routes",
             "/auth",
-            Router::new().route_service("/auth/token", router()).route_service("/auth/token/{endpoint}", router()),
+            Router::new()
+                .route_service("/auth/token", router())
+                .route_service("/auth/token/{endpoint}", router())
+                .route_service("/auth/healthz", router()),
         ),
         ("with a prefix of its own", "/v2/auth", Router::new().fallback_service(router().prefix("/v2/auth"))),
     ];
@@ -124,6 +127,8 @@ async fn it_can_be_mounted_in_every_way() {
         );
         let refresh = get_request(&format!("{prefix}/token/refresh?refresh_token=x"), &[]);
         assert_eq!(send(&app, refresh).await.status(), StatusCode::UNAUTHORIZED, "{name}");
+        let healthz = get_request(&format!("{prefix}/healthz"), &[]);
+        assert_eq!(send(&app, healthz).await.status(), StatusCode::OK, "{name}");
         let server = Endpoints::at(serve(app).await);
         for (path, form, status) in [
             ("/token/new", "", 200),
@@ -131,6 +136,7 @@ async fn it_can_be_mounted_in_every_way() {
             ("/token", "grant_type=refresh_token&refresh_token=x", 400),
             ("/token/revoke", "token=x", 200),
             ("/token/introspect", "token=x", 200),
+            ("/healthz", "", 405),
         ] {
             assert_eq!(server.post_as_master(&format!("{prefix}{path}"), form).await.status, status, "{name}: {path}");
         }

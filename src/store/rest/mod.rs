@@ -412,6 +412,10 @@ impl RestStore {
 }
 
 impl TokenStore for RestStore {
+    fn kind(&self) -> &'static str {
+        "rest"
+    }
+
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
         let load = async move {
             if !self.calls.speaks_v2() {

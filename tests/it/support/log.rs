@@ -14,7 +14,7 @@ thread_local! {
 pub(crate) fn capture() {
     static SUBSCRIBER: Once = Once::new();
     SUBSCRIBER.call_once(|| {
-        let subscriber = tracing_subscriber::fmt().with_env_filter("fastauth=trace,tower=trace,axum=trace");
+        let subscriber = tracing_subscriber::fmt().with_env_filter("trace");
         subscriber.with_ansi(false).with_writer(OfThread).init();
     });
     LINES.set(Some(Vec::new()));
