@@ -8,7 +8,7 @@ use axum::{
     Json, Router,
     extract::ws::{Message, WebSocket, WebSocketUpgrade},
     http::StatusCode,
-    response::Response,
+    response::{Html, Response},
     routing::{any, get},
 };
 use fastauth::{
@@ -27,6 +27,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 fn app(auth: FastAuthLayer) -> Router {
     Router::new()
+        // A page to try everything out with.
+        .route("/", get(async || Html(include_str!("axum/demo.html"))))
         .route("/health", get(async || healthy(None)))
         .route("/access/health", get(async || healthy(Some("access"))))
         .route("/master/health", get(async || healthy(Some("master"))))
@@ -172,6 +174,8 @@ fn print_curl_lines(address: SocketAddr, master_token: Option<Source>) {
     let access_token = format!(r#"$({mint} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#);
     println!(
         r#"Listening on http://{address}. Paste these into another terminal:
+
+In a browser: http://{address}
 
 An open path:
   curl -i http://{address}/health
