@@ -8,7 +8,7 @@ use axum::{
     Json, Router,
     extract::ws::{Message, WebSocket, WebSocketUpgrade},
     http::StatusCode,
-    response::Response,
+    response::{Html, Response},
     routing::{any, get},
 };
 use fastauth::{
@@ -35,6 +35,8 @@ fn app(auth: FastAuthLayer) -> Router {
     let docs =
         SwaggerUi::new("/docs").url("/openapi.json", description).config(Config::default().validator_url("none"));
     Router::new()
+        // A page to try everything out with.
+        .route("/", get(async || Html(include_str!("axum/demo.html"))))
         .route("/health", get(health))
         .route("/access/health", get(access_health))
         .route("/master/health", get(master_health))
@@ -203,6 +205,8 @@ fn print_curl_lines(address: SocketAddr, master_token: Option<Source>) {
     let access_token = format!(r#"$({mint} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#);
     println!(
         r#"Listening on http://{address}. Paste these into another terminal:
+
+In a browser: http://{address}
 
 An open path:
   curl -i http://{address}/health
