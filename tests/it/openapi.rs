@@ -184,6 +184,7 @@ async fn ask_in_every_way(server: &Endpoints, layer: &FastAuthLayer, method: &st
     for (headers, text) in [
         (vec![], ""),
         (vec![form], "client_id=mallory"),
+        (vec![], "deep=perhaps"),
         (vec![master, form], "client_id=mallory"),
         (vec![master], ""),
         (vec![master, master], ""),

@@ -88,7 +88,7 @@ async fn a_ticket_opens_one_socket() {
     assert_eq!(text(&mut socket).await, r#"alice ["reader"] /ws?a=1&b=2 /access/ws?a=1&b=2"#);
     let again = refused(redeem(&server, &ticket).await);
     assert_eq!(again, (401, json!("Invalid Ticket. Error: used before")));
-    let logged = log::captured();
+    let logged = log::captured_of_server();
     assert!(logged.contains("the ticket was used before") && !logged.contains(&ticket), "{logged}");
 }
 

@@ -101,7 +101,7 @@ async fn a_token_among_the_protocols_opens_a_socket() {
     // Nobody who offers nothing is told of a choice.
     let (_, response) = open(&format!("ws://{address}/ws"), &[]).await.unwrap();
     assert!(!response.headers().contains_key("sec-websocket-protocol"));
-    let logged = log::captured();
+    let logged = log::captured_of_server();
     assert!(logged.contains("what a handler could log") && !logged.contains(token), "{logged}");
 }
 

@@ -25,6 +25,14 @@ pub(crate) fn captured() -> String {
     String::from_utf8(LINES.take().unwrap()).unwrap()
 }
 
+/// The same without what the clients say, which run beside the server and tell of all that they send.
+pub(crate) fn captured_of_server() -> String {
+    const CLIENTS: [&str; 3] = ["tungstenite::", "reqwest::", "hyper_util::client::"];
+    let log = captured();
+    let lines = log.lines().filter(|line| !CLIENTS.iter().any(|client| line.contains(client)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 struct OfThread;
 
 impl io::Write for OfThread {
