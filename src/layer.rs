@@ -168,7 +168,7 @@ impl<S> FastAuth<S> {
     where
         S: Service<Request<B>>,
     {
-        ResponseFuture { state: State::Forwarding { response: self.inner.call(request), chooses_protocol: false } }
+        ResponseFuture { state: State::Forwarding { response: self.inner.call(request) } }
     }
 
     #[inline(never)]
@@ -184,14 +184,11 @@ impl<S> FastAuth<S> {
             take_ticket(&mut request);
         }
         let state = match decision {
-            Decision::Pass => State::Forwarding { response: self.inner.call(request), chooses_protocol },
+            Decision::Pass => State::by(&mut self.inner, request, None, chooses_protocol),
             Decision::Permit(permit) => {
                 let span = observe::span(&permit);
                 request.extensions_mut().insert(permit);
-                match span {
-                    None => State::Forwarding { response: self.inner.call(request), chooses_protocol },
-                    Some(span) => spanned(&mut self.inner, request, span, chooses_protocol),
-                }
+                State::by(&mut self.inner, request, span, chooses_protocol)
             }
             Decision::Deny(denial) => {
                 let refusal = Refusal::to(&request, &self.gate).of(&mut request, &denial);
@@ -202,30 +199,12 @@ impl<S> FastAuth<S> {
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
-                State::Checking { check, held: Some(Box::new((ready_inner, request, refusal))), chooses_protocol }
+                let held = (ready_inner, request, refusal, chooses_protocol);
+                State::Checking { check, held: Some(Box::new(held)) }
             }
         };
         ResponseFuture { state }
     }
-}
-
-/// Has the inner service answer a request that passed its checks, within the span of that.
-#[inline(never)]
-fn spanned<S, B>(inner: &mut S, request: Request<B>, span: Span, chooses_protocol: bool) -> State<S, B, S::Future>
-where
-    S: Service<Request<B>>,
-{
-    let response = span.in_scope(|| inner.call(request));
-    State::Spanned { response: Box::pin(response.instrument(span)), chooses_protocol }
-}
-
-/// The inner service's response, with the protocol of a handshake where that has chosen none.
-#[inline]
-fn passed_on<B>(mut response: Response<B>, chooses_protocol: bool) -> Response<ResponseBody<B>> {
-    if chooses_protocol {
-        choose_protocol(&mut response);
-    }
-    response.map(ResponseBody::inner)
 }
 
 fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
@@ -315,11 +294,12 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
         /// The store is asked; the request waits.
-        Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal)>>, chooses_protocol: bool },
-        /// The inner service answers a request, or a handshake that offered the protocol which has to be chosen.
-        Forwarding { #[pin] response: F, chooses_protocol: bool },
-        /// As that, in a span. It is boxed so that those without one are not larger for it.
-        Spanned { response: Pin<Box<Instrumented<F>>>, chooses_protocol: bool },
+        Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal, bool)>> },
+        /// The inner service answers.
+        Forwarding { #[pin] response: F },
+        /// As that, in a span, or of a handshake that offered the protocol which has to be chosen. It is boxed so that all
+        /// others are not larger for it.
+        Attended { response: Pin<Box<Instrumented<F>>>, chooses_protocol: bool },
         /// The answer was known at once.
         Refusing { refusal: Option<(Refusal, Denial)> },
     }
@@ -336,13 +316,15 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Forwarding { response, chooses_protocol } => {
-                    let response = ready!(response.poll(cx));
-                    return Poll::Ready(response.map(|response| passed_on(response, *chooses_protocol)));
+                StateProjection::Forwarding { response } => {
+                    return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
                 }
-                StateProjection::Spanned { response, chooses_protocol } => {
-                    let response = ready!(response.as_mut().poll(cx));
-                    return Poll::Ready(response.map(|response| passed_on(response, *chooses_protocol)));
+                StateProjection::Attended { response, chooses_protocol } => {
+                    let mut response = ready!(response.as_mut().poll(cx));
+                    if let (Ok(response), true) = (&mut response, *chooses_protocol) {
+                        choose_protocol(response);
+                    }
+                    return Poll::Ready(response.map(|response| response.map(ResponseBody::inner)));
                 }
                 StateProjection::Checking { .. } | StateProjection::Refusing { .. } => {}
             }
@@ -357,6 +339,17 @@ impl<S, B> State<S, B, S::Future>
 where
     S: Service<Request<B>>,
 {
+    /// Has the inner service answer a request, within a span if there is one.
+    #[inline]
+    fn by(inner: &mut S, request: Request<B>, span: Option<Span>, chooses_protocol: bool) -> Self {
+        if span.is_none() && !chooses_protocol {
+            return Self::Forwarding { response: inner.call(request) };
+        }
+        let span = span.unwrap_or_else(Span::none);
+        let response = span.in_scope(|| inner.call(request));
+        Self::Attended { response: Box::pin(response.instrument(span)), chooses_protocol }
+    }
+
     /// Waits for the store where it is asked. There is a refusal, or the request has moved on to the inner service.
     ///
     /// It is no part of `poll` so that what an open path needs of that stays small.
@@ -365,21 +358,16 @@ where
     fn poll_verdict(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response<Full<Bytes>>>> {
         const DONE: &str = "a ResponseFuture was polled after it had ended";
         match self.as_mut().project() {
-            StateProjection::Checking { check, held, chooses_protocol } => {
+            StateProjection::Checking { check, held } => {
                 let verdict = ready!(check.as_mut().poll(cx));
-                let chooses_protocol = *chooses_protocol;
-                let (mut ready_inner, mut request, refusal) = *held.take().expect(DONE);
+                let (mut ready_inner, mut request, refusal, chooses_protocol) = *held.take().expect(DONE);
                 let (next, refused) = match verdict {
                     Ok(permit) => {
                         let span = permit.as_ref().and_then(observe::span);
                         if let Some(permit) = permit {
                             request.extensions_mut().insert(permit);
                         }
-                        let next = match span {
-                            None => State::Forwarding { response: ready_inner.call(request), chooses_protocol },
-                            Some(span) => spanned(&mut ready_inner, request, span, chooses_protocol),
-                        };
-                        (next, None)
+                        (State::by(&mut ready_inner, request, span, chooses_protocol), None)
                     }
                     Err(denial) => {
                         let refusal = refusal.of(&mut request, &denial);
@@ -393,7 +381,7 @@ where
                 let (refusal, denial) = refusal.take().expect(DONE);
                 Poll::Ready(Some(refusal.render(denial)))
             }
-            StateProjection::Forwarding { .. } | StateProjection::Spanned { .. } => Poll::Ready(None),
+            StateProjection::Forwarding { .. } | StateProjection::Attended { .. } => Poll::Ready(None),
         }
     }
 }
