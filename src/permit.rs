@@ -374,11 +374,15 @@ async fn loss(access: &Access, login: &Login) -> EndReason {
             sleep_until(seen + LEAST_INTERVAL).await;
         }
         let patience = confirmed + ends.interval * TOLERANCE;
-        let Ok(answer) = timeout_at(patience, login.ask(seen)).await else { return EndReason::Unconfirmed };
+        // A moment for the store at least: it may have been this process that stood still.
+        let until = patience.max(Instant::now() + ends.interval.min(RETRY_INTERVAL));
+        let Ok(answer) = timeout_at(until, login.ask(seen)).await else { return EndReason::Unconfirmed };
         match answer.held {
             Ok(Some(held)) if held == access.digest() => confirmed = answer.asked_at,
-            Ok(Some(_)) => return login.why().await,
+            Ok(Some(_)) => return timeout(RETRY_INTERVAL, login.why()).await.unwrap_or(EndReason::Superseded),
             Ok(None) => return EndReason::Revoked,
+            // A store that fails at once is never timed out.
+            Err(()) if Instant::now() >= patience => return EndReason::Unconfirmed,
             Err(()) => {}
         }
         // What is not known is not forgotten: a change that could not be looked at is looked at later.

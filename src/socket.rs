@@ -2,7 +2,8 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker, ready},
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, close_code},
     http::HeaderValue,
 };
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{Sink, SinkExt, Stream, StreamExt, task::AtomicWaker};
 use tokio::time::{Sleep, sleep};
 
 use crate::permit::{EndReason, Ended, Permit};
@@ -23,7 +24,7 @@ impl Permit {
     /// The socket, for as long as this permit's right lasts: see [`GuardedSocket`].
     #[must_use]
     pub fn guard(&self, socket: WebSocket) -> GuardedSocket {
-        GuardedSocket { socket, ended: self.ended(), state: State::Open }
+        GuardedSocket { socket, ended: self.ended(), state: State::Open, sides: Arc::default() }
     }
 }
 
@@ -55,6 +56,7 @@ pub struct GuardedSocket {
     socket: WebSocket,
     ended: Ended,
     state: State,
+    sides: Arc<Sides>,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,24 @@ enum State {
         time: Pin<Box<Sleep>>,
     },
     Closed(EndReason),
+}
+
+/// Who waits for the socket: a split one has a task on each side, and the end concerns both, whoever looked for it last.
+#[derive(Debug, Default)]
+struct Sides {
+    receiving: AtomicWaker,
+    sending: AtomicWaker,
+}
+
+impl Wake for Sides {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.receiving.wake();
+        self.sending.wake();
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +128,9 @@ impl GuardedSocket {
     }
 
     /// Whether the right lasts, or else why not, once the client was told or is not to be reached.
-    fn poll_right(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EndReason>> {
+    fn poll_right(&mut self) -> Poll<Result<(), EndReason>> {
+        let waker = Waker::from(Arc::clone(&self.sides));
+        let cx = &mut Context::from_waker(&waker);
         if let (State::Open, Poll::Ready(reason)) = (&self.state, Pin::new(&mut self.ended).poll(cx)) {
             self.state = State::Closing { reason, step: Step::Send, time: Box::pin(sleep(CLOSING_TIME)) };
         }
@@ -123,6 +145,7 @@ impl GuardedSocket {
             }
         };
         self.state = State::Closed(reason);
+        self.sides.wake_by_ref();
         Poll::Ready(Err(reason))
     }
 }
@@ -159,7 +182,8 @@ impl Stream for GuardedSocket {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match ready!(self.poll_right(cx)) {
+        self.sides.receiving.register(cx.waker());
+        match ready!(self.poll_right()) {
             Ok(()) => Pin::new(&mut self.socket).poll_next(cx),
             Err(_) => Poll::Ready(None),
         }
@@ -170,16 +194,20 @@ impl Sink<Message> for GuardedSocket {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        ready!(self.poll_right(cx)).map_err(Error::new)?;
+        self.sides.sending.register(cx.waker());
+        ready!(self.poll_right()).map_err(Error::new)?;
         Pin::new(&mut self.socket).poll_ready(cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        // It may have ended since it was asked whether there is room.
+        self.end_reason().map_or(Ok(()), |reason| Err(Error::new(reason)))?;
         Pin::new(&mut self.socket).start_send(message)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        ready!(self.poll_right(cx)).map_err(Error::new)?;
+        self.sides.sending.register(cx.waker());
+        ready!(self.poll_right()).map_err(Error::new)?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 

@@ -18,7 +18,7 @@ use fastauth::{
     EndReason, FastAuthLayer, Permit, SettingsBuilder,
     store::{MemoryStore, Revocation, SqliteStore},
 };
-use futures_util::{StreamExt, future::join_all};
+use futures_util::{SinkExt, StreamExt, future::join_all};
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::time::timeout;
@@ -128,6 +128,31 @@ async fn echo(permit: Permit, upgrade: WebSocketUpgrade) -> AxumResponse {
             }
         }
     })
+}
+
+/// Says hello by one half of the socket, while another task waits for the other half.
+async fn halves(permit: Permit, upgrade: WebSocketUpgrade) -> AxumResponse {
+    upgrade.on_upgrade(async move |socket| {
+        let (mut sending, mut receiving) = permit.guard(socket).split();
+        let receives = tokio::spawn(async move { while receiving.next().await.is_some() {} });
+        // The other task has begun to wait then.
+        tokio::task::yield_now().await;
+        sending.send(Message::Text("hello".into())).await.unwrap();
+        receives.await.unwrap();
+    })
+}
+
+#[tokio::test]
+async fn a_socket_in_two_halves_closes_whoever_used_it_last() {
+    let layer = layer(settings().store(MemoryStore::new()));
+    let token = access_token(&layer, "alice").await;
+    let app = Router::new().route("/access/ws", any(halves)).layer(layer.clone());
+    let url = format!("ws://{}/access/ws", serve(app).await);
+    let (mut socket, _) = open(&url, &[("access-token", token.expose())]).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap(), "hello");
+    layer.issuer().revoke(&Revocation::All).await.unwrap();
+    let (code, _) = timeout(SOON, closed(&mut socket)).await.unwrap();
+    assert_eq!(code, CloseCode::Policy);
 }
 
 async fn sockets(layer: &FastAuthLayer, token: &str, count: usize) -> Vec<Socket> {
@@ -262,4 +287,16 @@ async fn a_right_outlives_trouble_with_the_store_for_a_while_only() {
     let began = Instant::now();
     assert_eq!(timeout(8 * RECHECK + SOON, ended).await.unwrap(), EndReason::Unconfirmed);
     assert!(began.elapsed() > 4 * RECHECK, "{:?}", began.elapsed());
+}
+
+/// Nothing waits there, so nothing times out.
+#[cfg(feature = "test-util")]
+#[tokio::test]
+async fn a_store_that_fails_at_once_is_borne_no_longer() {
+    let store = fastauth::test_util::FailingStore::new(MemoryStore::new());
+    let layer = layer(settings().store(store.clone()).websocket_recheck(RECHECK));
+    let token = access_token(&layer, "alice").await;
+    let ended = access(&layer, token.expose()).await.ended();
+    store.fail_all(fastauth::store::StoreErrorKind::Failed);
+    assert_eq!(timeout(8 * RECHECK + SOON, ended).await.unwrap(), EndReason::Unconfirmed);
 }
