@@ -401,9 +401,7 @@ impl TokenKey {
     ///
     /// Nothing of the payload is read before the signature has been found good.
     pub(crate) fn verify(&self, parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Claims, TokenError> {
-        if !self.signed(parts.signed.as_bytes(), parts.signature)? {
-            return Err(TokenError::InvalidSignature);
-        }
+        self.check_signature(parts)?;
         // Room for what ours take, without a call of the allocator.
         let (mut array, mut vec) = ([0; USUAL_PAYLOAD], Vec::new());
         let room = base64url::decoded_len(parts.payload.len());
@@ -419,14 +417,17 @@ impl TokenKey {
 
     /// The payload of whatever this key has signed.
     pub(crate) fn signed_payload(&self, parts: &Parts<'_>) -> Result<Vec<u8>, TokenError> {
-        if !self.signed(parts.signed.as_bytes(), parts.signature)? {
-            return Err(TokenError::InvalidSignature);
-        }
+        self.check_signature(parts)?;
         decode(parts.payload)
     }
 
     pub(crate) fn has_signed(&self, parts: &Parts<'_>) -> bool {
-        self.signed(parts.signed.as_bytes(), parts.signature) == Ok(true)
+        self.check_signature(parts).is_ok()
+    }
+
+    fn check_signature(&self, parts: &Parts<'_>) -> Result<(), TokenError> {
+        let is_signed = self.signed(parts.signed.as_bytes(), parts.signature)?;
+        is_signed.then_some(()).ok_or(TokenError::InvalidSignature)
     }
 
     // The provider is named, not taken from jsonwebtoken's process-wide default: that one panics where some other

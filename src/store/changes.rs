@@ -109,9 +109,7 @@ impl Changes {
     #[inline]
     #[must_use]
     pub fn unchanged_since(&self, stamp: Stamp, now_ms: u64) -> bool {
-        let counter = self.counters.get(stamp.counter as usize);
-        now_ms <= self.watched_until_ms.load(Ordering::Acquire)
-            && counter.is_some_and(|counter| counter.load(Ordering::Acquire) == stamp.count)
+        now_ms <= self.watched_until_ms.load(Ordering::Acquire) && !self.have_come(stamp)
     }
 
     /// Waits until something may have changed for the client since then.
@@ -127,6 +125,7 @@ impl Changes {
     }
 
     /// Whether something may have changed for the client since then.
+    #[inline]
     pub(crate) fn have_come(&self, stamp: Stamp) -> bool {
         let counter = self.counters.get(stamp.counter as usize);
         counter.is_none_or(|counter| counter.load(Ordering::Acquire) != stamp.count)
