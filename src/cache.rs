@@ -4,7 +4,8 @@
 //! has changed for its client. Only tokens that the store confirmed get in, so forged ones neither fill the cache nor push
 //! anything out of it. Of those that it refused, a few are known for a [moment](refused).
 //!
-//! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
+//! Where tokens come by the thousand that are sent once each, what a store confirms at once is remembered only when it
+//! comes again: to remember takes longer than to verify and ask. What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
 //! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
 //! passes through the small queue and leaves the others alone. Looking one up takes no lock and, once an entry is known to
 //! be in use, writes nothing, so that threads do not get in each other's way.
@@ -15,7 +16,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -35,8 +36,14 @@ mod refused;
 pub(crate) use refused::Mismatch;
 use refused::RefusedTokens;
 
+/// How many bytes of a token are hashed.
+const HASHED: usize = 16;
 /// The share of the small queue: one in so many.
 const SMALL_SHARE: usize = 10;
+/// How many tokens are kept though none is used again.
+const MAX_CREDIT: u32 = 1024;
+/// How many tokens at the most are known to have come once, by eight bytes each.
+const MAX_TURNED_AWAY: usize = 1 << 14;
 /// How often an entry can earn another round.
 const MAX_USES: u8 = 3;
 /// How many entries are looked at to find one that can go. It bounds the time that others wait for the queues.
@@ -50,6 +57,7 @@ pub(crate) struct TokenCache {
     capacity: usize,
     /// How long an answer of a store may be kept that does not tell of the changes of others.
     ttl_ms: u64,
+    newcomers: Newcomers,
     refused: RefusedTokens,
 }
 
@@ -84,6 +92,7 @@ impl TokenCache {
             queues: Mutex::default(),
             capacity: capacity.max(SMALL_SHARE),
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            newcomers: Newcomers::new(capacity),
             refused: RefusedTokens::new(ttl),
         }
     }
@@ -91,39 +100,62 @@ impl TokenCache {
     /// How the store refused a verified token a moment ago, where it does not tell of the changes of others.
     pub(crate) fn refused(&self, claims: &Claims, changes: &Changes, now_ms: u64) -> Option<Mismatch> {
         let token = claims.token();
-        self.refused.find(self.hasher.hash_one(token), token, changes, now_ms)
+        self.refused.find(self.hash(token), token, changes, now_ms)
     }
 
     /// Keeps how the store refused a verified token when it was asked at `asked_at_ms`, with the stamp from before that.
     pub(crate) fn keep_refused(&self, claims: &Claims, mismatch: Mismatch, stamp: Stamp, asked_at_ms: u64) {
         let token = claims.token();
-        self.refused.keep(self.hasher.hash_one(token), token, mismatch, stamp, asked_at_ms);
+        self.refused.keep(self.hash(token), token, mismatch, stamp, asked_at_ms);
     }
 
     /// The claims of a token that is known to be good, and canonical at `now_ms`.
     #[inline]
     pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Access>> {
         let entries = self.entries.pin();
-        let entry = entries.get(&self.hasher.hash_one(token))?;
+        let entry = entries.get(&self.hash(token))?;
         let is_confirmed = constant_time_eq(entry.access.token(), token)
             && entry.access.expires_at() >= now_ms / 1000
             && changes.unchanged_since(entry.stamp, now_ms)
             && (changes.tells_of_others() || self.is_young(entry, now_ms));
-        is_confirmed.then(|| entry.used())
+        is_confirmed.then(|| {
+            if entry.note_use() {
+                self.newcomers.earn();
+            }
+            Arc::clone(&entry.access)
+        })
+    }
+
+    /// Of the end of the token alone: that is the end of its signature, by which no two of ours are alike.
+    #[inline]
+    fn hash(&self, token: &[u8]) -> u64 {
+        match token.last_chunk::<HASHED>() {
+            Some(end) => self.hasher.hash_one(u128::from_ne_bytes(*end)),
+            None => self.hasher.hash_one(token),
+        }
     }
 
     fn is_young(&self, entry: &Entry, now_ms: u64) -> bool {
         now_ms.checked_sub(entry.asked_at_ms).is_some_and(|age| age < self.ttl_ms)
     }
 
-    /// Keeps what the store confirmed when it was asked at `now_ms`, with the stamp from before that.
+    /// [Keeps](Self::keep) a token that a store confirmed at once if that looks worth it. With a time to live it does: whoever
+    /// sets one wants calls to the store saved.
+    pub(crate) fn keep_if_worth(&self, access: &Arc<Access>, stamp: Stamp, asked_at_ms: u64) {
+        if self.ttl_ms > 0 || self.newcomers.admit(self.hash(access.token())) {
+            self.keep(access, stamp, asked_at_ms);
+        }
+    }
+
+    /// Keeps what the store confirmed when it was asked at `asked_at_ms`, with the stamp from before that.
     pub(crate) fn keep(&self, access: &Arc<Access>, stamp: Stamp, asked_at_ms: u64) {
-        let hash = self.hasher.hash_one(access.token());
+        let hash = self.hash(access.token());
+        let entry = Entry { access: Arc::clone(access), stamp, asked_at_ms, uses: AtomicU8::new(0) };
         let entries = self.entries.pin();
-        let uses = entries.get(&hash).map(|entry| entry.uses.load(Ordering::Relaxed));
-        let entry =
-            Entry { access: Arc::clone(access), stamp, asked_at_ms, uses: AtomicU8::new(uses.unwrap_or_default()) };
-        if entries.insert(hash, entry).is_none() {
+        if let Some(before) = entries.insert(hash, entry) {
+            let uses = before.uses.load(Ordering::Relaxed);
+            entries.get(&hash).inspect(|entry| entry.uses.store(uses, Ordering::Relaxed));
+        } else {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
             queues.small.push_back(hash);
             self.make_room(&mut queues);
@@ -159,13 +191,14 @@ impl TokenCache {
 }
 
 impl Entry {
+    /// Notes that it is used, and tells whether that is the first time since it was looked at last.
     #[inline]
-    fn used(&self) -> Arc<Access> {
+    fn note_use(&self) -> bool {
         let uses = self.uses.load(Ordering::Relaxed);
         if uses < MAX_USES {
             self.uses.store(uses + 1, Ordering::Relaxed);
         }
-        Arc::clone(&self.access)
+        uses == 0
     }
 
     /// Whether it was used since it was looked at last.
@@ -173,6 +206,44 @@ impl Entry {
         let uses = self.uses.load(Ordering::Relaxed);
         self.uses.store(uses.saturating_sub(1), Ordering::Relaxed);
         uses > 0
+    }
+}
+
+/// Which of the tokens that come for the first time are kept: all, as long as enough of those before were used again.
+struct Newcomers {
+    /// How many more are.
+    credit: AtomicU32,
+    /// The hashes of those that were not. Of those that share a place, the last one counts.
+    turned_away: Box<[AtomicU64]>,
+}
+
+impl Newcomers {
+    fn new(capacity: usize) -> Self {
+        let places = capacity.next_power_of_two().clamp(64, MAX_TURNED_AWAY);
+        let turned_away = (0..places).map(|_| AtomicU64::new(0)).collect();
+        Self { credit: AtomicU32::new(MAX_CREDIT), turned_away }
+    }
+
+    /// Whether to keep a token of this hash. Threads that decide at the same moment may spend the same credit.
+    fn admit(&self, hash: u64) -> bool {
+        let credit = self.credit.load(Ordering::Relaxed);
+        if credit > 0 {
+            self.credit.store(credit - 1, Ordering::Relaxed);
+        }
+        credit > 0 || self.returns(hash)
+    }
+
+    fn returns(&self, hash: u64) -> bool {
+        let place = self.turned_away.get(hash as usize & (self.turned_away.len() - 1));
+        place.is_some_and(|place| place.swap(hash, Ordering::Relaxed) == hash)
+    }
+
+    /// One that was kept was used again.
+    fn earn(&self) {
+        let credit = self.credit.load(Ordering::Relaxed);
+        if credit < MAX_CREDIT {
+            self.credit.store(credit + 1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -275,6 +346,30 @@ mod tests {
         }
         let kept = (0..500).filter(|number| knows(&cache, &changes, &format!("used-{number}"), NOW)).count();
         assert_eq!(kept, 500);
+    }
+
+    #[test]
+    fn where_none_is_used_again_a_token_is_kept_when_it_returns() {
+        let (cache, changes) = (TokenCache::new(100_000, Duration::ZERO), Changes::of_own_store());
+        let comes = |token: &str| {
+            let access = Arc::new(Access::from(test_claims("c", NOW / 1000, token)));
+            cache.keep_if_worth(&access, changes.stamp("c"), NOW);
+        };
+        let knows = |token: &str| knows(&cache, &changes, token, NOW);
+        (0..10_000).for_each(|number| comes(&format!("once-{number}")));
+        assert_eq!(cache.len(), MAX_CREDIT as usize);
+        comes("t");
+        assert!(!knows("t"));
+        comes("t");
+        assert!(knows("t"), "and it is used");
+        comes("u");
+        assert!(knows("u"), "that one was used is credit for another");
+        let ttl = TokenCache::new(100_000, Duration::from_secs(1));
+        for number in 0..10_000 {
+            let access = Arc::new(Access::from(test_claims("c", NOW / 1000, &format!("once-{number}"))));
+            ttl.keep_if_worth(&access, changes.stamp("c"), NOW);
+        }
+        assert_eq!(ttl.len(), 10_000);
     }
 
     #[test]

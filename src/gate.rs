@@ -8,7 +8,7 @@ use crate::{
     cache::{Mismatch, TokenCache},
     clock::Clock,
     config::{ConfigError, Settings},
-    credentials::{self, CredentialError},
+    credentials::{self, CredentialError, Presented},
     health::Health,
     issuer::Issuing,
     keys::KeyRing,
@@ -18,7 +18,7 @@ use crate::{
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::{Secret, SecretDigest},
-    store::{Canonical, StoreError, TokenStore},
+    store::{Comparison, Stamp, StoreError, TokenStore},
     ticket::{self, Ticket},
     token::{Expected, TokenError, TokenType},
     websocket::{self, Handshake, Origins},
@@ -81,10 +81,10 @@ impl Gate {
         })
     }
 
-    /// Whether a request for the path surely needs no check. `false` leaves it to [`decide`](Self::decide).
+    /// The checks that a path asks for, where that is told soon: see [`Rules::glance`].
     #[inline]
-    pub(crate) fn leaves_open(&self, path: &str) -> bool {
-        self.rules.leave_open(path)
+    pub(crate) fn glance(&self, path: &str) -> Option<Requirement> {
+        self.rules.glance(path)
     }
 
     /// Whether a handshake may be refused wherever it leads, for the page that it comes from.
@@ -151,11 +151,13 @@ impl Gate {
         if requirement.only_by_other_reading() {
             self.observer.other_reading(case, line.method);
         }
-        let master = if requirement.needs_master() { Some(self.check_master_token(headers)?) } else { None };
+        let presented = Presented::of(headers);
+        let master = if requirement.needs_master() { Some(self.check_master_token(&presented)?) } else { None };
         if !requirement.needs_access() {
             return Ok(Decision::Permit(Permit::new(master, None)));
         }
-        let token = credentials::access_token(headers)
+        let token = presented
+            .access_token()
             .and_then(|token| handshake.map_or(Ok(token), |handshake| handshake.access_token(token)))
             .map_err(DenialReason::Credentials)?;
         let Some(token) = token else {
@@ -170,8 +172,8 @@ impl Gate {
             return Ok(Decision::Permit(Permit::new(master, Some(access))));
         }
         let verified = self.verified(token, now_ms)?;
-        if let Some(held) = self.store.load_now(verified.access.client_id(), Some(verified.access.family())) {
-            verified.confirm(self, held)?;
+        if let Some(comparison) = verified.access.compare_now(&*self.store) {
+            verified.confirm(self, comparison, TokenCache::keep_if_worth)?;
             return Ok(Decision::Permit(Permit::new(master, Some(verified.access))));
         }
         if let Some(mismatch) = self.refused(&verified) {
@@ -213,7 +215,7 @@ impl Gate {
     }
 
     async fn access(&self, headers: &HeaderMap) -> Result<Arc<Access>, Denial> {
-        let token = credentials::access_token(headers).map_err(DenialReason::Credentials)?;
+        let token = Presented::of(headers).access_token().map_err(DenialReason::Credentials)?;
         let (token, now_ms) = (token.ok_or(DenialReason::MissingAccessToken)?, self.clock.unix_now_ms());
         if let Some(access) = self.confirmed(token, now_ms) {
             return Ok(access);
@@ -222,8 +224,7 @@ impl Gate {
         if let Some(mismatch) = self.refused(&verified) {
             return Err(verified.denied(mismatch.into()));
         }
-        let held = self.store.load(verified.access.client_id(), Some(verified.access.family())).await;
-        verified.confirm(self, held)?;
+        verified.confirm(self, verified.access.compare(&*self.store).await, TokenCache::keep)?;
         Ok(verified.access)
     }
 
@@ -249,13 +250,13 @@ impl Gate {
 
     /// The guard of what only the holder of a master token may do, wherever the router is mounted, and the token's name.
     pub(crate) fn guard_administration(&self, method: &Method, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
-        let master = self.check_master_token(headers);
+        let master = self.check_master_token(&Presented::of(headers));
         self.observer.administration(method, master.as_ref().err());
         master
     }
 
-    fn check_master_token(&self, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
-        let presented = credentials::master_token(headers).map_err(DenialReason::Credentials)?;
+    fn check_master_token(&self, presented: &Presented<'_>) -> Result<Arc<str>, Denial> {
+        let presented = presented.master_token().map_err(DenialReason::Credentials)?;
         let presented = SecretDigest::of(presented.ok_or(DenialReason::MissingMasterToken)?);
         // All are compared, so that the time does not tell which one it was.
         let found = self.master_tokens.iter().fold(
@@ -310,26 +311,29 @@ struct Verified {
     now_ms: u64,
 }
 
+/// How the cache is told of a token that the store confirmed.
+type Keep = fn(&TokenCache, &Arc<Access>, Stamp, u64);
+
 impl Verified {
     /// The last check, by what the store answered, which is kept.
-    fn confirm(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), Denial> {
-        self.compare(gate, held).map_err(|reason| self.denied(reason))
+    fn confirm(&self, gate: &Gate, comparison: Result<Comparison, StoreError>, keep: Keep) -> Result<(), Denial> {
+        self.judge(gate, comparison, keep).map_err(|reason| self.denied(reason))
     }
 
     fn denied(&self, reason: DenialReason) -> Denial {
         Denial { reason, access: Some(Arc::clone(&self.access)) }
     }
 
-    fn compare(&self, gate: &Gate, held: Result<Option<Canonical>, StoreError>) -> Result<(), DenialReason> {
-        let mismatch = match held.map_err(DenialReason::StoreUnavailable)? {
-            None => Some(Mismatch::UnknownClient),
-            Some(held) if held.access == Some(self.access.digest()) => None,
-            Some(_) => Some(Mismatch::NotCanonical),
+    fn judge(&self, gate: &Gate, comparison: Result<Comparison, StoreError>, keep: Keep) -> Result<(), DenialReason> {
+        let mismatch = match comparison.map_err(DenialReason::StoreUnavailable)? {
+            Comparison::Canonical => None,
+            Comparison::NotCanonical => Some(Mismatch::NotCanonical),
+            Comparison::UnknownClient => Some(Mismatch::UnknownClient),
         };
         // A ticket is no token, and must not be known as one.
         if let (Some(cache), Some(stamp), true) = (&gate.cache, self.access.stamp(), self.access.is_by_token()) {
             match mismatch {
-                None => cache.keep(&self.access, stamp, self.now_ms),
+                None => keep(cache, &self.access, stamp, self.now_ms),
                 Some(mismatch) => cache.keep_refused(&self.access, mismatch, stamp, self.now_ms),
             }
         }
@@ -364,8 +368,7 @@ impl CanonicalCheck {
 
     async fn ask(&self) -> Result<(), Denial> {
         let Self { gate, verified: Verified { access, .. }, spends, .. } = self;
-        let held = gate.store.load(access.client_id(), Some(access.family())).await;
-        self.verified.confirm(gate, held)?;
+        self.verified.confirm(gate, access.compare(&*gate.store).await, TokenCache::keep)?;
         if let Some((id, expires_at)) = spends
             && !gate
                 .store

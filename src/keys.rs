@@ -56,27 +56,29 @@ impl KeyRing {
 
     /// The payload of what one of the keys has signed, whatever it is.
     pub(crate) fn signed_payload(&self, text: &str) -> Result<Vec<u8>, TokenError> {
-        let parts = Parts::split(text.as_bytes())?;
-        self.signer(&parts)?.token.signed_payload(&parts)
+        let (parts, signer) = self.signer(text.as_bytes())?;
+        signer.token.signed_payload(&parts)
     }
 
     /// The claims of a token, if one of the keys signed it and it is as `expected`.
     ///
     /// A token that names one of the keys is held to it. Others, such as those of `fastauth-api`, name none.
     pub(crate) fn verify(&self, token: &[u8], expected: &Expected<'_>) -> Result<Claims, TokenError> {
-        let parts = Parts::split(token)?;
-        self.signer(&parts)?.token.verify(&parts, expected)
+        let (parts, signer) = self.signer(token)?;
+        signer.token.verify(&parts, expected)
     }
 
     /// The key that a token names, by a header that this key writes or by another one, else the one that has signed it.
-    fn signer(&self, parts: &Parts<'_>) -> Result<&RingKey, TokenError> {
-        if let Some(key) = self.keys.iter().find(|key| key.token.has_written(parts)) {
-            return Ok(key);
+    fn signer<'a>(&self, token: &'a [u8]) -> Result<(Parts<'a>, &RingKey), TokenError> {
+        let written = self.keys.iter().find_map(|key| Some((key.token.split(token)?, key)));
+        if let Some((parts, key)) = written {
+            return Ok((parts?, key));
         }
+        let parts = Parts::split(token)?;
         let kid = parts.kid()?;
         let named = kid.and_then(|kid| self.keys.iter().find(|key| key.token.kid() == kid));
-        let signer = || self.keys.iter().find(|key| key.token.has_signed(parts));
-        named.or_else(signer).ok_or(TokenError::InvalidSignature)
+        let signer = named.or_else(|| self.keys.iter().find(|key| key.token.has_signed(&parts)));
+        Ok((parts, signer.ok_or(TokenError::InvalidSignature)?))
     }
 
     /// The token encrypted; `None` where the key is none of Fernet's.

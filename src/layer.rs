@@ -33,7 +33,7 @@ use crate::{
     observe,
     response::{Form, ResponseBody},
     router::TokenRouter,
-    rule::RequestLine,
+    rule::{RequestLine, Requirement},
     websocket::{Handshake, choose_protocol, is_handshake, take_ticket},
 };
 
@@ -147,7 +147,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.leaves_untouched(&request) { self.forward(request) } else { self.guard(request) }
+        let glance = self.gate.glance(request.uri().path());
+        if self.leaves_untouched(&request, glance) { self.forward(request) } else { self.guard(request, glance) }
     }
 }
 
@@ -156,9 +157,10 @@ impl<S> FastAuth<S> {
     ///
     /// Nothing here may borrow the request as a whole, or it is copied once more on its way to the inner service.
     #[inline]
-    fn leaves_untouched<B>(&self, request: &Request<B>) -> bool {
-        self.gate.leaves_open(request.uri().path())
-            && original_uri(request).is_none_or(|original| self.gate.leaves_open(original.path()))
+    fn leaves_untouched<B>(&self, request: &Request<B>, glance: Option<Requirement>) -> bool {
+        let is_open = |glance: Option<Requirement>| glance.is_some_and(Requirement::is_public);
+        is_open(glance)
+            && original_uri(request).is_none_or(|original| is_open(self.gate.glance(original.path())))
             && !credentials::are_in(request.headers())
             && !(self.gate.limits_origins() && is_handshake(request.method(), request.version(), request.headers()))
     }
@@ -172,14 +174,15 @@ impl<S> FastAuth<S> {
     }
 
     #[inline(never)]
-    fn guard<B>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B>
+    fn guard<B>(&mut self, mut request: Request<B>, glance: Option<Requirement>) -> ResponseFuture<S, B>
     where
         S: Service<Request<B>> + Clone,
     {
         credentials::mark_sensitive(request.headers_mut());
         let handshake = Handshake::take(&mut request);
         let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
-        let decision = self.gate.decide(&request_line(&request), request.headers(), handshake.as_ref());
+        let line = RequestLine { glance, ..request_line(&request) };
+        let decision = self.gate.decide(&line, request.headers(), handshake.as_ref());
         if matches!(decision, Decision::Redeem(_)) {
             take_ticket(&mut request);
         }

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     clock::Clock,
-    store::{FamilyFilter, FamilyStatus, Stamp, TokenDigest, TokenStore},
+    store::{Comparison, FamilyFilter, FamilyStatus, Stamp, StoreError, TokenDigest, TokenStore},
     token::Claims,
 };
 
@@ -182,6 +182,17 @@ impl Access {
     /// The log-in; tokens that name none are held under the empty name.
     pub(crate) fn family(&self) -> &str {
         self.claims.family().map(|(family, _)| family).unwrap_or_default()
+    }
+
+    /// How the token compares with what the store holds, where the store can tell at once.
+    pub(crate) fn compare_now(&self, store: &dyn TokenStore) -> Option<Result<Comparison, StoreError>> {
+        store.compare_now(self.client_id(), Some(self.family()), self.claims.token())
+    }
+
+    /// The same, where the store has to be waited for.
+    pub(crate) async fn compare(&self, store: &dyn TokenStore) -> Result<Comparison, StoreError> {
+        let held = store.load(self.client_id(), Some(self.family())).await?;
+        Ok(Comparison::of(self.digest(), held.as_ref()))
     }
 
     /// The digest of the access token.

@@ -82,6 +82,8 @@ pub(crate) struct RequestLine<'a> {
     pub(crate) original_uri: Option<&'a Uri>,
     /// Whether there are an `Origin` and an `Access-Control-Request-Method`.
     pub(crate) cors_headers: bool,
+    /// What a [glance](Rules::glance) at the URI's path has shown.
+    pub(crate) glance: Option<Requirement>,
 }
 
 /// The checks that a request needs.
@@ -151,26 +153,38 @@ impl Rules {
         }
     }
 
-    /// Whether a request for the path needs no check for sure, which it tells of nearly all that need none, soon.
+    /// The checks that a path asks for, where one scan of it shows that it has no other reading: so it is with nearly all.
     ///
-    /// All that the path asks for it asks for as it was sent, since nothing in it can be trouble. It is ASCII, too, so
-    /// that the filter, to which case never counts, holds for it whether or not case counts.
-    pub(crate) fn leave_open(&self, path: &str) -> bool {
-        let Some(filter) = &self.filter else { return false };
-        let path = path.as_bytes();
-        path.starts_with(b"/") && path.len() <= MAX_PATH && is_calm(path) && filter.rules_out(path)
+    /// A path without anything in it that can be trouble is ASCII, too, so that the filter, to which case never counts,
+    /// holds for it whether or not case counts.
+    #[inline]
+    pub(crate) fn glance(&self, path: &str) -> Option<Requirement> {
+        let filter = self.filter.as_ref()?;
+        let bytes = path.as_bytes();
+        if !(bytes.starts_with(b"/") && bytes.len() <= MAX_PATH && is_calm(bytes)) {
+            return None;
+        }
+        Some(if filter.rules_out_head(bytes) { Requirement::NOTHING } else { self.look(filter, path) })
+    }
+
+    #[inline(never)]
+    fn look(&self, filter: &Filter, path: &str) -> Requirement {
+        if filter.rules_out(path.as_bytes()) { Requirement::NOTHING } else { self.weigh(path, &[]) }
     }
 
     /// The checks that a request needs: what is asked for by either URI is needed, and either may be the reason to refuse.
     #[inline]
     pub(crate) fn requirement(&self, line: &RequestLine<'_>) -> Result<Requirement, PathRefusal> {
-        self.consider(line, &mut ())
+        match line.glance {
+            Some(requirement) if line.other_path().is_none() && !self.options.skip_preflight => Ok(requirement),
+            _ => self.consider(line, &mut ()),
+        }
     }
 
     #[inline]
     fn consider(&self, line: &RequestLine<'_>, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         let mut requirement = self.consider_uri(line.method, line.uri, watch)?;
-        if let Some(original) = line.original_uri.filter(|original| original.path() != line.uri.path()) {
+        if let Some(original) = line.other_path() {
             requirement = requirement.union(self.consider_uri(line.method, original, watch)?);
         }
         Ok(if self.options.skip_preflight && line.is_preflight() { Requirement::NOTHING } else { requirement })
@@ -268,7 +282,13 @@ impl Rules {
 
 impl<'a> RequestLine<'a> {
     pub(crate) fn new(method: &'a Method, uri: &'a Uri) -> Self {
-        Self { method, uri, original_uri: None, cors_headers: false }
+        Self { method, uri, original_uri: None, cors_headers: false, glance: None }
+    }
+
+    /// The URI before a router stripped a prefix, where its path is another one.
+    #[inline]
+    fn other_path(&self) -> Option<&'a Uri> {
+        self.original_uri.filter(|original| original.path() != self.uri.path())
     }
 
     fn is_preflight(&self) -> bool {
@@ -287,6 +307,7 @@ impl Requirement {
         self.asked & ACCESS != 0
     }
 
+    #[inline]
     pub(crate) fn is_public(self) -> bool {
         self.asked == 0
     }

@@ -1,10 +1,9 @@
 //! Text that must not be shown: secrets, keys and tokens.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, mem, str::FromStr};
 
 use constant_time_eq::constant_time_eq_32;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
 
 /// A secret text: a master token, a key, a token.
 ///
@@ -20,14 +19,14 @@ use zeroize::Zeroizing;
 /// assert!(secret.matches(b"correct horse battery staple"));
 /// ```
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(String);
 
 impl Secret {
     /// Makes a random secret: 32 bytes from the system's generator as URL-safe base64, the form of a Fernet key,
     /// which is also what `fastauth-api` uses for both of its secrets.
     #[must_use]
     pub fn generate() -> Self {
-        Self(Zeroizing::new(fernet::Fernet::generate_key()))
+        Self(fernet::Fernet::generate_key())
     }
 
     /// The text itself. Keep it out of logs, errors and answers.
@@ -45,7 +44,17 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(text)
+    }
+}
+
+impl Drop for Secret {
+    /// Overwrites the text at once. `Zeroizing` writes byte by byte, and a token has hundreds.
+    fn drop(&mut self) {
+        let mut bytes = mem::take(&mut self.0).into_bytes();
+        bytes.resize(bytes.capacity(), 0);
+        bytes.fill(0);
+        zeroize::optimization_barrier(&*bytes);
     }
 }
 
@@ -73,15 +82,22 @@ impl Eq for Secret {}
 ///
 /// Comparing digests is what hides the length.
 #[derive(Clone)]
-pub(crate) struct SecretDigest(Zeroizing<[u8; 32]>);
+pub(crate) struct SecretDigest([u8; 32]);
 
 impl SecretDigest {
     pub(crate) fn of(text: &[u8]) -> Self {
-        Self(Zeroizing::new(Sha256::digest(text).into()))
+        Self(Sha256::digest(text).into())
     }
 
     pub(crate) fn matches(&self, candidate: &[u8]) -> bool {
         *self == Self::of(candidate)
+    }
+}
+
+impl Drop for SecretDigest {
+    fn drop(&mut self) {
+        self.0 = [0; 32];
+        zeroize::optimization_barrier(&self.0);
     }
 }
 

@@ -4,22 +4,14 @@
 //! compares the signature; what surrounds that is read here, since a lenient reader of tokens is an opening: `crit`
 //! is obeyed (by refusing it), no member may be repeated, base64url is canonical, and times have no leeway.
 
-use std::{
-    cell::RefCell,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::OnceLock, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey,
-    crypto::{JwtVerifier, aws_lc::DEFAULT_PROVIDER as AWS_LC},
-};
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto::aws_lc::DEFAULT_PROVIDER as AWS_LC};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::Sha256;
 
 #[cfg(any(feature = "rest", feature = "store-service"))]
 use crate::store::{TokenDigest, TokenEntry, TokenRecord};
@@ -148,8 +140,9 @@ impl Claims {
     #[must_use]
     pub fn as_object(&self) -> &Map<String, Value> {
         let read = || {
-            let payload = self.text.expose()[..self.token_len].split('.').nth(1).unwrap_or_default();
-            let members = decode(payload).ok().and_then(|payload| json::object(&payload).ok());
+            let parts = Parts::split(self.token()).ok();
+            let members =
+                parts.and_then(|parts| decode(parts.payload).ok()).and_then(|payload| json::object(&payload).ok());
             // It was read before, or there would be no claims.
             Box::new(members.unwrap_or_default())
         };
@@ -312,10 +305,8 @@ impl Expected<'_> {
 
 /// A key that signs and verifies: the UTF-8 bytes of the configured text, which is never decoded.
 pub(crate) struct TokenKey {
-    /// Tells this key from all others in the process.
-    number: u64,
     signing: EncodingKey,
-    verifying: DecodingKey,
+    verifying: Hmac<Sha256>,
     kid: String,
     /// The header of the tokens that it signs, encoded.
     header: String,
@@ -330,10 +321,9 @@ impl TokenKey {
     /// Takes the key and proves that tokens can be signed and verified with it.
     pub(crate) fn new(key: &Secret) -> Result<Self, SelfTestError> {
         let bytes = key.expose().as_bytes();
-        let (signing, verifying) = (EncodingKey::from_secret(bytes), DecodingKey::from_secret(bytes));
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let mut this = Self { number, signing, verifying, kid: String::new(), header: String::new() };
+        let signing = EncodingKey::from_secret(bytes);
+        let verifying = Hmac::new_from_slice(bytes).map_err(|_| SelfTestError)?;
+        let mut this = Self { signing, verifying, kid: String::new(), header: String::new() };
         this.self_test()?;
         // Letters and digits alone: on a command line, an id must not look like an option.
         this.kid = BASE64URL.encode(&this.sign(KID_MESSAGE).ok_or(SelfTestError)?[..KID_LEN]).replace(['-', '_'], "0");
@@ -346,15 +336,16 @@ impl TokenKey {
         &self.kid
     }
 
-    /// Whether a token has the very header that this key writes.
-    pub(crate) fn has_written(&self, parts: &Parts<'_>) -> bool {
-        self.header == parts.header
+    /// The parts of a token that has the very header that this key writes, and whatever behind it.
+    pub(crate) fn split<'a>(&self, token: &'a [u8]) -> Option<Result<Parts<'a>, TokenError>> {
+        let rest = token.strip_prefix(self.header.as_bytes())?;
+        rest.starts_with(b".").then(|| Parts::behind_header(token, self.header.len()))
     }
 
     fn self_test(&self) -> Result<(), SelfTestError> {
         let signature = self.sign(b"test").ok_or(SelfTestError)?;
         let signature = BASE64URL.encode(signature);
-        let works = |message| self.signed(message, &signature);
+        let works = |message| self.signed(message, signature.as_bytes());
         let both = (works(b"test"), works(b"Test"));
         (both == (Ok(true), Ok(false))).then_some(()).ok_or(SelfTestError)
     }
@@ -412,7 +403,8 @@ impl TokenKey {
             &mut vec
         };
         let payload = base64url::decode(parts.payload, buffer).ok_or(TokenError::Malformed)?;
-        Ok(check_claims(&Known::read(payload)?, expected)?.of(parts.token))
+        let token = std::str::from_utf8(parts.token).map_err(|_| TokenError::Malformed)?;
+        Ok(check_claims(&Known::read(payload)?, expected)?.of(token))
     }
 
     /// The payload of whatever this key has signed.
@@ -426,7 +418,7 @@ impl TokenKey {
     }
 
     fn check_signature(&self, parts: &Parts<'_>) -> Result<(), TokenError> {
-        let is_signed = self.signed(parts.signed.as_bytes(), parts.signature)?;
+        let is_signed = self.signed(parts.signed, parts.signature)?;
         is_signed.then_some(()).ok_or(TokenError::InvalidSignature)
     }
 
@@ -436,37 +428,16 @@ impl TokenKey {
         (AWS_LC.signer_factory)(&Algorithm::HS256, &self.signing).ok()?.try_sign(message).ok()
     }
 
-    fn signed(&self, message: &[u8], signature: &str) -> Result<bool, TokenError> {
-        VERIFIERS.with_borrow_mut(|Verifiers { of_keys, signature: decoded }| {
-            decoded.resize(base64url::decoded_len(signature.len()), 0);
-            let len = base64url::decode(signature, decoded).ok_or(TokenError::Malformed)?.len();
-            decoded.truncate(len);
-            let known = of_keys.iter().position(|(number, _)| *number == self.number);
-            let at = known.or_else(|| {
-                let verifier = (AWS_LC.verifier_factory)(&Algorithm::HS256, &self.verifying).ok()?;
-                of_keys.truncate(MAX_VERIFIERS - 1);
-                of_keys.insert(0, (self.number, verifier));
-                Some(0)
-            });
-            Ok(at.is_some_and(|at| of_keys[at].1.verify(message, decoded).is_ok()))
-        })
+    fn signed(&self, message: &[u8], signature: &[u8]) -> Result<bool, TokenError> {
+        let mut decoded = [0; base64url::decoded_len(SIGNATURE_LEN)];
+        if signature.len() != SIGNATURE_LEN {
+            // What is no text of base64url is no token; else it is no signature of HS256.
+            return decode(signature).map(|_| false);
+        }
+        let decoded = base64url::decode(signature, &mut decoded).ok_or(TokenError::Malformed)?;
+        Ok(self.verifying.clone().chain_update(message).verify_slice(decoded).is_ok())
     }
 }
-
-/// What a thread keeps: making a verifier takes longer than using it, and one cannot be shared by threads.
-struct Verifiers {
-    /// Each with the number of its key, the newest first.
-    of_keys: Vec<(u64, Box<dyn JwtVerifier>)>,
-    /// Room for a signature.
-    signature: Vec<u8>,
-}
-
-thread_local! {
-    static VERIFIERS: RefCell<Verifiers> = const { RefCell::new(Verifiers { of_keys: Vec::new(), signature: Vec::new() }) };
-}
-
-/// How many verifiers a thread keeps.
-const MAX_VERIFIERS: usize = 16;
 
 impl std::fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -527,29 +498,32 @@ pub(crate) fn unverified_record(client_id: String, access: Secret, refresh: Secr
 
 /// The parts of a token. None of them has been checked.
 pub(crate) struct Parts<'a> {
-    token: &'a str,
-    header: &'a str,
-    payload: &'a str,
-    signature: &'a str,
+    token: &'a [u8],
+    header: &'a [u8],
+    payload: &'a [u8],
+    signature: &'a [u8],
     /// Header and payload with the dot between them.
-    signed: &'a str,
+    signed: &'a [u8],
 }
 
 impl<'a> Parts<'a> {
     pub(crate) fn split(token: &'a [u8]) -> Result<Self, TokenError> {
-        if token.len() > MAX_TOKEN_LEN {
+        let header_len = token.iter().position(|byte| *byte == b'.').ok_or(TokenError::Malformed)?;
+        Self::behind_header(token, header_len)
+    }
+
+    /// The parts of a token whose header is known to end there, with a dot behind it.
+    fn behind_header(token: &'a [u8], header_len: usize) -> Result<Self, TokenError> {
+        let (header, rest) = token.split_at(header_len);
+        let is_text = || token.is_ascii() || std::str::from_utf8(token).is_ok();
+        if token.len() > MAX_TOKEN_LEN || !is_text() || rest.chunks(128).map(dots).sum::<usize>() != 2 {
             return Err(TokenError::Malformed);
         }
-        let token = std::str::from_utf8(token).map_err(|_| TokenError::Malformed)?;
-        // Where the dot is, if the signature is one.
-        let usual = token.len().checked_sub(SIGNATURE_LEN + 1).and_then(|at| token.split_at_checked(at));
-        let usual = usual.and_then(|(signed, rest)| Some((signed, rest.strip_prefix('.')?)));
-        let usual = usual.filter(|(_, signature)| !signature.contains('.'));
-        let (signed, signature) = usual.or_else(|| token.rsplit_once('.')).ok_or(TokenError::Malformed)?;
-        match signed.split_once('.') {
-            Some((header, payload)) if !payload.contains('.') => Ok(Self { token, header, payload, signature, signed }),
-            _ => Err(TokenError::Malformed),
-        }
+        // Where the other dot is, if the signature is one.
+        let usual = token.len().checked_sub(SIGNATURE_LEN + 1).filter(|at| *at > header_len && token[*at] == b'.');
+        let signed_len = usual.or_else(|| token.iter().rposition(|byte| *byte == b'.')).ok_or(TokenError::Malformed)?;
+        let (signed, signature) = (&token[..signed_len], &token[signed_len + 1..]);
+        Ok(Self { token, header, payload: &signed[header_len + 1..], signature, signed })
     }
 
     /// Checks the header, and gives the id of the key that it names. One that is no text names none.
@@ -571,7 +545,13 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+/// How many dots there are in no more than 255 bytes. It compiles to a few vector instructions.
+#[inline]
+fn dots(bytes: &[u8]) -> usize {
+    usize::from(bytes.iter().fold(0, |dots: u8, byte| dots.wrapping_add(u8::from(*byte == b'.'))))
+}
+
+fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
     let mut bytes = vec![0; base64url::decoded_len(part.len())];
     let len = base64url::decode(part, &mut bytes).ok_or(TokenError::Malformed)?.len();
     bytes.truncate(len);

@@ -9,8 +9,8 @@ use std::{
 use tracing::{Instrument, Level, Span};
 
 use crate::store::{
-    Canonical, Changes, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
-    StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
+    Canonical, Changes, Comparison, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation,
+    SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
 };
 
 /// What a store is asked for.
@@ -104,12 +104,17 @@ impl TokenStore for ObservedStore {
         self.call(Operation::Load, self.inner.load(client_id, family))
     }
 
-    fn load_now(&self, client_id: &str, family: Option<&str>) -> Option<Result<Option<Canonical>, StoreError>> {
+    fn compare_now(
+        &self,
+        client_id: &str,
+        family: Option<&str>,
+        token: &[u8],
+    ) -> Option<Result<Comparison, StoreError>> {
         if !is_told() {
-            return self.inner.load_now(client_id, family);
+            return self.inner.compare_now(client_id, family, token);
         }
         let (span, started) = (self.span(Operation::Load), Instant::now());
-        let answer = span.in_scope(|| self.inner.load_now(client_id, family))?;
+        let answer = span.in_scope(|| self.inner.compare_now(client_id, family, token))?;
         self.answered(&span, Operation::Load, started.elapsed(), answer.as_ref().err());
         Some(answer)
     }

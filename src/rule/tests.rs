@@ -536,7 +536,7 @@ fn a_path_is_calm_when_none_of_its_bytes_can_be_trouble() {
 
 /// The short way is worth nothing if it is not taken.
 #[test]
-fn ordinary_paths_are_left_open_at_once() {
+fn a_glance_tells_of_ordinary_paths() {
     let rules = rules_with(&["/master"], &["/access/", "/admin/tools"], &["/access/public"], NO_CASE);
     for path in [
         "/",
@@ -546,13 +546,16 @@ fn ordinary_paths_are_left_open_at_once() {
         "/Static/App-1.2.3.min.js",
         "/a/path/of/several/blocks/of/bytes",
     ] {
-        assert!(rules.leave_open(path), "{path}");
+        assert_eq!(rules.glance(path), Some(Requirement::NOTHING), "{path}");
     }
-    for path in ["", "*", "x", "//", "/%61", "/é", "/access", "/access/public", "/ACCESS", "/master/x"] {
-        assert!(!rules.leave_open(path), "{path}");
+    for (path, asked) in [("/access/x", ACCESS), ("/ACCESS/", ACCESS), ("/master/x", MASTER), ("/access/public", 0)] {
+        assert_eq!(rules.glance(path).map(|requirement| requirement.asked), Some(asked), "{path}");
+    }
+    for path in ["", "*", "x", "//", "/%61", "/é"] {
+        assert_eq!(rules.glance(path), None, "{path}");
     }
     let long = format!("/{}", "x".repeat(MAX_PATH));
-    assert!(!rules.leave_open(&long) && rules.leave_open(&long[..MAX_PATH]));
+    assert!(rules.glance(&long).is_none() && rules.glance(&long[..MAX_PATH]).is_some());
 }
 
 /// Paths made of what trips parsers up.
@@ -644,21 +647,21 @@ proptest! {
     }
 
     #[test]
-    fn what_is_left_open_needs_nothing(
+    fn a_glance_tells_what_all_readings_ask_for(
         path in prop_oneof![hostile(), "/[aA]?(access|MASTER|a|\u{212a})?[a-zA-Z0-9/.]{0,40}"],
         master in list(), access in list(), public in list(), options in options(), based: bool,
     ) {
         let base = Prefix::parse("/a").unwrap();
         let base = based.then_some(&base);
         let rules = Rules::new(prefixes(&master), prefixes(&access), prefixes(&public), base, options);
-        if rules.leave_open(&path) {
+        if let Some(requirement) = rules.glance(&path) {
             prop_assert!(is_plain(&path, options.windows));
-            prop_assert_eq!(of_path(&rules, &path), Ok(Requirement::NOTHING));
+            prop_assert_eq!(of_path(&rules, &path), Ok(requirement));
         }
     }
 
     #[test]
-    fn what_is_left_open_starts_with_no_prefix(
+    fn what_a_glance_leaves_open_starts_with_no_prefix(
         numbers in vec(0..1_000_u32, 1..300), number in 0..1_000_u32, rest in "(/[aA][rR]?[eE]?[aA]?|/open)?",
         case_insensitive: bool,
     ) {
@@ -668,7 +671,7 @@ proptest! {
         let cased = if case_insensitive { path.to_lowercase() } else { path.clone() };
         let guarded = access.iter().any(|prefix| cased.starts_with(&**prefix));
         prop_assert_eq!(of_path(&rules, &path).unwrap().needs_access(), guarded);
-        prop_assert!(!(guarded && rules.leave_open(&path)), "{}", path);
+        prop_assert_eq!(rules.glance(&path).map(Requirement::needs_access), Some(guarded), "{}", path);
     }
 
     #[test]

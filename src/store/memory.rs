@@ -1,17 +1,18 @@
 //! Tokens in memory, for tests and trials.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
     fmt,
-    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use constant_time_eq::constant_time_eq;
+
 use super::{
-    Canonical, Changes, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation,
-    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TICKET_KEPT, TokenDigest,
-    TokenRecord, TokenStore, Verdict,
+    Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises,
+    Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TICKET_KEPT,
+    TokenDigest, TokenRecord, TokenStore, Verdict,
 };
 use crate::clock::Clock;
 
@@ -27,8 +28,8 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Held {
-    /// By client, and then by name.
-    families: BTreeMap<String, BTreeMap<String, HeldFamily>>,
+    /// By client, who has hardly ever more than one.
+    families: HashMap<String, Vec<HeldFamily>>,
     version: u64,
     clock: Clock,
     /// The tickets that were used, each with its end before it.
@@ -82,7 +83,7 @@ impl Default for MemoryStore {
 
 impl Held {
     fn of_client(&self, client_id: &str) -> impl Iterator<Item = &HeldFamily> {
-        self.families.get(client_id).into_iter().flat_map(BTreeMap::values)
+        self.families.get(client_id).into_iter().flatten()
     }
 
     fn newest(&self, client_id: &str) -> Option<&HeldFamily> {
@@ -90,7 +91,7 @@ impl Held {
     }
 
     fn family(&self, client_id: &str, name: &str) -> Option<&HeldFamily> {
-        self.families.get(client_id)?.get(name)
+        self.of_client(client_id).find(|family| family.record.family == name)
     }
 
     /// What is canonical for a family, or else for its client.
@@ -116,7 +117,6 @@ impl Held {
     fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: Option<u64>) -> u64 {
         let now = self.clock.unix_now();
         self.version += 1;
-        let of_client = self.families.entry(record.client_id.clone()).or_default();
         let family = HeldFamily {
             consumed: consumed.map(|digest| (digest, self.clock.elapsed())),
             status: FamilyStatus::Live,
@@ -125,7 +125,14 @@ impl Held {
             version: self.version,
             record,
         };
-        of_client.insert(family.record.family.clone(), family);
+        // The client's name is copied only where it is new.
+        match self.families.get_mut(&family.record.client_id) {
+            Some(of_client) => {
+                of_client.retain(|other| other.record.family != family.record.family);
+                of_client.push(family);
+            }
+            None => drop(self.families.insert(family.record.client_id.clone(), vec![family])),
+        }
         self.version
     }
 
@@ -146,7 +153,9 @@ impl Held {
         match family.judge(rotation, self.clock.elapsed()) {
             Verdict::Rotate => {
                 let (name, issued_at) = (family.record.family.clone(), family.issued_at);
-                self.families.get_mut(client_id).map(|families| families.remove(&name));
+                if let Some(families) = self.families.get_mut(client_id) {
+                    families.retain(|family| family.record.family != name);
+                }
                 self.put(rotation.successor.clone(), Some(rotation.presented), Some(issued_at));
                 Rotated::Rotated
             }
@@ -166,14 +175,14 @@ impl Held {
         let mut ended = 0;
         for families in self.families.values_mut() {
             let before = ended;
-            for family in families.values_mut().filter(|family| family.is_live() && family.is_of(revocation)) {
+            for family in families.iter_mut().filter(|family| family.is_live() && family.is_of(revocation)) {
                 self.version += 1;
                 (family.status, family.version) = (status, self.version);
                 ended += 1;
             }
             // What was issued last may have been issued before what has just ended, and the versions of a client
             // only grow.
-            let live = families.values_mut().filter(|family| family.is_live());
+            let live = families.iter_mut().filter(|family| family.is_live());
             if let Some(newest) = live.max_by_key(|family| family.version).filter(|_| ended > before) {
                 self.version += 1;
                 newest.version = self.version;
@@ -203,11 +212,11 @@ impl Held {
     fn list(&self, filter: &FamilyFilter) -> FamilyPage {
         let limit = filter.page_limit();
         let after = filter.after.as_ref();
-        let first = after.map_or(Bound::Unbounded, |(client_id, _)| Bound::Included(client_id.as_str()));
-        let families =
-            self.families.range::<str, _>((first, Bound::Unbounded)).flat_map(|(_, families)| families.values());
-        let rest = families.filter(|family| after.is_none_or(|after| family.key() > (&after.0, &after.1)));
-        let entries = rest.map(HeldFamily::entry);
+        let families = self.families.values().flatten();
+        let mut rest: Vec<_> =
+            families.filter(|family| after.is_none_or(|after| family.key() > (&after.0, &after.1))).collect();
+        rest.sort_unstable_by_key(|family| family.key());
+        let entries = rest.into_iter().map(HeldFamily::entry);
         let mut families: Vec<_> = entries.filter(|entry| filter.admits(entry)).take(limit + 1).collect();
         let more = families.len() > limit;
         families.truncate(limit);
@@ -255,6 +264,15 @@ impl HeldFamily {
         }
     }
 
+    fn compare(&self, token: &[u8]) -> Comparison {
+        let access = &self.record.access;
+        // Comparing texts takes a fraction of hashing one. Where they differ, what is kept may be encrypted.
+        if constant_time_eq(access.text.expose().as_bytes(), token) {
+            return Comparison::Canonical;
+        }
+        Comparison::of(TokenDigest::of(token), Some(&self.canonical()))
+    }
+
     fn pair(&self) -> StoredPair {
         StoredPair {
             access_token: Some(self.record.access.text.clone()),
@@ -288,8 +306,15 @@ impl TokenStore for MemoryStore {
         Box::pin(async move { Ok(self.canonical(client_id, family)) })
     }
 
-    fn load_now(&self, client_id: &str, family: Option<&str>) -> Option<Result<Option<Canonical>, StoreError>> {
-        Some(Ok(self.canonical(client_id, family)))
+    fn compare_now(
+        &self,
+        client_id: &str,
+        family: Option<&str>,
+        token: &[u8],
+    ) -> Option<Result<Comparison, StoreError>> {
+        let held = self.held();
+        let held = held.canonical(client_id, family);
+        Some(Ok(held.map_or(Comparison::UnknownClient, |held| held.compare(token))))
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {

@@ -25,12 +25,12 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
-    Canonical, Changes, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation,
-    Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TICKET_KEPT,
-    TokenDigest, TokenRecord, TokenStore, Verdict,
+    Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises,
+    Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair,
+    TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, MAX_DELAY_MS},
     config::{ConfiguredKeys, StoreFormat},
     keys::Reform,
     secret::Secret,
@@ -91,9 +91,9 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 /// No UTF-8 has this byte, and it comes after all of its.
 const AFTER_ALL_TEXT: u8 = 0xff;
 /// How often the thread looks for what other processes wrote, and for how long nothing of theirs can have been missed then: what
-/// they write counts here after so long at the latest.
+/// they write counts here after 50 ms at the latest, though who reads the time may read it late.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
-const WATCHED_MS: u64 = 50;
+const WATCHED_MS: u64 = 50 - MAX_DELAY_MS;
 /// How often, and how many at a time, rows are deleted that nothing can ask for any more.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 const CLEANED_AT_ONCE: usize = 1000;
@@ -287,8 +287,14 @@ impl TokenStore for SqliteStore {
     }
 
     // A point read takes a few microseconds.
-    fn load_now(&self, client_id: &str, family: Option<&str>) -> Option<Result<Option<Canonical>, StoreError>> {
-        Some(self.canonical(client_id, family))
+    fn compare_now(
+        &self,
+        client_id: &str,
+        family: Option<&str>,
+        token: &[u8],
+    ) -> Option<Result<Comparison, StoreError>> {
+        let held = self.canonical(client_id, family);
+        Some(held.map(|held| Comparison::of(TokenDigest::of(token), held.as_ref())))
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::store::{
-    Canonical, Changes, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
-    StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
+    Canonical, Changes, Comparison, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation,
+    SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
 };
 
 /// Passes calls on to another store, unless it is told to fail or to take its time, and counts them. A clone is another handle
@@ -187,11 +187,16 @@ impl<S: TokenStore> TokenStore for FailingStore<S> {
         self.call(StoreCall::Load, move || self.inner.load(client_id, family))
     }
 
-    fn load_now(&self, client_id: &str, family: Option<&str>) -> Option<Result<Option<Canonical>, StoreError>> {
+    fn compare_now(
+        &self,
+        client_id: &str,
+        family: Option<&str>,
+        token: &[u8],
+    ) -> Option<Result<Comparison, StoreError>> {
         if !self.script(|script| script.is_well()) {
             return None;
         }
-        let answer = self.inner.load_now(client_id, family)?;
+        let answer = self.inner.compare_now(client_id, family, token)?;
         self.script(|script| script.count(StoreCall::Load));
         Some(answer)
     }
