@@ -1,13 +1,12 @@
 //! The time by which tokens are issued and judged.
 
-#[cfg(any(not(target_os = "linux"), feature = "test-util", test))]
-use std::time::{SystemTime, UNIX_EPOCH};
 use std::{
     sync::LazyLock,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// How far the time may be behind: a tick of the kernel, of which Linux has at least a hundred a second.
+#[cfg(any(feature = "sqlite", test))]
 pub(crate) const MAX_DELAY_MS: u64 = 10;
 
 /// The system's time. With the feature `test-util`, and only by code, it is one that a test sets.
@@ -56,9 +55,11 @@ impl Clock {
 #[cfg(target_os = "linux")]
 #[inline]
 fn system_ms() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    let whole = u64::try_from(time.tv_sec).map(|seconds| seconds.saturating_mul(1000));
-    whole.map_or(u64::MAX, |whole| whole.saturating_add(time.tv_nsec.unsigned_abs() / 1_000_000))
+    let Ok(time) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME_COARSE) else {
+        return unix_ms(SystemTime::now());
+    };
+    let whole = u64::try_from(time.tv_sec()).map(|seconds| seconds.saturating_mul(1000));
+    whole.map_or(u64::MAX, |whole| whole.saturating_add(time.tv_nsec().unsigned_abs() / 1_000_000))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -67,7 +68,6 @@ fn system_ms() -> u64 {
     unix_ms(SystemTime::now())
 }
 
-#[cfg(any(not(target_os = "linux"), feature = "test-util", test))]
 fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH);
     since.map_or(u64::MAX, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

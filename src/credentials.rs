@@ -2,7 +2,7 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL},
+    header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
     request::Parts,
 };
 
@@ -107,11 +107,18 @@ pub(crate) fn are_in(headers: &HeaderMap) -> bool {
     headers.keys().any(is_credential)
 }
 
-/// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log.
-pub(crate) fn mark_sensitive(headers: &mut HeaderMap) {
+/// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log, and tells on the
+/// way whether there is an `Upgrade`.
+pub(crate) fn mark_sensitive(headers: &mut HeaderMap) -> bool {
+    let mut is_upgrade = false;
     // Not by `entry`, which makes room for one more header and so may allocate.
-    let credentials = headers.iter_mut().filter(|(name, _)| is_credential(name));
-    credentials.for_each(|(_, value)| value.set_sensitive(true));
+    for (name, value) in headers.iter_mut() {
+        if is_credential(name) {
+            value.set_sensitive(true);
+        }
+        is_upgrade |= *name == UPGRADE;
+    }
+    is_upgrade
 }
 
 #[inline]
@@ -252,8 +259,10 @@ mod tests {
             ("sec-websocket-protocol", "fastauth, hush-6"),
             ("accept", "seen"),
         ]);
-        mark_sensitive(&mut headers);
+        assert!(!mark_sensitive(&mut headers));
         let shown = format!("{headers:?}");
         assert!(!shown.contains("hush") && shown.contains("seen"), "{shown}");
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        assert!(mark_sensitive(&mut headers));
     }
 }

@@ -178,8 +178,9 @@ impl<S> FastAuth<S> {
     where
         S: Service<Request<B>> + Clone,
     {
-        credentials::mark_sensitive(request.headers_mut());
-        let handshake = Handshake::take(&mut request);
+        let is_upgrade = credentials::mark_sensitive(request.headers_mut());
+        let may_be_handshake = is_upgrade || request.method() == Method::CONNECT;
+        let handshake = if may_be_handshake { Handshake::take(&mut request) } else { None };
         let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
         let line = RequestLine { glance, ..request_line(&request) };
         let decision = self.gate.decide(&line, request.headers(), handshake.as_ref());

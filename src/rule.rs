@@ -169,7 +169,8 @@ impl Rules {
 
     #[inline(never)]
     fn look(&self, filter: &Filter, path: &str) -> Requirement {
-        if filter.rules_out(path.as_bytes()) { Requirement::NOTHING } else { self.weigh(path, &[]) }
+        let is_open = !self.guards.has_few() && filter.rules_out(path.as_bytes());
+        if is_open { Requirement::NOTHING } else { self.weigh(path, &[]) }
     }
 
     /// The checks that a request needs: what is asked for by either URI is needed, and either may be the reason to refuse.

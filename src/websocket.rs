@@ -160,11 +160,7 @@ fn without_ticket(uri: &Uri) -> Option<Uri> {
 pub(crate) fn is_handshake(method: &Method, version: Version, headers: &HeaderMap) -> bool {
     match *method {
         Method::GET => {
-            // Nearly always there is no such header, which a look at the names tells sooner than a look-up.
-            version <= Version::HTTP_11
-                && headers.keys().any(|name| *name == UPGRADE)
-                && names(headers, UPGRADE, "websocket")
-                && names(headers, CONNECTION, "upgrade")
+            version <= Version::HTTP_11 && names(headers, UPGRADE, "websocket") && names(headers, CONNECTION, "upgrade")
         }
         Method::CONNECT => version > Version::HTTP_11 && headers.contains_key(SEC_WEBSOCKET_VERSION),
         _ => false,

@@ -1,6 +1,6 @@
 //! Which paths meet no prefix, told at once and nearly always.
 
-use super::readings::{each, first_word, last_word, word};
+use super::readings::{each, first_mask, first_word, last_word, word};
 
 /// How many lengths are looked at, whatever the prefixes are: it bounds the time.
 const MAX_LENGTHS: usize = 16;
@@ -25,9 +25,8 @@ impl Filter {
         let mut lengths: Vec<_> = prefixes.iter().map(|prefix| prefix.len()).collect();
         lengths.sort_unstable();
         lengths.dedup();
-        let missing = 8_usize.saturating_sub(lengths.first().copied().unwrap_or_default());
         let blocks = (prefixes.len() / 2 + 1).next_power_of_two();
-        let head = u64::MAX.checked_shr(missing as u32 * 8).unwrap_or_default();
+        let head = first_mask(lengths.first().copied().unwrap_or_default());
         let mut filter = Self { head, lengths: thinned(&lengths), blocks: vec![0; blocks] };
         for prefix in prefixes {
             let text = prefix.as_bytes();

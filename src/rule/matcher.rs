@@ -2,7 +2,13 @@
 
 use std::{collections::VecDeque, ops::Range};
 
-use super::prefix::Form;
+use super::{
+    prefix::Form,
+    readings::{first_mask, first_word},
+};
+
+/// So few prefixes are looked at one by one, by their first words, which is sooner done than a walk.
+const FEW: usize = 16;
 
 /// One prefix of a [`PrefixSet`], and what it stands for.
 #[derive(Debug, Clone)]
@@ -21,6 +27,8 @@ pub(super) struct Entry {
 pub(super) struct PrefixSet {
     /// Sorted by text.
     entries: Vec<Entry>,
+    /// Their first words, each with the bits that count, where there are [few](FEW) of them.
+    heads: Vec<(u64, u64)>,
     /// How long the longest of them is.
     longest: usize,
     /// Breadth first, so that the children of a node stand side by side.
@@ -29,6 +37,14 @@ pub(super) struct PrefixSet {
     keys: Vec<u8>,
     /// The bytes that nodes share, end to end.
     labels: Vec<u8>,
+}
+
+impl Entry {
+    #[inline]
+    fn is_met_by(&self, path: &str) -> bool {
+        let Some(rest) = path.as_bytes().strip_prefix(self.text.as_bytes()) else { return false };
+        self.form == Form::Plain || rest.is_empty() || rest.starts_with(b"/")
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -47,13 +63,19 @@ impl PrefixSet {
     pub(super) fn new(mut entries: Vec<Entry>) -> Self {
         entries.sort_by(|a, b| a.text.cmp(&b.text));
         let longest = entries.iter().map(|entry| entry.text.len()).max().unwrap_or_default();
-        let mut set = Self { entries, longest, ..Self::default() };
+        let head = |entry: &Entry| (first_word(entry.text.as_bytes()), first_mask(entry.text.len()));
+        let heads = if entries.len() <= FEW { entries.iter().map(head).collect() } else { Vec::new() };
+        let mut set = Self { entries, heads, longest, ..Self::default() };
         set.build();
         set
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    pub(super) fn has_few(&self) -> bool {
+        self.entries.len() <= FEW
     }
 
     /// The marks of all prefixes, as if a path met each of them.
@@ -63,6 +85,13 @@ impl PrefixSet {
 
     /// The marks of the prefixes that `path` meets.
     pub(super) fn marks(&self, path: &str) -> u8 {
+        if self.has_few() {
+            let first = first_word(path.as_bytes());
+            let begin_alike =
+                self.heads.iter().zip(&self.entries).filter(|((head, mask), _)| (first ^ head) & mask == 0);
+            let met = begin_alike.map(|(_, entry)| entry).filter(|entry| entry.is_met_by(path));
+            return met.fold(0, |marks, entry| marks | entry.mark);
+        }
         let mut marks = 0;
         self.walk(path, |node, at_end_of_segment| {
             marks |= node.plain | if at_end_of_segment { node.segment } else { 0 };

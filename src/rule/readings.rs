@@ -132,6 +132,11 @@ pub(super) fn first_word(text: &[u8]) -> u64 {
     text.first_chunk().map_or_else(|| short_word(text), word)
 }
 
+/// The bits of the first eight bytes that a text of this length has.
+pub(super) fn first_mask(len: usize) -> u64 {
+    u64::MAX.checked_shr(8_usize.saturating_sub(len) as u32 * 8).unwrap_or_default()
+}
+
 /// The last eight bytes, in the same way.
 #[inline]
 pub(super) fn last_word(text: &[u8]) -> u64 {
