@@ -62,8 +62,8 @@ pub(crate) struct TokenCache {
 }
 
 struct Entry {
+    /// With the stamp from before the store was asked.
     access: Arc<Access>,
-    stamp: Stamp,
     /// When the store was asked, in milliseconds since the Unix epoch.
     asked_at_ms: u64,
     uses: AtomicU8,
@@ -116,7 +116,7 @@ impl TokenCache {
         let entry = entries.get(&self.hash(token))?;
         let is_confirmed = constant_time_eq(entry.access.token(), token)
             && entry.access.expires_at() >= now_ms / 1000
-            && changes.unchanged_since(entry.stamp, now_ms)
+            && entry.access.stamp().is_some_and(|stamp| changes.unchanged_since(stamp, now_ms))
             && (changes.tells_of_others() || self.is_young(entry, now_ms));
         is_confirmed.then(|| {
             if entry.note_use() {
@@ -141,16 +141,16 @@ impl TokenCache {
 
     /// [Keeps](Self::keep) a token that a store confirmed at once if that looks worth it. With a time to live it does: whoever
     /// sets one wants calls to the store saved.
-    pub(crate) fn keep_if_worth(&self, access: &Arc<Access>, stamp: Stamp, asked_at_ms: u64) {
+    pub(crate) fn keep_if_worth(&self, access: &Arc<Access>, asked_at_ms: u64) {
         if self.ttl_ms > 0 || self.newcomers.admit(self.hash(access.token())) {
-            self.keep(access, stamp, asked_at_ms);
+            self.keep(access, asked_at_ms);
         }
     }
 
-    /// Keeps what the store confirmed when it was asked at `asked_at_ms`, with the stamp from before that.
-    pub(crate) fn keep(&self, access: &Arc<Access>, stamp: Stamp, asked_at_ms: u64) {
+    /// Keeps what the store confirmed when it was asked at `asked_at_ms`.
+    pub(crate) fn keep(&self, access: &Arc<Access>, asked_at_ms: u64) {
         let hash = self.hash(access.token());
-        let entry = Entry { access: Arc::clone(access), stamp, asked_at_ms, uses: AtomicU8::new(0) };
+        let entry = Entry { access: Arc::clone(access), asked_at_ms, uses: AtomicU8::new(0) };
         let entries = self.entries.pin();
         if let Some(before) = entries.insert(hash, entry) {
             let uses = before.uses.load(Ordering::Relaxed);
@@ -288,9 +288,12 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000_000;
 
+    fn access(changes: &Changes, token: &str) -> Arc<Access> {
+        Arc::new(Access::stamped(test_claims("c", NOW / 1000 + 10, token), changes.stamp("c")))
+    }
+
     fn keep(cache: &TokenCache, changes: &Changes, token: &str) {
-        let access = Arc::new(Access::from(test_claims("c", NOW / 1000 + 10, token)));
-        cache.keep(&access, changes.stamp("c"), NOW);
+        cache.keep(&access(changes, token), NOW);
     }
 
     fn knows(cache: &TokenCache, changes: &Changes, token: &str, now: u64) -> bool {
@@ -313,9 +316,9 @@ mod tests {
     #[test]
     fn what_changed_while_the_store_was_asked_is_not_missed() {
         let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
-        let before = changes.stamp("c");
+        let before = access(&changes, "t");
         changes.client_changed("c");
-        cache.keep(&Arc::new(Access::from(test_claims("c", NOW, "t"))), before, NOW);
+        cache.keep(&before, NOW);
         assert!(!knows(&cache, &changes, "t", NOW));
     }
 
@@ -351,10 +354,7 @@ mod tests {
     #[test]
     fn where_none_is_used_again_a_token_is_kept_when_it_returns() {
         let (cache, changes) = (TokenCache::new(100_000, Duration::ZERO), Changes::of_own_store());
-        let comes = |token: &str| {
-            let access = Arc::new(Access::from(test_claims("c", NOW / 1000, token)));
-            cache.keep_if_worth(&access, changes.stamp("c"), NOW);
-        };
+        let comes = |token: &str| cache.keep_if_worth(&access(&changes, token), NOW);
         let knows = |token: &str| knows(&cache, &changes, token, NOW);
         (0..10_000).for_each(|number| comes(&format!("once-{number}")));
         assert_eq!(cache.len(), MAX_CREDIT as usize);
@@ -366,8 +366,7 @@ mod tests {
         assert!(knows("u"), "that one was used is credit for another");
         let ttl = TokenCache::new(100_000, Duration::from_secs(1));
         for number in 0..10_000 {
-            let access = Arc::new(Access::from(test_claims("c", NOW / 1000, &format!("once-{number}"))));
-            ttl.keep_if_worth(&access, changes.stamp("c"), NOW);
+            ttl.keep_if_worth(&access(&changes, &format!("once-{number}")), NOW);
         }
         assert_eq!(ttl.len(), 10_000);
     }

@@ -18,7 +18,7 @@ use crate::{
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::{Secret, SecretDigest},
-    store::{Comparison, Stamp, StoreError, TokenStore},
+    store::{Comparison, StoreError, TokenStore},
     ticket::{self, Ticket},
     token::{Expected, TokenError, TokenType},
     websocket::{self, Handshake, Origins},
@@ -312,7 +312,7 @@ struct Verified {
 }
 
 /// How the cache is told of a token that the store confirmed.
-type Keep = fn(&TokenCache, &Arc<Access>, Stamp, u64);
+type Keep = fn(&TokenCache, &Arc<Access>, u64);
 
 impl Verified {
     /// The last check, by what the store answered, which is kept.
@@ -333,7 +333,7 @@ impl Verified {
         // A ticket is no token, and must not be known as one.
         if let (Some(cache), Some(stamp), true) = (&gate.cache, self.access.stamp(), self.access.is_by_token()) {
             match mismatch {
-                None => keep(cache, &self.access, stamp, self.now_ms),
+                None => keep(cache, &self.access, self.now_ms),
                 Some(mismatch) => cache.keep_refused(&self.access, mismatch, stamp, self.now_ms),
             }
         }

@@ -210,10 +210,11 @@ impl Deref for Access {
 }
 
 #[cfg(test)]
-impl From<Claims> for Access {
-    fn from(claims: Claims) -> Self {
+impl Access {
+    /// As if it was confirmed by a store whose changes give this stamp.
+    pub(crate) fn stamped(claims: Claims, stamp: Stamp) -> Self {
         let ends = Ends::new(Arc::new(crate::store::MemoryStore::new()), Clock::default(), Duration::from_secs(5));
-        Self::of(claims, &Arc::new(ends))
+        Self { stamp: Some(stamp), ..Self::of(claims, &Arc::new(ends)) }
     }
 }
 

@@ -81,7 +81,10 @@ impl Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{NewToken, TokenType};
+    use crate::{
+        store::Changes,
+        token::{NewToken, TokenType},
+    };
 
     const NOW: u64 = 1_800_000_000;
     const EXPECTED: Expected<'static> = Expected::of(TokenType::Access, NOW);
@@ -93,7 +96,8 @@ mod tests {
     fn access(keys: &KeyRing, lifetime: u64) -> (Access, Secret) {
         let new = NewToken::plain("élève", TokenType::Access, NOW, Duration::from_secs(lifetime));
         let (token, _) = keys.mint(&new).unwrap();
-        (keys.verify(token.expose().as_bytes(), &EXPECTED).unwrap().into(), token)
+        let claims = keys.verify(token.expose().as_bytes(), &EXPECTED).unwrap();
+        (Access::stamped(claims, Changes::of_own_store().stamp("c")), token)
     }
 
     #[test]

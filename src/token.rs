@@ -69,8 +69,8 @@ impl TokenType {
 pub struct Claims {
     /// The token, the client's id and the family, end to end: there are many of these in a cache.
     text: Secret,
-    token_len: usize,
-    client_id_len: usize,
+    token_len: u32,
+    client_id_len: u32,
     generation: Option<u64>,
     expires_at: u64,
     token_type: TokenType,
@@ -81,7 +81,7 @@ impl Claims {
     /// Whom the token was issued to: the claim `client_id`, never empty.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.names()[..self.client_id_len]
+        &self.names()[..self.client_id_len as usize]
     }
 
     /// The claim `type`.
@@ -100,7 +100,7 @@ impl Claims {
     /// `fastauth-api` name none.
     #[must_use]
     pub fn family(&self) -> Option<(&str, u64)> {
-        self.generation.map(|generation| (&self.names()[self.client_id_len..], generation))
+        self.generation.map(|generation| (&self.names()[self.client_id_len as usize..], generation))
     }
 
     /// What the token may be used for: the claim `scope`, split at its spaces (RFC 8693 4.2).
@@ -163,11 +163,11 @@ impl Claims {
 
     /// The token that says so.
     pub(crate) fn token(&self) -> &[u8] {
-        &self.text.expose().as_bytes()[..self.token_len]
+        &self.text.expose().as_bytes()[..self.token_len as usize]
     }
 
     fn names(&self) -> &str {
-        &self.text.expose()[self.token_len..]
+        &self.text.expose()[self.token_len as usize..]
     }
 }
 
@@ -582,8 +582,9 @@ impl Checked<'_> {
         let Self { client_id, family, expires_at, token_type } = self;
         Claims {
             text: Secret::from([token, client_id, family.map_or("", |(family, _)| family)].concat()),
-            token_len: token.len(),
-            client_id_len: client_id.len(),
+            // No token is longer than `MAX_TOKEN_LEN`.
+            token_len: token.len() as u32,
+            client_id_len: client_id.len() as u32,
             generation: family.map(|(_, generation)| generation),
             expires_at,
             token_type,

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::BuildHasher,
+    num::NonZeroU32,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -37,7 +38,8 @@ pub struct Changes {
 /// A moment in the life of a client, by which it is seen whether anything has changed since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    counter: u32,
+    /// The place of the counter, from one on, so that no stamp takes no room of its own.
+    counter: NonZeroU32,
     count: u64,
 }
 
@@ -71,9 +73,9 @@ impl Changes {
 
     /// Says that what is held of this client has changed.
     pub fn client_changed(&self, client_id: &str) {
-        let counter = self.counter(client_id);
-        self.counters[counter as usize].fetch_add(1, Ordering::Release);
-        self.group(counter).notify_waiters();
+        let place = self.place(client_id);
+        self.counters[place].fetch_add(1, Ordering::Release);
+        self.group(place).notify_waiters();
     }
 
     /// Says that what is held of any client may have changed.
@@ -101,8 +103,9 @@ impl Changes {
     /// The present moment in the life of a client.
     #[must_use]
     pub fn stamp(&self, client_id: &str) -> Stamp {
-        let counter = self.counter(client_id);
-        Stamp { counter, count: self.counters[counter as usize].load(Ordering::Acquire) }
+        let place = self.place(client_id);
+        let count = self.counters[place].load(Ordering::Acquire);
+        Stamp { counter: NonZeroU32::MIN.saturating_add(place as u32), count }
     }
 
     /// Whether nothing has changed since then, as far as is known at `now_ms`, in milliseconds since the Unix epoch.
@@ -116,7 +119,7 @@ impl Changes {
     pub async fn changed_since(&self, stamp: Stamp) {
         loop {
             // From here on, who tells of a change wakes this one.
-            let woken = self.group(stamp.counter).notified();
+            let woken = self.group(stamp.place()).notified();
             if self.have_come(stamp) {
                 return;
             }
@@ -127,12 +130,12 @@ impl Changes {
     /// Whether something may have changed for the client since then.
     #[inline]
     pub(crate) fn have_come(&self, stamp: Stamp) -> bool {
-        let counter = self.counters.get(stamp.counter as usize);
+        let counter = self.counters.get(stamp.place());
         counter.is_none_or(|counter| counter.load(Ordering::Acquire) != stamp.count)
     }
 
-    fn group(&self, counter: u32) -> &Notify {
-        &self.waiting[counter as usize % GROUPS]
+    fn group(&self, place: usize) -> &Notify {
+        &self.waiting[place % GROUPS]
     }
 
     /// Whether the changes of others are told of, too.
@@ -141,9 +144,15 @@ impl Changes {
         self.tells_of_others
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "there are fewer counters")]
-    fn counter(&self, client_id: &str) -> u32 {
-        (self.hasher.hash_one(client_id) % COUNTERS as u64) as u32
+    fn place(&self, client_id: &str) -> usize {
+        self.hasher.hash_one(client_id) as usize % COUNTERS
+    }
+}
+
+impl Stamp {
+    #[inline]
+    fn place(self) -> usize {
+        self.counter.get() as usize - 1
     }
 }
 
@@ -166,7 +175,7 @@ mod tests {
         let changes = Changes::of_own_store();
         let stamp = changes.stamp("a");
         assert!(changes.unchanged_since(stamp, 0));
-        let other = (0..).map(|n| n.to_string()).find(|id| changes.counter(id) != stamp.counter).unwrap();
+        let other = (0..).map(|n| n.to_string()).find(|id| changes.place(id) != stamp.place()).unwrap();
         changes.client_changed(&other);
         assert!(changes.unchanged_since(stamp, u64::MAX - 1));
         changes.client_changed("a");
@@ -180,7 +189,7 @@ mod tests {
     async fn who_waits_is_woken_by_a_change_that_may_concern_it() {
         let changes = Changes::of_own_store();
         let stamp = changes.stamp("a");
-        let other = (0..).map(|n| n.to_string()).find(|id| changes.counter(id) != stamp.counter).unwrap();
+        let other = (0..).map(|n| n.to_string()).find(|id| changes.place(id) != stamp.place()).unwrap();
         for change in [Changes::anything_changed, |changes: &Changes| changes.client_changed("a")] {
             let stamp = changes.stamp("a");
             let mut waiting = pin!(changes.changed_since(stamp));
