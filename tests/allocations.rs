@@ -112,7 +112,7 @@ fn a_new_token_costs_little_more() {
         let token = tokens[client].tokens.access_token.expose();
         allocations(&layer, "/access/1", &[("access-token", token)])
     };
-    // The first of a thread makes its verifier, and the cache its first table.
+    // The first makes the cache's first table.
     send(0);
     send(1);
     let (count, status) = send(2);

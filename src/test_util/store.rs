@@ -41,7 +41,7 @@ pub struct FailingStore<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum StoreCall {
-    /// [`load`](TokenStore::load), and [`load_now`](TokenStore::load_now) where that answers.
+    /// [`load`](TokenStore::load), and [`compare_now`](TokenStore::compare_now) where that answers.
     Load,
     /// [`pair`](TokenStore::pair)
     Pair,
