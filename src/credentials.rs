@@ -48,6 +48,7 @@ pub(crate) struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
+    #[inline]
     pub(crate) fn of(headers: &'a HeaderMap) -> Self {
         let mut presented = Self::default();
         for (name, value) in headers {

@@ -187,16 +187,16 @@ impl<S> FastAuth<S> {
         if matches!(decision, Decision::Redeem(_)) {
             take_ticket(&mut request);
         }
-        let state = match decision {
-            Decision::Pass => State::by(&mut self.inner, request, None, chooses_protocol),
+        let span = match decision {
+            Decision::Pass => None,
             Decision::Permit(permit) => {
                 let span = observe::span(&permit);
                 request.extensions_mut().insert(permit);
-                State::by(&mut self.inner, request, span, chooses_protocol)
+                span
             }
             Decision::Deny(denial) => {
                 let refusal = Refusal::to(&request, &self.gate).of(&mut request, &denial);
-                State::Refusing { refusal: Some((refusal, denial)) }
+                return ResponseFuture { state: State::Refusing { refusal: Some((refusal, denial)) } };
             }
             Decision::AskStore(check) | Decision::Redeem(check) => {
                 let refusal = Refusal::to(&request, &self.gate);
@@ -204,10 +204,11 @@ impl<S> FastAuth<S> {
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
                 let held = (ready_inner, request, refusal, chooses_protocol);
-                State::Checking { check, held: Some(Box::new(held)) }
+                return ResponseFuture { state: State::Checking { check, held: Some(Box::new(held)) } };
             }
         };
-        ResponseFuture { state }
+        // In one place, so that the request is not copied once more.
+        ResponseFuture { state: State::by(&mut self.inner, request, span, chooses_protocol) }
     }
 }
 
