@@ -5,7 +5,9 @@
 //! anything out of it. Of those that it refused, a few are known for a [moment](refused).
 //!
 //! Where tokens come by the thousand that are sent once each, what a store confirms at once is remembered only when it
-//! comes again: to remember takes longer than to verify and ask. What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
+//! comes again: to remember takes longer than to verify and ask.
+//!
+//! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
 //! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
 //! passes through the small queue and leaves the others alone. Looking one up takes no lock and, once an entry is known to
 //! be in use, writes nothing, so that threads do not get in each other's way.
@@ -43,7 +45,7 @@ const SMALL_SHARE: usize = 10;
 /// How many tokens are kept though none is used again.
 const MAX_CREDIT: u32 = 1024;
 /// How many tokens at the most are known to have come once, by eight bytes each.
-const MAX_TURNED_AWAY: usize = 1 << 14;
+const MAX_TURNED_AWAY: usize = 1 << 16;
 /// How often an entry can earn another round.
 const MAX_USES: u8 = 3;
 /// How many entries are looked at to find one that can go. It bounds the time that others wait for the queues.
@@ -142,7 +144,9 @@ impl TokenCache {
     /// [Keeps](Self::keep) a token that a store confirmed at once if that looks worth it. With a time to live it does: whoever
     /// sets one wants calls to the store saved.
     pub(crate) fn keep_if_worth(&self, access: &Arc<Access>, asked_at_ms: u64) {
-        if self.ttl_ms > 0 || self.newcomers.admit(self.hash(access.token())) {
+        let hash = self.hash(access.token());
+        let is_known = || self.entries.pin().contains_key(&hash);
+        if self.ttl_ms > 0 || is_known() || self.newcomers.admit(hash) {
             self.keep(access, asked_at_ms);
         }
     }
@@ -369,6 +373,20 @@ mod tests {
             ttl.keep_if_worth(&access(&changes, &format!("once-{number}")), NOW);
         }
         assert_eq!(ttl.len(), 10_000);
+    }
+
+    #[test]
+    fn a_token_that_is_known_already_is_no_newcomer() {
+        let (cache, changes) = (TokenCache::new(100_000, Duration::ZERO), Changes::of_own_store());
+        for round in 0..10 {
+            for number in 0..500 {
+                let token = format!("{number}");
+                cache.keep_if_worth(&access(&changes, &token), NOW);
+                assert!(knows(&cache, &changes, &token, NOW), "{token} in round {round}");
+            }
+            changes.anything_changed();
+        }
+        assert_eq!(cache.newcomers.credit.load(Ordering::Relaxed), MAX_CREDIT);
     }
 
     #[test]

@@ -186,7 +186,9 @@ impl Access {
 
     /// How the token compares with what the store holds, where the store can tell at once.
     pub(crate) fn compare_now(&self, store: &dyn TokenStore) -> Option<Result<Comparison, StoreError>> {
-        store.compare_now(self.client_id(), Some(self.family()), self.claims.token())
+        // Of a ticket's token there is the digest alone.
+        let token = self.is_by_token().then(|| self.claims.token())?;
+        store.compare_now(self.client_id(), Some(self.family()), token)
     }
 
     /// The same, where the store has to be waited for.

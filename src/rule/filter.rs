@@ -8,7 +8,8 @@ const MAX_LENGTHS: usize = 16;
 /// Rules out that a path meets one of many prefixes; what it does not rule out, the prefixes themselves decide.
 ///
 /// It is a Bloom filter. First the path's beginning is looked up, as far as the shortest prefix goes, at most one word:
-/// that rules most paths out. Then, for each length that a prefix has, so much of the path. The cost depends on these
+/// that rules most paths out. Then, unless there are so few that they are looked at themselves, for each length that a
+/// prefix has, so much of the path. The cost depends on these
 /// lengths, and not on the number of prefixes. The case of ASCII never counts here, as it may not count there.
 #[derive(Debug, Clone)]
 pub(super) struct Filter {

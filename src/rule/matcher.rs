@@ -64,8 +64,10 @@ impl PrefixSet {
         entries.sort_by(|a, b| a.text.cmp(&b.text));
         let longest = entries.iter().map(|entry| entry.text.len()).max().unwrap_or_default();
         let head = |entry: &Entry| (first_word(entry.text.as_bytes()), first_mask(entry.text.len()));
-        let heads = if entries.len() <= FEW { entries.iter().map(head).collect() } else { Vec::new() };
-        let mut set = Self { entries, heads, longest, ..Self::default() };
+        let mut set = Self { entries, longest, ..Self::default() };
+        if set.has_few() {
+            set.heads = set.entries.iter().map(head).collect();
+        }
         set.build();
         set
     }

@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
 use super::Revocation;
+use crate::clock::MAX_DELAY_MS;
 
 /// How many counters there are. Clients that share one are thought changed together, which costs a look-up.
 const COUNTERS: usize = 4096;
@@ -95,9 +96,9 @@ impl Changes {
     }
 
     /// Says that the changes of others are known up to a moment that is not longer ago than may be, until this one; in milliseconds since
-    /// the Unix epoch.
+    /// the Unix epoch. What is read of the clock later may be 10 ms late, and so much is taken off here.
     pub fn watched_until(&self, unix_ms: u64) {
-        self.watched_until_ms.store(unix_ms, Ordering::Release);
+        self.watched_until_ms.store(unix_ms.saturating_sub(MAX_DELAY_MS), Ordering::Release);
     }
 
     /// The present moment in the life of a client.
@@ -208,7 +209,7 @@ mod tests {
         let stamp = changes.stamp("a");
         assert!(!changes.unchanged_since(stamp, 1000));
         changes.watched_until(1050);
-        assert!(changes.unchanged_since(stamp, 1050));
-        assert!(!changes.unchanged_since(stamp, 1051));
+        assert!(changes.unchanged_since(stamp, 1050 - MAX_DELAY_MS));
+        assert!(!changes.unchanged_since(stamp, 1051 - MAX_DELAY_MS));
     }
 }

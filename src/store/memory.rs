@@ -212,12 +212,12 @@ impl Held {
     fn list(&self, filter: &FamilyFilter) -> FamilyPage {
         let limit = filter.page_limit();
         let after = filter.after.as_ref();
-        let families = self.families.values().flatten();
-        let mut rest: Vec<_> =
-            families.filter(|family| after.is_none_or(|after| family.key() > (&after.0, &after.1))).collect();
-        rest.sort_unstable_by_key(|family| family.key());
-        let entries = rest.into_iter().map(HeldFamily::entry);
-        let mut families: Vec<_> = entries.filter(|entry| filter.admits(entry)).take(limit + 1).collect();
+        let of_client = filter.client_id.as_deref().map(|client_id| self.of_client(client_id));
+        let of_all = of_client.is_none().then(|| self.families.values().flatten());
+        let families = of_client.into_iter().flatten().chain(of_all.into_iter().flatten());
+        let rest = families.filter(|family| after.is_none_or(|after| family.key() > (&after.0, &after.1)));
+        let mut families: Vec<_> = rest.map(HeldFamily::entry).filter(|entry| filter.admits(entry)).collect();
+        families.sort_unstable_by(|a, b| (&a.client_id, &a.family).cmp(&(&b.client_id, &b.family)));
         let more = families.len() > limit;
         families.truncate(limit);
         let last = families.last().filter(|_| more);

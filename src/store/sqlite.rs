@@ -30,7 +30,7 @@ use super::{
     TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
 };
 use crate::{
-    clock::{Clock, MAX_DELAY_MS},
+    clock::Clock,
     config::{ConfiguredKeys, StoreFormat},
     keys::Reform,
     secret::Secret,
@@ -91,9 +91,9 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 /// No UTF-8 has this byte, and it comes after all of its.
 const AFTER_ALL_TEXT: u8 = 0xff;
 /// How often the thread looks for what other processes wrote, and for how long nothing of theirs can have been missed then: what
-/// they write counts here after 50 ms at the latest, though who reads the time may read it late.
+/// they write counts here after so long at the latest.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
-const WATCHED_MS: u64 = 50 - MAX_DELAY_MS;
+const WATCHED_MS: u64 = 50;
 /// How often, and how many at a time, rows are deleted that nothing can ask for any more.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 const CLEANED_AT_ONCE: usize = 1000;
