@@ -51,7 +51,7 @@ impl Clock {
     }
 }
 
-/// As of the kernel's last tick: every guarded request asks for it, and the exact time takes five times as long.
+/// As of the kernel's last tick: every guarded request asks for it, and the exact time takes some three times as long.
 #[cfg(target_os = "linux")]
 #[inline]
 fn system_ms() -> u64 {
