@@ -147,13 +147,16 @@ impl TokenCache {
         let hash = self.hash(access.token());
         let is_known = || self.entries.pin().contains_key(&hash);
         if self.ttl_ms > 0 || is_known() || self.newcomers.admit(hash) {
-            self.keep(access, asked_at_ms);
+            self.insert(hash, access, asked_at_ms);
         }
     }
 
     /// Keeps what the store confirmed when it was asked at `asked_at_ms`.
     pub(crate) fn keep(&self, access: &Arc<Access>, asked_at_ms: u64) {
-        let hash = self.hash(access.token());
+        self.insert(self.hash(access.token()), access, asked_at_ms);
+    }
+
+    fn insert(&self, hash: u64, access: &Arc<Access>, asked_at_ms: u64) {
         let entry = Entry { access: Arc::clone(access), asked_at_ms, uses: AtomicU8::new(0) };
         let entries = self.entries.pin();
         if let Some(before) = entries.insert(hash, entry) {

@@ -49,13 +49,17 @@ impl From<String> for Secret {
 }
 
 impl Drop for Secret {
-    /// Overwrites the text at once. `Zeroizing` writes byte by byte, and a token has hundreds.
     fn drop(&mut self) {
         let mut bytes = mem::take(&mut self.0).into_bytes();
         bytes.resize(bytes.capacity(), 0);
-        bytes.fill(0);
-        zeroize::optimization_barrier(&*bytes);
+        overwrite(&mut bytes);
     }
+}
+
+/// Overwrites all of it at once. `Zeroizing` writes byte by byte, and a token has hundreds.
+fn overwrite(bytes: &mut [u8]) {
+    bytes.fill(0);
+    zeroize::optimization_barrier(bytes);
 }
 
 impl From<&str> for Secret {
@@ -96,8 +100,7 @@ impl SecretDigest {
 
 impl Drop for SecretDigest {
     fn drop(&mut self) {
-        self.0 = [0; 32];
-        zeroize::optimization_barrier(&self.0);
+        overwrite(&mut self.0);
     }
 }
 

@@ -125,14 +125,9 @@ impl Held {
             version: self.version,
             record,
         };
-        // The client's name is copied only where it is new.
-        match self.families.get_mut(&family.record.client_id) {
-            Some(of_client) => {
-                of_client.retain(|other| other.record.family != family.record.family);
-                of_client.push(family);
-            }
-            None => drop(self.families.insert(family.record.client_id.clone(), vec![family])),
-        }
+        let of_client = self.families.entry(family.record.client_id.clone()).or_default();
+        of_client.retain(|other| other.record.family != family.record.family);
+        of_client.push(family);
         self.version
     }
 
@@ -212,9 +207,11 @@ impl Held {
     fn list(&self, filter: &FamilyFilter) -> FamilyPage {
         let limit = filter.page_limit();
         let after = filter.after.as_ref();
-        let of_client = filter.client_id.as_deref().map(|client_id| self.of_client(client_id));
-        let of_all = of_client.is_none().then(|| self.families.values().flatten());
-        let families = of_client.into_iter().flatten().chain(of_all.into_iter().flatten());
+        let clients: Vec<_> = match &filter.client_id {
+            Some(client_id) => self.families.get(client_id).into_iter().collect(),
+            None => self.families.values().collect(),
+        };
+        let families = clients.into_iter().flatten();
         let rest = families.filter(|family| after.is_none_or(|after| family.key() > (&after.0, &after.1)));
         let mut families: Vec<_> = rest.map(HeldFamily::entry).filter(|entry| filter.admits(entry)).collect();
         families.sort_unstable_by(|a, b| (&a.client_id, &a.family).cmp(&(&b.client_id, &b.family)));
