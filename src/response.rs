@@ -45,7 +45,8 @@ pub(crate) struct Form {
 
 impl Form {
     pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Self {
-        let grpc = headers.get(CONTENT_TYPE).filter(|content_type| method == Method::POST && is_grpc(content_type));
+        let content_type = if method == Method::POST { headers.get(CONTENT_TYPE) } else { None };
+        let grpc = content_type.filter(|content_type| is_grpc(content_type));
         Self { grpc: grpc.cloned().map(Box::new), is_head: method == Method::HEAD }
     }
 }

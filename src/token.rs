@@ -404,7 +404,10 @@ impl TokenKey {
             &mut vec
         };
         let payload = base64url::decode(parts.payload, buffer).ok_or(TokenError::Malformed)?;
-        Ok(check_claims(&Known::read(payload)?, expected)?.of(parts.token))
+        let known = Known::read(payload)?;
+        let claims = check_claims(&known, expected)?;
+        // Only now: a forged token is not to cost a look at each of its bytes for this.
+        Ok(claims.of(std::str::from_utf8(parts.token).map_err(|_| TokenError::Malformed)?))
     }
 
     /// The payload of whatever this key has signed.
@@ -498,7 +501,7 @@ pub(crate) fn unverified_record(client_id: String, access: Secret, refresh: Secr
 
 /// The parts of a token. None of them has been checked.
 pub(crate) struct Parts<'a> {
-    token: &'a str,
+    token: &'a [u8],
     header: &'a [u8],
     payload: &'a [u8],
     signature: &'a [u8],
@@ -518,12 +521,11 @@ impl<'a> Parts<'a> {
         if token.len() > MAX_TOKEN_LEN || rest.chunks(128).map(dots).sum::<usize>() != 2 {
             return Err(TokenError::Malformed);
         }
-        let text = std::str::from_utf8(token).map_err(|_| TokenError::Malformed)?;
         // Where the other dot is, if the signature is one.
         let usual = token.len().checked_sub(SIGNATURE_LEN + 1).filter(|at| *at > header_len && token[*at] == b'.');
         let signed_len = usual.or_else(|| token.iter().rposition(|byte| *byte == b'.')).ok_or(TokenError::Malformed)?;
         let (signed, signature) = (&token[..signed_len], &token[signed_len + 1..]);
-        Ok(Self { token: text, header, payload: &signed[header_len + 1..], signature, signed })
+        Ok(Self { token, header, payload: &signed[header_len + 1..], signature, signed })
     }
 
     /// Checks the header, and gives the id of the key that it names. One that is no text names none.

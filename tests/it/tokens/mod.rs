@@ -54,20 +54,28 @@ impl Court {
 
     /// Has a token judged, and shows it at the door.
     fn try_token(&mut self, token: &[u8]) -> Result<Claims, TokenError> {
-        let ours = match std::str::from_utf8(token) {
-            Ok(token) => {
-                let Verdict { ours, strictness, leniency } = self.judge.judge(token);
-                self.seen.0.extend(strictness);
-                self.seen.1.extend(leniency);
-                ours
-            }
-            Err(_) => Err(TokenError::Malformed),
+        let Ok(text) = std::str::from_utf8(token) else {
+            return Err(self.try_no_text(token));
         };
+        let Verdict { ours, strictness, leniency } = self.judge.judge(text);
+        self.seen.0.extend(strictness);
+        self.seen.1.extend(leniency);
         // Some bytes cannot stand in a header, and some verdicts do not last for the way to the door.
         if let (Ok(header), false) = (HeaderValue::from_bytes(token), is_fleeting(&ours)) {
             self.runtime.block_on(self.show(&header, &ours));
         }
         ours
+    }
+
+    /// Shows what is no text at the door, the only place that takes it. What else is wrong may be told first.
+    fn try_no_text(&self, token: &[u8]) -> TokenError {
+        if let Ok(header) = HeaderValue::from_bytes(token) {
+            let answer = self.runtime.block_on(self.ask(&header));
+            let refused =
+                answer.status == StatusCode::UNAUTHORIZED && answer.body.contains("Invalid Access Token. Error");
+            assert!(refused, "{answer:?}");
+        }
+        TokenError::Malformed
     }
 
     async fn show(&self, token: &HeaderValue, ours: &Result<Claims, TokenError>) {
