@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{
     HeaderMap, StatusCode,
     header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue},
@@ -55,7 +56,7 @@ pub(super) struct Call {
     path: &'static str,
     query: String,
     header: Option<(HeaderName, HeaderValue)>,
-    body: Option<String>,
+    body: Option<Bytes>,
 }
 
 impl Call {
@@ -80,8 +81,8 @@ impl Call {
         self
     }
 
-    pub(super) fn json(mut self, body: String) -> Self {
-        self.body = Some(body);
+    pub(super) fn json(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
         self
     }
 }

@@ -20,6 +20,9 @@ use super::{
     v1::foreign,
 };
 
+/// What a pair takes, in bytes.
+const USUAL_BODY: usize = 1024;
+
 /// Why a call came to nothing.
 pub(super) enum Fault {
     /// The store is in trouble.
@@ -110,7 +113,7 @@ impl Calls {
             Revocation::Client(client_id) => {
                 Call::new(Method::DELETE, "v2/clients/-/token").parameter("client_id", client_id)
             }
-            Revocation::All => Call::new(Method::POST, "v2/revoke-all").json("{}".to_owned()),
+            Revocation::All => Call::new(Method::POST, "v2/revoke-all").json("{}"),
         };
         let header: Option<(HeaderName, HeaderValue)> = if_version.map(|version| (IF_MATCH, wire::etag(version)));
         let answer = self.call(call.header(header)).await?;
@@ -187,9 +190,11 @@ fn is_of_any_server(status: StatusCode) -> bool {
     status.is_server_error() || status.is_redirection() || REFUSALS.contains(&status)
 }
 
-fn json(body: &impl Serialize) -> String {
+fn json(body: &impl Serialize) -> Vec<u8> {
+    let mut json = Vec::with_capacity(USUAL_BODY);
     // Texts and numbers under textual names can always be written.
-    serde_json::to_string(body).unwrap_or_default()
+    let _ = serde_json::to_writer(&mut json, body);
+    json
 }
 
 async fn read<T: DeserializeOwned>(answer: Answer) -> Result<T, StoreError> {
