@@ -715,6 +715,13 @@ struct Books<'a> {
     now_ms: u64,
 }
 
+/// Which of a client's families a pair is written over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    SameFamily,
+    AllFamilies,
+}
+
 /// A row, as far as a rotation has to know it.
 struct HeldFamily {
     name: String,
@@ -751,12 +758,8 @@ impl<'a> Books<'a> {
         if !self.meets(&record.client_id, options.condition)? {
             return Ok(Saved::ConditionFailed);
         }
-        if !options.keep_others {
-            let mut delete =
-                self.connection.prepare_cached("DELETE FROM token WHERE client_id = ?1 AND family <> ?2")?;
-            delete.execute([&record.client_id, &record.family])?;
-        }
-        self.put(record, None, self.now())?;
+        let over = if options.keep_others { Over::SameFamily } else { Over::AllFamilies };
+        self.put(record, None, self.now(), over)?;
         Ok(Saved::Saved(self.version))
     }
 
@@ -767,16 +770,21 @@ impl<'a> Books<'a> {
         Ok(condition.is_met_by(canonical(self.connection, client_id, None)?.and_then(|canonical| canonical.version)))
     }
 
-    fn put(&mut self, record: &TokenRecord, consumed: Option<&TokenDigest>, issued_at: u64) -> rusqlite::Result<()> {
+    /// Writes a pair over what there is of it. Rows change where they are: one that is deleted and inserted anew has more
+    /// pages written to the disk.
+    fn put(
+        &mut self,
+        record: &TokenRecord,
+        consumed: Option<&TokenDigest>,
+        issued_at: u64,
+        over: Over,
+    ) -> rusqlite::Result<()> {
+        const COLUMNS: &str = "generation, kid, status, access_token, access_sha256, access_expires_at, refresh_token,
+             refresh_sha256, refresh_expires_at, consumed_sha256, consumed_at_ms, issued_at, renewed_at, epoch, version";
+        const VALUES: &str = "?3, ?4, 'live', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16";
         self.version += 1;
-        let mut insert = self.connection.prepare_cached(
-            "INSERT OR REPLACE INTO token (client_id, family, generation, kid, status,
-                 access_token, access_sha256, access_expires_at, refresh_token, refresh_sha256, refresh_expires_at,
-                 consumed_sha256, consumed_at_ms, issued_at, renewed_at, epoch, version)
-             VALUES (?1, ?2, ?3, ?4, 'live', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-        )?;
         let (access, refresh) = (&record.access, &record.refresh);
-        insert.execute(params![
+        let values = params![
             record.client_id,
             record.family,
             integer(record.generation),
@@ -793,8 +801,21 @@ impl<'a> Books<'a> {
             self.now(),
             self.epoch,
             self.version,
-        ])?;
-        Ok(())
+        ];
+        if over == Over::AllFamilies {
+            const FIRST: &str = "(SELECT rowid FROM token WHERE client_id = ?1 LIMIT 1)";
+            let delete = format!("DELETE FROM token WHERE client_id = ?1 AND rowid <> {FIRST}");
+            self.connection.prepare_cached(&delete)?.execute([&record.client_id])?;
+            let update = format!("UPDATE token SET family = ?2, ({COLUMNS}) = ({VALUES}) WHERE rowid = {FIRST}");
+            if self.connection.prepare_cached(&update)?.execute(values)? > 0 {
+                return Ok(());
+            }
+        }
+        let upsert = format!(
+            "INSERT INTO token (client_id, family, {COLUMNS}) VALUES (?1, ?2, {VALUES})
+             ON CONFLICT DO UPDATE SET ({COLUMNS}) = ({VALUES})"
+        );
+        self.connection.prepare_cached(&upsert)?.execute(values).map(drop)
     }
 
     fn rotate(&mut self, rotation: &Rotation) -> rusqlite::Result<Rotated> {
@@ -808,7 +829,7 @@ impl<'a> Books<'a> {
                 if held.name != rotation.successor.family {
                     self.forget(client_id, &held.name)?;
                 }
-                self.put(&rotation.successor, Some(&rotation.presented), held.issued_at)?;
+                self.put(&rotation.successor, Some(&rotation.presented), held.issued_at, Over::SameFamily)?;
                 Rotated::Rotated
             }
             Verdict::Repeat => Rotated::Repeated(self.pair_of(client_id, &held.name)?),
