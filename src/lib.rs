@@ -104,7 +104,6 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-mod base64url;
 mod cache;
 mod clock;
 pub mod config;

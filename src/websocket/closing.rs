@@ -5,7 +5,7 @@
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64_simd::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
@@ -128,9 +128,9 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
 /// The answer to a key, which is sixteen bytes in base64 (RFC 6455 4.2.2).
 fn accept(key: &HeaderValue) -> Option<HeaderValue> {
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    let is_key = BASE64_STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16);
+    let is_key = BASE64.decode_to_vec(key).is_ok_and(|bytes| bytes.len() == 16);
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
-    HeaderValue::try_from(BASE64_STANDARD.encode(digest)).ok().filter(|_| is_key)
+    HeaderValue::try_from(BASE64.encode_to_string(digest)).ok().filter(|_| is_key)
 }
 
 /// Sends the frames, and waits until the client has closed as well, so that nothing is lost on the way.

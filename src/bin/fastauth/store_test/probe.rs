@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64_simd::URL_SAFE_NO_PAD as BASE64URL;
 use fastauth::store::TokenDigest;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -217,7 +217,7 @@ impl Probe {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let token = |token_type: &str| {
             let claims = json!({ "client_id": self.run, "type": token_type, "exp": end(), "jti": number.to_string() });
-            let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+            let part = |text: &str| BASE64URL.encode_to_string(text);
             format!("{}.{}.{}", part(r#"{"alg":"HS256"}"#), part(&claims.to_string()), part("no signature"))
         };
         Pair { access: token("access"), refresh: token("refresh") }
