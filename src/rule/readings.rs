@@ -2,6 +2,8 @@
 
 use std::{fmt, rc::Rc};
 
+use wide::u8x16;
+
 use super::PathRefusal;
 
 /// More readings than this by the steps that every path is taken through, no real path has: one to four are usual.
@@ -91,39 +93,32 @@ fn trouble(path: &[u8]) -> u8 {
 
 /// Whether nothing in the path can be trouble: neither what is, nor a colon, nor some rare characters that are only
 /// taken along. It is looked at in blocks, the last of which may overlap the one before it.
-#[inline]
+#[inline(never)]
 pub(super) fn is_calm(path: &[u8]) -> bool {
     let [head @ .., _] = path else { return true };
     let tail = &path[1..];
     if let (Some(before_last), Some(last)) = (head.last_chunk(), tail.last_chunk()) {
         let mut blocks = head.as_chunks().0.iter().zip(tail.as_chunks().0);
-        return blocks.all(|(before, block)| is_calm_block(before, block)) && is_calm_block(before_last, last);
+        return blocks.all(|(before, block)| is_calm_block(*before, *block)) && is_calm_block(*before_last, *last);
     }
     let ends = |text: &[u8]| Some([word(text.first_chunk()?), word(text.last_chunk()?)]);
     let first = first_word(path);
     let before = ends(head).unwrap_or([first << 8; 2]);
     let block = ends(tail).unwrap_or([first; 2]);
-    is_calm_block(&bytes(before), &bytes(block))
+    is_calm_block(bytes(before), bytes(block))
 }
 
 /// Whether nothing in the block can be trouble. The bytes of `before` stand one place before its own.
-///
-/// The compiler makes thirty instructions of this, vectors and no branches: that is what it is written for. Inlined, or
-/// with its blocks as numbers, it becomes ten times as many.
-#[inline(never)]
-fn is_calm_block(before: &[u8; 16], block: &[u8; 16]) -> bool {
-    let mut found = [0; 16];
-    for at in 0..16 {
-        let byte = block[at];
-        // What the trouble differs in, among itself and from some innocent bytes, is set or left out by each test.
-        let control_to_percent = byte <= b'%';
-        let colon_or_question = byte | 5 == b'?';
-        let delete_or_more = byte >= 0x7f;
-        let after_slash = (before[at] == b'/') & (byte | 1 == b'/');
-        let trouble = control_to_percent | colon_or_question | delete_or_more | after_slash | (byte == b'\\');
-        found[at] = u8::from(trouble);
-    }
-    u128::from_ne_bytes(found) == 0
+#[inline]
+fn is_calm_block(before: [u8; 16], block: [u8; 16]) -> bool {
+    let (before, block, all) = (u8x16::new(before), u8x16::new(block), u8x16::splat);
+    let control_to_percent = block.simd_eq(block.min(all(b'%')));
+    // Two innocent characters are taken along by one comparison less.
+    let colon_or_question = (block | all(5)).simd_eq(all(b'?'));
+    let backslash = block.simd_eq(all(b'\\'));
+    let delete_or_more = block.simd_eq(block.max(all(0x7f)));
+    let after_slash = before.simd_eq(all(b'/')) & (block | all(1)).simd_eq(all(b'/'));
+    !(control_to_percent | colon_or_question | backslash | delete_or_more | after_slash).any()
 }
 
 /// The first eight bytes. Where there are fewer, letters take the place of those that are missing.
