@@ -104,20 +104,20 @@ impl Gate {
         line: &RequestLine<'_>,
         headers: &HeaderMap,
         handshake: Option<&Handshake>,
-    ) -> Decision {
+    ) -> Result<Decision, Denial> {
         let mut case = Case::default();
-        match self.check(line, headers, handshake, &mut case) {
-            Ok(decision) => {
-                if let Decision::Permit(permit) = &decision {
-                    self.observer.permitted(&case, line.method, permit);
-                }
-                decision
-            }
+        let outcome = self.check(line, headers, handshake, &mut case);
+        match &outcome {
+            Ok(Decision::Permit(permit)) => self.observer.permitted(&case, line.method, permit),
+            Ok(_) => {}
             Err(denial) => {
-                self.observer.refused(&case, line.method, &denial);
-                if self.shadow { Decision::Pass } else { Decision::Deny(denial) }
+                self.observer.refused(&case, line.method, denial);
+                if self.shadow {
+                    return Ok(Decision::Pass);
+                }
             }
         }
+        outcome
     }
 
     fn check(
@@ -297,8 +297,6 @@ pub(crate) enum Decision {
     Pass,
     /// All checks passed.
     Permit(Permit),
-    /// A check failed.
-    Deny(Denial),
     /// All checks passed but the last, which the store answers.
     AskStore(Check),
     /// The same of a handshake with a ticket, which is in its URI.

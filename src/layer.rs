@@ -184,21 +184,21 @@ impl<S> FastAuth<S> {
         let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
         let line = RequestLine { glance, ..request_line(&request) };
         let decision = self.gate.decide(&line, request.headers(), handshake.as_ref());
-        if matches!(decision, Decision::Redeem(_)) {
+        if matches!(decision, Ok(Decision::Redeem(_))) {
             take_ticket(&mut request);
         }
         let span = match decision {
-            Decision::Pass => None,
-            Decision::Permit(permit) => {
+            Ok(Decision::Pass) => None,
+            Ok(Decision::Permit(permit)) => {
                 let span = observe::span(&permit);
                 request.extensions_mut().insert(permit);
                 span
             }
-            Decision::Deny(denial) => {
+            Err(denial) => {
                 let refusal = Refusal::to(&request, &self.gate).of(&mut request, &denial);
                 return ResponseFuture { state: State::Refusing { refusal: Some((refusal, denial)) } };
             }
-            Decision::AskStore(check) | Decision::Redeem(check) => {
+            Ok(Decision::AskStore(check) | Decision::Redeem(check)) => {
                 let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
