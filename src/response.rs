@@ -63,14 +63,7 @@ pub(crate) struct Refusals {
     /// Names the protection space in challenges (RFC 9110 11.5).
     realm: String,
     /// Answers that were written before, by the [place](Self::place) of their reason. A flood of refusals is to cost little.
-    written: [OnceLock<Written>; PLACES],
-}
-
-#[derive(Debug)]
-struct Written {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+    written: [OnceLock<Response<Full<Bytes>>>; PLACES],
 }
 
 /// How many reasons are told in the same words every time.
@@ -90,8 +83,8 @@ impl Refusals {
         let reason = denial.reason();
         let mut response = match (form.grpc, Self::place(reason)) {
             (Some(content_type), _) => Answer::to(reason).grpc(*content_type),
-            (None, Some(place)) => self.written[place].get_or_init(|| self.write(reason)).response(),
-            (None, None) => self.write(reason).response(),
+            (None, Some(place)) => self.written[place].get_or_init(|| self.write(reason)).clone(),
+            (None, None) => self.write(reason),
         };
         if form.is_head {
             response = head_only(response);
@@ -100,14 +93,13 @@ impl Refusals {
         if response.status() == StatusCode::SERVICE_UNAVAILABLE { try_later(response) } else { response }
     }
 
-    fn write(&self, reason: &DenialReason) -> Written {
+    fn write(&self, reason: &DenialReason) -> Response<Full<Bytes>> {
         let Answer { status, detail, challenge } = Answer::to(reason);
-        let body = json_text(&Detail { detail: &detail });
-        let mut headers = std::mem::take(json_text_response(status, body.clone()).headers_mut());
+        let mut response = json_response(status, &Detail { detail: &detail });
         if let Some(challenge) = challenge.render(&self.realm, &detail) {
-            headers.insert(WWW_AUTHENTICATE, challenge);
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
-        Written { status, headers, body }
+        response
     }
 
     fn place(reason: &DenialReason) -> Option<usize> {
@@ -124,15 +116,6 @@ impl Refusals {
             Reason::StoreUnavailable(_) => 8,
             _ => return None,
         })
-    }
-}
-
-impl Written {
-    fn response(&self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body.clone()));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers.clone();
-        response
     }
 }
 
