@@ -147,7 +147,7 @@ pub enum EndReason {
 }
 
 /// An access token that was found good, and who knows how long it stays so.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Access {
     claims: Claims,
     /// What the store has to hold, where that is not the digest of the claims' own token.

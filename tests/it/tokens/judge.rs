@@ -125,11 +125,11 @@ impl Judge {
     /// Where that differs from what jsonwebtoken says, and the lists do not have the reason.
     pub(crate) fn judge(&self, token: &str) -> Verdict {
         loop {
-            let now = unix_now();
+            let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
             let (ours, theirs) = (self.issuer.verify(token, TokenType::Access), self.decode(token));
-            // Times are compared with the clock, by each of the two on its own.
-            if unix_now() == now {
-                return self.compare(token, now, ours, theirs);
+            // Times are compared with the clock, by each of the two on its own, and ours is a tick of the kernel behind.
+            if start.subsec_millis() > 50 && unix_now() == start.as_secs() {
+                return self.compare(token, start.as_secs(), ours, theirs);
             }
         }
     }
