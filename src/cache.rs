@@ -10,8 +10,8 @@
 //! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
 //! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
 //! passes through the small queue and leaves the others alone. Looking one up takes no lock and, once an entry is known to
-//! be in use, writes nothing, so that threads do not get in each other's way. Nor do they in what they hand on: each thread has
-//! its [own](hot) of the tokens that it sees again and again.
+//! be in use, next to nothing, so that threads do not get in each other's way. Where several use one token at the same time, each
+//! has its [own](hot).
 
 use std::{
     collections::VecDeque,
@@ -72,6 +72,8 @@ struct Entry {
     /// When the store was asked, in milliseconds since the Unix epoch.
     asked_at_ms: u64,
     uses: AtomicU8,
+    /// The end of the time, in milliseconds, and in the lowest eight bits the thread.
+    last_use: AtomicU32,
 }
 
 #[derive(Default)]
@@ -128,12 +130,14 @@ impl TokenCache {
         self.hot.get(hash, is_confirmed).or_else(|| {
             let entries = self.entries.pin();
             let entry = entries.get(&hash).filter(|entry| is_confirmed(&entry.access, entry.asked_at_ms))?;
-            match entry.note_use() {
-                0 => self.newcomers.earn(),
-                MAX_USES => return Some(self.hot.own(hash, &entry.access, entry.asked_at_ms)),
-                _ => {}
+            if entry.note_use() {
+                self.newcomers.earn();
             }
-            Some(Arc::clone(&entry.access))
+            Some(if entry.is_contended(now_ms) {
+                self.hot.own(hash, &entry.access, entry.asked_at_ms)
+            } else {
+                Arc::clone(&entry.access)
+            })
         })
     }
 
@@ -166,7 +170,8 @@ impl TokenCache {
     }
 
     fn insert(&self, hash: u64, access: &Arc<Access>, asked_at_ms: u64) {
-        let entry = Entry { access: Arc::clone(access), asked_at_ms, uses: AtomicU8::new(0) };
+        let entry =
+            Entry { access: Arc::clone(access), asked_at_ms, uses: AtomicU8::new(0), last_use: AtomicU32::new(0) };
         let entries = self.entries.pin();
         if let Some(before) = entries.insert(hash, entry) {
             let uses = before.uses.load(Ordering::Relaxed);
@@ -207,14 +212,24 @@ impl TokenCache {
 }
 
 impl Entry {
-    /// Notes that it is used, and tells how often it was before, since it was looked at last.
+    /// Notes that it is used, and tells whether that is the first time since it was looked at last.
     #[inline]
-    fn note_use(&self) -> u8 {
+    fn note_use(&self) -> bool {
         let uses = self.uses.load(Ordering::Relaxed);
         if uses < MAX_USES {
             self.uses.store(uses + 1, Ordering::Relaxed);
         }
-        uses
+        uses == 0
+    }
+
+    /// Whether another thread was the last to use it, and at this very time, as far as the clock tells times apart.
+    #[inline]
+    fn is_contended(&self, now_ms: u64) -> bool {
+        let (last, now) = (self.last_use.load(Ordering::Relaxed), (now_ms as u32) << 8 | hot::thread_number());
+        if last != now {
+            self.last_use.store(now, Ordering::Relaxed);
+        }
+        last != now && last >> 8 == now >> 8
     }
 
     /// Whether it was used since it was looked at last.
@@ -299,6 +314,8 @@ impl std::hash::Hasher for Same {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Barrier, thread};
+
     use super::*;
     use crate::token::test_claims;
 
@@ -329,6 +346,42 @@ mod tests {
         keep(&cache, &changes, "t");
         assert!((0..3).all(|_| knows(&cache, &changes, "t", NOW)));
         assert!(!knows(&cache, &changes, "t", NOW + 11_000));
+    }
+
+    #[test]
+    fn threads_that_use_a_token_at_the_same_time_have_their_own() {
+        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        let shared = access(&changes, "t");
+        cache.keep(&shared, NOW);
+        let find = |now| cache.confirmed(b"t", &changes, now).unwrap();
+        assert!((0..1000).all(|_| Arc::ptr_eq(&find(NOW), &shared)), "there is one thread");
+        let take_turns = |step: u64| {
+            let barrier = Barrier::new(2);
+            let turns = |number: u64| {
+                let turn = |round: u64| {
+                    if number == 1 {
+                        barrier.wait();
+                    }
+                    let found = find(NOW + 1 + step * (2 * round + number));
+                    if number == 0 {
+                        barrier.wait();
+                    }
+                    barrier.wait();
+                    found
+                };
+                (0..4).map(turn).last().unwrap()
+            };
+            thread::scope(|scope| {
+                let other = scope.spawn(|| turns(1));
+                [turns(0), other.join().unwrap()]
+            })
+        };
+        assert!(take_turns(1).iter().all(|found| Arc::ptr_eq(found, &shared)), "never at the same time");
+        let [one, other] = take_turns(0);
+        assert!(![&one, &other].into_iter().any(|own| Arc::ptr_eq(own, &shared)) && !Arc::ptr_eq(&one, &other));
+        assert_eq!((one.token(), other.token()), (shared.token(), shared.token()));
+        changes.client_changed("c");
+        assert!(!knows(&cache, &changes, "t", NOW + 9));
     }
 
     #[test]

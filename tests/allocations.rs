@@ -100,10 +100,7 @@ fn a_known_token_costs_the_permit() {
         let send = || allocations(&layer, "/access/1", &[("access-token", token)]);
         assert_eq!(send().1, 200);
         assert_eq!(send(), (EXTENSION, 200));
-        // What goes on is copied for the thread once: the claims, their text, and for its first token two more.
-        let more: Vec<_> = (0..1000).map(|_| send().0 - EXTENSION).filter(|more| *more > 0).collect();
-        assert!(more.len() <= 2 && more.iter().sum::<u64>() <= 4, "{more:?}");
-        assert_eq!(send(), (EXTENSION, 200));
+        assert!((0..1000).all(|_| send() == (EXTENSION, 200)));
     }
 }
 

@@ -1,9 +1,15 @@
-//! The tokens that a thread sees again and again, each with claims of the thread's own.
+//! The tokens that several threads use at the same time, for each thread with claims of its own.
 //!
-//! Looking a token up writes nothing that threads share, but handing its claims on does: it counts who holds them. One
+//! Looking a token up writes next to nothing that threads share, but handing its claims on does: it counts who holds them. One
 //! token that all threads serve would have them wait for each other there, the longer the more of them there are.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use constant_time_eq::constant_time_eq;
 use thread_local::ThreadLocal;
@@ -39,6 +45,14 @@ struct Own {
     access: Arc<Access>,
     asked_at_ms: u64,
     lease: u32,
+}
+
+/// Tells this thread from others, but for one in 256.
+#[inline]
+pub(super) fn thread_number() -> u32 {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    thread_local!(static NUMBER: u8 = NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| u32::from(*number))
 }
 
 impl HotTokens {

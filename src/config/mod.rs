@@ -444,8 +444,8 @@ impl SettingsBuilder {
         self.set("cache", Value::String(if on { "on" } else { "off" }.to_owned()))
     }
 
-    /// How many tokens are remembered at the most (`cache-capacity`): 65,536 otherwise, at some 600 bytes each. Each thread has its
-    /// own copies of up to 512 of them.
+    /// How many tokens are remembered at the most (`cache-capacity`): 65,536 otherwise, at some 600 bytes each. Each thread may have
+    /// its own copies of up to 512 that others use at the same time.
     #[must_use]
     pub fn cache_capacity(self, tokens: usize) -> Self {
         self.set("cache-capacity", Value::from(tokens))
