@@ -10,7 +10,7 @@
 //! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
 //! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
 //! passes through the small queue and leaves the others alone. Looking one up takes no lock and, once an entry is known to
-//! be in use, next to nothing, so that threads do not get in each other's way. Where several use one token at the same time, each
+//! be in use, writes next to nothing, so that threads do not get in each other's way. Where several use one token at the same time, each
 //! has its [own](hot).
 
 use std::{
