@@ -120,21 +120,24 @@ impl TokenCache {
     /// The claims of a token that is known to be good, and canonical at `now_ms`.
     #[inline]
     pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Access>> {
-        let is_confirmed = |access: &Access, asked_at_ms| {
+        let is_unchanged = |access: &Access| {
             constant_time_eq(access.token(), token)
                 && access.expires_at() >= now_ms / 1000
                 && access.stamp().is_some_and(|stamp| changes.unchanged_since(stamp, now_ms))
-                && (changes.tells_of_others() || self.is_young(asked_at_ms, now_ms))
         };
-        let hash = self.hash(token);
-        self.hot.get(hash, is_confirmed).or_else(|| {
+        let (hash, lasts) = (self.hash(token), changes.tells_of_others());
+        let own = if lasts { self.hot.get(hash, is_unchanged) } else { None };
+        own.or_else(|| {
             let entries = self.entries.pin();
-            let entry = entries.get(&hash).filter(|entry| is_confirmed(&entry.access, entry.asked_at_ms))?;
+            let entry = entries.get(&hash).filter(|entry| is_unchanged(&entry.access))?;
+            if !(lasts || self.is_young(entry, now_ms)) {
+                return None;
+            }
             if entry.note_use() {
                 self.newcomers.earn();
             }
-            Some(if entry.is_contended(now_ms) {
-                self.hot.own(hash, &entry.access, entry.asked_at_ms)
+            Some(if lasts && entry.is_contended(now_ms) {
+                self.hot.own(hash, &entry.access)
             } else {
                 Arc::clone(&entry.access)
             })
@@ -150,8 +153,8 @@ impl TokenCache {
         }
     }
 
-    fn is_young(&self, asked_at_ms: u64, now_ms: u64) -> bool {
-        now_ms.checked_sub(asked_at_ms).is_some_and(|age| age < self.ttl_ms)
+    fn is_young(&self, entry: &Entry, now_ms: u64) -> bool {
+        now_ms.checked_sub(entry.asked_at_ms).is_some_and(|age| age < self.ttl_ms)
     }
 
     /// [Keeps](Self::keep) a token that a store confirmed at once if that looks worth it. With a time to live it does: whoever

@@ -2,6 +2,9 @@
 //!
 //! Looking a token up writes next to nothing that threads share, but handing its claims on does: it counts who holds them. One
 //! token that all threads serve would have them wait for each other there, the longer the more of them there are.
+//!
+//! It is for stores that tell of changes: a copy counts as long as they tell of none. How old an answer is, which is what counts
+//! with others, only the cache can say, where a newer one may have come.
 
 use std::{
     cell::RefCell,
@@ -17,7 +20,7 @@ use thread_local::ThreadLocal;
 use crate::permit::Access;
 
 /// How many a thread has at the most.
-const PLACES: usize = 512;
+const PLACES: usize = 64;
 /// How often one is used until the cache is asked for it again, which has to know what is in use.
 const LEASE: u32 = 64;
 
@@ -43,7 +46,6 @@ struct Place {
 
 struct Own {
     access: Arc<Access>,
-    asked_at_ms: u64,
     lease: u32,
 }
 
@@ -56,23 +58,23 @@ pub(super) fn thread_number() -> u32 {
 }
 
 impl HotTokens {
-    /// This thread's own access of a token, if it `is_good` by itself and by when the store was asked.
+    /// This thread's own access of a token, if it `is_good`.
     #[inline]
-    pub(super) fn get(&self, hash: u64, is_good: impl FnOnce(&Access, u64) -> bool) -> Option<Arc<Access>> {
+    pub(super) fn get(&self, hash: u64, is_good: impl FnOnce(&Access) -> bool) -> Option<Arc<Access>> {
         let mut places = self.of_threads.get()?.0.borrow_mut();
         let place = places.of(hash).filter(|place| place.hash == hash)?;
-        let own = place.own.as_mut().filter(|own| own.lease > 0)?;
-        if is_good(&own.access, own.asked_at_ms) {
-            own.lease -= 1;
-            return Some(Arc::clone(&own.access));
+        let own = place.own.as_mut()?;
+        if !is_good(&own.access) {
+            place.own = None;
+            return None;
         }
-        place.own = None;
-        None
+        own.lease = own.lease.checked_sub(1)?;
+        Some(Arc::clone(&own.access))
     }
 
     /// What to hand on in place of what threads share: that itself when the token comes to its place anew, and this
     /// thread's own when it comes there again.
-    pub(super) fn own(&self, hash: u64, shared: &Arc<Access>, asked_at_ms: u64) -> Arc<Access> {
+    pub(super) fn own(&self, hash: u64, shared: &Arc<Access>) -> Arc<Access> {
         let mut places = self.of_threads.get_or_default().0.borrow_mut();
         let Some(place) = places.of(hash) else { return Arc::clone(shared) };
         if place.hash != hash {
@@ -80,17 +82,16 @@ impl HotTokens {
             return Arc::clone(shared);
         }
         match &mut place.own {
-            Some(own) if own.is_of(shared, asked_at_ms) => own.lease = LEASE,
-            own => *own = Some(Own { access: Arc::new(Access::clone(shared)), asked_at_ms, lease: LEASE }),
+            Some(own) if own.is_of(shared) => own.lease = LEASE,
+            own => *own = Some(Own { access: Arc::new(Access::clone(shared)), lease: LEASE }),
         }
         Arc::clone(place.own.as_ref().map_or(shared, |own| &own.access))
     }
 }
 
 impl Own {
-    fn is_of(&self, shared: &Access, asked_at_ms: u64) -> bool {
-        let is_same = (self.access.stamp(), self.asked_at_ms) == (shared.stamp(), asked_at_ms);
-        is_same && constant_time_eq(self.access.token(), shared.token())
+    fn is_of(&self, shared: &Access) -> bool {
+        self.access.stamp() == shared.stamp() && constant_time_eq(self.access.token(), shared.token())
     }
 }
 
@@ -121,35 +122,35 @@ mod tests {
     }
 
     fn get(hot: &HotTokens) -> Option<Arc<Access>> {
-        hot.get(HASH, |_, _| true)
+        hot.get(HASH, |_| true)
     }
 
     #[test]
     fn a_thread_has_its_own_of_what_comes_to_a_place_twice() {
         let (hot, shared) = (HotTokens::default(), access(&Changes::of_own_store(), "t"));
         assert!(get(&hot).is_none());
-        assert!(Arc::ptr_eq(&hot.own(HASH, &shared, 1), &shared) && get(&hot).is_none());
-        let own = hot.own(HASH, &shared, 1);
+        assert!(Arc::ptr_eq(&hot.own(HASH, &shared), &shared) && get(&hot).is_none());
+        let own = hot.own(HASH, &shared);
         assert!(!Arc::ptr_eq(&own, &shared) && own.token() == shared.token());
         assert!(Arc::ptr_eq(&get(&hot).unwrap(), &own));
         thread::scope(|scope| {
             scope.spawn(|| {
                 assert!(get(&hot).is_none());
-                hot.own(HASH, &shared, 1);
-                assert!(!Arc::ptr_eq(&hot.own(HASH, &shared, 1), &own));
+                hot.own(HASH, &shared);
+                assert!(!Arc::ptr_eq(&hot.own(HASH, &shared), &own));
             });
         });
         // Another one takes the place, and has to come twice as well.
-        hot.own(HASH + PLACES as u64, &shared, 1);
-        assert!(get(&hot).is_none() && Arc::ptr_eq(&hot.own(HASH, &shared, 1), &shared));
+        hot.own(HASH + PLACES as u64, &shared);
+        assert!(get(&hot).is_none() && Arc::ptr_eq(&hot.own(HASH, &shared), &shared));
     }
 
     #[test]
     fn the_cache_is_asked_again_now_and_then() {
         let (hot, shared) = (HotTokens::default(), access(&Changes::of_own_store(), "t"));
-        let own = [hot.own(HASH, &shared, 1), hot.own(HASH, &shared, 1)][1].clone();
+        let own = [hot.own(HASH, &shared), hot.own(HASH, &shared)][1].clone();
         assert_eq!((0..1000).take_while(|_| get(&hot).is_some()).count(), LEASE as usize);
-        assert!(Arc::ptr_eq(&hot.own(HASH, &shared, 1), &own), "it is the same still");
+        assert!(Arc::ptr_eq(&hot.own(HASH, &shared), &own), "it is the same still");
         assert!(get(&hot).is_some());
     }
 
@@ -157,28 +158,29 @@ mod tests {
     fn what_is_not_good_any_more_is_let_go() {
         let (hot, changes) = (HotTokens::default(), Changes::of_own_store());
         let shared = access(&changes, "t");
-        let own = [hot.own(HASH, &shared, 1), hot.own(HASH, &shared, 1)][1].clone();
-        let is_good = |access: &Access, asked_at_ms| {
-            assert_eq!((access.token(), asked_at_ms), (shared.token(), 1));
+        let own = [hot.own(HASH, &shared), hot.own(HASH, &shared)][1].clone();
+        let is_good = |access: &Access| {
+            assert_eq!(access.token(), shared.token());
             false
         };
+        // Though its lease has run out, too.
+        assert_eq!((0..=LEASE).filter(|_| get(&hot).is_some()).count(), LEASE as usize);
         assert!(hot.get(HASH, is_good).is_none());
         assert_eq!(Arc::strong_count(&own), 1);
         assert!(get(&hot).is_none());
     }
 
     #[test]
-    fn another_token_another_confirmation_and_another_time_are_not_taken_for_the_same() {
+    fn another_token_and_another_confirmation_are_not_taken_for_the_same() {
         let changes = Changes::of_own_store();
         let shared = access(&changes, "t");
         let other_token = access(&changes, "u");
         changes.client_changed("c");
         let other_stamp = access(&changes, "t");
-        for (name, other, asked_at_ms) in [("token", &other_token, 1), ("stamp", &other_stamp, 1), ("time", &shared, 2)]
-        {
+        for (name, other) in [("token", &other_token), ("stamp", &other_stamp)] {
             let hot = HotTokens::default();
-            let own = [hot.own(HASH, &shared, 1), hot.own(HASH, &shared, 1)][1].clone();
-            let now = hot.own(HASH, other, asked_at_ms);
+            let own = [hot.own(HASH, &shared), hot.own(HASH, &shared)][1].clone();
+            let now = hot.own(HASH, other);
             assert!(!Arc::ptr_eq(&now, &own), "{name}");
             assert_eq!((now.token(), now.stamp()), (other.token(), other.stamp()), "{name}");
         }

@@ -445,7 +445,7 @@ impl SettingsBuilder {
     }
 
     /// How many tokens are remembered at the most (`cache-capacity`): 65,536 otherwise, at some 600 bytes each. Each thread may have
-    /// its own copies of up to 512 that others use at the same time.
+    /// its own copies of up to 64 that others use at the same time.
     #[must_use]
     pub fn cache_capacity(self, tokens: usize) -> Self {
         self.set("cache-capacity", Value::from(tokens))

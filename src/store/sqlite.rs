@@ -813,7 +813,7 @@ impl<'a> Books<'a> {
         }
         let upsert = format!(
             "INSERT INTO token (client_id, family, {COLUMNS}) VALUES (?1, ?2, {VALUES})
-             ON CONFLICT DO UPDATE SET ({COLUMNS}) = ({VALUES})"
+             ON CONFLICT (client_id, family) DO UPDATE SET ({COLUMNS}) = ({VALUES})"
         );
         self.connection.prepare_cached(&upsert)?.execute(values).map(drop)
     }
