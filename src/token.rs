@@ -763,6 +763,27 @@ mod tests {
         fn a_part_decodes_as_another_library_decodes_it(text in "[A-Za-z0-9_-]{0,200}[-_AQgw09+/=.é ]{0,3}") {
             prop_assert_eq!(decode(text.as_bytes()).ok(), URL_SAFE_NO_PAD.decode(&text).ok());
         }
+
+        #[test]
+        fn what_another_library_encodes_is_decoded(bytes: Vec<u8>) {
+            prop_assert_eq!(decode(URL_SAFE_NO_PAD.encode(&bytes).as_bytes()), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn ends_are_those_of_another_library() {
+        const CHARACTERS: &[u8] = b"ABQgwxyz09-_+/=.";
+        // Before them nothing, four characters, and as many as are looked at in one vector.
+        for text in ["", "AAAA", &"A".repeat(64)] {
+            for a in CHARACTERS {
+                for b in CHARACTERS {
+                    for end in [&[*a][..], &[*a, *b], &[b'A', *a, *b], &[b'A', b'A', *a, *b]] {
+                        let text = format!("{text}{}", std::str::from_utf8(end).unwrap());
+                        assert_eq!(decode(text.as_bytes()).ok(), URL_SAFE_NO_PAD.decode(&text).ok(), "{text}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
