@@ -126,21 +126,21 @@ impl TokenCache {
                 && access.stamp().is_some_and(|stamp| changes.unchanged_since(stamp, now_ms))
         };
         let (hash, lasts) = (self.hash(token), changes.tells_of_others());
-        let own = if lasts { self.hot.get(hash, is_unchanged) } else { None };
-        own.or_else(|| {
-            let entries = self.entries.pin();
-            let entry = entries.get(&hash).filter(|entry| is_unchanged(&entry.access))?;
-            if !(lasts || self.is_young(entry, now_ms)) {
-                return None;
-            }
-            if entry.note_use() {
-                self.newcomers.earn();
-            }
-            Some(if lasts && entry.is_contended(now_ms) {
-                self.hot.own(hash, &entry.access)
-            } else {
-                Arc::clone(&entry.access)
-            })
+        if lasts && let Some(own) = self.hot.get(hash, is_unchanged) {
+            return Some(own);
+        }
+        let entries = self.entries.pin();
+        let entry = entries.get(&hash).filter(|entry| is_unchanged(&entry.access))?;
+        if !(lasts || self.is_young(entry, now_ms)) {
+            return None;
+        }
+        if entry.note_use() {
+            self.newcomers.earn();
+        }
+        Some(if lasts && entry.is_contended(now_ms) {
+            self.hot.own(hash, &entry.access)
+        } else {
+            Arc::clone(&entry.access)
         })
     }
 

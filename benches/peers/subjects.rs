@@ -37,7 +37,6 @@ use tower_oauth2_resource_server::{
 use crate::support::{Inner, NothingLayer, at_once, forge, header, request, time, time_alone};
 
 const OPEN: &str = "/api/v1/items/42";
-#[allow(dead_code, reason = "the program that counts allocations does not ask for it")]
 pub(crate) const GUARDED: &str = "/access0/area/x";
 const MASTER: &str = "/master0/area/x";
 const MASTER_TOKEN: &str = "a master token that nobody has";

@@ -31,11 +31,8 @@ pub(super) struct HotTokens {
 
 /// Those of different threads lie side by side, and each is written to all the time: none shares a line of the
 /// processor's cache with another.
-#[derive(Default)]
 #[repr(align(128))]
-struct OfThread(RefCell<Places>);
-
-struct Places(Box<[Place]>);
+struct OfThread(RefCell<[Place; PLACES]>);
 
 /// What came last of the tokens that share the place.
 #[derive(Default)]
@@ -62,8 +59,8 @@ impl HotTokens {
     #[inline]
     pub(super) fn get(&self, hash: u64, is_good: impl FnOnce(&Access) -> bool) -> Option<Arc<Access>> {
         let mut places = self.of_threads.get()?.0.borrow_mut();
-        let place = places.of(hash).filter(|place| place.hash == hash)?;
-        let own = place.own.as_mut()?;
+        let place = &mut places[place_of(hash)];
+        let own = place.own.as_mut().filter(|_| place.hash == hash)?;
         if !is_good(&own.access) {
             place.own = None;
             return None;
@@ -76,17 +73,22 @@ impl HotTokens {
     /// thread's own when it comes there again.
     pub(super) fn own(&self, hash: u64, shared: &Arc<Access>) -> Arc<Access> {
         let mut places = self.of_threads.get_or_default().0.borrow_mut();
-        let Some(place) = places.of(hash) else { return Arc::clone(shared) };
+        let place = &mut places[place_of(hash)];
         if place.hash != hash {
             *place = Place { hash, own: None };
             return Arc::clone(shared);
         }
-        match &mut place.own {
-            Some(own) if own.is_of(shared) => own.lease = LEASE,
-            own => *own = Some(Own { access: Arc::new(Access::clone(shared)), lease: LEASE }),
-        }
-        Arc::clone(place.own.as_ref().map_or(shared, |own| &own.access))
+        let access = match place.own.take() {
+            Some(own) if own.is_of(shared) => own.access,
+            _ => Arc::new(Access::clone(shared)),
+        };
+        place.own = Some(Own { access: Arc::clone(&access), lease: LEASE });
+        access
     }
+}
+
+fn place_of(hash: u64) -> usize {
+    hash as usize % PLACES
 }
 
 impl Own {
@@ -95,16 +97,9 @@ impl Own {
     }
 }
 
-impl Default for Places {
+impl Default for OfThread {
     fn default() -> Self {
-        Self((0..PLACES).map(|_| Place::default()).collect())
-    }
-}
-
-impl Places {
-    #[inline]
-    fn of(&mut self, hash: u64) -> Option<&mut Place> {
-        self.0.get_mut(hash as usize % PLACES)
+        Self(RefCell::new(std::array::from_fn(|_| Place::default())))
     }
 }
 
