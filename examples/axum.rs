@@ -2,7 +2,14 @@
 //!
 //! The line that matters is `.layer(auth)`.
 
-use std::{env, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    env,
+    error::Error,
+    io::{self, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -110,11 +117,13 @@ async fn guarded_echo(permit: Permit, upgrade: WebSocketUpgrade) -> Response {
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Standard error may be closed, full or not read: a thread of its own waits for it, and requests do not.
+    let (writer, _flushes) = tracing_appender::non_blocking(io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            let _ = writeln!(io::stderr(), "{error}");
             ExitCode::FAILURE
         }
     }
@@ -184,7 +193,7 @@ fn make_missing_secrets(settings: &SettingsBuilder) -> Result<(), Box<dyn Error>
     let file = EnvFile::new(".env");
     for variable in report.faults().iter().filter_map(variable) {
         file.set(variable, &Secret::generate())?;
-        println!("Made a {variable} and put it into {}", env::current_dir()?.join(file.path()).display());
+        say(&format!("Made a {variable} and put it into {}", env::current_dir()?.join(file.path()).display()));
     }
     Ok(())
 }
@@ -203,7 +212,7 @@ fn print_curl_lines(address: SocketAddr, master_token: Option<Source>) {
     };
     let mint = format!(r#"curl -s -H "MASTER-TOKEN: {master_token}" "http://{address}/auth/token/new?client_id=me""#);
     let access_token = format!(r#"$({mint} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#);
-    println!(
+    say(&format!(
         r#"Listening on http://{address}. Paste these into another terminal:
 
 In a browser: http://{address}
@@ -218,7 +227,12 @@ A path that asks for the master token:
   curl -i -H "MASTER-TOKEN: {master_token}" http://{address}/master/health
 All of them in a browser: http://{address}/docs
 "#
-    );
+    ));
+}
+
+/// Prints a line. If nobody can read it, the server runs all the same, which `println!` would end.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 async fn stop_signal() {

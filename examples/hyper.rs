@@ -1,6 +1,11 @@
 //! A hyper server behind the guard: `cargo run --example hyper`.
 
-use std::{convert::Infallible, error::Error, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    error::Error,
+    io::{self, Write},
+    net::SocketAddr,
+};
 
 use bytes::Bytes;
 use fastauth::{FastAuthLayer, Permit, TokenRouter};
@@ -39,16 +44,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = auth.layer(service_fn(move |request| answer(request, tokens.clone())));
 
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 8000))).await?;
-    println!("Listening on http://{}", listener.local_addr()?);
+    // `println!` would end the server if nobody can read it.
+    let _ = writeln!(io::stdout(), "Listening on http://{}", listener.local_addr()?);
     loop {
         // A connection that was gone before it was accepted does not end the server.
         let Ok((stream, _)) = listener.accept().await else { continue };
         let service = TowerToHyperService::new(service.clone());
         tokio::spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new());
-            if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-                eprintln!("connection: {error}");
-            }
+            // What ends with an error is a connection that the client broke off.
+            let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
         });
     }
 }

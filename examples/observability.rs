@@ -3,7 +3,12 @@
 //! Prometheus scrapes `/metrics`, a balancer asks `/auth/healthz`, and `RUST_LOG=info,fastauth=debug` shows each decision.
 //! `examples/grafana/fastauth.json` is a dashboard of what is counted.
 
-use std::{env, error::Error, time::Duration};
+use std::{
+    env,
+    error::Error,
+    io::{self, Write},
+    time::Duration,
+};
 
 use axum::{Router, routing::get};
 use fastauth::{FastAuthLayer, Permit};
@@ -17,7 +22,9 @@ const STORE_SECONDS: [f64; 12] = [0.000_01, 0.000_1, 0.000_5, 0.001, 0.005, 0.01
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,fastauth=debug"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Standard error may be closed, full or not read: a thread of its own waits for it, and requests do not.
+    let (writer, _flushes) = tracing_appender::non_blocking(io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false).init();
 
     let seconds = Matcher::Full("fastauth_store_seconds".to_owned());
     let prometheus = PrometheusBuilder::new().set_buckets_for_metric(seconds, &STORE_SECONDS)?.install_recorder()?;
@@ -39,7 +46,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(tidy_up(prometheus));
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8000".to_owned());
     let listener = TcpListener::bind(address).await?;
-    println!("Listening on http://{}: try /metrics, /auth/healthz?deep and /access/hello", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    // `println!` would end the server if nobody can read it.
+    let _ = writeln!(io::stdout(), "Listening on http://{address}: try /metrics, /auth/healthz?deep and /access/hello");
     Ok(axum::serve(listener, app).await?)
 }
 

@@ -2,7 +2,11 @@
 //!
 //! A gRPC method's path is `/package.Service/Method`, so a prefix guards a service.
 
-use std::{error::Error, net::SocketAddr};
+use std::{
+    error::Error,
+    io::{self, Write},
+    net::SocketAddr,
+};
 
 use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
 use tokio::net::TcpListener;
@@ -34,10 +38,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let mut client = HealthClient::new(Channel::from_shared(address)?.connect().await?);
     let refused = client.check(HealthCheckRequest::default()).await.err();
-    println!("without a token: {:?}", refused.map(|status| (status.code(), status.message().to_owned())));
+    let refused = refused.map(|status| (status.code(), status.message().to_owned()));
+    writeln!(io::stdout(), "without a token: {refused:?}")?;
 
     let mut request = Request::new(HealthCheckRequest::default());
     request.metadata_mut().insert("authorization", format!("Bearer {}", tokens.access_token.expose()).parse()?);
-    println!("with a token: {:?}", client.check(request).await?.into_inner());
+    writeln!(io::stdout(), "with a token: {:?}", client.check(request).await?.into_inner())?;
     Ok(())
 }

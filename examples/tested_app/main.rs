@@ -3,7 +3,11 @@
 //! What makes it easy to test is that `app` is given its guard. The tests are in `tests.rs`. It runs with
 //! `cargo run --features test-util --example tested_app`; an application has `test-util` in its `[dev-dependencies]` alone.
 
-use std::{error::Error, sync::Arc};
+use std::{
+    error::Error,
+    io::{self, Write},
+    sync::Arc,
+};
 
 use axum::{
     Json, Router,
@@ -88,6 +92,7 @@ async fn read_all(State(notes): State<Notes>) -> Json<Vec<Note>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let auth = FastAuthLayer::new(guarded().load()?)?;
     let listener = TcpListener::bind("127.0.0.1:8000").await?;
-    println!("Listening on http://{}", listener.local_addr()?);
+    // `println!` would end the server if nobody can read it.
+    let _ = writeln!(io::stdout(), "Listening on http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, app(auth)).await?)
 }

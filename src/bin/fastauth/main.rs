@@ -27,10 +27,13 @@ use failure::Failure;
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Standard error may be closed, full or not read: a thread of its own waits for it, and requests do not.
+    let (writer, _flushes) = tracing_appender::non_blocking(io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false)
         .init();
     match run(args.command) {
         Ok(code) => code,
