@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -244,6 +244,21 @@ fn try_later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 
 pub(crate) fn not_found() -> Response<Full<Bytes>> {
     json_response(StatusCode::NOT_FOUND, &Detail { detail: "Not Found" })
+}
+
+/// Leads to the same path without the slash at its end, of which `segment` is the last. The target is told relative to where
+/// the client is, which nobody between knows better.
+pub(crate) fn without_slash(segment: &str, query: Option<&str>) -> Response<Full<Bytes>> {
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    // A query of a request's URI is text that a header can carry.
+    if let Ok(mut location) = HeaderValue::try_from(format!("../{segment}{query}")) {
+        // There may be a token in it.
+        location.set_sensitive(true);
+        response.headers_mut().insert(LOCATION, location);
+    }
+    no_store(response)
 }
 
 /// A description of endpoints.

@@ -6,9 +6,8 @@ use std::{
     error::Error,
     future::Future,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Once, OnceLock},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -24,21 +23,25 @@ use tower_service::Service;
 
 use crate::{
     credentials,
-    gate::{Denial, Gate},
+    gate::Gate,
     issuer::{Introspection, IssueError, IssuedTokens, Presented, TokenIssuer},
     observe,
     query::ParameterError,
     response::{self, Shape},
-    store::{Revocation, StoreError, StoreErrorKind},
+    store::{Revocation, StoreError},
     token::{Claims, TokenError},
 };
 
 pub(crate) mod document;
 mod parameters;
+mod place;
+mod refusal;
 
 use document::Facts;
 use parameters::{Parameters, of_body, refresh_cookie};
 pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
+use place::{Mount, Place};
+pub(crate) use refusal::{GrantError, Refusal};
 
 /// The endpoints of tokens: a plain tower service.
 ///
@@ -55,7 +58,7 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 /// | `GET /auth/healthz` | `deep` | nothing | 200 `{"status":"ok"}`; with `deep`, 503 where the store does not answer |
 ///
 /// A `POST` takes its parameters from its body, a form (`application/x-www-form-urlencoded`) or a JSON object
-/// (`application/json`), of up to 64 KiB and within ten seconds; those of a URL are refused. Of a `GET` they stand in the
+/// (`application/json`), of up to 64 KiB, within ten seconds and without a pause of three; those of a URL are refused. Of a `GET` they stand in the
 /// URL, as `fastauth-api` has it, and so in many a log: `allow-get: false` closes that way. Other methods do nothing and
 /// are answered with 405.
 ///
@@ -68,19 +71,24 @@ pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
 /// most, and once a second at the most however often it is called: 200 `{"status":"ok","checks":{"store":"ok"}}`, or 503 with
 /// `unavailable` in both places. It needs no credential, unless the path lists say so.
 ///
-/// It guards minting and administration by itself, wherever it is mounted and whatever the path lists say. Mount it as a
-/// whole, so that it sees the path with or without its prefix:
+/// It guards minting and administration by itself, wherever it is mounted and whatever the path lists say:
 ///
-/// - axum: `.nest_service("/auth", layer.router())`, or `.merge(layer.router().into_axum())` with the feature `axum`,
+/// - axum, with the feature `axum`: `.nest_service("/auth", layer.router())`, or `.merge(layer.router().into_axum())`,
 ///   or each path by `.route_service("/auth/token/new", layer.router())`;
 /// - hyper: call it for the paths below `/auth`.
 ///
-/// Under another prefix that is not stripped, tell it by [`prefix`](Self::prefix). Bodies are read by tokio's clock, so a
-/// runtime needs its time driver.
+/// Each endpoint has one path, as the client sees it, and every other is 404: what a nesting router of axum has stripped is
+/// no part of the path that arrives, and otherwise `/auth` stands before the endpoints' own paths. Where that is
+/// something else, or something other than axum strips it, say so by [`prefix`](Self::prefix). A path with one slash too many at
+/// its end is redirected (307), as `fastauth-api` does.
+///
+/// Bodies are read by tokio's clock, so a runtime needs its time driver.
 #[derive(Clone, Debug)]
 pub struct TokenRouter {
     gate: Arc<Gate>,
-    prefix: String,
+    mount: Mount,
+    /// Whether it was said that the paths that arrive may be stripped.
+    hint: Arc<Once>,
     /// The OpenAPI document, from the first time on that it is asked for.
     document: Arc<OnceLock<Bytes>>,
 }
@@ -98,44 +106,9 @@ pub(crate) struct EndpointOptions {
     pub(crate) limits: Option<Arc<crate::limit::Limits>>,
 }
 
-/// Why a request to an endpoint is not answered as it wishes.
-pub(crate) enum Refusal {
-    /// Only the holder of a master token may do that.
-    Denied(Denial),
-    /// A page of another origin sent it.
-    CrossOrigin,
-    /// The methods that there are, are others.
-    Method { allow: &'static str },
-    /// The parameters could not be read.
-    Unread(UnreadError),
-    /// A parameter that is needed is not there.
-    Missing { name: &'static str, place: &'static str },
-    /// A parameter has no value that could be used.
-    Unusable { name: &'static str, place: &'static str, problem: ParameterError },
-    /// The parameters do not fit together.
-    Mixed(&'static str),
-    /// OAuth's words say it.
-    Grant(GrantError),
-    /// No pair was issued.
-    NotIssued(IssueError),
-    /// The store failed.
-    Store(StoreError),
-    /// There were too many requests before; this is how long to wait.
-    #[cfg_attr(not(feature = "rate-limit"), allow(dead_code, reason = "nothing is limited without it"))]
-    Limited(Duration),
-}
-
-/// What is wrong with a grant (RFC 6749 5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GrantError {
-    /// Clients have no secrets.
-    ClientAuthentication,
-    UnsupportedGrantType,
-    /// The token was issued to another client than the one that is named.
-    OtherClient,
-    /// More than the token may be used for is asked for.
-    Scope,
-}
+/// What there is to say to who mounts the router without its feature.
+const PERHAPS_STRIPPED: &str = "a request asked the token router for an endpoint without `/auth` before it, and was \
+answered 404: where something strips the prefix, say `.prefix(\"\")`, or with axum enable the feature `axum`";
 
 type Answer = Result<Response<Full<Bytes>>, Refusal>;
 
@@ -198,31 +171,27 @@ impl Endpoint {
 
 impl TokenRouter {
     pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, prefix: "/auth".to_owned(), document: Arc::default() }
+        Self { gate, mount: Mount::Usual, hint: Arc::new(Once::new()), document: Arc::default() }
     }
 
-    /// The prefix under which it is mounted, where that is not `/auth` and the server does not strip it.
+    /// Sets what stands before the endpoints' paths when they arrive here: the whole of what the router is mounted at, or
+    /// what is left of it if something before it strips a part, or `""` if that strips all of it.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
-        self.prefix = match prefix.trim_matches('/') {
-            "" => String::new(),
-            inner => format!("/{inner}"),
-        };
+        self.mount = Mount::at(prefix);
         self
     }
 
     /// The same as an axum router, to be merged.
     #[cfg(feature = "axum")]
-    pub fn into_axum<S: Clone + Send + Sync + 'static>(self) -> axum::Router<S> {
-        let route = |router: axum::Router<S>, (path, _): (&str, Endpoint)| {
-            router.route_service(&format!("{}{path}", self.prefix), self.clone())
-        };
-        ENDPOINTS.into_iter().fold(axum::Router::new(), route)
-    }
-
-    fn endpoint(&self, path: &str) -> Option<Endpoint> {
-        let path = path.strip_prefix(&*self.prefix).unwrap_or(path);
-        ENDPOINTS.into_iter().find_map(|(known, endpoint)| (known == path).then_some(endpoint))
+    pub fn into_axum<S: Clone + Send + Sync + 'static>(mut self) -> axum::Router<S> {
+        self.mount = Mount::at(self.mount.prefix());
+        let prefix = self.mount.prefix();
+        ENDPOINTS.into_iter().fold(axum::Router::new(), |router, (path, _)| {
+            router
+                .route_service(&format!("{prefix}{path}"), self.clone())
+                .route_service(&format!("{prefix}{path}/"), self.clone())
+        })
     }
 
     async fn answer<B>(&self, request: &Parts, body: B) -> Response<Full<Bytes>>
@@ -230,7 +199,15 @@ impl TokenRouter {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let Some(endpoint) = self.endpoint(request.uri.path()) else { return response::not_found() };
+        let endpoint = match self.mount.place(&request.uri, &request.extensions) {
+            Place::Endpoint(endpoint) => endpoint,
+            Place::WithSlash(segment) => return response::without_slash(segment, request.uri.query()),
+            Place::Nothing => return response::not_found(),
+            Place::PerhapsStripped => {
+                self.hint.call_once(|| tracing::warn!(target: "fastauth", "{PERHAPS_STRIPPED}"));
+                return response::not_found();
+            }
+        };
         match self.run(endpoint, request, body).await {
             Ok(response) => response,
             Err(refusal) => {
@@ -315,8 +292,9 @@ impl TokenRouter {
     /// RFC 6749 6, of clients without a secret.
     async fn token(&self, request: &Parts, parameters: &Parameters<'_>) -> Answer {
         let given = |name| parameters.given(name).map_err(|problem| unusable(name, parameters, problem));
-        if has_basic_credentials(request) || given("client_secret")?.is_some() || given("client_assertion")?.is_some() {
-            return Err(Refusal::Grant(GrantError::ClientAuthentication));
+        let by_header = has_basic_credentials(request);
+        if by_header || given("client_secret")?.is_some() || given("client_assertion")?.is_some() {
+            return Err(Refusal::Grant(GrantError::ClientAuthentication { by_header }));
         }
         match given("grant_type")?.as_deref() {
             None => return Err(missing("grant_type", parameters)),
@@ -497,32 +475,6 @@ fn is_of_client(claims: &Claims, client_id: Option<&str>) -> Result<(), Refusal>
 /// Whether a client tries to authenticate itself (RFC 6749 2.3.1).
 fn has_basic_credentials(request: &Parts) -> bool {
     request.headers.get_all(AUTHORIZATION).iter().any(|value| credentials::of_scheme(value, b"basic").is_some())
-}
-
-impl Refusal {
-    fn log(&self) {
-        match self {
-            Self::NotIssued(IssueError::Store(error) | IssueError::NotSaved { error, .. }) => {
-                observe::store_trouble(error, "not issued");
-            }
-            Self::NotIssued(error) => {
-                tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued");
-            }
-            Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
-                tracing::warn!(target: "fastauth", error = error as &dyn Error, "not done: the token store is not able to");
-            }
-            Self::Store(error) => observe::store_trouble(error, "not done"),
-            Self::Limited(wait) => tracing::info!(target: "fastauth", ?wait, "not issued: too many requests"),
-            Self::Grant(error) => tracing::info!(target: "fastauth", ?error, "not issued"),
-            Self::CrossOrigin => tracing::warn!(target: "fastauth", "refused: a page of another origin asked"),
-            Self::Denied(_)
-            | Self::Method { .. }
-            | Self::Unread(_)
-            | Self::Missing { .. }
-            | Self::Unusable { .. }
-            | Self::Mixed(_) => {}
-        }
-    }
 }
 
 impl<B> Service<Request<B>> for TokenRouter

@@ -238,7 +238,9 @@ impl Problem {
 
 fn grant_refused(error: GrantError, shape: Shape, realm: &str) -> Response<Full<Bytes>> {
     let (status, code, message) = match error {
-        GrantError::ClientAuthentication => (401, Code::InvalidClient, "clients have no secret here: send none"),
+        GrantError::ClientAuthentication { by_header } => {
+            (if by_header { 401 } else { 400 }, Code::InvalidClient, "clients have no secret here: send none")
+        }
         GrantError::UnsupportedGrantType => {
             (400, Code::UnsupportedGrantType, "the only grant type here is refresh_token")
         }

@@ -313,9 +313,9 @@ impl Facts<'_> {
         }
         let mut refusals = vec![
             bad_request,
-            problem("408", "The body did not come within ten seconds"),
-            problem("413", "The body is longer than 64 KiB"),
-            problem("415", "The body is neither a form nor JSON, in UTF-8"),
+            problem("408", "The body did not come within ten seconds, or paused for three"),
+            problem("413", "The body is longer than 64 KiB, or than the application allows"),
+            problem("415", "The body is neither a form nor JSON, or of a charset that is not read"),
             unavailable.with("Retry-After", "In how many seconds to try again"),
         ];
         refusals.extend(own);

@@ -1,15 +1,15 @@
 //! The parameters of a request to the endpoints: of its URL or of its body, never of both.
 
-use std::{borrow::Cow, error::Error, time::Duration};
+use std::{borrow::Cow, error::Error, pin::pin, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE},
     request::Parts,
 };
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -21,6 +21,11 @@ use crate::{
 const MAX_BODY: usize = 64 * 1024;
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(10);
+/// How long nothing of it may come. A server that stops waits no longer for one that does not.
+const BODY_PAUSE: Duration = Duration::from_secs(3);
+
+/// What some editors and shells put before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Holds the refresh token. The prefix has browsers take it from this host alone, and over TLS.
 pub(crate) const REFRESH_COOKIE: &str = "__Host-fastauth-refresh";
@@ -79,9 +84,13 @@ pub(crate) enum UnreadError {
     InUrl,
     #[error("the body has to be application/json or application/x-www-form-urlencoded, in UTF-8")]
     ContentType,
+    #[error("the body has other characters than those of ASCII: send it in UTF-8, and say so")]
+    Charset,
     #[error("the body is longer than 64 KiB")]
     TooLong,
-    #[error("the body did not come within ten seconds")]
+    #[error("the body is too long for a limit of the application")]
+    OverLimit,
+    #[error("the body did not come within ten seconds, or paused for three")]
     TimedOut,
     #[error("the body broke off")]
     BrokeOff,
@@ -97,7 +106,7 @@ impl UnreadError {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLong | Self::OverLimit => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -118,15 +127,24 @@ where
     }
     let format = Format::of(&request.headers)?;
     let body = read(body).await?;
-    let members = match format {
-        _ if body.is_empty() => Map::new(),
-        Format::None => return Err(UnreadError::ContentType),
-        Format::Json => json::object(&body).map_err(|_| UnreadError::NotJson)?,
-        Format::Form => {
-            let text = std::str::from_utf8(&body).ok();
+    if body.is_empty() {
+        return Ok(Parameters::Body(Map::new()));
+    }
+    let Format { kind, is_ascii } = format.ok_or(UnreadError::ContentType)?;
+    if is_ascii && !body.is_ascii() {
+        return Err(UnreadError::Charset);
+    }
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
+    let members = match kind {
+        Kind::Json => json::object(body).map_err(|_| UnreadError::NotJson)?,
+        Kind::Form => {
+            let text = std::str::from_utf8(body).ok();
             text.and_then(|text| query::form(text).ok()).ok_or(UnreadError::NotAForm)?
         }
     };
+    if is_ascii && kind == Kind::Form && !members.iter().all(is_ascii_member) {
+        return Err(UnreadError::Charset);
+    }
     Ok(Parameters::Body(members))
 }
 
@@ -138,41 +156,87 @@ where
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(UnreadError::TooLong);
     }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(UnreadError::TooLong),
-        Ok(Err(_)) => Err(UnreadError::BrokeOff),
-        Err(_) => Err(UnreadError::TimedOut),
+    tokio::time::timeout(BODY_TIME, collect(body)).await.unwrap_or(Err(UnreadError::TimedOut))
+}
+
+async fn collect<B>(body: B) -> Result<Bytes, UnreadError>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut body = pin!(body);
+    let mut collected = Vec::new();
+    loop {
+        let frame = tokio::time::timeout(BODY_PAUSE, body.frame()).await.map_err(|_| UnreadError::TimedOut)?;
+        let Some(frame) = frame else { return Ok(collected.into()) };
+        let frame = frame.map_err(|error| broken(&*error.into()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if data.remaining() > MAX_BODY - collected.len() {
+            return Err(UnreadError::TooLong);
+        }
+        collected.put(data);
     }
 }
 
-enum Format {
+/// Why a body came to no end: a limit of the application may have cut it off, whose error may be wrapped in others.
+fn broken(error: &(dyn Error + 'static)) -> UnreadError {
+    let is_over = std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<LengthLimitError>);
+    if is_over { UnreadError::OverLimit } else { UnreadError::BrokeOff }
+}
+
+/// How a body is written.
+struct Format {
+    kind: Kind,
+    /// Whether its charset agrees with UTF-8 on ASCII, and on no more. What senders put beyond that is either, since many
+    /// libraries name ISO-8859-1 whatever they write.
+    is_ascii: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
     Json,
     Form,
-    /// Nothing is said: then there must be no body.
-    None,
 }
 
 impl Format {
-    fn of(headers: &HeaderMap) -> Result<Self, UnreadError> {
+    /// What the headers say, if they say anything.
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, UnreadError> {
         let is_plain = only(headers, &CONTENT_ENCODING)?.is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-        let Some(content_type) = only(headers, &CONTENT_TYPE)?.filter(|_| is_plain) else {
-            return if is_plain { Ok(Self::None) } else { Err(UnreadError::ContentType) };
-        };
-        let mut parts = content_type.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default();
-        match essence.to_ascii_lowercase().as_str() {
-            _ if !parts.all(is_utf8_or_no_charset) => Err(UnreadError::ContentType),
-            "application/json" => Ok(Self::Json),
-            "application/x-www-form-urlencoded" => Ok(Self::Form),
-            _ => Err(UnreadError::ContentType),
+        if !is_plain {
+            return Err(UnreadError::ContentType);
         }
+        let Some(content_type) = only(headers, &CONTENT_TYPE)? else { return Ok(None) };
+        let mut parts = content_type.split(';').map(str::trim);
+        let kind = match parts.next().unwrap_or_default() {
+            essence if essence.eq_ignore_ascii_case("application/json") => Kind::Json,
+            essence if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Kind::Form,
+            _ => return Err(UnreadError::ContentType),
+        };
+        let charsets: Option<Vec<_>> = parts.filter_map(charset).map(is_ascii_charset).collect();
+        let is_ascii = charsets.ok_or(UnreadError::ContentType)?.contains(&true);
+        Ok(Some(Self { kind, is_ascii }))
     }
 }
 
-fn is_utf8_or_no_charset(parameter: &str) -> bool {
+/// The charset that a parameter of a content type names, if it is one that does.
+fn charset(parameter: &str) -> Option<&str> {
     let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-    !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+}
+
+/// Whether only the ASCII in a charset is read, or `None` if it is not read at all.
+fn is_ascii_charset(name: &str) -> Option<bool> {
+    const UTF_8: [&str; 2] = ["utf-8", "utf8"];
+    const ASCII: [&str; 6] = ["iso-8859-1", "iso8859-1", "latin1", "us-ascii", "ascii", "windows-1252"];
+    let is_among = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
+    if is_among(&UTF_8) {
+        return Some(false);
+    }
+    is_among(&ASCII).then_some(true)
+}
+
+fn is_ascii_member((name, value): (&String, &Value)) -> bool {
+    name.is_ascii() && value.as_str().is_none_or(str::is_ascii)
 }
 
 /// The text of a header that must not be there twice.
@@ -230,7 +294,9 @@ mod tests {
             ("", "", Ok(serde_json::json!({}))),
             (JSON, "", Ok(serde_json::json!({}))),
             ("", "a=1", Err(UnreadError::ContentType)),
-            ("application/json; charset=latin1", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
+            ("application/json; charset=utf-16", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
+            ("application/json; charset=latin1", r#"{"a":"1"}"#, a()),
+            ("application/json; charset=latin1", r#"{"a":"é"}"#, Err(UnreadError::Charset)),
             ("application/jsonp", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
             ("text/plain", "", Ok(serde_json::json!({}))),
             ("multipart/form-data; boundary=x", "--x--", Err(UnreadError::ContentType)),

@@ -6,6 +6,8 @@
 mod app;
 mod cache;
 mod config;
+mod endpoint_paths;
+mod endpoint_requests;
 mod extract;
 mod grpc;
 mod health;

@@ -195,8 +195,8 @@ async fn grants_are_refused_in_the_form_of_oauth() {
         ("another client", format!("{good}&client_id=d"), 400, "invalid_grant"),
         ("twice", format!("{good}&grant_type=refresh_token"), 400, "invalid_request"),
         ("a scope it does not have", format!("{good}&scope=read"), 400, "invalid_scope"),
-        ("a secret", format!("{good}&client_id=c&client_secret=x"), 401, "invalid_client"),
-        ("an assertion", format!("{good}&client_id=c&client_assertion=x"), 401, "invalid_client"),
+        ("a secret", format!("{good}&client_id=c&client_secret=x"), 400, "invalid_client"),
+        ("an assertion", format!("{good}&client_id=c&client_assertion=x"), 400, "invalid_client"),
     ] {
         assert_eq!(error(&server.post("/auth/token", &form).await), (status, word.to_owned()), "{name}");
     }

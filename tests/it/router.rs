@@ -147,7 +147,7 @@ async fn it_can_be_mounted_in_every_way() {
 async fn it_answers_without_a_framework() {
     let router: TokenRouter = layer().router();
     for (target, status) in
-        [("/auth/token/new", 200), ("/token/new", 200), ("/auth/token/newer", 404), ("/auth", 404), ("/", 404)]
+        [("/auth/token/new", 200), ("/token/new", 404), ("/auth/token/newer", 404), ("/auth", 404), ("/", 404)]
     {
         let request = Request::get(target).header("master-token", MASTER).body(Empty::<&[u8]>::new()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
@@ -216,7 +216,7 @@ async fn what_is_posted_is_read_strictly() {
     let layer = layer();
     let server = Endpoints::of(&layer).await;
     let kept = layer.issuer().issue("c").await.unwrap();
-    let (long, typed) = (format!("client_id=c&x={}", "y".repeat(64 * 1024)), "application/json; charset=latin1");
+    let (long, typed) = (format!("client_id=c&x={}", "y".repeat(64 * 1024)), "application/json; charset=utf-16");
     for (name, target, content_type, body, status) in [
         ("in the URL", "/auth/token/new?client_id=c", FORM, "", 400),
         ("in both", "/auth/token/new?x=1", FORM, "client_id=c", 400),
@@ -271,7 +271,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let request = Request::post("/auth/token/new").header("master-token", MASTER).header("content-type", FORM);
     let started = tokio::time::Instant::now();
     let response = layer().router().oneshot(request.body(body).unwrap()).await.unwrap();
-    assert_eq!((response.status().as_u16(), started.elapsed().as_secs()), (408, 10));
+    assert_eq!((response.status().as_u16(), started.elapsed().as_secs()), (408, 3));
 }
 
 #[tokio::test]
