@@ -109,6 +109,10 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(other, _)| is_same(other, name)).map(|(_, member)| member)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Member<'a>)> {
+        self.0.iter().map(|(name, member)| (&**name, member))
+    }
+
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(Member::as_str)
     }

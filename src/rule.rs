@@ -4,9 +4,12 @@
 //! merge its slashes, resolve its dots, or hand it to a server with rules of its own. So a request needs every check
 //! whose prefix is met by *any* plausible [reading](readings) of its path, the path as it was sent included; a path
 //! with no sound reading is refused; everything else is public. Nothing is rewritten: the guard only asks more often,
-//! and one more reading or one more prefix can never remove a check.
+//! and one more reading or one more guarded prefix can never remove a check.
+//!
+//! An exemption opens a reading if it is longer than every guarded prefix that the reading meets, and a path if it opens
+//! every reading. Else it has no effect.
 
-use std::{borrow::Cow, iter};
+use std::borrow::Cow;
 
 use http::{Method, Uri};
 use serde::{Serialize, Serializer};
@@ -15,6 +18,7 @@ mod deciding;
 mod explain;
 mod filter;
 mod matcher;
+mod overlap;
 mod prefix;
 mod readings;
 #[cfg(feature = "utoipa")]
@@ -24,7 +28,7 @@ mod tests;
 
 pub(crate) use self::deciding::{Deciding, RuleId};
 pub use self::explain::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList};
-pub(crate) use self::prefix::Prefix;
+pub(crate) use self::prefix::{Prefix, Use};
 pub use self::readings::Step;
 use self::{
     filter::Filter,
@@ -247,13 +251,26 @@ impl Rules {
         let asked_as_sent = self.checks(path);
         let others = readings.iter().skip(1);
         let asked = others.clone().fold(asked_as_sent, |asked, reading| asked | self.checks(&reading.text));
-        if asked != 0 && !self.exemptions.is_empty() {
-            let mut all = iter::once(path).chain(others.map(|reading| &*reading.text));
-            if all.all(|reading| self.exemptions.marks(reading) != 0) {
-                return Requirement::NOTHING;
-            }
+        if asked == 0 || self.exemptions.is_empty() {
+            return Requirement { asked, asked_as_sent };
         }
-        Requirement { asked, asked_as_sent }
+        self.weigh_exemptions(Requirement { asked, asked_as_sent }, path, readings)
+    }
+
+    #[inline(never)]
+    fn weigh_exemptions(&self, asked: Requirement, path: &str, readings: &[Reading]) -> Requirement {
+        if !self.is_exempt(path) {
+            return asked;
+        }
+        match readings.iter().skip(1).all(|reading| self.is_exempt(&reading.text)) {
+            true => Requirement::NOTHING,
+            false => Requirement { asked_as_sent: 0, ..asked },
+        }
+    }
+
+    /// Whether an exemption that the reading meets is longer than every guard that it meets.
+    fn is_exempt(&self, reading: &str) -> bool {
+        self.exemptions.depth(reading) > self.guards.depth(&self.cased(reading))
     }
 
     #[inline]
@@ -358,11 +375,13 @@ fn target_path<'a>(method: &Method, uri: &'a Uri) -> Result<&'a str, PathRefusal
 
 fn entry(id: usize, list: PathList, prefix: &Prefix, options: PathOptions) -> Entry {
     let text = prefix.text();
-    let folded = || if options.case_insensitive { fold(text).into_owned() } else { text.to_owned() };
+    let folded = if options.case_insensitive { fold(text).into_owned() } else { text.to_owned() };
+    // Both are measured folded, as the guards are compared.
+    let depth = folded.len();
     match list {
-        PathList::Master => Entry { text: folded(), form: prefix.form(), mark: MASTER, id },
-        PathList::Access => Entry { text: folded(), form: prefix.form(), mark: ACCESS, id },
-        PathList::Public => Entry { text: text.to_owned(), form: prefix.form_of_exemption(), mark: 1, id },
+        PathList::Master => Entry { text: folded, form: prefix.form(), mark: MASTER, depth, id },
+        PathList::Access => Entry { text: folded, form: prefix.form(), mark: ACCESS, depth, id },
+        PathList::Public => Entry { text: text.to_owned(), form: prefix.form_of_exemption(), mark: 1, depth, id },
     }
 }
 

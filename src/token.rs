@@ -193,7 +193,8 @@ impl std::fmt::Debug for Claims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// It is not three parts of base64url, or too long, or its header or payload is not a JSON object.
+    /// It is not three parts of base64url, or too long, or its header or payload is not a JSON object, or a parameter of the
+    /// header is of another kind than it has to be.
     #[error("not a token")]
     Malformed,
     /// Its `alg` is not HS256.
@@ -529,7 +530,7 @@ impl<'a> Parts<'a> {
         Ok(Self { token, header, payload: &signed[header_len + 1..], signature, signed })
     }
 
-    /// Checks the header, and gives the id of the key that it names. One that is no text names none.
+    /// Checks the header, and gives the id of the key that it names.
     pub(crate) fn kid(&self) -> Result<Option<String>, TokenError> {
         // Nothing is known of who wrote it yet, and ours have some sixty characters.
         if self.header.len() > MAX_HEADER_LEN {
@@ -544,7 +545,28 @@ impl<'a> Parts<'a> {
         if members.get("crit").is_some() || members.get("b64").is_some() {
             return Err(TokenError::UnsupportedExtension);
         }
+        if !members.iter().all(|(name, value)| is_parameter(name, value)) {
+            return Err(TokenError::Malformed);
+        }
         Ok(members.text("kid").map(str::to_owned))
+    }
+}
+
+/// Whether a parameter of a header is of the kind that it is defined to have, used here or not: RFC 7515 4.1, RFC 7516 4.1,
+/// RFC 7519 5.3 and RFC 8555 6.
+fn is_parameter(name: &str, value: &Member<'_>) -> bool {
+    let is_text = value.as_str().is_some();
+    let texts = match value {
+        Member::Other(Value::Array(items)) if items.iter().all(Value::is_string) => Some(items.len()),
+        _ => None,
+    };
+    match name {
+        "typ" | "cty" | "kid" | "jku" | "x5u" | "x5t" | "x5t#S256" | "enc" | "zip" | "url" | "nonce" | "iss"
+        | "sub" => is_text,
+        "aud" => is_text || texts.is_some(),
+        "x5c" => texts.is_some_and(|count| count > 0),
+        "jwk" => matches!(value, Member::Other(Value::Object(_))),
+        _ => true,
     }
 }
 
@@ -663,7 +685,7 @@ fn check_claims<'a>(claims: &'a Known<'_>, expected: &Expected<'_>) -> Result<Ch
         return Err(TokenError::NotYetValid);
     }
     seconds(claims.iat.as_ref(), "iat")?;
-    for (name, claim) in [("jti", &claims.jti), ("sub", &claims.sub)] {
+    for (name, claim) in [("jti", &claims.jti), ("sub", &claims.sub), ("iss", &claims.iss)] {
         if claim.as_ref().is_some_and(|claim| claim.as_str().is_none()) {
             return Err(TokenError::InvalidClaim(name));
         }
@@ -875,6 +897,37 @@ mod tests {
         }
     }
 
+    /// RFC 7515 4.1, RFC 7516 4.1, RFC 7519 5.3 and RFC 8555 6: what is not used has its kind all the same.
+    #[test]
+    fn parameters_of_another_kind_are_refused() {
+        let with = |name: &str, value: &str| format!(r#"{{"alg":"HS256","{name}":{value}}}"#);
+        let texts = ["kid", "typ", "cty", "jku", "x5u", "x5t", "x5t#S256", "enc", "zip", "url", "nonce", "iss", "sub"];
+        for name in texts {
+            assert!(verify(&signed(with(name, r#""x""#), GOOD)).is_ok(), "{name}");
+            for value in ["null", "7", "1.5", "true", "[]", r#"["x"]"#, "{}", r#"{"a":"x"}"#] {
+                let header = with(name, value);
+                assert_eq!(verify(&signed(&header, GOOD)), Err(TokenError::Malformed), "{header}");
+            }
+        }
+        for (name, good, bad) in [
+            (
+                "x5c",
+                &[r#"["MII"]"#, r#"["a","b"]"#][..],
+                &["null", r#""x""#, "7", "[]", "[7]", r#"["x",null]"#, "{}"][..],
+            ),
+            ("jwk", &["{}", r#"{"kty":"oct","k":"AA"}"#], &["null", r#""x""#, "7", "[]", "true"]),
+            ("aud", &[r#""x""#, r#"["x","y"]"#, "[]"], &["null", "7", "[7]", "{}", "true"]),
+        ] {
+            for value in good {
+                assert!(verify(&signed(with(name, value), GOOD)).is_ok(), "{name} {value}");
+            }
+            for value in bad {
+                assert_eq!(verify(&signed(with(name, value), GOOD)), Err(TokenError::Malformed), "{name} {value}");
+            }
+        }
+        assert!(verify(&signed(with("x-own", "[7]"), GOOD)).is_ok(), "what nobody defines may be of any kind");
+    }
+
     #[test]
     fn claims_are_read_strictly() {
         use TokenError::{Expired, InvalidClaim, Malformed, MissingClientId, NotYetValid, WrongType};
@@ -900,6 +953,8 @@ mod tests {
             (with("at_hash", r#""x""#), InvalidClaim("at_hash")),
             (with("sub", "1"), InvalidClaim("sub")),
             (with("jti", "null"), InvalidClaim("jti")),
+            (with("iss", "7"), InvalidClaim("iss")),
+            (with("iss", r#"["x"]"#), InvalidClaim("iss")),
             (without("type"), WrongType),
             (with("type", r#""refresh""#), WrongType),
             (with("type", r#""Access""#), WrongType),

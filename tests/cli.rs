@@ -911,3 +911,29 @@ async fn a_served_store_tells_whose_tokens_are_live() {
     assert_eq!(place.done(&["token", "revoke", "--client-id", "c"]), "Revoked 1 log-in\n");
     served.stop();
 }
+
+#[test]
+fn patterns_are_faults_and_a_guard_below_an_exemption_is_told() {
+    for pattern in ["/api/*", "/api/{id}", "/api/:id", "/api/<id>", "/api/%2a"] {
+        for key in ["access-token-paths", "master-token-paths", "public-paths"] {
+            let place = Place::ready(&json!({ key: [pattern] }));
+            let output = place.run(&["check", "--offline"]);
+            assert_eq!(output.status.code(), Some(1), "{pattern}: {}", stdout(&output));
+            let told = stdout(&output);
+            assert!(told.contains("looks like a pattern"), "{told}");
+            assert_eq!(told.contains("write \"/api/\""), key != "public-paths", "{told}");
+        }
+    }
+    let place = Place::ready(&json!({
+        "access-token-paths": ["/access", "/access/open/secret"], "public-paths": ["/access/open"],
+    }));
+    let told = place.done(&["check"]);
+    assert!(told.contains("\"/access/open/secret\" stays guarded, though it is below \"/access/open\""), "{told}");
+    assert!(told.contains("\"/access/open\" stays open, though it is below \"/access\""), "{told}");
+    let told = place.done(&["explain", "GET", "/access/open/secret"]);
+    let because = "\"/access/open/secret\" of access-token-paths is met by \"/access/open/secret\" (as sent), \
+                   and wins over \"/access/open\" of public-paths";
+    assert!(told.contains("/access/open/secret: access") && told.contains(because), "{told}");
+    let told = place.done(&["explain", "GET", "/access/open/x"]);
+    assert!(told.contains("public") && told.contains("and wins over \"/access\" of access-token-paths"), "{told}");
+}

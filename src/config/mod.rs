@@ -19,7 +19,7 @@ use crate::{
     keys::KeyRing,
     response::Shape,
     router::EndpointOptions,
-    rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules},
+    rule::{Ambiguous, Explanation, PathOptions, Prefix, Rules, Use},
     secret::Secret,
     store::TokenStore,
     websocket::{self, Origins},
@@ -325,7 +325,8 @@ impl SettingsBuilder {
         self.set("access-token-paths", list(prefixes))
     }
 
-    /// The prefixes that stay open below a guarded one (`public-paths`), in whole segments.
+    /// The prefixes that stay open below a guarded one (`public-paths`), in whole segments. A longer guarded prefix below one
+    /// of them is guarded; of the same length, the guard wins.
     #[must_use]
     pub fn public_paths<P: Into<String>>(self, prefixes: impl IntoIterator<Item = P>) -> Self {
         self.set("public-paths", list(prefixes))
@@ -658,6 +659,7 @@ pub struct Report {
     entries: Vec<Entry>,
     faults: Vec<Fault>,
     warnings: Vec<String>,
+    notes: Vec<String>,
     settings: Option<Settings>,
     keys: Option<ConfiguredKeys>,
     rules: Rules,
@@ -692,6 +694,12 @@ impl Report {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// How the lists of paths work together: each guard below an exemption, and each exemption below a guard.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Which checks a request for `target`, as it would stand in a request line, needs and why: by the same code that
@@ -746,17 +754,18 @@ impl Report {
         let mut draft = Draft {
             faults: std::mem::take(&mut sources.faults),
             warnings: std::mem::take(&mut sources.warnings),
+            notes: Vec::new(),
             sources: &sources,
             clock: &parts.clock,
         };
         let rules = draft.rules();
         let keys = draft.keys();
         let settings = draft.settings(parts, &rules, keys.clone());
-        let (faults, warnings) = (draft.faults, draft.warnings);
+        let Draft { faults, warnings, notes, .. } = draft;
         let entries = entries(&sources, parts.store.is_some(), &faults);
         let settings =
             settings.filter(|_| faults.is_empty()).map(|settings| Settings { warnings: warnings.clone(), ..settings });
-        Self { entries, faults, warnings, settings, keys, rules }
+        Self { entries, faults, warnings, notes, settings, keys, rules }
     }
 }
 
@@ -766,6 +775,7 @@ struct Draft<'a> {
     clock: &'a Clock,
     faults: Vec<Fault>,
     warnings: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Draft<'_> {
@@ -1171,7 +1181,11 @@ impl Draft<'_> {
         if self.sources.flag("shadow") {
             self.warnings.push("`shadow` is on: refusals are only logged, and no path is guarded".to_owned());
         }
-        Rules::new(master, access, public, base_path.as_ref(), options)
+        let rules = Rules::new(master, access, public, base_path.as_ref(), options);
+        let overlaps = rules.overlaps();
+        self.notes.extend(overlaps.notes);
+        self.warnings.extend(overlaps.warnings);
+        rules
     }
 
     fn ambiguous(&mut self) -> Ambiguous {
@@ -1186,17 +1200,14 @@ impl Draft<'_> {
     }
 
     fn prefix(&mut self, key: &'static str, text: &str) -> Option<Prefix> {
-        match Prefix::parse(text) {
-            Ok(prefix) => {
-                let warning = prefix.warning().map(|warning| format!("`{key}`: {text:?}: {warning}"));
-                self.warnings.extend(warning);
-                Some(prefix)
-            }
-            Err(error) => {
-                self.fault(key, format!("the prefix {text:?} {error}"), error.remedy());
-                None
-            }
-        }
+        let of = match key {
+            "public-paths" => Use::Exemption,
+            "base-path" => Use::BasePath,
+            _ => Use::Guard,
+        };
+        Prefix::parse(text)
+            .map_err(|error| self.fault(key, format!("the prefix {text:?} {error}"), error.remedy(of)))
+            .ok()
     }
 
     fn ttl(&mut self, key: &'static str, default: Duration) -> Duration {

@@ -5,7 +5,7 @@ use std::fmt;
 use http::{Method, Uri};
 use serde::Serialize;
 
-use super::{PathRefusal, RequestLine, Requirement, Rules, Step, Watch};
+use super::{ACCESS, MASTER, PathRefusal, RequestLine, Requirement, Rules, Step, Watch, deciding::First};
 
 /// What the rules say of one request target, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,6 +14,8 @@ pub struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<PathRefusal>,
     decided_by: Vec<DecidingPrefix>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overruled: Vec<DecidingPrefix>,
     readings: Vec<ExplainedReading>,
 }
 
@@ -44,8 +46,20 @@ pub enum PathList {
     Master,
     /// The paths that need an access token.
     Access,
-    /// The paths that need nothing, whatever else they meet.
+    /// The paths that need nothing, but for those that a longer prefix of the other lists guards.
     Public,
+}
+
+impl PathList {
+    /// The key of the list in the configuration.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Master => "master-token-paths",
+            Self::Access => "access-token-paths",
+            Self::Public => "public-paths",
+        }
+    }
 }
 
 /// One reading of a path, with the prefixes that it meets.
@@ -82,10 +96,17 @@ impl Explanation {
     }
 
     /// The prefixes that the decision rests on: one for each check that is asked for, or, where a guarded path is
-    /// public, the exemption that it is under. None where nothing applies.
+    /// public, the exemption that is longer than its guards. None where nothing applies.
     #[must_use]
     pub fn decided_by(&self) -> &[DecidingPrefix] {
         &self.decided_by
+    }
+
+    /// The prefixes that lose to those that decide, since they are shorter, or as long and exempt: exemptions where a
+    /// check is asked for, guards where a guarded path is public.
+    #[must_use]
+    pub fn overruled(&self) -> &[DecidingPrefix] {
+        &self.overruled
     }
 
     /// The readings of the path, in the order in which they are found. The first is the path as it was sent; there is
@@ -96,18 +117,42 @@ impl Explanation {
     }
 
     fn refused(reason: PathRefusal) -> Self {
-        Self { decision: PathDecision::Reject, reason: Some(reason), decided_by: Vec::new(), readings: Vec::new() }
+        Self {
+            decision: PathDecision::Reject,
+            reason: Some(reason),
+            decided_by: Vec::new(),
+            overruled: Vec::new(),
+            readings: Vec::new(),
+        }
     }
 
-    fn decided(requirement: Requirement, reason: Option<PathRefusal>, readings: Vec<ExplainedReading>) -> Self {
-        let asked = [(PathList::Master, requirement.needs_master()), (PathList::Access, requirement.needs_access())];
-        let mut decided_by: Vec<_> =
-            asked.iter().filter(|(_, asked)| *asked).filter_map(|(list, _)| first_met(&readings, *list)).collect();
-        let guarded = readings.iter().any(|reading| !reading.master.is_empty() || !reading.access.is_empty());
-        if requirement.is_public() && guarded {
-            decided_by.extend(first_met(&readings, PathList::Public));
+    fn decided(requirement: Requirement, notes: Notes<'_>) -> Self {
+        let Notes { first, readings, fault, .. } = &notes;
+        let (mut decided_by, mut overruled) = (Vec::new(), Vec::new());
+        let asked = [
+            (PathList::Master, MASTER, requirement.needs_master()),
+            (PathList::Access, ACCESS, requirement.needs_access()),
+        ];
+        for (list, met) in
+            asked.iter().filter(|(_, _, asked)| *asked).filter_map(|(list, mark, _)| Some((*list, first.met(*mark)?)))
+        {
+            let prefix = notes.rules.prefixes[met.rule].1.as_str().to_owned();
+            decided_by.push(DecidingPrefix { list, prefix, reading: met.reading });
+            if met.wins {
+                overruled.extend(named(readings, met.reading, PathList::Public));
+            }
         }
-        Self { decision: requirement.into(), reason, decided_by, readings }
+        overruled.dedup();
+        let guarded = readings.iter().position(|reading| !reading.master.is_empty() || !reading.access.is_empty());
+        if let (true, Some(reading)) = (requirement.is_public(), guarded) {
+            decided_by.extend(named(readings, reading, PathList::Public).last());
+            overruled.extend(named(readings, reading, PathList::Master).chain(named(
+                readings,
+                reading,
+                PathList::Access,
+            )));
+        }
+        Self { decision: requirement.into(), reason: *fault, decided_by, overruled, readings: notes.readings }
     }
 }
 
@@ -193,9 +238,9 @@ impl Rules {
             return Explanation::refused(PathRefusal::TargetTooLong);
         }
         let Ok(uri) = target.parse::<Uri>() else { return Explanation::refused(PathRefusal::RequestTarget) };
-        let mut notes = Notes { rules: self, readings: Vec::new(), fault: None, first: 0 };
+        let mut notes = Notes { rules: self, first: First::new(self), readings: Vec::new(), fault: None, as_sent: 0 };
         match self.consider(&RequestLine::new(method, &uri), &mut notes) {
-            Ok(requirement) => Explanation::decided(requirement, notes.fault, notes.readings),
+            Ok(requirement) => Explanation::decided(requirement, notes),
             Err(reason) => Explanation::refused(reason),
         }
     }
@@ -204,22 +249,24 @@ impl Rules {
 /// What is noted down while the rules consider a request.
 struct Notes<'a> {
     rules: &'a Rules,
+    first: First<'a>,
     readings: Vec<ExplainedReading>,
     fault: Option<PathRefusal>,
     /// The place of the first reading of the path that is being looked at.
-    first: usize,
+    as_sent: usize,
 }
 
 impl Watch for Notes<'_> {
     fn reading(&mut self, text: &str, step: Step, from: Option<usize>) {
+        self.first.reading(text, step, from);
         if step == Step::AsSent {
-            self.first = self.readings.len();
+            self.as_sent = self.readings.len();
         }
         let met = |list| self.rules.met(text, list).map(|prefix| prefix.as_str().to_owned()).collect();
         self.readings.push(ExplainedReading {
             text: text.to_owned(),
             step,
-            from: from.map(|from| self.first + from),
+            from: from.map(|from| self.as_sent + from),
             master: met(PathList::Master),
             access: met(PathList::Access),
             public: met(PathList::Public),
@@ -231,9 +278,7 @@ impl Watch for Notes<'_> {
     }
 }
 
-fn first_met(readings: &[ExplainedReading], list: PathList) -> Option<DecidingPrefix> {
-    let met = |(reading, explained): (usize, &ExplainedReading)| {
-        explained.met(list).first().map(|prefix| DecidingPrefix { list, prefix: prefix.clone(), reading })
-    };
-    readings.iter().enumerate().find_map(met)
+/// The prefixes of a list that a reading meets.
+fn named(readings: &[ExplainedReading], reading: usize, list: PathList) -> impl Iterator<Item = DecidingPrefix> {
+    readings[reading].met(list).iter().map(move |prefix| DecidingPrefix { list, prefix: prefix.clone(), reading })
 }

@@ -17,6 +17,8 @@ pub(super) struct Entry {
     pub(super) form: Form,
     /// The bits that a path gets by meeting this prefix.
     pub(super) mark: u8,
+    /// How much of a path it takes in: where a guard and an exemption are met, the deeper one wins.
+    pub(super) depth: usize,
     /// What the owner knows the prefix by.
     pub(super) id: usize,
 }
@@ -111,14 +113,29 @@ impl PrefixSet {
         met
     }
 
-    /// The shortest prefix with this mark that `path` meets, as the owner knows it.
-    pub(super) fn first(&self, path: &str, mark: u8) -> Option<usize> {
+    /// The depth of the deepest prefix that `path` meets.
+    pub(super) fn depth(&self, path: &str) -> Option<usize> {
+        if self.has_few() {
+            return self.entries.iter().filter(|entry| entry.is_met_by(path)).map(|entry| entry.depth).max();
+        }
+        let mut deepest = None;
+        self.walk(path, |node, at_end_of_segment| {
+            let ends = self.entries[range(&node.ends)].iter();
+            let met = ends.filter(|entry| entry.form == Form::Plain || at_end_of_segment);
+            deepest = deepest.max(met.map(|entry| entry.depth).max());
+        });
+        deepest
+    }
+
+    /// The shortest prefix with this mark and so deep that `path` meets, as the owner knows it.
+    pub(super) fn first(&self, path: &str, mark: u8, depth: usize) -> Option<usize> {
         let mut first = None;
         self.walk(path, |node, at_end_of_segment| {
             let marks = node.plain | if at_end_of_segment { node.segment } else { 0 };
             if first.is_none() && marks & mark != 0 {
-                let mut ends = self.entries[range(&node.ends)].iter();
-                first = ends.find(|e| e.mark & mark != 0 && (e.form == Form::Plain || at_end_of_segment)).map(|e| e.id);
+                let with_mark = self.entries[range(&node.ends)].iter().filter(|entry| entry.mark & mark != 0);
+                let mut met = with_mark.filter(|entry| entry.form == Form::Plain || at_end_of_segment);
+                first = met.find(|entry| entry.depth >= depth).map(|entry| entry.id);
             }
         });
         first
@@ -246,6 +263,7 @@ mod tests {
             text: text.clone(),
             form: form(*segment),
             mark: 1 << (id % 8),
+            depth: text.len(),
             id,
         };
         PrefixSet::new(entries.iter().enumerate().map(entry).collect())
@@ -283,8 +301,9 @@ mod tests {
             prop_assert_eq!(set.marks(&path), expected.iter().fold(0, |marks, id| marks | 1 << (id % 8)));
             for mark in (0..8).map(|bit| 1 << bit) {
                 let first = set.met(&path).iter().find(|entry| entry.mark == mark).map(|entry| entry.id);
-                prop_assert_eq!(set.first(&path, mark), first);
+                prop_assert_eq!(set.first(&path, mark, 0), first);
             }
+            prop_assert_eq!(set.depth(&path), expected.iter().map(|id| entries[*id].0.len()).max());
             prop_assert_eq!(met, expected);
         }
     }

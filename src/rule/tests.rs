@@ -6,6 +6,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 
 mod corpus;
+mod exemptions;
 mod policy;
 
 const PLAIN: PathOptions =
@@ -317,8 +318,11 @@ fn exemptions_are_segments_and_hold_for_every_reading() {
             ("refused", "/health/%00", "control character"),
         ],
     );
-    let all = rules_with(&["/"], &[], &["/"], PLAIN);
-    check(&all, &[("everything exempt", "/x", "public"), ("whatever the reading", "/x/../y%2f", "public")]);
+    let all = rules_with(&["/x"], &["/y"], &["/"], PLAIN);
+    check(
+        &all,
+        &[("an exemption of everything", "/x", "master"), ("whatever the reading", "/x/../y%2f", "master+access")],
+    );
     let no_case = rules_with(&["/"], &[], &["/health"], NO_CASE);
     check(&no_case, &[("case counts", "/HEALTH", "master"), ("as it is", "/health", "public")]);
     check(&rules_with(&["/"], &[], &["/health"], PROTECT), &[("ambiguous", "/health/%ff", "master")]);

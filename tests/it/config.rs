@@ -394,7 +394,7 @@ fn warnings_are_given() {
         ("published", same, "`cryptography-key` is a published example"),
         ("short", with("master-token", json!("short")), "has only 5 characters"),
         ("closed", closed, "minting over HTTP is closed"),
-        ("star", with("access-token-paths", json!(["/a/*"])), "matched literally"),
+        ("an exemption of nothing", with("public-paths", json!(["/open"])), "\"/open\" opens nothing"),
         ("shadow", with("shadow", json!(true)), "no path is guarded"),
         ("lifetimes", with("refresh-ttl", json!("1m")), "`refresh-ttl` is shorter than `access-ttl`"),
         ("headers for nobody", with("headers", json!({ "X": "y" })), "`headers` go to a REST store"),

@@ -124,12 +124,18 @@ struct Shown {
     entries: Vec<(&'static str, String, String)>,
     faults: Vec<Fault>,
     warnings: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Shown {
     fn of(report: &Report) -> Self {
         let entries = report.entries().iter().map(|entry| (entry.key, entry.value.clone(), entry.source.to_string()));
-        Self { entries: entries.collect(), faults: report.faults().to_vec(), warnings: report.warnings().to_vec() }
+        Self {
+            entries: entries.collect(),
+            faults: report.faults().to_vec(),
+            warnings: report.warnings().to_vec(),
+            notes: report.notes().to_vec(),
+        }
     }
 
     fn print(&self, store: Option<&Result<Tried, String>>) {
@@ -137,6 +143,9 @@ impl Shown {
         let values = self.entries.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or_default();
         for (key, value, source) in &self.entries {
             output::line(&format!("{key:keys$}  {value:values$}  {source}"));
+        }
+        for note in &self.notes {
+            output::line(&format!("note: {note}"));
         }
         for warning in &self.warnings {
             output::line(&format!("warning: {warning}"));
@@ -167,6 +176,7 @@ impl Shown {
             "settings": settings.collect::<Vec<_>>(),
             "faults": faults.collect::<Vec<_>>(),
             "warnings": self.warnings,
+            "notes": self.notes,
             "store": store.map(|store| match store {
                 Ok(tried) => tried.json(),
                 Err(error) => json!({ "ok": false, "error": error }),

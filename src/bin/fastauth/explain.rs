@@ -8,7 +8,7 @@ use std::{
 use clap::{CommandFactory, error::ErrorKind};
 use fastauth::{
     config::Report,
-    path::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList},
+    path::{DecidingPrefix, ExplainedReading, Explanation, PathDecision},
 };
 use http::Method;
 use serde::Serialize;
@@ -74,6 +74,8 @@ struct Line<'a> {
     decision: PathDecision,
     reason: String,
     decided_by: &'a [DecidingPrefix],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    overruled: &'a [DecidingPrefix],
     readings: &'a [ExplainedReading],
 }
 
@@ -85,13 +87,14 @@ impl<'a> Line<'a> {
             decision: explanation.decision(),
             reason: reason(explanation),
             decided_by: explanation.decided_by(),
+            overruled: explanation.overruled(),
             readings: explanation.readings(),
         }
     }
 
     fn unread(method: &'a str, target: &'a str, reason: &str) -> Self {
         let reason = reason.to_owned();
-        Self { method, target, decision: PathDecision::Reject, reason, decided_by: &[], readings: &[] }
+        Self { method, target, decision: PathDecision::Reject, reason, decided_by: &[], overruled: &[], readings: &[] }
     }
 }
 
@@ -101,8 +104,11 @@ fn reason(explanation: &Explanation) -> String {
     }
     let met = explanation.decided_by().iter().map(|deciding| {
         let reading = &explanation.readings()[deciding.reading()];
-        let (prefix, list) = (deciding.prefix(), list_key(deciding.list()));
-        format!("{prefix:?} of {list} is met by {:?} ({})", reading.text(), reading.step())
+        let (prefix, list) = (deciding.prefix(), deciding.list().key());
+        let beaten = explanation.overruled().iter().filter(|lost| lost.reading() == deciding.reading());
+        let beaten: Vec<_> = beaten.map(|lost| format!("{:?} of {}", lost.prefix(), lost.list().key())).collect();
+        let wins = if beaten.is_empty() { String::new() } else { format!(", and wins over {}", beaten.join(" and ")) };
+        format!("{prefix:?} of {list} is met by {:?} ({}){wins}", reading.text(), reading.step())
     });
     let met: Vec<_> = met.collect();
     if met.is_empty() { "no prefix is met".to_owned() } else { met.join("; ") }
@@ -114,14 +120,5 @@ fn print(method: &str, target: &str, explanation: &Explanation) {
     for (number, reading) in explanation.readings().iter().enumerate() {
         let from = reading.from().map(|from| format!(", from {from}")).unwrap_or_default();
         output::line(&format!("  {number:3}  {:?} ({}{from})", reading.text(), reading.step()));
-    }
-}
-
-fn list_key(list: PathList) -> &'static str {
-    match list {
-        PathList::Master => "master-token-paths",
-        PathList::Access => "access-token-paths",
-        PathList::Public => "public-paths",
-        _ => "a list",
     }
 }

@@ -30,13 +30,15 @@ pub(crate) enum Strictness {
     Algorithm,
     /// There is `crit` or `b64`.
     Extension,
+    /// A parameter of the header is of another kind than it is defined to have: jsonwebtoken takes `null` for any.
+    HeaderKind,
     /// `kid` names one of our keys and another one has signed.
     OtherKey,
     /// `exp` is over, but not when it is rounded.
     Expired,
     /// `nbf` is to come, but not when it is rounded.
     NotYetValid,
-    /// `iat`, `jti` or `sub` is of another kind than RFC 7519 has it.
+    /// `iat`, `jti`, `sub` or `iss` is of another kind than RFC 7519 has it.
     ClaimKind,
     /// `at_hash`, which python-jose refuses.
     AccessTokenHash,
@@ -49,12 +51,13 @@ pub(crate) enum Strictness {
 }
 
 impl Strictness {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::TooLong,
         Self::NoObject,
         Self::Repeated,
         Self::Algorithm,
         Self::Extension,
+        Self::HeaderKind,
         Self::OtherKey,
         Self::Expired,
         Self::NotYetValid,
@@ -69,8 +72,8 @@ impl Strictness {
 /// Why we accept what `jsonwebtoken::decode` refuses. python-jose accepts all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Leniency {
-    /// A parameter of the header that we do not read is of another kind than it should be.
-    HeaderKind,
+    /// `jwk` is an object, and no key: what may stand in it depends on the kind of the key.
+    Key,
     /// `exp` is 2^64 or more.
     FarExpiry,
     /// `nbf` lies before 1970.
@@ -78,7 +81,7 @@ pub(crate) enum Leniency {
 }
 
 impl Leniency {
-    pub(crate) const ALL: [Self; 3] = [Self::HeaderKind, Self::FarExpiry, Self::EarlyStart];
+    pub(crate) const ALL: [Self; 3] = [Self::Key, Self::FarExpiry, Self::EarlyStart];
 }
 
 /// What the crate says of a token, and where that differs from what jsonwebtoken says, why.
@@ -195,6 +198,7 @@ impl Judge {
         note(Strictness::Repeated, header.repeats() || payload.repeats());
         note(Strictness::Algorithm, header.text("alg") != Some("HS256"));
         note(Strictness::Extension, header.has("crit") || header.has("b64"));
+        note(Strictness::HeaderKind, !header.members().iter().all(|(name, value)| is_typed(name, value)));
         let named = header.text("kid").and_then(|kid| self.keys.iter().find(|key| key.kid == kid));
         let signer = self.signer(token).map(|key| &key.kid);
         note(Strictness::OtherKey, named.is_some_and(|named| Some(&named.kid) != signer));
@@ -203,7 +207,8 @@ impl Judge {
         let is_kind = |name, is_kind: fn(&Tree) -> bool| payload.get(name).is_none_or(is_kind);
         let is_text = |tree: &Tree| matches!(tree, Tree::Text(_));
         let is_number = |tree: &Tree| matches!(tree, Tree::Number(_));
-        let are_kinds = is_kind("iat", is_number) && is_kind("jti", is_text) && is_kind("sub", is_text);
+        let are_texts = ["jti", "sub", "iss"].into_iter().all(|name| is_kind(name, is_text));
+        let are_kinds = is_kind("iat", is_number) && are_texts;
         note(Strictness::ClaimKind, !are_kinds);
         note(Strictness::AccessTokenHash, payload.has("at_hash"));
         note(Strictness::Audience, payload.has("aud"));
@@ -218,9 +223,9 @@ impl Judge {
         let Some(signer) = self.signer(token) else { return Vec::new() };
         let mut found = Vec::new();
         let all = header.len();
-        header.retain(|(name, value)| is_typed(name, value));
+        header.retain(|(name, _)| name != "jwk");
         if header.len() < all {
-            found.push(Leniency::HeaderKind);
+            found.push(Leniency::Key);
         }
         for (name, value) in &mut payload {
             let Tree::Number(number) = value else { continue };
@@ -256,18 +261,21 @@ fn same(claims: &Claims, theirs: &Value, token: &str) {
     assert!([whole, exp as u64].contains(&claims.expires_at()), "{} is not {exp}: {token}", claims.expires_at());
 }
 
-/// Whether a parameter of the header is of the kind that jsonwebtoken has it.
+/// Whether a parameter of the header is of the kind that the RFCs have it.
 fn is_typed(name: &str, value: &Tree) -> bool {
+    let are_texts = |value: &Tree| match value {
+        Tree::List(items) => items.iter().all(|item| matches!(item, Tree::Text(_))),
+        _ => false,
+    };
+    let is_empty = matches!(value, Tree::List(items) if items.is_empty());
     match name {
-        "typ" | "cty" | "jku" | "kid" | "x5u" | "x5t" | "x5t#S256" | "enc" | "zip" | "url" | "nonce" => {
-            matches!(value, Tree::Text(_) | Tree::Null)
+        "typ" | "cty" | "jku" | "kid" | "x5u" | "x5t" | "x5t#S256" | "enc" | "zip" | "url" | "nonce" | "iss"
+        | "sub" => {
+            matches!(value, Tree::Text(_))
         }
-        "x5c" => match value {
-            Tree::List(items) => items.iter().all(|item| matches!(item, Tree::Text(_))),
-            other => matches!(other, Tree::Null),
-        },
-        // What may stand in it depends on the kind of the key.
-        "jwk" => matches!(value, Tree::Null),
+        "aud" => matches!(value, Tree::Text(_)) || are_texts(value),
+        "x5c" => are_texts(value) && !is_empty,
+        "jwk" => matches!(value, Tree::Object(_)),
         _ => true,
     }
 }

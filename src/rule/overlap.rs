@@ -1,0 +1,67 @@
+//! Where guards and exemptions overlap, in words.
+
+use super::{PathList, Rules, entry, matcher::PrefixSet};
+
+/// What an operator should know of how the lists work together.
+#[derive(Debug, Default)]
+pub(crate) struct Overlaps {
+    /// Each guard below an exemption, and each exemption below a guard.
+    pub(crate) notes: Vec<String>,
+    /// Exemptions that open nothing.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Rules {
+    /// Tells of each guard that is below an exemption, and of each exemption.
+    pub(crate) fn overlaps(&self) -> Overlaps {
+        let mut overlaps = Overlaps::default();
+        // As guards are compared: without case if that does not count.
+        let exemptions = self.prefixes.iter().enumerate().filter(|(_, (list, _))| *list == PathList::Public).map(
+            |(id, (_, prefix))| {
+                let form = prefix.form_of_exemption();
+                super::matcher::Entry { form, ..entry(id, PathList::Access, prefix, self.options) }
+            },
+        );
+        let exemptions = PrefixSet::new(exemptions.collect());
+        for (id, (list, prefix)) in self.prefixes.iter().enumerate() {
+            let folded = entry(id, PathList::Access, prefix, self.options);
+            if *list == PathList::Public {
+                self.tell_of_exemption(id, &folded.text, &mut overlaps);
+                continue;
+            }
+            let above = exemptions.met(&folded.text).into_iter().filter(|exemption| exemption.depth < folded.depth);
+            overlaps.notes.extend(above.map(|exemption| {
+                format!("{} stays guarded, though it is below {}", self.entry_of(id), self.of_list(exemption.id))
+            }));
+        }
+        overlaps
+    }
+
+    fn tell_of_exemption(&self, id: usize, folded: &str, overlaps: &mut Overlaps) {
+        if self.guards.is_empty() {
+            return;
+        }
+        let above = self.guards.met(folded);
+        let name = self.entry_of(id);
+        match above.last() {
+            None => overlaps.warnings.push(format!("{name} opens nothing: it is below no guarded prefix")),
+            Some(guard) if guard.depth == folded.len() => {
+                let key = self.prefixes[guard.id].0.key();
+                overlaps.warnings.push(format!("{name} opens nothing: `{key}` has it too, and the guard wins"));
+            }
+            Some(_) => overlaps.notes.extend(
+                above.iter().map(|guard| format!("{name} stays open, though it is below {}", self.of_list(guard.id))),
+            ),
+        }
+    }
+
+    fn entry_of(&self, id: usize) -> String {
+        let (list, prefix) = &self.prefixes[id];
+        format!("`{}`: {:?}", list.key(), prefix.as_str())
+    }
+
+    fn of_list(&self, id: usize) -> String {
+        let (list, prefix) = &self.prefixes[id];
+        format!("{:?} of `{}`", prefix.as_str(), list.key())
+    }
+}
