@@ -2,9 +2,10 @@
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri},
-    http::{Extensions, StatusCode, Uri, request::Parts},
+    http::{Extensions, StatusCode, Uri, header::CONTENT_TYPE, request::Parts},
     response::{IntoResponse, Response},
 };
+use serde_json::json;
 use std::convert::Infallible;
 
 use crate::Permit;
@@ -25,7 +26,8 @@ pub(crate) fn change_original_uri(extensions: &mut Extensions, change: impl FnOn
 }
 
 /// There is no [`Permit`] in the request: the path is not guarded, or no [`FastAuthLayer`](crate::FastAuthLayer) is
-/// around the route. It answers 500: a handler that asks for a permit must not run without one.
+/// around the route. It answers 500: a handler that asks for a permit must not run without one. With debug assertions the
+/// body says what is wrong, and to the log it is said always.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "the handler asks for a `Permit`, and the request has none: is the path in `access-token-paths` or \
@@ -36,7 +38,9 @@ pub struct PermitMissing(());
 impl IntoResponse for PermitMissing {
     fn into_response(self) -> Response {
         tracing::error!(target: "fastauth", "{self}");
-        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        let detail = if cfg!(debug_assertions) { self.to_string() } else { "Internal Server Error".to_owned() };
+        let json = [(CONTENT_TYPE, "application/json")];
+        (StatusCode::INTERNAL_SERVER_ERROR, json, json!({ "detail": detail }).to_string()).into_response()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     ops::Deref,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError, Weak},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -101,24 +101,33 @@ impl Permit {
     ///
     /// It needs the time driver of a tokio runtime. Nothing is watched before the future is polled, or after it is dropped.
     pub fn ended(&self) -> Ended {
-        let end: Pin<Box<dyn Future<Output = EndReason> + Send>> = match &self.access {
-            Some(access) => Box::pin(end(Arc::clone(access))),
-            None => Box::pin(pending()),
-        };
-        Ended { end }
+        Ended(match &self.access {
+            Some(access) => Right::Lasts(Box::pin(end(Arc::clone(access)))),
+            None => Right::Lasts(Box::pin(pending())),
+        })
     }
 }
 
-/// Resolves when the right of a [`Permit`] ends: see [`Permit::ended`].
-pub struct Ended {
-    end: Pin<Box<dyn Future<Output = EndReason> + Send>>,
+/// Resolves when the right of a [`Permit`] ends: see [`Permit::ended`]. Once it has resolved, it can be polled again, and
+/// gives the same reason.
+pub struct Ended(Right);
+
+enum Right {
+    Lasts(Pin<Box<dyn Future<Output = EndReason> + Send>>),
+    Ended(EndReason),
 }
 
 impl Future for Ended {
     type Output = EndReason;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<EndReason> {
-        self.end.as_mut().poll(cx)
+        let reason = match &mut self.0 {
+            Right::Lasts(end) => ready!(end.as_mut().poll(cx)),
+            Right::Ended(reason) => *reason,
+        };
+        // What it took to wait goes now.
+        self.0 = Right::Ended(reason);
+        Poll::Ready(reason)
     }
 }
 

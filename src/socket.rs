@@ -131,7 +131,8 @@ impl GuardedSocket {
     fn poll_right(&mut self) -> Poll<Result<(), EndReason>> {
         let waker = Waker::from(Arc::clone(&self.sides));
         let cx = &mut Context::from_waker(&waker);
-        if let (State::Open, Poll::Ready(reason)) = (&self.state, Pin::new(&mut self.ended).poll(cx)) {
+        if matches!(self.state, State::Open) {
+            let Poll::Ready(reason) = Pin::new(&mut self.ended).poll(cx) else { return Poll::Ready(Ok(())) };
             self.state = State::Closing { reason, step: Step::Send, time: Box::pin(sleep(CLOSING_TIME)) };
         }
         let reason = match &mut self.state {

@@ -36,7 +36,15 @@ async fn a_handler_gets_the_permit_of_its_request() {
     ] {
         let response = send(&app, get_request(path, &headers)).await;
         match expected {
-            Err(status) => assert_eq!(response.status(), status, "{path}"),
+            Err(status) => {
+                assert_eq!(response.status(), status, "{path}");
+                // Tests are built with debug assertions.
+                let body = crate::app::body(response).await;
+                assert!(
+                    body["detail"].as_str().is_some_and(|detail| detail.contains("`access-token-paths`")),
+                    "{body}"
+                );
+            }
             Ok(text) => {
                 let body = axum::body::to_bytes(response.into_body(), 100).await.unwrap();
                 assert_eq!(body, text, "{path}");

@@ -27,6 +27,7 @@ mod permit;
 mod rate_limit;
 mod rotation;
 mod router;
+mod sockets;
 mod store_api;
 mod store_contract;
 mod support;

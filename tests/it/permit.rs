@@ -53,7 +53,7 @@ async fn permit(layer: &FastAuthLayer, path: &str, header: (&str, &str)) -> Perm
     response.extensions().get::<Permit>().expect("a permit").clone()
 }
 
-async fn access(layer: &FastAuthLayer, token: &str) -> Permit {
+pub(crate) async fn access(layer: &FastAuthLayer, token: &str) -> Permit {
     permit(layer, "/access", ("access-token", token)).await
 }
 

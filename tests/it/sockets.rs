@@ -1,0 +1,151 @@
+//! Guarded sockets, as their handlers see them.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{
+        Path,
+        ws::{Message, WebSocketUpgrade},
+    },
+    response::Response as AxumResponse,
+    routing::any,
+};
+use fastauth::{EndReason, FastAuthLayer, GuardedSocket, Permit, store::Revocation};
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::{Duration, timeout},
+};
+use tokio_tungstenite::tungstenite::{self, protocol::frame::coding::CloseCode};
+
+use crate::{
+    app::{serve, settings},
+    websocket::{Socket, open},
+};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
+/// What became of a handler's task: why the right ended as it knows it, or that it panicked.
+type Outcome = Result<Option<EndReason>, String>;
+
+/// How a handler uses its socket.
+async fn handler(way: String, mut socket: GuardedSocket) -> Option<EndReason> {
+    match &*way {
+        "receives" => while let Some(Ok(_)) = socket.recv().await {},
+        // It goes on asking after the end.
+        "insists" => {
+            while let Some(Ok(_)) = socket.recv().await {}
+            assert!(socket.recv().await.is_none() && socket.next().await.is_none());
+            let error = socket.send(Message::text("late")).await.unwrap_err();
+            assert!(error.to_string().contains("access token"), "{error}");
+            assert!(socket.flush().await.is_err());
+            let _ = socket.close().await;
+        }
+        "sends" => {
+            while socket.send(Message::text("tick")).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        }
+        "selects" => loop {
+            tokio::select! {
+                received = socket.recv() => if received.is_none() { break },
+                () = tokio::task::yield_now() => {}
+            }
+        },
+        "halves" => {
+            let (mut sending, mut receiving) = socket.split();
+            let receives = tokio::spawn(async move {
+                while receiving.next().await.is_some() {}
+                receiving
+            });
+            while sending.send(Message::text("tick")).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            socket = receives.await.unwrap().reunite(sending).unwrap();
+        }
+        other => panic!("{other}"),
+    }
+    socket.end_reason()
+}
+
+/// An application whose handlers say what became of them.
+fn app(layer: FastAuthLayer, outcomes: UnboundedSender<Outcome>) -> Router {
+    let guarded = async move |permit: Permit, Path(way): Path<String>, upgrade: WebSocketUpgrade| -> AxumResponse {
+        let outcomes = outcomes.clone();
+        upgrade.on_upgrade(async move |socket| {
+            let task = tokio::spawn(handler(way, permit.guard(socket)));
+            outcomes.send(task.await.map_err(|error| error.to_string())).unwrap();
+        })
+    };
+    Router::new().route("/access/{way}", any(guarded)).layer(layer)
+}
+
+/// Why a socket was closed, and whether that was in good order.
+async fn closed(mut socket: Socket) -> (CloseCode, String) {
+    let frame = loop {
+        match socket.next().await.expect("a closing").unwrap() {
+            tungstenite::Message::Text(_) => {}
+            tungstenite::Message::Close(Some(frame)) => break frame,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(socket.next().await.is_none(), "the connection was not reset");
+    (frame.code, frame.reason.to_string())
+}
+
+const WAYS: [&str; 5] = ["receives", "insists", "sends", "selects", "halves"];
+
+#[cfg(feature = "test-util")]
+#[tokio::test]
+async fn a_handler_goes_on_when_the_right_of_its_socket_has_ended() {
+    use fastauth::test_util::ManualClock;
+
+    for event in ["revoked", "replaced", "expired"] {
+        let clock = ManualClock::new();
+        let layer = FastAuthLayer::new(settings().clock(&clock).build().unwrap()).unwrap();
+        let issued = layer.issuer().issue("alice").await.unwrap();
+        let (sender, mut outcomes) = unbounded_channel();
+        let address = serve(app(layer.clone(), sender)).await;
+        let mut sockets = Vec::new();
+        for way in WAYS {
+            let url = format!("ws://{address}/access/{way}");
+            let token = issued.tokens.access_token.expose();
+            sockets.push(open(&url, &[("access-token", token)]).await.unwrap().0);
+        }
+        let expected = match event {
+            "revoked" => {
+                layer.issuer().revoke(&Revocation::Client("alice".to_owned())).await.unwrap();
+                EndReason::Revoked
+            }
+            "replaced" => {
+                layer.issuer().refresh(issued.tokens.refresh_token.expose()).await.unwrap();
+                EndReason::Superseded
+            }
+            _ => {
+                clock.advance(Duration::from_secs(31 * 24 * 60 * 60));
+                EndReason::Expired
+            }
+        };
+        for socket in sockets {
+            let found = timeout(LONG, closed(socket)).await.unwrap();
+            assert_eq!(found, (CloseCode::Policy, expected.to_string()), "{event}");
+        }
+        for _ in WAYS {
+            let outcome = timeout(LONG, outcomes.recv()).await.unwrap().unwrap();
+            assert_eq!(outcome, Ok(Some(expected)), "{event}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_right_can_be_asked_for_again() {
+    let layer = Arc::new(FastAuthLayer::new(settings().build().unwrap()).unwrap());
+    let token = crate::app::access_token(&layer, "alice").await;
+    let mut ended = crate::permit::access(&layer, token.expose()).await.ended();
+    layer.issuer().revoke(&Revocation::All).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(timeout(LONG, &mut ended).await.unwrap(), EndReason::Revoked);
+    }
+}
