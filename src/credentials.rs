@@ -102,24 +102,33 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Whether there is any credential. Mostly there is none, which one pass over the names tells sooner than three look-ups.
+/// Returns true if a header carries a credential, or asks for an upgrade: a handshake may carry one in its URI. One pass over the
+/// names beats the look-ups in the usual case, in which there is none.
 #[inline]
-pub(crate) fn are_in(headers: &HeaderMap) -> bool {
-    headers.keys().any(is_credential)
+pub(crate) fn may_be_in(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| is_credential(name) || *name == UPGRADE)
+}
+
+/// Which headers there are that have more to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) cookie: bool,
+    pub(crate) upgrade: bool,
 }
 
 /// Keeps the credentials out of the `Debug` form of the headers, which is what layers beneath would log, and tells on the
-/// way whether there is an `Upgrade`.
-pub(crate) fn mark_sensitive(headers: &mut HeaderMap) -> bool {
-    let mut is_upgrade = false;
+/// way what else there is.
+pub(crate) fn mark_sensitive(headers: &mut HeaderMap) -> Seen {
+    let mut seen = Seen::default();
     // Not by `entry`, which makes room for one more header and so may allocate.
     for (name, value) in headers.iter_mut() {
         if is_credential(name) {
             value.set_sensitive(true);
         }
-        is_upgrade |= *name == UPGRADE;
+        seen.cookie |= *name == COOKIE;
+        seen.upgrade |= *name == UPGRADE;
     }
-    is_upgrade
+    seen
 }
 
 #[inline]
@@ -260,10 +269,10 @@ mod tests {
             ("sec-websocket-protocol", "fastauth, hush-6"),
             ("accept", "seen"),
         ]);
-        assert!(!mark_sensitive(&mut headers));
+        assert_eq!(mark_sensitive(&mut headers), Seen { cookie: true, upgrade: false });
         let shown = format!("{headers:?}");
         assert!(!shown.contains("hush") && shown.contains("seen"), "{shown}");
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        assert!(mark_sensitive(&mut headers));
+        assert!(mark_sensitive(&mut headers).upgrade);
     }
 }

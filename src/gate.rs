@@ -21,7 +21,7 @@ use crate::{
     store::{Comparison, StoreError, TokenStore},
     ticket::{self, Ticket},
     token::{Expected, TokenError, TokenType},
-    websocket::{self, Handshake, Origins},
+    websocket::{Handshake, Origins},
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -87,12 +87,6 @@ impl Gate {
         self.rules.glance(path)
     }
 
-    /// Whether a handshake may be refused wherever it leads, for the page that it comes from.
-    #[inline]
-    pub(crate) fn limits_origins(&self) -> bool {
-        self.origins.is_limited()
-    }
-
     #[cfg(feature = "utoipa")]
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
@@ -113,7 +107,7 @@ impl Gate {
             Err(denial) => {
                 self.observer.refused(&case, line.method, denial);
                 if self.shadow {
-                    return Ok(Decision::Pass);
+                    return Ok(Decision::Tolerate);
                 }
             }
         }
@@ -161,11 +155,9 @@ impl Gate {
             .and_then(|token| handshake.map_or(Ok(token), |handshake| handshake.access_token(token)))
             .map_err(DenialReason::Credentials)?;
         let Some(token) = token else {
-            return if handshake.is_some() {
-                self.check_ticket(line, master, case)
-            } else {
-                Err(DenialReason::MissingAccessToken.into())
-            };
+            let ticket = handshake.map_or(Ok(None), Handshake::ticket).map_err(DenialReason::Credentials)?;
+            let ticket = ticket.ok_or(DenialReason::MissingAccessToken)?;
+            return self.check_ticket(ticket, line, master, case);
         };
         let now_ms = self.clock.unix_now_ms();
         if let Some(access) = self.confirmed(token, now_ms) {
@@ -187,19 +179,18 @@ impl Gate {
     #[cold]
     fn check_ticket(
         self: &Arc<Self>,
+        ticket: &Secret,
         line: &RequestLine<'_>,
         master: Option<Arc<str>>,
         case: &Case,
     ) -> Result<Decision, Denial> {
-        let text = websocket::ticket(line.uri).map_err(DenialReason::Credentials)?;
-        let text = text.ok_or(DenialReason::MissingAccessToken)?;
         let now_ms = self.clock.unix_now_ms();
         let expected = self.expected(TokenType::Access, now_ms / 1000);
-        let ticket = Ticket::read(&self.keys, &text, &expected).map_err(DenialReason::InvalidTicket)?;
+        let ticket = Ticket::read(&self.keys, ticket.expose(), &expected).map_err(DenialReason::InvalidTicket)?;
         let access = Arc::new(Access::by_ticket(ticket.claims, ticket.access, &self.ends));
         let (gate, method) = (Arc::clone(self), line.method.clone());
         let (verified, spends) = (Verified { access, now_ms }, Some((ticket.id, ticket.expires_at)));
-        Ok(Decision::Redeem(CanonicalCheck { gate, method, verified, master, spends, case: *case }.run()))
+        Ok(Decision::AskStore(CanonicalCheck { gate, method, verified, master, spends, case: *case }.run()))
     }
 
     fn verified(&self, token: &[u8], now_ms: u64) -> Result<Verified, Denial> {
@@ -295,12 +286,12 @@ pub(crate) type Check = Pin<Box<dyn Future<Output = Result<Option<Permit>, Denia
 pub(crate) enum Decision {
     /// No check applies.
     Pass,
+    /// A check failed, which is only tried out.
+    Tolerate,
     /// All checks passed.
     Permit(Permit),
     /// All checks passed but the last, which the store answers.
     AskStore(Check),
-    /// The same of a handshake with a ticket, which is in its URI.
-    Redeem(Check),
 }
 
 /// A token that has passed all checks but the last: whether it is the client's canonical one.

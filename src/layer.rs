@@ -27,14 +27,14 @@ use tracing::{
 use crate::websocket::Closing;
 use crate::{
     config::{ConfigError, Settings},
-    credentials,
+    cookie, credentials,
     gate::{Check, Decision, Denial, Gate, PathCounts, TokenCounts},
     issuer::TokenIssuer,
     observe,
-    response::{Form, ResponseBody},
+    response::{self, Form, ResponseBody, forbid_caching},
     router::TokenRouter,
     rule::{RequestLine, Requirement},
-    websocket::{Handshake, choose_protocol, is_handshake, take_ticket},
+    websocket::{Handshake, choose_protocol},
 };
 
 /// Guards a service by path.
@@ -161,8 +161,8 @@ impl<S> FastAuth<S> {
         let is_open = |glance: Option<Requirement>| glance.is_some_and(Requirement::is_public);
         is_open(glance)
             && original_uri(request).is_none_or(|original| is_open(self.gate.glance(original.path())))
-            && !credentials::are_in(request.headers())
-            && !(self.gate.limits_origins() && is_handshake(request.method(), request.version(), request.headers()))
+            && !credentials::may_be_in(request.headers())
+            && request.method() != Method::CONNECT
     }
 
     #[inline]
@@ -178,17 +178,18 @@ impl<S> FastAuth<S> {
     where
         S: Service<Request<B>> + Clone,
     {
-        let is_upgrade = credentials::mark_sensitive(request.headers_mut());
-        let may_be_handshake = is_upgrade || request.method() == Method::CONNECT;
+        let seen = credentials::mark_sensitive(request.headers_mut());
+        if seen.cookie {
+            cookie::take(&mut request);
+        }
+        let may_be_handshake = seen.upgrade || request.method() == Method::CONNECT;
         let handshake = if may_be_handshake { Handshake::take(&mut request) } else { None };
         let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
         let line = RequestLine { glance, ..request_line(&request) };
         let decision = self.gate.decide(&line, request.headers(), handshake.as_ref());
-        if matches!(decision, Ok(Decision::Redeem(_))) {
-            take_ticket(&mut request);
-        }
+        let is_guarded = !matches!(decision, Ok(Decision::Pass));
         let span = match decision {
-            Ok(Decision::Pass) => None,
+            Ok(Decision::Pass | Decision::Tolerate) => None,
             Ok(Decision::Permit(permit)) => {
                 let span = observe::span(&permit);
                 request.extensions_mut().insert(permit);
@@ -198,7 +199,7 @@ impl<S> FastAuth<S> {
                 let refusal = Refusal::to(&request, &self.gate).of(&mut request, &denial);
                 return ResponseFuture { state: State::Refusing { refusal: Some((refusal, denial)) } };
             }
-            Ok(Decision::AskStore(check) | Decision::Redeem(check)) => {
+            Ok(Decision::AskStore(check)) => {
                 let refusal = Refusal::to(&request, &self.gate);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
@@ -208,7 +209,7 @@ impl<S> FastAuth<S> {
             }
         };
         // In one place, so that the request is not copied once more.
-        ResponseFuture { state: State::by(&mut self.inner, request, span, chooses_protocol) }
+        ResponseFuture { state: State::by(&mut self.inner, request, span, Marks { is_guarded, chooses_protocol }) }
     }
 }
 
@@ -295,6 +296,26 @@ pin_project! {
     }
 }
 
+/// What the guard adds to the inner service's answer.
+#[derive(Clone, Copy)]
+struct Marks {
+    /// Something was asked of the request, so its answer is for nobody else.
+    is_guarded: bool,
+    /// The handshake offered the protocol which has to be chosen.
+    chooses_protocol: bool,
+}
+
+impl Marks {
+    fn put_on<B>(self, response: &mut Response<B>) {
+        if self.is_guarded {
+            forbid_caching(response.headers_mut(), response::PRIVATE);
+        }
+        if self.chooses_protocol {
+            choose_protocol(response);
+        }
+    }
+}
+
 pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
@@ -302,9 +323,11 @@ pin_project! {
         Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal, bool)>> },
         /// The inner service answers.
         Forwarding { #[pin] response: F },
-        /// As that, in a span, or of a handshake that offered the protocol which has to be chosen. It is boxed so that all
+        /// As that, to a request that was asked for something.
+        Guarded { #[pin] response: F },
+        /// As those, in a span, or of a handshake that offered the protocol which has to be chosen. It is boxed so that all
         /// others are not larger for it.
-        Attended { response: Pin<Box<Instrumented<F>>>, chooses_protocol: bool },
+        Attended { response: Pin<Box<Instrumented<F>>>, marks: Marks },
         /// The answer was known at once.
         Refusing { refusal: Option<(Refusal, Denial)> },
     }
@@ -324,12 +347,15 @@ where
                 StateProjection::Forwarding { response } => {
                     return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
                 }
-                StateProjection::Attended { response, chooses_protocol } => {
-                    let mut response = ready!(response.as_mut().poll(cx));
-                    if let (Ok(response), true) = (&mut response, *chooses_protocol) {
-                        choose_protocol(response);
-                    }
-                    return Poll::Ready(response.map(|response| response.map(ResponseBody::inner)));
+                StateProjection::Guarded { response } => {
+                    let mut response = ready!(response.poll(cx))?;
+                    forbid_caching(response.headers_mut(), response::PRIVATE);
+                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                }
+                StateProjection::Attended { response, marks } => {
+                    let mut response = ready!(response.as_mut().poll(cx))?;
+                    marks.put_on(&mut response);
+                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
                 StateProjection::Checking { .. } | StateProjection::Refusing { .. } => {}
             }
@@ -346,13 +372,16 @@ where
 {
     /// Has the inner service answer a request, within a span if there is one.
     #[inline]
-    fn by(inner: &mut S, request: Request<B>, span: Option<Span>, chooses_protocol: bool) -> Self {
-        if span.is_none() && !chooses_protocol {
-            return Self::Forwarding { response: inner.call(request) };
+    fn by(inner: &mut S, request: Request<B>, span: Option<Span>, marks: Marks) -> Self {
+        match span {
+            None if !marks.chooses_protocol && !marks.is_guarded => Self::Forwarding { response: inner.call(request) },
+            None if !marks.chooses_protocol => Self::Guarded { response: inner.call(request) },
+            span => {
+                let span = span.unwrap_or_else(Span::none);
+                let response = span.in_scope(|| inner.call(request));
+                Self::Attended { response: Box::pin(response.instrument(span)), marks }
+            }
         }
-        let span = span.unwrap_or_else(Span::none);
-        let response = span.in_scope(|| inner.call(request));
-        Self::Attended { response: Box::pin(response.instrument(span)), chooses_protocol }
     }
 
     /// Waits for the store where it is asked. There is a refusal, or the request has moved on to the inner service.
@@ -372,7 +401,8 @@ where
                         if let Some(permit) = permit {
                             request.extensions_mut().insert(permit);
                         }
-                        (State::by(&mut ready_inner, request, span, chooses_protocol), None)
+                        let marks = Marks { is_guarded: true, chooses_protocol };
+                        (State::by(&mut ready_inner, request, span, marks), None)
                     }
                     Err(denial) => {
                         let refusal = refusal.of(&mut request, &denial);
@@ -386,7 +416,9 @@ where
                 let (refusal, denial) = refusal.take().expect(DONE);
                 Poll::Ready(Some(refusal.render(denial)))
             }
-            StateProjection::Forwarding { .. } | StateProjection::Attended { .. } => Poll::Ready(None),
+            StateProjection::Forwarding { .. } | StateProjection::Guarded { .. } | StateProjection::Attended { .. } => {
+                Poll::Ready(None)
+            }
         }
     }
 }

@@ -107,6 +107,7 @@ struct Readme;
 mod cache;
 mod clock;
 pub mod config;
+mod cookie;
 mod credentials;
 #[cfg(feature = "axum")]
 mod extract;

@@ -96,8 +96,10 @@ impl Refusals {
     fn write(&self, reason: &DenialReason) -> Response<Full<Bytes>> {
         let Answer { status, detail, challenge } = Answer::to(reason);
         let mut response = json_response(status, &Detail { detail: &detail });
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, PRIVATE);
         if let Some(challenge) = challenge.render(&self.realm, &detail) {
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         response
     }
@@ -196,6 +198,7 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, content_type);
         headers.insert(STATUS, HeaderValue::from(code));
+        headers.insert(CACHE_CONTROL, PRIVATE);
         // All our texts are printable ASCII without `%`, which is what grpc-message carries as it is.
         if let Ok(message) = HeaderValue::from_str(&self.detail) {
             headers.insert(MESSAGE, message);
@@ -258,7 +261,7 @@ pub(crate) fn without_slash(segment: &str, query: Option<&str>) -> Response<Full
         location.set_sensitive(true);
         response.headers_mut().insert(LOCATION, location);
     }
-    no_store(response)
+    response
 }
 
 /// A description of endpoints.
@@ -272,9 +275,18 @@ struct Detail<T> {
     detail: T,
 }
 
-fn no_store(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// Of what was for the holder of a credential: HTTP keeps shared caches from answers to `Authorization` alone (RFC 9111 3.5).
+pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+/// As RFC 6749 5.1 has it.
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Keeps an answer out of caches, unless the application has said what may become of it.
+#[inline]
+pub(crate) fn forbid_caching(headers: &mut HeaderMap, directives: HeaderValue) {
+    // It fails where there are as many headers as there can be.
+    if let Ok(entry) = headers.try_entry(CACHE_CONTROL) {
+        entry.or_insert(directives);
+    }
 }
 
 fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {

@@ -22,7 +22,7 @@ use serde_json::Value;
 use tower_service::Service;
 
 use crate::{
-    credentials,
+    cookie, credentials,
     gate::Gate,
     issuer::{Introspection, IssueError, IssuedTokens, Presented, TokenIssuer},
     observe,
@@ -38,8 +38,8 @@ mod place;
 mod refusal;
 
 use document::Facts;
-use parameters::{Parameters, of_body, refresh_cookie};
-pub(crate) use parameters::{REFRESH_COOKIE, UnreadError};
+pub(crate) use parameters::UnreadError;
+use parameters::{Parameters, of_body};
 use place::{Mount, Place};
 pub(crate) use refusal::{GrantError, Refusal};
 
@@ -409,7 +409,7 @@ impl TokenRouter {
         if !self.options().cookie || request.method != Method::POST {
             return Ok(None);
         }
-        let cookie = refresh_cookie(&request.headers).map_err(Refusal::Unread)?;
+        let cookie = cookie::refresh_token(request).map_err(|_| Refusal::Unread(UnreadError::RepeatedCookie))?;
         Ok(cookie.map(Cow::Borrowed))
     }
 
@@ -496,6 +496,8 @@ where
         let (request, body) = request.into_parts();
         Box::pin(async move {
             let mut response = this.answer(&request, body).await;
+            // Whatever is said of tokens was true of one moment, and most of it for one caller.
+            response::forbid_caching(response.headers_mut(), response::NO_STORE);
             // What is left of such a body is not read, so nothing else can come on its connection.
             let is_unread = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
             if is_unread && request.version <= Version::HTTP_11 {

@@ -4,16 +4,17 @@
 //! access token: `new WebSocket(url, ["fastauth", token])`. The token is taken out before anybody else sees the list. A
 //! browser gives up a socket for which none of the protocols that it offered was chosen.
 
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, HeaderName, ORIGIN, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE},
-};
-
 use std::borrow::Cow;
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
+};
 
 use crate::{
     credentials::CredentialError,
     query::{self, ParameterError},
+    secret::Secret,
 };
 
 #[cfg(feature = "websocket")]
@@ -31,19 +32,26 @@ const TICKET: &str = "ticket";
 pub(crate) struct Handshake {
     /// What stood behind [`PROTOCOL`].
     token: Result<Option<HeaderValue>, CredentialError>,
+    /// What stood in the URI.
+    ticket: Result<Option<Secret>, CredentialError>,
     /// Whether [`PROTOCOL`] was offered.
     pub(crate) offers_protocol: bool,
 }
 
 impl Handshake {
-    /// Takes the access token out of a handshake; `None` where the request is none.
+    /// Takes the access token and the ticket out of a handshake, needed or not, so that nobody behind the guard logs them or
+    /// passes them on; `None` where the request is none.
     pub(crate) fn take<B>(request: &mut Request<B>) -> Option<Self> {
-        if !is_handshake(request.method(), request.version(), request.headers()) {
+        if !is_handshake(request.method(), request.headers()) {
             return None;
+        }
+        let ticket = ticket(request.uri()).map(|ticket| ticket.map(|ticket| Secret::from(&*ticket)));
+        if !matches!(ticket, Ok(None)) {
+            take_ticket(request);
         }
         let headers = request.headers_mut();
         if !offered(headers).any(|protocol| protocol == PROTOCOL.as_bytes()) {
-            return Some(Self { token: Ok(None), offers_protocol: false });
+            return Some(Self { token: Ok(None), ticket, offers_protocol: false });
         }
         let Offer { rest, tokens, times } = Offer::of(headers);
         // What is left of a header's value, separated anew, is one.
@@ -51,7 +59,12 @@ impl Handshake {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, rest);
         }
         let token = if times == 1 { Ok(tokens.into_iter().next()) } else { Err(CredentialError::RepeatedProtocol) };
-        Some(Self { token, offers_protocol: true })
+        Some(Self { token, ticket, offers_protocol: true })
+    }
+
+    /// The ticket that stood in the URI.
+    pub(crate) fn ticket(&self) -> Result<Option<&Secret>, CredentialError> {
+        self.ticket.as_ref().map(Option::as_ref).map_err(|error| *error)
     }
 
     /// The access token of a handshake that has this one in its other headers.
@@ -65,7 +78,7 @@ impl Handshake {
 }
 
 /// The ticket in the URI of a handshake. What is no text is no ticket.
-pub(crate) fn ticket(uri: &Uri) -> Result<Option<Cow<'_, str>>, CredentialError> {
+fn ticket(uri: &Uri) -> Result<Option<Cow<'_, str>>, CredentialError> {
     match query::parameter(uri.query().unwrap_or_default(), TICKET) {
         Err(ParameterError::Repeated) => Err(CredentialError::RepeatedTicket),
         found => Ok(found.unwrap_or(Some(Cow::Borrowed("")))),
@@ -79,12 +92,6 @@ pub(crate) struct Origins(Option<Box<[HeaderValue]>>);
 impl Origins {
     pub(crate) fn new(origins: Option<Vec<HeaderValue>>) -> Self {
         Self(origins.map(Vec::into_boxed_slice))
-    }
-
-    /// Whether any are refused.
-    #[inline]
-    pub(crate) fn is_limited(&self) -> bool {
-        self.0.is_some()
     }
 
     /// Whether a handshake may go on. Whatever is no browser names no origin.
@@ -137,8 +144,7 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// Takes the ticket out of the URI, so that nobody behind the guard logs it or passes it on.
-pub(crate) fn take_ticket<B>(request: &mut Request<B>) {
+fn take_ticket<B>(request: &mut Request<B>) {
     if let Some(uri) = without_ticket(request.uri()) {
         *request.uri_mut() = uri;
     }
@@ -155,21 +161,13 @@ fn without_ticket(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Whether a request asks for a WebSocket: by an upgrade of HTTP/1.1 (RFC 6455 4.1), or by an extended CONNECT
-/// (RFC 8441 5).
-pub(crate) fn is_handshake(method: &Method, version: Version, headers: &HeaderMap) -> bool {
-    match *method {
-        Method::GET => {
-            version <= Version::HTTP_11 && names(headers, UPGRADE, "websocket") && names(headers, CONNECTION, "upgrade")
-        }
-        Method::CONNECT => version > Version::HTTP_11 && headers.contains_key(SEC_WEBSOCKET_VERSION),
-        _ => false,
-    }
-}
-
-/// Whether a header is a list that has this name in it, in whatever case.
-fn names(headers: &HeaderMap, header: HeaderName, name: &str) -> bool {
-    headers.get_all(header).iter().flat_map(entries).any(|entry| entry.eq_ignore_ascii_case(name.as_bytes()))
+/// Whether something behind the guard may take a request for the handshake of a WebSocket, soundly (RFC 6455 4.1,
+/// RFC 8441 5) or not: each reads `Connection` and `Upgrade` in its own way, and some look for a part of their text.
+pub(crate) fn is_handshake(method: &Method, headers: &HeaderMap) -> bool {
+    const NAME: &[u8] = b"websocket";
+    let names_it =
+        |value: &HeaderValue| value.as_bytes().windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME));
+    method == Method::CONNECT || headers.get_all(UPGRADE).iter().any(names_it)
 }
 
 /// The protocols that are offered, in their order.
@@ -228,8 +226,8 @@ pub(crate) fn choose_protocol<B>(response: &mut Response<B>) {
 mod tests {
     use super::*;
 
-    fn request(version: Version, method: Method, headers: &[(&str, &str)]) -> Request<()> {
-        let mut request = Request::builder().version(version).method(method);
+    fn request(method: Method, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().method(method);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -239,28 +237,22 @@ mod tests {
     fn handshake(protocols: &[&str]) -> Request<()> {
         let mut headers = vec![("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")];
         headers.extend(protocols.iter().map(|protocols| ("sec-websocket-protocol", *protocols)));
-        request(Version::HTTP_11, Method::GET, &headers)
+        request(Method::GET, &headers)
     }
 
     #[test]
     fn handshakes_are_told_from_other_requests() {
-        let upgrade = [("upgrade", "h2c, WebSocket"), ("connection", "close, Upgrade")];
-        let extended = [("sec-websocket-version", "13")];
-        for (expected, version, method, headers) in [
-            (true, Version::HTTP_11, Method::GET, &upgrade[..]),
-            (false, Version::HTTP_11, Method::POST, &upgrade),
-            (false, Version::HTTP_2, Method::GET, &upgrade),
-            (false, Version::HTTP_11, Method::GET, &upgrade[..1]),
-            (false, Version::HTTP_11, Method::GET, &upgrade[1..]),
-            (false, Version::HTTP_11, Method::GET, &[("upgrade", "websockets"), ("connection", "upgrade")]),
-            (true, Version::HTTP_2, Method::CONNECT, &extended),
-            (false, Version::HTTP_2, Method::CONNECT, &[]),
-            (false, Version::HTTP_11, Method::CONNECT, &extended),
-            (false, Version::HTTP_2, Method::POST, &extended),
+        for (expected, method, headers) in [
+            (true, Method::GET, &[("upgrade", "websocket"), ("connection", "upgrade")][..]),
+            (true, Method::GET, &[("upgrade", "h2c, WebSocket/13")]),
+            (true, Method::GET, &[("upgrade", "h2c"), ("upgrade", "\"WEBSOCKET\"")]),
+            (true, Method::POST, &[("upgrade", "xwebsockets")]),
+            (true, Method::CONNECT, &[]),
+            (false, Method::GET, &[("upgrade", "h2c"), ("connection", "upgrade")]),
+            (false, Method::GET, &[("connection", "upgrade"), ("sec-websocket-protocol", "websocket")]),
         ] {
-            let request = request(version, method, headers);
-            let found = is_handshake(request.method(), version, request.headers());
-            assert_eq!(found, expected, "{headers:?}");
+            let request = request(method, headers);
+            assert_eq!(is_handshake(request.method(), request.headers()), expected, "{headers:?}");
         }
     }
 
@@ -387,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_is_no_handshake_stays_as_it_is() {
-        let mut request = request(Version::HTTP_11, Method::GET, &[("sec-websocket-protocol", "fastauth, t")]);
+        let mut request = request(Method::GET, &[("sec-websocket-protocol", "fastauth, t")]);
         assert!(Handshake::take(&mut request).is_none());
         assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], "fastauth, t");
     }

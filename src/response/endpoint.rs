@@ -12,12 +12,11 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{
-    BearerError, Challenge, Detail, Form, Refusals, STORE_UNAVAILABLE, json_response, no_store, quoted, try_later,
-};
+use super::{BearerError, Challenge, Detail, Form, Refusals, STORE_UNAVAILABLE, json_response, quoted, try_later};
 use crate::{
+    cookie::REFRESH_COOKIE,
     issuer::{IssueError, IssuedTokens},
-    router::{GrantError, REFRESH_COOKIE, Refusal},
+    router::{GrantError, Refusal},
     secret::Secret,
     store::{StoreError, StoreErrorKind},
     ticket,
@@ -69,7 +68,7 @@ fn envelope(issued: &IssuedTokens, refresh_token: Option<&str>) -> Response<Full
         refresh_token: Option<&'a str>,
     }
     let data = Data { client_id: &issued.client_id, access_token: issued.tokens.access_token.expose(), refresh_token };
-    no_store(json_response(StatusCode::OK, &Success { status: "success", message: "Token generated", code: 200, data }))
+    json_response(StatusCode::OK, &Success { status: "success", message: "Token generated", code: 200, data })
 }
 
 fn bearer_token(issued: &IssuedTokens, refresh_token: Option<&str>) -> Response<Full<Bytes>> {
@@ -154,7 +153,7 @@ pub(crate) fn health(store: Option<bool>) -> Response<Full<Bytes>> {
     let is_well = store.unwrap_or(true);
     let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let checks = store.map(|store| Checks { store: in_a_word(store) });
-    no_store(json_response(status, &Health { status: in_a_word(is_well), checks }))
+    json_response(status, &Health { status: in_a_word(is_well), checks })
 }
 
 /// The answer to a request that is refused.
@@ -285,9 +284,9 @@ fn store_failed(error: &StoreError, shape: Shape) -> Response<Full<Bytes>> {
     }
 }
 
-/// An answer that nobody keeps (RFC 6749 5.1).
+/// An answer that nobody keeps (RFC 6749 5.1): what the router answers is marked so anyway, and old caches know this alone.
 fn oauth(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    let mut response = no_store(json_response(status, body));
+    let mut response = json_response(status, body);
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response
 }
@@ -351,7 +350,7 @@ fn failure(status: StatusCode, message: &str, data: Option<Map<String, Value>>) 
         #[serde(skip_serializing_if = "Option::is_none")]
         data: Option<Map<String, Value>>,
     }
-    no_store(json_response(status, &Failure { status: "error", message, code: status.as_u16(), data }))
+    json_response(status, &Failure { status: "error", message, code: status.as_u16(), data })
 }
 
 /// FastAPI's answer to a parameter that is missing or not usable. What was sent is not said back.
@@ -364,7 +363,7 @@ fn unprocessable(kind: &str, place: &str, parameter: &str, message: &str) -> Res
         input: (),
     }
     let problem = Problem { r#type: kind, loc: [place, parameter], msg: message, input: () };
-    no_store(json_response(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail: [problem] }))
+    json_response(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail: [problem] })
 }
 
 fn method_not_allowed(allow: &'static str) -> Response<Full<Bytes>> {

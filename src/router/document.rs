@@ -8,8 +8,8 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ENDPOINTS, Endpoint, EndpointOptions, REFRESH_COOKIE};
-use crate::{issuer::MAX_CLIENT_ID_LEN, response::Shape};
+use super::{ENDPOINTS, Endpoint, EndpointOptions};
+use crate::{cookie::REFRESH_COOKIE, issuer::MAX_CLIENT_ID_LEN, response::Shape};
 
 /// The names of the security schemes, which are those of `fastauth-api`.
 pub(crate) const MASTER_SCHEME: &str = "MasterTokenHeader";
@@ -132,9 +132,9 @@ impl Facts<'_> {
     fn refresh(&self) -> Operation {
         let refused = "The refresh token is not valid, or was used or revoked";
         let own = match self.options.shape {
-            Shape::Envelope => vec![
-                Answer::new("401", refused, [FAILURE]).with("WWW-Authenticate", "`Bearer`, by RFC 6750").uncached(),
-            ],
+            Shape::Envelope => {
+                vec![Answer::new("401", refused, [FAILURE]).with("WWW-Authenticate", "`Bearer`, by RFC 6750")]
+            }
             Shape::OAuth => Vec::new(),
         };
         Operation {
@@ -273,7 +273,7 @@ impl Facts<'_> {
 
     fn issued(&self, endpoint: Endpoint) -> Answer {
         let answer = match endpoint.shape(self.options) {
-            Shape::Envelope => Answer::new("200", "The new pair", [ISSUED]).uncached(),
+            Shape::Envelope => Answer::new("200", "The new pair", [ISSUED]),
             Shape::OAuth => Answer::new("200", "The new pair", [TOKEN_PAIR]).oauth(),
         };
         if self.options.cookie {
@@ -297,7 +297,7 @@ impl Facts<'_> {
         let is_envelope = endpoint.shape(self.options) == Shape::Envelope;
         let problem = |status, description| {
             let answer = Answer::new(status, description, [if is_envelope { FAILURE } else { OAUTH_ERROR }]);
-            if is_envelope { answer.uncached() } else { answer.oauth() }
+            if is_envelope { answer } else { answer.oauth() }
         };
         let mut bad_request = problem("400", "The request cannot be read");
         if !is_envelope {
@@ -320,7 +320,7 @@ impl Facts<'_> {
         ];
         refusals.extend(own);
         if is_envelope {
-            refusals.push(Answer::new("422", "A parameter is missing or of no use", [INVALID]).uncached());
+            refusals.push(Answer::new("422", "A parameter is missing or of no use", [INVALID]));
         }
         if self.options.cookie {
             refusals.push(problem("403", "A page of another origin asks"));
@@ -483,10 +483,10 @@ fn health() -> Operation {
         ways: vec![Way::of([deep])],
         may_be_bare: true,
         takes_cookie: false,
-        success: Answer::new("200", "It is well", [HEALTH]).uncached(),
+        success: Answer::new("200", "It is well", [HEALTH]),
         refusals: vec![
             Answer::new("400", "The parameter cannot be read", [OAUTH_ERROR]).oauth(),
-            Answer::new("503", "The token store does not answer", [HEALTH]).uncached(),
+            Answer::new("503", "The token store does not answer", [HEALTH]),
         ],
     }
 }
@@ -695,7 +695,9 @@ impl Parameter {
 
 impl Answer {
     fn new(status: &'static str, description: &str, schemas: impl Into<Vec<&'static str>>) -> Self {
-        Self { status, description: description.to_owned(), headers: Map::new(), schemas: schemas.into() }
+        let answer = Self { status, description: description.to_owned(), headers: Map::new(), schemas: schemas.into() };
+        // As all that the router answers.
+        answer.with("Cache-Control", "`no-store`")
     }
 
     fn with(mut self, name: &str, description: &str) -> Self {
@@ -703,12 +705,8 @@ impl Answer {
         self
     }
 
-    fn uncached(self) -> Self {
-        self.with("Cache-Control", "`no-store`")
-    }
-
     fn oauth(self) -> Self {
-        self.uncached().with("Pragma", "`no-cache`")
+        self.with("Pragma", "`no-cache`")
     }
 
     /// The same where there is no body that could be too long, or of another type, or not be read.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, error::Error, pin::pin, time::Duration};
 use bytes::{Buf, BufMut, Bytes};
 use http::{
     HeaderMap, HeaderName, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE},
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
     request::Parts,
 };
 use http_body::Body;
@@ -26,9 +26,6 @@ const BODY_PAUSE: Duration = Duration::from_secs(3);
 
 /// What some editors and shells put before a text in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
-/// Holds the refresh token. The prefix has browsers take it from this host alone, and over TLS.
-pub(crate) const REFRESH_COOKIE: &str = "__Host-fastauth-refresh";
 
 /// Where the parameters of a request stand.
 pub(crate) enum Parameters<'a> {
@@ -249,23 +246,9 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     }
 }
 
-/// The refresh token in the cookie, if there is one. Of two, nobody knows who set which.
-pub(crate) fn refresh_cookie(headers: &HeaderMap) -> Result<Option<&str>, UnreadError> {
-    let lines = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let mut values = lines.filter_map(|pair| {
-        let pair = pair.trim_ascii();
-        pair.strip_prefix(REFRESH_COOKIE.as_bytes())?.strip_prefix(b"=")
-    });
-    match (values.next(), values.next()) {
-        (_, Some(_)) => Err(UnreadError::RepeatedCookie),
-        // What is no text is no token, and the empty one is what is left of it.
-        (value, None) => Ok(value.map(|value| std::str::from_utf8(value).unwrap_or_default())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Request};
+    use http::Request;
     use http_body_util::Full;
 
     use super::*;
@@ -307,27 +290,6 @@ mod tests {
             (FORM, "b=1&a=%ff", Err(UnreadError::NotAForm)),
         ] {
             assert_eq!(read(content_type, body).await, expected, "{content_type} {body}");
-        }
-    }
-
-    #[test]
-    fn the_cookie_is_found_among_others() {
-        let found = |lines: &[&'static [u8]]| {
-            let lines = lines.iter().map(|line| (COOKIE, HeaderValue::from_bytes(line).unwrap()));
-            refresh_cookie(&lines.collect()).map(|value| value.map(str::to_owned))
-        };
-        assert_eq!(found(&[]), Ok(None));
-        assert_eq!(found(&[b"a=1; __Host-fastauth-refresh=x.y.z; b=2"]), Ok(Some("x.y.z".to_owned())));
-        assert_eq!(found(&[b"a=1", b"__Host-fastauth-refresh=x.y.z"]), Ok(Some("x.y.z".to_owned())));
-        for other in ["__host-fastauth-refresh=x", "__Host-fastauth-refresh-2=x", "x__Host-fastauth-refresh=x"] {
-            assert_eq!(found(&[other.as_bytes()]), Ok(None), "{other}");
-        }
-        assert_eq!(found(&[b"__Host-fastauth-refresh=\xff"]), Ok(Some(String::new())));
-        for twice in [
-            &[b"__Host-fastauth-refresh=x; __Host-fastauth-refresh=x".as_slice()][..],
-            &[b"__Host-fastauth-refresh=x", b"__Host-fastauth-refresh=y"],
-        ] {
-            assert_eq!(found(twice), Err(UnreadError::RepeatedCookie));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{future::poll_fn, pin::Pin, time::Duration};
 use base64_simd::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
         CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
@@ -21,7 +21,7 @@ use hyper::{
 use sha1::{Digest, Sha1};
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{PROTOCOL, is_handshake, offered};
+use super::{PROTOCOL, entries, offered};
 use crate::gate::{Denial, DenialReason};
 
 /// How long such a socket may take in all.
@@ -52,8 +52,8 @@ impl Closing {
     pub(crate) fn take<B>(request: &mut Request<B>, denial: &Denial) -> Option<Self> {
         let (code, detail) = words(denial.reason())?;
         let headers = request.headers();
-        let is_sound = is_handshake(request.method(), request.version(), headers)
-            && single(headers, SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
+        let is_sound =
+            is_sound(request) && single(headers, SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
         let accept = match request.version() {
             _ if !is_sound => return None,
             version if version <= Version::HTTP_11 => Some(accept(single(headers, SEC_WEBSOCKET_KEY)?)?),
@@ -117,6 +117,21 @@ fn frames(detail: &str, code: u16) -> Vec<u8> {
     frames.extend_from_slice(&[0x88, 2]);
     frames.extend_from_slice(&code.to_be_bytes());
     frames
+}
+
+/// Whether a request asks for a WebSocket as the standards have it: by an upgrade of HTTP/1.1 (RFC 6455 4.1), or by an
+/// extended CONNECT (RFC 8441 5).
+fn is_sound<B>(request: &Request<B>) -> bool {
+    let names = |header, name: &[u8]| {
+        request.headers().get_all(header).iter().flat_map(entries).any(|entry| entry.eq_ignore_ascii_case(name))
+    };
+    match *request.method() {
+        Method::GET => {
+            request.version() <= Version::HTTP_11 && names(UPGRADE, b"websocket") && names(CONNECTION, b"upgrade")
+        }
+        Method::CONNECT => request.version() > Version::HTTP_11,
+        _ => false,
+    }
 }
 
 /// The one value of a header.

@@ -5,11 +5,14 @@
 
 mod app;
 mod cache;
+mod caching;
 mod config;
+mod cookie;
 mod endpoint_paths;
 mod endpoint_requests;
 mod extract;
 mod grpc;
+mod handshakes;
 mod health;
 mod keys;
 mod layer;
