@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(unix)]
+#[path = "cli/serving.rs"]
+mod serving;
 #[path = "it/support/v1.rs"]
 mod v1;
 
@@ -322,14 +325,14 @@ async fn a_served_store_can_ask_for_a_bearer_token() {
     let place = Place::new();
     let refusal = place.fails(&["store", "serve", "--listen", "0.0.0.0:0"], 1);
     assert!(refusal.contains("FASTAUTH_STORE_TOKEN"), "{refusal}");
-    let served = Served::start(&place, Some("hush-hush"));
+    let served = Served::start(&place, Some("hush-by-the-bearer-of-this"));
     let with = |token: &str| {
         let headers =
             http::HeaderMap::from_iter([(http::header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap())]);
         RestStore::new(&served.url, headers).unwrap()
     };
     assert!(save(&with("wrong"), "c", "1").await.is_err());
-    save(&with("hush-hush"), "c", "1").await.unwrap();
+    save(&with("hush-by-the-bearer-of-this"), "c", "1").await.unwrap();
     served.stop();
 }
 
@@ -354,10 +357,10 @@ fn promises(report: &Value, verdict: &str) -> Vec<String> {
 #[test]
 fn a_served_store_passes_its_test() {
     let place = Place::new();
-    let served = Served::start(&place, Some("hush-hush"));
+    let served = Served::start(&place, Some("hush-by-the-bearer-of-this"));
     let test = |words: &[&str]| {
         let words = [&["store", "test", &served.url], words].concat();
-        place.command(&words).env("FASTAUTH_STORE_TOKEN", "hush-hush").output().unwrap()
+        place.command(&words).env("FASTAUTH_STORE_TOKEN", "hush-by-the-bearer-of-this").output().unwrap()
     };
     let output = test(&[]);
     let lines = stdout(&output);
@@ -370,7 +373,7 @@ fn a_served_store_passes_its_test() {
     assert_eq!(promises(&report, "kept").len(), 28);
     let refusal = place.fails(&["store", "test", &served.url], 1);
     assert!(refusal.contains("FASTAUTH_STORE_TOKEN"), "{refusal}");
-    let header = "authorization: Bearer hush-hush";
+    let header = "authorization: Bearer hush-by-the-bearer-of-this";
     assert!(place.done(&["store", "test", &served.url, "--header", header]).contains("speaks v2"));
     for words in [&["http://127.0.0.1:1"][..], &["ftp://x"], &["x"], &[&served.url, "--header", "hush"]] {
         assert!(!place.fails(&[&["store", "test"], words].concat(), 1).contains("hush"));

@@ -342,9 +342,10 @@ impl From<Format> for StoreFormat {
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-FASTAUTH_STORE_TOKEN, if set, is the bearer token that every call must bring. Without it, only addresses of this machine
-can be listened on: whoever reads the store has every client's tokens. The applications bring it by
-\"headers\": {\"Authorization\": \"Bearer ...\"} in their configuration.")]
+FASTAUTH_STORE_TOKEN, if set, is the bearer token that every call must bring, of 16 characters or more. Without it, only
+addresses of this machine can be listened on, and only programs are answered, by the name localhost or such an address: whoever
+reads the store has every client's tokens. The applications bring it by \"headers\": {\"Authorization\": \"Bearer ...\"} in
+their configuration. A signal to stop lets calls under way come to their end; a second one does not.")]
 pub(crate) struct Serve {
     /// The address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6789")]

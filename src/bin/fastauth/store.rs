@@ -6,17 +6,14 @@ use fastauth::{
     Secret,
     store::{SqliteStore, StoreService},
 };
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    signal, time,
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
+    time::{self, timeout},
 };
 
+use self::{connection::Stage, signals::Signals};
 use crate::{
     args::{Serve, Store, StoreCommand},
     convert,
@@ -24,13 +21,14 @@ use crate::{
     output, store_test,
 };
 
+mod connection;
+mod signals;
+
 pub(crate) const BEARER_VARIABLE: &str = "FASTAUTH_STORE_TOKEN";
 
-/// How long calls under way may go on after a signal to stop.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// How long a client may take to send the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after a signal to stop a request may still take to come, and how long calls under way may go on then.
+const RECEIVING: Duration = Duration::from_secs(1);
+const ANSWERING: Duration = Duration::from_secs(9);
 
 pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     let args = match args.command {
@@ -38,16 +36,14 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
         StoreCommand::Convert(args) => return convert::run(args),
         StoreCommand::Test(args) => return store_test::run(&args),
     };
-    let bearer = match bearer_token()? {
-        None if !args.listen.ip().is_loopback() => {
-            return Err(Failure::new(format!(
-                "{} can be reached from other machines, and whoever reads the store has every client's tokens; \
-                 set {BEARER_VARIABLE} to the bearer token that calls must bring, or listen on 127.0.0.1",
-                args.listen
-            )));
-        }
-        bearer => bearer,
-    };
+    let bearer = bearer_token()?;
+    if bearer.is_none() && !args.listen.ip().is_loopback() {
+        return Err(Failure::new(format!(
+            "{} can be reached from other machines, and whoever reads the store has every client's tokens; \
+             set {BEARER_VARIABLE} to the bearer token that calls must bring, or listen on 127.0.0.1",
+            args.listen
+        )));
+    }
     let Some(database) = SqliteStore::path_in_url(&args.database) else {
         return Err(Failure::new(format!("{:?} names no file: write sqlite:FILE", args.database)));
     };
@@ -55,7 +51,7 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
         .map_err(|error| Failure::new(format!("{}: {}", database.display(), chain(&error))))?;
     let mut service = StoreService::new(Arc::new(store));
     if let Some(bearer) = bearer {
-        service = service.bearer(bearer);
+        service = service.bearer(bearer).map_err(|error| Failure::new(format!("{BEARER_VARIABLE}: {error}")))?;
     }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(serve(args, service))
@@ -76,56 +72,49 @@ pub(crate) fn bearer_token() -> Result<Option<Secret>, Failure> {
 }
 
 async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen()?;
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| Failure::new(format!("cannot listen on {}: {error}", args.listen)))?;
     output::line(&format!("Listening on http://{}", listener.local_addr()?));
-    let connections = GracefulShutdown::new();
-    let mut stop = std::pin::pin!(stop_signal());
+    let (stage, connections) = (watch::Sender::new(Stage::Serving), &mut JoinSet::new());
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => handle(stream, service.clone(), &connections),
+                Ok((stream, _)) => _ = connections.spawn(connection::serve(stream, service.clone(), stage.subscribe())),
                 // Out of descriptors, most likely: it passes as connections end.
                 Err(error) => {
                     tracing::warn!(%error, "no connection was accepted");
                     time::sleep(Duration::from_millis(100)).await;
                 }
             },
-            () = &mut stop => break,
+            Some(_) = connections.join_next() => {}
+            () = signals.next() => break,
         }
     }
     drop(listener);
     tokio::select! {
-        () = connections.shutdown() => {}
-        () = time::sleep(DRAIN) => tracing::warn!("some connections were still open"),
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn handle(stream: TcpStream, service: StoreService, connections: &GracefulShutdown) {
-    let _ = stream.set_nodelay(true);
-    // HTTP/1.1 alone, which is all that the contract needs: its timer covers connections that never say anything.
-    let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection broke");
-        }
-    });
-}
-
-async fn stop_signal() {
-    #[cfg(unix)]
-    {
-        let Ok(mut terminate) = signal::unix::signal(signal::unix::SignalKind::terminate()) else { return };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = signal::ctrl_c() => {}
+        () = finish(connections, &stage) => Ok(ExitCode::SUCCESS),
+        () = signals.next() => {
+            output::note("fastauth: stopped at once by a second signal; calls under way were given up");
+            // Without closing the database, which would wait for what is being written.
+            std::process::exit(1)
         }
     }
-    #[cfg(not(unix))]
-    let _ = signal::ctrl_c().await;
+}
+
+/// Lets calls under way come to their end, and nothing else.
+async fn finish(connections: &mut JoinSet<()>, stage: &watch::Sender<Stage>) {
+    stage.send_replace(Stage::Stopping);
+    if timeout(RECEIVING, all(connections)).await.is_ok() {
+        return;
+    }
+    stage.send_replace(Stage::Answering);
+    if timeout(ANSWERING, all(connections)).await.is_err() {
+        tracing::warn!("some calls were not answered");
+    }
+}
+
+async fn all(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
 }
