@@ -9,13 +9,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{AUTHORIZATION, CONTENT_TYPE},
-};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -23,25 +21,29 @@ use serde_json::{Value, json};
 use tower_service::Service;
 
 use self::{
+    callers::Callers,
     reply::{Refusal, Reply, empty, json_reply, typed, with_version},
     route::{Route, client_id, family, parameter},
 };
 use super::{
     FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved,
-    TokenRecord, TokenStore,
+    StoreError, StoreErrorKind, TokenRecord, TokenStore,
     wire::{
         self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, TicketBody,
         code,
     },
 };
-use crate::{credentials, secret::Secret, token::unverified_record};
+use crate::{secret::Secret, token::unverified_record};
 
+mod callers;
 mod precondition;
 mod reply;
 mod route;
 
 /// The longest body that is read.
 const MAX_BODY: usize = 64 * 1024;
+/// How long a body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many families a page of a list has, unless the caller wants more.
 const PAGE: usize = 100;
@@ -56,47 +58,52 @@ const OPENAPI: &str = include_str!("../../../docs/store-api.openapi.json");
 ///
 /// | call | answer |
 /// |---|---|
-/// | `GET …/token?client_id=ID` | 200 `{"data":{"access_token":"…","refresh_token":"…"}}`, 404 for an unknown client |
-/// | `POST …/token?client_id=ID` with that JSON as the body | 200 once the store has acknowledged it |
+/// | `GET /token?client_id=ID` | 200 `{"data":{"access_token":"…","refresh_token":"…"}}`, 404 for an unknown client |
+/// | `POST /token?client_id=ID` with that JSON as the body | 200 once the store has acknowledged it |
 ///
 /// Where the store [promises](TokenStore::promises) all that it needs, the second version is there too: versions and
-/// conditional requests, rotations that the store decides on, revoking and listing, under `…/v2/`. Each answer says so in
-/// the header `FastAuth-Store: v=2`. `docs/store-api.md` tells all calls, `…/v2/openapi.json` describes them for programs.
+/// conditional requests, rotations that the store decides on, revoking and listing, under `/v2/`. Each answer says so in
+/// the header `FastAuth-Store: v=2`. `docs/store-api.md` tells all calls, `/v2/openapi.json` describes them for programs.
 ///
-/// Paths are known by their end, so it can be mounted anywhere. A request is refused with JSON: 400 without exactly one
-/// `client_id` that is text, 401 without the [`bearer`](Self::bearer) token, 405, 415 for a body that is not
-/// `application/json`, 413 for one of more than 64 KiB, 422 for one that is not the JSON of the call. Trouble with the
-/// store is 503 with `Retry-After`. No answer is to be cached.
+/// Each call has one path, and everything else is 404. Below another path, mount it by what strips that, as axum's
+/// `nest_service` does. A request is refused with JSON: 400 without exactly one `client_id` that is text, 401 without the
+/// [`bearer`](Self::bearer) token, 405, 415 for a body that is not `application/json`, 408 for one that takes more than ten
+/// seconds, 413 for one of more than 64 KiB, 422 for one that is not the JSON of the call. Trouble with the store is 503
+/// with `Retry-After`. No answer is to be cached.
 ///
-/// Whoever may ask reads every client's tokens: set a bearer token, and use it on loopback or behind TLS.
+/// Whoever may ask reads every client's tokens. So without a bearer token it answers programs on this machine alone: by its `Host`
+/// a request has to be for `localhost` or a loopback address, and what a browser sends for a page (with `Origin` or
+/// `Sec-Fetch-Site`) is refused with 403. That holds off pages, and not other machines: without a bearer token listen on
+/// loopback. With one, keep it on loopback or behind TLS.
 #[derive(Clone)]
 pub struct StoreService {
     store: Arc<dyn TokenStore>,
-    bearer: Option<Secret>,
+    callers: Callers,
 }
 
 /// An answer, or why there is none.
 type Outcome = Result<Reply, Refusal>;
 
 impl StoreService {
-    /// A service over `store`, open to everyone that can reach it.
+    /// Creates a service over `store` that answers programs on this machine.
     pub fn new(store: Arc<dyn TokenStore>) -> Self {
-        Self { store, bearer: None }
+        Self { store, callers: Callers::Local }
     }
 
-    /// Refuses every request that does not carry `Authorization: Bearer` with this token. An empty one lets
-    /// nobody in.
+    /// Answers those that bring `Authorization: Bearer` with this token, from wherever they come, and nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Failed`] when the token could be guessed: when it has fewer than 16 characters, or fewer than 6
+    /// different ones.
+    pub fn bearer(self, token: Secret) -> Result<Self, StoreError> {
+        Ok(Self { callers: Callers::with_bearer(token)?, ..self })
+    }
+
+    /// Answers whoever gets through to it: something in front of it, such as a layer of yours, has to refuse all others.
     #[must_use]
-    pub fn bearer(mut self, token: Secret) -> Self {
-        self.bearer = Some(token);
-        self
-    }
-
-    fn is_open_to(&self, headers: &HeaderMap) -> bool {
-        let Some(bearer) = &self.bearer else { return true };
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return false };
-        credentials::bearer(value).is_some_and(|token| !token.is_empty() && bearer.matches(token))
+    pub fn guarded_in_front(self) -> Self {
+        Self { callers: Callers::All, ..self }
     }
 
     async fn answer<B>(self, request: Request<B>) -> Reply
@@ -107,8 +114,8 @@ impl StoreService {
         let (uri, method) = (request.uri().clone(), request.method().clone());
         let route = Route::of(uri.path());
         let is_v2 = route.is_some_and(|route| route != Route::Pair);
-        if !self.is_open_to(request.headers()) {
-            return Refusal::unauthorized().into_reply(is_v2);
+        if let Err(refusal) = self.callers.admit(&uri, request.headers()) {
+            return refusal.into_reply(is_v2);
         }
         let speaks_v2 = match self.store.promises().await {
             Ok(promises) => suffices(promises),
@@ -141,18 +148,18 @@ impl StoreService {
             (Route::Pair, Method::POST) => self.upsert(pair_client_id(query)?.into_owned(), request).await,
             (Route::Pair, _) => {
                 let revocation = Revocation::Client(pair_client_id(query)?.into_owned());
-                self.revoke(&revocation, headers).await.map(|_| empty(StatusCode::NO_CONTENT))
+                self.revoke(revocation, headers).await.map(|_| empty(StatusCode::NO_CONTENT))
             }
             (Route::Client(id), Method::GET) => self.digests(&client_id(id, query)?, query, headers).await,
             (Route::Client(id), Method::POST) => self.issue(client_id(id, query)?.into_owned(), request).await,
             (Route::Client(id), _) => {
                 let revocation = Revocation::Client(client_id(id, query)?.into_owned());
-                self.revoke(&revocation, headers).await
+                self.revoke(revocation, headers).await
             }
             (Route::Rotate(id), _) => self.rotate(client_id(id, query)?.into_owned(), request).await,
             (Route::Family(id, name), _) => {
                 let (client_id, family) = (client_id(id, query)?.into_owned(), family(name, query)?.into_owned());
-                self.revoke(&Revocation::Family { client_id, family }, headers).await
+                self.revoke(Revocation::Family { client_id, family }, headers).await
             }
             (Route::List, _) => self.list(query).await,
             (Route::RevokeAll, _) => self.revoke_all(request).await,
@@ -239,9 +246,15 @@ impl StoreService {
         held.version.filter(|_| held.refresh == Some(record.refresh.digest))
     }
 
-    async fn revoke(&self, revocation: &Revocation, headers: &HeaderMap) -> Outcome {
+    /// Revokes, and goes on with it when the caller leaves.
+    async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Outcome {
         let if_version = precondition::of_revocation(headers)?;
-        match self.store.revoke(revocation, if_version).await.map_err(|error| Refusal::trouble(&error))? {
+        let store = Arc::clone(&self.store);
+        let revoking = tokio::spawn(async move { store.revoke(&revocation, if_version).await });
+        let revoked = revoking.await.unwrap_or_else(|error| {
+            Err(StoreError::new(StoreErrorKind::Failed, "the revocation did not run to its end").caused_by(error))
+        });
+        match revoked.map_err(|error| Refusal::trouble(&error))? {
             Revoked::Families(revoked) => Ok(json_reply(StatusCode::OK, &RevokedBody { revoked })),
             Revoked::ConditionFailed => Err(Refusal::precondition_failed()),
         }
@@ -255,7 +268,7 @@ impl StoreService {
     {
         let headers = request.headers().clone();
         let _: serde_json::Map<String, Value> = read(request, "the body has to be {}").await?;
-        self.revoke(&Revocation::All, &headers).await
+        self.revoke(Revocation::All, &headers).await
     }
 
     async fn spend<B>(&self, request: Request<B>) -> Outcome
@@ -301,7 +314,9 @@ where
 
 impl fmt::Debug for StoreService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreService").field("bearer", &self.bearer.is_some()).finish_non_exhaustive()
+        f.debug_struct("StoreService")
+            .field("bearer", &matches!(self.callers, Callers::Bearer(_)))
+            .finish_non_exhaustive()
     }
 }
 
@@ -398,8 +413,11 @@ where
         const DETAIL: &str = "the content type has to be application/json";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", DETAIL));
     }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| unread(&*error))?;
-    Ok(body.to_bytes())
+    let body = Limited::new(request.into_body(), MAX_BODY).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Ok(body) => Ok(body.map_err(|error| unread(&*error))?.to_bytes()),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took more than ten seconds")),
+    }
 }
 
 /// A page in a browser can send other content types across sites unasked, and a store on loopback has no other guard.
@@ -409,7 +427,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn unread(error: &(dyn Error + 'static)) -> Refusal {
-    if error.is::<LengthLimitError>() {
+    // A limit that the application sets around this is wrapped by what it goes through.
+    let mut chain = std::iter::successors(Some(error), |error| (*error).source());
+    if chain.any(|error| error.is::<LengthLimitError>()) {
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB")
     } else {
         Refusal::bad_request("the body broke off")

@@ -10,39 +10,40 @@ use crate::query;
 /// In a path, the id of a client or family that the query names.
 const IN_QUERY: &str = "-";
 
-/// A call of the store API. Paths are known by their end, so that it can be mounted anywhere.
+/// A call of the store API, at the one path that it has below the place where the service is mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
-    /// `…/token`, the one path of the first version.
+    /// `/token`, the one path of the first version.
     Pair,
-    /// `…/v2/clients/{id}/token`
+    /// `/v2/clients/{id}/token`
     Client(&'a str),
-    /// `…/v2/clients/{id}/rotate`
+    /// `/v2/clients/{id}/rotate`
     Rotate(&'a str),
-    /// `…/v2/clients/{id}/families/{family}`
+    /// `/v2/clients/{id}/families/{family}`
     Family(&'a str, &'a str),
-    /// `…/v2/clients`
+    /// `/v2/clients`
     List,
-    /// `…/v2/revoke-all`
+    /// `/v2/revoke-all`
     RevokeAll,
-    /// `…/v2/tickets`
+    /// `/v2/tickets`
     Tickets,
-    /// `…/v2/openapi.json`
+    /// `/v2/openapi.json`
     Description,
 }
 
 impl<'a> Route<'a> {
     pub(super) fn of(path: &'a str) -> Option<Self> {
-        let segments: Vec<_> = path.split('/').collect();
+        // One more than any path has, so that no other is cut to one of them.
+        let segments: Vec<_> = path.strip_prefix('/')?.splitn(6, '/').collect();
         match segments[..] {
-            [.., "v2", "clients", id, "token"] => Some(Self::Client(id)),
-            [.., "v2", "clients", id, "rotate"] => Some(Self::Rotate(id)),
-            [.., "v2", "clients", id, "families", family] => Some(Self::Family(id, family)),
-            [.., "v2", "clients"] => Some(Self::List),
-            [.., "v2", "revoke-all"] => Some(Self::RevokeAll),
-            [.., "v2", "tickets"] => Some(Self::Tickets),
-            [.., "v2", "openapi.json"] => Some(Self::Description),
-            [.., "token"] => Some(Self::Pair),
+            ["v2", "clients", id, "token"] => Some(Self::Client(id)),
+            ["v2", "clients", id, "rotate"] => Some(Self::Rotate(id)),
+            ["v2", "clients", id, "families", family] => Some(Self::Family(id, family)),
+            ["v2", "clients"] => Some(Self::List),
+            ["v2", "revoke-all"] => Some(Self::RevokeAll),
+            ["v2", "tickets"] => Some(Self::Tickets),
+            ["v2", "openapi.json"] => Some(Self::Description),
+            ["token"] => Some(Self::Pair),
             _ => None,
         }
     }
@@ -94,26 +95,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_known_by_its_end() {
+    fn each_call_has_one_path() {
         for (path, expected) in [
             ("/token", Some(Route::Pair)),
-            ("/my/db/token", Some(Route::Pair)),
-            ("/v2/token", Some(Route::Pair)),
             ("/v2/clients/a%2Fb/token", Some(Route::Client("a%2Fb"))),
-            ("/my/v2/clients/-/token", Some(Route::Client("-"))),
+            ("/v2/clients/%2E%2E/token", Some(Route::Client("%2E%2E"))),
+            ("/v2/clients/-/token", Some(Route::Client("-"))),
             ("/v2/clients/v2/rotate", Some(Route::Rotate("v2"))),
             ("/v2/clients/a/families/f", Some(Route::Family("a", "f"))),
             ("/v2/clients/a/families/", Some(Route::Family("a", ""))),
             ("/v2/clients", Some(Route::List)),
-            ("/x/v2/revoke-all", Some(Route::RevokeAll)),
-            ("/x/v2/tickets", Some(Route::Tickets)),
+            ("/v2/revoke-all", Some(Route::RevokeAll)),
+            ("/v2/tickets", Some(Route::Tickets)),
             ("/v2/openapi.json", Some(Route::Description)),
+            ("", None),
             ("/", None),
+            ("token", None),
+            ("//token", None),
             ("/tokens", None),
             ("/token/", None),
+            ("/Token", None),
+            ("/my/db/token", None),
+            ("/v2/token", None),
             ("/v2/clients/", None),
             ("/v2/clients/a", None),
             ("/v2/clients/a/families", None),
+            ("/v2/clients/a/families/f/", None),
+            ("/v2/clients/a/families/f/token", None),
+            ("/x/v2/revoke-all", None),
+            ("/x/v2/clients/a/token", None),
+            ("/token/v2/clients", None),
             ("/V2/clients", None),
         ] {
             assert_eq!(Route::of(path), expected, "{path}");

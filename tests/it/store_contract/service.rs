@@ -1,6 +1,6 @@
 //! The REST store as others see it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use fastauth::{
     Secret,
@@ -9,12 +9,18 @@ use fastauth::{
         StoreErrorKind, StoreFuture, StoreService, StoredPair, TokenRecord, TokenStore,
     },
 };
+use futures_util::StreamExt;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::support::stores::{OnePair, held};
+
+const BEARER: &str = "hush-by-the-bearer-of-this";
+
+/// How long is waited for what has to happen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAIR: &str = r#"{"data":{"access_token":"access-1","refresh_token":"refresh-1"}}"#;
 
@@ -61,7 +67,7 @@ fn memory() -> StoreService {
 #[tokio::test]
 async fn a_pair_goes_in_and_comes_out() {
     let service = memory();
-    for target in ["/token?client_id=a", "/mydb/data/token?client_id=b", "/token?x=1&client_id=c&y"] {
+    for target in ["/token?client_id=a", "/token?x=1&client_id=c&y"] {
         assert_eq!(status(&service, Method::GET, target, "").await, 404);
         assert_eq!(status(&service, Method::POST, target, PAIR).await, 200);
         let (response, body) = ask(&service, request(Method::GET, target, "")).await;
@@ -128,7 +134,7 @@ async fn what_cannot_be_read_is_refused() {
     }
     let long = PAIR.replace("access-1", &"x".repeat(64 * 1024));
     assert_eq!(status(&service, Method::POST, "/token?client_id=a", &long).await, 413);
-    for path in ["/", "/tokens", "/token/", "/token/x", "/%74oken", "/atoken"] {
+    for path in ["/", "/tokens", "/token/", "/token/x", "/x/token", "/%74oken", "/atoken"] {
         assert_eq!(status(&service, Method::GET, &format!("{path}?client_id=a"), "").await, 404, "{path}");
     }
     assert_eq!(status(&service, Method::GET, "/token?client_id=a", "").await, 404, "nothing was saved");
@@ -266,7 +272,7 @@ async fn refusals_of_the_second_version_are_problems() {
         assert_eq!(ask_v2(&service, request).await.0, 415, "{target}: a page in a browser can send this unasked");
     }
     assert_eq!(ask_v2(&service, request(Method::GET, "/v2/clients/a/token", "")).await.0, 404, "nothing was saved");
-    let guarded = memory().bearer(Secret::from("hush"));
+    let guarded = memory().bearer(Secret::from(BEARER)).unwrap();
     for (method, target) in
         [(Method::GET, "/v2/openapi.json"), (Method::OPTIONS, "/v2/clients"), (Method::POST, "/v2/revoke-all")]
     {
@@ -305,7 +311,7 @@ async fn a_page_is_short_though_its_ids_are_long() {
 #[tokio::test]
 async fn the_description_is_of_this_service() {
     let service = memory();
-    let (status, _, description) = ask_v2(&service, request(Method::GET, "/x/v2/openapi.json", "")).await;
+    let (status, _, description) = ask_v2(&service, request(Method::GET, "/v2/openapi.json", "")).await;
     assert_eq!((status, &description["openapi"]), (200, &json!("3.1.0")));
     let paths = description["paths"].as_object().unwrap();
     assert_eq!(paths.len(), 11);
@@ -324,7 +330,7 @@ async fn the_description_is_of_this_service() {
 
 #[tokio::test]
 async fn only_the_bearer_gets_in() {
-    let service = memory().bearer(Secret::from("hush"));
+    let service = memory().bearer(Secret::from(BEARER)).unwrap();
     assert!(!format!("{service:?}").contains("hush"));
     let with = |values: &[&str]| {
         let mut request = request(Method::POST, "/token?client_id=a", PAIR);
@@ -333,28 +339,222 @@ async fn only_the_bearer_gets_in() {
         }
         request
     };
-    for values in [&["Bearer hush"][..], &["bearer hush"], &["BEARER  hush"]] {
-        assert_eq!(ask(&service, with(values)).await.0.status(), StatusCode::OK, "{values:?}");
+    for values in [[format!("Bearer {BEARER}")], [format!("bearer {BEARER}")], [format!("BEARER  {BEARER}")]] {
+        let mut request = with(&[&values[0]]);
+        assert_eq!(ask(&service, request).await.0.status(), StatusCode::OK, "{values:?}");
+        // By the bearer it is known who asks, whatever name the store is asked by.
+        request = with(&[&values[0]]);
+        request.headers_mut().insert(header::HOST, "db.example".parse().unwrap());
+        assert_eq!(ask(&service, request).await.0.status(), StatusCode::OK, "{values:?}");
     }
+    let (good, short, long) =
+        (format!("Bearer {BEARER}"), format!("Bearer {}", &BEARER[1..]), format!("Bearer {BEARER}h"));
+    let (basic, upper) = (format!("Basic {BEARER}"), format!("Bearer {}", BEARER.to_uppercase()));
     for values in [
         &[][..],
         &[""],
-        &["hush"],
+        &[BEARER],
         &["Bearer"],
         &["Bearer "],
-        &["Bearer hus"],
-        &["Bearer hushh"],
-        &["Bearer Hush"],
-        &["Basic hush"],
-        &["Bearer hush", "Bearer hush"],
-        &["Bearer x", "Bearer hush"],
+        &[&short],
+        &[&long],
+        &[&upper],
+        &[&basic],
+        &[&good, &good],
+        &["Bearer x", &good],
     ] {
         let (response, _) = ask(&service, with(values)).await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{values:?}");
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
     }
-    let closed = memory().bearer(Secret::from(""));
-    assert_eq!(ask(&closed, with(&["Bearer "])).await.0.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_bearer_that_could_be_guessed_is_refused() {
+    for weak in ["", "x", "hush", "hush-hush-hush", "hhhhhhhhhhhhhhhhhhhhhhhh"] {
+        let error = memory().bearer(Secret::from(weak)).expect_err(weak);
+        assert!(error.to_string().contains("fastauth keygen") && !error.to_string().contains("hush"), "{error}");
+    }
+}
+
+/// Of each path of up to three segments over all words that any path has.
+#[tokio::test]
+async fn each_call_has_one_path() {
+    const WORDS: [&str; 14] = [
+        "token",
+        "v2",
+        "clients",
+        "-",
+        "a",
+        "rotate",
+        "families",
+        "revoke-all",
+        "tickets",
+        "openapi.json",
+        "auth",
+        "mydb",
+        "V2",
+        "",
+    ];
+    const THERE: [&str; 5] = ["/token", "/v2/clients", "/v2/revoke-all", "/v2/tickets", "/v2/openapi.json"];
+    let service = memory();
+    let deeper = |paths: &[String]| -> Vec<String> {
+        paths.iter().flat_map(|path| WORDS.map(|word| format!("{path}/{word}"))).collect()
+    };
+    let one = deeper(&[String::new()]);
+    let two = deeper(&one);
+    let mut found = Vec::new();
+    for path in [one, two.clone(), deeper(&two)].concat() {
+        let request = request(Method::OPTIONS, &path, "").map(Full::<bytes::Bytes>::from);
+        match service.clone().oneshot(request).await.unwrap().status() {
+            StatusCode::NOT_FOUND => {}
+            _ => found.push(path),
+        }
+    }
+    found.sort_unstable();
+    let mut there = THERE;
+    there.sort_unstable();
+    assert_eq!(found, there);
+}
+
+/// A page of another site may send requests to a name of its own that leads to this machine.
+#[tokio::test]
+async fn pages_and_other_names_are_refused_where_there_is_no_bearer() {
+    let store = MemoryStore::new();
+    store.put("a", 1).await.unwrap();
+    let service = StoreService::new(Arc::new(store));
+    let with = |method: Method, target: &str, headers: &[(&'static str, &str)]| {
+        let mut request = request(method, target, "{}");
+        for (name, value) in headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        request
+    };
+    for headers in [
+        &[("host", "evil.example")][..],
+        &[("host", "evil.example:6789")],
+        &[("host", "127.0.0.1.evil.example:6789")],
+        &[("host", "0.0.0.0:6789")],
+        &[("host", "10.0.0.7:6789")],
+        &[("host", "")],
+        &[("host", "localhost:6789"), ("host", "evil.example")],
+        &[("host", "localhost:6789"), ("origin", "http://evil.example")],
+        &[("host", "localhost:6789"), ("origin", "null")],
+        &[("host", "localhost:6789"), ("origin", "http://localhost:6789")],
+        &[("host", "localhost:6789"), ("sec-fetch-site", "cross-site")],
+        &[("host", "localhost:6789"), ("sec-fetch-site", "none")],
+        &[("host", "127.0.0.1:6789"), ("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")],
+    ] {
+        let (response, _) = ask(&service, with(Method::GET, "/token?client_id=a", headers)).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{headers:?}");
+        let (status, code, _) = ask_v2(&service, with(Method::POST, "/v2/revoke-all", headers)).await;
+        assert_eq!((status, code.as_str()), (403, "forbidden"), "{headers:?}");
+    }
+    let absolute = with(Method::GET, "http://evil.example/token?client_id=a", &[]);
+    assert_eq!(ask(&service, absolute).await.0.status(), StatusCode::FORBIDDEN);
+    // Programs, of which some say how they fetch.
+    for headers in [
+        &[][..],
+        &[("host", "localhost:6789")],
+        &[("host", "LOCALHOST")],
+        &[("host", "127.0.0.1:6789"), ("user-agent", "python-requests/2.32.3"), ("accept", "*/*")],
+        &[("host", "127.8.9.10")],
+        &[("host", "[::1]:6789")],
+        &[("host", "localhost:6789"), ("sec-fetch-mode", "cors"), ("user-agent", "node")],
+    ] {
+        let (response, _) = ask(&service, with(Method::GET, "/token?client_id=a", headers)).await;
+        assert_eq!(response.status(), StatusCode::OK, "{headers:?}");
+    }
+    let service = service.guarded_in_front();
+    let (response, _) = ask(&service, with(Method::GET, "/token?client_id=a", &[("host", "db.example")])).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+/// By a clock that is put forward when there is nothing left to do.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let service = memory();
+    for (first, target) in [("", "/token?client_id=a"), ("{\"data\":", "/token?client_id=a"), ("{", "/v2/revoke-all")] {
+        let first = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(first))]);
+        let body = axum::body::Body::from_stream(first.chain(futures_util::stream::pending()));
+        let request = request(Method::POST, target, "").map(|_| body);
+        let start = tokio::time::Instant::now();
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT, "{target}");
+        assert_eq!(start.elapsed().as_secs(), 10);
+    }
+}
+
+/// Around the service, or its own.
+#[tokio::test]
+async fn a_body_that_is_too_long_is_told_so() {
+    let chunked = |length: usize| {
+        let chunks = (0..length).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b' '; 1024])));
+        let body = axum::body::Body::from_stream(futures_util::stream::iter(chunks));
+        request(Method::POST, "/token?client_id=a", "").map(|_| body)
+    };
+    let response = memory().oneshot(chunked(65)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let limited = chunked(2).map(|body| axum::body::Body::new(http_body_util::Limited::new(body, 1024)));
+    assert_eq!(memory().oneshot(limited).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+/// Holds a revocation up until it is let go.
+#[derive(Debug)]
+struct SlowToRevoke {
+    behind: MemoryStore,
+    begun: tokio::sync::Notify,
+    go: tokio::sync::Notify,
+    done: tokio::sync::Notify,
+}
+
+impl TokenStore for SlowToRevoke {
+    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+        self.behind.load(client_id, family)
+    }
+
+    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        self.behind.pair(client_id)
+    }
+
+    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
+        self.behind.save(record, options)
+    }
+
+    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
+        self.behind.rotate(rotation)
+    }
+
+    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
+        Box::pin(async move {
+            self.begun.notify_one();
+            self.go.notified().await;
+            let revoked = self.behind.revoke(revocation, if_version).await;
+            self.done.notify_one();
+            revoked
+        })
+    }
+
+    fn promises(&self) -> StoreFuture<'_, Promises> {
+        self.behind.promises()
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_goes_on_without_its_caller() {
+    let notify = tokio::sync::Notify::new;
+    let slow = SlowToRevoke { behind: MemoryStore::new(), begun: notify(), go: notify(), done: notify() };
+    let store = Arc::new(slow);
+    store.behind.put("a", 1).await.unwrap();
+    let service = StoreService::new(Arc::clone(&store) as Arc<dyn TokenStore>);
+    let call = service.oneshot(request(Method::DELETE, "/token?client_id=a", "").map(Full::<bytes::Bytes>::from));
+    tokio::select! {
+        _ = call => panic!("it is held up"),
+        () = store.begun.notified() => {}
+    }
+    store.go.notify_one();
+    tokio::time::timeout(PATIENCE, store.done.notified()).await.expect("the revocation goes on");
+    assert_eq!(store.behind.held("a").await.unwrap(), None);
 }
 
 /// Fails, and holds halves of pairs.

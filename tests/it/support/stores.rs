@@ -59,7 +59,7 @@ pub(crate) async fn rest_v1() -> Fixture {
 /// When the tokens of the tests end: later than any test runs.
 const FAR_AWAY: u64 = 4_000_000_000;
 
-const BEARER: &str = "let-me-in";
+const BEARER: &str = "let-me-in-to-this-store";
 
 /// A real REST store on a port of the system's choice. It stops when it is dropped.
 pub(crate) struct StoreServer {
@@ -74,7 +74,7 @@ impl StoreServer {
     pub(crate) async fn start(store: Arc<dyn TokenStore>, address: Option<SocketAddr>) -> Self {
         let listener = TcpListener::bind(address.unwrap_or_else(any_port)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = StoreService::new(store).bearer(Secret::from(BEARER));
+        let service = StoreService::new(store).bearer(Secret::from(BEARER)).unwrap();
         let app = Router::new().nest_service("/mydb/data", service);
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
