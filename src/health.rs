@@ -19,8 +19,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long its answer counts, and so how often it is asked at the most.
 const PERIOD: Duration = Duration::from_secs(1);
-/// No client is issued tokens under this name but by who wants to: what is held of it does not matter.
-const PROBE: &str = "fastauth-healthz";
 
 /// Asks the store whether it is there, once a second at the most however many want to know.
 #[derive(Debug, Default)]
@@ -42,7 +40,7 @@ impl Probe {
         let (answered, answers) = watch::channel(None);
         tokio::spawn(async move {
             let late = |_| Err(StoreError::new(StoreErrorKind::TimedOut, "no answer within two seconds"));
-            let answer = timeout(PATIENCE, store.load(PROBE, None)).await.unwrap_or_else(late);
+            let answer = timeout(PATIENCE, store.check()).await.unwrap_or_else(late);
             let failed = answer.as_ref().err();
             failed.inspect(|error| observe::store_trouble(error, "health"));
             answered.send_replace(Some(failed.is_none()));

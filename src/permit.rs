@@ -347,7 +347,12 @@ impl Login {
     /// Whether the family was revoked, though the client has another one. A store that cannot tell does not.
     async fn is_revoked(&self) -> bool {
         let (client_id, family) = &self.key;
-        let filter = FamilyFilter { client_id: Some(client_id.clone()), ..FamilyFilter::default() };
+        // One look-up, however many log-ins the client has.
+        let filter = FamilyFilter {
+            client_id: Some(client_id.clone()),
+            family: Some(family.clone()),
+            ..FamilyFilter::default()
+        };
         let page = timeout(RETRY_INTERVAL, self.ends.store.list(&filter)).await;
         let page = page.ok().and_then(Result::ok).unwrap_or_default();
         page.families.iter().any(|entry| entry.family == *family && entry.status != FamilyStatus::Live)

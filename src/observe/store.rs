@@ -23,12 +23,13 @@ pub(super) enum Operation {
     Revoke,
     List,
     Spend,
+    Check,
     Promises,
 }
 
 impl Operation {
     #[cfg(feature = "metrics")]
-    pub(super) const COUNT: usize = 8;
+    pub(super) const COUNT: usize = 9;
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +40,7 @@ impl Operation {
             Self::Revoke => "revoke",
             Self::List => "list",
             Self::Spend => "spend",
+            Self::Check => "check",
             Self::Promises => "promises",
         }
     }
@@ -141,6 +143,10 @@ impl TokenStore for ObservedStore {
 
     fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
         self.call(Operation::Spend, self.inner.spend(ticket, expires_at))
+    }
+
+    fn check(&self) -> StoreFuture<'_, ()> {
+        self.call(Operation::Check, self.inner.check())
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {

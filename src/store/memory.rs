@@ -1,8 +1,9 @@
 //! Tokens in memory, for tests and trials.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,8 +12,8 @@ use constant_time_eq::constant_time_eq;
 
 use super::{
     Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises,
-    Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TICKET_KEPT,
-    TokenDigest, TokenRecord, TokenStore, Verdict,
+    Revocation, Revoked, Rotated, Rotation, SCANNED_AT_ONCE, SaveOptions, Saved, StoreError, StoreFuture, StoredPair,
+    TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
 };
 use crate::clock::Clock;
 
@@ -28,13 +29,26 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Held {
-    /// By client, who has hardly ever more than one.
-    families: HashMap<String, Vec<HeldFamily>>,
+    clients: BTreeMap<String, Client>,
     version: u64,
     clock: Clock,
     /// The tickets that were used, each with its end before it.
     spent: BTreeSet<(u64, String)>,
 }
+
+/// What a client has. Each look-up finds its family by one of these, however many there are.
+#[derive(Default)]
+struct Client {
+    families: BTreeMap<String, HeldFamily>,
+    /// The names of those that are live, by their versions: the newest is the last.
+    live: BTreeMap<u64, String>,
+    /// The names of those that hold a refresh token, and of those that have consumed one.
+    by_refresh: BTreeSet<Holder>,
+    by_consumed: BTreeSet<Holder>,
+}
+
+/// The bytes of a digest, and the family that holds it.
+type Holder = ([u8; 32], String);
 
 struct HeldFamily {
     record: TokenRecord,
@@ -81,23 +95,81 @@ impl Default for MemoryStore {
     }
 }
 
+impl Client {
+    fn newest(&self) -> Option<&HeldFamily> {
+        self.families.get(self.live.last_key_value()?.1)
+    }
+
+    /// The family that holds a refresh token, or else the one that has consumed it.
+    fn holder(&self, refresh: TokenDigest) -> Option<&HeldFamily> {
+        let by = |index: &BTreeSet<Holder>| {
+            let (digest, name) = index.range((*refresh.as_bytes(), String::new())..).next()?;
+            (digest == refresh.as_bytes()).then(|| name.clone())
+        };
+        self.families.get(&by(&self.by_refresh).or_else(|| by(&self.by_consumed))?)
+    }
+
+    fn put(&mut self, family: HeldFamily) {
+        let name = family.record.family.clone();
+        self.forget(&name);
+        self.by_refresh.insert((*family.record.refresh.digest.as_bytes(), name.clone()));
+        if let Some((consumed, _)) = family.consumed {
+            self.by_consumed.insert((*consumed.as_bytes(), name.clone()));
+        }
+        self.live.insert(family.version, name.clone());
+        self.families.insert(name, family);
+    }
+
+    fn forget(&mut self, name: &str) {
+        let Some(family) = self.families.remove(name) else { return };
+        self.live.remove(&family.version);
+        self.by_refresh.remove(&(*family.record.refresh.digest.as_bytes(), name.to_owned()));
+        if let Some((consumed, _)) = family.consumed {
+            self.by_consumed.remove(&(*consumed.as_bytes(), name.to_owned()));
+        }
+    }
+
+    /// Ends a family, if it is live, and gives what was issued last a new version: it may have been issued before what has just
+    /// ended, and the versions of a client only grow.
+    fn end(&mut self, name: &str, status: FamilyStatus, version: &mut u64) -> u64 {
+        let Some(family) = self.families.get_mut(name).filter(|family| family.is_live()) else { return 0 };
+        self.live.remove(&family.version);
+        (family.status, family.version) = (status, *version + 1);
+        *version += 2;
+        if let Some((_, newest)) = self.live.pop_last() {
+            if let Some(family) = self.families.get_mut(&newest) {
+                family.version = *version;
+            }
+            self.live.insert(*version, newest);
+        }
+        1
+    }
+
+    /// Ends the oldest live families until so many are left, and says how many those were.
+    fn end_oldest(&mut self, left: usize) -> u64 {
+        let mut ended = 0;
+        while self.live.len() > left
+            && let Some((_, name)) = self.live.pop_first()
+        {
+            if let Some(family) = self.families.get_mut(&name) {
+                family.status = FamilyStatus::Revoked;
+            }
+            ended += 1;
+        }
+        ended
+    }
+}
+
 impl Held {
-    fn of_client(&self, client_id: &str) -> impl Iterator<Item = &HeldFamily> {
-        self.families.get(client_id).into_iter().flatten()
-    }
-
     fn newest(&self, client_id: &str) -> Option<&HeldFamily> {
-        self.of_client(client_id).filter(|family| family.is_live()).max_by_key(|family| family.version)
-    }
-
-    fn family(&self, client_id: &str, name: &str) -> Option<&HeldFamily> {
-        self.of_client(client_id).find(|family| family.record.family == name)
+        self.clients.get(client_id)?.newest()
     }
 
     /// What is canonical for a family, or else for its client.
     fn canonical(&self, client_id: &str, name: Option<&str>) -> Option<&HeldFamily> {
-        let named = name.and_then(|name| self.family(client_id, name)).filter(|family| family.is_live());
-        named.or_else(|| self.newest(client_id))
+        let client = self.clients.get(client_id)?;
+        let named = name.and_then(|name| client.families.get(name)).filter(|family| family.is_live());
+        named.or_else(|| client.newest())
     }
 
     fn meets(&self, client_id: &str, condition: Condition) -> bool {
@@ -109,14 +181,19 @@ impl Held {
             return Saved::ConditionFailed;
         }
         if !options.keep_others {
-            self.families.remove(&record.client_id);
+            self.clients.remove(&record.client_id);
         }
-        Saved::Saved(self.put(record.clone(), None, None))
+        let version = self.put(record.clone(), None, None);
+        if let Some(client) = self.clients.get_mut(&record.client_id).filter(|_| options.max_families > 0) {
+            client.end_oldest(options.max_families);
+        }
+        Saved::Saved(version)
     }
 
     fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: Option<u64>) -> u64 {
         let now = self.clock.unix_now();
         self.version += 1;
+        let client_id = record.client_id.clone();
         let family = HeldFamily {
             consumed: consumed.map(|digest| (digest, self.clock.elapsed())),
             status: FamilyStatus::Live,
@@ -125,19 +202,16 @@ impl Held {
             version: self.version,
             record,
         };
-        let of_client = self.families.entry(family.record.client_id.clone()).or_default();
-        of_client.retain(|other| other.record.family != family.record.family);
-        of_client.push(family);
+        self.clients.entry(client_id).or_default().put(family);
         self.version
     }
 
     /// The family that a rotation is about: the one that the token names, else the one that holds the token.
     fn presented(&self, rotation: &Rotation) -> Option<&HeldFamily> {
-        let client_id = &rotation.successor.client_id;
+        let client = self.clients.get(&rotation.successor.client_id)?;
         let named = rotation.presented_family.as_ref();
-        let named = named.and_then(|(family, _)| self.family(client_id, family));
-        let holder = || self.of_client(client_id).find(|family| family.holds(&rotation.presented));
-        named.or_else(holder)
+        let named = named.and_then(|(family, _)| client.families.get(family));
+        named.or_else(|| client.holder(rotation.presented))
     }
 
     fn rotate(&mut self, rotation: &Rotation) -> Rotated {
@@ -148,8 +222,8 @@ impl Held {
         match family.judge(rotation, self.clock.elapsed()) {
             Verdict::Rotate => {
                 let (name, issued_at) = (family.record.family.clone(), family.issued_at);
-                if let Some(families) = self.families.get_mut(client_id) {
-                    families.retain(|family| family.record.family != name);
+                if let Some(client) = self.clients.get_mut(client_id) {
+                    client.forget(&name);
                 }
                 self.put(rotation.successor.clone(), Some(rotation.presented), Some(issued_at));
                 Rotated::Rotated
@@ -165,25 +239,16 @@ impl Held {
         }
     }
 
-    /// Ends the families that are still live, and says how many those were.
+    /// Ends the families that are still live, and says how many those were. Each is gone through once in its life.
     fn end(&mut self, revocation: &Revocation, status: FamilyStatus) -> u64 {
-        let mut ended = 0;
-        for families in self.families.values_mut() {
-            let before = ended;
-            for family in families.iter_mut().filter(|family| family.is_live() && family.is_of(revocation)) {
-                self.version += 1;
-                (family.status, family.version) = (status, self.version);
-                ended += 1;
+        let version = &mut self.version;
+        match revocation {
+            Revocation::Family { client_id, family } => {
+                self.clients.get_mut(client_id).map_or(0, |client| client.end(family, status, version))
             }
-            // What was issued last may have been issued before what has just ended, and the versions of a client
-            // only grow.
-            let live = families.iter_mut().filter(|family| family.is_live());
-            if let Some(newest) = live.max_by_key(|family| family.version).filter(|_| ended > before) {
-                self.version += 1;
-                newest.version = self.version;
-            }
+            Revocation::Client(client_id) => self.clients.get_mut(client_id).map_or(0, |client| client.end_oldest(0)),
+            Revocation::All => self.clients.values_mut().map(|client| client.end_oldest(0)).sum(),
         }
-        ended
     }
 
     fn spend(&mut self, ticket: &str, expires_at: u64) -> bool {
@@ -204,21 +269,44 @@ impl Held {
         Revoked::Families(self.end(revocation, FamilyStatus::Revoked))
     }
 
+    /// It looks at so many families and no more: where few of them are asked for, a page is short, or empty, and says where to
+    /// go on.
     fn list(&self, filter: &FamilyFilter) -> FamilyPage {
         let limit = filter.page_limit();
-        let after = filter.after.as_ref();
-        let clients: Vec<_> = match &filter.client_id {
-            Some(client_id) => self.families.get(client_id).into_iter().collect(),
-            None => self.families.values().collect(),
-        };
-        let families = clients.into_iter().flatten();
-        let rest = families.filter(|family| after.is_none_or(|after| family.key() > (&after.0, &after.1)));
-        let mut families: Vec<_> = rest.map(HeldFamily::entry).filter(|entry| filter.admits(entry)).collect();
-        families.sort_unstable_by(|a, b| (&a.client_id, &a.family).cmp(&(&b.client_id, &b.family)));
-        let more = families.len() > limit;
-        families.truncate(limit);
-        let last = families.last().filter(|_| more);
-        FamilyPage { next: last.map(|entry| (entry.client_id.clone(), entry.family.clone())), families }
+        let (after_client, after_family) = filter.after.as_ref().map(|after| (&after.0, &after.1)).unzip();
+        let first = [filter.client_id.as_deref(), filter.client_id_prefix.as_deref(), after_client.map(String::as_str)];
+        let first = first.into_iter().flatten().max().unwrap_or_default();
+        let clients = self.clients.range::<str, _>((Bound::Included(first), Bound::Unbounded));
+        let clients = clients.take_while(|(id, _)| filter.client_id.as_ref().is_none_or(|only| *id == only));
+        let families = clients.flat_map(|(id, client)| {
+            let after = after_family.filter(|_| after_client == Some(id)).map(String::as_str);
+            let from = after.or(filter.family.as_deref().filter(|_| filter.client_id.is_some())).unwrap_or_default();
+            client.families.range::<str, _>((Bound::Included(from), Bound::Unbounded)).map(|(_, family)| family)
+        });
+        let is_after =
+            |family: &&HeldFamily| filter.after.as_ref().is_none_or(|after| family.key() > (&after.0, &after.1));
+        let mut page = FamilyPage::default();
+        let mut place = None;
+        for (seen, family) in families.filter(is_after).enumerate() {
+            if seen == SCANNED_AT_ONCE {
+                page.next = place;
+                return page;
+            }
+            let entry = family.entry();
+            place = Some((entry.client_id.clone(), entry.family.clone()));
+            if filter.client_id_prefix.as_ref().is_some_and(|prefix| !entry.client_id.starts_with(prefix)) {
+                return page;
+            }
+            if !filter.admits(&entry) {
+                continue;
+            }
+            if page.families.len() == limit {
+                page.next = page.families.last().map(|entry| (entry.client_id.clone(), entry.family.clone()));
+                return page;
+            }
+            page.families.push(entry);
+        }
+        page
     }
 }
 
@@ -227,20 +315,8 @@ impl HeldFamily {
         (&self.record.client_id, &self.record.family)
     }
 
-    fn is_of(&self, revocation: &Revocation) -> bool {
-        match revocation {
-            Revocation::Family { client_id, family } => self.key() == (client_id, family),
-            Revocation::Client(client_id) => self.record.client_id == *client_id,
-            Revocation::All => true,
-        }
-    }
-
     fn is_live(&self) -> bool {
         self.status == FamilyStatus::Live
-    }
-
-    fn holds(&self, refresh: &TokenDigest) -> bool {
-        self.record.refresh.digest == *refresh || self.consumed.is_some_and(|(consumed, _)| consumed == *refresh)
     }
 
     fn judge(&self, rotation: &Rotation, now: Duration) -> Verdict {
@@ -321,7 +397,9 @@ impl TokenStore for MemoryStore {
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
         Box::pin(async move {
             let saved = self.held().save(record, options);
-            self.changes.client_changed(&record.client_id);
+            if saved != Saved::ConditionFailed {
+                self.changes.client_changed(&record.client_id);
+            }
             Ok(saved)
         })
     }
@@ -329,7 +407,9 @@ impl TokenStore for MemoryStore {
     fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
         Box::pin(async move {
             let rotated = self.held().rotate(rotation);
-            self.changes.client_changed(&rotation.successor.client_id);
+            if matches!(rotated, Rotated::Rotated | Rotated::Reused) {
+                self.changes.client_changed(&rotation.successor.client_id);
+            }
             Ok(rotated)
         })
     }
@@ -337,7 +417,9 @@ impl TokenStore for MemoryStore {
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
         Box::pin(async move {
             let revoked = self.held().revoke(revocation, if_version);
-            self.changes.revoked(revocation);
+            if !matches!(revoked, Revoked::Families(0) | Revoked::ConditionFailed) {
+                self.changes.revoked(revocation);
+            }
             Ok(revoked)
         })
     }

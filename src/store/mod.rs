@@ -27,7 +27,10 @@ pub use rest::RestStore;
 #[cfg(feature = "store-service")]
 pub use service::StoreService;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Conversion, SqliteStore};
+pub use sqlite::{Conversion, RestoredSessions, SqliteStore};
+
+/// No client is issued tokens under this name but by who wants to: what is held of it does not matter.
+const PROBE: &str = "fastauth-healthz";
 
 /// What a store's methods return: a boxed future, so that a store can be used as `dyn TokenStore`.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -43,9 +46,12 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// - **A pair is one value.** Nobody sees the access token of one pair beside the refresh token of another.
 /// - **A client id is any text** and is kept exactly: no trimming, no folding of case, no normalisation.
 /// - **Trouble is an error**, never an empty answer: `Ok(None)` says that the store knows of no such client.
-/// - **It ends.** A call over a network answers within about ten seconds. Dropping the future leaves the store sound; a
-///   write whose future was dropped, or that failed with [`TimedOut`](StoreErrorKind::TimedOut), may or may not have
-///   happened.
+/// - **It ends.** A call answers within about ten seconds. Dropping the future leaves the store sound; a write whose future was
+///   dropped, or that failed with [`TimedOut`](StoreErrorKind::TimedOut), may or may not have happened.
+/// - **What takes a right away goes on.** Once the future of [`revoke`](Self::revoke) was polled, the revocation is done though
+///   its caller goes away, and it does not wait behind other writes.
+/// - **What changes nothing is not written**, and told to nobody: revoking what was revoked before, a condition that is
+///   not met, a rotation that is refused, a ticket that was spent.
 ///
 /// What else a store can promise it says by [`promises`](Self::promises). The rules of a rotation are in
 /// [`Family::judge`], for stores of your own to use; [`MemoryStore`] is the shortest example.
@@ -86,7 +92,8 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     /// With `if_version`, only if it is the version of what was issued to that client last.
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked>;
 
-    /// The families that `filter` asks for, in the order of client ids and families.
+    /// The families that `filter` asks for, in the order of client ids and families. A page may be shorter than asked for, or
+    /// empty, and have a [`next`](FamilyPage::next) all the same: a store looks at so many families at a time and no more.
     ///
     /// A store need not be able to: the default is an error of the kind [`Unsupported`](StoreErrorKind::Unsupported).
     fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
@@ -101,6 +108,12 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
         let _ = (ticket, expires_at);
         Box::pin(async { Err(StoreError::unsupported("the token store cannot hold tickets to one use")) })
+    }
+
+    /// Tells whether the store answers, and can be written where it is able to tell: what health asks. It changes no token, and
+    /// nobody is told of it. The default looks a client up that nobody is.
+    fn check(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async { self.load(PROBE, None).await.map(drop) })
     }
 
     /// What this store can promise. It may have to ask.
@@ -155,6 +168,10 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
         (**self).spend(ticket, expires_at)
     }
 
+    fn check(&self) -> StoreFuture<'_, ()> {
+        (**self).check()
+    }
+
     fn promises(&self) -> StoreFuture<'_, Promises> {
         (**self).promises()
     }
@@ -207,6 +224,9 @@ pub struct TokenEntry {
 pub struct SaveOptions {
     /// Whether the client's other families stay. Otherwise this one takes their place.
     pub keep_others: bool,
+    /// How many live families the client may have then, this one included; 0 is any number. The oldest give way, those that were
+    /// renewed longest ago: they are revoked.
+    pub max_families: usize,
     /// What must be there for the record to be saved.
     pub condition: Condition,
 }
@@ -322,7 +342,7 @@ pub enum Rotated {
 }
 
 /// Which tokens are to be revoked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Revocation {
     /// One family.
     Family {
@@ -351,6 +371,8 @@ pub enum Revoked {
 pub struct FamilyFilter {
     /// Those of this client.
     pub client_id: Option<String>,
+    /// Those of this name. With a client, it is one look-up, however many families the client has.
+    pub family: Option<String>,
     /// Those of clients whose id begins so.
     pub client_id_prefix: Option<String>,
     /// Those of clients whose id has this in it.
@@ -371,6 +393,9 @@ const TICKET_KEPT: u64 = 5 * 60;
 /// The most families that a page of a list has.
 const MAX_PAGE: usize = 1000;
 
+/// How many families are looked at for one page: some ten milliseconds.
+pub(crate) const SCANNED_AT_ONCE: usize = 10_000;
+
 impl FamilyFilter {
     /// How many families a page for it may have.
     pub(crate) fn page_limit(&self) -> usize {
@@ -382,6 +407,7 @@ impl FamilyFilter {
     pub fn admits(&self, entry: &FamilyEntry) -> bool {
         let client_id = entry.client_id.as_str();
         self.client_id.as_ref().is_none_or(|id| client_id == id)
+            && self.family.as_ref().is_none_or(|family| entry.family == *family)
             && self.client_id_prefix.as_ref().is_none_or(|prefix| client_id.starts_with(prefix))
             && self.client_id_part.as_ref().is_none_or(|part| client_id.contains(part))
             && self.kid.as_ref().is_none_or(|kid| entry.kid == *kid)

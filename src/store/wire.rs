@@ -120,6 +120,9 @@ pub(super) struct IssueBody {
     pub(super) record: RecordBody,
     #[serde(default)]
     pub(super) keep_others: bool,
+    /// How many families may be live then; 0, as where it is not said, is any number.
+    #[serde(default)]
+    pub(super) max_families: usize,
 }
 
 /// A rotation.

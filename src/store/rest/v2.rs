@@ -59,7 +59,11 @@ impl Calls {
     }
 
     pub(super) async fn issue(&self, record: &TokenRecord, options: SaveOptions) -> Result<Saved, Fault> {
-        let body = IssueBody { record: RecordBody::from(record), keep_others: options.keep_others };
+        let body = IssueBody {
+            record: RecordBody::from(record),
+            keep_others: options.keep_others,
+            max_families: options.max_families,
+        };
         let call = Call::new(Method::POST, "v2/clients/-/token").parameter("client_id", &record.client_id);
         let call = call.header(match options.condition {
             Condition::None => None,
@@ -149,6 +153,7 @@ impl Calls {
         let cursor = filter.after.as_ref().map(wire::cursor);
         let answer = self.call(Call::new(Method::GET, "v2/clients").parameters([
             ("client_id", filter.client_id.as_deref()),
+            ("family", filter.family.as_deref()),
             ("prefix", filter.client_id_prefix.as_deref()),
             ("q", filter.client_id_part.as_deref()),
             ("kid", filter.kid.as_deref()),

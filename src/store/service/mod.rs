@@ -199,9 +199,10 @@ impl StoreService {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let condition = precondition::of_save(request.headers())?;
-        let IssueBody { record, keep_others } = read(request, "the body is no pair with what is known of it").await?;
+        let IssueBody { record, keep_others, max_families } =
+            read(request, "the body is no pair with what is known of it").await?;
         let record = record.record(client_id).ok_or_else(|| Refusal::body("a number is larger than any real one"))?;
-        let version = self.save(&record, SaveOptions { keep_others, condition }).await?;
+        let version = self.save(&record, SaveOptions { keep_others, max_families, condition }).await?;
         Ok(with_version(json_reply(StatusCode::OK, &SavedBody { version }), Some(version)))
     }
 
@@ -363,6 +364,7 @@ fn filter(query: &str) -> Result<FamilyFilter, Refusal> {
     };
     Ok(FamilyFilter {
         client_id: text("client_id")?,
+        family: text("family")?,
         client_id_prefix: text("prefix")?,
         client_id_part: text("q")?,
         kid: text("kid")?,

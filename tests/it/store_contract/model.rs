@@ -132,7 +132,7 @@ impl<'a> Actor<'a> {
         let answer = match step {
             Step::Save { client, family, keep_others, condition } => {
                 let condition = self.condition(*client, *condition).await;
-                let options = SaveOptions { keep_others: *keep_others, condition };
+                let options = SaveOptions { keep_others: *keep_others, condition, ..SaveOptions::default() };
                 let record = record(CLIENTS[*client], FAMILIES[*family], 0, number);
                 match self.store.save(&record, options).await.unwrap() {
                     Saved::Saved(version) => {

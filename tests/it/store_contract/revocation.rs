@@ -24,6 +24,15 @@ macro_rules! revocations {
     };
 }
 
+macro_rules! silent_refusals {
+    ($module:ident, $fixture:ident) => {
+        tests_on!($module, $fixture, what_changes_nothing_is_told_to_nobody);
+    };
+}
+
+silent_refusals!(silent_on_memory, memory);
+silent_refusals!(silent_on_sqlite, sqlite);
+
 revocations!(on_memory, memory);
 revocations!(on_sqlite, sqlite);
 revocations!(on_rest, rest);
@@ -148,6 +157,34 @@ async fn a_version_can_be_asked_for(store: &Store) {
     let now = store.version("a").await.unwrap();
     assert_eq!(revoke(&client, now).await, Revoked::Families(1));
     assert_eq!(revoke(&client, now).await, Revoked::ConditionFailed);
+}
+
+/// Otherwise whoever has a token that was revoked long ago has everybody ask the store again, as often as they like.
+async fn what_changes_nothing_is_told_to_nobody(store: &Store) {
+    let version = store.begin("a", "f", 1).await;
+    store.begin("a", "g", 2).await;
+    assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(1));
+    assert_eq!(store.renew("a", "g", 0, 2, 3).await, Rotated::Rotated);
+    assert_eq!(store.renew("a", "g", 0, 2, 4).await, Rotated::Reused);
+    let changes = store.changes().unwrap();
+    let stamp = changes.stamp("a");
+    assert!(store.spend("ticket", 4_000_000_000).await.unwrap());
+    for _ in 0..2 {
+        assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(0));
+        assert_eq!(store.revoke_family("a", "unknown").await, Revoked::Families(0));
+        assert_eq!(store.revoke_all_of("a").await, Revoked::Families(0));
+        assert_eq!(store.revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(0));
+        let revoked = store.revoke(&family_of("a", "f"), Some(version)).await.unwrap();
+        assert_eq!(revoked, Revoked::ConditionFailed);
+        let absent = SaveOptions { condition: Condition::Version(version), ..SaveOptions::default() };
+        assert_eq!(store.save(&record("a", "f", 0, 9), absent).await.unwrap(), Saved::ConditionFailed);
+        assert_eq!(store.renew("a", "g", 0, 2, 4).await, Rotated::Revoked);
+        assert_eq!(store.renew("a", "unknown", 0, 7, 8).await, Rotated::UnknownClient);
+        assert!(!store.spend("ticket", 4_000_000_000).await.unwrap());
+    }
+    assert_eq!(changes.stamp("a"), stamp);
+    store.begin("a", "h", 5).await;
+    assert_ne!(changes.stamp("a"), stamp);
 }
 
 async fn ids_of_any_text_are_revoked(store: &Store) {

@@ -283,7 +283,7 @@ async fn an_unknown_client_rotates_nothing(store: &Store) {
 
 async fn conditions_hold(store: &Store) {
     let save = async |n: i32, condition| {
-        let options = SaveOptions { keep_others: n % 2 == 0, condition };
+        let options = SaveOptions { keep_others: n % 2 == 0, condition, ..SaveOptions::default() };
         store.save(&record("a", "f", 0, n), options).await.unwrap()
     };
     assert_eq!(save(1, Condition::Version(0)).await, Saved::ConditionFailed);

@@ -90,7 +90,7 @@ fn other_files_are_refused_and_left_alone() {
             "a newer schema",
             &|path| {
                 drop(SqliteStore::open(path).unwrap());
-                foreign("PRAGMA user_version = 3")(path);
+                foreign("PRAGMA user_version = 4")(path);
             },
             "newer version of fastauth",
         ),
@@ -247,6 +247,156 @@ async fn what_one_store_revokes_the_other_does_not_hold() {
         one.begin("b", "f", 1).await;
         assert!(other.accepts("b", "f", 1).await, "what is issued after it is held");
     }
+}
+
+/// The layout that counted epochs, with `bob` of the present one and `old` of the one before.
+const EPOCHS: &str = "
+CREATE TABLE store (epoch INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;
+INSERT INTO store VALUES (2, 7);
+CREATE TABLE token (
+    client_id TEXT NOT NULL, family TEXT NOT NULL, generation INTEGER NOT NULL, kid TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('live', 'revoked', 'reused')),
+    access_token TEXT, access_sha256 BLOB, access_expires_at INTEGER NOT NULL,
+    refresh_token TEXT, refresh_sha256 BLOB, refresh_expires_at INTEGER NOT NULL,
+    consumed_sha256 BLOB, consumed_at_ms INTEGER NOT NULL, issued_at INTEGER NOT NULL, renewed_at INTEGER NOT NULL,
+    epoch INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (client_id, family)
+) STRICT;
+CREATE INDEX token_by_end ON token (refresh_expires_at);
+CREATE TABLE ticket (id TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX ticket_by_end ON ticket (expires_at);
+INSERT INTO ticket VALUES ('spent', 4000000000);
+PRAGMA application_id = 1181971521;
+PRAGMA user_version = 2;
+PRAGMA journal_mode = WAL;
+";
+
+/// Writes a row of that layout, which holds the pair number `n` of generation 0.
+fn insert_of_epoch(connection: &Connection, client_id: &str, family: &str, n: i32, epoch: i64) {
+    let record = crate::support::stores::record(client_id, family, 0, n);
+    let mut insert = connection
+        .prepare(
+            "INSERT INTO token VALUES (?1, ?2, 0, 'k', 'live', ?3, ?4, 4000000000, ?5, ?6, 4000000000, NULL, 0, 1, 1, ?7, ?8)",
+        )
+        .unwrap();
+    insert
+        .execute(rusqlite::params![
+            client_id,
+            family,
+            record.access.text.expose(),
+            record.access.digest.as_bytes(),
+            record.refresh.text.expose(),
+            record.refresh.digest.as_bytes(),
+            epoch,
+            n,
+        ])
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_version_is_brought_up_to_date() {
+    let (_directory, path) = scratch();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(EPOCHS).unwrap();
+    for (client_id, family, n, epoch) in [("old", "f", 1, 1), ("bob", "f", 2, 2), ("bob", "g", 3, 2)] {
+        insert_of_epoch(&connection, client_id, family, n, epoch);
+    }
+    drop(connection);
+    // As processes do that are restarted together.
+    let stores: Vec<_> = thread::scope(|scope| {
+        let opening: Vec<_> = (0..4).map(|_| scope.spawn(|| SqliteStore::open(&path).unwrap())).collect();
+        opening.into_iter().map(|opened| opened.join().unwrap()).collect()
+    });
+    let store = &stores[0];
+    assert!(store.accepts("bob", "f", 2).await && store.accepts("bob", "g", 3).await);
+    assert_eq!(store.held("old").await.unwrap(), None);
+    assert_eq!(store.family("old", "f").await.status, FamilyStatus::Revoked);
+    assert!(!store.spend("spent", 4_000_000_000).await.unwrap());
+    assert!(store.begin("old", "g", 4).await > 7, "versions go on");
+    assert_eq!(store.renew("bob", "f", 0, 2, 5).await, Rotated::Rotated);
+    assert_eq!(stores[1].revoke_all_of("bob").await, Revoked::Families(2));
+    assert_eq!(stores[2].revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(1));
+    assert_eq!(stores[3].held("bob").await.unwrap(), None);
+}
+
+/// What others see of the writes of `store`: a number that every commit changes.
+fn data_version(observer: &Connection) -> i64 {
+    observer.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_not_written() {
+    let (_directory, path) = scratch();
+    let store = SqliteStore::open(&path).unwrap();
+    store.begin("a", "f", 1).await;
+    store.begin("b", "f", 1).await;
+    assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(1));
+    assert!(store.spend("ticket", 4_000_000_000).await.unwrap());
+    let observer = Connection::open(&path).unwrap();
+    let before = data_version(&observer);
+    assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(0));
+    assert_eq!(store.revoke_all_of("a").await, Revoked::Families(0));
+    assert_eq!(store.revoke(&family_of("b", "f"), Some(0)).await.unwrap(), Revoked::ConditionFailed);
+    assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Revoked);
+    assert_eq!(store.renew("b", "f", 0, 7, 2).await, Rotated::Superseded);
+    assert_eq!(store.renew("c", "f", 0, 1, 2).await, Rotated::UnknownClient);
+    assert!(!store.spend("ticket", 4_000_000_000).await.unwrap());
+    assert_eq!(data_version(&observer), before);
+    assert_eq!(store.revoke_all_of("b").await, Revoked::Families(1));
+    assert_ne!(data_version(&observer), before);
+}
+
+/// Its caller has gone, and before it the queue was full.
+#[tokio::test]
+async fn a_revocation_goes_on_without_its_caller() {
+    let (_directory, path) = scratch();
+    let store = Arc::new(SqliteStore::open(&path).unwrap());
+    for client_id in ["a", "b", "c"] {
+        store.begin(client_id, "f", 1).await;
+    }
+    assert_eq!(store.renew("c", "f", 0, 1, 2).await, Rotated::Rotated);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut saves: Vec<_> = (0..3000)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            Box::pin(async move { store.begin(&format!("other-{n}"), "f", n).await })
+        })
+        .collect();
+    for save in &mut saves {
+        assert!(futures_util::poll!(save).is_pending());
+    }
+    for revocation in [family_of("a", "f"), Revocation::Client("b".to_owned())] {
+        let mut revoke = store.revoke(&revocation, None);
+        assert!(futures_util::poll!(&mut revoke).is_pending());
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    futures_util::future::join_all(saves).await;
+    assert!(!store.accepts("a", "f", 1).await && !store.accepts("b", "f", 1).await);
+    assert!(store.accepts("c", "f", 2).await);
+}
+
+/// A refresh token that was used before ends its log-in, though who brought it has gone; one that was not stays good.
+#[tokio::test]
+async fn a_reuse_goes_on_without_its_caller_and_a_rotation_does_not() {
+    let (_directory, path) = scratch();
+    let store = SqliteStore::open(&path).unwrap();
+    store.begin("a", "f", 1).await;
+    store.begin("b", "f", 1).await;
+    assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // What is being written when its caller goes is written: this one keeps the writer busy.
+    let mut first = std::pin::pin!(store.put("z", 1));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    for client_id in ["a", "b"] {
+        let rotation = renewal(client_id, "f", 0, 1, 3);
+        assert!(futures_util::poll!(store.rotate(&rotation)).is_pending());
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    first.await.unwrap();
+    store.put("z", 2).await.unwrap();
+    assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
+    assert!(store.accepts("b", "f", 1).await, "its token was not used");
 }
 
 const CRASH_FILE: &str = "FASTAUTH_TEST_CRASH_FILE";

@@ -1,0 +1,99 @@
+//! Whether a file is what it was when it was left.
+
+use std::{
+    path::Path,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, config::DbConfig};
+
+use super::{
+    super::StoreError,
+    error::{damaged, is_busy, unopenable},
+    schema::{APPLICATION_ID, FLAGS, SCHEMA_VERSION},
+};
+
+/// How long a file is checked at a start: some two million log-ins.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Opens a file for this connection alone, or gives `None` where others have it open. Closing it leaves the log as it is.
+pub(super) fn open_alone(path: &Path) -> rusqlite::Result<Option<Connection>> {
+    let connection = Connection::open_with_flags(path, FLAGS)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Before anything is read: then the lock is one that no other connection gets along with.
+    connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+    match connection.execute_batch("BEGIN EXCLUSIVE; COMMIT") {
+        Ok(()) => Ok(Some(connection)),
+        Err(error) if is_busy(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses a file that was not left in order and is damaged. One that was left in order is not gone through, nor one that
+/// others use, who did so when they opened it.
+pub(super) fn check_at_start(path: &Path) -> Result<(), StoreError> {
+    let alone = open_alone(path).and_then(|connection| match connection {
+        Some(connection) if !is_in_order(&connection)? => Ok(Some(connection)),
+        _ => Ok(None),
+    });
+    match alone {
+        Ok(Some(connection)) => check(path, &connection, Some(PATIENCE)),
+        Ok(None) => Ok(()),
+        // Another program's file, which is refused for that; nor can a new one be opened by two at once.
+        Err(error) if is_busy(&error) || error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(()),
+        Err(error) => Err(unopenable(path, error)),
+    }
+}
+
+/// Whether the file was left in order, or is none of this layout.
+fn is_in_order(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+    if (number("application_id")?, number("user_version")?) != (APPLICATION_ID, SCHEMA_VERSION) {
+        return Ok(true);
+    }
+    connection.query_row("SELECT closed = version FROM store", [], |row| row.get(0))
+}
+
+/// Goes through the whole file: its structure, and whether the versions of its rows add up to what was written.
+pub(super) fn check(path: &Path, connection: &Connection, patience: Option<Duration>) -> Result<(), StoreError> {
+    // Dropped when this ends, which wakes the thread.
+    let (_done, done) = mpsc::channel::<()>();
+    if let Some(patience) = patience {
+        let interrupt = connection.get_interrupt_handle();
+        thread::spawn(move || {
+            if done.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                interrupt.interrupt();
+            }
+        });
+    }
+    match fault(connection) {
+        Ok(None) => Ok(()),
+        Ok(Some(fault)) => Err(damaged(path, &fault)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            let path = path.display();
+            tracing::warn!(
+                target: "fastauth",
+                "the token database {path} was not left in order, and is too large to be checked whole at the start: \
+                 `sqlite3 FILE 'PRAGMA integrity_check'` does so"
+            );
+            Ok(())
+        }
+        Err(error) => Err(unopenable(path, error)),
+    }
+}
+
+fn fault(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if said != "ok" {
+        // It may quote what is in the file.
+        return Ok(Some("SQLite finds its structure broken".to_owned()));
+    }
+    let adds_up: bool =
+        connection.query_row("SELECT total = (SELECT coalesce(sum(version), 0) FROM token) FROM store", [], |row| {
+            row.get(0)
+        })?;
+    Ok((!adds_up).then(|| "its rows are not those that were written last".to_owned()))
+}
