@@ -2,9 +2,12 @@
 
 use std::{
     fmt,
+    future::{Future, poll_fn},
     hash::BuildHasher,
     num::NonZeroU32,
+    pin::pin,
     sync::atomic::{AtomicU64, Ordering},
+    task::Poll,
 };
 
 use foldhash::fast::RandomState;
@@ -31,6 +34,9 @@ pub struct Changes {
     counters: Box<[AtomicU64]>,
     /// By the counter, in turn.
     waiting: Box<[Notify]>,
+    /// Counts on where somebody else may have changed anything.
+    others: AtomicU64,
+    waiting_for_others: Notify,
     hasher: RandomState,
     watched_until_ms: AtomicU64,
     tells_of_others: bool,
@@ -41,6 +47,9 @@ pub struct Changes {
 pub struct Stamp {
     /// The place of the counter, from one on, so that no stamp takes no room of its own.
     counter: NonZeroU32,
+    /// What the counter said; the end of it is enough to tell two moments apart.
+    here: u32,
+    /// The same with what is counted of others. Neither is ever less, so the sum tells of a change to either.
     count: u64,
 }
 
@@ -69,7 +78,15 @@ impl Changes {
         let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
         let waiting = (0..GROUPS).map(|_| Notify::new()).collect();
         let watched_until_ms = AtomicU64::new(watched_until_ms);
-        Self { counters, waiting, hasher: RandomState::default(), watched_until_ms, tells_of_others }
+        Self {
+            counters,
+            waiting,
+            others: AtomicU64::new(0),
+            waiting_for_others: Notify::new(),
+            hasher: RandomState::default(),
+            watched_until_ms,
+            tells_of_others,
+        }
     }
 
     /// Says that what is held of this client has changed.
@@ -77,6 +94,13 @@ impl Changes {
         let place = self.place(client_id);
         self.counters[place].fetch_add(1, Ordering::Release);
         self.group(place).notify_waiters();
+    }
+
+    /// Says that others may have changed what is held of any client. It is what a store says that watches for their writes:
+    /// whoever has sockets to look after bears with a moment's delay then, since it may come all the time.
+    pub fn others_changed(&self) {
+        self.others.fetch_add(1, Ordering::Release);
+        self.waiting_for_others.notify_waiters();
     }
 
     /// Says that what is held of any client may have changed.
@@ -105,8 +129,9 @@ impl Changes {
     #[must_use]
     pub fn stamp(&self, client_id: &str) -> Stamp {
         let place = self.place(client_id);
-        let count = self.counters[place].load(Ordering::Acquire);
-        Stamp { counter: NonZeroU32::MIN.saturating_add(place as u32), count }
+        let here = self.counters[place].load(Ordering::Acquire);
+        let count = here.wrapping_add(self.others.load(Ordering::Acquire));
+        Stamp { counter: NonZeroU32::MIN.saturating_add(place as u32), here: here as u32, count }
     }
 
     /// Whether nothing has changed since then, as far as is known at `now_ms`, in milliseconds since the Unix epoch.
@@ -120,8 +145,20 @@ impl Changes {
     pub async fn changed_since(&self, stamp: Stamp) {
         loop {
             // From here on, who tells of a change wakes this one.
-            let woken = self.group(stamp.place()).notified();
+            let (woken, woken_by_others) = (self.group(stamp.place()).notified(), self.waiting_for_others.notified());
             if self.have_come(stamp) {
+                return;
+            }
+            first(woken, woken_by_others).await;
+        }
+    }
+
+    /// Waits until this process may have changed something for the client since then.
+    pub(crate) async fn changed_here_since(&self, stamp: Stamp) {
+        loop {
+            let woken = self.group(stamp.place()).notified();
+            let counter = self.counters.get(stamp.place());
+            if counter.is_none_or(|counter| counter.load(Ordering::Acquire) as u32 != stamp.here) {
                 return;
             }
             woken.await;
@@ -131,8 +168,9 @@ impl Changes {
     /// Whether something may have changed for the client since then.
     #[inline]
     pub(crate) fn have_come(&self, stamp: Stamp) -> bool {
+        let others = self.others.load(Ordering::Acquire);
         let counter = self.counters.get(stamp.place());
-        counter.is_none_or(|counter| counter.load(Ordering::Acquire) != stamp.count)
+        counter.is_none_or(|counter| counter.load(Ordering::Acquire).wrapping_add(others) != stamp.count)
     }
 
     fn group(&self, place: usize) -> &Notify {
@@ -163,6 +201,16 @@ impl fmt::Debug for Changes {
     }
 }
 
+/// Returns what the first of two futures gives.
+pub(crate) async fn first<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    poll_fn(|cx| match a.as_mut().poll(cx) {
+        Poll::Pending => b.as_mut().poll(cx),
+        ready => ready,
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
@@ -181,9 +229,11 @@ mod tests {
         assert!(changes.unchanged_since(stamp, u64::MAX - 1));
         changes.client_changed("a");
         assert!(!changes.unchanged_since(stamp, 0));
-        let stamp = changes.stamp("a");
-        changes.anything_changed();
-        assert!(!changes.unchanged_since(stamp, 0));
+        for change in [Changes::anything_changed, Changes::others_changed] {
+            let stamp = changes.stamp("a");
+            change(&changes);
+            assert!(!changes.unchanged_since(stamp, 0));
+        }
     }
 
     #[tokio::test]
@@ -191,7 +241,8 @@ mod tests {
         let changes = Changes::of_own_store();
         let stamp = changes.stamp("a");
         let other = (0..).map(|n| n.to_string()).find(|id| changes.place(id) != stamp.place()).unwrap();
-        for change in [Changes::anything_changed, |changes: &Changes| changes.client_changed("a")] {
+        let of_client = |changes: &Changes| changes.client_changed("a");
+        for change in [Changes::anything_changed, Changes::others_changed, of_client] {
             let stamp = changes.stamp("a");
             let mut waiting = pin!(changes.changed_since(stamp));
             assert!(poll_immediate(&mut waiting).await.is_none());
@@ -201,6 +252,14 @@ mod tests {
             waiting.await;
         }
         changes.changed_since(stamp).await;
+        // What others do is told apart.
+        let stamp = changes.stamp("a");
+        let mut here = pin!(changes.changed_here_since(stamp));
+        changes.others_changed();
+        changes.client_changed(&other);
+        assert!(poll_immediate(&mut here).await.is_none());
+        changes.client_changed("a");
+        here.await;
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod sqlite;
 mod wire;
 
 pub use crate::secret::TokenDigest;
+pub(crate) use changes::first;
 pub use changes::{Changes, Stamp};
 pub use family::{Family, Verdict};
 pub use memory::MemoryStore;

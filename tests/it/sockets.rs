@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::{self, protocol::frame::coding::CloseCode};
 
 use crate::{
     app::{serve, settings},
+    support::stores::{self, ManyFamilies},
     websocket::{Socket, open},
 };
 
@@ -135,6 +136,32 @@ async fn a_handler_goes_on_when_the_right_of_its_socket_has_ended() {
         for _ in WAYS {
             let outcome = timeout(LONG, outcomes.recv()).await.unwrap().unwrap();
             assert_eq!(outcome, Ok(Some(expected)), "{event}");
+        }
+    }
+}
+
+/// However many log-ins the client has, and whatever their names are.
+#[tokio::test]
+async fn the_reason_does_not_depend_on_the_names_of_log_ins() {
+    for fixture in [stores::memory().await, stores::sqlite().await, stores::rest().await] {
+        let settings = settings().many_tokens_per_client(true).store(Arc::clone(&fixture.store));
+        let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+        let issuer = layer.issuer();
+        // A page of a list is full of those that come before.
+        for n in 0..1100 {
+            fixture.store.begin("alice", &format!("!{n}"), n).await;
+        }
+        for number in 0..4 {
+            let log_in = issuer.issue("alice").await.unwrap();
+            let ended = crate::permit::access(&layer, log_in.tokens.access_token.expose()).await.ended();
+            let expected = if number % 2 == 0 {
+                issuer.revoke(&stores::family_of("alice", &log_in.family)).await.unwrap();
+                EndReason::Revoked
+            } else {
+                issuer.refresh(log_in.tokens.refresh_token.expose()).await.unwrap();
+                EndReason::Superseded
+            };
+            assert_eq!(timeout(LONG, ended).await.unwrap(), expected, "{number}");
         }
     }
 }

@@ -232,7 +232,7 @@ impl Writer {
         self.look_at_log();
         let Ok(version) = self.connection.pragma_query_value(None, "data_version", |row| row.get(0)) else { return };
         if self.data_version.replace(version) != Some(version) {
-            self.changes.anything_changed();
+            self.changes.others_changed();
         }
         self.changes.watched_until(now_ms.saturating_add(WATCHED_MS));
         self.watched = Some(Instant::now());

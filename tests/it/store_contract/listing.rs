@@ -74,6 +74,25 @@ async fn each_filter_is_kept_to(store: &Store) {
         ("client", FamilyFilter { client_id: some("alice"), ..none() }, &["alice f", "alice g"]),
         ("client that is a part", FamilyFilter { client_id: some("al"), ..none() }, &["al f"]),
         ("no client", FamilyFilter { client_id: some("ali"), ..none() }, &[]),
+        ("family", FamilyFilter { family: some("g"), ..none() }, &["alice g"]),
+        ("family of a client", FamilyFilter { client_id: some("alice"), family: some("f"), ..none() }, &["alice f"]),
+        ("revoked family", FamilyFilter { client_id: some("bob"), family: some("f"), ..none() }, &["bob f"]),
+        ("no family", FamilyFilter { client_id: some("alice"), family: some(""), ..none() }, &[]),
+        (
+            "family of another status",
+            FamilyFilter { client_id: some("bob"), family: some("f"), ..status(FamilyStatus::Live) },
+            &[],
+        ),
+        (
+            "family, after it",
+            FamilyFilter {
+                client_id: some("alice"),
+                family: some("f"),
+                after: Some(("alice".into(), "f".into())),
+                ..none()
+            },
+            &[],
+        ),
         ("prefix", FamilyFilter { client_id_prefix: some("al"), ..none() }, &["al f", "alice f", "alice g"]),
         ("prefix that is all", FamilyFilter { client_id_prefix: some("malice"), ..none() }, &["malice f"]),
         (
