@@ -145,15 +145,43 @@ fn is_credential(name: &HeaderName) -> bool {
 pub(crate) fn is_cross_origin(request: &Parts) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let headers = &request.headers;
-    if let Some(site) = headers.get(SITE) {
-        return !matches!(site.as_bytes(), b"same-origin" | b"none");
+    if headers.contains_key(SITE) {
+        return !matches!(only(headers, &SITE), Some(b"same-origin" | b"none"));
     }
-    let Some(origin) = headers.get(ORIGIN) else { return false };
-    let host = request.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let host = host.or_else(|| headers.get(HOST).map(HeaderValue::as_bytes));
-    let origin = origin.as_bytes();
-    let of_origin = origin.windows(3).position(|bytes| bytes == b"://").map(|at| &origin[at + 3..]);
-    of_origin.is_none() || of_origin != host
+    if !headers.contains_key(ORIGIN) {
+        return false;
+    }
+    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = authority.or_else(|| only(headers, &HOST));
+    !only(headers, &ORIGIN).zip(host).is_some_and(|(origin, host)| is_own_origin(origin, host))
+}
+
+/// Whether a page of this origin is one of the application's at this host. What is at stake is a cookie that browsers hold for
+/// pages over TLS alone, or on their own machine, so the application is there.
+fn is_own_origin(origin: &[u8], host: &[u8]) -> bool {
+    if let Some(of_page) = origin.strip_prefix(b"https://") {
+        return is_same_host(of_page, host, b":443");
+    }
+    let of_page = origin.strip_prefix(b"http://").filter(|of_page| is_own_machine(of_page));
+    of_page.is_some_and(|of_page| is_same_host(of_page, host, b":80"))
+}
+
+/// Compares two hosts with their ports, of which the usual one may be left out.
+fn is_same_host(one: &[u8], other: &[u8], usual_port: &[u8]) -> bool {
+    let without = |host: &[u8]| host.strip_suffix(usual_port).unwrap_or(host).to_ascii_lowercase();
+    without(one) == without(other)
+}
+
+fn is_own_machine(host_and_port: &[u8]) -> bool {
+    const NAMES: [&[u8]; 3] = [b"localhost", b"127.0.0.1", b"[::1]"];
+    NAMES.iter().any(|name| matches!(host_and_port.strip_prefix(*name), Some([] | [b':', ..])))
+}
+
+/// The value of a header that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then(|| value.as_bytes())
 }
 
 /// What follows the scheme `Bearer`, whose case is free (RFC 9110 11.1).
@@ -253,6 +281,57 @@ mod tests {
             ("elsewhere in HTTP/2", "https://app.example/", vec![("origin", "https://x.example")], true),
             ("a sandbox", "/", vec![("origin", "null"), ("host", "null")], true),
             ("no host", "/", vec![("origin", "https://app.example")], true),
+            ("a page without TLS", "/", vec![("origin", "http://app.example"), ("host", "app.example")], true),
+            ("the same by HTTP/2", "http://app.example/", vec![("origin", "http://app.example")], true),
+            ("no scheme of pages", "/", vec![("origin", "ftp://app.example"), ("host", "app.example")], true),
+            ("no scheme", "/", vec![("origin", "app.example"), ("host", "app.example")], true),
+            (
+                "the port that goes without",
+                "/",
+                vec![("origin", "https://app.example"), ("host", "app.example:443")],
+                false,
+            ),
+            ("another port", "/", vec![("origin", "https://app.example"), ("host", "app.example:80")], true),
+            ("capitals", "/", vec![("origin", "https://app.example"), ("host", "App.Example")], false),
+            ("this machine", "/", vec![("origin", "http://localhost:8000"), ("host", "localhost:8000")], false),
+            (
+                "this machine by number",
+                "/",
+                vec![("origin", "http://127.0.0.1:8000"), ("host", "127.0.0.1:8000")],
+                false,
+            ),
+            ("this machine by IPv6", "/", vec![("origin", "http://[::1]:8000"), ("host", "[::1]:8000")], false),
+            (
+                "its other port without TLS",
+                "/",
+                vec![("origin", "http://localhost:1"), ("host", "localhost:8000")],
+                true,
+            ),
+            (
+                "the machine's like",
+                "/",
+                vec![("origin", "http://localhost.example"), ("host", "localhost.example")],
+                true,
+            ),
+            (
+                "the number's like",
+                "/",
+                vec![("origin", "http://127.0.0.1.example"), ("host", "127.0.0.1.example")],
+                true,
+            ),
+            (
+                "two pages",
+                "/",
+                vec![("origin", "https://app.example"), ("origin", "https://x.example"), ("host", "app.example")],
+                true,
+            ),
+            ("two sites", "/", vec![("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], true),
+            (
+                "two hosts",
+                "/",
+                vec![("origin", "https://app.example"), ("host", "app.example"), ("host", "x.example")],
+                true,
+            ),
         ] {
             assert_eq!(cross_origin(uri, &lines), expected, "{name}");
         }

@@ -15,6 +15,7 @@ use crate::{
     observe::{Case, ObservedStore, Observer},
     permit::{Access, Ends, Permit},
     response::Refusals,
+    rotations::Rotations,
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
     secret::{Secret, SecretDigest},
@@ -46,6 +47,7 @@ pub(crate) struct Gate {
     /// Knows when what was permitted ends.
     ends: Arc<Ends>,
     pub(crate) issuing: Issuing,
+    pub(crate) rotations: Rotations,
     pub(crate) endpoints: EndpointOptions,
     pub(crate) refusals: Refusals,
 }
@@ -69,6 +71,7 @@ impl Gate {
             ends: Arc::new(Ends::new(Arc::clone(&store), settings.clock(), settings.websocket_recheck())),
             store,
             issuing: settings.issuing(),
+            rotations: Rotations::default(),
             endpoints: settings.endpoints(),
             refusals: Refusals::new(settings.app_name().to_owned()),
             shadow: settings.shadow(),

@@ -49,25 +49,38 @@ impl Probe {
     }
 
     fn is_recent(&self) -> bool {
-        self.asked_at.elapsed() < PERIOD || (self.answers.borrow().is_none() && self.answers.has_changed().is_ok())
+        self.asked_at.elapsed() < PERIOD || self.is_under_way()
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.answers.borrow().is_none() && self.answers.has_changed().is_ok()
     }
 }
 
 impl Health {
     /// Whether the store answers, in two seconds at the most.
     pub(crate) async fn of_store(&self, store: &Arc<dyn TokenStore>) -> bool {
-        let mut answers = self.latest(store);
-        let answer = answers.wait_for(Option::is_some).await;
-        answer.is_ok_and(|answer| *answer == Some(true))
+        answer(self.probe(store, Probe::is_recent)).await
     }
 
-    fn latest(&self, store: &Arc<dyn TokenStore>) -> watch::Receiver<Option<bool>> {
+    /// The same of this very moment: only a question that is under way is not put again.
+    pub(crate) async fn of_store_now(&self, store: &Arc<dyn TokenStore>) -> bool {
+        answer(self.probe(store, Probe::is_under_way)).await
+    }
+
+    /// The latest question if it `counts`, and else a new one.
+    fn probe(&self, store: &Arc<dyn TokenStore>, counts: fn(&Probe) -> bool) -> watch::Receiver<Option<bool>> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
-            Some(probe) if probe.is_recent() => probe.answers.clone(),
+            Some(probe) if counts(probe) => probe.answers.clone(),
             _ => latest.insert(Probe::start(Arc::clone(store))).answers.clone(),
         }
     }
+}
+
+async fn answer(mut answers: watch::Receiver<Option<bool>>) -> bool {
+    let answer = answers.wait_for(Option::is_some).await;
+    answer.is_ok_and(|answer| *answer == Some(true))
 }
 
 #[cfg(test)]

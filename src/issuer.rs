@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     gate::Gate,
     observe::{GrantKind, Issued},
+    rotations::Exchanged,
     secret::Secret,
     store::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
@@ -198,6 +199,7 @@ pub enum ClientIdError {
 }
 
 /// A refresh token whose claims were found good, and when: the exchange goes by the same time.
+#[derive(Clone)]
 pub(crate) struct Presented {
     pub(crate) claims: Claims,
     at: u64,
@@ -265,7 +267,7 @@ impl TokenIssuer {
     /// [`IssueError::NotSaved`] where it did not save the pair.
     pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
         match self.present(refresh_token) {
-            Ok(presented) => self.exchange(refresh_token, &presented).await,
+            Ok(presented) => self.exchange(refresh_token, &presented).await.map(|(issued, _)| issued),
             Err(error) => Err(self.not_renewed(error.into())),
         }
     }
@@ -282,34 +284,43 @@ impl TokenIssuer {
         error
     }
 
-    /// What [`refresh`](Self::refresh) does once the token's claims are known.
-    pub(crate) async fn exchange(
-        &self,
-        refresh_token: &str,
-        presented: &Presented,
-    ) -> Result<IssuedTokens, IssueError> {
+    /// What [`refresh`](Self::refresh) does once the token's claims are known, and whether the pair is a new one.
+    pub(crate) async fn exchange(&self, refresh_token: &str, presented: &Presented) -> Exchanged {
         let renewed = self.renew(refresh_token, presented).await;
         self.gate.observer.issued(GrantKind::Refresh, renewed.as_ref().map(|(_, how)| *how));
-        renewed.map(|(issued, _)| issued)
+        renewed
     }
 
-    async fn renew(
+    async fn renew(&self, refresh_token: &str, presented: &Presented) -> Exchanged {
+        let claims = self.claims(presented.claims.client_id(), true, presented.claims.own_claims()).await?;
+        let token = TokenDigest::of(refresh_token);
+        // Without a grace, every use but the first is the proof of a copy.
+        if self.gate.issuing.refresh_grace.is_zero() {
+            return self.rotate(token, presented, claims).await;
+        }
+        let issuer = self.clone();
+        let presented = presented.clone();
+        let exchange = async move { issuer.rotate(token, &presented, claims).await };
+        self.gate.rotations.join(token, exchange).await
+    }
+
+    async fn rotate(
         &self,
-        refresh_token: &str,
+        token: TokenDigest,
         Presented { claims: presented, at }: &Presented,
-    ) -> Result<(IssuedTokens, Issued), IssueError> {
+        claims: Map<String, Value>,
+    ) -> Exchanged {
         let client_id = presented.client_id();
-        let claims = self.claims(client_id, true, presented.own_claims()).await?;
         let (family, generation) = match presented.family() {
             Some((family, generation)) => (family.to_owned(), generation.saturating_add(1)),
             None => (unique_name(), 0),
         };
         let (issued, successor) = self.mint(client_id, &family, generation, &claims, *at)?;
         let rotation = Rotation {
-            presented: TokenDigest::of(refresh_token),
+            presented: token,
             presented_family: presented.family().map(|(family, generation)| (family.to_owned(), generation)),
             successor,
-            grace: self.gate.issuing.refresh_grace,
+            grace: self.grace(),
         };
         let rotated = self.gate.store.rotate(&rotation).await.map_err(|error| store_error(client_id, error))?;
         match rotated {
@@ -327,6 +338,15 @@ impl TokenIssuer {
             }
             Rotated::Revoked => Err(IssueError::Revoked),
             Rotated::Superseded | Rotated::UnknownClient => Err(IssueError::Superseded),
+        }
+    }
+
+    /// The grace as the store counts it: from when it did the rotation. The client's begins when it could be told, or told that
+    /// the store does not answer.
+    fn grace(&self) -> Duration {
+        match self.gate.issuing.refresh_grace {
+            Duration::ZERO => Duration::ZERO,
+            grace => grace.saturating_add(self.gate.store.patience()),
         }
     }
 

@@ -68,7 +68,7 @@
 //!
 //!  permit ──► handler ──► ended    store, Changes   ──► EndReason
 //!
-//!  /auth/token* ──► router ──► limit ──► issuer ──► token, store;  router ──► response
+//!  /auth/token* ──► router ──► limit ──► issuer ──► token, rotations ──► store;  router ──► response
 //!  /auth/healthz ─► router ──► health ──► store
 //!
 //!  /auth/openapi.json ──► router::document;  an application's document ──► openapi ──► rule, router::document
@@ -125,6 +125,7 @@ mod openapi;
 mod permit;
 mod query;
 mod response;
+mod rotations;
 mod router;
 mod rule;
 mod secret;

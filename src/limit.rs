@@ -13,7 +13,7 @@ use governor::{
 };
 use http::request::Parts;
 
-use crate::clock::Clock;
+use crate::{clock::Clock, secret::TokenDigest};
 
 /// How many keys share a bucket, and how many buckets there are: 65,536 keys in about a megabyte.
 const WAYS: usize = 8;
@@ -43,19 +43,35 @@ impl Limits {
     /// So many a minute, and so many at once.
     pub(crate) fn new((per_minute, burst): (NonZeroU32, NonZeroU32), key: Option<CallerKey>, clock: &Clock) -> Self {
         let quota = Quota::per_minute(per_minute).allow_burst(burst);
-        let limiter = || Limiter::new(quota, clock.clone());
+        let limiter = || Limiter::new(quota, BUCKETS, clock.clone());
         Self { clients: limiter(), hasher: RandomState::new(), callers: key.map(|key| (key, limiter())) }
     }
 
-    /// Counts a request of this client, or says how long it has to wait.
+    /// Counts a request for this client, or says how long it has to wait.
     pub(crate) fn admit_client(&self, client_id: &str) -> Result<(), Duration> {
-        self.clients.admit(self.hasher.hash_one(client_id))
+        self.clients.visit(self.hasher.hash_one(client_id), Kind::Admit)
+    }
+
+    /// Says how long this client has to wait if it is issued no more for now, and counts nothing.
+    pub(crate) fn check_client(&self, client_id: &str) -> Result<(), Duration> {
+        self.clients.visit(self.hasher.hash_one(client_id), Kind::Check)
+    }
+
+    /// Counts a pair that this client was issued, whether it had to wait or not: then it waits longer for the next.
+    pub(crate) fn charge_client(&self, client_id: &str) {
+        let _ = self.clients.visit(self.hasher.hash_one(client_id), Kind::Charge);
+    }
+
+    /// Counts a use of this token of a client's, or says how long it has to wait: nothing of the client's is used up by a token
+    /// that the store does not take, and yet nobody asks the store for one without end.
+    pub(crate) fn admit_token(&self, client_id: &str, token: TokenDigest) -> Result<(), Duration> {
+        self.clients.visit(self.hasher.hash_one((client_id, token)), Kind::Admit)
     }
 
     /// Counts a request of its caller, or says how long that one has to wait.
     pub(crate) fn admit_caller(&self, request: &Parts) -> Result<(), Duration> {
         let Some((key, callers)) = &self.callers else { return Ok(()) };
-        key.0(request).map_or(Ok(()), |key| callers.admit(key))
+        key.0(request).map_or(Ok(()), |key| callers.visit(key, Kind::Admit))
     }
 }
 
@@ -65,16 +81,33 @@ impl fmt::Debug for Limits {
     }
 }
 
-struct Limiter<C: GovernorClock>(RateLimiter<u64, Table, C, NoOpMiddleware<C::Instant>>);
+struct Limiter<C: GovernorClock>(RateLimiter<Visit, Table, C, NoOpMiddleware<C::Instant>>);
 
 impl<C: GovernorClock> Limiter<C> {
-    fn new(quota: Quota, clock: C) -> Self {
-        Self(RateLimiter::new(quota, Table::new(BUCKETS), clock))
+    fn new(quota: Quota, buckets: usize, clock: C) -> Self {
+        Self(RateLimiter::new(quota, Table::new(buckets, quota.replenish_interval()), clock))
     }
 
-    fn admit(&self, key: u64) -> Result<(), Duration> {
-        self.0.check_key(&key).map_err(|until| until.wait_time_from(self.0.clock().now()))
+    fn visit(&self, key: u64, kind: Kind) -> Result<(), Duration> {
+        self.0.check_key(&Visit { key, kind }).map_err(|until| until.wait_time_from(self.0.clock().now()))
     }
+}
+
+/// What the state of a key is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Visit {
+    key: u64,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Counts if it is within the limit.
+    Admit,
+    /// Counts nothing.
+    Check,
+    /// Counts, also beyond the limit.
+    Charge,
 }
 
 /// The state of each key, in a table that never grows.
@@ -82,7 +115,11 @@ impl<C: GovernorClock> Limiter<C> {
 /// A key belongs to one bucket, and the keys are hashes, so nobody can choose which. Where a bucket is full, a new key takes
 /// the place of the one whose debt is the smallest: a flood of keys pushes out one another and what has hardly been
 /// used, and no busy key gets a new start by it.
-struct Table(Box<[Mutex<[Slot; WAYS]>]>);
+struct Table {
+    buckets: Box<[Mutex<[Slot; WAYS]>]>,
+    /// What one more costs.
+    price: Nanos,
+}
 
 /// A key and the time at which it will have paid its debt. An empty one is a key that owes nothing.
 #[derive(Clone, Copy, Default)]
@@ -92,32 +129,44 @@ struct Slot {
 }
 
 impl Table {
-    fn new(buckets: usize) -> Self {
-        Self(std::iter::repeat_with(Mutex::default).take(buckets).collect())
+    fn new(buckets: usize, price: Duration) -> Self {
+        Self { buckets: std::iter::repeat_with(Mutex::default).take(buckets).collect(), price: price.into() }
     }
 
     fn bucket(&self, key: u64) -> &Mutex<[Slot; WAYS]> {
-        let number = usize::try_from(key % self.0.len() as u64).unwrap_or_default();
-        &self.0[number]
+        let number = usize::try_from(key % self.buckets.len() as u64).unwrap_or_default();
+        &self.buckets[number]
     }
 }
 
 impl StateStore for Table {
-    type Key = u64;
+    type Key = Visit;
 
-    fn measure_and_replace<T, F, E>(&self, key: &u64, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, Visit { key, kind }: &Visit, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         // Nothing but arithmetic runs while it is locked, so a poisoned lock still guards whole slots.
         let mut slots = self.bucket(*key).lock().unwrap_or_else(PoisonError::into_inner);
         let known = slots.iter_mut().find(|slot| slot.key == *key);
-        let (outcome, paid_at) = decide(known.as_ref().map(|slot| slot.paid_at))?;
-        let slot = match known {
-            Some(slot) => Some(slot),
-            None => slots.iter_mut().min_by_key(|slot| slot.paid_at),
+        let decided = decide(known.as_ref().map(|slot| slot.paid_at));
+        if *kind == Kind::Check {
+            return decided.map(|(outcome, _)| outcome);
+        }
+        let (outcome, paid_at) = match (decided, known) {
+            (Ok((outcome, paid_at)), Some(slot)) => {
+                slot.paid_at = paid_at;
+                return Ok(outcome);
+            }
+            (Ok(decided), None) => decided,
+            (Err(refusal), slot) => {
+                if let Some(slot) = slot.filter(|_| *kind == Kind::Charge) {
+                    slot.paid_at = slot.paid_at + self.price;
+                }
+                return Err(refusal);
+            }
         };
-        if let Some(slot) = slot {
+        if let Some(slot) = slots.iter_mut().min_by_key(|slot| slot.paid_at) {
             *slot = Slot { key: *key, paid_at };
         }
         Ok(outcome)
@@ -130,11 +179,33 @@ mod tests {
 
     use super::*;
 
+    impl Limiter<FakeRelativeClock> {
+        fn admit(&self, key: u64) -> Result<(), Duration> {
+            self.visit(key, Kind::Admit)
+        }
+    }
+
+    #[test]
+    fn looking_counts_nothing_and_what_is_charged_beyond_the_limit_is_waited_for() {
+        let (limiter, clock) = limiter(60, 3, 1);
+        for _ in 0..10 {
+            limiter.visit(1, Kind::Check).unwrap();
+        }
+        for _ in 0..5 {
+            let _ = limiter.visit(1, Kind::Charge);
+        }
+        assert_eq!(limiter.visit(1, Kind::Check), Err(Duration::from_secs(3)));
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(limiter.visit(1, Kind::Check), Ok(()));
+        limiter.admit(1).unwrap();
+        assert_eq!(limiter.admit(1), Err(Duration::from_secs(1)));
+    }
+
     fn limiter(per_minute: u32, burst: u32, buckets: usize) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
         let count = |number| NonZeroU32::new(number).unwrap();
         let quota = Quota::per_minute(count(per_minute)).allow_burst(count(burst));
         let clock = FakeRelativeClock::default();
-        (Limiter(RateLimiter::new(quota, Table::new(buckets), clock.clone())), clock)
+        (Limiter::new(quota, buckets, clock.clone()), clock)
     }
 
     #[test]

@@ -25,14 +25,15 @@ use crate::{
     cookie, credentials,
     gate::Gate,
     issuer::{Introspection, IssueError, IssuedTokens, Presented, TokenIssuer},
-    observe,
+    observe::Issued,
     query::ParameterError,
     response::{self, Shape},
-    store::{Revocation, StoreError},
+    store::{Revocation, StoreError, StoreErrorKind, TokenDigest},
     token::{Claims, TokenError},
 };
 
 pub(crate) mod document;
+mod limiting;
 mod parameters;
 mod place;
 mod refusal;
@@ -306,7 +307,9 @@ impl TokenRouter {
             None => self.cookie(request)?.ok_or(missing("refresh_token", parameters))?,
         };
         let presented = self.presented(&refresh_token)?;
-        is_of_client(&presented.claims, given("client_id")?.as_deref())?;
+        if given("client_id")?.is_some_and(|client_id| client_id != presented.claims.client_id()) {
+            return Err(Refusal::Grant(GrantError::OtherClient));
+        }
         let scope = given("scope")?;
         let mut asked = scope.iter().flat_map(|scope| scope.split(' ')).filter(|name| !name.is_empty());
         if !asked.all(|name| presented.claims.scope().any(|granted| granted == name)) {
@@ -321,10 +324,14 @@ impl TokenRouter {
         issuer.present(refresh_token).map_err(|error| Refusal::NotIssued(issuer.not_renewed(error.into())))
     }
 
+    /// Nothing is counted of a client before the store has taken its token: a spent one must not use up what the client may do.
     async fn exchange(&self, refresh_token: &str, presented: &Presented, shape: Shape) -> Answer {
-        // Not before the token is known to be ours: a forged one must not use up what another client may do.
-        self.admit_client(presented.claims.client_id())?;
-        let issued = self.issuer().exchange(refresh_token, presented).await.map_err(Refusal::NotIssued)?;
+        let client_id = presented.claims.client_id();
+        self.admit_token(client_id, TokenDigest::of(refresh_token))?;
+        let (issued, how) = self.issuer().exchange(refresh_token, presented).await.map_err(Refusal::NotIssued)?;
+        if how == Issued::Anew {
+            self.charge_client(client_id);
+        }
         Ok(self.issued(&issued, shape))
     }
 
@@ -358,9 +365,16 @@ impl TokenRouter {
 
     async fn revoke_token(&self, token: &str, client_id: Option<&str>) -> Answer {
         let issuer = self.issuer();
-        if let Ok(claims) = issuer.verify_any(token) {
-            is_of_client(&claims, client_id)?;
-            issuer.revoke_verified(token, &claims).await.map_err(Refusal::Store)?;
+        let is_of_client = |claims: &Claims| client_id.is_none_or(|client_id| client_id == claims.client_id());
+        match issuer.verify_any(token).ok().filter(is_of_client) {
+            Some(claims) => _ = issuer.revoke_verified(token, &claims).await.map_err(Refusal::Store)?,
+            // Or a store in trouble would tell which tokens are ours.
+            None if !self.gate.health.of_store_now(&self.gate.store).await => {
+                let error =
+                    StoreError::new(StoreErrorKind::Unreachable, "it did not answer, so nothing can be revoked");
+                return Err(Refusal::Store(error));
+            }
+            None => {}
         }
         Ok(response::token_revoked(self.options().cookie))
     }
@@ -425,30 +439,6 @@ impl TokenRouter {
         Ok(())
     }
 
-    #[cfg_attr(not(feature = "rate-limit"), allow(clippy::unused_self, clippy::unnecessary_wraps, unused_variables))]
-    fn admit_caller(&self, request: &Parts) -> Result<(), Refusal> {
-        #[cfg(feature = "rate-limit")]
-        if let Some(limits) = &self.options().limits {
-            let admitted = limits.admit_caller(request);
-            return admitted
-                .inspect_err(|_| self.gate.observer.limited(observe::Limited::Caller))
-                .map_err(Refusal::Limited);
-        }
-        Ok(())
-    }
-
-    #[cfg_attr(not(feature = "rate-limit"), allow(clippy::unused_self, clippy::unnecessary_wraps, unused_variables))]
-    fn admit_client(&self, client_id: &str) -> Result<(), Refusal> {
-        #[cfg(feature = "rate-limit")]
-        if let Some(limits) = &self.options().limits {
-            let admitted = limits.admit_client(client_id);
-            return admitted
-                .inspect_err(|_| self.gate.observer.limited(observe::Limited::Client))
-                .map_err(Refusal::Limited);
-        }
-        Ok(())
-    }
-
     fn options(&self) -> &EndpointOptions {
         &self.gate.endpoints
     }
@@ -464,12 +454,6 @@ fn missing(name: &'static str, parameters: &Parameters<'_>) -> Refusal {
 
 fn unusable(name: &'static str, parameters: &Parameters<'_>, problem: ParameterError) -> Refusal {
     Refusal::Unusable { name, place: parameters.place(), problem }
-}
-
-/// Refuses a token of another client than the one that its holder says to be.
-fn is_of_client(claims: &Claims, client_id: Option<&str>) -> Result<(), Refusal> {
-    let is_own = client_id.is_none_or(|client_id| client_id == claims.client_id());
-    is_own.then_some(()).ok_or(Refusal::Grant(GrantError::OtherClient))
 }
 
 /// Whether a client tries to authenticate itself (RFC 6749 2.3.1).

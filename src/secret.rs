@@ -1,6 +1,11 @@
 //! Text that must not be shown: secrets, keys and tokens.
 
-use std::{fmt, mem, str::FromStr};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    mem,
+    str::FromStr,
+};
 
 use constant_time_eq::constant_time_eq_32;
 use sha2::{Digest, Sha256};
@@ -156,6 +161,12 @@ impl PartialEq for TokenDigest {
 }
 
 impl Eq for TokenDigest {}
+
+impl Hash for TokenDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl fmt::Display for TokenDigest {
     /// In hex.

@@ -41,7 +41,8 @@ use source::{KEYS, Sources, Surroundings, variable};
 const DAY: u64 = 24 * 60 * 60;
 const DEFAULT_ACCESS_TTL: Duration = Duration::from_secs(30 * DAY);
 const DEFAULT_REFRESH_TTL: Duration = Duration::from_secs(365 * DAY);
-const DEFAULT_REFRESH_GRACE: Duration = Duration::from_secs(10);
+/// As long as most clients wait for an answer, and longer than any store may take for one.
+const DEFAULT_REFRESH_GRACE: Duration = Duration::from_secs(60);
 /// A longer grace is a longer time in which a stolen token goes unnoticed.
 const MAX_REFRESH_GRACE: Duration = Duration::from_secs(5 * 60);
 /// How many tokens may be asked for at once, where only a rate is given.
@@ -421,7 +422,9 @@ impl SettingsBuilder {
     }
 
     /// How long after its use a refresh token is answered with the same pair once more (`refresh-grace`): the first answer may
-    /// have been lost. Ten seconds otherwise; none at all with zero.
+    /// have been lost. A minute otherwise; none at all with zero.
+    ///
+    /// It begins when the answer can have come: a store behind HTTP is told so much more as its answer may take.
     #[must_use]
     pub fn refresh_grace(self, grace: Duration) -> Self {
         self.set("refresh-grace", duration(grace))
@@ -969,7 +972,7 @@ impl Draft<'_> {
 
     fn refresh_grace(&mut self) -> Duration {
         const KEY: &str = "refresh-grace";
-        const REMEDY: &str = r#"write a time of up to five minutes, such as "10s", or "0s""#;
+        const REMEDY: &str = r#"write a time of up to five minutes, such as "60s", or "0s""#;
         let Some(text) = self.sources.text(KEY) else { return DEFAULT_REFRESH_GRACE };
         match humantime::parse_duration(&text) {
             Ok(grace) if grace <= MAX_REFRESH_GRACE => return grace,

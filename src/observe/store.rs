@@ -153,6 +153,10 @@ impl TokenStore for ObservedStore {
         self.call(Operation::Promises, self.inner.promises())
     }
 
+    fn patience(&self) -> Duration {
+        self.inner.patience()
+    }
+
     fn changes(&self) -> Option<&Changes> {
         self.inner.changes()
     }

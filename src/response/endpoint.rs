@@ -243,7 +243,8 @@ fn grant_refused(error: GrantError, shape: Shape, realm: &str) -> Response<Full<
         GrantError::UnsupportedGrantType => {
             (400, Code::UnsupportedGrantType, "the only grant type here is refresh_token")
         }
-        GrantError::OtherClient => (400, Code::InvalidGrant, "the token was issued to another client"),
+        // As a token that is none of ours.
+        GrantError::OtherClient => (400, Code::InvalidGrant, "Invalid refresh token"),
         GrantError::Scope => (400, Code::InvalidScope, "the refresh token does not have this scope"),
     };
     let response = Problem::new(status, code, message).render(shape);

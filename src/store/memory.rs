@@ -436,6 +436,11 @@ impl TokenStore for MemoryStore {
         Box::pin(async { Ok(Promises::ALL) })
     }
 
+    /// It answers as soon as it has written.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn changes(&self) -> Option<&Changes> {
         Some(&self.changes)
     }

@@ -120,6 +120,13 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     /// What this store can promise. It may have to ask.
     fn promises(&self) -> StoreFuture<'_, Promises>;
 
+    /// How long after a write has happened its answer may still be waited for: `refresh-grace` begins after that, so that a
+    /// client that was told of a store in trouble can ask again. Ten seconds, as long as a call may take, unless the store
+    /// knows better.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
     /// What tells of changes, so that answers can be kept until then. Without it, which is the default, every request asks the store.
     fn changes(&self) -> Option<&Changes> {
         None
@@ -175,6 +182,10 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
         (**self).promises()
+    }
+
+    fn patience(&self) -> Duration {
+        (**self).patience()
     }
 
     fn changes(&self) -> Option<&Changes> {

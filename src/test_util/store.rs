@@ -232,6 +232,10 @@ impl<S: TokenStore> TokenStore for FailingStore<S> {
         self.call(StoreCall::Promises, || self.inner.promises())
     }
 
+    fn patience(&self) -> Duration {
+        self.inner.patience()
+    }
+
     fn changes(&self) -> Option<&Changes> {
         Some(&self.changes)
     }

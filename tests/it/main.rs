@@ -28,6 +28,10 @@ mod paths;
 mod permit;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
+#[cfg(feature = "test-util")]
+mod refreshing;
+#[cfg(feature = "test-util")]
+mod revealing;
 mod rotation;
 mod router;
 mod sockets;

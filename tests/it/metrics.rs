@@ -116,6 +116,7 @@ async fn issuing_is_counted_by_grant_and_outcome() {
     for (form, status) in [
         (format!("refresh_token={token}"), 200),
         (format!("refresh_token={token}"), 401),
+        (format!("refresh_token={token}"), 401),
         (format!("refresh_token={token}"), 429),
         ("refresh_token=x".to_owned(), 401),
     ] {
@@ -128,12 +129,13 @@ async fn issuing_is_counted_by_grant_and_outcome() {
         ("new", "invalid_client_id"),
         ("refresh", "issued"),
         ("refresh", "reused"),
+        ("refresh", "revoked"),
         ("refresh", "invalid_refresh_token"),
     ] {
         let count = value(&text, "fastauth_tokens_issued_total", &[("grant", grant), ("outcome", outcome)]);
         assert!((count - 1.0).abs() < 0.5, "{grant} {outcome}: {text}");
     }
-    assert!((value(&text, "fastauth_tokens_issued_total", &[]) - 5.0).abs() < 0.5, "each is counted once: {text}");
+    assert!((value(&text, "fastauth_tokens_issued_total", &[]) - 6.0).abs() < 0.5, "each is counted once: {text}");
     assert!((value(&text, "fastauth_refresh_reuse_total", &[]) - 1.0).abs() < 0.5, "{text}");
     assert!((value(&text, "fastauth_rate_limited_total", &[("by", "client")]) - 1.0).abs() < 0.5, "{text}");
     assert_eq!(layer.token_counts().reused, 1);

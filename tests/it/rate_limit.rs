@@ -81,6 +81,69 @@ async fn a_forged_token_uses_nothing_up() {
     assert!(is_limited(&mint(&server, "c").await));
 }
 
+/// A token that the store does not take, whoever has it, and why ever: its client goes on as if nothing had come.
+#[tokio::test]
+async fn a_worthless_token_uses_nothing_up() {
+    for many in [false, true] {
+        let layer = layer(limited().many_tokens_per_client(many).refresh_grace(Duration::ZERO));
+        let issuer = layer.issuer();
+        let server = Endpoints::of(&layer).await;
+        let spent = issuer.issue("c").await.unwrap().tokens.refresh_token;
+        issuer.refresh(spent.expose()).await.unwrap();
+        let revoked = issuer.issue("c").await.unwrap().tokens.refresh_token;
+        assert!(issuer.revoke_token(revoked.expose()).await.unwrap());
+        let replaced = issuer.issue("c").await.unwrap().tokens.refresh_token;
+        if many {
+            issuer.revoke_token(replaced.expose()).await.unwrap();
+        }
+        let honest = issuer.issue("c").await.unwrap().tokens.refresh_token;
+        for token in [&spent, &revoked, &replaced] {
+            let form = format!("refresh_token={}", token.expose());
+            let mut seen = Vec::new();
+            for _ in 0..5 {
+                seen.push(server.post("/auth/token/refresh", &form).await.status);
+                seen.push(server.post("/auth/token", &format!("grant_type=refresh_token&{form}")).await.status);
+            }
+            assert_eq!(seen, [401, 400, 429, 429, 429, 429, 429, 429, 429, 429], "it has a limit of its own");
+        }
+        let form = format!("refresh_token={}", honest.expose());
+        assert_eq!(server.post("/auth/token/refresh", &form).await.status, 200, "{many}");
+        assert_eq!(mint(&server, "c").await.status, 200);
+        assert!(is_limited(&mint(&server, "c").await));
+    }
+}
+
+/// What is issued at the same time is counted as well, though only when it is: it has to be waited for afterwards.
+#[tokio::test]
+async fn pairs_that_are_issued_at_once_are_all_counted() {
+    let layer = layer(limited().many_tokens_per_client(true));
+    let server = Endpoints::of(&layer).await;
+    let mut forms = Vec::new();
+    for _ in 0..10 {
+        let token = layer.issuer().issue("c").await.unwrap().tokens.refresh_token;
+        forms.push(format!("refresh_token={}", token.expose()));
+    }
+    let replies = forms.iter().map(|form| server.post("/auth/token/refresh", form));
+    let issued = futures_util::future::join_all(replies).await.iter().filter(|reply| reply.status == 200).count();
+    assert!(issued >= 2, "{issued}");
+    let wait: u64 = mint(&server, "c").await.header("retry-after").parse().unwrap();
+    let owed = u64::try_from(issued).unwrap() - 2;
+    assert!((owed * 60 + 1..=(owed + 1) * 60).contains(&wait), "{issued} were issued: {wait}");
+}
+
+/// The same pair given once more is no other pair.
+#[tokio::test]
+async fn a_pair_that_is_given_again_uses_nothing_up() {
+    let layer = layer(limited());
+    let server = Endpoints::of(&layer).await;
+    let token = layer.issuer().issue("c").await.unwrap().tokens.refresh_token;
+    let form = format!("refresh_token={}", token.expose());
+    for _ in 0..2 {
+        assert_eq!(server.post("/auth/token/refresh", &form).await.status, 200);
+    }
+    assert_eq!(mint(&server, "c").await.status, 200);
+}
+
 #[tokio::test]
 async fn a_shape_of_oauth_has_its_words() {
     let server = Endpoints::of(&layer(limited().oauth_responses(true))).await;

@@ -492,6 +492,10 @@ impl TokenStore for RestStore {
         Box::pin(within(self.timeout, spend))
     }
 
+    fn patience(&self) -> Duration {
+        self.timeout
+    }
+
     fn promises(&self) -> StoreFuture<'_, Promises> {
         let promises = async {
             self.calls.discover().await?;

@@ -20,6 +20,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, MutexGuard, mpsc},
     thread,
+    time::Duration,
     time::Instant,
 };
 
@@ -245,6 +246,11 @@ impl TokenStore for SqliteStore {
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
         Box::pin(async { Ok(Promises::ALL) })
+    }
+
+    /// It answers as soon as it has written.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
     }
 
     fn changes(&self) -> Option<&Changes> {
