@@ -18,9 +18,9 @@ use crate::{
     rotations::Rotations,
     router::EndpointOptions,
     rule::{PathRefusal, RequestLine, Requirement, Rules},
-    secret::{Secret, SecretDigest},
+    secret::{Secret, SecretDigest, TokenDigest},
     store::{Comparison, StoreError, TokenStore},
-    ticket::{self, Ticket},
+    ticket::Ticket,
     token::{Expected, TokenError, TokenType},
     websocket::{Handshake, Origins},
 };
@@ -175,7 +175,7 @@ impl Gate {
             return Err(verified.denied(mismatch.into()));
         }
         let (gate, method) = (Arc::clone(self), line.method.clone());
-        Ok(Decision::AskStore(CanonicalCheck { gate, method, verified, master, spends: None, case: *case }.run()))
+        Ok(Decision::AskStore(LastCheck { gate, method, proof: Proof::Token(verified), master, case: *case }.run()))
     }
 
     /// Lets a handshake in by a ticket, which is spent if all else is right.
@@ -187,13 +187,29 @@ impl Gate {
         master: Option<Arc<str>>,
         case: &Case,
     ) -> Result<Decision, Denial> {
-        let now_ms = self.clock.unix_now_ms();
-        let expected = self.expected(TokenType::Access, now_ms / 1000);
-        let ticket = Ticket::read(&self.keys, ticket.expose(), &expected).map_err(DenialReason::InvalidTicket)?;
-        let access = Arc::new(Access::by_ticket(ticket.claims, ticket.access, &self.ends));
+        let now = self.clock.unix_now();
+        let ticket = Ticket::open(&self.keys, ticket.expose(), now).map_err(DenialReason::InvalidTicket)?;
         let (gate, method) = (Arc::clone(self), line.method.clone());
-        let (verified, spends) = (Verified { access, now_ms }, Some((ticket.id, ticket.expires_at)));
-        Ok(Decision::AskStore(CanonicalCheck { gate, method, verified, master, spends, case: *case }.run()))
+        Ok(Decision::AskStore(LastCheck { gate, method, proof: Proof::Ticket(ticket), master, case: *case }.run()))
+    }
+
+    /// The access by the token that a ticket names, if that is still good and the canonical one. The ticket is spent then.
+    async fn redeem(self: &Arc<Self>, ticket: &Ticket) -> Result<Arc<Access>, Denial> {
+        let stamp = self.ends.stamp(&ticket.client_id);
+        let held = self.store.pair_of(&ticket.client_id, &ticket.family).await;
+        let held = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?;
+        let token = held.access_token.and_then(|kept| self.keys.open(&kept));
+        let token = token.filter(|token| TokenDigest::of(token.expose()) == ticket.access);
+        let token = token.ok_or(DenialReason::NotCanonical)?;
+        let expected = self.expected(TokenType::Access, self.clock.unix_now());
+        let claims = self.keys.verify(token.expose().as_bytes(), &expected).map_err(DenialReason::InvalidTicket)?;
+        let access = Arc::new(Access::since(claims, stamp, &self.ends));
+        let denied = |reason| Denial { reason, access: Some(Arc::clone(&access)) };
+        match self.store.spend(&ticket.id, ticket.expires_at).await {
+            Ok(true) => Ok(access),
+            Ok(false) => Err(denied(DenialReason::SpentTicket)),
+            Err(error) => Err(denied(DenialReason::StoreUnavailable(error))),
+        }
     }
 
     fn verified(&self, token: &[u8], now_ms: u64) -> Result<Verified, Denial> {
@@ -205,7 +221,8 @@ impl Gate {
     /// A ticket for the holder of an access token, wherever the router is mounted; `None` where it cannot be signed.
     pub(crate) async fn issue_ticket(&self, method: &Method, headers: &HeaderMap) -> Result<Option<Secret>, Denial> {
         let access = self.access(headers).await.inspect_err(|denial| self.observer.no_ticket(method, denial))?;
-        Ok(ticket::issue(&self.keys, &access, self.clock.unix_now()))
+        let now = self.clock.unix_now();
+        Ok(Ticket::for_access(&access, now).seal(&self.keys, now))
     }
 
     async fn access(&self, headers: &HeaderMap) -> Result<Arc<Access>, Denial> {
@@ -322,8 +339,7 @@ impl Verified {
             Comparison::NotCanonical => Some(Mismatch::NotCanonical),
             Comparison::UnknownClient => Some(Mismatch::UnknownClient),
         };
-        // A ticket is no token, and must not be known as one.
-        if let (Some(cache), Some(stamp), true) = (&gate.cache, self.access.stamp(), self.access.is_by_token()) {
+        if let (Some(cache), Some(stamp)) = (&gate.cache, self.access.stamp()) {
             match mismatch {
                 None => keep(cache, &self.access, self.now_ms),
                 Some(mismatch) => cache.keep_refused(&self.access, mismatch, stamp, self.now_ms),
@@ -334,43 +350,47 @@ impl Verified {
 }
 
 /// The last check, where the store has to be waited for.
-struct CanonicalCheck {
+struct LastCheck {
     gate: Arc<Gate>,
     method: Method,
-    verified: Verified,
+    proof: Proof,
     master: Option<Arc<str>>,
-    /// The id and the end of the ticket that is spent.
-    spends: Option<(String, u64)>,
     case: Case,
 }
 
-impl CanonicalCheck {
+/// What the store is asked about.
+enum Proof {
+    Token(Verified),
+    Ticket(Ticket),
+}
+
+impl LastCheck {
     fn run(self) -> Check {
         Box::pin(async move {
             let Self { gate, method, case, .. } = &self;
-            if let Err(denial) = self.ask().await {
-                gate.observer.refused(case, method, &denial);
-                return if gate.shadow { Ok(None) } else { Err(denial) };
+            match self.ask().await {
+                Ok(access) => {
+                    let permit = Permit::new(self.master.clone(), Some(access));
+                    gate.observer.permitted(case, method, &permit);
+                    Ok(Some(permit))
+                }
+                Err(denial) => {
+                    gate.observer.refused(case, method, &denial);
+                    if gate.shadow { Ok(None) } else { Err(denial) }
+                }
             }
-            let permit = Permit::new(self.master.clone(), Some(Arc::clone(&self.verified.access)));
-            gate.observer.permitted(case, method, &permit);
-            Ok(Some(permit))
         })
     }
 
-    async fn ask(&self) -> Result<(), Denial> {
-        let Self { gate, verified: Verified { access, .. }, spends, .. } = self;
-        self.verified.confirm(gate, access.compare(&*gate.store).await, TokenCache::keep)?;
-        if let Some((id, expires_at)) = spends
-            && !gate
-                .store
-                .spend(id, *expires_at)
-                .await
-                .map_err(|error| self.verified.denied(DenialReason::StoreUnavailable(error)))?
-        {
-            return Err(self.verified.denied(DenialReason::SpentTicket));
+    async fn ask(&self) -> Result<Arc<Access>, Denial> {
+        match &self.proof {
+            Proof::Token(verified) => {
+                let comparison = verified.access.compare(&*self.gate.store).await;
+                verified.confirm(&self.gate, comparison, TokenCache::keep)?;
+                Ok(Arc::clone(&verified.access))
+            }
+            Proof::Ticket(ticket) => self.gate.redeem(ticket).await,
         }
-        Ok(())
     }
 }
 

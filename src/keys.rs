@@ -10,6 +10,9 @@ use crate::{
 /// How every Fernet token begins: its version, 0x80, and the first bytes of a time before the year 2106. No JWT does.
 const SEALED: &str = "gAAAAA";
 
+/// What the key of tickets is derived by. It has no `.` in it, so it is no text that is signed as a token.
+const TICKETS: &[u8] = b"fastauth tickets";
+
 /// One key that signs, and others that only verify: earlier ones, and one that is to sign soon.
 #[derive(Debug)]
 pub(crate) struct KeyRing {
@@ -23,6 +26,8 @@ struct RingKey {
     token: TokenKey,
     /// Only where the key is one of Fernet's.
     fernet: Option<fernet::Fernet>,
+    /// By a key that is derived from this one, whatever kind it is, so that no ticket is taken for something else.
+    tickets: fernet::Fernet,
 }
 
 impl KeyRing {
@@ -49,15 +54,14 @@ impl KeyRing {
         Some((key.mint(token)?, key.kid()))
     }
 
-    /// Any payload, signed.
-    pub(crate) fn sign(&self, payload: &[u8], now: u64) -> Option<Secret> {
-        self.signing(now).token.sign_payload(payload)
+    /// A ticket of this content.
+    pub(crate) fn seal_ticket(&self, content: &[u8], now: u64) -> Secret {
+        Secret::from(self.signing(now).tickets.encrypt(content))
     }
 
-    /// The payload of what one of the keys has signed, whatever it is.
-    pub(crate) fn signed_payload(&self, text: &str) -> Result<Vec<u8>, TokenError> {
-        let (parts, signer) = self.signer(text.as_bytes())?;
-        signer.token.signed_payload(&parts)
+    /// The content of a ticket; `None` where none of the keys has made it.
+    pub(crate) fn open_ticket(&self, ticket: &str) -> Option<Vec<u8>> {
+        self.keys.iter().find_map(|key| key.tickets.decrypt(ticket).ok())
     }
 
     /// The claims of a token, if one of the keys signed it and it is as `expected`.
@@ -143,7 +147,9 @@ pub(crate) fn is_sealed(kept: &Secret) -> bool {
 
 impl RingKey {
     fn new(key: &Secret) -> Result<Self, SelfTestError> {
-        Ok(Self { token: TokenKey::new(key)?, fernet: fernet::Fernet::new(key.expose()) })
+        let token = TokenKey::new(key)?;
+        let tickets = fernet::Fernet::new(token.derive(TICKETS)?.expose()).ok_or(SelfTestError)?;
+        Ok(Self { token, fernet: fernet::Fernet::new(key.expose()), tickets })
     }
 
     fn open(&self, kept: &Secret) -> Option<Secret> {

@@ -147,8 +147,6 @@ pub enum EndReason {
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     claims: Claims,
-    /// What the store has to hold, where that is not the digest of the claims' own token.
-    held: Option<Box<TokenDigest>>,
     /// From before the store confirmed it.
     stamp: Option<Stamp>,
     ends: Arc<Ends>,
@@ -158,17 +156,12 @@ impl Access {
     /// The access of a token that is confirmed after this.
     pub(crate) fn of(claims: Claims, ends: &Arc<Ends>) -> Self {
         let stamp = ends.stamp(claims.client_id());
-        Self { claims, held: None, stamp, ends: Arc::clone(ends) }
+        Self::since(claims, stamp, ends)
     }
 
-    /// The access by a ticket, which is bound to a token of this digest.
-    pub(crate) fn by_ticket(claims: Claims, held: TokenDigest, ends: &Arc<Ends>) -> Self {
-        Self { held: Some(Box::new(held)), ..Self::of(claims, ends) }
-    }
-
-    /// Whether the claims are of a token, and not of a ticket.
-    pub(crate) fn is_by_token(&self) -> bool {
-        self.held.is_none()
+    /// The access of a token that was confirmed after a moment.
+    pub(crate) fn since(claims: Claims, stamp: Option<Stamp>, ends: &Arc<Ends>) -> Self {
+        Self { claims, stamp, ends: Arc::clone(ends) }
     }
 
     /// From before the store confirmed it.
@@ -183,9 +176,7 @@ impl Access {
 
     /// How the token compares with what the store holds, where the store can tell at once.
     pub(crate) fn compare_now(&self, store: &dyn TokenStore) -> Option<Result<Comparison, StoreError>> {
-        // Of a ticket's token there is the digest alone.
-        let token = self.is_by_token().then(|| self.claims.token())?;
-        store.compare_now(self.client_id(), Some(self.family()), token)
+        store.compare_now(self.client_id(), Some(self.family()), self.claims.token())
     }
 
     /// The same, where the store has to be waited for.
@@ -196,7 +187,7 @@ impl Access {
 
     /// The digest of the access token.
     pub(crate) fn digest(&self) -> TokenDigest {
-        self.held.as_deref().copied().unwrap_or_else(|| TokenDigest::of(self.claims.token()))
+        TokenDigest::of(self.claims.token())
     }
 }
 

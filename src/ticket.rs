@@ -1,80 +1,64 @@
 //! Tickets: each opens one WebSocket, for a client that can send nothing but a URL with its handshake.
 //!
-//! A ticket is signed as tokens are, and no token: it names no client outside of `claims`, so that nothing that reads tokens takes
-//! it for one. It carries what the access token says and the digest of it, and opens nothing that the token would not.
+//! A ticket is encrypted, so that whoever logs a URL learns nothing from it, and small, whatever its access token says: it names the
+//! log-in and the digest of the token, which the store is asked for. It opens nothing that the token would not.
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
-
 use crate::{
-    json,
     keys::KeyRing,
     permit::Access,
     secret::{Secret, TokenDigest},
-    token::{Claims, Expected, TokenError, unique_name},
+    token::{TokenError, unique_name},
 };
 
 /// How long a ticket is good: for as long as a page takes to open a socket.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(30);
 
-/// The claim `type`.
-const TYPE: &str = "ticket";
-
-#[derive(Serialize)]
-struct Payload<'a> {
-    r#type: &'static str,
-    exp: u64,
-    jti: &'a str,
-    /// The digest of the access token, in hex.
-    ath: String,
-    /// What the access token says.
-    claims: &'a Map<String, Value>,
-}
-
 /// A ticket that was found good, and may have been used.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(crate) id: String,
     /// Its last second, since the Unix epoch.
     pub(crate) expires_at: u64,
+    pub(crate) client_id: String,
+    pub(crate) family: String,
     /// The digest of the access token.
     pub(crate) access: TokenDigest,
-    /// What the access token says.
-    pub(crate) claims: Claims,
 }
 
-/// A ticket for an access, at `now`; `None` where it cannot be signed.
-pub(crate) fn issue(keys: &KeyRing, access: &Access, now: u64) -> Option<Secret> {
-    let payload = Payload {
-        r#type: TYPE,
-        exp: access.expires_at().min(now.saturating_add(LIFETIME.as_secs())),
-        jti: &unique_name(),
-        ath: access.digest().to_string(),
-        claims: access.as_object(),
-    };
-    keys.sign(&serde_json::to_vec(&payload).ok()?, now)
-}
+/// What is encrypted, in this order.
+type Content<'a> = (&'a str, u64, &'a str, &'a str, String);
 
 impl Ticket {
-    /// The ticket of a text, if it is one of ours and the access token behind it is as `expected`.
-    pub(crate) fn read(keys: &KeyRing, text: &str, expected: &Expected<'_>) -> Result<Self, TokenError> {
-        let mut payload = json::object(&keys.signed_payload(text)?).map_err(|_| TokenError::Malformed)?;
-        if payload.get("type").and_then(Value::as_str) != Some(TYPE) {
-            return Err(TokenError::WrongType);
+    /// A new ticket for an access, at `now`.
+    pub(crate) fn for_access(access: &Access, now: u64) -> Self {
+        Self {
+            id: unique_name(),
+            expires_at: access.expires_at().min(now.saturating_add(LIFETIME.as_secs())),
+            client_id: access.client_id().to_owned(),
+            family: access.family().to_owned(),
+            access: access.digest(),
         }
-        let expires_at = payload.get("exp").and_then(Value::as_u64).ok_or(TokenError::InvalidClaim("exp"))?;
-        if expires_at < expected.now {
+    }
+
+    /// What the client gets; `None` where it cannot be encrypted.
+    pub(crate) fn seal(&self, keys: &KeyRing, now: u64) -> Option<Secret> {
+        let content: Content<'_> = (&self.id, self.expires_at, &self.client_id, &self.family, self.access.to_string());
+        Some(keys.seal_ticket(&serde_json::to_vec(&content).ok()?, now))
+    }
+
+    /// Reads a ticket, if it is one of ours and still good.
+    pub(crate) fn open(keys: &KeyRing, text: &str, now: u64) -> Result<Self, TokenError> {
+        let content = keys.open_ticket(text).ok_or(TokenError::Malformed)?;
+        type Owned = (String, u64, String, String, String);
+        let (id, expires_at, client_id, family, access): Owned =
+            serde_json::from_slice(&content).map_err(|_| TokenError::Malformed)?;
+        let access = access.parse().map_err(|_| TokenError::Malformed)?;
+        if expires_at < now {
             return Err(TokenError::Expired);
         }
-        let claims = match payload.remove("claims") {
-            Some(Value::Object(claims)) => Claims::of_object(claims, text, expected)?,
-            _ => return Err(TokenError::InvalidClaim("claims")),
-        };
-        let text = |name| payload.get(name).and_then(Value::as_str);
-        let access = text("ath").and_then(|digest| digest.parse().ok()).ok_or(TokenError::InvalidClaim("ath"))?;
-        let id = text("jti").ok_or(TokenError::InvalidClaim("jti"))?.to_owned();
-        Ok(Self { id, expires_at, access, claims })
+        Ok(Self { id, expires_at, client_id, family, access })
     }
 }
 
@@ -83,64 +67,71 @@ mod tests {
     use super::*;
     use crate::{
         store::Changes,
-        token::{NewToken, TokenType},
+        token::{Expected, NewToken, TokenType},
     };
 
     const NOW: u64 = 1_800_000_000;
-    const EXPECTED: Expected<'static> = Expected::of(TokenType::Access, NOW);
 
     fn ring() -> KeyRing {
         KeyRing::new(&Secret::generate(), 0, &[]).unwrap()
     }
 
-    fn access(keys: &KeyRing, lifetime: u64) -> (Access, Secret) {
-        let new = NewToken::plain("élève", TokenType::Access, NOW, Duration::from_secs(lifetime));
+    fn access(keys: &KeyRing, client_id: &str, lifetime: u64) -> Access {
+        let new = NewToken::plain(client_id, TokenType::Access, NOW, Duration::from_secs(lifetime));
         let (token, _) = keys.mint(&new).unwrap();
-        let claims = keys.verify(token.expose().as_bytes(), &EXPECTED).unwrap();
-        (Access::stamped(claims, Changes::of_own_store().stamp("c")), token)
+        let claims = keys.verify(token.expose().as_bytes(), &Expected::of(TokenType::Access, NOW)).unwrap();
+        Access::stamped(claims, Changes::of_own_store().stamp("c"))
+    }
+
+    fn sealed(keys: &KeyRing, lifetime: u64) -> Secret {
+        Ticket::for_access(&access(keys, "élève", lifetime), NOW).seal(keys, NOW).unwrap()
     }
 
     #[test]
-    fn a_ticket_says_what_its_token_says() {
+    fn a_ticket_names_its_token() {
         let keys = ring();
-        let (access, token) = access(&keys, 600);
-        let text = issue(&keys, &access, NOW).unwrap();
-        let ticket = Ticket::read(&keys, text.expose(), &EXPECTED).unwrap();
-        assert!(ticket.access == TokenDigest::of(token.expose()) && ticket.expires_at == NOW + 30);
-        assert_eq!(ticket.claims.client_id(), "élève");
-        assert_eq!(ticket.claims.expires_at(), NOW + 600);
-        assert_eq!(ticket.claims.as_object(), access.as_object());
-        assert_ne!(Ticket::read(&keys, issue(&keys, &access, NOW).unwrap().expose(), &EXPECTED).unwrap().id, ticket.id);
+        let access = access(&keys, "élève", 600);
+        let ticket = Ticket::for_access(&access, NOW);
+        assert_eq!((ticket.client_id.as_str(), ticket.access, ticket.expires_at), ("élève", access.digest(), NOW + 30));
+        assert_eq!(Ticket::open(&keys, ticket.seal(&keys, NOW).unwrap().expose(), NOW), Ok(ticket.clone()));
+        assert_ne!(Ticket::for_access(&access, NOW).id, ticket.id);
     }
 
     #[test]
     fn a_ticket_ends_soon_and_with_its_token() {
         let keys = ring();
-        let read = |text: &Secret, now| Ticket::read(&keys, text.expose(), &Expected { now, ..EXPECTED }).map(drop);
-        let text = issue(&keys, &access(&keys, 600).0, NOW).unwrap();
-        assert_eq!(read(&text, NOW + 30), Ok(()));
-        assert_eq!(read(&text, NOW + 31), Err(TokenError::Expired));
-        let text = issue(&keys, &access(&keys, 10).0, NOW).unwrap();
-        assert_eq!(read(&text, NOW + 10), Ok(()));
-        assert_eq!(read(&text, NOW + 11), Err(TokenError::Expired));
+        for (lifetime, end) in [(600, NOW + 30), (10, NOW + 10)] {
+            let text = sealed(&keys, lifetime);
+            assert!(Ticket::open(&keys, text.expose(), end).is_ok());
+            assert_eq!(Ticket::open(&keys, text.expose(), end + 1), Err(TokenError::Expired));
+        }
+    }
+
+    /// Also by a key that is none of Fernet's, and by one that signs no more.
+    #[test]
+    fn tickets_are_opened_by_every_key() {
+        let old = Secret::from("a key of at least thirty-two bytes");
+        let before = KeyRing::new(&old, 0, &[]).unwrap();
+        let new = Secret::generate();
+        let after = KeyRing::new(&new, 0, std::slice::from_ref(&old)).unwrap();
+        let waiting = KeyRing::new(&new, NOW + 100, &[old]).unwrap();
+        let text = sealed(&before, 600);
+        assert!(Ticket::open(&after, text.expose(), NOW).is_ok());
+        // Nodes that do not know the new key yet open what this one makes.
+        assert!(Ticket::open(&before, sealed(&waiting, 600).expose(), NOW).is_ok());
+        assert_eq!(Ticket::open(&before, sealed(&after, 600).expose(), NOW), Err(TokenError::Malformed));
+        assert_eq!(Ticket::open(&ring(), text.expose(), NOW), Err(TokenError::Malformed));
     }
 
     #[test]
-    fn tickets_and_tokens_are_told_apart() {
+    fn tickets_and_what_is_kept_are_told_apart() {
         let keys = ring();
-        let (access, token) = access(&keys, 600);
-        assert_eq!(Ticket::read(&keys, token.expose(), &EXPECTED).map(drop), Err(TokenError::WrongType));
-        let ticket = issue(&keys, &access, NOW).unwrap();
-        for token_type in [TokenType::Access, TokenType::Refresh] {
-            let found = keys.verify(ticket.expose().as_bytes(), &Expected::of(token_type, NOW));
-            assert_eq!(found, Err(TokenError::MissingClientId));
+        let token = keys.mint(&NewToken::plain("c", TokenType::Access, NOW, LIFETIME)).unwrap().0;
+        let kept = keys.seal(&token, NOW).unwrap();
+        let ticket = sealed(&keys, 600);
+        assert_eq!(keys.open(&ticket), None);
+        for wrong in ["", "x", "a.b.c", token.expose(), kept.expose(), &ticket.expose()[1..]] {
+            assert_eq!(Ticket::open(&keys, wrong, NOW), Err(TokenError::Malformed), "{wrong}");
         }
-        assert_eq!(Ticket::read(&ring(), ticket.expose(), &EXPECTED).map(drop), Err(TokenError::InvalidSignature));
-        for broken in ["", "x", "a.b.c", &ticket.expose()[1..]] {
-            assert!(Ticket::read(&keys, broken, &EXPECTED).is_err(), "{broken}");
-        }
-        // What is asked of the token is asked of the ticket.
-        let expected = Expected { audience: Some("another"), ..EXPECTED };
-        assert_eq!(Ticket::read(&keys, ticket.expose(), &expected).map(drop), Err(TokenError::InvalidClaim("aud")));
     }
 }

@@ -149,18 +149,6 @@ impl Claims {
         self.members.get_or_init(read)
     }
 
-    /// Claims that `token` carries within, if they are as `expected`.
-    pub(crate) fn of_object(
-        members: Map<String, Value>,
-        token: &str,
-        expected: &Expected<'_>,
-    ) -> Result<Self, TokenError> {
-        let text = Value::Object(members);
-        let claims = check_claims(&Known::read(text.to_string().as_bytes())?, expected)?.of(token);
-        let Value::Object(members) = text else { return Err(TokenError::Malformed) };
-        Ok(Self { members: OnceLock::from(Box::new(members)), ..claims })
-    }
-
     /// The token that says so.
     pub(crate) fn token(&self) -> &[u8] {
         &self.text.expose().as_bytes()[..self.token_len as usize]
@@ -345,6 +333,12 @@ impl TokenKey {
         rest.starts_with(b".").then(|| Parts::behind_header(token, self.header.len()))
     }
 
+    /// Another key, in the form of Fernet's, which gives nothing of this one away.
+    pub(crate) fn derive(&self, purpose: &[u8]) -> Result<Secret, SelfTestError> {
+        let derived = self.sign(purpose).ok_or(SelfTestError)?;
+        Ok(Secret::from(base64_simd::URL_SAFE.encode_to_string(derived)))
+    }
+
     fn self_test(&self) -> Result<(), SelfTestError> {
         let signature = self.sign(b"test").ok_or(SelfTestError)?;
         let signature = BASE64URL.encode_to_string(signature);
@@ -373,11 +367,6 @@ impl TokenKey {
         })
         .ok()?;
         self.sign_under_header(header, &payload)
-    }
-
-    /// Signs any payload.
-    pub(crate) fn sign_payload(&self, payload: &[u8]) -> Option<Secret> {
-        self.sign_under_header(&self.header, payload)
     }
 
     fn sign_under_header(&self, header: &str, payload: &[u8]) -> Option<Secret> {
@@ -410,12 +399,6 @@ impl TokenKey {
         let claims = check_claims(&known, expected)?;
         // Only now: a forged token is not to cost a look at each of its bytes for this.
         Ok(claims.of(std::str::from_utf8(parts.token).map_err(|_| TokenError::Malformed)?))
-    }
-
-    /// The payload of whatever this key has signed.
-    pub(crate) fn signed_payload(&self, parts: &Parts<'_>) -> Result<Vec<u8>, TokenError> {
-        self.check_signature(parts)?;
-        decode(parts.payload)
     }
 
     pub(crate) fn has_signed(&self, parts: &Parts<'_>) -> bool {

@@ -125,6 +125,10 @@ impl TokenStore for ObservedStore {
         self.call(Operation::Pair, self.inner.pair(client_id))
     }
 
+    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        self.call(Operation::Pair, self.inner.pair_of(client_id, family))
+    }
+
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
         self.call(Operation::Save, self.inner.save(record, options))
     }

@@ -48,7 +48,7 @@ impl Ends {
         Self { store, clock, interval, least_interval: LEAST_INTERVAL, logins: Mutex::default() }
     }
 
-    pub(super) fn stamp(&self, client_id: &str) -> Option<Stamp> {
+    pub(crate) fn stamp(&self, client_id: &str) -> Option<Stamp> {
         self.store.changes().map(|changes| changes.stamp(client_id))
     }
 

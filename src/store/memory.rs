@@ -394,6 +394,10 @@ impl TokenStore for MemoryStore {
         Box::pin(async move { Ok(self.held().newest(client_id).map(HeldFamily::pair)) })
     }
 
+    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(async move { Ok(self.held().canonical(client_id, Some(family)).map(HeldFamily::pair)) })
+    }
+
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
         Box::pin(async move {
             let saved = self.held().save(record, options);

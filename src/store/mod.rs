@@ -81,6 +81,13 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     /// The pair that was issued to `client_id` last, as it is kept; `None` for a client that the store does not know.
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>>;
 
+    /// The pair of `family`, as it is kept; where the store does not hold that family, or keeps families not apart, which is
+    /// the default, it is what [`pair`](Self::pair) gives. Who asks looks at the tokens.
+    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        let _ = family;
+        self.pair(client_id)
+    }
+
     /// Holds the pair of `record`, the first of its family, from now on.
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved>;
 
@@ -154,6 +161,10 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
         (**self).pair(client_id)
+    }
+
+    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        (**self).pair_of(client_id, family)
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {

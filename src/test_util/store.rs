@@ -43,7 +43,7 @@ pub struct FailingStore<S> {
 pub enum StoreCall {
     /// [`load`](TokenStore::load), and [`compare_now`](TokenStore::compare_now) where that answers.
     Load,
-    /// [`pair`](TokenStore::pair)
+    /// [`pair`](TokenStore::pair) and [`pair_of`](TokenStore::pair_of)
     Pair,
     /// [`save`](TokenStore::save)
     Save,
@@ -203,6 +203,10 @@ impl<S: TokenStore> TokenStore for FailingStore<S> {
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
         self.call(StoreCall::Pair, move || self.inner.pair(client_id))
+    }
+
+    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        self.call(StoreCall::Pair, move || self.inner.pair_of(client_id, family))
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {

@@ -12,9 +12,13 @@ use axum::{
     response::Response as AxumResponse,
     routing::any,
 };
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD},
+};
 use fastauth::{
     FastAuthLayer, Permit,
-    store::{Revocation, SqliteStore},
+    store::{MemoryStore, Revocation, SqliteStore},
 };
 use futures_util::{StreamExt, future::join_all};
 use serde_json::{Map, Value, json};
@@ -25,7 +29,7 @@ use crate::{
     app::{Endpoints, access_token, serve, settings},
     support::{
         h2_socket, log,
-        stores::{StoreServer, rest_v1},
+        stores::{self, StoreServer, rest_v1},
     },
     websocket::{Opened, Socket, open},
 };
@@ -90,6 +94,69 @@ async fn a_ticket_opens_one_socket() {
     assert_eq!(again, (401, json!("Invalid Ticket. Error: used before")));
     let logged = log::captured_of_server();
     assert!(logged.contains("the ticket was used before") && !logged.contains(&ticket), "{logged}");
+}
+
+/// Whoever logs a URL learns nothing of the token, and the URL stays short whatever the token says.
+#[tokio::test]
+async fn a_ticket_shows_nothing_and_is_small() {
+    let layer = FastAuthLayer::new(settings().build().unwrap()).unwrap();
+    let claims = Map::from_iter([("secret-claim".to_owned(), json!("hush ".repeat(1000)))]);
+    let issued = layer.issuer().issue_with("alice-of-wonderland", claims).await.unwrap();
+    let server = start(layer).await;
+    let ticket = ticket(&server, issued.tokens.access_token.expose()).await;
+    assert!(ticket.len() <= 400, "{} characters", ticket.len());
+    assert!(ticket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(&byte)), "{ticket}");
+    for part in ticket.split(['.', '=', '-', '_']) {
+        for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+            for cut in 0..4 {
+                let decoded =
+                    engine.decode(part.get(cut..).unwrap_or_default().trim_end_matches('=')).unwrap_or_default();
+                let decoded = String::from_utf8_lossy(&decoded).into_owned();
+                assert!(!decoded.contains("hush") && !decoded.contains("alice"), "{decoded}");
+            }
+        }
+    }
+    let (mut socket, _) = redeem(&server, &ticket).await.unwrap();
+    assert!(text(&mut socket).await.starts_with("alice-of-wonderland"));
+}
+
+/// It is the token of its own log-in that it opens for, in every store, encrypted or not.
+#[tokio::test]
+async fn a_ticket_is_of_one_log_in() {
+    for sealed in [false, true] {
+        for fixture in [stores::memory().await, stores::sqlite().await, stores::rest().await] {
+            let settings = settings().many_tokens_per_client(true).encrypt_stored_tokens(sealed);
+            let layer = FastAuthLayer::new(settings.store(Arc::clone(&fixture.store)).build().unwrap()).unwrap();
+            let server = start(layer.clone()).await;
+            let mut tickets = Vec::new();
+            for role in ["first", "second", "third"] {
+                let claims = Map::from_iter([("roles".to_owned(), json!([role]))]);
+                let issued = layer.issuer().issue_with("alice", claims).await.unwrap();
+                tickets.push((role, ticket(&server, issued.tokens.access_token.expose()).await, issued));
+            }
+            layer.issuer().revoke(&stores::family_of("alice", &tickets[2].2.family)).await.unwrap();
+            layer.issuer().refresh(tickets[1].2.tokens.refresh_token.expose()).await.unwrap();
+            let (mut socket, _) = redeem(&server, &tickets[0].1).await.unwrap();
+            assert!(text(&mut socket).await.starts_with(r#"alice ["first"]"#));
+            for (role, ticket, _) in &tickets[1..] {
+                let refused = refused(redeem(&server, ticket).await);
+                assert_eq!(refused, (401, json!("Unauthorized Access Token")), "{role}");
+            }
+        }
+    }
+}
+
+/// What is asked of the token is asked of the ticket, too.
+#[tokio::test]
+async fn a_ticket_is_held_to_what_its_token_is_held_to() {
+    let store = MemoryStore::new();
+    let layer = FastAuthLayer::new(settings().store(store.clone()).build().unwrap()).unwrap();
+    let token = access_token(&layer, "alice").await;
+    let ticket = ticket(&start(layer).await, token.expose()).await;
+    let stricter = settings().store(store).audience("another").build().unwrap();
+    let server = start(FastAuthLayer::new(stricter).unwrap()).await;
+    let (status, detail) = refused(redeem(&server, &ticket).await);
+    assert!(status == 401 && detail.as_str().unwrap().starts_with("Invalid Ticket. Error: "), "{detail}");
 }
 
 #[tokio::test]

@@ -146,12 +146,13 @@ impl RestStore {
         }
     }
 
-    async fn shared_pair(&self, client_id: &str) -> Result<Option<StoredPair>, StoreError> {
+    async fn shared_pair(&self, client_id: &str, family: Option<&str>) -> Result<Option<StoredPair>, StoreError> {
         let call = || {
-            let (calls, timeout, client_id) = (Arc::clone(&self.calls), self.timeout, client_id.to_owned());
-            async move { within(timeout, calls.get(&client_id)).await }
+            let (calls, timeout) = (Arc::clone(&self.calls), self.timeout);
+            let (client_id, family) = (client_id.to_owned(), family.map(str::to_owned));
+            async move { within(timeout, calls.get_of(&client_id, family.as_deref())).await }
         };
-        self.pairs.join(client_id, None, call).await
+        self.pairs.join(client_id, family, call).await
     }
 
     async fn shared_digests(&self, client_id: &str, family: Option<&str>) -> Result<Held, StoreError> {
@@ -419,7 +420,7 @@ impl TokenStore for RestStore {
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
         let load = async move {
             if !self.calls.speaks_v2() {
-                let pair = self.shared_pair(client_id).await?;
+                let pair = self.shared_pair(client_id, None).await?;
                 if !self.calls.speaks_v2() {
                     return Ok(pair.map(|pair| self.canonical(&pair)));
                 }
@@ -433,7 +434,11 @@ impl TokenStore for RestStore {
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(self.shared_pair(client_id))
+        Box::pin(self.shared_pair(client_id, None))
+    }
+
+    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(self.shared_pair(client_id, Some(family)))
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {

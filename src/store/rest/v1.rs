@@ -24,7 +24,12 @@ impl Calls {
     /// The pair of a client. Of a store that speaks the second version an answer that does not say so may be somebody
     /// else's, as a proxy's page is: it counts only where it is a pair.
     pub(super) async fn get(&self, client_id: &str) -> Result<Option<StoredPair>, StoreError> {
-        let LookedUp { is_announced, pair } = self.look_up(client_id).await?;
+        self.get_of(client_id, None).await
+    }
+
+    /// The same of one family, of which a store that does not tell them apart takes no notice.
+    pub(super) async fn get_of(&self, client_id: &str, family: Option<&str>) -> Result<Option<StoredPair>, StoreError> {
+        let LookedUp { is_announced, pair } = self.look_up_of(client_id, family).await?;
         if is_announced {
             return Ok(pair);
         }
@@ -37,7 +42,12 @@ impl Calls {
     }
 
     pub(super) async fn look_up(&self, client_id: &str) -> Result<LookedUp, StoreError> {
-        let answer = self.send(Call::new(Method::GET, "token").parameter("client_id", client_id)).await?;
+        self.look_up_of(client_id, None).await
+    }
+
+    async fn look_up_of(&self, client_id: &str, family: Option<&str>) -> Result<LookedUp, StoreError> {
+        let call = Call::new(Method::GET, "token").parameter("client_id", client_id);
+        let answer = self.send(call.parameters([("family", family)])).await?;
         let (is_announced, version) = (answer.is_announced, answer.version());
         let pair = match answer.status() {
             StatusCode::OK => Some(StoredPair { version, ..parse(&answer.body().await?)? }),

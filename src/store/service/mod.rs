@@ -144,7 +144,7 @@ impl StoreService {
         };
         let headers = request.headers();
         match (route, method) {
-            (Route::Pair, Method::GET) => self.pair(&pair_client_id(query)?, headers).await,
+            (Route::Pair, Method::GET) => self.pair(&pair_client_id(query)?, query, headers).await,
             (Route::Pair, Method::POST) => self.upsert(pair_client_id(query)?.into_owned(), request).await,
             (Route::Pair, _) => {
                 let revocation = Revocation::Client(pair_client_id(query)?.into_owned());
@@ -168,8 +168,12 @@ impl StoreService {
         }
     }
 
-    async fn pair(&self, client_id: &str, headers: &HeaderMap) -> Outcome {
-        let held = self.store.pair(client_id).await.map_err(|error| Refusal::trouble(&error))?;
+    async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Outcome {
+        let held = match parameter(query, "family")? {
+            Some(family) => self.store.pair_of(client_id, &family).await,
+            None => self.store.pair(client_id).await,
+        };
+        let held = held.map_err(|error| Refusal::trouble(&error))?;
         let held = held.ok_or_else(Refusal::unknown_client)?;
         Ok(versioned(held.version, headers, || json!({ "data": PairBody::from(&held) })))
     }

@@ -31,7 +31,7 @@ use self::{
     books::{Command, Outcome},
     error::{file_lost, unopenable, unreadable, writer_gone},
     presence::Presence,
-    read::{Lister, Readers, canonical, newest_pair},
+    read::{Lister, Readers, canonical, newest_pair, pair_of},
     schema::{locate, prepare},
     writer::{LOCK_TIMEOUT, QUEUE, Write, Writer, serve},
 };
@@ -193,6 +193,10 @@ impl TokenStore for SqliteStore {
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
         Box::pin(async move { newest_pair(&*self.reader()?, client_id).map_err(unreadable) })
+    }
+
+    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(async move { pair_of(&*self.reader()?, client_id, family).map_err(unreadable) })
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {

@@ -159,6 +159,16 @@ pub(super) fn newest_pair(connection: &Connection, client_id: &str) -> rusqlite:
     connection.prepare_cached(NEWEST)?.query_row([client_id], pair).optional()
 }
 
+/// The pair of a family, or else the newest.
+pub(super) fn pair_of(connection: &Connection, client_id: &str, family: &str) -> rusqlite::Result<Option<StoredPair>> {
+    const NAMED: &str = concat!(
+        "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND family = ?2 AND ",
+        counts!()
+    );
+    let found = connection.prepare_cached(NAMED)?.query_row([client_id, family], pair).optional()?;
+    if found.is_some() { Ok(found) } else { newest_pair(connection, client_id) }
+}
+
 pub(super) fn pair(row: &Row<'_>) -> rusqlite::Result<StoredPair> {
     Ok(StoredPair { access_token: secret(row, 0)?, refresh_token: secret(row, 1)?, version: Some(row.get(2)?) })
 }

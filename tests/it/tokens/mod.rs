@@ -139,7 +139,7 @@ impl Answer {
         Self {
             status: StatusCode::UNAUTHORIZED,
             challenge: Some(challenge),
-            headers: ["content-type", "content-length"].map(str::to_owned).to_vec(),
+            headers: ["content-type", "content-length", "cache-control"].map(str::to_owned).to_vec(),
             body: format!(r#"{{"detail":"{detail}"}}"#),
         }
     }
