@@ -10,6 +10,7 @@ use crate::{
     observe::{GrantKind, Issued},
     rotations::Exchanged,
     secret::Secret,
+    shown::shown,
     store::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
         StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
@@ -253,7 +254,7 @@ impl TokenIssuer {
             // No condition was set.
             Saved::ConditionFailed => return Err(IssueError::Superseded),
         }
-        tracing::info!(target: "fastauth", client_id, family, "issued");
+        tracing::info!(target: "fastauth", client_id = &*shown(client_id), family = &*shown(&family), "issued");
         Ok(issued)
     }
 
@@ -325,15 +326,15 @@ impl TokenIssuer {
         let rotated = self.gate.store.rotate(&rotation).await.map_err(|error| store_error(client_id, error))?;
         match rotated {
             Rotated::Rotated => {
-                tracing::info!(target: "fastauth", client_id, family, "refreshed");
+                tracing::info!(target: "fastauth", client_id = &*shown(client_id), family = &*shown(&family), "refreshed");
                 Ok((issued, Issued::Anew))
             }
             Rotated::Repeated(pair) => {
-                tracing::info!(target: "fastauth", client_id, family, "refreshed once more, with the same pair");
+                tracing::info!(target: "fastauth", client_id = &*shown(client_id), family = &*shown(&family), "refreshed once more, with the same pair");
                 self.repeated(client_id, &pair, *at).map(|issued| (issued, Issued::Again))
             }
             Rotated::Reused => {
-                tracing::warn!(target: "fastauth", client_id, family, "a used refresh token came back: its family is revoked");
+                tracing::warn!(target: "fastauth", client_id = &*shown(client_id), family = &*shown(&family), "a used refresh token came back: its family is revoked");
                 Err(IssueError::Reused)
             }
             Rotated::Revoked => Err(IssueError::Revoked),
@@ -424,7 +425,7 @@ impl TokenIssuer {
     pub async fn revoke(&self, revocation: &Revocation) -> Result<u64, StoreError> {
         match self.gate.store.revoke(revocation, None).await? {
             Revoked::Families(count) => {
-                tracing::info!(target: "fastauth", ?revocation, count, "revoked");
+                tracing::info!(target: "fastauth", revocation = %shown(&format!("{revocation:?}")), count, "revoked");
                 Ok(count)
             }
             Revoked::ConditionFailed => Ok(0),

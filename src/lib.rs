@@ -129,6 +129,7 @@ mod rotations;
 mod router;
 mod rule;
 mod secret;
+mod shown;
 #[cfg(all(feature = "axum", feature = "websocket"))]
 mod socket;
 pub mod store;

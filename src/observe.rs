@@ -14,6 +14,7 @@ use crate::{
     issuer::IssueError,
     permit::Permit,
     rule::{Deciding, PathList, PathRefusal, RequestLine, Requirement, RuleId, Rules},
+    shown::shown,
     store::{StoreError, StoreErrorKind},
 };
 
@@ -147,12 +148,12 @@ impl Observer {
         self.meters.permitted(case.rule(None));
         tracing::debug!(
             target: "fastauth",
-            %method,
+            method = %name_of(method),
             list = self.list(case.rule(None)),
             rule = self.prefix(case.rule(None)),
             level = case.level(),
             outcome = Outcome::Permitted.as_str(),
-            client = permit.client_id(),
+            client = permit.client_id().map(shown).as_deref(),
             master_token = permit.master_token_name(),
             "permitted"
         );
@@ -172,18 +173,19 @@ impl Observer {
         let reason = denial.reason();
         let rule = case.rule(Some(reason));
         let (list, prefix, level) = (self.list(rule), self.prefix(rule), case.level());
-        let (outcome, code, client) = (self.refusal.as_str(), reason.code(), denial.client_id());
+        let client = denial.client_id().map(shown);
+        let (outcome, code, client) = (self.refusal.as_str(), reason.code(), client.as_deref());
         match reason {
             DenialReason::StoreUnavailable(error) => tracing::error!(
                 target: "fastauth",
-                %method, list, rule = prefix, level, outcome, reason = code, client,
+                method = %name_of(method), list, rule = prefix, level, outcome, reason = code, client,
                 kind = error.kind().code(),
                 error = error.with_causes(),
                 "the token store is unavailable"
             ),
             reason => tracing::info!(
                 target: "fastauth",
-                %method, list, rule = prefix, level, outcome, reason = code, client,
+                method = %name_of(method), list, rule = prefix, level, outcome, reason = code, client,
                 "{}: {reason}", if self.refusal == Outcome::Refused { "refused" } else { "would have been refused" }
             ),
         }
@@ -197,7 +199,7 @@ impl Observer {
             let (outcome, code) = (Outcome::Refused.as_str(), reason.code());
             tracing::info!(
                 target: "fastauth",
-                %method, rule = ADMINISTRATION, level = "master", outcome, reason = code,
+                method = %name_of(method), rule = ADMINISTRATION, level = "master", outcome, reason = code,
                 "administration refused: {reason}"
             );
         }
@@ -205,14 +207,15 @@ impl Observer {
 
     /// The endpoint for tickets asked for an access token by itself.
     pub(crate) fn no_ticket(&self, method: &Method, denial: &Denial) {
-        let (outcome, reason, client) = (Outcome::Refused.as_str(), denial.reason(), denial.client_id());
+        let client = denial.client_id().map(shown);
+        let (outcome, reason, client) = (Outcome::Refused.as_str(), denial.reason(), client.as_deref());
         if let DenialReason::StoreUnavailable(error) = reason {
             return store_trouble(error, "no ticket issued");
         }
         let code = reason.code();
         tracing::info!(
             target: "fastauth",
-            %method, rule = TICKET, level = "access", outcome, reason = code, client,
+            method = %name_of(method), rule = TICKET, level = "access", outcome, reason = code, client,
             "no ticket issued: {reason}"
         );
     }
@@ -229,7 +232,7 @@ impl Observer {
         self.meters.other_reading();
         tracing::warn!(
             target: "fastauth",
-            %method,
+            method = %name_of(method),
             list = self.list(case.rule(None)),
             rule = self.prefix(case.rule(None)),
             level = case.level(),
@@ -295,9 +298,26 @@ pub(crate) fn span(permit: &Permit) -> Option<Span> {
     if !tracing::enabled!(target: "fastauth", Level::DEBUG) {
         return None;
     }
-    let (client, master_token) = (permit.client_id(), permit.master_token_name());
+    let client = permit.client_id().map(shown);
+    let (client, master_token) = (client.as_deref(), permit.master_token_name());
     let span = tracing::debug_span!(target: "fastauth", "guarded", client, master_token);
     (!span.is_disabled()).then_some(span)
+}
+
+/// The name of a method, which is any text that a client likes.
+pub(crate) fn name_of(method: &Method) -> &'static str {
+    const KNOWN: [(Method, &str); 9] = [
+        (Method::GET, "GET"),
+        (Method::POST, "POST"),
+        (Method::PUT, "PUT"),
+        (Method::DELETE, "DELETE"),
+        (Method::HEAD, "HEAD"),
+        (Method::OPTIONS, "OPTIONS"),
+        (Method::CONNECT, "CONNECT"),
+        (Method::PATCH, "PATCH"),
+        (Method::TRACE, "TRACE"),
+    ];
+    KNOWN.iter().find(|(known, _)| known == method).map_or("other", |(_, name)| name)
 }
 
 /// Logs trouble with the store that is not of a decision, with its causes, which the client is not told.

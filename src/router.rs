@@ -25,9 +25,10 @@ use crate::{
     cookie, credentials,
     gate::Gate,
     issuer::{Introspection, IssueError, IssuedTokens, Presented, TokenIssuer},
-    observe::Issued,
+    observe::{self, Issued},
     query::ParameterError,
     response::{self, Shape},
+    shown::shown,
     store::{Revocation, StoreError, StoreErrorKind, TokenDigest},
     token::{Claims, TokenError},
 };
@@ -429,8 +430,9 @@ impl TokenRouter {
 
     /// Lets the holder of a master token pass, and notes which one it was where something is changed.
     fn administrator(&self, endpoint: Endpoint, request: &Parts) -> Result<(), Refusal> {
-        let (method, path) = (&request.method, request.uri.path());
-        let master_token = self.gate.guard_administration(method, &request.headers).map_err(Refusal::Denied)?;
+        let master_token =
+            self.gate.guard_administration(&request.method, &request.headers).map_err(Refusal::Denied)?;
+        let (method, path) = (observe::name_of(&request.method), &*shown(request.uri.path()));
         if endpoint == Endpoint::Introspect {
             tracing::debug!(target: "fastauth", %method, path, master_token = &*master_token, "administration");
         } else {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(target_os = "linux")]
+#[path = "cli/output.rs"]
+mod output;
 #[cfg(unix)]
 #[path = "cli/serving.rs"]
 mod serving;

@@ -23,7 +23,10 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-use crate::app::{app, body, get_request, send, serve};
+use crate::{
+    app::{app, body, get_request, send, serve},
+    support::log,
+};
 
 const MASTER: &str = "the master token of the nodes";
 
@@ -523,13 +526,7 @@ async fn named_master_tokens_are_told_apart_and_withdrawn() {
         let response = send(app, get_request("/master/name", &[("MASTER-TOKEN", token)])).await;
         (response.status(), body(response).await)
     };
-    let log = Log::default();
-    let logging = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(logging);
+    log::capture();
     let all = router(&[("ops", ops), ("ci", ci)]);
     for (token, name) in [(MASTER, "master-token"), (ops, "ops"), (ci, "ci")] {
         assert_eq!(asks(&all, token).await, (StatusCode::OK, json!(name)));
@@ -537,33 +534,11 @@ async fn named_master_tokens_are_told_apart_and_withdrawn() {
     let fewer = router(&[("ops", ops)]);
     assert_eq!(asks(&fewer, ops).await.0, StatusCode::OK);
     assert_eq!(asks(&fewer, ci).await.0, StatusCode::UNAUTHORIZED);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log::captured();
     for name in [r#"master_token="master-token""#, r#"master_token="ops""#, r#"master_token="ci""#] {
         assert!(log.contains(name), "{name}: {log}");
     }
     for token in [MASTER, ops, ci] {
         assert!(!log.contains(token), "{log}");
-    }
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }

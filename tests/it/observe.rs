@@ -77,6 +77,39 @@ async fn each_decision_is_told_with_its_rule_and_reason() {
     }
 }
 
+/// A method is any text, and so are the client and the family that a token of `fastauth-api` names.
+#[tokio::test]
+async fn what_strangers_chose_is_bounded_and_harmless_in_the_log() {
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    let layer = layer_over(stores::sqlite().await.store);
+    let hostile = format!("a\u{1b}[31m\u{9b}\u{202e}\n{}", "x".repeat(5_000));
+    let claims = serde_json::json!({
+        "client_id": hostile, "type": "access", "exp": 4_000_000_000_u64, "fam": hostile, "gen": 1,
+    });
+    let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(KEY.as_bytes())).unwrap();
+    for method in ["A".repeat(300_000), "BREW".to_owned()] {
+        for headers in [&[][..], &[("access-token", &*token)], &[("master-token", "wrong")]] {
+            for path in ["/access/x", "//access/x", "/master", "/%zz"] {
+                let mut request = get_request(path, headers);
+                *request.method_mut() = method.parse().unwrap();
+                log::capture();
+                pass(&layer, request).await;
+                let log = log::captured();
+                let ours: Vec<_> = log.lines().filter(|line| line.contains(" fastauth")).collect();
+                assert!(ours.iter().any(|line| line.contains("method=other")), "{path}: {ours:?}");
+                for line in ours {
+                    assert!(line.len() < 2_000, "{path}: a line of {} bytes", line.len());
+                    assert!(!line.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{line}");
+                }
+            }
+        }
+    }
+    log::capture();
+    layer.issuer().revoke(&fastauth::store::Revocation::Client("y".repeat(5_000))).await.unwrap();
+    let log = log::captured();
+    assert!(log.lines().filter(|line| line.contains(" fastauth")).all(|line| line.len() < 2_000), "{log}");
+}
+
 #[tokio::test]
 async fn an_open_path_logs_nothing() {
     let layer = layer_over(stores::memory().await.store);

@@ -25,9 +25,9 @@ pub(crate) fn run(args: Check) -> Result<ExitCode, Failure> {
     };
     let ok = shown.faults.is_empty() && !matches!(store, Some(Err(_)));
     if args.json {
-        output::json(&shown.json(ok, store.as_ref()));
+        output::json(&shown.json(ok, store.as_ref()))?;
     } else {
-        shown.print(store.as_ref());
+        shown.print(store.as_ref())?;
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -102,15 +102,13 @@ fn in_words(promises: Promises) -> [(&'static str, bool, &'static str); 5] {
 }
 
 impl Tried {
-    fn print(&self) {
-        output::line(&format!("store: {}", self.state));
+    fn print(&self) -> Result<(), Failure> {
+        output::line(&format!("store: {}", self.state))?;
         for (_, is_given, what) in in_words(self.promises) {
             let can = if is_given { "can" } else { "cannot" };
-            output::line(&format!("store: {can} {what}"));
+            output::line(&format!("store: {can} {what}"))?;
         }
-        for advice in &self.advice {
-            output::line(&format!("advice: {advice}"));
-        }
+        self.advice.iter().try_for_each(|advice| output::line(&format!("advice: {advice}")))
     }
 
     fn json(&self) -> Value {
@@ -138,20 +136,20 @@ impl Shown {
         }
     }
 
-    fn print(&self, store: Option<&Result<Tried, String>>) {
+    fn print(&self, store: Option<&Result<Tried, String>>) -> Result<(), Failure> {
         let keys = self.entries.iter().map(|(key, _, _)| key.len()).max().unwrap_or_default();
         let values = self.entries.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or_default();
         for (key, value, source) in &self.entries {
-            output::line(&format!("{key:keys$}  {value:values$}  {source}"));
+            output::line(&format!("{key:keys$}  {value:values$}  {source}"))?;
         }
         for note in &self.notes {
-            output::line(&format!("note: {note}"));
+            output::line(&format!("note: {note}"))?;
         }
         for warning in &self.warnings {
-            output::line(&format!("warning: {warning}"));
+            output::line(&format!("warning: {warning}"))?;
         }
         for fault in &self.faults {
-            output::line(&format!("fault: {fault}"));
+            output::line(&format!("fault: {fault}"))?;
         }
         match store {
             Some(Ok(tried)) => tried.print(),

@@ -47,7 +47,7 @@ pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
     if format == StoreFormat::Fernet && !args.no_compact {
         store.compact()?;
     }
-    Ok(report(&conversion))
+    report(&conversion)
 }
 
 fn database(settings: &Settings, named: Option<String>) -> Result<PathBuf, Failure> {
@@ -63,20 +63,20 @@ fn database(settings: &Settings, named: Option<String>) -> Result<PathBuf, Failu
     })
 }
 
-fn report(conversion: &Conversion) -> ExitCode {
+fn report(conversion: &Conversion) -> Result<ExitCode, Failure> {
     let Conversion { rows, converted, unopened, remaining, .. } = conversion;
-    output::line(&format!("{rows} rows, {converted} converted, {unopened} that no key opens"));
+    output::line(&format!("{rows} rows, {converted} converted, {unopened} that no key opens"))?;
     if *unopened > 0 {
         output::note("What no key opens was left as it is: it was encrypted by a key that is not configured any more");
     }
     if *remaining == 0 {
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     }
     output::note(&format!(
         "{remaining} rows were written in the other form meanwhile: set `store-format` on every node, restart them, and \
          run this again"
     ));
-    ExitCode::FAILURE
+    Ok(ExitCode::FAILURE)
 }
 
 /// One line that is written over on a terminal, or a line now and then.

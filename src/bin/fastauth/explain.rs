@@ -17,6 +17,7 @@ use crate::{
     args::{Args, Explain},
     failure::Failure,
     output,
+    shown::shown,
 };
 
 pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
@@ -33,13 +34,13 @@ pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
         Args::command().error(ErrorKind::ArgumentConflict, message).exit()
     }
     let Ok(method) = Method::from_bytes(args.method.as_bytes()) else {
-        return Err(Failure::new(format!("{:?} is not a method", args.method)));
+        return Err(Failure::new(format!("`{}` is not a method", shown(&args.method))));
     };
     let explanation = report.explain(&method, &target)?;
     if args.json {
-        output::json(&Line::of(&args.method, &target, &explanation));
+        output::json(&Line::of(&args.method, &target, &explanation))?;
     } else {
-        print(&args.method, &target, &explanation);
+        print(&args.method, &target, &explanation)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,7 +63,7 @@ fn explain_lines(report: &Report) -> Result<ExitCode, Failure> {
             (Err(_), _) => Line::unread(method, target, "request target"),
             (_, Err(_)) => Line::unread(method, target, "method"),
         };
-        output::line(&serde_json::to_string(&answer)?);
+        output::json_line(&answer)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -108,17 +109,18 @@ fn reason(explanation: &Explanation) -> String {
         let beaten = explanation.overruled().iter().filter(|lost| lost.reading() == deciding.reading());
         let beaten: Vec<_> = beaten.map(|lost| format!("{:?} of {}", lost.prefix(), lost.list().key())).collect();
         let wins = if beaten.is_empty() { String::new() } else { format!(", and wins over {}", beaten.join(" and ")) };
-        format!("{prefix:?} of {list} is met by {:?} ({}){wins}", reading.text(), reading.step())
+        format!("{prefix:?} of {list} is met by \"{}\" ({}){wins}", shown(reading.text()), reading.step())
     });
     let met: Vec<_> = met.collect();
     if met.is_empty() { "no prefix is met".to_owned() } else { met.join("; ") }
 }
 
-fn print(method: &str, target: &str, explanation: &Explanation) {
-    output::line(&format!("{method} {target}: {}", explanation.decision()));
-    output::line(&format!("  because {}", reason(explanation)));
+fn print(method: &str, target: &str, explanation: &Explanation) -> Result<(), Failure> {
+    output::line(&format!("{} {}: {}", shown(method), shown(target), explanation.decision()))?;
+    output::line(&format!("  because {}", reason(explanation)))?;
     for (number, reading) in explanation.readings().iter().enumerate() {
         let from = reading.from().map(|from| format!(", from {from}")).unwrap_or_default();
-        output::line(&format!("  {number:3}  {:?} ({}{from})", reading.text(), reading.step()));
+        output::line(&format!("  {number:3}  \"{}\" ({}{from})", shown(reading.text()), reading.step()))?;
     }
+    Ok(())
 }

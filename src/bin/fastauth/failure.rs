@@ -1,32 +1,52 @@
 //! What ends the program with exit code 1.
 
-use std::{error::Error, process::ExitCode};
+use std::{
+    error::Error,
+    io::{self, ErrorKind},
+    process::ExitCode,
+};
 
 use crate::output;
 
+/// What a shell is told of a program whose reader went away: 128 and the number of `SIGPIPE`.
+const CLOSED: u8 = 141;
+
 /// A message for standard error.
-pub(crate) struct Failure(String);
+pub(crate) struct Failure {
+    message: String,
+    /// Whoever read standard output is gone, and nothing needs to be said.
+    is_closed: bool,
+}
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self { message: message.into(), is_closed: false }
+    }
+
+    /// Standard output could not be written.
+    pub(crate) fn unwritten(error: io::Error) -> Self {
+        let message = format!("standard output cannot be written: {error}");
+        Self { message, is_closed: error.kind() == ErrorKind::BrokenPipe }
     }
 
     pub(crate) fn report(self) -> ExitCode {
-        output::note(&format!("fastauth: {}", self.0));
+        if self.is_closed {
+            return ExitCode::from(CLOSED);
+        }
+        output::note(&format!("fastauth: {}", self.message));
         ExitCode::FAILURE
     }
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)
     }
 }
 
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(chain(&error))
+        Self::new(chain(&error))
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn keygen(args: &Keygen) -> Result<ExitCode, Failure> {
     let secret = Secret::generate();
     let Some(path) = &args.write else {
         let prefix = args.name.map(|name| format!("{}=", name.variable())).unwrap_or_default();
-        output::line(&format!("{prefix}{}", secret.expose()));
+        output::verbatim(&format!("{prefix}{}\n", secret.expose()))?;
         return Ok(ExitCode::SUCCESS);
     };
     let variable = args.name.unwrap_or(SecretName::CryptographyKey).variable();

@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, chain},
     families::{count, existing_store, may_be_valid, pages, unix_now},
     output,
+    shown::shown,
     token::block_on,
 };
 
@@ -69,7 +70,7 @@ fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), F
     let settings = change.settings();
     let is_file = matches!(keys.source(), Source::File(_));
     if print {
-        print_settings(&settings, is_file);
+        print_settings(&settings, is_file)?;
         output::note("Nothing was written");
     } else if matches!(keys.source(), Source::Environment(_)) {
         return Err(Failure::new(what_to_set(keys, &settings)));
@@ -80,14 +81,15 @@ fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), F
     Ok(())
 }
 
-fn print_settings(settings: &[KeySetting], is_file: bool) {
+fn print_settings(settings: &[KeySetting], is_file: bool) -> Result<(), Failure> {
     for KeySetting { name, value, .. } in settings {
         match value {
-            Some(value) if is_file => output::line(&format!("\"{name}\": {},", value.expose())),
-            Some(value) => output::line(&format!("{name}={}", value.expose())),
+            Some(value) if is_file => output::verbatim(&format!("\"{name}\": {},\n", value.expose()))?,
+            Some(value) => output::verbatim(&format!("{name}={}\n", value.expose()))?,
             None => output::note(&format!("Take {name} out, if it is there")),
         }
     }
+    Ok(())
 }
 
 fn what_to_set(keys: &ConfiguredKeys, settings: &[KeySetting]) -> String {
@@ -112,9 +114,9 @@ fn list(config: Config, as_json: bool) -> Result<ExitCode, Failure> {
         Err(_) => Err("the configuration has faults: `fastauth check` tells them".to_owned()),
     };
     if as_json {
-        output::json(&as_object(&keys, live.as_ref().ok()));
+        output::json(&as_object(&keys, live.as_ref().ok()))?;
     } else {
-        print_keys(&keys, live.as_ref().ok());
+        print_keys(&keys, live.as_ref().ok())?;
     }
     if let Err(why) = live {
         output::note(&format!("Live log-ins were not counted: {why}"));
@@ -144,21 +146,24 @@ fn live_ones() -> FamilyFilter {
     FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() }
 }
 
-fn print_keys(keys: &[KeyInfo], live: Option<&Live>) {
+fn print_keys(keys: &[KeyInfo], live: Option<&Live>) -> Result<(), Failure> {
     let roles: Vec<_> = keys.iter().map(|key| role(key.role)).collect();
     let width = roles.iter().map(String::len).max().unwrap_or_default();
     for (key, role) in keys.iter().zip(roles) {
         let live = live.map(|live| format!("{} live", count(live.get(&key.kid).copied().unwrap_or_default())));
-        output::line(format!("{}  {role:width$}  {}", key.kid, live.unwrap_or_default()).trim_end());
+        output::line(format!("{}  {role:width$}  {}", key.kid, live.unwrap_or_default()).trim_end())?;
     }
-    let Some(live) = live else { return };
+    let Some(live) = live else { return Ok(()) };
     for (kid, number) in live.iter().filter(|(kid, _)| !keys.iter().any(|key| key.kid == **kid)) {
         let number = count(*number);
         output::note(&match kid.as_str() {
             "" => format!("{number} live whose tokens name no key"),
-            kid => format!("{number} live whose tokens are of {kid}, which is not configured: they are refused"),
+            kid => {
+                format!("{number} live whose tokens are of {}, which is not configured: they are refused", shown(kid))
+            }
         });
     }
+    Ok(())
 }
 
 fn role(role: KeyRole) -> String {

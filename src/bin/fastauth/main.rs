@@ -1,7 +1,7 @@
 //! The `fastauth` program: makes keys, checks and explains a configuration, issues tokens and serves a store.
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
@@ -17,6 +17,8 @@ mod families;
 mod init;
 mod keys;
 mod output;
+#[path = "../../shown.rs"]
+mod shown;
 mod store;
 mod store_test;
 mod token;
@@ -25,7 +27,18 @@ use args::{Args, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(told) if told.use_stderr() => {
+            output::note(told.render().to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        // What was asked for: help, or the version.
+        Err(told) => {
+            let written = told.print().and_then(|()| io::stdout().flush()).map_err(Failure::unwritten);
+            return written.map_or_else(Failure::report, |()| ExitCode::SUCCESS);
+        }
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     // Standard error may be closed, full or not read: a thread of its own waits for it, and requests do not.
     let (writer, _flushes) = tracing_appender::non_blocking(io::stderr());
@@ -51,7 +64,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Token(args) => token::run(args),
         Command::Store(args) => store::run(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "fastauth", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "fastauth", &mut script);
+            output::verbatim(&String::from_utf8(script)?)?;
             Ok(ExitCode::SUCCESS)
         }
     }

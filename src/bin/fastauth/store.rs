@@ -76,7 +76,8 @@ async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> 
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| Failure::new(format!("cannot listen on {}: {error}", args.listen)))?;
-    output::line(&format!("Listening on http://{}", listener.local_addr()?));
+    // Calls are answered, whether anybody reads this or not.
+    let _ = output::line(&format!("Listening on http://{}", listener.local_addr()?));
     let (stage, connections) = (watch::Sender::new(Stage::Serving), &mut JoinSet::new());
     loop {
         tokio::select! {

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, io, sync::Once};
 
+use tracing::{Dispatch, subscriber::NoSubscriber};
 use tracing_subscriber::fmt::MakeWriter;
 
 thread_local! {
@@ -11,9 +12,14 @@ thread_local! {
 /// Notes what this thread logs from now on, down to the last detail.
 ///
 /// The subscriber is the process's: one of a thread's own would miss what other threads were the first to log.
+///
+/// Whether anybody cares for an event is found once, when it is first met, and kept for all threads. As long as there is one
+/// subscriber, the thread that meets the event asks its default, and a thread that does so just before the default is set
+/// would silence the event for good. So there are two, the first of which wants nothing and stays: then all are asked.
 pub(crate) fn capture() {
     static SUBSCRIBER: Once = Once::new();
     SUBSCRIBER.call_once(|| {
+        Box::leak(Box::new(Dispatch::new(NoSubscriber::new())));
         let subscriber = tracing_subscriber::fmt().with_env_filter("trace");
         subscriber.with_ansi(false).with_writer(OfThread).init();
     });

@@ -12,6 +12,7 @@ use crate::{
     args::StoreTest,
     failure::Failure,
     output,
+    shown::shown,
     store::{BEARER_VARIABLE, bearer_token},
     token::block_on,
 };
@@ -29,9 +30,9 @@ pub(crate) fn run(args: &StoreTest) -> Result<ExitCode, Failure> {
     let probe = Probe::new(&args.url, headers(args, bearer_token()?)?)?;
     let suite = block_on(test(&probe))??;
     if args.json {
-        output::json(&suite.json());
+        output::json(&suite.json())?;
     } else {
-        suite.print();
+        suite.print()?;
     }
     Ok(if suite.is_broken() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -124,15 +125,15 @@ impl Suite {
         if self.speaks_v2 { "v2" } else { "v1" }
     }
 
-    fn print(&self) {
+    fn print(&self) -> Result<(), Failure> {
         for (version, promise, verdict) in &self.findings {
             output::line(&match verdict {
                 Ok(()) => format!("kept         {version}  {promise}"),
                 Err(Fault::Broken { expected, found }) => {
-                    format!("broken       {version}  {promise}: expected {expected}; came {found}")
+                    format!("broken       {version}  {promise}: expected {expected}; came {}", shown(found))
                 }
-                Err(Fault::NotOffered(why)) => format!("not offered  {version}  {promise}: {why}"),
-            });
+                Err(Fault::NotOffered(why)) => format!("not offered  {version}  {promise}: {}", shown(why)),
+            })?;
         }
         let count = |is: fn(&Verdict) -> bool| self.findings.iter().filter(|(_, _, verdict)| is(verdict)).count();
         output::line(&format!(
@@ -141,7 +142,7 @@ impl Suite {
             count(Result::is_ok),
             count(|verdict| matches!(verdict, Err(Fault::Broken { .. }))),
             count(|verdict| matches!(verdict, Err(Fault::NotOffered(_)))),
-        ));
+        ))
     }
 
     fn json(&self) -> Value {

@@ -1,7 +1,7 @@
 //! `token list`.
 
 use fastauth::store::{FamilyEntry, FamilyFilter};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::block_on;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     families::{existing_store, pages, time},
     output,
+    shown::shown,
 };
 
 const HEAD: [&str; 9] =
@@ -27,21 +28,26 @@ pub(super) fn run(args: ListTokens) -> Result<(), Failure> {
         return Ok(());
     };
     let mut total = 0;
+    let mut written = Ok(());
     block_on(pages(&*store, filter, |page| {
-        if args.json {
-            page.families.iter().for_each(|entry| output::line(&object(entry)));
-        } else {
-            table(&page.families, total == 0);
+        let print = || match args.json {
+            true => page.families.iter().try_for_each(|entry| output::json_line(&object(entry))),
+            false => table(&page.families, total == 0),
+        };
+        // Where a page could not be written, the rest is not tried.
+        if written.is_ok() {
+            written = print();
         }
         total += page.families.len();
     }))??;
+    written?;
     if total == 0 && !args.json {
         output::note("There are none");
     }
     Ok(())
 }
 
-fn object(entry: &FamilyEntry) -> String {
+fn object(entry: &FamilyEntry) -> Value {
     json!({
         "client_id": entry.client_id,
         "family": entry.family,
@@ -54,11 +60,10 @@ fn object(entry: &FamilyEntry) -> String {
         "refresh_expires_at": entry.refresh_expires_at,
         "version": entry.version,
     })
-    .to_string()
 }
 
 /// Each page is as wide as it has to be: what comes later is not waited for.
-fn table(families: &[FamilyEntry], with_head: bool) {
+fn table(families: &[FamilyEntry], with_head: bool) -> Result<(), Failure> {
     let mut rows: Vec<_> = families.iter().map(row).collect();
     if with_head && !rows.is_empty() {
         rows.insert(0, HEAD.map(str::to_owned));
@@ -67,31 +72,26 @@ fn table(families: &[FamilyEntry], with_head: bool) {
     let widths: [usize; 9] = std::array::from_fn(width);
     for row in &rows {
         let cells = row.iter().zip(widths).map(|(text, width)| format!("{text:width$}"));
-        output::line(cells.collect::<Vec<_>>().join("  ").trim_end());
+        output::line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
+    Ok(())
 }
 
 fn row(entry: &FamilyEntry) -> [String; 9] {
     let status = serde_json::to_value(entry.status).unwrap_or_default();
     [
-        shown(&entry.client_id),
-        shown(&entry.family),
+        cell(&entry.client_id),
+        cell(&entry.family),
         format!("{}x", entry.generation),
         status.as_str().unwrap_or_default().to_owned(),
         time(entry.issued_at),
         time(entry.renewed_at),
         time(entry.access_expires_at),
         time(entry.refresh_expires_at),
-        shown(&entry.kid),
+        cell(&entry.kid),
     ]
 }
 
-/// Control characters would be the terminal's to obey.
-fn shown(text: &str) -> String {
-    match text {
-        "" => "-".to_owned(),
-        text => {
-            text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-        }
-    }
+fn cell(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { shown(text).into_owned() }
 }

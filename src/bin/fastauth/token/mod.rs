@@ -22,11 +22,11 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
         TokenCommand::New { client_id, config } => {
             let client_id = client_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
             let issuer = issuer(config.settings())?;
-            print(&block_on(issuer.issue(&client_id))??);
+            print(&block_on(issuer.issue(&client_id))??)?;
         }
         TokenCommand::Refresh { token, config } => {
             let (issuer, token) = (issuer(config.settings())?, read(token)?);
-            print(&block_on(issuer.refresh(token.expose()))??);
+            print(&block_on(issuer.refresh(token.expose()))??)?;
         }
         TokenCommand::Decode { token, config } => {
             // The key alone reads a token: the store is not opened.
@@ -35,7 +35,7 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
                 Err(TokenError::WrongType) => issuer.verify(token.expose(), TokenType::Refresh),
                 verified => verified,
             };
-            output::json(&serde_json::Value::Object(claims?.as_object().clone()));
+            output::json(&serde_json::Value::Object(claims?.as_object().clone()))?;
         }
         TokenCommand::Introspect { token, config } => {
             let (issuer, token) = (issuer(config.settings())?, read(token)?);
@@ -44,7 +44,7 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
                 answer = serde_json::Value::Object(claims.as_object().clone());
                 answer["active"] = true.into();
             }
-            output::json(&answer);
+            output::json(&answer)?;
         }
         TokenCommand::List(args) => list::run(args)?,
         TokenCommand::Revoke(args) => revoke::run(args)?,
@@ -71,10 +71,10 @@ fn read(token: String) -> Result<Secret, Failure> {
     Ok(Secret::from(text.trim()))
 }
 
-fn print(issued: &IssuedTokens) {
+fn print(issued: &IssuedTokens) -> Result<(), Failure> {
     output::json(&json!({
         "client_id": issued.client_id,
         "access_token": issued.tokens.access_token.expose(),
         "refresh_token": issued.tokens.refresh_token.expose(),
-    }));
+    }))
 }

@@ -14,6 +14,7 @@ use crate::{
     families::{count, existing_store, pages},
     init::ask,
     output,
+    shown::shown,
 };
 
 pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
@@ -23,7 +24,7 @@ pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
     }
     let settings = config.settings().load()?;
     let Some(store) = existing_store(&settings)? else {
-        output::line(&format!("Revoked {}", count(0)));
+        output::line(&format!("Revoked {}", count(0)))?;
         return Ok(());
     };
     let issuer = issuer_of(settings)?;
@@ -42,7 +43,7 @@ pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
         };
         revoke(&issuer, &revocations).await
     })??;
-    output::line(&format!("Revoked {}", count(revoked)));
+    output::line(&format!("Revoked {}", count(revoked)))?;
     Ok(())
 }
 
@@ -57,7 +58,7 @@ fn revoke_token(token: String, config: Config) -> Result<(), Failure> {
             "nothing was revoked: the token is not one of these keys, has expired, or was revoked or replaced before",
         ));
     }
-    output::line(&format!("Revoked {}", count(1)));
+    output::line(&format!("Revoked {}", count(1)))?;
     Ok(())
 }
 
@@ -105,7 +106,7 @@ async fn find(store: &dyn TokenStore, names: &[String]) -> Result<Vec<Revocation
         found.iter().any(|revocation| matches!(revocation, Revocation::Family { family, .. } if family == *name))
     };
     match names.iter().find(|name| !is_found(name)) {
-        Some(name) => Err(Failure::new(format!("nothing was revoked: no log-in has the family {name:?}"))),
+        Some(name) => Err(Failure::new(format!("nothing was revoked: no log-in has the family `{}`", shown(name)))),
         None => Ok(found),
     }
 }
