@@ -53,13 +53,11 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Opens the store and logs what the settings warn of.
+    /// Opens the store and announces what is guarded.
     pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
         let keys = settings.key_ring();
         let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(settings.open_store()?));
-        for warning in settings.warnings() {
-            tracing::warn!(target: "fastauth", "{warning}");
-        }
+        settings.announce();
         let master_tokens = settings.master_tokens().iter();
         Ok(Self {
             master_tokens: master_tokens

@@ -115,7 +115,7 @@ pub struct Grant {
 }
 
 /// Why a [`ClaimsHook`] refuses: what the client is told.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ClaimsRefusal {
     status: StatusCode,
@@ -143,7 +143,7 @@ impl ClaimsRefusal {
 }
 
 /// Why no pair was issued.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum IssueError {
     /// The client id is not one that tokens are issued to.
@@ -185,7 +185,7 @@ pub enum IssueError {
 }
 
 /// Why a client id is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientIdError {
     /// It is empty.

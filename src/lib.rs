@@ -109,6 +109,7 @@ mod clock;
 pub mod config;
 mod cookie;
 mod credentials;
+mod error;
 #[cfg(feature = "axum")]
 mod extract;
 mod gate;

@@ -188,7 +188,7 @@ impl fmt::Debug for TokenDigest {
 }
 
 /// A text is not the hex of a [`TokenDigest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a digest has 64 hex digits")]
 pub struct TokenDigestError;
 

@@ -178,7 +178,7 @@ impl std::fmt::Debug for Claims {
 }
 
 /// Why a token was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// It is not three parts of base64url, or too long, or its header or payload is not a JSON object, or a parameter of the

@@ -1,24 +1,31 @@
-//! Writing secrets into a `.env` file.
+//! Reading secrets from a `.env` file, and writing them into one.
 
 use std::{
+    fs::File,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
 
-use super::replace::{Mode, replace};
+use super::{
+    env_text::{Assignment, Problem, assignments},
+    file::{self, Mode, replace},
+};
 use crate::secret::Secret;
+
+/// What to do about a line that readers would differ on.
+pub(super) const REMEDY: &str = "write NAME='value' on one line, in single quotes";
 
 /// A `.env` file to put secrets into.
 ///
 /// Other lines stay as they are, the file is replaced in one step, and only its owner, who stays the same, may read it
-/// (mode 0600).
+/// (mode 0600). Several processes can write at once: each waits for the others, but on Windows.
 #[derive(Clone, Debug)]
 pub struct EnvFile {
     path: PathBuf,
 }
 
 /// Why a `.env` file could not be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvFileError {
     /// The system refused.
@@ -30,8 +37,18 @@ pub enum EnvFileError {
         source: std::io::Error,
     },
     /// The value cannot be written so that every reader reads it back.
-    #[error("a value with quotes, backslashes or line breaks cannot be written to a .env file")]
+    #[error("a value with quotes, backslashes or control characters cannot be written to a .env file")]
     Unwritable,
+    /// A line cannot be replaced, or would not be read back. Nothing was written.
+    #[error("{path}: line {line} {problem}; mend it by hand: nothing was written", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl EnvFile {
@@ -46,45 +63,47 @@ impl EnvFile {
         &self.path
     }
 
-    /// Whether it gives `name` a value that is neither empty nor a placeholder such as `<your-master-token>`.
+    /// Returns true if it gives `name` a value that is neither empty nor a placeholder such as `<your-master-token>`.
     ///
     /// # Errors
     ///
-    /// Where the file is there and cannot be read.
+    /// If the file is there and cannot be read.
     pub fn contains(&self, name: &str) -> Result<bool, EnvFileError> {
-        let text = self.read()?;
-        Ok(text.expose().lines().any(|line| assigned(line, name).is_some_and(is_set)))
+        Ok(is_set(self.read()?.expose(), name))
     }
 
     /// Gives `name` this value, in place of the line or lines that gave it one, or on a new line.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read or written, or the value cannot be quoted.
+    /// If the file cannot be read or written, or the value cannot be quoted, or would not be read back.
     pub fn set(&self, name: &str, value: &Secret) -> Result<(), EnvFileError> {
-        self.change(&[(name, Some(value))])
+        self.lock()?.change(&[(name, Some(value))])
     }
 
-    /// Gives each name its value, or takes its lines out where there is none: all in one step.
-    pub(crate) fn change(&self, changes: &[(&str, Option<&Secret>)]) -> Result<(), EnvFileError> {
-        let mut text = self.read()?;
-        for (name, value) in changes {
-            let line = value.map(|value| assignment(name, value)).transpose()?;
-            text = with_line(&text, name, line.as_ref());
+    /// Gives `name` this value unless it [has](Self::contains) one, and returns true if it was given.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub fn set_if_missing(&self, name: &str, value: &Secret) -> Result<bool, EnvFileError> {
+        let file = self.lock()?;
+        if is_set(file.text.expose(), name) {
+            return Ok(false);
         }
-        replace(&self.path, &text, Mode::Private).map_err(|error| self.error(error))
+        file.change(&[(name, Some(value))])?;
+        Ok(true)
     }
 
-    /// The value that a reader of the file finds for `name`.
-    pub(crate) fn value(&self, name: &str) -> Result<Option<Secret>, EnvFileError> {
-        let text = self.read()?;
-        let pairs = dotenvy::from_read_iter(text.expose().as_bytes()).filter_map(Result::ok);
-        Ok(pairs.filter(|(other, _)| other == name).last().map(|(_, value)| Secret::from(value)))
+    /// Waits until no other process writes it, and reads it.
+    pub(super) fn lock(&self) -> Result<LockedEnvFile<'_>, EnvFileError> {
+        let lock = file::lock(&self.path);
+        Ok(LockedEnvFile { file: self, text: self.read()?, _lock: lock })
     }
 
     fn read(&self) -> Result<Secret, EnvFileError> {
-        match std::fs::read_to_string(&self.path) {
-            Ok(text) => Ok(Secret::from(text)),
+        match file::read_text(&self.path) {
+            Ok(text) => Ok(text),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Secret::from("")),
             Err(error) => Err(self.error(error)),
         }
@@ -93,52 +112,110 @@ impl EnvFile {
     fn error(&self, source: std::io::Error) -> EnvFileError {
         EnvFileError::Io { path: self.path.clone(), source }
     }
+
+    fn unreadable(&self, line: usize, problem: Problem) -> EnvFileError {
+        EnvFileError::Unreadable { path: self.path.clone(), line, problem: problem.to_string() }
+    }
 }
 
-/// The text with `line` in place of the first one that gives `name` a value, or at the end, and without the others.
-fn with_line(text: &Secret, name: &str, line: Option<&Secret>) -> Secret {
-    let mut lines = String::with_capacity(text.expose().len());
-    let mut line = line;
-    for old in text.expose().split_inclusive('\n') {
-        if assigned(old, name).is_none() {
-            lines.push_str(old);
-        } else if let Some(line) = line.take() {
-            lines.push_str(line.expose());
-            lines.push_str(&old[old.trim_end_matches(['\r', '\n']).len()..]);
-        }
-    }
-    if let Some(line) = line {
-        if !lines.is_empty() && !lines.ends_with('\n') {
-            lines.push('\n');
-        }
-        lines.push_str(line.expose());
-        lines.push('\n');
-    }
-    Secret::from(lines)
+/// A `.env` file that no other process writes as long as this is there.
+pub(super) struct LockedEnvFile<'a> {
+    file: &'a EnvFile,
+    text: Secret,
+    _lock: Option<File>,
 }
 
-/// Whether what stands behind `NAME=` is a secret.
-fn is_set(written: &str) -> bool {
-    let value = written.trim();
-    let value = match value.chars().next() {
-        Some(quote @ ('"' | '\'')) => value[1..].split(quote).next().unwrap_or_default(),
-        _ => value.split('#').next().unwrap_or_default(),
+impl LockedEnvFile<'_> {
+    /// Returns the value that the file gives `name`.
+    pub(super) fn value(&self, name: &str) -> Result<Option<Secret>, EnvFileError> {
+        value(self.text.expose(), name).map_err(|(line, problem)| self.file.unreadable(line, problem))
+    }
+
+    /// Gives each name its value, or takes its lines out where there is none: all in one step.
+    pub(super) fn change(self, changes: &[(&str, Option<&Secret>)]) -> Result<(), EnvFileError> {
+        let mut text = self.text;
+        for (name, value) in changes {
+            let written = value.map(|value| quoted(value)).transpose()?;
+            text = with_value(&text, name, written.as_ref())
+                .map_err(|(line, problem)| self.file.unreadable(line, problem))?;
+        }
+        for (name, expected) in changes {
+            match value(text.expose(), name) {
+                Ok(value) if value.as_ref() == *expected => {}
+                Ok(_) => return Err(EnvFileError::Unwritable),
+                Err((line, problem)) => return Err(self.file.unreadable(line, problem)),
+            }
+        }
+        replace(&self.file.path, &text, Mode::Private).map_err(|error| self.file.error(error))
+    }
+}
+
+/// Returns the value that a text gives `name`, if there is one, or the first line of the name that readers differ on.
+pub(super) fn value(text: &str, name: &str) -> Result<Option<Secret>, (usize, Problem)> {
+    let mut found: Option<Secret> = None;
+    for line in of_name(text, name) {
+        let value = line.value.map_err(|problem| (line.line, problem))?;
+        if found.as_ref().is_some_and(|found| found.expose() != value.text) {
+            return Err((line.line, Problem::Differs));
+        }
+        found = Some(Secret::from(value.text));
+    }
+    Ok(found)
+}
+
+fn of_name<'a>(text: &'a str, name: &str) -> Vec<Assignment<'a>> {
+    assignments(text).into_iter().filter(|line| line.name == name).collect()
+}
+
+fn is_set(text: &str, name: &str) -> bool {
+    let is_set = |line: Assignment<'_>| {
+        line.value.map_or(true, |value| !value.text.trim().is_empty() && !super::is_placeholder(value.text))
     };
-    !value.trim().is_empty() && !super::is_placeholder(value)
+    of_name(text, name).into_iter().any(is_set)
 }
 
-/// The value that a line gives to `name`, as it is written.
-fn assigned<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    let line = line.trim_start();
-    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-    line.strip_prefix(name)?.trim_start().strip_prefix('=')
+/// Puts a value into the first line that gives `name` one, or at the end, and takes the other lines of the name out.
+fn with_value(text: &Secret, name: &str, written: Option<&Secret>) -> Result<Secret, (usize, Problem)> {
+    let text = text.expose();
+    let lines = of_name(text, name);
+    for line in &lines {
+        if let Err(problem) = line.value.as_ref().map(drop).map_err(|problem| *problem)
+            && problem.is_over_lines()
+        {
+            return Err((line.line, problem));
+        }
+    }
+    // Enough for all of it: a text that grows leaves copies behind.
+    let mut changed = String::with_capacity(text.len() + name.len() + written.map_or(0, |new| new.expose().len()) + 16);
+    let mut written = written.map(Secret::expose);
+    let mut at = 0;
+    for line in lines {
+        changed.push_str(&text[at..line.range.start]);
+        at = line.range.end;
+        let Some(written) = written.take() else { continue };
+        let old = &text[line.range];
+        let comment = line.value.map_or("", |value| value.comment);
+        let space = if comment.is_empty() { "" } else { " " };
+        let end = &old[old.trim_end_matches(['\r', '\n']).len()..];
+        changed.extend([line.before, name, "=", written, space, comment, end]);
+    }
+    changed.push_str(&text[at..]);
+    if let Some(written) = written {
+        let end = if changed.is_empty() || changed.ends_with('\n') { "" } else { "\n" };
+        // A shell that reads the file exports its variables: so it is with a new one.
+        let is_exported = assignments(text).iter().any(|line| line.before.contains("export"));
+        let before = if is_exported { "export " } else { "" };
+        changed.extend([end, before, name, "=", written, "\n"]);
+    }
+    Ok(Secret::from(changed))
 }
 
-fn assignment(name: &str, value: &Secret) -> Result<Secret, EnvFileError> {
+/// The value as it is written behind `NAME=`.
+fn quoted(value: &Secret) -> Result<Secret, EnvFileError> {
     let text = value.expose();
-    if text.contains(['\'', '"', '\\', '\n', '\r']) {
+    if text.chars().any(|c| c.is_control() || ['\'', '"', '\\'].contains(&c)) {
         return Err(EnvFileError::Unwritable);
     }
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-=.:/+,".contains(&byte));
-    Ok(Secret::from(if plain { format!("{name}={text}") } else { format!("{name}='{text}'") }))
+    Ok(if plain { value.clone() } else { Secret::from(format!("'{text}'")) })
 }

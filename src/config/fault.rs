@@ -85,7 +85,7 @@ impl fmt::Display for Fault {
 }
 
 /// Why there are no settings: every fault at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     faults: Vec<Fault>,
 }

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::{
     env_file::{EnvFile, EnvFileError},
     fault::Source,
+    file::{self, Mode, replace},
     members,
-    replace::{Mode, replace},
     source::{BARE, is_spelling, variable},
 };
 use crate::{clock::Clock, json, keys::KeyRing, secret::Secret, token::SelfTestError};
@@ -74,7 +74,7 @@ pub enum StoreFormat {
 }
 
 /// Why keys are not changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyChangeError {
     /// A key is waiting for its time, and only the nodes know which of them have it.
@@ -347,8 +347,9 @@ impl KeyChange {
     }
 
     fn write_file(&self, path: PathBuf) -> Result<(), KeyChangeError> {
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => Secret::from(text),
+        let _lock = file::lock(&path);
+        let text = match file::read_text(&path) {
+            Ok(text) => text,
             Err(source) => return Err(KeyChangeError::Io { path, source }),
         };
         let members = json::object(text.expose().trim_start_matches('\u{feff}').as_bytes()).unwrap_or_default();
@@ -370,12 +371,13 @@ impl KeyChange {
     }
 
     fn write_env_file(&self, file: &EnvFile, name: &str) -> Result<(), KeyChangeError> {
-        if file.value(name)? != Some(self.before.clone()) {
+        let locked = file.lock()?;
+        if locked.value(name)? != Some(self.before.clone()) {
             return Err(KeyChangeError::Changed(file.path().to_owned()));
         }
         let (names, values) = (self.names(), self.variables());
         let changes: Vec<_> = names.iter().zip(&values).map(|(name, value)| (name.as_str(), value.as_ref())).collect();
-        Ok(file.change(&changes)?)
+        Ok(locked.change(&changes)?)
     }
 }
 

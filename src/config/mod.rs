@@ -25,17 +25,22 @@ use crate::{
     websocket::{self, Origins},
 };
 
+mod announce;
 mod env_file;
+mod env_text;
 mod fault;
+mod file;
 mod keys;
 mod members;
-mod replace;
+mod placeholder;
 mod source;
+mod time;
 
 pub use env_file::{EnvFile, EnvFileError};
 pub use fault::{ConfigError, Fault, Source};
 use keys::Places;
 pub use keys::{ConfiguredKeys, KeyChange, KeyChangeError, KeyInfo, KeyRole, KeySetting, StoreFormat};
+use placeholder::is_placeholder;
 use source::{KEYS, Sources, Surroundings, variable};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -109,6 +114,10 @@ pub struct Settings {
     #[cfg_attr(not(feature = "websocket"), allow(dead_code, reason = "it is never on without it"))]
     closes_websockets: bool,
     warnings: Vec<String>,
+    /// Where tokens are kept, for people to read.
+    store_place: String,
+    /// Nothing is said on standard error.
+    is_quiet: bool,
 }
 
 /// How answers of the store are kept.
@@ -217,10 +226,16 @@ impl Settings {
         }
     }
 
-    /// Without its warnings, which somebody else has logged.
+    /// The same for a test, whose output is not an operator's.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn quiet(self) -> Self {
+        Self { is_quiet: true, ..self }
+    }
+
+    /// The same without its warnings, which were logged before.
     #[cfg(feature = "test-util")]
     pub(crate) fn without_warnings(self) -> Self {
-        Self { warnings: Vec::new(), ..self }
+        Self { warnings: Vec::new(), ..self.quiet() }
     }
 
     pub(crate) fn master_tokens(&self) -> &[(String, Secret)] {
@@ -584,7 +599,7 @@ impl SettingsBuilder {
         self
     }
 
-    /// The directory that relative paths and `.env` are looked up in, in place of the working directory.
+    /// The directory that takes the place of the working directory: relative paths and `.env` are looked up in it.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.surroundings.directory = Some(directory.into());
@@ -619,7 +634,8 @@ impl SettingsBuilder {
     /// 3. the configuration file,
     /// 4. the environment variables `MASTER_TOKEN`, `CRYPTOGRAPHY_KEY`, `PREVIOUS_CRYPTOGRAPHY_KEYS` and
     ///    `CRYPTOGRAPHY_KEY_SIGNS_FROM`,
-    /// 5. the same four in `.env`. The process's environment is not written to.
+    /// 5. the same four in `.env`, beside the configuration file or else in the working directory. The process's environment is
+    ///    not written to.
     ///
     /// # Errors
     ///
@@ -820,7 +836,22 @@ impl Draft<'_> {
             websocket_origins,
             closes_websockets,
             warnings: Vec::new(),
+            store_place: self.store_place(parts),
+            is_quiet: false,
         })
+    }
+
+    /// Where tokens are kept. A URL with a user, a password or parameters was refused.
+    fn store_place(&self, parts: &Parts) -> String {
+        match (&parts.store, self.sources.text("database-api-url")) {
+            (Some(store), _) => format!("the application's own store ({})", store.kind()),
+            (None, Some(url)) if !url.starts_with("sqlite:") => url,
+            (None, url) => {
+                let url = url.unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}"));
+                let path = self.sources.directory.join(url.trim_start_matches("sqlite:"));
+                std::path::absolute(&path).unwrap_or(path).display().to_string()
+            }
+        }
     }
 
     fn issuing(&mut self, parts: &Parts, keys: Option<&ConfiguredKeys>) -> Issuing {
@@ -861,10 +892,10 @@ impl Draft<'_> {
         const KEY: &str = "cache-ttl";
         const REMEDY: &str = r#"write a time of up to an hour, such as "5s", or leave it out"#;
         let Some(text) = self.sources.text(KEY) else { return Duration::ZERO };
-        match humantime::parse_duration(&text) {
+        match time::parse(&text) {
             Ok(ttl) if ttl <= MAX_CACHE_TTL => return ttl,
             Ok(_) => self.fault(KEY, format!("{text:?} is more than an hour"), REMEDY),
-            Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
+            Err(problem) => self.fault(KEY, problem, REMEDY),
         }
         Duration::ZERO
     }
@@ -902,10 +933,10 @@ impl Draft<'_> {
         const KEY: &str = "websocket-recheck";
         const REMEDY: &str = r#"write a time from "100ms" to "1h", such as "5s""#;
         let Some(text) = self.sources.text(KEY) else { return DEFAULT_WEBSOCKET_RECHECK };
-        match humantime::parse_duration(&text) {
+        match time::parse(&text) {
             Ok(time) if (MIN_WEBSOCKET_RECHECK..=MAX_WEBSOCKET_RECHECK).contains(&time) => return time,
             Ok(_) => self.fault(KEY, format!("{text:?} is out of its range"), REMEDY),
-            Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
+            Err(problem) => self.fault(KEY, problem, REMEDY),
         }
         DEFAULT_WEBSOCKET_RECHECK
     }
@@ -974,10 +1005,10 @@ impl Draft<'_> {
         const KEY: &str = "refresh-grace";
         const REMEDY: &str = r#"write a time of up to five minutes, such as "60s", or "0s""#;
         let Some(text) = self.sources.text(KEY) else { return DEFAULT_REFRESH_GRACE };
-        match humantime::parse_duration(&text) {
+        match time::parse(&text) {
             Ok(grace) if grace <= MAX_REFRESH_GRACE => return grace,
             Ok(_) => self.fault(KEY, format!("{text:?} is more than five minutes"), REMEDY),
-            Err(_) => self.fault(KEY, format!("{text:?} is not a time"), REMEDY),
+            Err(problem) => self.fault(KEY, problem, REMEDY),
         }
         DEFAULT_REFRESH_GRACE
     }
@@ -1017,6 +1048,9 @@ impl Draft<'_> {
         } else if is_placeholder(text) {
             self.fault(key, "it is a placeholder, not a secret", MAKE_ONE);
         } else {
+            if let Some(problem) = unclear(text).filter(|_| key == keys::KEY) {
+                self.fault(key, format!("it {problem}"), "take that away");
+            }
             if PUBLISHED.contains(&text) {
                 self.warnings.push(format!("`{key}` is a published example, which everybody knows; {MAKE_ONE}"));
             }
@@ -1055,6 +1089,8 @@ impl Draft<'_> {
             } else if length < MIN_KEY_LEN {
                 let problem = format!("one has {length} bytes, and HS256 needs at least {MIN_KEY_LEN}");
                 self.fault(keys::PREVIOUS, problem, REMEDY);
+            } else if let Some(problem) = unclear(key.expose()) {
+                self.fault(keys::PREVIOUS, format!("one {problem}"), "take that away");
             } else if newest == Some(key) || keys[..number].contains(key) {
                 self.warnings.push(format!("`{}`: a key is there twice", keys::PREVIOUS));
             } else if PUBLISHED.contains(&key.expose()) {
@@ -1142,9 +1178,11 @@ impl Draft<'_> {
     }
 
     fn missing(&mut self, key: &'static str, problem: &str, bare: &str) {
+        let file = self.sources.env_file.display();
+        let file = if file.to_string().is_empty() { ".env".to_owned() } else { file.to_string() };
         let remedy = format!(
-            "set `{key}` in the configuration file, {} in the environment, or {bare} in .env \
-             (`fastauth keygen --name {bare} --write` does the last)",
+            "set `{key}` in the configuration file, {} in the environment, or {bare} in {file} \
+             (`fastauth keygen --name {bare} --write {file}` does the last)",
             variable(key)
         );
         self.faults.push(Fault::of(key, Source::Default, problem, remedy));
@@ -1216,13 +1254,13 @@ impl Draft<'_> {
     fn ttl(&mut self, key: &'static str, default: Duration) -> Duration {
         const REMEDY: &str = r#"write a number and a unit, such as "30d", "12h", "15m" or "90s""#;
         let Some(text) = self.sources.text(key) else { return default };
-        match humantime::parse_duration(&text) {
+        match time::parse(&text) {
             Ok(ttl) if ttl.as_secs() == 0 || ttl.subsec_nanos() != 0 => {
                 self.fault(key, format!("{text:?} is not a time of whole seconds above zero"), REMEDY);
             }
             Ok(ttl) if ttl > MAX_TTL => self.fault(key, format!("{text:?} is more than a hundred years"), REMEDY),
             Ok(ttl) => return ttl,
-            Err(_) => self.fault(key, format!("{text:?} is not a time"), REMEDY),
+            Err(problem) => self.fault(key, problem, REMEDY),
         }
         default
     }
@@ -1239,6 +1277,11 @@ impl Draft<'_> {
                 self.fault(KEY, format!("the value of {name:?} cannot stand in a header"), "use printable ASCII");
                 continue;
             };
+            // Of `Bearer <token>`, the scheme is none.
+            let last_word = value.expose().split_whitespace().last().unwrap_or_default();
+            if is_placeholder(value.expose()) || is_placeholder(last_word) {
+                self.fault(KEY, format!("the value of {name:?} is a placeholder"), "put the value in its place");
+            }
             content.set_sensitive(true);
             if headers.insert(parsed, content).is_some() {
                 self.fault(KEY, format!("{name:?} is there twice"), "keep one of them");
@@ -1259,6 +1302,12 @@ impl Draft<'_> {
         match url.split_once(':') {
             Some(("sqlite", _)) => self.sqlite(&url, source),
             Some((scheme, _)) if ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) => {
+                if !headers.is_empty() && is_plain_to_others(&url) {
+                    self.warnings.push(format!(
+                        "`headers` go to another machine over http://, where everybody on the way can read them; \
+                         use https:// in `{KEY}`"
+                    ));
+                }
                 self.rest(&url, headers, keys)
             }
             _ => {
@@ -1289,11 +1338,17 @@ impl Draft<'_> {
     #[cfg(feature = "sqlite")]
     fn sqlite(&mut self, url: &str, source: Source) -> Option<StoreChoice> {
         let Some(path) = crate::store::SqliteStore::path_in_url(url) else {
-            let problem = "it names no file, and a database in memory would forget every token";
-            self.fault("database-api-url", problem, "write \"sqlite:FILE\"");
+            let problem = if url == "sqlite:" || url.starts_with("sqlite::") {
+                "it names no file, and a database in memory would forget every token"
+            } else {
+                "it is not the plain path of a file: neither `//` in front of it, nor `?`, `#`, `%` or `file:` is understood"
+            };
+            self.fault("database-api-url", problem, "write \"sqlite:FILE\", such as \"sqlite:/var/lib/app/tokens.db\"");
             return None;
         };
-        Some(StoreChoice::Sqlite { path: self.sources.directory.join(path), source })
+        let path = self.sources.directory.join(path);
+        self.warnings.extend(file::exposure(&path));
+        Some(StoreChoice::Sqlite { path, source })
     }
 
     #[cfg(not(feature = "sqlite"))]
@@ -1322,30 +1377,40 @@ impl Draft<'_> {
             }
             None => {}
         }
+        for (key, fault) in &self.sources.env_line_faults {
+            if self.sources.source(key) == Source::Default {
+                // It is not missing, then.
+                self.faults.retain(|other| (other.key(), other.source()) != (Some(key), &Source::Default));
+                self.faults.push(fault.clone());
+            } else {
+                self.warnings.push(fault.to_string());
+            }
+        }
     }
 }
 
-const MAKE_ONE: &str = "make one with `fastauth keygen`";
-
-/// Whether a text is what documentation puts in place of a secret.
-fn is_placeholder(text: &str) -> bool {
-    const WORDS: [&str; 10] = [
-        "changeme",
-        "change-me",
-        "change-this",
-        "your-master-token",
-        "your-cryptography-key",
-        "your-32-byte-cryptography-key",
-        "your-secret",
-        "placeholder",
-        "todo",
-        "xxx",
-    ];
-    let text = text.trim();
-    let wrapped = [("<", ">"), ("${", "}"), ("{{", "}}"), ("%", "%")];
-    wrapped.iter().any(|(open, close)| text.len() > 2 && text.starts_with(open) && text.ends_with(close))
-        || WORDS.contains(&text.to_ascii_lowercase().replace('_', "-").as_str())
+/// Returns what is wrong with a key that one variable would keep and another would trim.
+fn unclear(key: &str) -> Option<&'static str> {
+    if key.contains(|c: char| c.is_control() || c == '\u{feff}') {
+        Some("has a line break, a byte order mark or another control character in it")
+    } else if key.trim() != key {
+        Some("has a space at its beginning or end")
+    } else {
+        None
+    }
 }
+
+/// Returns true if calls to this address leave the machine unencrypted.
+fn is_plain_to_others(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else { return false };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let is_loopback = host
+        .parse::<std::net::IpAddr>()
+        .map_or(host == "localhost" || host.ends_with(".localhost"), |ip| ip.to_canonical().is_loopback());
+    url.scheme() == Some(&http::uri::Scheme::HTTP) && !is_loopback
+}
+
+const MAKE_ONE: &str = "make one with `fastauth keygen`";
 
 fn entries(sources: &Sources, has_custom_store: bool, faults: &[Fault]) -> Vec<Entry> {
     // A URL that is refused may have a password where one is not looked for.
@@ -1383,17 +1448,17 @@ fn shown(sources: &Sources, key: &'static str) -> String {
         },
         "websocket-refusal" => sources.text(key).unwrap_or_else(|| "http".to_owned()),
         "database-api-url" => sources.text(key).unwrap_or_else(|| format!("sqlite:{DEFAULT_DATABASE}")),
-        "access-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_ACCESS_TTL)),
-        "refresh-ttl" => sources.text(key).unwrap_or_else(|| days(DEFAULT_REFRESH_TTL)),
+        "access-ttl" => shown_time(sources, key, DEFAULT_ACCESS_TTL),
+        "refresh-ttl" => shown_time(sources, key, DEFAULT_REFRESH_TTL),
         "case-insensitive" | "windows" | "skip-preflight" | "shadow" => sources.flag(key).to_string(),
         "ambiguous" => sources.text(key).unwrap_or_else(|| "refuse".to_owned()),
-        "refresh-grace" => sources.text(key).unwrap_or_else(|| format!("{}s", DEFAULT_REFRESH_GRACE.as_secs())),
+        "refresh-grace" => shown_time(sources, key, DEFAULT_REFRESH_GRACE),
         "cache" => sources.text(key).unwrap_or_else(|| "on".to_owned()),
         "cache-capacity" => {
             sources.number(key).map_or_else(|| DEFAULT_CACHE_CAPACITY.to_string(), |number| number.to_string())
         }
-        "websocket-recheck" => sources.text(key).unwrap_or_else(|| format!("{}s", DEFAULT_WEBSOCKET_RECHECK.as_secs())),
-        "cache-ttl" => sources.text(key).unwrap_or_else(|| "0s".to_owned()),
+        "websocket-recheck" => shown_time(sources, key, DEFAULT_WEBSOCKET_RECHECK),
+        "cache-ttl" => shown_time(sources, key, Duration::ZERO),
         "tokens-per-client" => sources.text(key).unwrap_or_else(|| "one".to_owned()),
         "store-format" => sources.text(key).unwrap_or_else(|| "plain".to_owned()),
         "allow-get" => sources.flag_or_on(key).to_string(),
@@ -1407,8 +1472,10 @@ fn shown(sources: &Sources, key: &'static str) -> String {
     }
 }
 
-fn days(ttl: Duration) -> String {
-    format!("{}d", ttl.as_secs() / DAY)
+/// A time in plain units, or the text of what is no time.
+fn shown_time(sources: &Sources, key: &'static str, default: Duration) -> String {
+    let Some(text) = sources.text(key) else { return time::show(default) };
+    time::parse(&text).map_or(text, time::show)
 }
 
 impl fmt::Debug for Surroundings {

@@ -4,7 +4,7 @@
 //! is a number, since its errors and its `Debug` show values.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -15,7 +15,12 @@ use figment::{
 };
 use serde_json::Value;
 
-use super::fault::{Fault, Source};
+use super::{
+    env_file, env_text,
+    fault::{Fault, Source},
+    file,
+    placeholder::unreplaced,
+};
 use crate::{json, secret::Secret};
 
 /// The kinds of values that keys have.
@@ -36,6 +41,12 @@ pub(crate) enum Kind {
     SecretMap,
     /// Accepted, and without effect.
     Ignored,
+}
+
+impl Kind {
+    fn is_secret(self) -> bool {
+        matches!(self, Self::Secret | Self::SecretList | Self::SecretMap)
+    }
 }
 
 pub(crate) struct Key {
@@ -104,6 +115,9 @@ const NOT_SETTINGS: [&str; 2] = [CONFIG_VARIABLE, "FASTAUTH_STORE_TOKEN"];
 
 const DEFAULT_FILE: &str = "fastauth.config.json";
 
+/// Names the file's schema to editors, and is no setting.
+const SCHEMA: &str = "$schema";
+
 /// From where the sources are read. Tests make one of their own and so leave the process's alone.
 #[derive(Clone, Default)]
 pub(crate) struct Surroundings {
@@ -121,6 +135,10 @@ pub(crate) struct Sources {
     pub(crate) warnings: Vec<String>,
     /// A `.env` that could not be read as a whole: a fault where a secret is missed, and else only a warning.
     pub(crate) env_file_problem: Option<(PathBuf, String)>,
+    /// Lines of `.env` that readers differ on: each a fault where no other source gives its key, and else only a warning.
+    pub(crate) env_line_faults: Vec<(&'static str, Fault)>,
+    /// Where a secret can be put that is missed.
+    pub(crate) env_file: PathBuf,
     /// Where `sqlite:` paths start: the directory of the configuration file.
     pub(crate) directory: PathBuf,
 }
@@ -147,25 +165,82 @@ impl Sources {
             let source = Source::Environment(name.clone());
             sources.faults.push(Fault::new(source, "its value is not UTF-8", "set it to a text, or unset it"));
         }
-        sources.add_env_file(&working_directory.join(".env"));
+        let config = sources.config_file(surroundings, &environment, &working_directory);
+        sources.add_env_file(&working_directory);
         sources.add_bare(&environment);
-        sources.add_file(surroundings, &environment, &working_directory, &code);
+        if let Some((path, is_named)) = config {
+            sources.add_file(path, is_named, &code);
+        }
         sources.add_environment(&environment);
         sources.add_code(code);
         sources
     }
 
-    fn add_env_file(&mut self, path: &Path) {
-        let (variables, problem) = read_env_file(path);
-        self.env_file_problem = problem.map(|problem| (path.to_owned(), problem));
-        for (name, value) in variables {
-            if let Some((key, _)) = BARE.iter().find(|(_, variable)| *variable == name) {
-                let source = Source::EnvFile(path.to_owned(), name.clone());
-                self.insert(known(key), &name, source, Value::String(value));
-            } else if name.starts_with("FASTAUTH_") {
-                let path = path.display();
-                self.warnings.push(format!("{path}: {name} is not read from here; set it in the environment"));
+    /// Returns the path of the configuration file, and whether it was named, so that it has to be there.
+    fn config_file(
+        &mut self,
+        surroundings: &Surroundings,
+        environment: &Environment,
+        working_directory: &Path,
+    ) -> Option<(PathBuf, bool)> {
+        let variable = environment.variables.get(CONFIG_VARIABLE).map(|path| without_line_break(path));
+        let named = surroundings.file.as_deref().or(variable.map(Path::new));
+        let path = working_directory.join(named.unwrap_or(Path::new(DEFAULT_FILE)));
+        self.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        if named.is_some_and(|path| path.as_os_str().is_empty()) {
+            self.directory = working_directory.to_owned();
+            let source = if surroundings.file.is_some() {
+                Source::Code
+            } else {
+                Source::Environment(CONFIG_VARIABLE.to_owned())
+            };
+            let problem = "the path of the configuration file is empty";
+            self.faults.push(Fault::new(source, problem, "name the file, or leave that out"));
+            return None;
+        }
+        Some((path, named.is_some()))
+    }
+
+    /// Reads the `.env` beside the configuration file, or else the one in the working directory.
+    fn add_env_file(&mut self, working_directory: &Path) {
+        let beside = self.directory.join(".env");
+        let (path, text) = match file::read_text(&beside) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let path = working_directory.join(".env");
+                let text = file::read_text(&path);
+                (path, text)
             }
+            text => (beside.clone(), text),
+        };
+        self.env_file = beside;
+        let text = match text {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) => {
+                self.env_file_problem = Some((path, format!("the file cannot be read ({})", file::why(&error))));
+                return;
+            }
+        };
+        let mut has_secrets = false;
+        for (key, name) in BARE {
+            let source = Source::EnvFile(path.clone(), name.to_owned());
+            match env_file::value(text.expose(), name) {
+                Ok(Some(value)) => {
+                    has_secrets = true;
+                    self.insert(known(key), name, source, Value::String(value.expose().to_owned()));
+                }
+                Ok(None) => {}
+                Err((line, problem)) => {
+                    let problem = format!("line {line} {problem}");
+                    self.env_line_faults.push((key, Fault::of(key, source, problem, env_file::REMEDY)));
+                }
+            }
+        }
+        self.warnings.extend(has_secrets.then(|| file::exposure(&path)).flatten());
+        let names: BTreeSet<_> = env_text::assignments(text.expose()).into_iter().map(|line| line.name).collect();
+        for name in names.iter().filter(|name| name.starts_with("FASTAUTH_")) {
+            let path = path.display();
+            self.warnings.push(format!("{path}: {name} is not read from here; set it in the environment"));
         }
     }
 
@@ -178,19 +253,10 @@ impl Sources {
         }
     }
 
-    fn add_file(
-        &mut self,
-        surroundings: &Surroundings,
-        environment: &Environment,
-        directory: &Path,
-        code: &[(&'static str, Value)],
-    ) {
-        let named = surroundings.file.clone().or_else(|| environment.variables.get(CONFIG_VARIABLE).map(PathBuf::from));
-        let path = directory.join(named.as_deref().unwrap_or(Path::new(DEFAULT_FILE)));
-        self.directory = path.parent().map(Path::to_owned).unwrap_or_default();
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => Secret::from(text),
-            Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
+    fn add_file(&mut self, path: PathBuf, is_named: bool, code: &[(&'static str, Value)]) {
+        let text = match file::read_text(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound && !is_named => {
                 // Code that says which paths to guard needs no file; without either, every path would be open.
                 if !code.iter().any(|(key, _)| key.ends_with("-token-paths")) {
                     self.faults.push(Fault::new(
@@ -202,7 +268,7 @@ impl Sources {
                 return;
             }
             Err(error) => {
-                let problem = format!("the file cannot be read ({})", error.kind());
+                let problem = format!("the file cannot be read ({})", file::why(&error));
                 self.faults.push(Fault::new(Source::File(path), problem, "give the path of a readable file"));
                 return;
             }
@@ -218,21 +284,26 @@ impl Sources {
 
     fn add_members(&mut self, members: serde_json::Map<String, Value>, path: &Path) {
         let mut spellings = Spellings::new();
+        let mut has_secrets = false;
         for (spelling, value) in members {
             let file = Source::File(path.to_owned());
             match find(&spelling) {
-                Some(key) => self.insert_once(&mut spellings, key, &spelling, file, value),
+                Some(key) => {
+                    has_secrets |= key.kind.is_secret();
+                    self.insert_once(&mut spellings, key, &spelling, file, value);
+                }
+                None if spelling == SCHEMA => {}
                 None => {
                     let (problem, nearest, _) = unknown_key(&spelling);
                     self.faults.push(Fault::new(file, problem, format!("did you mean `{nearest}`?")));
                 }
             }
         }
+        self.warnings.extend(has_secrets.then(|| file::exposure(path)).flatten());
     }
 
     fn add_environment(&mut self, environment: &Environment) {
-        /// Below this many changes a name is taken for a slip of the hand. Others that begin as ours do are somebody
-        /// else's: Kubernetes sets such variables for a service that is called fastauth.
+        /// Below this many changes a name is taken for a slip of the hand.
         const SLIP: usize = 4;
         let mut spellings = Spellings::new();
         for (name, value) in &environment.variables {
@@ -247,7 +318,7 @@ impl Sources {
                 continue;
             }
             let (problem, nearest, distance) = unknown_key(&rest);
-            if distance < SLIP {
+            if distance < SLIP && !is_of_a_service(name) {
                 let nearest = variable(nearest);
                 self.warnings.push(format!("environment variable {name}: {problem}; did you mean {nearest}?"));
             }
@@ -285,9 +356,20 @@ impl Sources {
     /// Takes one value, over those of the sources before, if it is of the key's kind, and notes a fault if it is not.
     fn insert(&mut self, key: &'static Key, spelling: &str, source: Source, value: Value) {
         let from_environment = matches!(source, Source::Environment(_) | Source::EnvFile(..));
+        let value = match value {
+            Value::String(text) if from_environment => Value::String(without_line_break(&text).to_owned()),
+            value => value,
+        };
+        if let Some(problem) = unreplaced(&value, key.kind.is_secret()) {
+            self.faults.push(Fault::of(key.name, source, problem, "put the value in its place"));
+            return;
+        }
         let merged = match (key.kind, value) {
-            // As in `fastauth-api`, null is as good as absent.
-            (_, Value::Null) => return,
+            // It would leave a guard out that somebody meant to set.
+            (_, Value::Null) => {
+                self.faults.push(Fault::of(key.name, source, "found null", "give it a value, or leave the key out"));
+                return;
+            }
             (Kind::Ignored, _) => {
                 self.warnings.push(format!("{source}: `{spelling}` has no effect here; logging is the application's"));
                 return;
@@ -463,38 +545,18 @@ fn source(metadata: &Metadata) -> Source {
     }
 }
 
-/// The variables of a `.env` file, the last one of a name, and what could not be read.
-fn read_env_file(path: &Path) -> (BTreeMap<String, String>, Option<String>) {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => Secret::from(text),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Default::default(),
-        Err(error) => return (BTreeMap::new(), Some(format!("the file cannot be read ({})", error.kind()))),
-    };
-    let mut variables = BTreeMap::new();
-    let mut problem = None;
-    for item in dotenvy::from_read_iter(text.expose().as_bytes()) {
-        match item {
-            Ok((name, value)) => drop(variables.insert(name, value)),
-            // dotenvy's error is not passed on: it quotes the line.
-            Err(error) => problem = problem.or(Some(unread_line(text.expose(), &error))),
-        }
-    }
-    (variables, problem)
+/// Takes off the line break that a value gets from the file that it was read from. Others are no part of any value.
+fn without_line_break(value: &str) -> &str {
+    let value = value.strip_suffix('\n').unwrap_or(value);
+    value.strip_suffix('\r').unwrap_or(value)
 }
 
-fn unread_line(text: &str, error: &dotenvy::Error) -> String {
-    let number = match error {
-        // A value in quotes that are not closed takes the lines behind it.
-        dotenvy::Error::LineParse(lines, _) => {
-            let line = lines.lines().next().unwrap_or_default().trim_end();
-            text.lines().position(|other| other.trim_end() == line)
-        }
-        _ => None,
-    };
-    match number {
-        Some(number) => format!("line {} is not NAME=value", number + 1),
-        None => "a line is not NAME=value".to_owned(),
-    }
+/// Returns true if Kubernetes sets a variable of this name, for a service whose name begins as ours does.
+fn is_of_a_service(name: &str) -> bool {
+    const ENDS: [&str; 3] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];
+    ENDS.iter().any(|end| name.ends_with(end))
+        || name.contains("_SERVICE_PORT_")
+        || name.split("_PORT_").skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The variable that sets a key.

@@ -531,7 +531,7 @@ impl Promises {
 
 /// Why a store could not answer. Its text names no address, no token and no client (only an error of opening a file
 /// names the file); the cause is its [`source`](Error::source).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StoreError {
     kind: StoreErrorKind,
     message: Cow<'static, str>,

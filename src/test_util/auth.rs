@@ -74,7 +74,8 @@ impl TestAuth {
         let (clock, master_token) = (ManualClock::new(), Secret::generate());
         let store = FailingStore::new(MemoryStore::with_clock(&clock));
         let settings = settings.cryptography_key(Secret::generate()).master_token(master_token.clone()).clock(&clock);
-        let layer = match read(settings.clone().store(store.clone())).and_then(FastAuthLayer::new) {
+        let layer = match read(settings.clone().store(store.clone())).map(Settings::quiet).and_then(FastAuthLayer::new)
+        {
             Ok(layer) => layer,
             Err(error) => panic!("{error}"),
         };

@@ -34,6 +34,7 @@ mod refreshing;
 mod revealing;
 mod rotation;
 mod router;
+mod secrets;
 mod sockets;
 mod store_api;
 mod store_contract;

@@ -92,9 +92,9 @@ pub(crate) struct Init {
     /// The configuration file to write
     #[arg(long, short, value_name = "PATH", default_value = "fastauth.config.json")]
     pub(crate) config: PathBuf,
-    /// The file for the secrets; the program reads .env in its working directory
-    #[arg(long, value_name = "FILE", default_value = ".env")]
-    pub(crate) env_file: PathBuf,
+    /// The file for the secrets [default: .env beside the configuration file, where it is looked for]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
     /// The application's name
     #[arg(long, value_name = "NAME")]
     pub(crate) app_name: Option<String>,
@@ -176,7 +176,7 @@ The order of a change: rotate; restart every node, before the new key signs; whe
 log-ins of the earlier key, retire it. Keys that come from the environment are not changed: what to set is told.")]
 pub(crate) struct RotateKeys {
     /// When the new key begins to sign; until then all nodes have to be restarted
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration, conflicts_with = "now")]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = delay, conflicts_with = "now")]
     pub(crate) signs_in: Duration,
     /// Let the new key sign at once; nodes refuse its tokens until they are restarted
     #[arg(long)]
@@ -186,6 +186,15 @@ pub(crate) struct RotateKeys {
     pub(crate) print: bool,
     #[command(flatten)]
     pub(crate) config: Config,
+}
+
+/// A time from now. `M` is months, and who writes it most likely means minutes.
+fn delay(text: &str) -> Result<Duration, String> {
+    let delay = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if text.contains('M') {
+        return Err(format!("it has months in it, by a capital M: minutes are {:?}", text.replace('M', "m")));
+    }
+    Ok(delay)
 }
 
 #[derive(ClapArgs)]

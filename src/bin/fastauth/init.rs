@@ -25,10 +25,12 @@ pub(crate) fn keygen(args: &Keygen) -> Result<ExitCode, Failure> {
     };
     let variable = args.name.unwrap_or(SecretName::CryptographyKey).variable();
     let file = EnvFile::new(path);
-    if !args.force && file.contains(variable)? {
+    if args.force {
+        file.set(variable, &secret)?;
+    } else if !file.set_if_missing(variable, &secret)? {
         confirm_replacement(variable, path)?;
+        file.set(variable, &secret)?;
     }
-    file.set(variable, &secret)?;
     output::note(&format!("Wrote {variable} to {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -46,7 +48,9 @@ fn confirm_replacement(variable: &str, path: &Path) -> Result<(), Failure> {
 }
 
 pub(crate) fn init(args: Init) -> Result<ExitCode, Failure> {
-    let (config, env_file) = (args.config.clone(), EnvFile::new(&args.env_file));
+    let config = args.config.clone();
+    let beside = config.with_file_name(".env");
+    let env_file = EnvFile::new(args.env_file.clone().unwrap_or_else(|| beside.clone()));
     let taken = || Failure::new(format!("{} is there already and was left as it is", config.display()));
     if config.exists() {
         return Err(taken());
@@ -61,7 +65,7 @@ pub(crate) fn init(args: Init) -> Result<ExitCode, Failure> {
         })?;
     let written = serde_json::to_string_pretty(&answers).map_err(Failure::from).and_then(|text| {
         file.write_all(format!("{text}\n").as_bytes())?;
-        write_secrets(&env_file)
+        write_secrets(&env_file, &beside)
     });
     if let Err(failure) = written {
         // Half a configuration would only be in the way of the next try.
@@ -72,18 +76,15 @@ pub(crate) fn init(args: Init) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_secrets(file: &EnvFile) -> Result<(), Failure> {
+fn write_secrets(file: &EnvFile, beside: &Path) -> Result<(), Failure> {
     for name in [SecretName::MasterToken, SecretName::CryptographyKey] {
         let variable = name.variable();
-        if file.contains(variable)? {
-            output::note(&format!("Kept {variable} in {}", file.path().display()));
-        } else {
-            file.set(variable, &Secret::generate())?;
-            output::note(&format!("Wrote {variable} to {}", file.path().display()));
-        }
+        let is_new = file.set_if_missing(variable, &Secret::generate())?;
+        let done = if is_new { format!("Wrote {variable} to") } else { format!("Kept {variable} in") };
+        output::note(&format!("{done} {}", file.path().display()));
     }
-    if file.path() != Path::new(".env") {
-        output::note("Only .env in the working directory is read by itself: load that file into the environment");
+    if file.path() != beside {
+        output::note("Only .env beside the configuration is read by itself: load that file into the environment");
     }
     Ok(())
 }

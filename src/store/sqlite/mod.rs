@@ -88,11 +88,21 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// The file in `sqlite:FILE` or `sqlite://FILE`, or a bare path; `None` where it names none, or a database in memory.
+    /// Returns the path in `sqlite:FILE`, or a bare path. Behind `sqlite:` it is taken as it is written, relative or from `/` on.
+    ///
+    /// `None` if it names no file or a database in memory, and for what other programs understand in different ways: `//` in
+    /// front of the path, `file:`, parameters behind `?`, and `#` and `%`.
     #[must_use]
     pub fn path_in_url(url: &str) -> Option<&Path> {
-        let path = url.strip_prefix("sqlite:").map_or(url, |path| path.strip_prefix("//").unwrap_or(path));
-        (!path.is_empty() && !path.starts_with(':')).then(|| Path::new(path))
+        let Some(path) = url.strip_prefix("sqlite:") else {
+            return (!url.is_empty() && !url.starts_with(':')).then(|| Path::new(url));
+        };
+        let is_plain = !path.starts_with("//")
+            && !path.starts_with(':')
+            && !path.to_ascii_lowercase().starts_with("file:")
+            && !path.contains(['?', '#', '%'])
+            && path.trim() == path;
+        (is_plain && !path.is_empty()).then(|| Path::new(path))
     }
 
     /// Opens the token database at `path`, making it if there is none.

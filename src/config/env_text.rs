@@ -1,0 +1,198 @@
+//! The text of a `.env` file: which lines give a variable its value, and which value.
+//!
+//! Readers of such files differ in what they make of `$`, of backslashes and of values over several lines. A value is taken
+//! only where they all agree, so that what was written is what is read. Lines of other programs are not judged.
+
+use std::ops::Range;
+
+/// A line that gives a variable a value, or seems to.
+pub(super) struct Assignment<'a> {
+    /// Counted from 1.
+    pub(super) line: usize,
+    pub(super) name: &'a str,
+    /// Where the line is in the text, with its line break.
+    pub(super) range: Range<usize>,
+    /// What stands before the name, such as `export `.
+    pub(super) before: &'a str,
+    pub(super) value: Result<Value<'a>, Problem>,
+}
+
+/// What stands behind `NAME=`.
+pub(super) struct Value<'a> {
+    pub(super) text: &'a str,
+    /// From the `#` on, or nothing.
+    pub(super) comment: &'a str,
+}
+
+/// Why readers would differ on a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Problem {
+    #[error("is not NAME=value")]
+    NotAnAssignment,
+    #[error("opens quotes that are not closed on it")]
+    Unclosed,
+    #[error("stands within the quotes that line {0} opens")]
+    Within(usize),
+    #[error("has a character outside of single quotes that readers change: one of $ \\ ` ' \"")]
+    Special,
+    #[error("has something behind its value")]
+    Trailing,
+    #[error("has a control character in its value")]
+    Control,
+    #[error("gives it another value than a line before")]
+    Differs,
+}
+
+impl Problem {
+    /// Whether the value may go on in the lines that follow, or began before.
+    pub(super) fn is_over_lines(self) -> bool {
+        matches!(self, Self::Unclosed | Self::Within(_))
+    }
+}
+
+const QUOTES: [char; 3] = ['"', '\'', '`'];
+
+/// Returns every line that gives a variable a value, or seems to, in its order.
+pub(super) fn assignments(text: &str) -> Vec<Assignment<'_>> {
+    let mut found = Vec::new();
+    // The line and the mark of quotes that were opened before and are not closed yet.
+    let mut open: Option<(usize, char)> = None;
+    let mut start = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let range = start..start + line.len();
+        start = range.end;
+        let Some((before, name, rest)) = split(line) else {
+            if open.is_some_and(|(_, quote)| line.contains(quote)) {
+                open = None;
+            }
+            continue;
+        };
+        let number = number + 1;
+        let written = rest.trim_start().strip_prefix('=').map(|written| written.trim_end_matches(['\r', '\n']));
+        let value = match (open, written) {
+            (Some((line, _)), _) => Err(Problem::Within(line)),
+            (None, Some(written)) => value(written),
+            // `export NAME` gives it no value.
+            (None, None) if rest.trim().is_empty() && before.contains("export") => continue,
+            (None, None) => Err(Problem::NotAnAssignment),
+        };
+        match open {
+            Some((_, quote)) if line.contains(quote) => open = None,
+            Some(_) => {}
+            None if matches!(value, Err(Problem::Unclosed)) => {
+                let quote = written.and_then(|written| written.trim_start().chars().next());
+                open = quote.map(|quote| (number, quote));
+            }
+            None => {}
+        }
+        found.push(Assignment { line: number, name, range, before, value });
+    }
+    found
+}
+
+/// Splits a line into what stands before a name, the name, and the rest.
+fn split(line: &str) -> Option<(&str, &str, &str)> {
+    let is_space = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let trimmed = line.trim_start_matches(is_space);
+    let exported = trimmed.strip_prefix("export").filter(|rest| rest.starts_with(is_space));
+    let named = exported.map_or(trimmed, |rest| rest.trim_start_matches(is_space));
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let length = named.find(|c| !is_of_name(c)).unwrap_or(named.len());
+    let (name, rest) = named.split_at(length);
+    (!name.is_empty()).then(|| (&line[..line.len() - named.len()], name, rest))
+}
+
+/// The value and the comment behind `NAME=`.
+fn value(written: &str) -> Result<Value<'_>, Problem> {
+    let trimmed = written.trim();
+    let (text, behind) = match trimmed.chars().next() {
+        // Behind a space it is a comment.
+        Some('#') if trimmed.len() < written.trim_end().len() => ("", trimmed),
+        Some('#') => return Err(Problem::Trailing),
+        Some(quote) if QUOTES.contains(&quote) => {
+            let end = closing(&trimmed[1..], quote).ok_or(Problem::Unclosed)?;
+            (&trimmed[1..=end], &trimmed[end + 2..])
+        }
+        _ => trimmed.split_at(trimmed.find(char::is_whitespace).unwrap_or(trimmed.len())),
+    };
+    let is_changed = |c: char| ['$', '\\', '`', '"', '\''].contains(&c);
+    if !trimmed.starts_with('\'') && text.contains(is_changed) || trimmed.starts_with('`') {
+        return Err(Problem::Special);
+    }
+    let comment = behind.trim_start();
+    if !comment.is_empty() && !comment.starts_with('#') {
+        return Err(Problem::Trailing);
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Problem::Control);
+    }
+    Ok(Value { text, comment })
+}
+
+/// Where quotes end: a backslash takes the next character along, but in single quotes.
+fn closing(text: &str, quote: char) -> Option<usize> {
+    let mut is_escaped = false;
+    text.char_indices().find_map(|(at, c)| {
+        let closes = c == quote && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped && quote != '\'';
+        closes.then_some(at)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<String, Problem> {
+        let found = assignments(text);
+        let found = found.into_iter().find(|found| found.name == "X").unwrap();
+        found.value.map(|value| format!("{}|{}", value.text, value.comment))
+    }
+
+    #[test]
+    fn a_value_is_read_where_all_readers_agree() {
+        for (text, expected) in [
+            ("X=abc", "abc|"),
+            ("X = abc \r\n", "abc|"),
+            ("\u{feff}X=abc\n", "abc|"),
+            ("  export\tX=abc # why\n", "abc|# why"),
+            ("X=a#b", "a#b|"),
+            ("X=", "|"),
+            ("X= # nothing", "|# nothing"),
+            ("X='a$b\\c\"d`e # f' # why", "a$b\\c\"d`e # f|# why"),
+            ("X=\"a b\"", "a b|"),
+            ("X=''", "|"),
+            ("NOTE=it's\nX=abc", "abc|"),
+            ("A='x\ny'\nX=abc", "abc|"),
+            ("A=\"x\\\"\ny\"\nX=abc", "abc|"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_readers_differ_on_is_a_problem() {
+        for (text, expected) in [
+            ("X=a$b", Problem::Special),
+            ("X=\"a${B}\"", Problem::Special),
+            ("X=a\\$b", Problem::Special),
+            ("X=a`b`", Problem::Special),
+            ("X=`ab`", Problem::Special),
+            ("X=it's", Problem::Special),
+            ("X='a'\\''b'", Problem::Trailing),
+            ("X='a'b", Problem::Trailing),
+            ("X=a b", Problem::Trailing),
+            ("X=#a", Problem::Trailing),
+            ("X='a", Problem::Unclosed),
+            ("X=\"a\\\"", Problem::Unclosed),
+            ("X: a", Problem::NotAnAssignment),
+            ("X", Problem::NotAnAssignment),
+            ("X='a\tb'", Problem::Control),
+            ("A=\"x\nX=abc\n\"", Problem::Within(1)),
+            ("B=1\nA='x\nX=abc'\n", Problem::Within(2)),
+        ] {
+            assert_eq!(read(text), Err(expected), "{text:?}");
+        }
+        assert!(assignments("export X\n# X=1\n=1\n").is_empty());
+    }
+}

@@ -1,0 +1,181 @@
+//! Files with secrets in them: reading them, who else can, and replacing them in one step.
+
+use std::{
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::secret::Secret;
+
+/// Reads a file of text. What is no regular file is refused: a pipe would be waited for.
+pub(super) fn read_text(path: &Path) -> io::Result<Secret> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "it is a directory" } else { "it is a pipe, a socket or a device" };
+        return Err(io::Error::new(ErrorKind::InvalidInput, format!("{what}, and not a file")));
+    }
+    match String::from_utf8(fs::read(path)?) {
+        Ok(text) => Ok(Secret::from(text)),
+        Err(error) => {
+            let is_utf16 = error.as_bytes().starts_with(b"\xff\xfe") || error.as_bytes().starts_with(b"\xfe\xff");
+            let what = if is_utf16 { "it is UTF-16: save it as UTF-8" } else { "it is not UTF-8" };
+            Err(io::Error::new(ErrorKind::InvalidData, what))
+        }
+    }
+}
+
+/// Why a file cannot be read, without the system's number.
+pub(super) fn why(error: &io::Error) -> String {
+    error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string)
+}
+
+/// Says what is wrong if every user of the machine can read or change the file.
+#[cfg(unix)]
+pub(super) fn exposure(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let verb = match fs::metadata(path).ok()?.permissions().mode() & 0o006 {
+        0 => return None,
+        0o004 => "read",
+        _ => "change",
+    };
+    let path = path.display();
+    Some(format!("{path}: every user of this machine can {verb} it, and it has secrets in it; run `chmod o= {path}`"))
+}
+
+#[cfg(not(unix))]
+pub(super) fn exposure(_path: &Path) -> Option<String> {
+    None
+}
+
+/// Waits until nobody else holds the directory of a file, which is left when what is returned is dropped.
+///
+/// `None` where there are no such locks: on Windows, and on some file systems.
+pub(super) fn lock(path: &Path) -> Option<File> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = File::open(directory_of(&target)).ok()?;
+    directory.lock().ok()?;
+    Some(directory)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Who may read the file afterwards. Its owner and group stay in either case: the application may be another user than
+/// whoever changes its secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Its owner alone.
+    Private,
+    /// Who could before.
+    Kept,
+}
+
+/// Writes beside the file and renames, so that a reader sees the old text or the new one and nothing between.
+///
+/// A link stays a link: what it points to is replaced.
+pub(super) fn replace(path: &Path, text: &Secret, mode: Mode) -> io::Result<()> {
+    check_links(path)?;
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let draft = draft_of(&target);
+    let written = write(&draft, text, fs::metadata(&target).ok(), mode).and_then(|()| rename(&draft, &target));
+    if written.is_err() {
+        // The draft may not be there; the error to tell is the first one.
+        let _ = fs::remove_file(&draft);
+    }
+    written?;
+    // The name is in the directory. Where one cannot be opened, there is nothing to sync.
+    if let Ok(directory) = File::open(directory_of(&target)) {
+        let _ = directory.sync_all();
+    }
+    Ok(())
+}
+
+fn rename(draft: &Path, target: &Path) -> io::Result<()> {
+    fs::rename(draft, target).map_err(|error| match error.kind() {
+        ErrorKind::ResourceBusy => io::Error::new(
+            ErrorKind::ResourceBusy,
+            "it is mounted as a single file, which cannot be replaced in one step, and nothing was changed: change it where it \
+             is mounted from, or mount its directory",
+        ),
+        _ => error,
+    })
+}
+
+/// Refuses a link where everybody can put one: it would choose which file is written.
+#[cfg(unix)]
+fn check_links(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = fs::read_link(&path) else { return Ok(()) };
+        let directory = directory_of(&path);
+        if fs::metadata(directory)?.permissions().mode() & 0o002 != 0 {
+            let problem = format!(
+                "{} is a link in a directory that every user can write to, so anybody may have put it there; nothing was \
+                 written: name the file that is meant",
+                path.display()
+            );
+            return Err(io::Error::new(ErrorKind::PermissionDenied, problem));
+        }
+        path = directory.join(next);
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_links(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn draft_of(target: &Path) -> PathBuf {
+    let mut draft = target.to_owned().into_os_string();
+    draft.push(format!(".{}", uuid::Uuid::new_v4().simple()));
+    PathBuf::from(draft)
+}
+
+fn write(draft: &Path, text: &Secret, replaced: Option<Metadata>, mode: Mode) -> io::Result<()> {
+    let mut file = create_private(draft)?;
+    file.write_all(text.expose().as_bytes())?;
+    if let Some(replaced) = replaced {
+        keep_owner(&file, &replaced, draft)?;
+        if mode == Mode::Kept {
+            file.set_permissions(replaced.permissions())?;
+        }
+    }
+    file.sync_all()
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+#[cfg(unix)]
+fn keep_owner(draft: &File, replaced: &Metadata, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let own = draft.metadata()?;
+    if (own.uid(), own.gid()) == (replaced.uid(), replaced.gid()) {
+        return Ok(());
+    }
+    if own.uid() != replaced.uid() && fs::metadata(directory_of(path))?.mode() & 0o002 != 0 {
+        return Err(io::Error::new(
+            ErrorKind::PermissionDenied,
+            "it is another user's, in a directory that every user can write to; nothing was written: use another directory",
+        ));
+    }
+    fchown(draft, Some(replaced.uid()), Some(replaced.gid()))
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_draft: &File, _replaced: &Metadata, _path: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Secrets as the program writes them: none is lost, and none goes where it was not meant to.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn program(directory: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fastauth"));
+    command.args(words).current_dir(directory).env_clear().stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What it printed and what it complained of; it has to end with this code.
+fn run(directory: &Path, words: &[&str], code: i32) -> (String, String) {
+    told(program(directory, words).output().unwrap(), words, code)
+}
+
+fn told(output: Output, words: &[&str], code: i32) -> (String, String) {
+    let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {texts:?}");
+    texts.into()
+}
+
+fn read(directory: &Path, name: &str) -> String {
+    fs::read_to_string(directory.join(name)).unwrap()
+}
+
+/// Of many processes that write one file at the same time, each finds what it wrote.
+#[test]
+fn no_secret_is_lost_when_several_are_written_at_once() {
+    for round in 0..40 {
+        let place = TempDir::new().unwrap();
+        fs::write(place.path().join(".env"), "# kept\nOTHER=1\n").unwrap();
+        let all = ["MASTER_TOKEN", "CRYPTOGRAPHY_KEY"]
+            .map(|name| program(place.path(), &["keygen", "--name", name, "--write"]).spawn().unwrap());
+        for child in all {
+            told(child.wait_with_output().unwrap(), &["keygen"], 0);
+        }
+        let text = read(place.path(), ".env");
+        for line in ["# kept\n", "OTHER=1\n", "MASTER_TOKEN=", "CRYPTOGRAPHY_KEY="] {
+            assert_eq!(text.matches(line).count(), 1, "round {round}: {line} in {text}");
+        }
+    }
+}
+
+/// Of two that make the same secret where there is none, one is told that there is one.
+#[test]
+fn one_of_two_makes_a_secret_that_is_missing() {
+    for round in 0..20 {
+        let place = TempDir::new().unwrap();
+        let words = ["keygen", "--name", "MASTER_TOKEN", "--write"];
+        let both = [0, 1].map(|_| program(place.path(), &words).spawn().unwrap());
+        let mut codes = both.map(|child| child.wait_with_output().unwrap().status.code());
+        codes.sort_unstable();
+        assert_eq!(codes, [Some(0), Some(1)], "round {round}");
+    }
+}
+
+/// Keys that are rotated at once by two are all kept, or one is told that it was too late.
+#[test]
+fn no_key_is_lost_when_two_rotate_at_once() {
+    for round in 0..10 {
+        let place = TempDir::new().unwrap();
+        run(place.path(), &["init", "--yes"], 0);
+        let both = [0, 1].map(|_| program(place.path(), &["keys", "rotate", "--now"]).spawn().unwrap());
+        let done = both.map(|child| child.wait_with_output().unwrap().status.success());
+        let rotated = done.iter().filter(|done| **done).count();
+        let keys: Value = serde_json::from_str(&run(place.path(), &["keys", "list", "--json"], 0).0).unwrap();
+        assert_eq!(keys["keys"].as_array().unwrap().len(), 1 + rotated, "round {round}");
+        assert!(rotated > 0, "round {round}");
+    }
+}
+
+#[test]
+fn a_leaked_secret_is_replaced_in_every_form() {
+    let place = TempDir::new().unwrap();
+    for leaked in [
+        "export\tMASTER_TOKEN=leaked-hush\n",
+        "MASTER_TOKEN=one\n\texport  MASTER_TOKEN = 'leaked-hush'\n",
+        "\u{feff}MASTER_TOKEN=leaked-hush",
+        "MASTER_TOKEN=leaked$hush\n",
+    ] {
+        fs::write(place.path().join(".env"), leaked).unwrap();
+        assert!(
+            run(place.path(), &["keygen", "--name", "MASTER_TOKEN", "--write"], 1).1.contains("--force replaces it")
+        );
+        run(place.path(), &["keygen", "--name", "MASTER_TOKEN", "--write", "--force"], 0);
+        let text = read(place.path(), ".env");
+        assert!(!text.contains("leaked") && text.matches("MASTER_TOKEN").count() == 1, "{text}");
+    }
+    // A value over several lines would take the new secret in.
+    for taken_in in
+        ["NOTE=\"a\nMASTER_TOKEN=leaked-hush\nb\"\n", "MASTER_TOKEN='leaked-hush\nb'\n", "NOTE='never closed\n"]
+    {
+        fs::write(place.path().join(".env"), taken_in).unwrap();
+        let refusal = run(place.path(), &["keygen", "--name", "MASTER_TOKEN", "--write", "--force"], 1).1;
+        assert!(refusal.contains("mend it by hand: nothing was written") && !refusal.contains("hush"), "{refusal}");
+        assert_eq!(read(place.path(), ".env"), taken_in);
+    }
+}
+
+#[test]
+fn keygen_does_not_follow_a_link_that_anybody_could_have_put_there() {
+    let place = TempDir::new().unwrap();
+    let shared = place.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::write(place.path().join("of-the-user"), "kept\n").unwrap();
+    symlink("../of-the-user", shared.join(".env")).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    for words in [&["keygen", "--write"][..], &["keygen", "--write", "--force"], &["init", "--yes"]] {
+        let refusal = run(&shared, words, 1).1;
+        assert!(refusal.contains("is a link in a directory that every user can write to"), "{refusal}");
+        assert_eq!(read(place.path(), "of-the-user"), "kept\n");
+        assert!(!shared.join("fastauth.config.json").exists(), "a half configuration is not left");
+    }
+}
+
+/// The secrets go where the application looks for them first: beside the configuration.
+#[test]
+fn init_puts_the_secrets_beside_the_configuration() {
+    let place = TempDir::new().unwrap();
+    fs::create_dir(place.path().join("etc")).unwrap();
+    let notes = run(place.path(), &["init", "--yes", "--config", "etc/shop.json"], 0).1;
+    assert!(notes.contains("Wrote MASTER_TOKEN to etc/.env"), "{notes}");
+    run(place.path(), &["check", "--config", "etc/shop.json"], 0);
+    assert!(!place.path().join(".env").exists());
+    let other = run(place.path(), &["init", "--yes", "--config", "other.json", "--env-file", "secrets"], 0).1;
+    assert!(other.contains("load that file into the environment"), "{other}");
+}
+
+#[test]
+fn months_are_no_time_to_rotate_in() {
+    let place = TempDir::new().unwrap();
+    run(place.path(), &["init", "--yes"], 0);
+    let refusal = run(place.path(), &["keys", "rotate", "--signs-in", "10M"], 2).1;
+    assert!(refusal.contains("minutes are \"10m\""), "{refusal}");
+    run(place.path(), &["keys", "rotate", "--signs-in", "10m"], 0);
+}
+
+/// A start that waits for a pipe never ends.
+#[test]
+fn a_pipe_ends_no_command_in_waiting() {
+    let place = TempDir::new().unwrap();
+    let config = json!({ "access-token-paths": ["/access"], "database-api-url": "sqlite:x.db" });
+    fs::write(place.path().join("fastauth.config.json"), config.to_string()).unwrap();
+    for pipe in [".env", "pipe.json"] {
+        assert!(Command::new("mkfifo").arg(place.path().join(pipe)).status().unwrap().success());
+    }
+    assert!(run(place.path(), &["check"], 1).0.contains("it is a pipe, a socket or a device, and not a file"));
+    assert!(run(place.path(), &["check", "--config", "pipe.json"], 1).0.contains("it is a pipe"));
+    assert!(run(place.path(), &["keygen", "--write"], 1).1.contains("it is a pipe"));
+}
