@@ -4,6 +4,8 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tracing::Instrument;
 
 use crate::{
     gate::Gate,
@@ -13,7 +15,7 @@ use crate::{
     shown::shown,
     store::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
-        StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
+        StoreErrorKind, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
     },
     token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name},
 };
@@ -32,6 +34,8 @@ pub(crate) struct Issuing {
     pub(crate) sealed: bool,
     /// Whether a client may have more than one family.
     pub(crate) many_families: bool,
+    /// How many it may have then.
+    pub(crate) max_families: usize,
     pub(crate) issuer: Option<String>,
     pub(crate) audience: Option<String>,
     pub(crate) claims_hook: Option<Arc<dyn ClaimsHook>>,
@@ -247,7 +251,8 @@ impl TokenIssuer {
         let claims = self.claims(client_id, false, claims).await?;
         let family = unique_name();
         let (issued, record) = self.mint(client_id, &family, 0, &claims, self.unix_now())?;
-        let options = SaveOptions { keep_others: self.gate.issuing.many_families, ..SaveOptions::default() };
+        let Issuing { many_families, max_families, .. } = self.gate.issuing;
+        let options = SaveOptions { keep_others: many_families, max_families, ..SaveOptions::default() };
         let not_saved = |error| IssueError::NotSaved { client_id: client_id.to_owned(), error };
         match self.gate.store.save(&record, options).await.map_err(not_saved)? {
             Saved::Saved(_) => {}
@@ -405,6 +410,13 @@ impl TokenIssuer {
 
     /// What [`revoke_token`](Self::revoke_token) does once the token's claims are known.
     pub(crate) async fn revoke_verified(&self, token: &str, claims: &Claims) -> Result<bool, StoreError> {
+        let issuer = self.clone();
+        let token = Secret::from(token);
+        let claims = claims.clone();
+        carried_through(async move { issuer.revoke_family_of(token.expose(), &claims).await }).await
+    }
+
+    async fn revoke_family_of(&self, token: &str, claims: &Claims) -> Result<bool, StoreError> {
         let client_id = claims.client_id().to_owned();
         let revocation = match claims.family() {
             Some((family, _)) => Revocation::Family { client_id, family: family.to_owned() },
@@ -412,17 +424,24 @@ impl TokenIssuer {
             None if self.is_canonical(token, claims).await? => Revocation::Family { client_id, family: String::new() },
             None => return Ok(false),
         };
-        Ok(self.revoke(&revocation).await? > 0)
+        Ok(self.end(&revocation).await? > 0)
     }
 
     /// Revokes a family, all of a client's, or everything, and says how many families that were. From the answer on this
-    /// process accepts none of their tokens; others do so from the next time on that they ask the store.
+    /// process accepts none of their tokens; others do so from the next time on that they ask the store. On a tokio runtime it
+    /// goes on though the future is dropped, as it is with a request whose client has gone.
     ///
     /// # Errors
     ///
     /// Where the store could not be asked, and where it is not able to
     /// ([`Unsupported`](crate::store::StoreErrorKind::Unsupported)).
     pub async fn revoke(&self, revocation: &Revocation) -> Result<u64, StoreError> {
+        let issuer = self.clone();
+        let revocation = revocation.clone();
+        carried_through(async move { issuer.end(&revocation).await }).await
+    }
+
+    async fn end(&self, revocation: &Revocation) -> Result<u64, StoreError> {
         match self.gate.store.revoke(revocation, None).await? {
             Revoked::Families(count) => {
                 tracing::info!(target: "fastauth", revocation = %shown(&format!("{revocation:?}")), count, "revoked");
@@ -543,6 +562,17 @@ impl TokenIssuer {
             scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
             tokens: TokenPair { access_token, refresh_token },
         })
+    }
+}
+
+/// Runs what takes a right away to its end though its caller goes away, where there is a runtime to run it.
+async fn carried_through<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    let Ok(runtime) = Handle::try_current() else { return work.await };
+    match runtime.spawn(work.in_current_span()).await {
+        Ok(done) => done,
+        Err(error) => Err(StoreError::new(StoreErrorKind::Failed, "the revocation was broken off").caused_by(error)),
     }
 }
 

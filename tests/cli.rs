@@ -799,6 +799,36 @@ fn is_in(text: &str, bytes: &[u8]) -> bool {
 }
 
 #[test]
+fn a_store_is_backed_up_and_restored() {
+    let place = Place::ready(&json!({ "tokens-per-client": "many" }));
+    assert!(place.fails(&["store", "backup", "backup.db"], 1).contains("there is no such database"));
+    let access = |pair: &Value| pair["access_token"].as_str().unwrap().to_owned();
+    let active = |token: &str| place.done(&["token", "introspect", token]).contains("\"active\": true");
+    let first = access(&issue(&place, "a"));
+    assert_eq!(place.done(&["store", "backup", "backup.db"]), "backup.db is a backup of fastauth.db\n");
+    assert!(place.fails(&["store", "backup", "backup.db"], 1).contains("backup.db is there already"));
+    place.done(&["token", "revoke", "--client", "a"]);
+    let second = access(&issue(&place, "b"));
+    assert!(!active(&first) && active(&second));
+
+    // What was revoked stays so.
+    let output = place.run(&["store", "restore", "backup.db"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let kept = "what was there is fastauth.db.replaced-1 now, with everybody's tokens: delete it in time";
+    assert_eq!(stdout(&output), format!("fastauth.db was restored from backup.db\n{kept}\n"));
+    assert!(stderr(&output).contains("Every log-in of the backup is revoked"), "{}", stderr(&output));
+    assert!(!active(&first) && !active(&second));
+    assert!(active(&access(&issue(&place, "a"))));
+
+    let words = ["store", "restore", "backup.db", "--keep-sessions", "--database", "sqlite:fastauth.db"];
+    let output = place.run(&words);
+    assert!(stdout(&output).contains("fastauth.db.replaced-2"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("also those that were revoked since"), "{}", stderr(&output));
+    assert!(active(&first));
+    assert!(place.fails(&["store", "restore", "missing.db"], 1).contains("missing.db"));
+}
+
+#[test]
 fn a_store_is_encrypted_and_kept_plain_again() {
     let place = Place::ready(&json!({}));
     assert!(place.fails(&["store", "convert", "--to", "fernet"], 1).contains("there is no such database"));

@@ -58,6 +58,9 @@ const MAX_TTL: Duration = Duration::from_secs(100 * 365 * DAY);
 
 /// About fifty megabytes.
 const DEFAULT_CACHE_CAPACITY: usize = 65_536;
+/// How many log-ins a client may have: more than people have devices, and few enough to be gone through.
+const DEFAULT_TOKENS_PER_CLIENT: usize = 100;
+const MAX_TOKENS_PER_CLIENT: usize = 10_000;
 const MAX_CACHE_CAPACITY: usize = 100_000_000;
 /// A longer one is a longer time in which a revoked token opens what it opened.
 const MAX_CACHE_TTL: Duration = Duration::from_secs(60 * 60);
@@ -449,6 +452,13 @@ impl SettingsBuilder {
     #[must_use]
     pub fn many_tokens_per_client(self, on: bool) -> Self {
         self.set("tokens-per-client", Value::String(if on { "many" } else { "one" }.to_owned()))
+    }
+
+    /// How many log-ins a client may have at a time with `tokens-per-client: "many"` (`max-tokens-per-client`), from 1 to 10,000:
+    /// 100 otherwise. The one that was renewed longest ago is revoked when there is one more.
+    #[must_use]
+    pub fn max_tokens_per_client(self, count: usize) -> Self {
+        self.set("max-tokens-per-client", Value::from(count))
     }
 
     /// Whether tokens are encrypted before they are stored (`store-format: "fernet"`). `fastauth-api` cannot read them.
@@ -866,10 +876,22 @@ impl Draft<'_> {
             refresh_grace: self.refresh_grace(),
             sealed: self.sealed(keys),
             many_families: self.one_of("tokens-per-client", ["one", "many"]) == 1,
+            max_families: self.max_tokens_per_client(),
             issuer: self.name("issuer"),
             audience: self.name("audience"),
             claims_hook: parts.claims_hook.clone(),
         }
+    }
+
+    fn max_tokens_per_client(&mut self) -> usize {
+        const KEY: &str = "max-tokens-per-client";
+        let Some(number) = self.sources.number(KEY) else { return DEFAULT_TOKENS_PER_CLIENT };
+        let count = usize::try_from(number).ok().filter(|count| (1..=MAX_TOKENS_PER_CLIENT).contains(count));
+        count.unwrap_or_else(|| {
+            let remedy = format!("write a number of log-ins from 1 to {MAX_TOKENS_PER_CLIENT}");
+            self.fault(KEY, format!("{number} is out of its range"), remedy);
+            DEFAULT_TOKENS_PER_CLIENT
+        })
     }
 
     fn caching(&mut self) -> Caching {
@@ -1460,6 +1482,9 @@ fn shown(sources: &Sources, key: &'static str) -> String {
         "websocket-recheck" => shown_time(sources, key, DEFAULT_WEBSOCKET_RECHECK),
         "cache-ttl" => shown_time(sources, key, Duration::ZERO),
         "tokens-per-client" => sources.text(key).unwrap_or_else(|| "one".to_owned()),
+        "max-tokens-per-client" => {
+            sources.number(key).map_or_else(|| DEFAULT_TOKENS_PER_CLIENT.to_string(), |number| number.to_string())
+        }
         "store-format" => sources.text(key).unwrap_or_else(|| "plain".to_owned()),
         "allow-get" => sources.flag_or_on(key).to_string(),
         "response-shape" => sources.text(key).unwrap_or_else(|| "envelope".to_owned()),

@@ -60,7 +60,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key there is, in the order in which reports show them.
-pub(crate) const KEYS: [Key; 36] = [
+pub(crate) const KEYS: [Key; 37] = [
     key("app-name", Kind::Text),
     Key { name: "database-api-url", kind: Kind::Text, alias: Some("database-api-path") },
     key("headers", Kind::SecretMap),
@@ -82,6 +82,7 @@ pub(crate) const KEYS: [Key; 36] = [
     key("refresh-ttl", Kind::Text),
     key("refresh-grace", Kind::Text),
     key("tokens-per-client", Kind::Text),
+    key("max-tokens-per-client", Kind::Number),
     key("store-format", Kind::Text),
     key("cache", Kind::Text),
     key("cache-capacity", Kind::Number),

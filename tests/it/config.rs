@@ -666,6 +666,12 @@ fn faults_of_keys_name_the_remedy() {
             "\"aes\" is not one of its values; write \"plain\" or \"fernet\"",
         ),
         ("many", with("tokens-per-client", json!("two")), "write \"one\" or \"many\""),
+        (
+            "how many",
+            with("max-tokens-per-client", json!(0)),
+            "0 is out of its range; write a number of log-ins from 1",
+        ),
+        ("too many", with("max-tokens-per-client", json!(10_001)), "10001 is out of its range"),
         ("grace", with("refresh-grace", json!("1h")), "\"1h\" is more than five minutes"),
         ("issuer", with("issuer", json!(" ")), "`issuer`: it is empty"),
         ("audience", with("audience", json!("")), "`audience`: it is empty"),

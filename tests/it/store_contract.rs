@@ -37,6 +37,7 @@ mod revocation;
 mod rotation;
 mod service;
 mod sqlite;
+mod sqlite_faults;
 mod tickets;
 
 /// The contract that every store keeps. What those keep that promise more is in `rotation`, `revocation` and `listing`.

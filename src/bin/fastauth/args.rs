@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Issue, renew, read, list or revoke tokens
     Token(Token),
-    /// Serve, convert or test a token store
+    /// Serve, back up, restore, convert or test a token store
     Store(Store),
     /// Print the completions of a shell
     Completions {
@@ -309,8 +309,43 @@ pub(crate) enum StoreCommand {
     Serve(Serve),
     /// Test whether a REST store keeps the promises of the wire contract
     Test(StoreTest),
+    /// Copy an SQLite store to a new file, while it is in use
+    Backup(Backup),
+    /// Put a backup in the place of an SQLite store that is not in use, and revoke every log-in in it
+    Restore(Restore),
     /// Encrypt what an SQLite store keeps of tokens, or keep it plain again, while it is in use
     Convert(Convert),
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+The copy is whole whatever is written meanwhile, and for its owner alone: whoever reads it can act as every client. \
+Copying the file with other programs while it is in use is not safe.")]
+pub(crate) struct Backup {
+    /// The file to write, which must not be there
+    pub(crate) file: PathBuf,
+    /// The database, in place of the configured one: "sqlite:FILE", or just the file
+    #[arg(long, value_name = "DATABASE")]
+    pub(crate) database: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: Config,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Stop every process that uses the database before. The backup is checked first; the database that was there is kept, under \
+a name that is told. A backup does not know what was revoked after it was made, so all that is in it is revoked.")]
+pub(crate) struct Restore {
+    /// The backup
+    pub(crate) file: PathBuf,
+    /// The database, in place of the configured one: "sqlite:FILE", or just the file
+    #[arg(long, value_name = "DATABASE")]
+    pub(crate) database: Option<String>,
+    /// Keep the log-ins of the backup good, also those that were revoked since
+    #[arg(long)]
+    pub(crate) keep_sessions: bool,
+    #[command(flatten)]
+    pub(crate) config: Config,
 }
 
 #[derive(ClapArgs)]

@@ -62,6 +62,7 @@ fn try_store(settings: &Settings) -> Result<Result<Tried, String>, Failure> {
 async fn ask(store: &dyn TokenStore) -> Result<Promises, StoreError> {
     // A client that nobody has.
     store.load(&format!("fastauth-check-{}", uuid::Uuid::new_v4()), None).await?;
+    store.check().await?;
     store.promises().await
 }
 

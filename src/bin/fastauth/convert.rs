@@ -26,7 +26,7 @@ const TERMINAL_INTERVAL: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
     let settings = args.config.settings().load()?;
-    let path = database(&settings, args.database)?;
+    let path = args.database.map_or_else(|| configured_file(&settings), |named| file_in(&named))?;
     if !path.exists() {
         return Err(Failure::new(format!(
             "{}: there is no such database, so there is nothing to convert",
@@ -50,11 +50,14 @@ pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
     report(&conversion)
 }
 
-fn database(settings: &Settings, named: Option<String>) -> Result<PathBuf, Failure> {
-    if let Some(named) = named {
-        let path = SqliteStore::path_in_url(&named).map(PathBuf::from);
-        return path.ok_or_else(|| Failure::new(format!("{named:?} names no file: write sqlite:FILE")));
-    }
+/// The file in "sqlite:FILE".
+pub(crate) fn file_in(named: &str) -> Result<PathBuf, Failure> {
+    let path = SqliteStore::path_in_url(named).map(PathBuf::from);
+    path.ok_or_else(|| Failure::new(format!("{named:?} names no file: write sqlite:FILE")))
+}
+
+/// The file of the configured store.
+pub(crate) fn configured_file(settings: &Settings) -> Result<PathBuf, Failure> {
     settings.database_file().map(PathBuf::from).ok_or_else(|| {
         Failure::new(
             "the configured store is behind HTTP: run this where its database is, with these keys and \

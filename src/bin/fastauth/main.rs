@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 mod args;
+mod backup;
 mod check;
 mod convert;
 mod explain;

@@ -16,7 +16,7 @@ use tokio::{
 use self::{connection::Stage, signals::Signals};
 use crate::{
     args::{Serve, Store, StoreCommand},
-    convert,
+    backup, convert,
     failure::{Failure, chain},
     output, store_test,
 };
@@ -33,6 +33,8 @@ const ANSWERING: Duration = Duration::from_secs(9);
 pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     let args = match args.command {
         StoreCommand::Serve(args) => args,
+        StoreCommand::Backup(args) => return backup::back_up(args),
+        StoreCommand::Restore(args) => return backup::restore(args),
         StoreCommand::Convert(args) => return convert::run(args),
         StoreCommand::Test(args) => return store_test::run(&args),
     };

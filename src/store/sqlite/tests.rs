@@ -6,7 +6,7 @@ use std::{
 use super::{
     convert::{KeptRow, kept_rows},
     read::list,
-    writer::Failure,
+    writer::{Failure, WRITE_TIMEOUT},
     *,
 };
 use crate::{
@@ -88,14 +88,121 @@ fn what_has_queued_up_is_one_transaction_without_the_abandoned() {
     }
 }
 
+/// It is waited for from when the write was asked for, not anew for each lot; and a revocation whose caller has gone goes on.
+#[test]
+fn a_lock_is_waited_for_so_long_in_all() {
+    let (sender, queue) = mpsc::channel();
+    let asked_before = Instant::now().checked_sub(WRITE_TIMEOUT).expect("the machine has run for so long");
+    let (mut late, late_answered) = write("late");
+    late.since = asked_before;
+    let (fresh, fresh_answered) = write("fresh");
+    let revocation = Command::Revoke(Revocation::Client("a".to_owned()), None);
+    let abandoned = Write { command: revocation, answer: oneshot::channel().0, since: asked_before, _room: None };
+    for write in [late, fresh, abandoned] {
+        assert!(sender.send(write).is_ok());
+    }
+    let lots = Mutex::new(Vec::new());
+    let mut sender = Some(sender);
+    serve(&queue, |writes| {
+        let mut lots = lots.lock().expect("not poisoned");
+        if !writes.is_empty() {
+            lots.push(writes.len());
+        }
+        if lots.len() == 1 {
+            return Err(Failure::Locked(error::failed("locked")));
+        }
+        sender = None;
+        Ok(writes.iter().map(|_| Outcome::Saved(Saved::Saved(1))).collect())
+    });
+    assert_eq!(*lots.lock().expect("not poisoned"), [3, 2], "the revocation is tried again, and what is not late");
+    assert!(late_answered.blocking_recv().expect("an answer").is_err());
+    assert!(fresh_answered.blocking_recv().expect("an answer").is_ok());
+}
+
+/// One of the others may be at fault, such as one that is too large for the disk.
+#[test]
+fn a_revocation_does_not_fail_with_others() {
+    let (sender, queue) = mpsc::channel();
+    let (answer, answered) = oneshot::channel();
+    let command = Command::Revoke(Revocation::Client("a".to_owned()), None);
+    let (save, saved) = write("large");
+    assert!(sender.send(save).is_ok());
+    assert!(sender.send(Write { command, answer, since: Instant::now(), _room: None }).is_ok());
+    drop(sender);
+    serve(&queue, |writes| match writes {
+        [] => Ok(Vec::new()),
+        [Write { command: Command::Revoke(..), .. }] => Ok(vec![Outcome::Revoked(Revoked::Families(1))]),
+        [Write { command: Command::Revoke(..), .. }, ..] => Err(Failure::Failed(error::failed("full"))),
+        _ => panic!("what takes a right away goes first"),
+    });
+    assert!(saved.blocking_recv().expect("an answer").is_err());
+    assert_eq!(answered.blocking_recv().expect("an answer").expect("done"), Outcome::Revoked(Revoked::Families(1)));
+}
+
+/// The counts are what is there, whatever an operator does.
+#[test]
+fn the_counts_keep_up() {
+    let (_directory, mut writer) = scratch();
+    let keep = SaveOptions { keep_others: true, ..SaveOptions::default() };
+    let limited = SaveOptions { max_families: 3, ..keep };
+    let counts = |writer: &Writer| -> (u64, u64, u64, u64) {
+        let query = "SELECT live, total, (SELECT count(*) FROM token WHERE status = 'live' AND version > max(
+                 (SELECT floor FROM store), (SELECT floor FROM client WHERE client.client_id = token.client_id))),
+             (SELECT sum(version) FROM token) FROM store";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        writer.connection.query_row(query, [], read).expect("counted")
+    };
+    let of_client = |writer: &Writer| -> u64 {
+        writer.connection.query_row("SELECT live FROM client WHERE client_id = 'a'", [], |row| row.get(0)).expect("one")
+    };
+    let check = |writer: &Writer, live: u64| {
+        let (counted, total, found, sum) = counts(writer);
+        assert_eq!((counted, total), (found, sum));
+        assert_eq!(counted, live);
+    };
+    commit(&mut writer, (0..5).map(|n| Command::Save(login(n), keep)));
+    check(&writer, 5);
+    commit(&mut writer, [renewal("refresh-0", Some("family-0")), Command::Save(record("b", "b"), keep)]);
+    check(&writer, 6);
+    commit(&mut writer, [Command::Save(login(5), limited)]);
+    check(&writer, 4);
+    assert_eq!(of_client(&writer), 3);
+    writer.run(&[], true).expect("swept");
+    let revoked: u64 = writer
+        .connection
+        .query_row("SELECT count(*) FROM token WHERE status = 'revoked' AND access_token IS NULL", [], |row| row.get(0))
+        .expect("counted");
+    assert_eq!(revoked, 3, "revoked families keep no tokens");
+    check(&writer, 4);
+    writer.connection.execute("DELETE FROM token WHERE family = 'family-5'", []).expect("deleted");
+    check(&writer, 3);
+    commit(&mut writer, [Command::Revoke(Revocation::All, None)]);
+    check(&writer, 0);
+    commit(&mut writer, [Command::Save(login(6), keep)]);
+    check(&writer, 1);
+    assert_eq!(of_client(&writer), 1);
+    commit(&mut writer, [Command::Save(login(7), SaveOptions::default())]);
+    check(&writer, 1);
+    commit(&mut writer, [Command::Revoke(Revocation::Client("a".to_owned()), None)]);
+    writer.connection.execute("DELETE FROM token WHERE client_id = 'a'", []).expect("deleted");
+    check(&writer, 0);
+    let clients: u64 =
+        writer.connection.query_row("SELECT count(*) FROM client", [], |row| row.get(0)).expect("counted");
+    assert_eq!(clients, 1, "nothing stays of a client that has nothing");
+}
+
 #[test]
 fn every_connection_syncs_fully() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = locate(&directory.path().join("t.db")).expect("a file");
     let connection = prepare(&path).expect("a database");
-    for (pragma, value) in
-        [("synchronous", 2), ("busy_timeout", 2000), ("foreign_keys", 1), ("wal_autocheckpoint", 1000)]
-    {
+    for (pragma, value) in [
+        ("synchronous", 2),
+        ("busy_timeout", 2000),
+        ("foreign_keys", 1),
+        ("wal_autocheckpoint", 1000),
+        ("journal_size_limit", 16 << 20),
+    ] {
         let found: i64 = connection.pragma_query_value(None, pragma, |row| row.get(0)).expect("a value");
         assert_eq!(found, value, "{pragma}");
     }

@@ -18,6 +18,8 @@ macro_rules! listings {
             families_that_come_between_pages_shift_nothing,
             every_limit_is_taken,
             ids_of_any_text_are_listed,
+            one_family_is_looked_up,
+            a_page_ends_after_so_many_that_were_looked_at,
         );
     };
 }
@@ -220,6 +222,44 @@ async fn every_limit_is_taken(store: &Store) {
     for limit in [0, 3, 1_000_000, usize::MAX] {
         let page = store.list(&FamilyFilter { limit, ..FamilyFilter::default() }).await.unwrap();
         assert_eq!((page.families.len(), page.next), (3, None), "{limit}");
+    }
+}
+
+async fn one_family_is_looked_up(store: &Store) {
+    for (client_id, family, n) in [("a", "", 1), ("a", "f", 2), ("a", "ff", 3), ("b", "f", 4)] {
+        store.begin(client_id, family, n).await;
+    }
+    store.revoke_family("a", "f").await;
+    let some = |text: &str| Some(text.to_owned());
+    let one = |family| FamilyFilter { client_id: some("a"), family: some(family), ..FamilyFilter::default() };
+    for limit in [0, 1] {
+        assert_eq!(found(store, FamilyFilter { limit, ..one("f") }).await, ["a f"]);
+        assert_eq!(found(store, FamilyFilter { limit, ..one("") }).await, ["a "]);
+        assert!(found(store, FamilyFilter { limit, ..one("g") }).await.is_empty());
+        let live = FamilyFilter { limit, status: Some(FamilyStatus::Live), ..one("f") };
+        assert!(found(store, live).await.is_empty());
+        let after = FamilyFilter { limit, after: Some(("a".into(), "f".into())), ..one("f") };
+        assert!(found(store, after).await.is_empty());
+        let of_all = FamilyFilter { limit, family: some("f"), ..FamilyFilter::default() };
+        assert_eq!(found(store, of_all).await, ["a f", "b f"]);
+    }
+}
+
+/// Otherwise a list of few among many takes a thread for as long as there are many.
+async fn a_page_ends_after_so_many_that_were_looked_at(store: &Store) {
+    for lot in 0..25 {
+        let saves = (0..500).map(|n| async move { store.begin("a", &format!("{:05}", lot * 500 + n), "x").await });
+        futures_util::future::join_all(saves).await;
+    }
+    store.begin("b", "f", 1).await;
+    for filter in [
+        FamilyFilter { client_id_part: Some("b".to_owned()), ..FamilyFilter::default() },
+        FamilyFilter { kid: Some("key-1".to_owned()), ..FamilyFilter::default() },
+    ] {
+        let page = store.list(&filter).await.unwrap();
+        assert!(page.families.is_empty(), "{:?}", page.families);
+        assert!(page.next.is_some(), "where to go on");
+        assert_eq!(found(store, filter).await, ["b f"]);
     }
 }
 

@@ -20,6 +20,8 @@ macro_rules! revocations {
             what_is_not_held_is_not_revoked,
             a_version_can_be_asked_for,
             ids_of_any_text_are_revoked,
+            the_oldest_family_gives_way,
+            a_family_that_is_renewed_is_not_the_oldest,
         );
     };
 }
@@ -201,4 +203,41 @@ async fn ids_of_any_text_are_revoked(store: &Store) {
             assert_eq!(store.held(id).await.unwrap(), None, "{id:?}");
         }
     }
+}
+
+async fn begin_within(store: &Store, most: usize, family: &str, n: i32) {
+    let options = SaveOptions { keep_others: true, max_families: most, ..SaveOptions::default() };
+    assert!(matches!(store.save(&record("a", family, 0, n), options).await.unwrap(), Saved::Saved(_)));
+}
+
+async fn the_oldest_family_gives_way(store: &Store) {
+    store.begin("b", "f", 0).await;
+    for n in 0..10 {
+        begin_within(store, 3, &n.to_string(), n).await;
+    }
+    for n in 0..10 {
+        let family = n.to_string();
+        assert_eq!(store.accepts("a", &family, n).await, n >= 7, "{n}");
+        let expected = if n < 7 { FamilyStatus::Revoked } else { FamilyStatus::Live };
+        assert_eq!(status(store, "a", &family).await, expected);
+        if n < 7 {
+            assert_eq!(store.renew("a", &family, 0, n, 99).await, Rotated::Revoked);
+        }
+    }
+    // Its own new pair takes the place of that of a family; and a limit that is lowered counts from the next on.
+    begin_within(store, 3, "8", 20).await;
+    assert!(store.accepts("a", "7", 7).await && store.accepts("a", "8", 20).await && store.accepts("a", "9", 9).await);
+    begin_within(store, 1, "new", 21).await;
+    assert!(!store.accepts("a", "9", 9).await && store.accepts("a", "new", 21).await);
+    assert!(store.accepts("b", "f", 0).await, "it is the client's own limit");
+    assert_eq!(store.revoke_all_of("a").await, Revoked::Families(1));
+    assert_eq!(store.revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(1));
+}
+
+async fn a_family_that_is_renewed_is_not_the_oldest(store: &Store) {
+    begin_within(store, 2, "f", 1).await;
+    begin_within(store, 2, "g", 2).await;
+    assert_eq!(store.renew("a", "f", 0, 1, 3).await, Rotated::Rotated);
+    begin_within(store, 2, "h", 4).await;
+    assert!(store.accepts("a", "f", 3).await && !store.accepts("a", "g", 2).await && store.accepts("a", "h", 4).await);
 }
