@@ -1345,7 +1345,11 @@ impl Draft<'_> {
         match crate::store::RestStore::new(url, headers) {
             Ok(store) => Some(StoreChoice::Made(Arc::new(store.opened_by(keys?)))),
             Err(error) => {
-                self.fault("database-api-url", error.with_causes(), "write \"http://HOST:PORT/PATH\"");
+                let remedy = match std::error::Error::source(&error) {
+                    None => "write \"http://HOST:PORT/PATH\"",
+                    Some(_) => "an https store is verified by the certificates of the system",
+                };
+                self.fault("database-api-url", error.with_causes(), remedy);
                 None
             }
         }

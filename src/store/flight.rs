@@ -30,6 +30,12 @@ pub(super) struct Flights<T> {
     flights: FlightMap<T>,
 }
 
+impl<T> Clone for Flights<T> {
+    fn clone(&self) -> Self {
+        Self { flights: Arc::clone(&self.flights) }
+    }
+}
+
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     pub(super) fn new() -> Self {
         Self { flights: Arc::default() }
@@ -120,47 +126,71 @@ impl<T> Drop for Landing<T> {
     }
 }
 
-/// A tokio mutex, for it is fair: first come, first served.
-type Queues = Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>;
+/// Two tokio mutexes, for they are fair: first come, first served. Those that go first take the second one alone, so that
+/// nobody but the one whose turn it is goes before them.
+#[derive(Default)]
+struct Queue {
+    usual: tokio::sync::Mutex<()>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+type Queues = Arc<Mutex<HashMap<String, Arc<Queue>>>>;
 
 /// The queues of those that write, one for each client that has any.
+#[derive(Clone)]
 pub(super) struct Turns {
     queues: Queues,
 }
 
 impl Turns {
     pub(super) fn new() -> Self {
-        Self { queues: Mutex::default() }
+        Self { queues: Queues::default() }
     }
 
-    /// Runs `work` when no other work for `client_id` is running, in the order of asking.
-    pub(super) async fn take<T>(&self, client_id: &str, work: impl Future<Output = T>) -> T {
-        let turn = Turn::new(&self.queues, client_id);
-        let _mine = turn.queue.lock().await;
-        work.await
+    /// A place in the queue of a client.
+    pub(super) fn queue(&self, client_id: &str) -> Place {
+        let queue = Arc::clone(lock(&self.queues).entry(client_id.to_owned()).or_default());
+        Place { queues: Arc::clone(&self.queues), client_id: client_id.to_owned(), queue }
     }
 }
 
 /// A place in a queue; the last one to leave takes the queue away.
-struct Turn<'a> {
-    queues: &'a Queues,
-    client_id: &'a str,
-    queue: Arc<tokio::sync::Mutex<()>>,
+pub(super) struct Place {
+    queues: Queues,
+    client_id: String,
+    queue: Arc<Queue>,
 }
 
-impl<'a> Turn<'a> {
-    fn new(queues: &'a Queues, client_id: &'a str) -> Self {
-        let queue = Arc::clone(lock(queues).entry(client_id.to_owned()).or_default());
-        Self { queues, client_id, queue }
+/// The turn of one that writes. It ends when this is dropped.
+pub(super) struct Turn<'a> {
+    _turn: tokio::sync::MutexGuard<'a, ()>,
+    _usual: Option<tokio::sync::MutexGuard<'a, ()>>,
+}
+
+impl Place {
+    /// Waits until nobody else writes, in the order of asking.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        let usual = self.queue.usual.lock().await;
+        Turn { _turn: self.queue.turn.lock().await, _usual: Some(usual) }
+    }
+
+    /// Waits for the one whose turn it is, and goes before all others.
+    pub(super) async fn next_turn(&self) -> Turn<'_> {
+        Turn { _turn: self.queue.turn.lock().await, _usual: None }
+    }
+
+    /// Whether somebody writes, or waits to.
+    pub(super) fn is_busy(&self) -> bool {
+        self.queue.turn.try_lock().is_err() || self.queue.usual.try_lock().is_err()
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut queues = lock(self.queues);
+        let mut queues = lock(&self.queues);
         // The map's and mine: clones are made under this lock alone.
         if Arc::strong_count(&self.queue) == 2 {
-            queues.remove(self.client_id);
+            queues.remove(&self.client_id);
         }
     }
 }
@@ -260,18 +290,25 @@ mod tests {
     #[tokio::test]
     async fn one_at_a_time_and_nothing_stays() {
         let turns = Turns::new();
-        let (end, ended) = oneshot::channel::<()>();
-        let mut first = Box::pin(turns.take("a", ended));
-        start(&mut first).await;
-        let mut second = Box::pin(turns.take("a", async { 2 }));
+        let places = [turns.queue("a"), turns.queue("a"), turns.queue("a"), turns.queue("a")];
+        assert!(!places[0].is_busy());
+        let first = places[0].turn().await;
+        assert!(places[1].is_busy());
+        let mut second = Box::pin(places[1].turn());
         start(&mut second).await;
-        let mut given_up = Box::pin(turns.take("a", async { 3 }));
+        let mut given_up = Box::pin(places[2].turn());
         start(&mut given_up).await;
         drop(given_up);
-        assert_eq!(turns.take("b", async { 4 }).await, 4);
-        end.send(()).expect("the first holds its turn");
-        first.await.expect("sent");
-        assert_eq!(second.await, 2);
+        let mut urgent = Box::pin(places[3].next_turn());
+        start(&mut urgent).await;
+        drop(turns.queue("b").turn().await);
+        drop(first);
+        let urgent = urgent.await;
+        start(&mut second).await;
+        drop(urgent);
+        drop(second.await);
+        assert!(!places[0].is_busy());
+        drop(places);
         assert!(lock(&turns.queues).is_empty());
     }
 }

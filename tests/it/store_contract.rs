@@ -30,6 +30,9 @@ macro_rules! tests_on {
     };
 }
 
+#[cfg(target_os = "linux")]
+mod descriptors;
+mod faults;
 mod listing;
 mod model;
 mod rest;

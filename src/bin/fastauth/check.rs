@@ -75,6 +75,14 @@ fn advice(settings: &Settings, promises: Promises) -> Vec<&'static str> {
              (`fastauth store convert` does so with those that are there)",
         );
     }
+    if !promises.atomic_rotation {
+        advice.push(
+            "on this store a revocation on one node is undone by a refresh that is under way on another: the first \
+             version of the store API cannot prevent it. What comes back within eleven seconds is revoked again, if its \
+             tokens name their log-in, as those of `fastauth-api` do not. Use one node, or a store of the second version \
+             (`fastauth store serve`)",
+        );
+    }
     if is_encrypted && promises == Promises::NONE {
         advice.push("`store-format` is \"fernet\": `fastauth-api` on this store would refuse every token");
     }

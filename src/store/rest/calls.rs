@@ -4,10 +4,11 @@ use std::{
     borrow::Cow,
     future::Future,
     sync::atomic::{AtomicU8, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use http::{
     HeaderMap, StatusCode,
     header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue},
@@ -15,7 +16,11 @@ use http::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, Response, Url};
 
-use super::super::{StoreError, StoreErrorKind, wire};
+use super::{
+    super::{StoreError, StoreErrorKind, wire},
+    clients::Clients,
+    places::{self, Places},
+};
 
 /// What the contract lets stand in a client id; a space is `%20`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -25,10 +30,17 @@ const MAX_ANSWER: usize = 1024 * 1024;
 /// How much of a body that nobody reads is taken off a connection to use it again, and for how long.
 const MAX_REST: usize = 64 * 1024;
 const REST_TIMEOUT: Duration = Duration::from_millis(50);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept, which should be shorter than the store's own patience.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// After how long without an answer a look-up is sent once more, on a new connection.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// On what connection a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// One that was kept, if there is one.
+    Kept,
+    /// A new one.
+    Fresh,
+}
 
 /// Which version of the store API a store speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +57,8 @@ pub(super) enum Speaks {
 pub(super) struct Calls {
     base: Url,
     headers: HeaderMap,
-    pooled: Client,
-    unpooled: Client,
+    clients: Clients,
+    pub(super) places: Places,
     speaks: AtomicU8,
 }
 
@@ -57,12 +69,13 @@ pub(super) struct Call {
     query: String,
     header: Option<(HeaderName, HeaderValue)>,
     body: Option<Bytes>,
+    via: Via,
 }
 
 impl Call {
     /// A call of a path below the base.
     pub(super) fn new(method: Method, path: &'static str) -> Self {
-        Self { method, path, query: String::new(), header: None, body: None }
+        Self { method, path, query: String::new(), header: None, body: None, via: Via::Kept }
     }
 
     pub(super) fn parameter(mut self, name: &str, value: &str) -> Self {
@@ -78,6 +91,11 @@ impl Call {
 
     pub(super) fn header(mut self, header: Option<(HeaderName, HeaderValue)>) -> Self {
         self.header = header;
+        self
+    }
+
+    pub(super) fn via(mut self, via: Via) -> Self {
+        self.via = via;
         self
     }
 
@@ -99,6 +117,13 @@ impl Answer {
         self.response.status()
     }
 
+    /// Whether the head says that the body is a page for people, or else nothing that a store would say.
+    pub(super) fn is_json_or_text(&self) -> bool {
+        let content_type = self.response.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+        let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        essence.is_none_or(|essence| essence.ends_with("json") || essence == "text/plain")
+    }
+
     pub(super) fn version(&self) -> Option<u64> {
         wire::version(self.response.headers().get(ETAG)?.to_str().ok()?)
     }
@@ -116,17 +141,23 @@ impl Answer {
     }
 
     /// Reads what is left, if it is short and there at once: only then can the connection be used again.
-    pub(super) async fn discard(mut self) {
-        let rest = async {
-            let mut length = 0;
+    pub(super) async fn discard(self) {
+        self.beginning().await;
+    }
+
+    /// What there is at once of a body, of which the rest does not matter.
+    pub(super) async fn beginning(mut self) -> Vec<u8> {
+        let mut beginning = Vec::new();
+        let read = async {
             while let Ok(Some(chunk)) = self.response.chunk().await {
-                length += chunk.len();
-                if length > MAX_REST {
+                beginning.extend_from_slice(&chunk);
+                if beginning.len() > MAX_REST {
                     break;
                 }
             }
         };
-        let _ = tokio::time::timeout(REST_TIMEOUT, rest).await;
+        let _ = tokio::time::timeout(REST_TIMEOUT, read).await;
+        beginning
     }
 
     /// The error that a status is which the contract does not have for this call.
@@ -139,16 +170,14 @@ impl Answer {
 
 impl Calls {
     pub(super) fn new(base_url: &str, headers: HeaderMap) -> Result<Self, StoreError> {
-        let client = |idle| {
-            client(idle).map_err(|error| failed("cannot set up the HTTP client of the token store").caused_by(error))
-        };
-        Ok(Self {
-            base: base(base_url)?,
-            headers,
-            pooled: client(usize::MAX)?,
-            unpooled: client(0)?,
-            speaks: AtomicU8::new(Speaks::Unknown as u8),
-        })
+        let base = base(base_url)?;
+        let clients = Clients::new(base.scheme() == "https").map_err(|error| {
+            let message = "cannot set up TLS for the token store: install the certificates of the authorities (the package \
+                           ca-certificates), or name a file of them by SSL_CERT_FILE";
+            failed(message).caused_by(error)
+        })?;
+        let places = Places::new(places::count());
+        Ok(Self { base, headers, clients, places, speaks: AtomicU8::new(Speaks::Unknown as u8) })
     }
 
     pub(super) fn speaks(&self) -> Speaks {
@@ -163,15 +192,16 @@ impl Calls {
         self.speaks() == Speaks::V2
     }
 
+    /// Notes what the store speaks. What spoke the second version once does not speak less later.
     pub(super) fn learn(&self, speaks: Speaks) {
-        if self.speaks.swap(speaks as u8, Ordering::Relaxed) != speaks as u8 {
+        if self.speaks.fetch_max(speaks as u8, Ordering::Relaxed) < speaks as u8 {
             tracing::debug!(?speaks, "the token store's version");
         }
     }
 
-    /// Sends a request, and a look-up once more if its connection broke before there was an answer. hyper itself does so
-    /// only when it had not begun to write; a store that has gone resets a connection just after. The second try is not
-    /// pooled: there may be more of those connections.
+    /// Sends a request. A look-up is sent once more, on a new connection, if its own broke or said nothing for a second:
+    /// hyper itself does so only when it had not begun to write, and a store that has gone resets a connection just after.
+    /// A write is not, for it may have been taken.
     pub(super) async fn send(&self, call: Call) -> Result<Answer, StoreError> {
         let url = url(&self.base, &call);
         let mut headers = self.headers.clone();
@@ -184,16 +214,57 @@ impl Calls {
             // Boxed, for it is part of all futures around a call, which are moved more than once.
             Box::pin(if let Some(body) = &call.body { request.body(body.clone()) } else { request }.send())
         };
-        let outcome = match request(&self.pooled).await {
-            Err(error) if call.method == Method::GET && broke(&error) => request(&self.unpooled).await,
-            outcome => outcome,
+        let again = || request(self.clients.fresh());
+        let outcome = match call.via {
+            Via::Fresh => again().await,
+            Via::Kept => {
+                let (client, number) = self.clients.kept();
+                let mut silent = Silent { clients: &self.clients, number, since: Instant::now() };
+                let is_look_up = call.method == Method::GET;
+                let mut first = request(client);
+                let patience = if is_look_up { SILENCE } else { Duration::MAX };
+                let outcome = match tokio::time::timeout(patience, &mut first).await {
+                    Ok(Err(error)) if broke(&error) => {
+                        self.clients.give_up(number);
+                        if is_look_up { again().await } else { Err(error) }
+                    }
+                    Ok(outcome) => outcome,
+                    Err(_) => match select(first, again()).await {
+                        Either::Left((Err(_), second)) => second.await,
+                        Either::Right((Err(_), first)) => first.await,
+                        Either::Left((outcome, _)) => outcome,
+                        Either::Right((outcome, _)) => {
+                            self.clients.give_up(number);
+                            outcome
+                        }
+                    },
+                };
+                silent.since = Instant::now();
+                outcome
+            }
         };
         let response = outcome.map_err(unreached)?;
+        self.places.hear();
         let is_announced = response.headers().get(wire::ANNOUNCEMENT).is_some_and(wire::announces);
         if is_announced {
             self.learn(Speaks::V2);
         }
         Ok(Answer { response, is_announced })
+    }
+}
+
+/// A call without an answer, whose connection is given up with the others when it is dropped after a while.
+struct Silent<'a> {
+    clients: &'a Clients,
+    number: usize,
+    since: Instant,
+}
+
+impl Drop for Silent<'_> {
+    fn drop(&mut self) {
+        if self.since.elapsed() >= SILENCE {
+            self.clients.give_up(self.number);
+        }
     }
 }
 
@@ -226,26 +297,12 @@ fn url(base: &Url, call: &Call) -> Url {
     url
 }
 
-fn client(idle: usize) -> reqwest::Result<Client> {
-    Client::builder()
-        .user_agent(concat!("fastauth/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .http1_only()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(idle)
-        .tcp_keepalive(KEEP_ALIVE)
-        .build()
-}
-
-pub(super) async fn within<T>(
-    limit: Duration,
+/// What comes of a call by then.
+pub(super) async fn until<T>(
+    deadline: tokio::time::Instant,
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(timed_out()))
+    tokio::time::timeout_at(deadline, call).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
 /// Whether a connection that had been made broke before an answer began.

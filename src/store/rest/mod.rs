@@ -7,12 +7,13 @@
 //! pair over its own that is no pair of tokens.
 //!
 //! A store that announces the second version of the API decides on all of that itself. Which one a store speaks is
-//! learnt from its answers: the first operation for which it matters asks, and each answer after it may teach better.
+//! learnt from its answers: the first operation for which it matters asks. A store of the first version may announce the second
+//! one later; what announced it once is never taken for less, since something that takes the announcement out would have
+//! rotations and revocations decided by the wrong rules.
 
 use std::{
     fmt,
-    future::{Future, pending},
-    pin::pin,
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,34 +21,33 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::select;
 use http::{
     HeaderMap,
     header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING},
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
-    calls::{Calls, Speaks, failed, within},
-    v2::Fault,
+    calls::{Calls, Speaks, failed, until},
+    settle::{Asked, settle},
 };
 use super::{
     Canonical, Changes, Condition, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked, Rotated,
-    Rotation, SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenRecord,
-    TokenStore,
+    Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
     flight::{Flights, Turns},
 };
 use crate::{keys::KeyRing, secret::Secret, token::unverified_record};
 
 mod calls;
+mod clients;
+mod places;
+mod settle;
 mod v1;
 mod v2;
+mod voiding;
 
 /// How long a call may take in all, as the contract has it.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What stands in place of the tokens of a client that was revoked. It is no token, so nobody can present it.
-const REVOKED: &str = "revoked";
 
 /// What a configured header may not be: these frame the body, and a wrong one breaks the connection.
 const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
@@ -61,30 +61,38 @@ const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
 ///   more than 1 MiB is cut off.
 /// - Redirects are not followed, and proxies from the environment are not used.
 /// - Look-ups of one client and family at the same moment are one call. Nothing is kept after it.
-/// - A look-up whose connection broke before it was answered, as a pooled one may when the store was restarted, is tried
-///   once more on a new connection. A write is sent once; when its answer does not come, the store is asked what it holds.
-/// - Writes of one client follow each other, within this object.
+/// - A look-up whose connection broke before it was answered, or that has no answer after a second, is sent once more on a new
+///   connection, and no other kept connection is used again. When the answer to a write does not come, the store is asked what
+///   it holds, and a write that did not happen is sent once more.
+/// - Idle connections are kept for four seconds, which is less than servers usually do.
+/// - At most an eighth of the process's descriptors, and 512, are waited by at a time. While the store answers, others wait for
+///   their turn; one that has not answered for a second has all others refused at once until it does.
+/// - With the first version, writes of one client follow each other within this object; a revocation goes before those that wait.
+/// - A revocation goes on when its future is dropped.
 ///
 /// The store may be away when this is made, and may come back at any time. Calls need a tokio runtime with time and
-/// I/O; making it does not.
+/// I/O; making it does not. A clone is the same store.
+#[derive(Clone)]
 pub struct RestStore {
     calls: Arc<Calls>,
     pairs: Flights<Result<Option<StoredPair>, StoreError>>,
-    digests: Flights<Result<Held, StoreError>>,
+    digests: Flights<Result<Option<Canonical>, StoreError>>,
     turns: Turns,
     timeout: Duration,
     /// Reads what was encrypted before it was stored.
     keys: Option<Arc<KeyRing>>,
     /// Of what is written here; nobody tells of what others write.
-    changes: Changes,
+    changes: Arc<Changes>,
+    /// How many revocations are looked after, once they are done.
+    looked_after: Arc<Semaphore>,
 }
 
-/// What a look-up of digests found.
-#[derive(Clone)]
-enum Held {
-    Digests(Option<Canonical>),
-    /// It is a store of the first version by now.
-    Pair(StoredPair),
+/// Who goes before whom.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Urgency {
+    Usual,
+    /// What takes a right away.
+    First,
 }
 
 impl RestStore {
@@ -92,8 +100,9 @@ impl RestStore {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`] when the URL is none of `http` or `https`, or has a user, a query or a fragment, and
-    /// when a header is `content-length` or `transfer-encoding`. The text does not show the URL: there may be a password in it.
+    /// [`Failed`](super::StoreErrorKind::Failed) when the URL is none of `http` or `https`, or has a user, a query or a fragment, when a header is
+    /// `content-length` or `transfer-encoding`, and when there are no certificates to verify an `https` store by. The text does
+    /// not show the URL: there may be a password in it.
     pub fn new(base_url: &str, mut headers: HeaderMap) -> Result<Self, StoreError> {
         if let Some(name) = FORBIDDEN.iter().find(|name| headers.contains_key(*name)) {
             return Err(failed(format!("the header {name} cannot be set for the token store: take it out")));
@@ -106,7 +115,8 @@ impl RestStore {
             turns: Turns::new(),
             timeout: TIMEOUT,
             keys: None,
-            changes: Changes::of_shared_store(),
+            changes: Arc::new(Changes::of_shared_store()),
+            looked_after: Arc::new(Semaphore::new(voiding::LOOKED_AFTER)),
         })
     }
 
@@ -148,72 +158,78 @@ impl RestStore {
 
     async fn shared_pair(&self, client_id: &str, family: Option<&str>) -> Result<Option<StoredPair>, StoreError> {
         let call = || {
-            let (calls, timeout) = (Arc::clone(&self.calls), self.timeout);
+            let (calls, deadline) = (Arc::clone(&self.calls), self.deadline());
             let (client_id, family) = (client_id.to_owned(), family.map(str::to_owned));
-            async move { within(timeout, calls.get_of(&client_id, family.as_deref())).await }
+            async move { until(deadline, calls.get_of(&client_id, family.as_deref())).await }
         };
         self.pairs.join(client_id, family, call).await
     }
 
-    async fn shared_digests(&self, client_id: &str, family: Option<&str>) -> Result<Held, StoreError> {
+    async fn shared_digests(&self, client_id: &str, family: Option<&str>) -> Result<Option<Canonical>, StoreError> {
         let call = || {
-            let (calls, timeout) = (Arc::clone(&self.calls), self.timeout);
+            let (calls, deadline) = (Arc::clone(&self.calls), self.deadline());
             let (client_id, family) = (client_id.to_owned(), family.map(str::to_owned));
-            async move { within(timeout, digests(&calls, &client_id, family.as_deref())).await }
+            async move { until(deadline, calls.digests(&client_id, family.as_deref())).await }
         };
         self.digests.join(client_id, family, call).await
+    }
+
+    /// Asks the store, unless it is silent and enough others wait for it.
+    async fn ask<T>(&self, asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let asking = async {
+            let _place = self.calls.places.take().await?;
+            asking.await
+        };
+        until(self.deadline(), asking).await
     }
 
     /// Runs `write` when its turn has come, and keeps look-ups from before it apart from those after. Without a client it
     /// concerns all. A future that is not boxed would be held, and moved, several times over: once by each that waits.
     async fn write<T>(
         &self,
+        deadline: Instant,
         client_id: Option<&str>,
+        urgency: Urgency,
         write: impl Future<Output = Result<T, StoreError>> + Unpin,
     ) -> Result<T, StoreError> {
-        let turn = self.turns.take(client_id.unwrap_or_default(), async {
+        let (places, is_first) = (&self.calls.places, urgency == Urgency::First);
+        let writing = async {
+            // A store of the second version decides on each write by itself.
+            let queue = (!self.calls.speaks_v2()).then(|| self.turns.queue(client_id.unwrap_or_default()));
+            let _turn = match &queue {
+                None => None,
+                Some(queue) if is_first => Some(places.patiently(queue.next_turn()).await?),
+                Some(queue) => Some(places.patiently(queue.turn()).await?),
+            };
+            let _place = if is_first { places.take_to_revoke().await? } else { places.take().await? };
             // Told last, when nobody can join a look-up from before the write any more.
             let _announcing = Announcing(&self.changes, client_id);
             let _writing = (self.pairs.writing(client_id), self.digests.writing(client_id));
             write.await
-        });
-        within(self.timeout, turn).await
+        };
+        until(deadline, writing).await
     }
 
-    /// Sends a write, and when its answer does not come, asks the store whether it happened. A quarter of the time that
-    /// is left is kept for that; a slow write goes on meanwhile.
-    async fn settle<T>(
+    /// Writes a pair by the first version, again if the store still holds what `is_replaced` knows.
+    async fn upsert(
         &self,
         deadline: Instant,
-        write: impl Future<Output = Result<T, Fault>> + Unpin,
-        ask: impl Future<Output = Result<Option<T>, Fault>> + Unpin,
-    ) -> Result<T, Fault> {
-        let patience = deadline.saturating_duration_since(Instant::now()) * 3 / 4;
-        let (mut write, ask) = (pin!(write), async { ask.await.ok().flatten() });
-        match tokio::time::timeout(patience, write.as_mut()).await {
-            Ok(Err(Fault::Store(error))) if is_open(&error) => ask.await.ok_or(Fault::Store(error)),
-            Ok(written) => written,
-            Err(_) => {
-                let happened = async {
-                    match ask.await {
-                        Some(done) => Ok(done),
-                        None => pending().await,
-                    }
-                };
-                select(write, pin!(happened)).await.factor_first().0
-            }
-        }
-    }
-
-    /// Writes a pair by the first version.
-    async fn upsert(&self, deadline: Instant, record: &TokenRecord) -> Result<Saved, StoreError> {
-        let (client_id, pair) = (&record.client_id, (&record.access.text, &record.refresh.text));
-        let write = async { Ok(Saved::Saved(self.calls.post(client_id, pair).await?.unwrap_or_default())) };
-        let ask = async {
-            let held = self.calls.look_up(client_id).await?.pair.filter(|held| holds(held, record));
-            Ok(held.map(|held| Saved::Saved(held.version.unwrap_or_default())))
+        record: &TokenRecord,
+        is_replaced: impl Fn(Option<&StoredPair>) -> bool,
+    ) -> Result<Saved, StoreError> {
+        let (client_id, is_replaced) = (&record.client_id, &is_replaced);
+        let write = move |via| async move {
+            let pair = (&record.access.text, &record.refresh.text);
+            Ok(Saved::Saved(self.calls.post(client_id, pair, via).await?.unwrap_or_default()))
         };
-        self.settle(deadline, Box::pin(write), Box::pin(ask)).await.map_err(Fault::into_error)
+        let ask = move || async move {
+            Ok(match self.calls.get(client_id).await? {
+                Some(held) if holds(&held, record) => Asked::Done(Saved::Saved(held.version.unwrap_or_default())),
+                held if is_replaced(held.as_ref()) => Asked::NotDone,
+                _ => Asked::Unclear,
+            })
+        };
+        settle(deadline, true, write, ask).await
     }
 
     async fn save_within(
@@ -227,17 +243,14 @@ impl RestStore {
         {
             return Ok(saved);
         }
-        let ask = async {
+        let write = move |via| self.calls.issue(record, options, via);
+        let ask = move || async move {
             let held = self.calls.digests(&record.client_id, Some(&record.family)).await?;
-            let held = held.filter(|held| is_digest_of(held, record));
-            Ok(held.and_then(|held| held.version).map(Saved::Saved))
+            let version = held.filter(|held| is_digest_of(held, record)).and_then(|held| held.version);
+            Ok(version.map_or(Asked::NotDone, |version| Asked::Done(Saved::Saved(version))))
         };
-        match self.settle(deadline, Box::pin(self.calls.issue(record, options)), Box::pin(ask)).await {
-            Err(Fault::Lost(error)) if options.condition == Condition::None => {
-                self.save_to_another(deadline, record, error).await
-            }
-            saved => saved.map_err(Fault::into_error),
-        }
+        // Nobody has been given the pair yet, so it can be held once more, whatever happened meanwhile.
+        settle(deadline, options.condition == Condition::None, write, ask).await
     }
 
     /// Saves a pair by the first version, unless the store turns out to speak the second one and has more to know.
@@ -257,36 +270,9 @@ impl RestStore {
         if options.condition != Condition::None {
             return Err(StoreError::unsupported("the token store has no conditional writes"));
         }
-        let saved = self.upsert(deadline, record).await?;
+        let saved = self.upsert(deadline, record, |_| true).await?;
         // It may have been the answer to this that told of the second version.
         Ok((says_it_all || !self.calls.speaks_v2()).then_some(saved))
-    }
-
-    /// Saves a pair where a store of the second version was until now. A new store may be empty, and its 404 looks like
-    /// anybody's: what it holds after the write tells.
-    async fn save_to_another(
-        &self,
-        deadline: Instant,
-        record: &TokenRecord,
-        error: StoreError,
-    ) -> Result<Saved, StoreError> {
-        match self.calls.look_up(&record.client_id).await {
-            Ok(found) if !found.is_announced => {}
-            _ => return Err(error),
-        }
-        self.upsert(deadline, record).await?;
-        match self.calls.look_up(&record.client_id).await?.pair {
-            Some(held) if holds(&held, record) => {
-                self.calls.learn(Speaks::V1);
-                Ok(Saved::Saved(0))
-            }
-            _ => Err(error),
-        }
-    }
-
-    /// The pair at a store that was exchanged for one of the first version, or else the error.
-    async fn pair_elsewhere(&self, client_id: &str, error: StoreError) -> Result<StoredPair, StoreError> {
-        pair_elsewhere(&self.calls, client_id, error).await
     }
 
     async fn rotate_within(
@@ -299,37 +285,44 @@ impl RestStore {
         if !self.calls.speaks_v2() {
             let held = self.calls.get(&successor.client_id).await?;
             if !self.calls.speaks_v2() {
-                return self.exchange(deadline, held, rotation, saving).await;
+                if let Some(lost) = self.lost(held.as_ref(), rotation) {
+                    return Ok(lost);
+                }
+                saving.store(true, Ordering::Relaxed);
+                let is_replaced = |held: Option<&StoredPair>| self.lost(held, rotation).is_none();
+                return self.upsert(deadline, successor, is_replaced).await.map(|_| Rotated::Rotated);
             }
         }
         saving.store(true, Ordering::Relaxed);
-        let ask = async {
-            let held = self.calls.digests(&successor.client_id, Some(&successor.family)).await?;
-            Ok(held.filter(|held| is_digest_of(held, successor)).map(|_| Rotated::Rotated))
+        let write = move |via| self.calls.exchange(rotation, via);
+        let ask = move || async move {
+            Ok(match self.calls.digests(&successor.client_id, Some(&successor.family)).await? {
+                Some(held) if is_digest_of(&held, successor) => Asked::Done(Rotated::Rotated),
+                Some(held) if held.refresh == Some(rotation.presented) => Asked::NotDone,
+                _ => Asked::Unclear,
+            })
         };
-        match self.settle(deadline, Box::pin(self.calls.exchange(rotation)), Box::pin(ask)).await {
-            Err(Fault::Lost(error)) => {
-                let held = self.pair_elsewhere(&successor.client_id, error).await?;
-                self.exchange(deadline, Some(held), rotation, saving).await
-            }
-            rotated => rotated.map_err(Fault::into_error),
+        // Without a grace, the second of two that arrive looks like somebody else's.
+        settle(deadline, !rotation.grace.is_zero(), write, ask).await
+    }
+
+    /// What a rotation by the first version comes to where this is held; `None` if it can be done.
+    fn lost(&self, held: Option<&StoredPair>, rotation: &Rotation) -> Option<Rotated> {
+        match held {
+            None => Some(Rotated::UnknownClient),
+            Some(held) if self.digest(held.refresh_token.as_ref()) == Some(rotation.presented) => None,
+            Some(_) => Some(Rotated::Superseded),
         }
     }
 
-    /// A rotation by the first version, of what is held.
-    async fn exchange(
-        &self,
-        deadline: Instant,
-        held: Option<StoredPair>,
-        rotation: &Rotation,
-        saving: &AtomicBool,
-    ) -> Result<Rotated, StoreError> {
-        let Some(held) = held else { return Ok(Rotated::UnknownClient) };
-        if self.digest(held.refresh_token.as_ref()) != Some(rotation.presented) {
-            return Ok(Rotated::Superseded);
+    /// Whether a rotation by the first version is lost before its turn comes: of many that wait for theirs one alone can be done.
+    async fn lost_before_its_turn(&self, rotation: &Rotation) -> Result<Option<Rotated>, StoreError> {
+        let client_id = &rotation.successor.client_id;
+        if self.calls.speaks() != Speaks::V1 || !self.turns.queue(client_id).is_busy() {
+            return Ok(None);
         }
-        saving.store(true, Ordering::Relaxed);
-        self.upsert(deadline, &rotation.successor).await.map(|_| Rotated::Rotated)
+        let held = self.ask(Box::pin(self.calls.get(client_id))).await?;
+        Ok(self.lost(held.as_ref(), rotation).filter(|_| !self.calls.speaks_v2()))
     }
 
     async fn revoke_within(
@@ -338,77 +331,65 @@ impl RestStore {
         revocation: &Revocation,
         if_version: Option<u64>,
     ) -> Result<Revoked, StoreError> {
-        let alone = match (revocation, if_version) {
-            (Revocation::Client(client_id) | Revocation::Family { client_id, .. }, None) => Some(client_id),
-            _ => None,
-        };
-        if !self.calls.speaks_v2() {
-            let Some(client_id) = alone else {
+        if self.calls.speaks_v2() {
+            return self.end(deadline, revocation, if_version).await;
+        }
+        let client_id = match revocation {
+            Revocation::Client(client_id) | Revocation::Family { client_id, .. } if if_version.is_none() => client_id,
+            _ => {
                 self.calls.discover().await?;
                 return match self.calls.speaks() {
-                    Speaks::V2 => self.end(deadline, revocation, if_version).await.map_err(Fault::into_error),
+                    Speaks::V2 => self.end(deadline, revocation, if_version).await,
                     _ => Err(StoreError::unsupported(
                         "the token store cannot revoke everything at once: change the key instead",
                     )),
                 };
-            };
-            let held = self.calls.get(client_id).await?;
-            if !self.calls.speaks_v2() {
-                return self.void_if_concerned(deadline, held.as_ref(), client_id, revocation).await;
             }
-        }
-        match (self.end(deadline, revocation, if_version).await, alone) {
-            (Err(Fault::Lost(error)), Some(client_id)) => {
-                let held = self.pair_elsewhere(client_id, error).await?;
-                self.void_if_concerned(deadline, Some(&held), client_id, revocation).await
-            }
-            (ended, _) => ended.map_err(Fault::into_error),
+        };
+        match self.calls.get(client_id).await? {
+            _ if self.calls.speaks_v2() => self.end(deadline, revocation, if_version).await,
+            Some(held) if self.is_concerned(&held, revocation) => self.void(deadline, client_id, &held).await,
+            _ => Ok(Revoked::Families(0)),
         }
     }
 
     /// Revokes by the second version. Of a revocation whose answer did not come it is not known how many families it
     /// ended; one at the least.
-    async fn end(&self, deadline: Instant, revocation: &Revocation, if_version: Option<u64>) -> Result<Revoked, Fault> {
+    async fn end(
+        &self,
+        deadline: Instant,
+        revocation: &Revocation,
+        if_version: Option<u64>,
+    ) -> Result<Revoked, StoreError> {
         let (client_id, name) = match revocation {
             Revocation::Family { client_id, family } => (Some(client_id.clone()), Some(family)),
             Revocation::Client(client_id) => (Some(client_id.clone()), None),
             Revocation::All => (None, None),
         };
-        let filter = FamilyFilter { client_id, status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
-        let ask = async {
-            let page = self.calls.page(&filter).await?;
+        let family = name.cloned();
+        let filter = &FamilyFilter { client_id, family, status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
+        let write = move |via| self.calls.end(revocation, if_version, via);
+        let ask = move || async move {
+            let page = self.calls.page(filter).await?;
             let is_live = page.families.iter().any(|entry| name.is_none_or(|name| entry.family == *name));
-            // Of a list that goes on, what is not in this part may be in another.
-            Ok((!is_live && page.next.is_none()).then_some(Revoked::Families(1)))
+            Ok(match page.next {
+                _ if is_live => Asked::NotDone,
+                // Of a list that goes on, what is not in this part may be in another.
+                Some(_) => Asked::Unclear,
+                None => Asked::Done(Revoked::Families(1)),
+            })
         };
-        self.settle(deadline, Box::pin(self.calls.end(revocation, if_version)), Box::pin(ask)).await
+        settle(deadline, if_version.is_none(), write, ask).await
     }
 
-    async fn void_if_concerned(
-        &self,
-        deadline: Instant,
-        held: Option<&StoredPair>,
-        client_id: &str,
-        revocation: &Revocation,
-    ) -> Result<Revoked, StoreError> {
-        let is_concerned = held.is_some_and(|held| self.is_concerned(held, revocation));
-        if is_concerned { self.void(deadline, client_id).await } else { Ok(Revoked::Families(0)) }
-    }
-
-    /// Whether a revocation is about the pair that a store of the first version holds, which names its family itself.
-    fn is_concerned(&self, held: &StoredPair, revocation: &Revocation) -> bool {
-        let Revocation::Family { client_id, family } = revocation else { return true };
-        let opened = held.refresh_token.as_ref().and_then(|kept| match &self.keys {
-            Some(keys) => keys.open(kept),
-            None => Some(kept.clone()),
-        });
-        opened.is_some_and(|token| unverified_record(client_id.clone(), token.clone(), token).family == *family)
-    }
-
-    /// Revokes by the first version.
-    async fn void(&self, deadline: Instant, client_id: &str) -> Result<Revoked, StoreError> {
-        let record = unverified_record(client_id.to_owned(), Secret::from(REVOKED), Secret::from(REVOKED));
-        self.upsert(deadline, &record).await.map(|_| Revoked::Families(1))
+    async fn revoke_now(&self, revocation: &Revocation, if_version: Option<u64>) -> Result<Revoked, StoreError> {
+        let deadline = self.deadline();
+        let client_id = match revocation {
+            Revocation::Client(client_id) | Revocation::Family { client_id, .. } => Some(client_id.as_str()),
+            Revocation::All => None,
+        };
+        let revoking = Box::pin(self.revoke_within(deadline, revocation, if_version));
+        self.write(deadline, client_id, Urgency::First, revoking).await
     }
 }
 
@@ -425,27 +406,24 @@ impl TokenStore for RestStore {
                     return Ok(pair.map(|pair| self.canonical(&pair)));
                 }
             }
-            Ok(match self.shared_digests(client_id, family).await? {
-                Held::Digests(held) => held,
-                Held::Pair(pair) => Some(self.canonical(&pair)),
-            })
+            self.shared_digests(client_id, family).await
         };
-        Box::pin(within(self.timeout, load))
+        Box::pin(self.ask(load))
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(self.shared_pair(client_id, None))
+        Box::pin(self.ask(self.shared_pair(client_id, None)))
     }
 
     fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(self.shared_pair(client_id, Some(family)))
+        Box::pin(self.ask(self.shared_pair(client_id, Some(family))))
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
         Box::pin(async move {
             let deadline = self.deadline();
-            let saved =
-                self.write(Some(&record.client_id), Box::pin(self.save_within(deadline, record, options))).await;
+            let save = Box::pin(self.save_within(deadline, record, options));
+            let saved = self.write(deadline, Some(&record.client_id), Urgency::Usual, save).await;
             saved.map_err(StoreError::on_save)
         })
     }
@@ -453,8 +431,12 @@ impl TokenStore for RestStore {
     fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
         Box::pin(async move {
             let deadline = self.deadline();
+            if let Some(lost) = self.lost_before_its_turn(rotation).await? {
+                return Ok(lost);
+            }
             let (client_id, saving) = (&rotation.successor.client_id, AtomicBool::new(false));
-            let rotated = self.write(Some(client_id), Box::pin(self.rotate_within(deadline, rotation, &saving))).await;
+            let rotate = Box::pin(self.rotate_within(deadline, rotation, &saving));
+            let rotated = self.write(deadline, Some(client_id), Urgency::Usual, rotate).await;
             // The time limit is around all calls, so which of them it cut off is noted beside.
             rotated.map_err(|error| if saving.load(Ordering::Relaxed) { error.on_save() } else { error })
         })
@@ -462,24 +444,22 @@ impl TokenStore for RestStore {
 
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
         Box::pin(async move {
-            let deadline = self.deadline();
-            let client_id = match revocation {
-                Revocation::Client(client_id) | Revocation::Family { client_id, .. } => Some(client_id.as_str()),
-                Revocation::All => None,
-            };
-            self.write(client_id, Box::pin(self.revoke_within(deadline, revocation, if_version))).await
+            let (store, revocation) = (self.clone(), revocation.clone());
+            // A task of its own, which goes on when whoever asked for it does not wait for it.
+            let revoking = tokio::spawn(async move { store.revoke_now(&revocation, if_version).await });
+            let cut_off = |error| failed("the revocation did not run to its end").caused_by(error);
+            revoking.await.unwrap_or_else(|error: tokio::task::JoinError| Err(cut_off(error)))
         })
     }
 
     fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
-        let list = async move {
+        Box::pin(self.ask(async move {
             self.calls.discover().await?;
             if !self.calls.speaks_v2() {
                 return Err(StoreError::unsupported("the token store cannot list what it holds"));
             }
-            self.calls.page(filter).await.map_err(Fault::into_error)
-        };
-        Box::pin(within(self.timeout, list))
+            self.calls.page(filter).await
+        }))
     }
 
     fn changes(&self) -> Option<&Changes> {
@@ -487,14 +467,13 @@ impl TokenStore for RestStore {
     }
 
     fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
-        let spend = async move {
+        Box::pin(self.ask(async move {
             self.calls.discover().await?;
             if !self.calls.speaks_v2() {
                 return Err(StoreError::unsupported("the token store speaks the first version, which has no tickets"));
             }
-            self.calls.spend(ticket, expires_at).await.map_err(Fault::into_error)
-        };
-        Box::pin(within(self.timeout, spend))
+            self.calls.spend(ticket, expires_at).await
+        }))
     }
 
     fn patience(&self) -> Duration {
@@ -502,11 +481,10 @@ impl TokenStore for RestStore {
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
-        let promises = async {
+        Box::pin(self.ask(async {
             self.calls.discover().await?;
             Ok(if self.calls.speaks_v2() { Promises::ALL } else { Promises::NONE })
-        };
-        Box::pin(within(self.timeout, promises))
+        }))
     }
 }
 
@@ -528,30 +506,10 @@ impl fmt::Debug for RestStore {
     }
 }
 
-async fn digests(calls: &Calls, client_id: &str, family: Option<&str>) -> Result<Held, StoreError> {
-    match calls.digests(client_id, family).await {
-        Ok(held) => Ok(Held::Digests(held)),
-        Err(Fault::Store(error)) => Err(error),
-        Err(Fault::Lost(error)) => pair_elsewhere(calls, client_id, error).await.map(Held::Pair),
-    }
-}
-
-async fn pair_elsewhere(calls: &Calls, client_id: &str, error: StoreError) -> Result<StoredPair, StoreError> {
-    match calls.get(client_id).await {
-        Ok(Some(pair)) if !calls.speaks_v2() => Ok(pair),
-        _ => Err(error),
-    }
-}
-
 /// Whether the first version has a store hold all that there is to know of a record: its tokens tell the rest.
 fn is_plain(record: &TokenRecord, options: SaveOptions) -> bool {
     let (access, refresh) = (record.access.text.clone(), record.refresh.text.clone());
     options == SaveOptions::default() && *record == unverified_record(record.client_id.clone(), access, refresh)
-}
-
-/// Whether an error leaves it open what became of a write.
-fn is_open(error: &StoreError) -> bool {
-    matches!(error.kind(), StoreErrorKind::TimedOut | StoreErrorKind::Unreachable)
 }
 
 fn holds(held: &StoredPair, record: &TokenRecord) -> bool {
@@ -567,6 +525,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::store::StoreErrorKind;
 
     #[test]
     fn a_url_that_cannot_be_used_is_refused_without_showing_it() {

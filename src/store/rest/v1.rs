@@ -6,64 +6,44 @@ use serde_json::{Value, json};
 
 use super::{
     super::{StoreError, StoredPair},
-    calls::{Call, Calls, Speaks, invalid},
+    calls::{Call, Calls, Speaks, Via, invalid},
 };
 use crate::secret::Secret;
 
 /// The client that is asked for only to see how the store answers.
 const NOBODY: &str = "fastauth-discovery";
 
-/// What a look-up found.
-pub(super) struct LookedUp {
-    /// Whether the answer is of a store that speaks the second version.
-    pub(super) is_announced: bool,
-    pub(super) pair: Option<StoredPair>,
-}
-
 impl Calls {
-    /// The pair of a client. Of a store that speaks the second version an answer that does not say so may be somebody
-    /// else's, as a proxy's page is: it counts only where it is a pair.
+    /// The pair of a client. Of a store that spoke the second version once, an answer that does not say so is not its own.
     pub(super) async fn get(&self, client_id: &str) -> Result<Option<StoredPair>, StoreError> {
         self.get_of(client_id, None).await
     }
 
     /// The same of one family, of which a store that does not tell them apart takes no notice.
     pub(super) async fn get_of(&self, client_id: &str, family: Option<&str>) -> Result<Option<StoredPair>, StoreError> {
-        let LookedUp { is_announced, pair } = self.look_up_of(client_id, family).await?;
-        if is_announced {
-            return Ok(pair);
-        }
-        match (self.speaks(), &pair) {
-            (Speaks::V2, None) => return Err(foreign(StatusCode::NOT_FOUND)),
-            (Speaks::V2 | Speaks::Unknown, _) => self.learn(Speaks::V1),
-            (Speaks::V1, _) => {}
-        }
-        Ok(pair)
-    }
-
-    pub(super) async fn look_up(&self, client_id: &str) -> Result<LookedUp, StoreError> {
-        self.look_up_of(client_id, None).await
-    }
-
-    async fn look_up_of(&self, client_id: &str, family: Option<&str>) -> Result<LookedUp, StoreError> {
         let call = Call::new(Method::GET, "token").parameter("client_id", client_id);
         let answer = self.send(call.parameters([("family", family)])).await?;
-        let (is_announced, version) = (answer.is_announced, answer.version());
-        let pair = match answer.status() {
+        let (status, is_announced, version) = (answer.status(), answer.is_announced, answer.version());
+        if !is_announced && self.speaks_v2() {
+            answer.discard().await;
+            return Err(foreign(status));
+        }
+        let pair = match status {
             StatusCode::OK => Some(StoredPair { version, ..parse(&answer.body().await?)? }),
-            StatusCode::NOT_FOUND if is_announced => {
-                if !is_refusal(&answer.body().await?) {
-                    return Err(foreign(StatusCode::NOT_FOUND));
-                }
-                None
-            }
             StatusCode::NOT_FOUND => {
-                answer.discard().await;
+                let body = answer.body().await?;
+                // One that has no more to say than its status is good enough for the first version.
+                if !is_refusal(&body) && (is_announced || !body.is_empty()) {
+                    return Err(not_its_own());
+                }
                 None
             }
             _ => return Err(answer.unexpected("a look-up").await),
         };
-        Ok(LookedUp { is_announced, pair })
+        if !is_announced {
+            self.learn(Speaks::V1);
+        }
+        Ok(pair)
     }
 
     /// Has the store hold a pair, and gives its version where there is one.
@@ -71,18 +51,31 @@ impl Calls {
         &self,
         client_id: &str,
         (access, refresh): (&Secret, &Secret),
+        via: Via,
     ) -> Result<Option<u64>, StoreError> {
         let data = json!({"data": { "access_token": access.expose(), "refresh_token": refresh.expose() }});
-        let call = Call::new(Method::POST, "token").parameter("client_id", client_id).json(data.to_string());
+        let call = Call::new(Method::POST, "token").parameter("client_id", client_id).json(data.to_string()).via(via);
         let answer = self.send(call).await?;
-        if answer.status() != StatusCode::OK {
+        let (status, version, is_announced) = (answer.status(), answer.version(), answer.is_announced);
+        if !is_announced && self.speaks_v2() {
+            answer.discard().await;
+            return Err(foreign(status));
+        }
+        if status != StatusCode::OK {
             return Err(answer.unexpected("a write").await);
         }
-        if !answer.is_announced && self.speaks() == Speaks::Unknown {
+        if !is_announced {
+            // What a store says to acknowledge a write is free, but it is no page.
+            let is_page = !answer.is_json_or_text();
+            if is_page || is_markup(&answer.beginning().await) {
+                return Err(invalid(
+                    "a page answered a write in the place of the token store: let its path through to it",
+                ));
+            }
             self.learn(Speaks::V1);
+        } else {
+            answer.discard().await;
         }
-        let version = answer.version();
-        answer.discard().await;
         Ok(version)
     }
 
@@ -101,6 +94,18 @@ pub(super) fn foreign(status: StatusCode) -> StoreError {
         "something else than the token store answered with status {}: let its whole path, with v2/ in it, through to it",
         status.as_u16()
     ))
+}
+
+fn not_its_own() -> StoreError {
+    invalid(
+        "something else than the token store answered with status 404: let its path through to it. Of the store, a 404 has \
+         no body or is {\"detail\":\"…\"}",
+    )
+}
+
+/// Whether a body begins as HTML and XML do.
+fn is_markup(beginning: &[u8]) -> bool {
+    beginning.trim_ascii_start().starts_with(b"<")
 }
 
 /// Whether a body is `{"detail":…}`, which says that the store itself refuses.

@@ -16,49 +16,33 @@ use super::{
             self, DigestBody, IssueBody, PageBody, RecordBody, RevokedBody, RotateBody, RotatedBody, TicketBody, code,
         },
     },
-    calls::{Answer, Call, Calls, invalid},
+    calls::{Answer, Call, Calls, Via, invalid},
     v1::foreign,
 };
 
 /// What a pair takes, in bytes.
 const USUAL_BODY: usize = 1024;
 
-/// Why a call came to nothing.
-pub(super) enum Fault {
-    /// The store is in trouble.
-    Store(StoreError),
-    /// What answered does not speak the second version: the store was exchanged for another, or something stands before it.
-    Lost(StoreError),
-}
-
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl Fault {
-    pub(super) fn into_error(self) -> StoreError {
-        let (Self::Store(error) | Self::Lost(error)) = self;
-        error
-    }
-}
-
 impl Calls {
-    pub(super) async fn digests(&self, client_id: &str, family: Option<&str>) -> Result<Option<Canonical>, Fault> {
+    pub(super) async fn digests(&self, client_id: &str, family: Option<&str>) -> Result<Option<Canonical>, StoreError> {
         let call = Call::new(Method::GET, "v2/clients/-/token").parameter("client_id", client_id);
         let answer = self.call(call.parameters([("family", family)])).await?;
         match answer.status() {
             StatusCode::OK => Ok(Some(read::<DigestBody>(answer).await?.into())),
             StatusCode::NOT_FOUND => match problem(answer).await?.as_str() {
                 code::UNKNOWN_CLIENT => Ok(None),
-                _ => Err(foreign(StatusCode::NOT_FOUND).into()),
+                _ => Err(foreign(StatusCode::NOT_FOUND)),
             },
-            _ => Err(unexpected(answer, "a look-up").await.into()),
+            _ => Err(unexpected(answer, "a look-up").await),
         }
     }
 
-    pub(super) async fn issue(&self, record: &TokenRecord, options: SaveOptions) -> Result<Saved, Fault> {
+    pub(super) async fn issue(
+        &self,
+        record: &TokenRecord,
+        options: SaveOptions,
+        via: Via,
+    ) -> Result<Saved, StoreError> {
         let body = IssueBody {
             record: RecordBody::from(record),
             keep_others: options.keep_others,
@@ -70,30 +54,32 @@ impl Calls {
             Condition::Version(version) => Some((IF_MATCH, wire::etag(version))),
             Condition::Absent => Some((IF_NONE_MATCH, HeaderValue::from_static("*"))),
         });
-        let answer = self.call(call.json(json(&body))).await?;
+        let answer = self.call(call.json(json(&body)).via(via)).await?;
         match (answer.status(), answer.version()) {
             (StatusCode::OK, Some(version)) => {
                 answer.discard().await;
                 Ok(Saved::Saved(version))
             }
-            (StatusCode::OK, None) => Err(invalid("the token store's answer to a write has no ETag").into()),
+            (StatusCode::OK, None) => Err(invalid("the token store's answer to a write has no ETag")),
             (StatusCode::PRECONDITION_FAILED, _) if options.condition != Condition::None => {
                 answer.discard().await;
                 Ok(Saved::ConditionFailed)
             }
-            _ => Err(unexpected(answer, "a write").await.into()),
+            _ => Err(unexpected(answer, "a write").await),
         }
     }
 
-    pub(super) async fn exchange(&self, rotation: &Rotation) -> Result<Rotated, Fault> {
+    pub(super) async fn exchange(&self, rotation: &Rotation, via: Via) -> Result<Rotated, StoreError> {
         let call = Call::new(Method::POST, "v2/clients/-/rotate")
             .parameter("client_id", &rotation.successor.client_id)
-            .json(json(&RotateBody::from(rotation)));
+            .json(json(&RotateBody::from(rotation)))
+            .via(via);
         let answer = self.call(call).await?;
         let status = answer.status();
         match status {
             StatusCode::OK => Ok(match read::<RotatedBody>(answer).await? {
                 RotatedBody::Rotated { .. } => Rotated::Rotated,
+                // Also of this very rotation, if it was sent twice.
                 RotatedBody::Repeated { version, data } => Rotated::Repeated(data.pair(version)),
             }),
             StatusCode::CONFLICT | StatusCode::GONE | StatusCode::NOT_FOUND => {
@@ -102,14 +88,19 @@ impl Calls {
                     (StatusCode::CONFLICT, code::REUSE_DETECTED) => Ok(Rotated::Reused),
                     (StatusCode::GONE, code::REVOKED) => Ok(Rotated::Revoked),
                     (StatusCode::NOT_FOUND, code::UNKNOWN_CLIENT) => Ok(Rotated::UnknownClient),
-                    _ => Err(foreign(status).into()),
+                    _ => Err(foreign(status)),
                 }
             }
-            _ => Err(unexpected(answer, "a rotation").await.into()),
+            _ => Err(unexpected(answer, "a rotation").await),
         }
     }
 
-    pub(super) async fn end(&self, revocation: &Revocation, if_version: Option<u64>) -> Result<Revoked, Fault> {
+    pub(super) async fn end(
+        &self,
+        revocation: &Revocation,
+        if_version: Option<u64>,
+        via: Via,
+    ) -> Result<Revoked, StoreError> {
         let call = match revocation {
             Revocation::Family { client_id, family } => Call::new(Method::DELETE, "v2/clients/-/families/-")
                 .parameter("client_id", client_id)
@@ -120,18 +111,18 @@ impl Calls {
             Revocation::All => Call::new(Method::POST, "v2/revoke-all").json("{}"),
         };
         let header: Option<(HeaderName, HeaderValue)> = if_version.map(|version| (IF_MATCH, wire::etag(version)));
-        let answer = self.call(call.header(header)).await?;
+        let answer = self.call(call.header(header).via(via)).await?;
         match answer.status() {
             StatusCode::OK => Ok(Revoked::Families(read::<RevokedBody>(answer).await?.revoked)),
             StatusCode::PRECONDITION_FAILED if if_version.is_some() => {
                 answer.discard().await;
                 Ok(Revoked::ConditionFailed)
             }
-            _ => Err(unexpected(answer, "a revocation").await.into()),
+            _ => Err(unexpected(answer, "a revocation").await),
         }
     }
 
-    pub(super) async fn spend(&self, ticket: &str, expires_at: u64) -> Result<bool, Fault> {
+    pub(super) async fn spend(&self, ticket: &str, expires_at: u64) -> Result<bool, StoreError> {
         let body = json(&TicketBody { id: ticket.to_owned(), expires_at });
         let answer = self.call(Call::new(Method::POST, "v2/tickets").json(body)).await?;
         match answer.status() {
@@ -141,13 +132,13 @@ impl Calls {
             }
             StatusCode::CONFLICT => match problem(answer).await?.as_str() {
                 code::SPENT => Ok(false),
-                _ => Err(foreign(StatusCode::CONFLICT).into()),
+                _ => Err(foreign(StatusCode::CONFLICT)),
             },
-            _ => Err(unexpected(answer, "a ticket").await.into()),
+            _ => Err(unexpected(answer, "a ticket").await),
         }
     }
 
-    pub(super) async fn page(&self, filter: &FamilyFilter) -> Result<FamilyPage, Fault> {
+    pub(super) async fn page(&self, filter: &FamilyFilter) -> Result<FamilyPage, StoreError> {
         let limit = filter.page_limit().to_string();
         let status = filter.status.map(FamilyStatus::as_str);
         let cursor = filter.after.as_ref().map(wire::cursor);
@@ -163,7 +154,7 @@ impl Calls {
         ]));
         let answer = answer.await?;
         if answer.status() != StatusCode::OK {
-            return Err(unexpected(answer, "a list").await.into());
+            return Err(unexpected(answer, "a list").await);
         }
         let PageBody { families, next } = read(answer).await?;
         let next = next.map(|cursor| wire::place(&cursor).ok_or_else(junk)).transpose()?;
@@ -171,14 +162,14 @@ impl Calls {
     }
 
     /// The answer of a store that says that it speaks the second version.
-    async fn call(&self, call: Call) -> Result<Answer, Fault> {
+    async fn call(&self, call: Call) -> Result<Answer, StoreError> {
         let answer = self.send(call).await?;
         match answer.status() {
             _ if answer.is_announced => Ok(answer),
-            status if is_of_any_server(status) => Err(answer.unexpected("a call").await.into()),
+            status if is_of_any_server(status) => Err(answer.unexpected("a call").await),
             status => {
                 answer.discard().await;
-                Err(Fault::Lost(foreign(status)))
+                Err(foreign(status))
             }
         }
     }

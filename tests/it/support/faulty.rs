@@ -42,6 +42,12 @@ pub(crate) enum Behaviour {
     SilentToPost(Vec<u8>),
     /// Closes a connection that has served a request before; answers 200 with this body on a new one.
     CloseWhenReused(Vec<u8>),
+    /// Says nothing on the first so many connections; answers 200 with this body on later ones.
+    SilentBefore(usize, Vec<u8>),
+    /// Answers with this content type as well.
+    Typed(StatusCode, &'static str, Vec<u8>),
+    /// Answers as a store of the first version that holds one pair, whoever asks: this one, and then what is written.
+    Holds(Arc<Mutex<Vec<u8>>>),
 }
 
 /// A request that came.
@@ -110,20 +116,24 @@ async fn accept(
     let mut tasks = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        connections.fetch_add(1, Ordering::Relaxed);
-        tasks.spawn(serve(stream, Arc::clone(&behaviour), seen.clone()));
+        let number = connections.fetch_add(1, Ordering::Relaxed) + 1;
+        tasks.spawn(serve(stream, number, Arc::clone(&behaviour), seen.clone()));
     }
 }
 
 /// Serves one connection until it is closed by either side.
-async fn serve(stream: TcpStream, behaviour: Arc<Mutex<Behaviour>>, seen: watch::Sender<Vec<Seen>>) {
+async fn serve(stream: TcpStream, number: usize, behaviour: Arc<Mutex<Behaviour>>, seen: watch::Sender<Vec<Seen>>) {
     let mut stream = BufReader::new(stream);
     let mut served = 0;
     while let Some(request) = read(&mut stream).await {
         let is_post = request.line.starts_with("POST");
+        let written = request.body.clone();
         seen.send_modify(|seen| seen.push(request));
         let behaviour = behaviour.lock().unwrap().clone();
-        if !answer(stream.get_mut(), behaviour, served > 0, is_post).await {
+        if let (Behaviour::Holds(held), true) = (&behaviour, is_post) {
+            *held.lock().unwrap() = written;
+        }
+        if !answer(stream.get_mut(), behaviour, number, served > 0, is_post).await {
             return;
         }
         served += 1;
@@ -150,7 +160,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Seen> {
 }
 
 /// Whether the connection is kept.
-async fn answer(stream: &mut TcpStream, behaviour: Behaviour, reused: bool, is_post: bool) -> bool {
+async fn answer(stream: &mut TcpStream, behaviour: Behaviour, number: usize, reused: bool, is_post: bool) -> bool {
     match behaviour {
         Behaviour::Answer(status, body) => respond(stream, status, "", &body).await,
         Behaviour::AnswerWhen(mut flag, body) => {
@@ -186,6 +196,15 @@ async fn answer(stream: &mut TcpStream, behaviour: Behaviour, reused: bool, is_p
         }
         Behaviour::Silent => true,
         Behaviour::SilentToPost(body) => is_post || respond(stream, StatusCode::OK, "", &body).await,
+        Behaviour::SilentBefore(count, _) if number <= count => true,
+        Behaviour::SilentBefore(_, body) => respond(stream, StatusCode::OK, "", &body).await,
+        Behaviour::Typed(status, content_type, body) => {
+            respond(stream, status, &format!("content-type: {content_type}\r\n"), &body).await
+        }
+        Behaviour::Holds(held) => {
+            let held = held.lock().unwrap().clone();
+            respond(stream, StatusCode::OK, "content-type: application/json\r\n", &held).await
+        }
         Behaviour::CloseWhenReused(body) => !reused && respond(stream, StatusCode::OK, "", &body).await,
     }
 }

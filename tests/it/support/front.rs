@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +14,7 @@ use fastauth::store::{RestStore, StoreService, TokenStore};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tower::ServiceExt;
 
 use super::{
@@ -42,6 +45,12 @@ pub(crate) enum Mode {
     Delays(Duration),
     /// Writes never reach the store, and their connections break.
     CutsWrites,
+    /// As `CutsWrites`, once.
+    CutsOneWrite(Arc<AtomicBool>),
+    /// A POST reaches the store when the flag is up; all else does at once.
+    HoldsPosts(watch::Receiver<bool>),
+    /// The store answers, and its announcement is taken out of the answers to these methods.
+    Strips(&'static [&'static str]),
 }
 
 pub(crate) struct Front {
@@ -75,6 +84,11 @@ impl Front {
         RestStore::new(&format!("http://{}", self.address), HeaderMap::new()).unwrap()
     }
 
+    /// How many calls there were since they were asked for last.
+    pub(crate) fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
     /// The calls since this was asked last: method, path and query.
     pub(crate) fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
@@ -104,6 +118,21 @@ async fn answer(service: StoreService, mode: Mode, request: Request<Body>) -> Re
         Mode::Page(status) => Ok(page(status)),
         Mode::Says(status, body) => Ok(says(status, body)),
         Mode::CutsWrites if is_write => Err(Cut),
+        Mode::CutsOneWrite(was_cut) if is_write && !was_cut.swap(true, Ordering::Relaxed) => Err(Cut),
+        Mode::HoldsPosts(mut flag) => {
+            if request.method() == http::Method::POST {
+                let _ = flag.wait_for(|is_up| *is_up).await;
+            }
+            Ok(service.oneshot(request).await.unwrap().map(Body::new))
+        }
+        Mode::Strips(methods) => {
+            let is_stripped = methods.contains(&request.method().as_str());
+            let mut response = service.oneshot(request).await.unwrap().map(Body::new);
+            if is_stripped {
+                response.headers_mut().remove("fastauth-store");
+            }
+            Ok(response)
+        }
         Mode::Delays(time) if is_write => {
             tokio::time::sleep(time).await;
             Ok(service.oneshot(request).await.unwrap().map(Body::new))
