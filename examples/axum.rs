@@ -192,7 +192,7 @@ fn make_missing_secrets(settings: &SettingsBuilder) -> Result<(), Box<dyn Error>
     }
     let file = EnvFile::new(".env");
     for variable in report.faults().iter().filter_map(variable) {
-        file.set(variable, &Secret::generate())?;
+        file.set_if_missing(variable, &Secret::generate())?;
         say(&format!("Made a {variable} and put it into {}", env::current_dir()?.join(file.path()).display()));
     }
     Ok(())

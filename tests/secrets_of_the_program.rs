@@ -160,3 +160,38 @@ fn a_pipe_ends_no_command_in_waiting() {
     assert!(run(place.path(), &["check", "--config", "pipe.json"], 1).0.contains("it is a pipe"));
     assert!(run(place.path(), &["keygen", "--write"], 1).1.contains("it is a pipe"));
 }
+
+/// A file that is mounted by itself, as Docker does it, cannot be renamed over.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_mounted_file_is_left_with_a_word_of_what_to_do() {
+    let place = TempDir::new().unwrap();
+    run(place.path(), &["init", "--yes"], 0);
+    fs::rename(place.path().join(".env"), place.path().join("mounted")).unwrap();
+    fs::write(place.path().join(".env"), "").unwrap();
+    let before = read(place.path(), "mounted");
+    let rotate = "mount --bind mounted .env || exit 77; exec \"$0\" keys rotate --now";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", rotate, env!("CARGO_BIN_EXE_fastauth")]);
+    let Ok(output) = command.current_dir(place.path()).output() else { return };
+    let told = String::from_utf8_lossy(&output.stderr);
+    // Some machines let nobody mount.
+    if output.status.code() == Some(77) || told.contains("unshare:") {
+        return;
+    }
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let expected = "it is mounted as a single file, which cannot be replaced in one step, and nothing was changed";
+    assert!(told.contains(expected) && told.contains("or mount its directory"), "{told}");
+    assert_eq!(read(place.path(), "mounted"), before);
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 3, "no draft is left");
+}
+
+/// What a file or a secret of Kubernetes adds to a variable is no part of it.
+#[test]
+fn a_line_break_behind_the_stores_bearer_is_no_part_of_it() {
+    let place = TempDir::new().unwrap();
+    let words = ["store", "test", "http://127.0.0.1:1"];
+    let output = program(place.path(), &words).env("FASTAUTH_STORE_TOKEN", "a-bearer-of-the-store\n").output().unwrap();
+    let refusal = told(output, &words, 1).1;
+    assert!(!refusal.contains("printable ASCII"), "{refusal}");
+}

@@ -37,7 +37,7 @@ pub(super) enum Problem {
     Special,
     #[error("has something behind its value")]
     Trailing,
-    #[error("has a control character in its value")]
+    #[error("has a control character in its value, or what is not UTF-8")]
     Control,
     #[error("gives it another value than a line before")]
     Differs,
@@ -123,7 +123,7 @@ fn value(written: &str) -> Result<Value<'_>, Problem> {
     if !comment.is_empty() && !comment.starts_with('#') {
         return Err(Problem::Trailing);
     }
-    if text.chars().any(char::is_control) {
+    if text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
         return Err(Problem::Control);
     }
     Ok(Value { text, comment })

@@ -10,19 +10,36 @@ use crate::secret::Secret;
 
 /// Reads a file of text. What is no regular file is refused: a pipe would be waited for.
 pub(super) fn read_text(path: &Path) -> io::Result<Secret> {
+    check_is_file(path)?;
+    let bytes = fs::read(path)?;
+    check_is_not_utf16(&bytes)?;
+    let text = String::from_utf8(bytes).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))?;
+    Ok(Secret::from(text))
+}
+
+/// Reads a file that others share, whose lines may be in another encoding: what is not UTF-8 in it becomes U+FFFD.
+pub(super) fn read_shared_text(path: &Path) -> io::Result<Secret> {
+    check_is_file(path)?;
+    let bytes = fs::read(path)?;
+    check_is_not_utf16(&bytes)?;
+    Ok(String::from_utf8(bytes)
+        .map_or_else(|error| Secret::from(String::from_utf8_lossy(error.as_bytes()).into_owned()), Secret::from))
+}
+
+fn check_is_file(path: &Path) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "it is a directory" } else { "it is a pipe, a socket or a device" };
-        return Err(io::Error::new(ErrorKind::InvalidInput, format!("{what}, and not a file")));
+    if metadata.is_file() {
+        return Ok(());
     }
-    match String::from_utf8(fs::read(path)?) {
-        Ok(text) => Ok(Secret::from(text)),
-        Err(error) => {
-            let is_utf16 = error.as_bytes().starts_with(b"\xff\xfe") || error.as_bytes().starts_with(b"\xfe\xff");
-            let what = if is_utf16 { "it is UTF-16: save it as UTF-8" } else { "it is not UTF-8" };
-            Err(io::Error::new(ErrorKind::InvalidData, what))
-        }
+    let what = if metadata.is_dir() { "it is a directory" } else { "it is a pipe, a socket or a device" };
+    Err(io::Error::new(ErrorKind::InvalidInput, format!("{what}, and not a file")))
+}
+
+fn check_is_not_utf16(bytes: &[u8]) -> io::Result<()> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(io::Error::new(ErrorKind::InvalidData, "it is UTF-16: save it as UTF-8"));
     }
+    Ok(())
 }
 
 /// Why a file cannot be read, without the system's number.
@@ -103,26 +120,36 @@ fn rename(draft: &Path, target: &Path) -> io::Result<()> {
     })
 }
 
-/// Refuses a link where everybody can put one: it would choose which file is written.
+/// Refuses a path that leads through a link where everybody can put one: it would choose which file is written.
 #[cfg(unix)]
 fn check_links(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
+    /// As many as Linux follows.
     const MAX_LINKS: usize = 40;
-    let mut path = path.to_owned();
+    let mut path = std::path::absolute(path)?;
     for _ in 0..MAX_LINKS {
-        let Ok(next) = fs::read_link(&path) else { return Ok(()) };
-        let directory = directory_of(&path);
+        let Some((link, next)) = first_link(&path) else { return Ok(()) };
+        let directory = directory_of(&link);
         if fs::metadata(directory)?.permissions().mode() & 0o002 != 0 {
             let problem = format!(
                 "{} is a link in a directory that every user can write to, so anybody may have put it there; nothing was \
                  written: name the file that is meant",
-                path.display()
+                link.display()
             );
             return Err(io::Error::new(ErrorKind::PermissionDenied, problem));
         }
-        path = directory.join(next);
+        let behind = path.strip_prefix(&link).unwrap_or(Path::new(""));
+        let target = directory.join(next);
+        path = if behind.as_os_str().is_empty() { target } else { target.join(behind) };
     }
     Ok(())
+}
+
+/// The first part of a path that is a link, and where that leads.
+#[cfg(unix)]
+fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    let parts: Vec<_> = path.ancestors().collect();
+    parts.into_iter().rev().find_map(|part| Some((part.to_owned(), fs::read_link(part).ok()?)))
 }
 
 #[cfg(not(unix))]

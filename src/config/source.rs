@@ -205,10 +205,10 @@ impl Sources {
     /// Reads the `.env` beside the configuration file, or else the one in the working directory.
     fn add_env_file(&mut self, working_directory: &Path) {
         let beside = self.directory.join(".env");
-        let (path, text) = match file::read_text(&beside) {
+        let (path, text) = match file::read_shared_text(&beside) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let path = working_directory.join(".env");
-                let text = file::read_text(&path);
+                let text = file::read_shared_text(&path);
                 (path, text)
             }
             text => (beside.clone(), text),

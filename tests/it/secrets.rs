@@ -135,6 +135,11 @@ async fn lines_of_other_programs_stop_nothing() {
             assert!(place.load(&[]).unwrap().warnings().is_empty(), "{text:?}");
         }
     }
+    // A comment in Latin-1, and then a value of ours.
+    fs::write(place.path().join(".env"), [b"# caf\xe9\nMASTER_TOKEN=", MASTER.as_bytes()].concat()).unwrap();
+    assert!(mints(&place, MASTER).await);
+    fs::write(place.path().join(".env"), b"A=1\nMASTER_TOKEN=caf\xe9-hush-hush-hush-hush").unwrap();
+    assert!(place.faults(&[]).contains("line 2 has a control character in its value, or what is not UTF-8"));
     fs::write(place.path().join(".env"), b"\xff\xfeM\0A\0").unwrap();
     assert!(
         place
@@ -473,14 +478,17 @@ fn a_link_is_followed_only_where_others_cannot_put_one() {
         symlink("../target", at(name).join(".env")).unwrap();
     }
     symlink("open/.env", at("chain")).unwrap();
+    fs::create_dir(at("real")).unwrap();
+    symlink("../real", at("open").join("directory")).unwrap();
     fs::write(at("target"), "A=1\n").unwrap();
     for mode in [0o777, 0o1777] {
         fs::set_permissions(at("open"), fs::Permissions::from_mode(mode)).unwrap();
-        for path in [at("open").join(".env"), at("chain")] {
+        for path in [at("open").join(".env"), at("chain"), at("open").join("directory/.env")] {
             let error = EnvFile::new(path).set("MASTER_TOKEN", &"x".into()).unwrap_err().to_string();
             assert!(error.contains("is a link in a directory that every user can write to"), "{error}");
         }
         assert_eq!(fs::read_to_string(at("target")).unwrap(), "A=1\n");
+        assert_eq!(fs::read_dir(at("real")).unwrap().count(), 0);
     }
     EnvFile::new(at("closed").join(".env")).set("MASTER_TOKEN", &"x".into()).unwrap();
     assert_eq!(fs::read_to_string(at("target")).unwrap(), "A=1\nMASTER_TOKEN=x\n");

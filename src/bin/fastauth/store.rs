@@ -61,7 +61,12 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
 
 /// The bearer token of the store, from the environment.
 pub(crate) fn bearer_token() -> Result<Option<Secret>, Failure> {
-    match std::env::var(BEARER_VARIABLE).map(Secret::from) {
+    // As with every variable, a line break at its end is no part of it.
+    let without_line_break = |token: String| {
+        let token = token.strip_suffix('\n').unwrap_or(&token);
+        Secret::from(token.strip_suffix('\r').unwrap_or(token))
+    };
+    match std::env::var(BEARER_VARIABLE).map(without_line_break) {
         // No other could be sent.
         Ok(token) if token.expose().bytes().all(|byte| byte.is_ascii_graphic()) && !token.expose().is_empty() => {
             Ok(Some(token))
