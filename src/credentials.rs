@@ -15,6 +15,41 @@ pub(crate) const MASTER_TOKEN_SPELLING: &str = "MASTER-TOKEN";
 /// Carries a client's access token.
 pub(crate) const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
 
+/// The names of the headers in which an access token may stand, as they are configured.
+const ACCESS_TOKEN_SPELLING: &str = "ACCESS-TOKEN";
+const AUTHORIZATION_SPELLING: &str = "Authorization";
+
+/// In which headers access tokens are looked for. What else stands in the other one is somebody else's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TokenHeaders {
+    access_token: bool,
+    pub(crate) authorization: bool,
+}
+
+impl TokenHeaders {
+    /// Both.
+    pub(crate) const ALL: Self = Self { access_token: true, authorization: true };
+
+    /// Those of these names, whose case is free; the error is the one that is none.
+    pub(crate) fn named(names: &[String]) -> Result<Self, &str> {
+        let mut sources = Self { access_token: false, authorization: false };
+        for name in names {
+            match name {
+                name if name.eq_ignore_ascii_case(ACCESS_TOKEN_SPELLING) => sources.access_token = true,
+                name if name.eq_ignore_ascii_case(AUTHORIZATION_SPELLING) => sources.authorization = true,
+                name => return Err(name),
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Those of two things, one for each header, that are used.
+    pub(crate) fn of<T>(self, access_token: T, authorization: T) -> impl Iterator<Item = T> {
+        let used = [(self.access_token, access_token), (self.authorization, authorization)];
+        used.into_iter().filter_map(|(is_used, thing)| is_used.then_some(thing))
+    }
+}
+
 /// Why the credentials of a request have no single reading (RFC 6750 3.1: `invalid_request`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -49,13 +84,13 @@ pub(crate) struct Presented<'a> {
 
 impl<'a> Presented<'a> {
     #[inline]
-    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+    pub(crate) fn of(headers: &'a HeaderMap, sources: TokenHeaders) -> Self {
         let mut presented = Self::default();
         for (name, value) in headers {
-            if *name == AUTHORIZATION {
+            if *name == AUTHORIZATION && sources.authorization {
                 presented.bearer = presented.bearer.or_else(|| bearer(value));
                 presented.authorizations += 1;
-            } else if *name == ACCESS_TOKEN {
+            } else if *name == ACCESS_TOKEN && sources.access_token {
                 presented.access.add(value);
             } else if *name == MASTER_TOKEN {
                 presented.master.add(value);
@@ -71,9 +106,9 @@ impl<'a> Presented<'a> {
 
     /// The access token: the value of `ACCESS-TOKEN`, or what follows `Bearer` in `Authorization` (RFC 6750 2.1).
     pub(crate) fn access_token(&self) -> Result<Option<&'a [u8]>, CredentialError> {
-        let direct = self.access.only("ACCESS-TOKEN")?;
+        let direct = self.access.only(ACCESS_TOKEN_SPELLING)?;
         match (direct, self.bearer) {
-            (_, Some(_)) if self.authorizations > 1 => Err(CredentialError::Repeated("Authorization")),
+            (_, Some(_)) if self.authorizations > 1 => Err(CredentialError::Repeated(AUTHORIZATION_SPELLING)),
             (Some(direct), Some(bearer)) if direct != bearer => Err(CredentialError::Conflicting),
             (direct, bearer) => Ok(direct.or(bearer)),
         }
@@ -237,11 +272,29 @@ mod tests {
         for (name, lines, expected) in table {
             let headers = headers(lines);
             assert_eq!(
-                Presented::of(&headers).access_token(),
+                Presented::of(&headers, TokenHeaders::ALL).access_token(),
                 expected.map(|token| token.map(str::as_bytes)),
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn tokens_are_looked_for_where_they_may_be() {
+        let both = headers(&[("access-token", "t"), ("authorization", "Bearer u"), ("authorization", "Bearer v")]);
+        for (names, expected) in [(&["ACCESS-TOKEN"][..], Some("t")), (&["access-token"], Some("t")), (&[], None)] {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let found = Presented::of(&both, TokenHeaders::named(&names).unwrap()).access_token();
+            assert_eq!(found, Ok(expected.map(str::as_bytes)), "{names:?}");
+        }
+        let own = headers(&[("access-token", "t"), ("access-token", "u"), ("authorization", "Bearer v")]);
+        let sources = TokenHeaders::named(&["Authorization".to_owned()]).unwrap();
+        assert_eq!(Presented::of(&own, sources).access_token(), Ok(Some(b"v".as_slice())));
+        assert_eq!(TokenHeaders::named(&["ACCESS-TOKEN".to_owned(), "Cookie".to_owned()]), Err("Cookie"));
+        assert_eq!(
+            TokenHeaders::named(&["Authorization".to_owned(), "access-token".to_owned()]),
+            Ok(TokenHeaders::ALL)
+        );
     }
 
     #[test]
@@ -256,7 +309,7 @@ mod tests {
                 Err(REPEATED),
             ),
         ] {
-            assert_eq!(Presented::of(&headers(lines)).master_token(), expected, "{lines:?}");
+            assert_eq!(Presented::of(&headers(lines), TokenHeaders::ALL).master_token(), expected, "{lines:?}");
         }
     }
 

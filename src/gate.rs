@@ -8,7 +8,7 @@ use crate::{
     cache::{Mismatch, TokenCache},
     clock::Clock,
     config::{ConfigError, Settings},
-    credentials::{self, CredentialError, Presented},
+    credentials::{self, CredentialError, Presented, TokenHeaders},
     health::Health,
     issuer::Issuing,
     keys::KeyRing,
@@ -32,6 +32,7 @@ pub(crate) struct Gate {
     /// Refusals are logged and not carried out.
     shadow: bool,
     origins: Origins,
+    pub(crate) sources: TokenHeaders,
     /// Whether refused WebSockets are opened to say so.
     #[cfg(feature = "websocket")]
     pub(crate) closes_sockets: bool,
@@ -71,9 +72,10 @@ impl Gate {
             issuing: settings.issuing(),
             rotations: Rotations::default(),
             endpoints: settings.endpoints(),
-            refusals: Refusals::new(settings.app_name().to_owned()),
+            refusals: Refusals::new(settings.app_name().to_owned(), settings.credential_sources()),
             shadow: settings.shadow(),
             origins: settings.websocket_origins(),
+            sources: settings.credential_sources(),
             #[cfg(feature = "websocket")]
             closes_sockets: settings.closes_websockets(),
             observer: Observer::new(settings.rules(), settings.shadow()),
@@ -146,7 +148,7 @@ impl Gate {
         if requirement.only_by_other_reading() {
             self.observer.other_reading(case, line.method);
         }
-        let presented = Presented::of(headers);
+        let presented = Presented::of(headers, self.sources);
         let master = if requirement.needs_master() { Some(self.check_master_token(&presented)?) } else { None };
         if !requirement.needs_access() {
             return Ok(Decision::Permit(Permit::new(master, None)));
@@ -224,7 +226,7 @@ impl Gate {
     }
 
     async fn access(&self, headers: &HeaderMap) -> Result<Arc<Access>, Denial> {
-        let token = Presented::of(headers).access_token().map_err(DenialReason::Credentials)?;
+        let token = Presented::of(headers, self.sources).access_token().map_err(DenialReason::Credentials)?;
         let (token, now_ms) = (token.ok_or(DenialReason::MissingAccessToken)?, self.clock.unix_now_ms());
         if let Some(access) = self.confirmed(token, now_ms) {
             return Ok(access);
@@ -259,7 +261,7 @@ impl Gate {
 
     /// The guard of what only the holder of a master token may do, wherever the router is mounted, and the token's name.
     pub(crate) fn guard_administration(&self, method: &Method, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
-        let master = self.check_master_token(&Presented::of(headers));
+        let master = self.check_master_token(&Presented::of(headers, self.sources));
         self.observer.administration(method, master.as_ref().err());
         master
     }

@@ -10,6 +10,7 @@ use utoipa::{
 };
 
 use crate::{
+    credentials::TokenHeaders,
     gate::Gate,
     path::PathDecision,
     router::{
@@ -110,7 +111,7 @@ impl OpenApiSecurity {
         for (method, operation) in operations(item) {
             let servers = operation.servers.as_deref().map_or_else(|| servers.clone(), paths_of);
             let decisions = self.decisions(&method, &servers, path);
-            secure_operation(operation, &decisions, document);
+            secure_operation(operation, &Alternatives::of(&decisions, self.gate.sources), &decisions, document);
         }
     }
 }
@@ -189,9 +190,12 @@ impl Alternatives {
         self.0.into_iter().map(write).collect()
     }
 
-    fn of(decisions: &[PathDecision]) -> Self {
+    fn of(decisions: &[PathDecision], sources: TokenHeaders) -> Self {
+        let used: Vec<_> = sources.of(ACCESS_SCHEME, BEARER_SCHEME).chain([MASTER_SCHEME]).collect();
+        let is_used = |schemes: &&&[&str]| schemes.iter().all(|scheme| used.contains(scheme));
         let together = |schemes: &&[&str]| schemes.iter().map(|scheme| ((*scheme).to_owned(), Vec::new())).collect();
-        Self(decisions.iter().flat_map(|decision| schemes(*decision)).map(together).collect())
+        let schemes = decisions.iter().flat_map(|decision| schemes(*decision));
+        Self(schemes.filter(is_used).map(together).collect())
     }
 
     fn name_ours(&self) -> bool {
@@ -243,7 +247,7 @@ fn schemes(decision: PathDecision) -> &'static [&'static [&'static str]] {
     }
 }
 
-fn secure_operation(operation: &mut Operation, decisions: &[PathDecision], document: &Inherited) {
+fn secure_operation(operation: &mut Operation, guard: &Alternatives, decisions: &[PathDecision], document: &Inherited) {
     if decisions.iter().all(|decision| *decision == PathDecision::Public) {
         if operation.security.is_none() && document.names_ours() {
             let left = document.but_for_ours().and(&Alternatives(vec![Together::new()]));
@@ -253,9 +257,8 @@ fn secure_operation(operation: &mut Operation, decisions: &[PathDecision], docum
         return;
     }
     let own = operation.security.as_deref().map_or_else(|| document.but_for_ours(), Alternatives::read);
-    let guard = Alternatives::of(decisions);
-    if !own.tell_of(&guard) {
-        operation.security = Some(own.and(&guard).write());
+    if !own.tell_of(guard) {
+        operation.security = Some(own.and(guard).write());
     }
     let asks_store = decisions.iter().any(|d| matches!(d, PathDecision::Access | PathDecision::MasterAndAccess));
     let answers = [("400", BAD_REQUEST), ("401", UNAUTHORIZED)];
@@ -313,7 +316,7 @@ fn guard_responses() -> Value {
     let content = json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{DETAIL}") } } });
     let header =
         |name: &str, description: &str| json!({ name: { "description": description, "schema": { "type": "string" } } });
-    let challenge = header("WWW-Authenticate", "`Bearer`, by RFC 6750, or `MasterToken`");
+    let challenge = header("WWW-Authenticate", "`Bearer`, by RFC 6750, or `AccessToken`, or `MasterToken`");
     json!({
         BAD_REQUEST: {
             "description": "The path, or a credential, can be read in more than one way",

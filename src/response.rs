@@ -19,6 +19,7 @@ use pin_project_lite::pin_project;
 use serde::Serialize;
 
 use crate::{
+    credentials::TokenHeaders,
     gate::{Denial, DenialReason},
     rule::PathRefusal,
     token::TokenError,
@@ -62,6 +63,8 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
 pub(crate) struct Refusals {
     /// Names the protection space in challenges (RFC 9110 11.5).
     realm: String,
+    /// The scheme of access tokens, which names where they are looked for.
+    scheme: &'static str,
     /// Answers that were written before, by the [place](Self::place) of their reason. A flood of refusals is to cost little.
     written: [OnceLock<Response<Full<Bytes>>>; PLACES],
 }
@@ -70,12 +73,32 @@ pub(crate) struct Refusals {
 const PLACES: usize = 9;
 
 impl Refusals {
-    pub(crate) fn new(realm: String) -> Self {
-        Self { realm, written: Default::default() }
+    pub(crate) fn new(realm: String, sources: TokenHeaders) -> Self {
+        let scheme = if sources.authorization { "Bearer" } else { "AccessToken" };
+        Self { realm, scheme, written: Default::default() }
     }
 
     pub(crate) fn realm(&self) -> &str {
         &self.realm
+    }
+
+    /// What is to be brought, and what is wrong with what was (RFC 9110 11.3).
+    fn challenge(&self, challenge: Challenge, detail: &str) -> Option<HeaderValue> {
+        let realm = quoted(&self.realm);
+        let text = match challenge {
+            Challenge::None => return None,
+            Challenge::MasterToken => format!("MasterToken realm={realm}"),
+            Challenge::AccessToken(None) => format!("{} realm={realm}", self.scheme),
+            Challenge::AccessToken(Some(error)) => {
+                let error = match error {
+                    BearerError::InvalidRequest => "invalid_request",
+                    BearerError::InvalidToken => "invalid_token",
+                };
+                let (scheme, detail) = (self.scheme, quoted(detail));
+                format!("{scheme} realm={realm}, error=\"{error}\", error_description={detail}")
+            }
+        };
+        HeaderValue::from_str(&text).ok()
     }
 
     /// The answer to a refused request.
@@ -98,7 +121,7 @@ impl Refusals {
         let mut response = json_response(status, &Detail { detail: &detail });
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, PRIVATE);
-        if let Some(challenge) = challenge.render(&self.realm, &detail) {
+        if let Some(challenge) = self.challenge(challenge, &detail) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         response
@@ -138,7 +161,7 @@ enum Challenge {
     None,
     MasterToken,
     /// RFC 6750 3: without an error code where the request had no credentials.
-    Bearer(Option<BearerError>),
+    AccessToken(Option<BearerError>),
 }
 
 #[derive(Clone, Copy)]
@@ -151,7 +174,7 @@ impl Answer {
     fn to(reason: &DenialReason) -> Self {
         use DenialReason as Reason;
         let new = |status, detail: &str, challenge| Self { status, detail: detail.to_owned(), challenge };
-        let invalid_token = Challenge::Bearer(Some(BearerError::InvalidToken));
+        let invalid_token = Challenge::AccessToken(Some(BearerError::InvalidToken));
         match reason {
             Reason::Path(refusal @ PathRefusal::TargetTooLong) => {
                 new(StatusCode::URI_TOO_LONG, &refusal.to_string(), Challenge::None)
@@ -161,7 +184,7 @@ impl Answer {
                 new(StatusCode::FORBIDDEN, "A page of this origin may not open WebSockets", Challenge::None)
             }
             Reason::Credentials(error) => {
-                let challenge = Challenge::Bearer(Some(BearerError::InvalidRequest));
+                let challenge = Challenge::AccessToken(Some(BearerError::InvalidRequest));
                 new(StatusCode::BAD_REQUEST, &error.to_string(), challenge)
             }
             Reason::MissingMasterToken | Reason::WrongMasterToken => {
@@ -169,7 +192,7 @@ impl Answer {
             }
             Reason::MissingAccessToken => {
                 let detail = "Invalid Access Token. Access Token is null";
-                new(StatusCode::UNAUTHORIZED, detail, Challenge::Bearer(None))
+                new(StatusCode::UNAUTHORIZED, detail, Challenge::AccessToken(None))
             }
             Reason::InvalidAccessToken(error) => {
                 new(StatusCode::UNAUTHORIZED, &format!("Invalid Access Token. Error: {error}"), invalid_token)
@@ -204,25 +227,6 @@ impl Answer {
             headers.insert(MESSAGE, message);
         }
         response
-    }
-}
-
-impl Challenge {
-    fn render(self, realm: &str, detail: &str) -> Option<HeaderValue> {
-        let realm = quoted(realm);
-        let text = match self {
-            Self::None => return None,
-            Self::MasterToken => format!("MasterToken realm={realm}"),
-            Self::Bearer(None) => format!("Bearer realm={realm}"),
-            Self::Bearer(Some(error)) => {
-                let error = match error {
-                    BearerError::InvalidRequest => "invalid_request",
-                    BearerError::InvalidToken => "invalid_token",
-                };
-                format!("Bearer realm={realm}, error=\"{error}\", error_description={}", quoted(detail))
-            }
-        };
-        HeaderValue::from_str(&text).ok()
     }
 }
 

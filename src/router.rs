@@ -260,6 +260,7 @@ impl TokenRouter {
         let facts = Facts {
             options: self.options(),
             app_name: self.gate.refusals.realm(),
+            sources: self.gate.sources,
             has_claims_hook: self.gate.issuing.claims_hook.is_some(),
         };
         facts.document()
@@ -294,7 +295,8 @@ impl TokenRouter {
     /// RFC 6749 6, of clients without a secret.
     async fn token(&self, request: &Parts, parameters: &Parameters<'_>) -> Answer {
         let given = |name| parameters.given(name).map_err(|problem| unusable(name, parameters, problem));
-        let by_header = has_basic_credentials(request);
+        // Where no token is looked for in that header, it is somebody else's.
+        let by_header = self.gate.sources.authorization && has_basic_credentials(request);
         if by_header || given("client_secret")?.is_some() || given("client_assertion")?.is_some() {
             return Err(Refusal::Grant(GrantError::ClientAuthentication { by_header }));
         }

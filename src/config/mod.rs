@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::{
     cache::TokenCache,
     clock::Clock,
+    credentials::TokenHeaders,
     issuer::{ClaimsHook, Issuing},
     keys::KeyRing,
     response::Shape,
@@ -112,6 +113,7 @@ pub struct Settings {
     endpoints: EndpointOptions,
     clock: Clock,
     websocket_recheck: Duration,
+    credential_sources: TokenHeaders,
     websocket_origins: Origins,
     /// Whether refused ones are opened to say so.
     #[cfg_attr(not(feature = "websocket"), allow(dead_code, reason = "it is never on without it"))]
@@ -259,6 +261,10 @@ impl Settings {
 
     pub(crate) fn endpoints(&self) -> EndpointOptions {
         self.endpoints.clone()
+    }
+
+    pub(crate) fn credential_sources(&self) -> TokenHeaders {
+        self.credential_sources
     }
 
     pub(crate) fn websocket_origins(&self) -> Origins {
@@ -565,6 +571,14 @@ impl SettingsBuilder {
         self
     }
 
+    /// The headers in which access tokens are looked for, of `ACCESS-TOKEN` and `Authorization` (`credential-sources`): both otherwise.
+    /// What stands in the other one is left alone, such as the `Authorization: Bearer` of a platform in front of the
+    /// application. How tokens and tickets come in the handshakes of WebSockets stays as it is.
+    #[must_use]
+    pub fn credential_sources<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        self.set("credential-sources", list(names))
+    }
+
     /// The origins whose pages may open WebSockets, such as `https://app.example` (`websocket-origins`): those of other pages
     /// are refused with 403, wherever they lead. What is no browser names no origin, and is let in. Every page may
     /// otherwise.
@@ -816,6 +830,7 @@ impl Draft<'_> {
         let caching = self.caching();
         let endpoints = self.endpoints(parts);
         let websocket_recheck = self.websocket_recheck();
+        let credential_sources = self.credential_sources();
         let websocket_origins = self.websocket_origins();
         let closes_websockets = self.closes_websockets();
         let headers = self.headers();
@@ -843,6 +858,7 @@ impl Draft<'_> {
             endpoints,
             clock: parts.clock.clone(),
             websocket_recheck,
+            credential_sources,
             websocket_origins,
             closes_websockets,
             warnings: Vec::new(),
@@ -920,6 +936,22 @@ impl Draft<'_> {
             Err(problem) => self.fault(KEY, problem, REMEDY),
         }
         Duration::ZERO
+    }
+
+    fn credential_sources(&mut self) -> TokenHeaders {
+        const KEY: &str = "credential-sources";
+        const REMEDY: &str = r#"write ["ACCESS-TOKEN", "Authorization"], or one of them, or leave it out for both"#;
+        if self.sources.source(KEY) == Source::Default {
+            return TokenHeaders::ALL;
+        }
+        let names = self.sources.list(KEY);
+        if names.is_empty() {
+            self.fault(KEY, "it is empty, so that no access token could be found", REMEDY);
+        }
+        TokenHeaders::named(&names).unwrap_or_else(|name| {
+            self.fault(KEY, format!("{name:?} is no header in which access tokens are looked for"), REMEDY);
+            TokenHeaders::ALL
+        })
     }
 
     fn websocket_origins(&mut self) -> Origins {
@@ -1468,6 +1500,10 @@ fn shown(sources: &Sources, key: &'static str) -> String {
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         }
         "master-token-paths" | "access-token-paths" | "public-paths" => format!("{:?}", sources.list(key)),
+        "credential-sources" => match sources.list(key) {
+            names if names.is_empty() => "ACCESS-TOKEN, Authorization".to_owned(),
+            names => format!("{names:?}"),
+        },
         "websocket-origins" => match sources.list(key) {
             origins if origins.is_empty() => "any".to_owned(),
             origins => format!("{origins:?}"),

@@ -60,7 +60,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 }
 
 /// Every key there is, in the order in which reports show them.
-pub(crate) const KEYS: [Key; 37] = [
+pub(crate) const KEYS: [Key; 38] = [
     key("app-name", Kind::Text),
     Key { name: "database-api-url", kind: Kind::Text, alias: Some("database-api-path") },
     key("headers", Kind::SecretMap),
@@ -94,6 +94,7 @@ pub(crate) const KEYS: [Key; 37] = [
     key("refresh-transport", Kind::Text),
     key("rate-limit-per-minute", Kind::Number),
     key("rate-limit-burst", Kind::Number),
+    key("credential-sources", Kind::CommaList),
     key("websocket-origins", Kind::CommaList),
     key("websocket-recheck", Kind::Text),
     key("websocket-refusal", Kind::Text),

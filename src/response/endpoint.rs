@@ -176,7 +176,7 @@ pub(crate) fn refusal(refusal: Refusal, shape: Shape, request: &Parts, refusals:
             Problem::new(error.status().as_u16(), Code::InvalidRequest, error.to_string()).render(shape)
         }
         Refusal::Grant(error) => grant_refused(error, shape, realm),
-        Refusal::NotIssued(error) if is_envelope => not_issued(&error, request, realm),
+        Refusal::NotIssued(error) if is_envelope => not_issued(&error, request, refusals),
         Refusal::NotIssued(error) => not_issued_by_oauth(&error),
         Refusal::Store(error) => store_failed(&error, shape),
         Refusal::Limited(wait) => after(Problem::new(429, Code::Unavailable, TOO_MANY).render(shape), wait),
@@ -307,7 +307,7 @@ fn with_basic_challenge(mut response: Response<Full<Bytes>>, realm: &str) -> Res
 }
 
 /// The envelope where no pair was issued.
-fn not_issued(error: &IssueError, request: &Parts, realm: &str) -> Response<Full<Bytes>> {
+fn not_issued(error: &IssueError, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
     match error {
         IssueError::ClientId(error) => {
             let place = if request.method == http::Method::GET { "query" } else { "body" };
@@ -316,7 +316,8 @@ fn not_issued(error: &IssueError, request: &Parts, realm: &str) -> Response<Full
         IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
             let message = refresh_refused(error);
             let mut response = failure(StatusCode::UNAUTHORIZED, message, None);
-            if let Some(challenge) = Challenge::Bearer(Some(BearerError::InvalidToken)).render(realm, message) {
+            let challenge = Challenge::AccessToken(Some(BearerError::InvalidToken));
+            if let Some(challenge) = refusals.challenge(challenge, message) {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
             response

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{ENDPOINTS, Endpoint, EndpointOptions};
-use crate::{cookie::REFRESH_COOKIE, issuer::MAX_CLIENT_ID_LEN, response::Shape};
+use crate::{cookie::REFRESH_COOKIE, credentials::TokenHeaders, issuer::MAX_CLIENT_ID_LEN, response::Shape};
 
 /// The names of the security schemes, which are those of `fastauth-api`.
 pub(crate) const MASTER_SCHEME: &str = "MasterTokenHeader";
@@ -39,6 +39,7 @@ and `{\"detail\": \"Method Not Allowed\"}`; a path that is not here, with 404.";
 pub(super) struct Facts<'a> {
     pub(super) options: &'a EndpointOptions,
     pub(super) app_name: &'a str,
+    pub(super) sources: TokenHeaders,
     /// Whether the application may refuse to issue, with a status of its own.
     pub(super) has_claims_hook: bool,
 }
@@ -92,7 +93,7 @@ impl Facts<'_> {
             "servers": [{ "url": "." }],
             "tags": [{ "name": "tokens", "description": "Issuing, renewing, revoking and looking into tokens" }],
             "paths": paths.collect::<Map<_, _>>(),
-            "components": { "securitySchemes": security_schemes(), "schemas": self.schemas() },
+            "components": { "securitySchemes": self.security_schemes(), "schemas": self.schemas() },
         })
     }
 
@@ -133,7 +134,7 @@ impl Facts<'_> {
         let refused = "The refresh token is not valid, or was used or revoked";
         let own = match self.options.shape {
             Shape::Envelope => {
-                vec![Answer::new("401", refused, [FAILURE]).with("WWW-Authenticate", "`Bearer`, by RFC 6750")]
+                vec![Answer::new("401", refused, [FAILURE]).with("WWW-Authenticate", self.challenge())]
             }
             Shape::OAuth => Vec::new(),
         };
@@ -241,7 +242,7 @@ impl Facts<'_> {
 
     fn ticket(&self) -> Operation {
         let refused = "The access token is missing or not accepted";
-        let refused = Answer::new("401", refused, [DETAIL]).with("WWW-Authenticate", "`Bearer`, by RFC 6750");
+        let refused = Answer::new("401", refused, [DETAIL]).with("WWW-Authenticate", self.challenge());
         let unable = "The token store is not able to hold tickets to one use";
         let unsigned = Answer::new("500", "The ticket could not be signed", [OAUTH_ERROR]).oauth();
         Operation {
@@ -249,7 +250,7 @@ impl Facts<'_> {
             summary: "Issues a ticket that opens one WebSocket",
             description: "For the holder of an access token: `?ticket=…` in the URL of a WebSocket opens it once."
                 .to_owned(),
-            security: vec![vec![ACCESS_SCHEME], vec![BEARER_SCHEME]],
+            security: self.sources.of(vec![ACCESS_SCHEME], vec![BEARER_SCHEME]).collect(),
             ways: vec![Way::of([])],
             may_be_bare: true,
             takes_cookie: false,
@@ -545,21 +546,29 @@ fn invalid_parameters() -> Value {
     })
 }
 
-fn security_schemes() -> Value {
-    json!({
-        ACCESS_SCHEME: {
+impl Facts<'_> {
+    fn security_schemes(&self) -> Value {
+        let access_token = json!({
             "type": "apiKey", "in": "header", "name": "ACCESS-TOKEN",
             "description": "An access token",
-        },
-        BEARER_SCHEME: {
+        });
+        let bearer = json!({
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-            "description": "The same access token, as `Authorization: Bearer`",
-        },
-        MASTER_SCHEME: {
+            "description": "An access token as `Authorization: Bearer`",
+        });
+        let master_token = json!({
             "type": "apiKey", "in": "header", "name": "MASTER-TOKEN",
             "description": "The master token",
-        },
-    })
+        });
+        let of_access = self.sources.of((ACCESS_SCHEME, access_token), (BEARER_SCHEME, bearer));
+        let all = of_access.chain([(MASTER_SCHEME, master_token)]);
+        all.map(|(name, scheme)| (name.to_owned(), scheme)).collect::<Map<_, _>>().into()
+    }
+
+    /// How an access token is asked for.
+    fn challenge(&self) -> &'static str {
+        if self.sources.authorization { "`Bearer`, by RFC 6750" } else { "`AccessToken`" }
+    }
 }
 
 impl Operation {
@@ -762,7 +771,8 @@ mod tests {
                     #[cfg(feature = "rate-limit")]
                     limits: None,
                 };
-                let facts = Facts { options: &options, app_name: "demo", has_claims_hook: on };
+                let facts =
+                    Facts { options: &options, app_name: "demo", sources: TokenHeaders::ALL, has_claims_hook: on };
                 let document = facts.document();
                 (options, document)
             },

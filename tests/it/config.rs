@@ -270,6 +270,19 @@ fn faults_name_the_place_and_the_remedy() {
         ("any origin", with("websocket-origins", json!(["*"])), "leave the key out to let every page in"),
         ("no origin", with("websocket-origins", json!([])), "it is empty, so that no page could open a WebSocket"),
         (
+            "no source",
+            with("credential-sources", json!([])),
+            "it is empty, so that no access token could be found; write [\"ACCESS-TOKEN\", \"Authorization\"]",
+        ),
+        (
+            "a source that is none",
+            with("credential-sources", json!(["ACCESS-TOKEN", "Cookie"])),
+            "\"Cookie\" is no header",
+        ),
+        ("an empty source", with("credential-sources", json!([""])), "\"\" is no header in which access tokens"),
+        ("null for a source", with("credential-sources", json!(null)), "`credential-sources`"),
+        ("source as a text", with("credential-sources", json!("ACCESS-TOKEN")), "write a list of texts"),
+        (
             "origin as a text",
             with("websocket-origins", json!("https://a.example")),
             "found a text; write a list of texts",
@@ -300,6 +313,23 @@ fn all_faults_are_told_at_once() {
         message.contains("only single values can be set by a variable; set it in the configuration file"),
         "{message}"
     );
+}
+
+#[test]
+fn sources_of_credentials_are_as_they_were_configured() {
+    let shown = |builder: SettingsBuilder| {
+        let report = builder.report();
+        assert!(report.faults().is_empty(), "{:?}", report.faults());
+        report.entries().iter().find(|entry| entry.key == "credential-sources").unwrap().value.clone()
+    };
+    assert_eq!(shown(Place::new(&good()).builder(&[])), "ACCESS-TOKEN, Authorization");
+    let mut config = good();
+    config["credential_sources"] = json!(["access-token"]);
+    let place = Place::new(&config);
+    assert_eq!(shown(place.builder(&[])), "[\"access-token\"]");
+    let variable = [("FASTAUTH_CREDENTIAL_SOURCES", "Authorization, ACCESS-TOKEN")];
+    assert_eq!(shown(place.builder(&variable)), "[\"Authorization\", \"ACCESS-TOKEN\"]");
+    assert_eq!(shown(place.builder(&variable).credential_sources(["Authorization"])), "[\"Authorization\"]");
 }
 
 /// What each key of WebSockets is set to, and by whom.

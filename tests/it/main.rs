@@ -36,6 +36,7 @@ mod rotation;
 mod router;
 mod secrets;
 mod sockets;
+mod sources;
 mod store_api;
 mod store_contract;
 mod support;
