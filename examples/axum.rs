@@ -12,8 +12,11 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
-    extract::ws::{Message, WebSocket, WebSocketUpgrade},
+    Error as SocketError, Json, Router,
+    extract::{
+        DefaultBodyLimit, State,
+        ws::{CloseFrame, Message, WebSocketUpgrade, close_code},
+    },
     http::StatusCode,
     response::{Html, Response},
     routing::{any, get},
@@ -22,9 +25,15 @@ use fastauth::{
     FastAuthLayer, Permit, Secret, Settings, SettingsBuilder,
     config::{EnvFile, Fault, Source},
 };
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
 use serde::Serialize;
 use serde_json::json;
-use tokio::{net::TcpListener, signal, sync::oneshot, time};
+use tokio::{net::TcpListener, signal::ctrl_c, sync::watch, time};
 use tracing_subscriber::EnvFilter;
 use utoipa::{Modify, OpenApi, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -32,9 +41,18 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 const USAGE: &str = "usage: axum [--config PATH] [--listen ADDR]";
 
 /// How long connections may go on after a signal to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(5);
+/// The longest head of a request, in bytes, and how long it may take to come.
+const MAX_HEAD: usize = 32 << 10;
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// The longest body of a request, and the longest message of a WebSocket, in bytes: what is more is not kept in memory for anybody.
+const MAX_BODY: usize = 64 << 10;
+const MAX_MESSAGE: usize = 64 << 10;
 
-fn app(auth: FastAuthLayer) -> Router {
+/// Becomes true when the server stops.
+type Stopping = watch::Receiver<bool>;
+
+fn app(auth: FastAuthLayer, stopping: Stopping) -> Router {
     let mut description = Description::openapi();
     // What each path asks for, and the endpoints for tokens.
     auth.openapi().endpoints("/auth").modify(&mut description);
@@ -53,6 +71,8 @@ fn app(auth: FastAuthLayer) -> Router {
         .nest_service("/auth", auth.router())
         .merge(docs)
         .fallback(async || (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(stopping)
         // Last: what is added to the router after the layer is not guarded.
         .layer(auth)
 }
@@ -90,28 +110,49 @@ fn healthy(service: Option<&'static str>) -> Json<Health> {
     Json(Health { status: "healthy", service })
 }
 
-/// Sends every text and binary message back. Pings and closes are answered underneath.
-async fn echo(upgrade: WebSocketUpgrade) -> Response {
-    const MAX_MESSAGE: usize = 64 << 20;
-    upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).on_upgrade(async |mut socket: WebSocket| {
-        while let Some(Ok(message)) = socket.recv().await {
-            if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
-                break;
-            }
-        }
-    })
+/// Sends every text and binary message back.
+async fn echo(State(stopping): State<Stopping>, upgrade: WebSocketUpgrade) -> Response {
+    limited(upgrade).on_upgrade(|socket| send_back(socket, stopping))
 }
 
 /// The same, until the right of the client's token ends.
-async fn guarded_echo(permit: Permit, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.on_upgrade(async move |socket| {
-        let mut socket = permit.guard(socket);
-        while let Some(Ok(message)) = socket.recv().await {
-            if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
-                break;
-            }
+async fn guarded_echo(permit: Permit, State(stopping): State<Stopping>, upgrade: WebSocketUpgrade) -> Response {
+    limited(upgrade).on_upgrade(move |socket| send_back(permit.guard(socket), stopping))
+}
+
+/// Bounds what a socket takes. By default it has 128 KiB to read into, idle or not, and its messages 64 MiB.
+fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(4 << 10)
+        .write_buffer_size(4 << 10)
+        .max_write_buffer_size(2 * MAX_MESSAGE)
+        .max_message_size(MAX_MESSAGE)
+        .max_frame_size(MAX_MESSAGE)
+}
+
+/// Pings and closes are answered underneath.
+async fn send_back<S>(mut socket: S, mut stopping: Stopping)
+where
+    S: Stream<Item = Result<Message, SocketError>> + Sink<Message, Error = SocketError> + Unpin,
+{
+    loop {
+        tokio::select! {
+            received = socket.next() => match received {
+                Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                    if socket.send(message).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            },
+            () = async { drop(stopping.wait_for(|stops| *stops).await) } => break,
         }
-    })
+    }
+    // The client connects again, to whatever takes this server's place.
+    let frame = CloseFrame { code: close_code::AWAY, reason: "the server stops".into() };
+    let _ = socket.send(Message::Close(Some(frame))).await;
+    while let Some(Ok(_)) = socket.next().await {}
 }
 
 #[tokio::main]
@@ -140,16 +181,68 @@ async fn run() -> Result<(), Box<dyn Error>> {
 
     let listener = TcpListener::bind(listen).await?;
     print_curl_lines(listener.local_addr()?, master_token);
-    let (stopping, stopped) = oneshot::channel();
-    let server = axum::serve(listener, app(auth)).with_graceful_shutdown(async {
-        stop_signal().await;
-        let _ = stopping.send(());
-    });
+    let mut signals = Signals::new()?;
+    let (stop, stopping) = watch::channel(false);
+    let connections = serve(listener, app(auth, stopping), &mut signals).await;
+    stop.send_replace(true);
+    // Each socket holds a receiver until it is closed.
+    let drained = async { tokio::join!(connections.shutdown(), stop.closed()) };
     tokio::select! {
-        result = server => result?,
-        () = async { let _ = stopped.await; time::sleep(DRAIN).await } => {}
+        _ = drained => {}
+        () = time::sleep(DRAIN) => {}
+        () = signals.stop() => {}
     }
     Ok(())
+}
+
+/// Serves until there is a signal to stop, as `axum::serve` does, and bounds the heads of requests, which that does not.
+async fn serve(listener: TcpListener, app: Router, signals: &mut Signals) -> GracefulShutdown {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD);
+    server.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = signals.stop() => return connections,
+        };
+        let Ok((stream, _)) = accepted else {
+            // Out of descriptors, most likely: it passes as connections end.
+            time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(app.clone());
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        // What ends with an error is a connection that the client broke off.
+        let connection = connections.watch(connection);
+        tokio::spawn(async move { drop(connection.await) });
+    }
+}
+
+/// The signals to stop. The first one lets what is under way end, and a second one does not.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = ctrl_c() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = ctrl_c().await;
+    }
 }
 
 struct Arguments {
@@ -233,17 +326,4 @@ All of them in a browser: http://{address}/docs
 /// Prints a line. If nobody can read it, the server runs all the same, which `println!` would end.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
-}
-
-async fn stop_signal() {
-    #[cfg(unix)]
-    {
-        let Ok(mut terminate) = signal::unix::signal(signal::unix::SignalKind::terminate()) else { return };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = signal::ctrl_c() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = signal::ctrl_c().await;
 }
