@@ -54,6 +54,7 @@
 //!
 //! ```text
 //!  request ──► layer ──► gate
+//!                             cookie        headers          ──► the refresh token, for the router alone
 //!                             websocket     handshake        ──► Handshake     (the token or ticket that a browser can send)
 //!                          1  rule          method, URI      ──► Requirement
 //!                          2  credentials   headers          ──► Credentials

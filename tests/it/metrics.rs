@@ -42,7 +42,8 @@ fn value(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
 #[tokio::test]
 async fn decisions_are_counted_by_rule_outcome_and_reason() {
     let (prometheus, _guard) = recording();
-    let layer = layer(settings().store(stores::sqlite().await.store).public_paths(["/access/open"]));
+    let fixture = stores::sqlite().await;
+    let layer = layer(settings().store(std::sync::Arc::clone(&fixture.store)).public_paths(["/access/open"]));
     let decisions = |rule: &str, outcome: &str, reason: &str| {
         let labels = [("rule", rule), ("outcome", outcome), ("reason", reason)];
         value(&prometheus.render(), "fastauth_decisions_total", &labels)

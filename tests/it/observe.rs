@@ -43,7 +43,9 @@ fn line<'a>(log: &'a str, words: &[&str]) -> &'a str {
 
 #[tokio::test]
 async fn each_decision_is_told_with_its_rule_and_reason() {
-    let layer = layer_over(stores::sqlite().await.store);
+    // Its file is gone with it.
+    let fixture = stores::sqlite().await;
+    let layer = layer_over(Arc::clone(&fixture.store));
     let superseded = access_token(&layer, "alice").await;
     let token = access_token(&layer, "alice").await;
     let (token, forged) = (token.expose(), forged(token.expose()));
@@ -81,7 +83,9 @@ async fn each_decision_is_told_with_its_rule_and_reason() {
 #[tokio::test]
 async fn what_strangers_chose_is_bounded_and_harmless_in_the_log() {
     use jsonwebtoken::{EncodingKey, Header, encode};
-    let layer = layer_over(stores::sqlite().await.store);
+    // Its file is gone with it.
+    let fixture = stores::sqlite().await;
+    let layer = layer_over(Arc::clone(&fixture.store));
     let hostile = format!("a\u{1b}[31m\u{9b}\u{202e}\n{}", "x".repeat(5_000));
     let claims = serde_json::json!({
         "client_id": hostile, "type": "access", "exp": 4_000_000_000_u64, "fam": hostile, "gen": 1,
