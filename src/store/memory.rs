@@ -42,12 +42,11 @@ struct Client {
     families: BTreeMap<String, HeldFamily>,
     /// The names of those that are live, by their versions: the newest is the last.
     live: BTreeMap<u64, String>,
-    /// The names of those that hold a refresh token, and of those that have consumed one.
-    by_refresh: BTreeSet<Holder>,
+    /// The names of those that a refresh token began which named none.
     by_consumed: BTreeSet<Holder>,
 }
 
-/// The bytes of a digest, and the family that holds it.
+/// The bytes of a digest, and the family that has consumed it.
 type Holder = ([u8; 32], String);
 
 struct HeldFamily {
@@ -100,20 +99,20 @@ impl Client {
         self.families.get(self.live.last_key_value()?.1)
     }
 
-    /// The family that holds a refresh token, or else the one that has consumed it.
+    /// The family without a name, if it holds or has consumed a refresh token, or else the one that the token began.
     fn holder(&self, refresh: TokenDigest) -> Option<&HeldFamily> {
-        let by = |index: &BTreeSet<Holder>| {
-            let (digest, name) = index.range((*refresh.as_bytes(), String::new())..).next()?;
-            (digest == refresh.as_bytes()).then(|| name.clone())
+        let nameless = self.families.get("").filter(|family| family.holds(refresh));
+        let begun = || {
+            let (digest, name) = self.by_consumed.range((*refresh.as_bytes(), String::new())..).next()?;
+            self.families.get(name).filter(|_| digest == refresh.as_bytes())
         };
-        self.families.get(&by(&self.by_refresh).or_else(|| by(&self.by_consumed))?)
+        nameless.or_else(begun)
     }
 
     fn put(&mut self, family: HeldFamily) {
         let name = family.record.family.clone();
         self.forget(&name);
-        self.by_refresh.insert((*family.record.refresh.digest.as_bytes(), name.clone()));
-        if let Some((consumed, _)) = family.consumed {
+        if let Some((consumed, _)) = family.consumed.filter(|_| family.record.generation == 0) {
             self.by_consumed.insert((*consumed.as_bytes(), name.clone()));
         }
         self.live.insert(family.version, name.clone());
@@ -123,7 +122,6 @@ impl Client {
     fn forget(&mut self, name: &str) {
         let Some(family) = self.families.remove(name) else { return };
         self.live.remove(&family.version);
-        self.by_refresh.remove(&(*family.record.refresh.digest.as_bytes(), name.to_owned()));
         if let Some((consumed, _)) = family.consumed {
             self.by_consumed.remove(&(*consumed.as_bytes(), name.to_owned()));
         }
@@ -206,7 +204,8 @@ impl Held {
         self.version
     }
 
-    /// The family that a rotation is about: the one that the token names, else the one that holds the token.
+    /// The family that a rotation is about: the one that the token names; else that without a name, if it holds the token, or
+    /// the one that the token began.
     fn presented(&self, rotation: &Rotation) -> Option<&HeldFamily> {
         let client = self.clients.get(&rotation.successor.client_id)?;
         let named = rotation.presented_family.as_ref();
@@ -317,6 +316,10 @@ impl HeldFamily {
 
     fn is_live(&self) -> bool {
         self.status == FamilyStatus::Live
+    }
+
+    fn holds(&self, refresh: TokenDigest) -> bool {
+        self.record.refresh.digest == refresh || self.consumed.is_some_and(|(consumed, _)| consumed == refresh)
     }
 
     fn judge(&self, rotation: &Rotation, now: Duration) -> Verdict {

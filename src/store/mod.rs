@@ -337,7 +337,8 @@ pub struct StoredPair {
 pub struct Rotation {
     /// The refresh token that was presented.
     pub presented: TokenDigest,
-    /// Its family and generation, where it names them.
+    /// Its family and generation, where it names them. A token that names none is held by the family without a name, or was consumed by
+    /// the one that it began.
     pub presented_family: Option<(String, u64)>,
     /// The pair that takes its place, of the same client. Where the presented token names no family, this one begins it.
     pub successor: TokenRecord,

@@ -18,7 +18,7 @@ pub(crate) fn back_up(args: Backup) -> Result<ExitCode, Failure> {
     }
     let store = SqliteStore::open(&database).map_err(|error| Failure::new(chain(&error)))?;
     store.back_up(&args.file).map_err(|error| Failure::new(chain(&error)))?;
-    output::line(&format!("{} is a backup of {}", args.file.display(), database.display()));
+    output::line(&format!("{} is a backup of {}", args.file.display(), database.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -27,12 +27,12 @@ pub(crate) fn restore(args: Restore) -> Result<ExitCode, Failure> {
     let sessions = if args.keep_sessions { RestoredSessions::Kept } else { RestoredSessions::Revoked };
     let replaced =
         SqliteStore::restore(&args.file, &database, sessions).map_err(|error| Failure::new(chain(&error)))?;
-    output::line(&format!("{} was restored from {}", database.display(), args.file.display()));
+    output::line(&format!("{} was restored from {}", database.display(), args.file.display()))?;
     if let Some(replaced) = replaced {
         output::line(&format!(
             "what was there is {} now, with everybody's tokens: delete it in time",
             replaced.display()
-        ));
+        ))?;
     }
     output::note(match sessions {
         RestoredSessions::Revoked => "Every log-in of the backup is revoked: clients log in again",

@@ -257,7 +257,8 @@ impl<'a> Books<'a> {
         }))
     }
 
-    /// The family that a rotation is about: the one that the token names, else the one that holds the token.
+    /// The family that a rotation is about: the one that the token names; else that without a name, if it holds the token, or
+    /// the one that the token began.
     fn presented(&self, rotation: &Rotation) -> rusqlite::Result<Option<HeldFamily>> {
         let columns = format!(
             "SELECT family, generation, refresh_sha256, consumed_sha256, consumed_at_ms, {STATUS}, issued_at FROM token"
@@ -271,11 +272,13 @@ impl<'a> Books<'a> {
                 return Ok(found);
             }
         }
-        for (index, column) in [("token_by_refresh", "refresh_sha256"), ("token_by_consumed", "consumed_sha256")] {
-            // Or else SQLite walks all of the client's in the order that is asked for.
-            let holder =
-                format!("{columns} INDEXED BY {index} WHERE client_id = ?1 AND {column} = ?2 ORDER BY family LIMIT 1");
-            let mut query = self.connection.prepare_cached(&holder)?;
+        // Without INDEXED BY, SQLite walks all of the client's in the order that is asked for.
+        for holder in [
+            "WHERE client_id = ?1 AND family = '' AND (refresh_sha256 = ?2 OR consumed_sha256 = ?2)",
+            "INDEXED BY token_by_consumed WHERE client_id = ?1 AND generation = 0 AND consumed_sha256 = ?2
+             ORDER BY family LIMIT 1",
+        ] {
+            let mut query = self.connection.prepare_cached(&format!("{columns} {holder}"))?;
             let found = query.query_row(params![client_id, rotation.presented.as_bytes()], held).optional()?;
             if found.is_some() {
                 return Ok(found);

@@ -1,6 +1,7 @@
 //! Whether a file is what it was when it was left.
 
 use std::{
+    fs,
     path::Path,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -12,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, config::DbConfig};
 use super::{
     super::StoreError,
     error::{damaged, is_busy, unopenable},
+    presence::beside,
     schema::{APPLICATION_ID, FLAGS, SCHEMA_VERSION},
 };
 
@@ -35,8 +37,12 @@ pub(super) fn open_alone(path: &Path) -> rusqlite::Result<Option<Connection>> {
 /// Refuses a file that was not left in order and is damaged. One that was left in order is not gone through, nor one that
 /// others use, who did so when they opened it.
 pub(super) fn check_at_start(path: &Path) -> Result<(), StoreError> {
+    // In order, the log is empty or not there; but for what another process had left when it was killed.
+    let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
     let alone = open_alone(path).and_then(|connection| match connection {
-        Some(connection) if !is_in_order(&connection)? => Ok(Some(connection)),
+        Some(connection) if is_of_this_layout(&connection)? && (has_log || !is_in_order(&connection)?) => {
+            Ok(Some(connection))
+        }
         _ => Ok(None),
     });
     match alone {
@@ -48,12 +54,12 @@ pub(super) fn check_at_start(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Whether the file was left in order, or is none of this layout.
-fn is_in_order(connection: &Connection) -> rusqlite::Result<bool> {
+fn is_of_this_layout(connection: &Connection) -> rusqlite::Result<bool> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
-    if (number("application_id")?, number("user_version")?) != (APPLICATION_ID, SCHEMA_VERSION) {
-        return Ok(true);
-    }
+    Ok((number("application_id")?, number("user_version")?) == (APPLICATION_ID, SCHEMA_VERSION))
+}
+
+fn is_in_order(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT closed = version FROM store", [], |row| row.get(0))
 }
 

@@ -87,12 +87,13 @@ CREATE TABLE client (
 CREATE INDEX client_to_sweep ON client (client_id) WHERE swept < floor;
 INSERT INTO client SELECT client_id, 0, sum(status = 'live'), 0 FROM token GROUP BY client_id;
 ";
-/// Each look-up finds its row by one of these, however many a client has. The triggers keep the counts, also for an operator
-/// who deletes rows by hand.
+/// Each look-up finds its row by one of these, however many a client has. A refresh token that names no family is looked for among
+/// those that a family without a generation before has consumed. The triggers keep the counts, also for an operator who deletes
+/// rows by hand.
 const INDEXES: &str = "
 CREATE INDEX token_live ON token (client_id, version) WHERE status = 'live';
-CREATE INDEX token_by_refresh ON token (client_id, refresh_sha256);
-CREATE INDEX token_by_consumed ON token (client_id, consumed_sha256) WHERE consumed_sha256 IS NOT NULL;
+CREATE INDEX token_by_consumed ON token (client_id, consumed_sha256)
+    WHERE generation = 0 AND consumed_sha256 IS NOT NULL;
 CREATE INDEX token_by_end ON token (max(access_expires_at, refresh_expires_at))
     WHERE access_expires_at > 0 AND refresh_expires_at > 0;
 CREATE TRIGGER token_inserted AFTER INSERT ON token BEGIN
@@ -103,10 +104,16 @@ CREATE TRIGGER token_inserted AFTER INSERT ON token BEGIN
     UPDATE client SET live = live + 1
         WHERE client_id = NEW.client_id AND NEW.status = 'live' AND NEW.version > floor;
 END;
-CREATE TRIGGER token_updated AFTER UPDATE OF status, version ON token BEGIN
+CREATE TRIGGER token_versioned AFTER UPDATE OF version ON token BEGIN
+    UPDATE store SET total = total + NEW.version - OLD.version;
+END;
+CREATE TRIGGER token_ended AFTER UPDATE OF status, version ON token
+WHEN NEW.status <> OLD.status OR OLD.version <= max(
+    (SELECT floor FROM store), coalesce((SELECT floor FROM client WHERE client_id = OLD.client_id), 0)
+) BEGIN
     INSERT INTO client SELECT NEW.client_id, floor, 0, floor FROM store WHERE true
         ON CONFLICT DO UPDATE SET floor = excluded.floor, live = 0 WHERE client.floor < excluded.floor;
-    UPDATE store SET total = total + NEW.version - OLD.version, live = live + (
+    UPDATE store SET live = live + (
         SELECT (NEW.status = 'live' AND NEW.version > floor) - (OLD.status = 'live' AND OLD.version > floor)
         FROM client WHERE client_id = NEW.client_id
     );
@@ -213,13 +220,18 @@ fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> 
     let mut connection = connect(path)?;
     // Before anything is written: another program's file must stay as it is. In one transaction, or else what is read
     // may be half of before and half of after another process made its tables.
-    if let Err(refusal) = Content::of(&connection.transaction()?)?.check(path) {
-        return Ok(Err(refusal));
-    }
+    let found = match Content::of(&connection.transaction()?)?.check(path) {
+        Err(refusal) => return Ok(Err(refusal)),
+        Ok(found) => found,
+    };
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
         let path = path.display();
         return Ok(Err(failed(format!("SQLite cannot use WAL for {path}: put the token database on a local disk"))));
+    }
+    // Where there is nothing to make, nobody who is writing is waited for.
+    if matches!(found, Content::Tokens { version: SCHEMA_VERSION }) {
+        return Ok(Ok(connection));
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let steps: &[&str] = match Content::of(&transaction)?.check(path) {

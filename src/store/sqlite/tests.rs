@@ -405,7 +405,7 @@ fn steps_with(logins: usize) -> Vec<(&'static str, u64)> {
         ("load of no family", Box::new(|writer| drop(canonical(&writer.connection, "a", Some("none"))))),
         ("pair", Box::new(|writer| drop(newest_pair(&writer.connection, "a")))),
         ("list", Box::new(move |writer| drop(list(&writer.connection, &of_client(1))))),
-        ("save", write(Command::Save(login(logins), keep))),
+        ("save", write(Command::Save(TokenRecord { family: String::new(), ..login(logins) }, keep))),
         ("rotate", write(renewal("refresh-0", Some("family-0")))),
         ("rotate again", write(renewal("refresh-0", Some("family-0")))),
         ("rotate what nobody holds", write(renewal("none", Some("none")))),

@@ -32,7 +32,7 @@ pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long a revocation is tried whose caller has gone.
 const ABANDONED_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the lock is waited for at a time, so that what others do is looked at meanwhile.
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(15);
 /// How soon it is tried again: SQLite does not always wait.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// How often rows are deleted that nothing can ask for any more.

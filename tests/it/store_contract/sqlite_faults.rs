@@ -103,6 +103,19 @@ async fn a_logout_goes_on_though_its_client_hangs_up() {
     assert!(server.opens(kept.tokens.access_token.expose()).await);
 }
 
+/// Looking needs no lock.
+#[tokio::test]
+async fn a_store_opens_while_another_program_writes() {
+    let (_directory, path) = scratch();
+    SqliteStore::open(&path).unwrap().put("a", 1).await.unwrap();
+    let other = lock(&path);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.held("a").await.unwrap(), held(1));
+    let put = store.put("a", 2);
+    other.execute_batch("ROLLBACK").unwrap();
+    put.await.unwrap();
+}
+
 /// What is written to a file that nobody else sees is lost at the next start, and what is read of it is out of date.
 #[cfg(unix)]
 #[tokio::test]
@@ -220,7 +233,10 @@ async fn a_file_that_was_copied_in_part_is_refused_and_a_crash_is_not() {
     renew(0).await;
     store.revoke_family("a", "f7").await;
     Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    store.begin("b", "f", 1).await;
+    // It leaves its note that all is in order, and the first one goes on until it crashes.
+    let other = SqliteStore::open(&path).unwrap();
+    other.begin("b", "f", 1).await;
+    drop(other);
     let crashed = directory.path().join("crashed.db");
     crashed_copy(&path, &crashed);
     drop(store);
