@@ -7,6 +7,8 @@
 //! Where tokens come by the thousand that are sent once each, what a store confirms at once is remembered only when it
 //! comes again: to remember takes longer than to verify and ask.
 //!
+//! There is room for so many tokens, and for a KiB for each: long ones take the room of several.
+//!
 //! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
 //! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
 //! passes through the small queue and leaves the others alone. Looking one up takes no lock and, once an entry is known to
@@ -48,9 +50,15 @@ const SMALL_SHARE: usize = 10;
 const MAX_CREDIT: u32 = 1024;
 /// How many tokens at the most are known to have come once, by eight bytes each.
 const MAX_TURNED_AWAY: usize = 1 << 16;
+/// What an entry takes beside the texts that it holds, in bytes.
+const OVERHEAD: usize = 256;
+/// How many bytes there are for each token, on average: twice what usual ones take. Larger ones take the room of several.
+const ROOM: usize = 1024;
+/// The longest token of which threads have copies of their own.
+const MAX_HOT: usize = 2048;
 /// How often an entry can earn another round.
 const MAX_USES: u8 = 3;
-/// How many entries are looked at to find one that can go. It bounds the time that others wait for the queues.
+/// How many entries are looked at to find one that can go, for each KiB that comes. It bounds the time that others wait for the queues.
 const MAX_STEPS: usize = 32;
 
 pub(crate) struct TokenCache {
@@ -78,16 +86,54 @@ struct Entry {
 
 #[derive(Default)]
 struct Queues {
-    small: VecDeque<u64>,
-    large: VecDeque<u64>,
+    small: Queue,
+    large: Queue,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Queued>,
+    /// What all of them take.
+    bytes: usize,
+}
+
+/// An entry by its hash, and how many bytes it takes.
+struct Queued {
+    hash: u64,
+    weight: usize,
 }
 
 impl Queues {
     /// The next to go, from the small queue where it has more than its share.
-    fn next(&mut self, share: usize) -> Option<u64> {
-        let is_small_full = self.small.len() > share || self.large.is_empty();
-        if is_small_full { self.small.pop_front() } else { self.large.pop_front() }
+    fn next(&mut self, share: usize) -> Option<Queued> {
+        let is_small_full = self.small.is_over(share) || self.large.waiting.is_empty();
+        if is_small_full { self.small.pop() } else { self.large.pop() }
     }
+
+    fn are_over(&self, capacity: usize) -> bool {
+        is_over(self.small.waiting.len() + self.large.waiting.len(), self.small.bytes + self.large.bytes, capacity)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, queued: Queued) {
+        self.bytes += queued.weight;
+        self.waiting.push_back(queued);
+    }
+
+    fn pop(&mut self) -> Option<Queued> {
+        let queued = self.waiting.pop_front()?;
+        self.bytes -= queued.weight;
+        Some(queued)
+    }
+
+    fn is_over(&self, capacity: usize) -> bool {
+        is_over(self.waiting.len(), self.bytes, capacity)
+    }
+}
+
+fn is_over(entries: usize, bytes: usize, capacity: usize) -> bool {
+    entries > capacity || bytes > capacity.saturating_mul(ROOM)
 }
 
 impl TokenCache {
@@ -137,7 +183,7 @@ impl TokenCache {
         if entry.note_use() {
             self.newcomers.earn();
         }
-        Some(if lasts && entry.is_contended(now_ms) {
+        Some(if lasts && entry.is_contended(now_ms) && token.len() <= MAX_HOT {
             self.hot.own(hash, &entry.access)
         } else {
             Arc::clone(&entry.access)
@@ -175,36 +221,37 @@ impl TokenCache {
     fn insert(&self, hash: u64, access: &Arc<Access>, asked_at_ms: u64) {
         let entry =
             Entry { access: Arc::clone(access), asked_at_ms, uses: AtomicU8::new(0), last_use: AtomicU32::new(0) };
+        let weight = entry.weight();
         let entries = self.entries.pin();
         if let Some(before) = entries.insert(hash, entry) {
             let uses = before.uses.load(Ordering::Relaxed);
             entries.get(&hash).inspect(|entry| entry.uses.store(uses, Ordering::Relaxed));
         } else {
             let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            queues.small.push_back(hash);
-            self.make_room(&mut queues);
+            queues.small.push(Queued { hash, weight });
+            self.make_room(&mut queues, MAX_STEPS * weight.div_ceil(ROOM));
         }
     }
 
     /// Takes entries out that were not used since they were looked at last. Where many were used, this leaves some of the
-    /// work to the next: the last ninth of the capacity is for that, and only when it is full, one goes that was used.
-    fn make_room(&self, queues: &mut Queues) {
+    /// work to the next: the last ninth of the capacity is for that, and only when it is full, some go that were used.
+    fn make_room(&self, queues: &mut Queues, steps: usize) {
         let entries = self.entries.pin();
-        let is_over = |queues: &Queues, limit: usize| queues.small.len() + queues.large.len() > limit;
-        for _ in 0..MAX_STEPS {
-            if !is_over(queues, self.capacity - self.capacity / 9) {
+        let share = self.capacity / SMALL_SHARE;
+        for _ in 0..steps {
+            if !queues.are_over(self.capacity - self.capacity / 9) {
                 return;
             }
-            let Some(hash) = queues.next(self.capacity / SMALL_SHARE) else { return };
-            match entries.get(&hash).is_some_and(Entry::spend_use) {
-                true => queues.large.push_back(hash),
-                false => drop(entries.remove(&hash)),
+            let Some(queued) = queues.next(share) else { return };
+            match entries.get(&queued.hash).is_some_and(Entry::spend_use) {
+                true => queues.large.push(queued),
+                false => drop(entries.remove(&queued.hash)),
             }
         }
-        if is_over(queues, self.capacity)
-            && let Some(hash) = queues.next(self.capacity / SMALL_SHARE)
+        while queues.are_over(self.capacity)
+            && let Some(queued) = queues.next(share)
         {
-            entries.remove(&hash);
+            entries.remove(&queued.hash);
         }
     }
 
@@ -215,6 +262,11 @@ impl TokenCache {
 }
 
 impl Entry {
+    /// How many bytes it takes, but for claims that somebody has read.
+    fn weight(&self) -> usize {
+        OVERHEAD + self.access.token().len() + self.access.client_id().len() + self.access.family().len()
+    }
+
     /// Notes that it is used, and tells whether that is the first time since it was looked at last.
     #[inline]
     fn note_use(&self) -> bool {
@@ -349,6 +401,69 @@ mod tests {
         keep(&cache, &changes, "t");
         assert!((0..3).all(|_| knows(&cache, &changes, "t", NOW)));
         assert!(!knows(&cache, &changes, "t", NOW + 11_000));
+    }
+
+    /// The tokens that are kept, in bytes.
+    fn kept_bytes(cache: &TokenCache) -> usize {
+        cache.entries.pin().values().map(|entry| entry.access.token().len()).sum()
+    }
+
+    /// One of 16 KiB, the longest that is read.
+    fn large(number: usize) -> String {
+        format!("{number:016}").repeat(1024)
+    }
+
+    #[test]
+    fn large_tokens_take_the_room_of_many() {
+        let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
+        for number in 0..5000 {
+            keep(&cache, &changes, &large(number));
+            assert!(knows(&cache, &changes, &large(number), NOW), "and each is used, so that it earns its room");
+            assert!(kept_bytes(&cache) <= 1000 * 1024, "{}", kept_bytes(&cache));
+        }
+        assert!(cache.len() > 30, "{}", cache.len());
+        for number in 0..10_000 {
+            keep(&cache, &changes, &format!("small-{number}"));
+            knows(&cache, &changes, &format!("small-{number}"), NOW);
+        }
+        assert!((500..=1000).contains(&cache.len()), "small ones have all the room again: {}", cache.len());
+    }
+
+    #[test]
+    fn a_flood_of_large_tokens_pushes_nothing_out_that_is_in_use() {
+        let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
+        for number in 0..300 {
+            keep(&cache, &changes, &format!("used-{number}"));
+        }
+        for number in 0..2000 {
+            (0..300).for_each(|number| assert!(knows(&cache, &changes, &format!("used-{number}"), NOW)));
+            keep(&cache, &changes, &large(number));
+            assert!(kept_bytes(&cache) <= 1000 * 1024);
+        }
+    }
+
+    #[test]
+    fn what_is_confirmed_anew_takes_its_room_once() {
+        let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
+        for _ in 0..1000 {
+            keep(&cache, &changes, &large(1));
+            keep(&cache, &changes, "t");
+        }
+        assert!(cache.len() == 2 && knows(&cache, &changes, "t", NOW) && knows(&cache, &changes, &large(1), NOW));
+    }
+
+    #[test]
+    fn threads_that_use_a_large_token_share_it() {
+        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        let shared = access(&changes, &large(1));
+        cache.keep(&shared, NOW);
+        for _ in 0..10 {
+            thread::scope(|scope| {
+                let find = || cache.confirmed(shared.token(), &changes, NOW).unwrap();
+                let found = [scope.spawn(find), scope.spawn(find)].map(|thread| thread.join().unwrap());
+                assert!(found.iter().all(|found| Arc::ptr_eq(found, &shared)));
+            });
+        }
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! The decision: from a request to a permit or a denial, in one order of steps.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, request::Parts};
 
 use crate::{
     cache::{Mismatch, TokenCache},
     clock::Clock,
     config::{ConfigError, Settings},
     credentials::{self, CredentialError, Presented, TokenHeaders},
+    guesses::{Caller, Guesses},
     health::Health,
     issuer::Issuing,
     keys::KeyRing,
@@ -40,6 +41,7 @@ pub(crate) struct Gate {
     pub(crate) health: Health,
     /// Each with the name that logs show.
     master_tokens: Vec<(Arc<str>, SecretDigest)>,
+    pub(crate) guesses: Guesses,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn TokenStore>,
@@ -60,6 +62,7 @@ impl Gate {
         let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(settings.open_store()?));
         settings.announce();
         let master_tokens = settings.master_tokens().iter();
+        let endpoints = settings.endpoints();
         Ok(Self {
             master_tokens: master_tokens
                 .map(|(name, token)| (name.as_str().into(), SecretDigest::of(token.expose().as_bytes())))
@@ -71,7 +74,11 @@ impl Gate {
             store,
             issuing: settings.issuing(),
             rotations: Rotations::default(),
-            endpoints: settings.endpoints(),
+            #[cfg(feature = "rate-limit")]
+            guesses: Guesses::new(endpoints.limits.as_ref()),
+            #[cfg(not(feature = "rate-limit"))]
+            guesses: Guesses::default(),
+            endpoints,
             refusals: Refusals::new(settings.app_name().to_owned(), settings.credential_sources()),
             shadow: settings.shadow(),
             origins: settings.websocket_origins(),
@@ -101,9 +108,10 @@ impl Gate {
         line: &RequestLine<'_>,
         headers: &HeaderMap,
         handshake: Option<&Handshake>,
+        caller: Caller,
     ) -> Result<Decision, Denial> {
         let mut case = Case::default();
-        let outcome = self.check(line, headers, handshake, &mut case);
+        let outcome = self.check(line, headers, handshake, caller, &mut case);
         match &outcome {
             Ok(Decision::Permit(permit)) => self.observer.permitted(&case, line.method, permit),
             Ok(_) => {}
@@ -122,6 +130,7 @@ impl Gate {
         line: &RequestLine<'_>,
         headers: &HeaderMap,
         handshake: Option<&Handshake>,
+        caller: Caller,
         case: &mut Case,
     ) -> Result<Decision, Denial> {
         let requirement = case.requirement(&self.rules, line).map_err(|refusal| {
@@ -134,7 +143,7 @@ impl Gate {
         if requirement.is_public() {
             return Ok(Decision::Pass);
         }
-        self.check_credentials(line, requirement, headers, handshake, case)
+        self.check_credentials(line, requirement, headers, handshake, caller, case)
     }
 
     fn check_credentials(
@@ -143,13 +152,14 @@ impl Gate {
         requirement: Requirement,
         headers: &HeaderMap,
         handshake: Option<&Handshake>,
+        caller: Caller,
         case: &Case,
     ) -> Result<Decision, Denial> {
         if requirement.only_by_other_reading() {
             self.observer.other_reading(case, line.method);
         }
         let presented = Presented::of(headers, self.sources);
-        let master = if requirement.needs_master() { Some(self.check_master_token(&presented)?) } else { None };
+        let master = if requirement.needs_master() { Some(self.check_master_token(&presented, caller)?) } else { None };
         if !requirement.needs_access() {
             return Ok(Decision::Permit(Permit::new(master, None)));
         }
@@ -260,15 +270,18 @@ impl Gate {
     }
 
     /// The guard of what only the holder of a master token may do, wherever the router is mounted, and the token's name.
-    pub(crate) fn guard_administration(&self, method: &Method, headers: &HeaderMap) -> Result<Arc<str>, Denial> {
-        let master = self.check_master_token(&Presented::of(headers, self.sources));
+    pub(crate) fn guard_administration(&self, request: &Parts) -> Result<Arc<str>, Denial> {
+        let method = &request.method;
+        let presented = Presented::of(&request.headers, self.sources);
+        let master = self.check_master_token(&presented, self.guesses.caller(request));
         self.observer.administration(method, master.as_ref().err());
         master
     }
 
-    fn check_master_token(&self, presented: &Presented<'_>) -> Result<Arc<str>, Denial> {
+    fn check_master_token(&self, presented: &Presented<'_>, caller: Caller) -> Result<Arc<str>, Denial> {
         let presented = presented.master_token().map_err(DenialReason::Credentials)?;
         let presented = SecretDigest::of(presented.ok_or(DenialReason::MissingMasterToken)?);
+        self.guesses.check(caller)?;
         // All are compared, so that the time does not tell which one it was.
         let found = self.master_tokens.iter().fold(
             None,
@@ -276,6 +289,9 @@ impl Gate {
                 if *token == presented { Some(name) } else { found }
             },
         );
+        if found.is_none() {
+            self.guesses.count(caller);
+        }
         found.cloned().ok_or_else(|| DenialReason::WrongMasterToken.into())
     }
 }
@@ -421,6 +437,9 @@ pub enum DenialReason {
     /// The master token is wrong, or none is configured.
     #[error("the master token is wrong")]
     WrongMasterToken,
+    /// The caller has brought too many wrong master tokens before, and has to wait for so long.
+    #[error("there were too many wrong master tokens before")]
+    TooManyGuesses(Duration),
     /// The path asks for an access token, and there is none.
     #[error("the access token is missing")]
     MissingAccessToken,
@@ -476,7 +495,7 @@ impl From<DenialReason> for Denial {
 
 impl DenialReason {
     /// All that [`code`](Self::code) can be.
-    pub(crate) const CODES: [&str; 27] = [
+    pub(crate) const CODES: [&str; 28] = [
         "path_malformed_escape",
         "path_not_utf8",
         "path_control_character",
@@ -504,6 +523,7 @@ impl DenialReason {
         "foreign_origin",
         "invalid_ticket",
         "spent_ticket",
+        "too_many_guesses",
     ];
 
     /// A short name of the reason that stays, for logs and counts.
@@ -544,6 +564,7 @@ impl DenialReason {
             Self::ForeignOrigin => 24,
             Self::InvalidTicket(_) => 25,
             Self::SpentTicket => 26,
+            Self::TooManyGuesses(_) => 27,
         }
     }
 
@@ -553,6 +574,7 @@ impl DenialReason {
             self,
             Self::MissingMasterToken
                 | Self::WrongMasterToken
+                | Self::TooManyGuesses(_)
                 | Self::Credentials(CredentialError::Repeated(credentials::MASTER_TOKEN_SPELLING))
         )
     }

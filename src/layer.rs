@@ -29,6 +29,7 @@ use crate::{
     config::{ConfigError, Settings},
     cookie, credentials,
     gate::{Check, Decision, Denial, Gate, PathCounts, TokenCounts},
+    guesses::Caller,
     issuer::TokenIssuer,
     observe,
     response::{self, Form, ResponseBody, forbid_caching},
@@ -185,8 +186,14 @@ impl<S> FastAuth<S> {
         let may_be_handshake = seen.upgrade || request.method() == Method::CONNECT;
         let handshake = if may_be_handshake { Handshake::take(&mut request) } else { None };
         let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
+        let mut caller = Caller::default();
+        if self.gate.guesses.are_limited() && request.headers().contains_key(credentials::MASTER_TOKEN) {
+            let (parts, body) = request.into_parts();
+            caller = self.gate.guesses.caller(&parts);
+            request = Request::from_parts(parts, body);
+        }
         let line = RequestLine { glance, ..request_line(&request) };
-        let decision = self.gate.decide(&line, request.headers(), handshake.as_ref());
+        let decision = self.gate.decide(&line, request.headers(), handshake.as_ref(), caller);
         let is_guarded = !matches!(decision, Ok(Decision::Pass));
         let span = match decision {
             Ok(Decision::Pass | Decision::Tolerate) => None,

@@ -114,6 +114,7 @@ mod error;
 #[cfg(feature = "axum")]
 mod extract;
 mod gate;
+mod guesses;
 mod health;
 mod issuer;
 mod json;

@@ -36,7 +36,15 @@ impl CallerKey {
 pub(crate) struct Limits {
     clients: Limiter<Clock>,
     hasher: RandomState,
-    callers: Option<(CallerKey, Limiter<Clock>)>,
+    callers: Option<Callers>,
+}
+
+/// What is counted of callers.
+struct Callers {
+    key: CallerKey,
+    requests: Limiter<Clock>,
+    /// Wrong master tokens.
+    guesses: Limiter<Clock>,
 }
 
 impl Limits {
@@ -44,7 +52,11 @@ impl Limits {
     pub(crate) fn new((per_minute, burst): (NonZeroU32, NonZeroU32), key: Option<CallerKey>, clock: &Clock) -> Self {
         let quota = Quota::per_minute(per_minute).allow_burst(burst);
         let limiter = || Limiter::new(quota, BUCKETS, clock.clone());
-        Self { clients: limiter(), hasher: RandomState::new(), callers: key.map(|key| (key, limiter())) }
+        Self {
+            clients: limiter(),
+            hasher: RandomState::new(),
+            callers: key.map(|key| Callers { key, requests: limiter(), guesses: limiter() }),
+        }
     }
 
     /// Counts a request for this client, or says how long it has to wait.
@@ -70,8 +82,27 @@ impl Limits {
 
     /// Counts a request of its caller, or says how long that one has to wait.
     pub(crate) fn admit_caller(&self, request: &Parts) -> Result<(), Duration> {
-        let Some((key, callers)) = &self.callers else { return Ok(()) };
-        key.0(request).map_or(Ok(()), |key| callers.visit(key, Kind::Admit))
+        let Some(callers) = &self.callers else { return Ok(()) };
+        self.caller(request).map_or(Ok(()), |caller| callers.requests.visit(caller, Kind::Admit))
+    }
+
+    pub(crate) fn tell_callers_apart(&self) -> bool {
+        self.callers.is_some()
+    }
+
+    /// Who sent a request, if the application tells.
+    pub(crate) fn caller(&self, request: &Parts) -> Option<u64> {
+        self.callers.as_ref().and_then(|callers| callers.key.0(request))
+    }
+
+    /// Says how long a caller has to wait if it has guessed at the master token too often.
+    pub(crate) fn check_guesses(&self, caller: u64) -> Result<(), Duration> {
+        self.callers.as_ref().map_or(Ok(()), |callers| callers.guesses.visit(caller, Kind::Check))
+    }
+
+    /// Counts a guess of a caller.
+    pub(crate) fn charge_guess(&self, caller: u64) {
+        let _ = self.callers.as_ref().map(|callers| callers.guesses.visit(caller, Kind::Charge));
     }
 }
 

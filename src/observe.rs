@@ -401,6 +401,7 @@ mod tests {
             (DenialReason::ForeignOrigin, "foreign_origin"),
             (DenialReason::InvalidTicket(TokenError::Expired), "invalid_ticket"),
             (DenialReason::SpentTicket, "spent_ticket"),
+            (DenialReason::TooManyGuesses(std::time::Duration::ZERO), "too_many_guesses"),
         ] {
             assert_eq!(reason.code(), code);
         }

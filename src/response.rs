@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::OnceLock,
     task::{Context, Poll, ready},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub(crate) use endpoint::{
 };
 
 pub(crate) const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
+
+pub(crate) const TOO_MANY_GUESSES: &str = "Too many wrong master tokens, try again later";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -104,6 +106,7 @@ impl Refusals {
     /// The answer to a refused request.
     pub(crate) fn answer(&self, denial: Denial, form: Form) -> Response<Full<Bytes>> {
         let reason = denial.reason();
+        let wait = if let DenialReason::TooManyGuesses(wait) = reason { Some(*wait) } else { None };
         let mut response = match (form.grpc, Self::place(reason)) {
             (Some(content_type), _) => Answer::to(reason).grpc(*content_type),
             (None, Some(place)) => self.written[place].get_or_init(|| self.write(reason)).clone(),
@@ -113,7 +116,11 @@ impl Refusals {
             response = head_only(response);
         }
         response.extensions_mut().insert(denial);
-        if response.status() == StatusCode::SERVICE_UNAVAILABLE { try_later(response) } else { response }
+        match (response.status(), wait) {
+            (StatusCode::SERVICE_UNAVAILABLE, _) => try_later(response),
+            (StatusCode::TOO_MANY_REQUESTS, Some(wait)) => after(response, wait),
+            _ => response,
+        }
     }
 
     fn write(&self, reason: &DenialReason) -> Response<Full<Bytes>> {
@@ -190,6 +197,7 @@ impl Answer {
             Reason::MissingMasterToken | Reason::WrongMasterToken => {
                 new(StatusCode::UNAUTHORIZED, "Unauthorized Master Token", Challenge::MasterToken)
             }
+            Reason::TooManyGuesses(_) => new(StatusCode::TOO_MANY_REQUESTS, TOO_MANY_GUESSES, Challenge::None),
             Reason::MissingAccessToken => {
                 let detail = "Invalid Access Token. Access Token is null";
                 new(StatusCode::UNAUTHORIZED, detail, Challenge::AccessToken(None))
@@ -214,6 +222,7 @@ impl Answer {
         let code = match self.status {
             StatusCode::UNAUTHORIZED => 16,
             StatusCode::FORBIDDEN => 7,
+            StatusCode::TOO_MANY_REQUESTS => 8,
             StatusCode::SERVICE_UNAVAILABLE => 14,
             _ => 3,
         };
@@ -240,6 +249,13 @@ fn quoted(text: &str) -> String {
         _ => '?',
     });
     std::iter::once('"').chain(safe).chain(['"']).collect()
+}
+
+/// Says when to try again: in whole seconds, and not too early.
+fn after(mut response: Response<Full<Bytes>>, wait: Duration) -> Response<Full<Bytes>> {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    response
 }
 
 /// In one to five seconds, so that the clients of a store that comes back do not all come at once.

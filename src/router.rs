@@ -432,8 +432,7 @@ impl TokenRouter {
 
     /// Lets the holder of a master token pass, and notes which one it was where something is changed.
     fn administrator(&self, endpoint: Endpoint, request: &Parts) -> Result<(), Refusal> {
-        let master_token =
-            self.gate.guard_administration(&request.method, &request.headers).map_err(Refusal::Denied)?;
+        let master_token = self.gate.guard_administration(request).map_err(Refusal::Denied)?;
         let (method, path) = (observe::name_of(&request.method), &*shown(request.uri.path()));
         if endpoint == Endpoint::Introspect {
             tracing::debug!(target: "fastauth", %method, path, master_token = &*master_token, "administration");

@@ -5,14 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ALLOW, PRAGMA, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE},
+    header::{ALLOW, PRAGMA, SET_COOKIE, WWW_AUTHENTICATE},
     request::Parts,
 };
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{BearerError, Challenge, Detail, Form, Refusals, STORE_UNAVAILABLE, json_response, quoted, try_later};
+use super::{
+    BearerError, Challenge, Detail, Form, Refusals, STORE_UNAVAILABLE, after, json_response, quoted, try_later,
+};
 use crate::{
     cookie::REFRESH_COOKIE,
     issuer::{IssueError, IssuedTokens},
@@ -289,13 +291,6 @@ fn store_failed(error: &StoreError, shape: Shape) -> Response<Full<Bytes>> {
 fn oauth(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let mut response = json_response(status, body);
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    response
-}
-
-/// Says when to try again: in whole seconds, and not too early.
-fn after(mut response: Response<Full<Bytes>>, wait: Duration) -> Response<Full<Bytes>> {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     response
 }
 

@@ -328,13 +328,18 @@ impl Facts<'_> {
         }
         if endpoint.issues() {
             refusals.push(problem("500", "The tokens could not be signed"));
-            if self.is_limited() {
-                let limited = problem("429", "There were too many requests before");
-                refusals.push(limited.with("Retry-After", "In how many seconds to try again"));
-            }
             if self.has_claims_hook {
                 refusals.push(problem("default", "The application refuses, with a status of its own"));
             }
+        }
+        let asks_master = endpoint.is_administration() || endpoint == Endpoint::Revoke;
+        if self.is_limited() && (endpoint.issues() || asks_master) {
+            let mut limited = problem("429", "There were too many requests, or wrong master tokens, before");
+            if !endpoint.issues() {
+                limited.schemas.clear();
+            }
+            limited.schemas.extend(asks_master.then_some(DETAIL));
+            refusals.push(limited.with("Retry-After", "In how many seconds to try again"));
         }
         refusals
     }

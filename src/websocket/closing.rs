@@ -97,6 +97,7 @@ fn words(reason: &DenialReason) -> Option<(u16, &'static str)> {
         Reason::MissingMasterToken | Reason::WrongMasterToken => {
             Some((POLICY, "Disconnected: Unauthorized Master Token"))
         }
+        Reason::TooManyGuesses(_) => Some((TRY_AGAIN_LATER, crate::response::TOO_MANY_GUESSES)),
         Reason::StoreUnavailable(_) => Some((TRY_AGAIN_LATER, crate::response::STORE_UNAVAILABLE)),
         Reason::Credentials(_)
         | Reason::MissingAccessToken

@@ -175,6 +175,59 @@ async fn a_caller_is_limited_by_its_address() {
     assert_eq!(guess([127, 0, 0, 2]).await, 401);
 }
 
+/// Whoever guesses is told to wait, also if the next one were right: or it would be a guess like the others.
+#[tokio::test]
+async fn guesses_at_the_master_token_are_limited_wherever_it_is_asked_for() {
+    let layer = layer(limited().rate_limit_key(|request| request.headers.get("x-caller").cloned()));
+    let server = Endpoints::of(&layer).await;
+    let ask = async |(method, path, form): (&str, &str, &str), caller: &str, token: &str| {
+        let headers = [("content-type", FORM), ("master-token", token), ("x-caller", caller)];
+        server.send(method, path, &headers, form).await
+    };
+    let places = [
+        ("GET", "/master/health", ""),
+        ("POST", "/master/health", "x=1"),
+        ("GET", "/master/nothing", ""),
+        ("POST", "/auth/token/introspect", "token=x"),
+        ("POST", "/auth/token/revoke", "client_id=c"),
+        ("POST", "/auth/token/revoke", "all=true"),
+    ];
+    for (number, place) in places.into_iter().enumerate() {
+        let caller = format!("caller {number}");
+        for _ in 0..5 {
+            let right = ask(place, &caller, MASTER).await;
+            assert!(!matches!(right.status, 401 | 429), "right ones use nothing up at {place:?}: {right:?}");
+        }
+        for guess in ["a guess", ""] {
+            assert_eq!(ask(place, &caller, guess).await.status, 401, "{place:?}");
+        }
+        for token in ["another", MASTER] {
+            let refused = ask(place, &caller, token).await;
+            assert!(is_limited(&refused), "{place:?}: {refused:?}");
+            let detail = serde_json::json!({ "detail": "Too many wrong master tokens, try again later" });
+            assert_eq!((refused.json(), refused.header("www-authenticate")), (detail, ""));
+        }
+        assert!(!matches!(ask(place, "another", MASTER).await.status, 401 | 429), "others go on");
+        let nobody = [("content-type", FORM), ("master-token", MASTER)];
+        assert!(!matches!(server.send(place.0, place.1, &nobody, place.2).await.status, 401 | 429));
+    }
+    // It is one limit for all places.
+    assert_eq!(ask(places[0], "all", "a").await.status, 401);
+    assert_eq!(ask(places[3], "all", "b").await.status, 401);
+    assert!(is_limited(&ask(places[4], "all", "c").await));
+    let rpc = [("content-type", "application/grpc"), ("master-token", "d"), ("x-caller", "all")];
+    let reply = server.send("POST", "/master/rpc", &rpc, "").await;
+    assert_eq!((reply.status, reply.header("grpc-status")), (200, "8"));
+    // No token is no guess, and neither is one where none is asked for.
+    for _ in 0..5 {
+        let none = [("x-caller", "none")];
+        assert_eq!(server.send("GET", "/master/health", &none, "").await.status, 401);
+        assert_eq!(ask(("GET", "/health", ""), "none", "e").await.status, 200);
+        assert_eq!(ask(("GET", "/access/health", ""), "none", "e").await.status, 401);
+    }
+    assert_eq!(ask(places[0], "none", MASTER).await.status, 200);
+}
+
 #[tokio::test]
 async fn without_a_limit_there_is_none() {
     let server = Endpoints::of(&layer(settings().rate_limit_key(|_| Some("everybody")))).await;
