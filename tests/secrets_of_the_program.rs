@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Command, Output, Stdio},
@@ -194,4 +195,30 @@ fn a_line_break_behind_the_stores_bearer_is_no_part_of_it() {
     let output = program(place.path(), &words).env("FASTAUTH_STORE_TOKEN", "a-bearer-of-the-store\n").output().unwrap();
     let refusal = told(output, &words, 1).1;
     assert!(!refusal.contains("printable ASCII"), "{refusal}");
+}
+
+#[test]
+fn a_database_is_named_by_a_plain_path() {
+    let place = TempDir::new().unwrap();
+    for database in ["sqlite:tokens.db?mode=rwc", "sqlite:///tokens.db", "sqlite:file:tokens.db", "sqlite::memory:"] {
+        let refusal = run(place.path(), &["store", "serve", "--listen", "127.0.0.1:0", "--database", database], 1).1;
+        assert!(refusal.contains("is not sqlite:FILE with the plain path of a file"), "{refusal}");
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+/// Whoever reads the database is every client.
+#[test]
+fn a_served_database_that_others_can_read_is_warned_of() {
+    let place = TempDir::new().unwrap();
+    let database = place.path().join("tokens.db");
+    fs::write(&database, "").unwrap();
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o644)).unwrap();
+    let words = ["store", "serve", "--listen", "127.0.0.1:0", "--database", "sqlite:tokens.db"];
+    let mut child = program(place.path(), &words).spawn().unwrap();
+    // It has warned when it listens.
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    child.kill().unwrap();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(said.contains("tokens.db: every user of this machine can read it"), "{said}");
 }

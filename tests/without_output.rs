@@ -171,11 +171,16 @@ fn a_served_store_answers_while_nothing_can_be_written() {
 
 /// What an example without a subscriber of `tracing` says on standard error until it listens, or until it ends.
 fn said(config: &Value) -> String {
+    said_by("static_files", config)
+}
+
+fn said_by(name: &str, config: &Value) -> String {
     let place = TempDir::new().unwrap();
     fs::write(place.path().join("fastauth.config.json"), config.to_string()).unwrap();
-    let mut command = Command::new(example("static_files"));
+    let mut command = Command::new(example(name));
+    command.env_clear().env("RUST_LOG", "error");
     command.args(["--config", "fastauth.config.json", "--listen", "127.0.0.1:0"]).current_dir(place.path());
-    let mut child = command.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It has told all when it listens.
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
     let _ = child.kill();
@@ -214,6 +219,9 @@ fn an_operator_is_told_at_the_start_if_nobody_listens_to_tracing() {
         assert!(!said.contains(published) && !said.contains(MASTER), "{said}");
         assert_eq!(said.lines().filter(|line| line.contains("tokens are kept in")).count(), 1, "{said}");
     }
+    // A subscriber that listens to errors alone hears no warning.
+    let said_by_another = said_by("axum", &with(json!({ "shadow": true })));
+    assert!(said_by_another.contains("fastauth: warning: `shadow` is on"), "{said_by_another}");
     // As `fn main() -> Result<(), Box<dyn Error>>` prints it.
     let said = said(&with(json!({ "access-ttl": "soon" })));
     assert!(said.starts_with("Error: FastAuth cannot start: 1 fault in its configuration\n  - "), "{said}");

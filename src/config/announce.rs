@@ -5,28 +5,36 @@ use std::{
     io::{self, Write as _},
 };
 
+use tracing::Level;
+
 use super::Settings;
 use crate::path::PathList;
+
+/// Writes a line to standard error. It may be closed, which is no reason not to start.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "fastauth: {line}");
+}
 
 /// More prefixes of a list than this are only counted.
 const MAX_SHOWN: usize = 8;
 
 impl Settings {
-    /// Says what is guarded by what and where tokens are kept, and warns: by `tracing`, or on standard error if nobody
-    /// listens to that.
+    /// Says what is guarded by what and where tokens are kept, and warns: by `tracing`, or on standard error if no subscriber
+    /// listens.
     pub(crate) fn announce(&self) {
-        if tracing::dispatcher::has_been_set() {
-            for warning in self.warnings() {
+        // A subscriber may listen to errors alone, as those do that go by `RUST_LOG` when it is not set.
+        let warns_by_tracing = self.is_quiet || tracing::enabled!(target: "fastauth", Level::WARN);
+        for warning in self.warnings() {
+            if warns_by_tracing {
                 tracing::warn!(target: "fastauth", "{warning}");
+            } else {
+                say(&format!("warning: {warning}"));
             }
+        }
+        if self.is_quiet || tracing::dispatcher::has_been_set() {
             tracing::info!(target: "fastauth", "{}", self.summary());
-        } else if !self.is_quiet {
-            // It may be closed, which is no reason not to start.
-            let mut stderr = io::stderr().lock();
-            for warning in self.warnings() {
-                let _ = writeln!(stderr, "fastauth: warning: {warning}");
-            }
-            let _ = writeln!(stderr, "fastauth: {}", self.summary());
+        } else {
+            say(&self.summary());
         }
     }
 

@@ -47,22 +47,36 @@ pub(super) fn why(error: &io::Error) -> String {
     error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 
-/// Says what is wrong if every user of the machine can read or change the file.
-#[cfg(unix)]
-pub(super) fn exposure(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt;
-    let verb = match fs::metadata(path).ok()?.permissions().mode() & 0o006 {
-        0 => return None,
-        0o004 => "read",
-        _ => "change",
-    };
-    let path = path.display();
-    Some(format!("{path}: every user of this machine can {verb} it, and it has secrets in it; run `chmod o= {path}`"))
-}
-
-#[cfg(not(unix))]
-pub(super) fn exposure(_path: &Path) -> Option<String> {
-    None
+/// Returns a warning if every user of the machine can read, change or replace a file with secrets in it.
+///
+/// The start gives it for the configuration, `.env` and the embedded database. `None` on systems other than Unix.
+#[must_use]
+pub fn exposure(path: &Path) -> Option<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        /// Of a directory in which each file is only its owner's to replace.
+        const STICKY: u32 = 0o1000;
+        let directory = directory_of(path);
+        let of_file = fs::metadata(path).ok()?.permissions().mode();
+        let of_directory = fs::metadata(directory).ok()?.permissions().mode();
+        let (verb, remedy) = if of_directory & (STICKY | 0o002) == 0o002 {
+            ("replace", format!("chmod o-w {}", directory.display()))
+        } else if of_file & 0o002 != 0 {
+            ("change", format!("chmod o= {}", path.display()))
+        } else if of_file & 0o004 != 0 {
+            ("read", format!("chmod o= {}", path.display()))
+        } else {
+            return None;
+        };
+        let path = path.display();
+        Some(format!("{path}: every user of this machine can {verb} it, and it has secrets in it; run `{remedy}`"))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
 }
 
 /// Waits until nobody else holds the directory of a file, which is left when what is returned is dropped.

@@ -29,6 +29,7 @@ use crate::{
 mod announce;
 mod env_file;
 mod env_text;
+mod environment;
 mod fault;
 mod file;
 mod keys;
@@ -39,6 +40,7 @@ mod time;
 
 pub use env_file::{EnvFile, EnvFileError};
 pub use fault::{ConfigError, Fault, Source};
+pub use file::exposure;
 use keys::Places;
 pub use keys::{ConfiguredKeys, KeyChange, KeyChangeError, KeyInfo, KeyRole, KeySetting, StoreFormat};
 use placeholder::is_placeholder;
@@ -1256,6 +1258,13 @@ impl Draft<'_> {
                 let problem = "it is missing, and `master-token-paths` asks for it";
                 self.missing("master-token", problem, "MASTER_TOKEN");
             }
+        }
+        let is_missing = |key| self.sources.source(key) == Source::Default;
+        // An unknown key may be one of them, misspelt.
+        let is_told = self.faults.iter().any(|fault| fault.key().is_none_or(|key| key.ends_with("-token-paths")));
+        if self.sources.has_file && is_missing("master-token-paths") && is_missing("access-token-paths") && !is_told {
+            let problem = "it is missing, and `master-token-paths` as well, so that no path would be guarded";
+            self.fault("access-token-paths", problem, "name the prefixes, or write [] to guard no path");
         }
         if no_master_path && self.sources.list("access-token-paths").is_empty() && self.faults.is_empty() {
             self.warnings.push("both path lists are empty: no path is guarded".to_owned());

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::{
     env_file, env_text,
+    environment::{Environment, is_of_a_service, without_line_break},
     fault::{Fault, Source},
     file,
     placeholder::unreplaced,
@@ -139,6 +140,8 @@ pub(crate) struct Sources {
     pub(crate) env_file_problem: Option<(PathBuf, String)>,
     /// Lines of `.env` that readers differ on: each a fault where no other source gives its key, and else only a warning.
     pub(crate) env_line_faults: Vec<(&'static str, Fault)>,
+    /// Whether there is a configuration file.
+    pub(crate) has_file: bool,
     /// Where a secret can be put that is missed.
     pub(crate) env_file: PathBuf,
     /// Where `sqlite:` paths start: the directory of the configuration file.
@@ -276,7 +279,10 @@ impl Sources {
             }
         };
         match json::object(text.expose().trim_start_matches('\u{feff}').as_bytes()) {
-            Ok(members) => self.add_members(members, &path),
+            Ok(members) => {
+                self.has_file = true;
+                self.add_members(members, &path);
+            }
             Err(error) => {
                 let problem = format!("the file is not usable JSON: {error}");
                 self.faults.push(Fault::new(Source::File(path), problem, "write one JSON object"));
@@ -490,28 +496,6 @@ impl Sources {
 /// The spelling and the value of each key that a source has.
 type Spellings = BTreeMap<&'static str, (String, Value)>;
 
-/// What the process was started with.
-#[derive(Default)]
-struct Environment {
-    variables: BTreeMap<String, String>,
-    /// The names of those that are no text.
-    unreadable: Vec<String>,
-}
-
-impl Environment {
-    fn of_process() -> Self {
-        let mut environment = Self::default();
-        for (name, value) in std::env::vars_os() {
-            let Ok(name) = name.into_string() else { continue };
-            match value.into_string() {
-                Ok(value) => drop(environment.variables.insert(name, value)),
-                Err(_) => environment.unreadable.push(name),
-            }
-        }
-        environment
-    }
-}
-
 /// One value for figment, with metadata that leads back to its source.
 struct OneValue {
     metadata: Metadata,
@@ -545,20 +529,6 @@ fn source(metadata: &Metadata) -> Source {
         (Some(figment::Source::Custom(name)), _) => Source::Environment(name.clone()),
         _ => Source::Code,
     }
-}
-
-/// Takes off the line break that a value gets from the file that it was read from. Others are no part of any value.
-fn without_line_break(value: &str) -> &str {
-    let value = value.strip_suffix('\n').unwrap_or(value);
-    value.strip_suffix('\r').unwrap_or(value)
-}
-
-/// Returns true if Kubernetes sets a variable of this name, for a service whose name begins as ours does.
-fn is_of_a_service(name: &str) -> bool {
-    const ENDS: [&str; 3] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];
-    ENDS.iter().any(|end| name.ends_with(end))
-        || name.contains("_SERVICE_PORT_")
-        || name.split("_PORT_").skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The variable that sets a key.

@@ -57,6 +57,22 @@ fn null_is_a_fault_for_every_key() {
     }
 }
 
+/// A file that says nothing of paths does not say that all are open.
+#[test]
+fn a_file_without_path_lists_is_a_fault() {
+    let mut config = good();
+    config.as_object_mut().unwrap().retain(|key, _| !key.ends_with("-token-paths"));
+    let message = Place::new(&config).faults(&[]);
+    let expected = "`access-token-paths`: it is missing, and `master-token-paths` as well, so that no path would be guarded; \
+                    name the prefixes, or write []";
+    assert!(message.contains(expected) && message.contains("1 fault in"), "{message}");
+    assert!(Place::new(&json!({})).faults(&[("CRYPTOGRAPHY_KEY", KEY)]).contains(expected));
+    // Code may name them, and an empty list says so.
+    Place::new(&config).builder(&[]).access_token_paths(["/access"]).load().unwrap();
+    config["master_token-paths"] = json!([]);
+    assert!(Place::new(&config).load(&[]).unwrap().warnings().concat().contains("both path lists are empty"));
+}
+
 /// A variable that somebody meant to set, and that came out empty.
 #[test]
 fn an_empty_variable_opens_nothing() {
@@ -377,6 +393,13 @@ fn secrets_that_others_can_read_are_warned_of() {
         assert!(matches!(&warnings()[..], [one] if one.starts_with(&expected)), "{:?}", warnings());
         mode(name, 0o600);
     }
+    // In a directory that all can write to, unless each file is its owner's.
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(warnings().iter().all(|warning| warning.contains("every user of this machine can replace it")));
+    assert_eq!(warnings().len(), 2, "of the secrets and of the database");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    assert_eq!(warnings(), [""; 0]);
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
     place.write("fastauth.config.json", &good().to_string());
     mode("fastauth.config.json", 0o644);
     assert!(matches!(&warnings()[..], [one] if one.contains("fastauth.config.json: every user")), "{:?}", warnings());

@@ -53,7 +53,7 @@ pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
 /// The file in "sqlite:FILE".
 pub(crate) fn file_in(named: &str) -> Result<PathBuf, Failure> {
     let path = SqliteStore::path_in_url(named).map(PathBuf::from);
-    path.ok_or_else(|| Failure::new(format!("{named:?} names no file: write sqlite:FILE")))
+    path.ok_or_else(|| Failure::new(format!("{named:?} is not sqlite:FILE with the plain path of a file")))
 }
 
 /// The file of the configured store.

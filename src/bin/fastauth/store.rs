@@ -47,10 +47,14 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
         )));
     }
     let Some(database) = SqliteStore::path_in_url(&args.database) else {
-        return Err(Failure::new(format!("{:?} names no file: write sqlite:FILE", args.database)));
+        let problem = "is not sqlite:FILE with the plain path of a file, such as sqlite:tokens.db";
+        return Err(Failure::new(format!("{:?} {problem}", args.database)));
     };
     let store = SqliteStore::open(database)
         .map_err(|error| Failure::new(format!("{}: {}", database.display(), chain(&error))))?;
+    if let Some(warning) = fastauth::config::exposure(database) {
+        output::note(&format!("warning: {warning}"));
+    }
     let mut service = StoreService::new(Arc::new(store));
     if let Some(bearer) = bearer {
         service = service.bearer(bearer).map_err(|error| Failure::new(format!("{BEARER_VARIABLE}: {error}")))?;
