@@ -127,3 +127,27 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(served.child.wait().unwrap().code(), Some(1));
     lock.execute_batch("ROLLBACK").unwrap();
 }
+
+/// Of certificates there is nothing to verify a plain store by, and nothing to verify.
+#[test]
+fn a_plain_store_needs_no_certificates() {
+    let served_from = Place::new();
+    let served = Served::start(&served_from, None);
+    let place = Place::ready(&json!({ "database-api-url": served.url }));
+    let none = served_from.path().join("none");
+    let without = |place: &Place, words: &[&str]| {
+        place.command(words).env("SSL_CERT_FILE", &none).env("SSL_CERT_DIR", &none).output().unwrap()
+    };
+    let checked = without(&place, &["check"]);
+    assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
+    assert!(stdout(&checked).contains("store: answers"));
+    let tested = without(&place, &["store", "test", &served.url]);
+    assert_eq!(tested.status.code(), Some(0), "{}{}", stdout(&tested), stderr(&tested));
+    let over_tls = Place::ready(&json!({ "database-api-url": "https://127.0.0.1:1" }));
+    let checked = without(&over_tls, &["check"]);
+    let told = stdout(&checked);
+    assert_eq!(checked.status.code(), Some(1), "{told}");
+    assert!(told.contains("ca-certificates") && told.contains("SSL_CERT_FILE"), "{told}");
+    assert!(!told.contains("write \"http"), "{told}");
+    served.stop();
+}

@@ -2,10 +2,11 @@
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use reqwest::Client;
+use tokio::time::Instant;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept: less than the five seconds after which some servers close theirs (uvicorn, Node).
@@ -89,4 +90,41 @@ fn client(is_tls: bool, idle: usize) -> reqwest::Result<Client> {
     // Without TLS there is nothing to verify: a machine without certificates of authorities is none the worse for it.
     let builder = if is_tls { builder } else { builder.tls_certs_only([]) };
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which client is used: the first, the second, or one without kept connections.
+    fn used(clients: &Clients) -> (Option<usize>, usize) {
+        let (client, number) = clients.kept();
+        (clients.kept.iter().position(|kept| std::ptr::eq(kept, client)), number)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_were_given_up_are_not_used_again() {
+        let clients = Clients::new(false).expect("it needs nothing");
+        let (first, number) = used(&clients);
+        assert_eq!(first, Some(0));
+        clients.give_up(number);
+        // Others find the same out of the same connections.
+        clients.give_up(number);
+        let (second, number) = used(&clients);
+        assert_eq!(second, Some(1));
+        clients.give_up(number);
+        assert_eq!(used(&clients).0, None, "what the first kept may still be there");
+        tokio::time::advance(IDLE_TIMEOUT * 2).await;
+        let (third, number) = used(&clients);
+        assert_eq!(third, Some(0));
+        tokio::time::advance(IDLE_TIMEOUT * 2).await;
+        clients.give_up(number);
+        assert_eq!(used(&clients).0, Some(1));
+    }
+
+    /// Servers close idle connections after five seconds, some of them.
+    #[test]
+    fn connections_are_kept_for_less_than_servers_keep_them() {
+        assert!(IDLE_TIMEOUT < Duration::from_secs(5));
+    }
 }

@@ -191,6 +191,7 @@ impl RestStore {
         client_id: Option<&str>,
         urgency: Urgency,
         write: impl Future<Output = Result<T, StoreError>> + Unpin,
+        changes_nothing: impl FnOnce(&T) -> bool,
     ) -> Result<T, StoreError> {
         let (places, is_first) = (&self.calls.places, urgency == Urgency::First);
         let writing = async {
@@ -198,14 +199,16 @@ impl RestStore {
             let queue = (!self.calls.speaks_v2()).then(|| self.turns.queue(client_id.unwrap_or_default()));
             let _turn = match &queue {
                 None => None,
-                Some(queue) if is_first => Some(places.patiently(queue.next_turn()).await?),
-                Some(queue) => Some(places.patiently(queue.turn()).await?),
+                Some(queue) if is_first => Some(places.queue(queue.next_turn()).await?),
+                Some(queue) => Some(places.queue(queue.turn()).await?),
             };
             let _place = if is_first { places.take_to_revoke().await? } else { places.take().await? };
             // Told last, when nobody can join a look-up from before the write any more.
-            let _announcing = Announcing(&self.changes, client_id);
+            let mut announcing = Announcing { changes: &self.changes, client_id, is_needless: false };
             let _writing = (self.pairs.writing(client_id), self.digests.writing(client_id));
-            write.await
+            let written = write.await;
+            announcing.is_needless = written.as_ref().is_ok_and(changes_nothing);
+            written
         };
         until(deadline, writing).await
     }
@@ -389,7 +392,9 @@ impl RestStore {
             Revocation::All => None,
         };
         let revoking = Box::pin(self.revoke_within(deadline, revocation, if_version));
-        self.write(deadline, client_id, Urgency::First, revoking).await
+        // It may be long since another node revoked the same, of which nobody has told this one.
+        let changes_nothing = |revoked: &Revoked| *revoked == Revoked::ConditionFailed;
+        self.write(deadline, client_id, Urgency::First, revoking, changes_nothing).await
     }
 }
 
@@ -423,7 +428,8 @@ impl TokenStore for RestStore {
         Box::pin(async move {
             let deadline = self.deadline();
             let save = Box::pin(self.save_within(deadline, record, options));
-            let saved = self.write(deadline, Some(&record.client_id), Urgency::Usual, save).await;
+            let changes_nothing = |saved: &Saved| *saved == Saved::ConditionFailed;
+            let saved = self.write(deadline, Some(&record.client_id), Urgency::Usual, save, changes_nothing).await;
             saved.map_err(StoreError::on_save)
         })
     }
@@ -436,7 +442,9 @@ impl TokenStore for RestStore {
             }
             let (client_id, saving) = (&rotation.successor.client_id, AtomicBool::new(false));
             let rotate = Box::pin(self.rotate_within(deadline, rotation, &saving));
-            let rotated = self.write(deadline, Some(client_id), Urgency::Usual, rotate).await;
+            // By a reuse the family was revoked.
+            let changes_nothing = |rotated: &Rotated| !matches!(rotated, Rotated::Rotated | Rotated::Reused);
+            let rotated = self.write(deadline, Some(client_id), Urgency::Usual, rotate, changes_nothing).await;
             // The time limit is around all calls, so which of them it cut off is noted beside.
             rotated.map_err(|error| if saving.load(Ordering::Relaxed) { error.on_save() } else { error })
         })
@@ -489,13 +497,18 @@ impl TokenStore for RestStore {
 }
 
 /// Tells of a change when a write ends, also when it failed or was given up: it may have happened.
-struct Announcing<'a>(&'a Changes, Option<&'a str>);
+struct Announcing<'a> {
+    changes: &'a Changes,
+    client_id: Option<&'a str>,
+    is_needless: bool,
+}
 
 impl Drop for Announcing<'_> {
     fn drop(&mut self) {
-        match self.1 {
-            Some(client_id) => self.0.client_changed(client_id),
-            None => self.0.anything_changed(),
+        match self.client_id {
+            _ if self.is_needless => {}
+            Some(client_id) => self.changes.client_changed(client_id),
+            None => self.changes.anything_changed(),
         }
     }
 }

@@ -27,6 +27,8 @@ const REVOKING: usize = 16;
 pub(super) struct Places {
     usual: Semaphore,
     revoking: Semaphore,
+    /// Of those that wait until another call has come to its end.
+    queueing: Semaphore,
     count: usize,
     heard: Mutex<Heard>,
 }
@@ -42,6 +44,7 @@ impl Places {
         Self {
             usual: Semaphore::new(count),
             revoking: Semaphore::new(REVOKING),
+            queueing: Semaphore::new(count),
             count,
             // A store that has not been asked yet owes no answer.
             heard: Mutex::new(Heard { last: Instant::now(), is_silent: false }),
@@ -66,8 +69,16 @@ impl Places {
         self.patiently(self.revoking.acquire()).await?.map_err(closed)
     }
 
+    /// Waits for another call to come to its end.
+    pub(super) async fn queue<T>(&self, turn: impl Future<Output = T>) -> Result<T, StoreError> {
+        match self.queueing.try_acquire() {
+            Ok(_place) => Ok(turn.await),
+            Err(_) => self.patiently(turn).await,
+        }
+    }
+
     /// Waits for what others hold for as long as the store answers.
-    pub(super) async fn patiently<T>(&self, waiting: impl Future<Output = T>) -> Result<T, StoreError> {
+    async fn patiently<T>(&self, waiting: impl Future<Output = T>) -> Result<T, StoreError> {
         let mut waiting = pin!(waiting);
         loop {
             let end = self.lock().last + SILENCE;
@@ -76,6 +87,11 @@ impl Places {
                 Err(_) => {
                     let mut heard = self.lock();
                     if heard.last + SILENCE <= Instant::now() {
+                        if !heard.is_silent {
+                            tracing::warn!(
+                                "the token store does not answer: what would have to wait for it is refused"
+                            );
+                        }
                         heard.is_silent = true;
                         return Err(silent());
                     }

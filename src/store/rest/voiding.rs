@@ -94,7 +94,7 @@ impl RestStore {
                     tracing::warn!("a refresh on another node has undone a revocation, which is done again");
                     let deadline = store.deadline();
                     let again = Box::pin(store.overwrite(deadline, &client_id));
-                    let _ = store.write(deadline, Some(&client_id), Urgency::First, again).await;
+                    let _ = store.write(deadline, Some(&client_id), Urgency::First, again, |()| false).await;
                 }
             }
         });

@@ -72,6 +72,26 @@ async fn a_revocation_goes_before_the_refreshes_that_wait() {
     assert!(place <= 1, "{place} refreshes of {} went before it", written.len() - 1);
 }
 
+/// By the first version, too: that a token was superseded needs no turn.
+#[tokio::test]
+async fn refreshes_that_are_lost_do_not_wait_for_the_one_that_is_not() {
+    let server = FaultyStore::start(Behaviour::SilentToPost(PAIR.to_vec())).await;
+    let store = client(&server);
+    let good = exchange("c", &refresh(1), 2);
+    let mut refreshing = store.rotate(&good);
+    tokio::select! {
+        _ = &mut refreshing => panic!("the store is silent to it"),
+        () = server.saw(2) => {}
+    }
+    let superseded: Vec<_> = (0..600).map(|n| exchange("c", &refresh(1000 + n), n)).collect();
+    let outcomes = join_all(superseded.iter().map(|rotation| store.rotate(rotation)));
+    let outcomes = tokio::select! {
+        _ = &mut refreshing => panic!("the store is silent to it"),
+        outcomes = outcomes => outcomes,
+    };
+    assert!(outcomes.into_iter().all(|outcome| outcome.unwrap() == Rotated::Superseded));
+}
+
 /// By the second version the store decides on each, and none waits for another.
 #[tokio::test]
 async fn calls_of_the_second_version_do_not_wait_for_each_other() {
