@@ -270,6 +270,14 @@ impl Served {
     }
 }
 
+/// Not even a test that fails leaves it behind.
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Has a store hold a pair, whose tokens have the name in them.
 async fn save(store: &impl TokenStore, client_id: &str, name: &str) -> Result<(), StoreError> {
     let entry = |text: String| TokenEntry { digest: TokenDigest::of(&text), text: text.into(), expires_at: 0 };
