@@ -252,7 +252,11 @@ impl TokenIssuer {
         let family = unique_name();
         let (issued, record) = self.mint(client_id, &family, 0, &claims, self.unix_now())?;
         let Issuing { many_families, max_families, .. } = self.gate.issuing;
-        let options = SaveOptions { keep_others: many_families, max_families, ..SaveOptions::default() };
+        // Alone, a pair is all that a client has. So it is one call of the first version of a REST store.
+        let options = match many_families {
+            true => SaveOptions { keep_others: true, max_families, ..SaveOptions::default() },
+            false => SaveOptions::default(),
+        };
         let not_saved = |error| IssueError::NotSaved { client_id: client_id.to_owned(), error };
         match self.gate.store.save(&record, options).await.map_err(not_saved)? {
             Saved::Saved(_) => {}

@@ -435,7 +435,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn unread(error: &(dyn Error + 'static)) -> Refusal {
     // A limit that the application sets around this is wrapped by what it goes through.
     let mut chain = std::iter::successors(Some(error), |error| (*error).source());
-    if chain.any(|error| error.is::<LengthLimitError>()) {
+    if chain.any(<dyn Error>::is::<LengthLimitError>) {
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB")
     } else {
         Refusal::bad_request("the body broke off")

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -128,7 +129,7 @@ pub(super) fn serve(queue: &Receiver<Write>, mut commit: impl FnMut(&[Write]) ->
             Err(Failure::Failed(error)) => {
                 // One of the others may be at fault, and must not keep a revocation from being written.
                 let others: Vec<_> = waiting.extract_if(.., |write| !write.takes_away()).collect();
-                let failed = if others.is_empty() { waiting.drain(..).collect() } else { others };
+                let failed = if others.is_empty() { mem::take(&mut waiting) } else { others };
                 failed.into_iter().for_each(|write| write.fail(&error));
             }
         }
