@@ -335,3 +335,24 @@ async fn posting_is_guarded_as_getting_is() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_client_has_so_many_logins_and_no_more() {
+    let settings = settings().many_tokens_per_client(true).max_tokens_per_client(2);
+    let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+    let server = Endpoints::of(&layer).await;
+    let mut pairs = Vec::new();
+    for _ in 0..3 {
+        let reply = server.post_as_master("/auth/token/new", "client_id=a").await;
+        assert_eq!(reply.status, 200);
+        pairs.push(reply.json()["data"].clone());
+    }
+    let token = |pair: &Value, name: &str| pair[name].as_str().unwrap().to_owned();
+    for (n, pair) in pairs.iter().enumerate() {
+        assert_eq!(server.opens(&token(pair, "access_token")).await, n > 0, "{n}");
+    }
+    let refresh = async |n: usize| {
+        server.post("/auth/token/refresh", &format!("refresh_token={}", token(&pairs[n], "refresh_token"))).await.status
+    };
+    assert_eq!((refresh(0).await, refresh(1).await, refresh(2).await), (401, 200, 200));
+}

@@ -55,8 +55,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Unsupported`] where the key that signs is none of Fernet's and cannot encrypt;
-    /// [`StoreErrorKind::Failed`] where the file cannot be read or written.
+    /// [`StoreErrorKind::Unsupported`](super::super::StoreErrorKind::Unsupported) where the key that signs is none of Fernet's and cannot encrypt;
+    /// [`StoreErrorKind::Failed`](super::super::StoreErrorKind::Failed) where the file cannot be read or written.
     pub async fn convert(
         &self,
         keys: &ConfiguredKeys,
@@ -114,7 +114,7 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`] where there is no room for a second copy beside the first one, or where others never
+    /// [`StoreErrorKind::Failed`](super::super::StoreErrorKind::Failed) where there is no room for a second copy beside the first one, or where others never
     /// let go of the file. It can be tried again.
     pub fn compact(&self) -> Result<(), StoreError> {
         compact(&self.path).map_err(unwritable)

@@ -34,9 +34,9 @@ pub(super) fn open_alone(path: &Path) -> rusqlite::Result<Option<Connection>> {
     }
 }
 
-/// Refuses a file that was not left in order and is damaged. One that was left in order is not gone through, nor one that
-/// others use, who did so when they opened it.
-pub(super) fn check_at_start(path: &Path) -> Result<(), StoreError> {
+/// Refuses a file that was not left in order and is damaged, and says whether it was gone through. One that was left in order is
+/// not, nor one that others use, who did so when they opened it.
+pub(super) fn check_at_start(path: &Path) -> Result<bool, StoreError> {
     // In order, the log is empty or not there; but for what another process had left when it was killed.
     let has_log = fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0);
     let alone = open_alone(path).and_then(|connection| match connection {
@@ -46,10 +46,10 @@ pub(super) fn check_at_start(path: &Path) -> Result<(), StoreError> {
         _ => Ok(None),
     });
     match alone {
-        Ok(Some(connection)) => check(path, &connection, Some(PATIENCE)),
-        Ok(None) => Ok(()),
+        Ok(Some(connection)) => check(path, &connection, Some(PATIENCE)).map(|()| true),
+        Ok(None) => Ok(false),
         // Another program's file, which is refused for that; nor can a new one be opened by two at once.
-        Err(error) if is_busy(&error) || error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(()),
+        Err(error) if is_busy(&error) || error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(false),
         Err(error) => Err(unopenable(path, error)),
     }
 }

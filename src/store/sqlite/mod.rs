@@ -107,11 +107,12 @@ impl SqliteStore {
 
     /// Opens the token database at `path`, making it if there is none.
     ///
-    /// This blocks: for milliseconds usually, for some seconds when another process holds the file locked.
+    /// This blocks: for milliseconds usually, for some seconds when another process holds the file locked, or when the file was
+    /// not left in order and is large.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`] when the file cannot be made, opened or read, when its directory is missing, and
+    /// [`StoreErrorKind::Failed`](super::StoreErrorKind::Failed) when the file cannot be made, opened or read, when its directory is missing, and
     /// when it is another program's database or one that a newer version wrote, and when it is damaged. The text names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_by(path.as_ref(), Clock::default())
@@ -129,7 +130,7 @@ impl SqliteStore {
 
     pub(crate) fn open_by(path: &Path, clock: Clock) -> Result<Self, StoreError> {
         let path = locate(path)?;
-        integrity::check_at_start(&path)?;
+        let was_checked = integrity::check_at_start(&path)?;
         let changes = Arc::new(Changes::of_watched_store());
         let connection = prepare(&path)?;
         connection.busy_timeout(LOCK_TIMEOUT).map_err(|error| unopenable(&path, error))?;
@@ -140,7 +141,7 @@ impl SqliteStore {
         let (writes, queue) = mpsc::channel();
         let write = move || {
             serve(&queue, |writes| writer.commit(writes));
-            writer.close();
+            writer.close(was_checked);
         };
         let writer =
             thread::Builder::new().name("fastauth-sqlite".to_owned()).spawn(write).map_err(writer::not_started)?;

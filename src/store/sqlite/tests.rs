@@ -192,6 +192,23 @@ fn the_counts_keep_up() {
 }
 
 #[test]
+fn a_log_that_cannot_be_cut_back_is_complained_of_now_and_then() {
+    let (directory, writer) = scratch();
+    let large = directory.path().join("large.db");
+    let log = std::fs::File::create(directory.path().join("large.db-wal")).expect("a file");
+    let presence = Arc::new(Presence::new(&large));
+    let mut writer = Writer::new(writer.connection, Arc::new(Changes::of_watched_store()), Clock::default(), presence);
+    for (size, complains) in [(16 << 20, false), (100 << 20, true)] {
+        log.set_len(size).expect("room for a hole");
+        writer.watch();
+        assert_eq!(writer.complained.is_some(), complains, "{size}");
+    }
+    let first = writer.complained;
+    writer.watch();
+    assert_eq!(writer.complained, first, "once a minute");
+}
+
+#[test]
 fn every_connection_syncs_fully() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = locate(&directory.path().join("t.db")).expect("a file");

@@ -169,7 +169,7 @@ pub(super) struct Writer {
     cleaned: Instant,
     /// When something was written last.
     written: Option<Instant>,
-    complained: Option<Instant>,
+    pub(super) complained: Option<Instant>,
 }
 
 impl Writer {
@@ -223,10 +223,13 @@ impl Writer {
     }
 
     /// Looks for what others wrote, and for the file. Where that fails, nothing is known of it, and the next look says more.
-    fn watch(&mut self) {
+    pub(super) fn watch(&mut self) {
         let now_ms = self.clock.unix_now_ms();
         if !self.presence.look() {
-            self.changes.anything_changed();
+            // Once is enough, for nothing counts any more that was known before.
+            if self.data_version.take().is_some() {
+                self.changes.anything_changed();
+            }
             self.watched = Some(Instant::now());
             return;
         }
@@ -280,9 +283,9 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Notes that the file was left in order, if this has written to it.
-    pub(super) fn close(&self) {
-        if self.written.is_some() && self.presence.look() {
+    /// Notes that the file was left in order, if this has written to it or gone through it.
+    pub(super) fn close(&self, was_checked: bool) {
+        if (self.written.is_some() || was_checked) && self.presence.look() {
             let noted = self.connection.execute("UPDATE store SET closed = version WHERE closed <> version", []);
             // Without the note, the file is checked at the next start.
             noted.map_or_else(|error| tracing::debug!(target: "fastauth", %error, "not noted as closed"), |_| ());

@@ -103,6 +103,25 @@ async fn a_logout_goes_on_though_its_client_hangs_up() {
     assert!(server.opens(kept.tokens.access_token.expose()).await);
 }
 
+/// Else every program that only looks would go through a large file once more.
+#[tokio::test]
+async fn a_file_that_was_checked_is_in_order() {
+    let (directory, path) = scratch();
+    let store = SqliteStore::open(&path).unwrap();
+    store.put("a", 1).await.unwrap();
+    let crashed = directory.path().join("crashed.db");
+    crashed_copy(&path, &crashed);
+    let in_order = |path: &Path| -> bool {
+        let connection = Connection::open(path).unwrap();
+        connection.query_row("SELECT closed = version FROM store", [], |row| row.get(0)).unwrap()
+    };
+    assert!(!in_order(&path));
+    drop(store);
+    assert!(in_order(&path));
+    drop(SqliteStore::open(&crashed).unwrap());
+    assert!(in_order(&crashed));
+}
+
 /// Looking needs no lock.
 #[tokio::test]
 async fn a_store_opens_while_another_program_writes() {
