@@ -540,7 +540,8 @@ impl DenialReason {
             Self::Path(PathRefusal::ControlCharacter) => 2,
             Self::Path(PathRefusal::EncodedTooOften) => 3,
             Self::Path(PathRefusal::RequestTarget) => 4,
-            Self::Path(PathRefusal::TooManyReadings) => 5,
+            // No path is refused for a short name.
+            Self::Path(PathRefusal::TooManyReadings | PathRefusal::ShortName) => 5,
             Self::Path(PathRefusal::TargetTooLong) => 6,
             Self::Credentials(
                 CredentialError::Repeated(_) | CredentialError::RepeatedProtocol | CredentialError::RepeatedTicket,

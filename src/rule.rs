@@ -33,7 +33,7 @@ pub use self::readings::Step;
 use self::{
     filter::Filter,
     matcher::{Entry, PrefixSet},
-    readings::{Reading, faults, is_calm, is_plain, readings},
+    readings::{Reading, faults, has_short_name, is_calm, is_plain, readings},
 };
 
 /// A longer path is not looked at. It bounds the work together with the limits on readings.
@@ -61,14 +61,15 @@ pub(crate) struct Rules {
 pub(crate) struct PathOptions {
     /// Case does not count where a check is asked for. It still does for exemptions: a guard errs towards asking.
     pub(crate) case_insensitive: bool,
-    /// Dots and spaces at the end of a segment do not count, nor does the name of a stream (`::$DATA`).
+    /// Dots and spaces at the end of a segment do not count, nor does the name of a stream (`::$DATA`), and a name that may be
+    /// short for another is asked every check.
     pub(crate) windows: bool,
     /// A CORS preflight needs no check.
     pub(crate) skip_preflight: bool,
     pub(crate) ambiguous: Ambiguous,
 }
 
-/// What becomes of a path with a malformed escape, or with escapes that are not UTF-8.
+/// What becomes of a path with a malformed escape, with escapes that are not UTF-8, or with too many readings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Ambiguous {
     #[default]
@@ -117,9 +118,14 @@ pub enum PathRefusal {
     /// The form of the request target is not one for this method, or the path does not begin with `/`.
     #[error("request target")]
     RequestTarget,
-    /// The path can be read in more ways than any real one.
+    /// The path can be read in more ways than any real one: in more than 256, or in more than can be looked at in the time
+    /// that a path is given.
     #[error("too many readings")]
     TooManyReadings,
+    /// A name in the path, such as `PRIVAT~1`, may be short for another one on Windows. No path is refused for it: every check
+    /// that there is is asked for, with the option `windows`.
+    #[error("short name")]
+    ShortName,
     /// The path is longer than 8 KiB.
     #[error("target too long")]
     TargetTooLong,
@@ -225,23 +231,38 @@ impl Rules {
             ambiguous = ambiguous.or(Some(fault));
         }
         if let Some(fault) = ambiguous {
-            watch.fault(fault);
             watch.reading(path, Step::AsSent, None);
-            return Ok(Requirement { asked: self.guards.all_marks(), asked_as_sent: self.checks(path) });
+            return Ok(self.everything(path, fault, watch));
         }
-        let readings = readings(path, self.options.windows, &|path| self.is_above(path))?;
-        for Reading { text, step, from, .. } in &readings.list {
+        let folded = if self.options.case_insensitive { self.guards.longest() } else { 0 };
+        let readings = match readings(path, self.options.windows, folded, &|path| self.is_above(path)) {
+            Err(fault) if self.tolerates(fault) => {
+                watch.reading(path, Step::AsSent, None);
+                return Ok(self.everything(path, fault, watch));
+            }
+            readings => readings?,
+        };
+        for Reading { text, step, from } in &readings.list {
             watch.reading(text, *step, *from);
         }
         if !readings.complete {
-            watch.fault(PathRefusal::TooManyReadings);
-            return Ok(Requirement { asked: self.guards.all_marks(), asked_as_sent: self.checks(path) });
+            return Ok(self.everything(path, PathRefusal::TooManyReadings, watch));
+        }
+        if self.options.windows && readings.list.iter().any(|reading| has_short_name(&reading.text)) {
+            return Ok(self.everything(path, PathRefusal::ShortName, watch));
         }
         Ok(self.weigh(path, &readings.list))
     }
 
+    /// Every check that there is, for this fault of the path.
+    fn everything(&self, path: &str, fault: PathRefusal, watch: &mut impl Watch) -> Requirement {
+        watch.fault(fault);
+        Requirement { asked: self.guards.all_marks(), asked_as_sent: self.checks(path) }
+    }
+
     fn tolerates(&self, fault: PathRefusal) -> bool {
-        let ambiguity = matches!(fault, PathRefusal::MalformedEscape | PathRefusal::NotUtf8);
+        use PathRefusal::{MalformedEscape, NotUtf8, TooManyReadings};
+        let ambiguity = matches!(fault, MalformedEscape | NotUtf8 | TooManyReadings);
         ambiguity && self.options.ambiguous == Ambiguous::Protect
     }
 
@@ -391,6 +412,12 @@ fn fold(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
         return Cow::Borrowed(text);
     }
-    let fold = |char: char| char.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    Cow::Owned(text.chars().flat_map(fold).collect())
+    let mut folded = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_ascii() {
+            true => folded.push(char.to_ascii_lowercase()),
+            false => folded.extend(char.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)),
+        }
+    }
+    Cow::Owned(folded)
 }

@@ -74,6 +74,11 @@ impl PrefixSet {
         set
     }
 
+    /// How long the longest prefix is.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

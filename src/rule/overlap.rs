@@ -7,7 +7,7 @@ use super::{PathList, Rules, entry, matcher::PrefixSet};
 pub(crate) struct Overlaps {
     /// Each guard below an exemption, and each exemption below a guard.
     pub(crate) notes: Vec<String>,
-    /// Exemptions that open nothing.
+    /// Exemptions that open nothing, and guards of a file that is found under another name.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -29,6 +29,7 @@ impl Rules {
                 self.tell_of_exemption(id, &folded.text, &mut overlaps);
                 continue;
             }
+            self.tell_of_file(id, &mut overlaps);
             let above = exemptions.met(&folded.text).into_iter().filter(|exemption| exemption.depth < folded.depth);
             overlaps.notes.extend(above.map(|exemption| {
                 format!("{} stays guarded, though it is below {}", self.entry_of(id), self.of_list(exemption.id))
@@ -52,6 +53,26 @@ impl Rules {
             Some(_) => overlaps.notes.extend(
                 above.iter().map(|guard| format!("{name} stays open, though it is below {}", self.of_list(guard.id))),
             ),
+        }
+    }
+
+    /// Tells of names that a file system or a file server has beside the one that is guarded.
+    fn tell_of_file(&self, id: usize, overlaps: &mut Overlaps) {
+        let (text, name) = (self.prefixes[id].1.text(), self.entry_of(id));
+        let Some((directory, file)) = text.rsplit_once('/') else { return };
+        let stem = file.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        let directory = format!("{directory}/");
+        let is_index = file.contains('.') && ["index", "default"].contains(&&*stem);
+        if is_index && self.guards.marks(&self.cased(&directory)) == 0 {
+            overlaps.warnings.push(format!(
+                "{name} leaves {directory:?} open, which file servers answer with that file: guard {directory:?}"
+            ));
+        }
+        if !text.is_ascii() {
+            overlaps.notes.push(format!(
+                "{name} is guarded as it is written: where a file system takes composed and decomposed letters for the same, as \
+                 that of macOS does, guard a directory above it that is named in ASCII"
+            ));
         }
     }
 

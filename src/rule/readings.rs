@@ -1,6 +1,6 @@
 //! The readings of a path: every text that something behind the guard may take it for.
 
-use std::{fmt, rc::Rc};
+use std::{borrow::Cow, fmt, mem};
 
 use wide::u8x16;
 
@@ -10,16 +10,24 @@ use super::PathRefusal;
 const MAX_READINGS: usize = 256;
 /// How many readings there may be beyond those.
 const MAX_BEYOND: usize = 256;
-/// How many bytes the steps may go through to make the readings beyond, known ones too. It bounds the time, as the
-/// number of readings does not for a path that is long.
-const MAX_WORK_BEYOND: usize = 256 * 1024;
+/// How much work the steps may do, in bytes that they go through or make: so much for any path, and so much for each of its
+/// bytes. It bounds the time, as the number of readings does not.
+const MAX_WORK: usize = 16 * 1024;
+const MAX_WORK_BY_BYTE: usize = 10;
+/// How much of it is kept for what goes beyond the eight steps: one part of so many.
+const KEPT_FOR_BEYOND: usize = 6;
+/// What a step costs that finds nothing, and what it costs to keep a reading, as if it were bytes.
+const LOOK: usize = 8;
+const KEEP: usize = 64;
+/// The same of a byte of text that is not ASCII, to compare it without its case.
+const FOLD: usize = 64;
 /// How many times a path may be encoded.
 const MAX_ROUNDS: usize = 3;
 
 /// How a reading comes about: as the path was sent, or by one step from another reading.
 ///
-/// The first eight steps are taken from every reading; more than 256 readings by these are refused. The others go
-/// beyond, for what is mounted below a prefix and for the ways of the url crate; they never are a reason to refuse.
+/// The first eight steps are taken from every reading; more readings by these than can be looked at are refused. The others
+/// go beyond, for what is mounted below a prefix and for the ways of the url crate; they never are a reason to refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -71,18 +79,18 @@ pub(super) struct Readings {
 /// One reading of a path.
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub(super) text: Rc<str>,
+    pub(super) text: String,
     pub(super) step: Step,
     /// The place among the readings of the one that the step was taken from.
     pub(super) from: Option<usize>,
-    hash: u64,
 }
 
 /// Whether a path has no other reading than itself, as nearly all have: one scan, and nothing is allocated.
 #[inline]
 pub(super) fn is_plain(path: &str, windows: bool) -> bool {
     let found = trouble(path.as_bytes());
-    (found == 0 || found == COLON && drop_schemes(path).is_none()) && !(windows && windows_names(path).is_some())
+    (found == 0 || found == COLON && drop_schemes(path).is_none())
+        && !(windows && (windows_names(path).is_some() || has_short_name(path)))
 }
 
 /// The classes of trouble in a path.
@@ -199,11 +207,20 @@ const fn classes() -> [u8; 256] {
 
 /// What is wrong with a path that has no sound reading. Rounds of decoding tell: each decodes every well-formed escape.
 pub(super) fn faults(path: &str) -> impl Iterator<Item = PathRefusal> {
-    let malformed = path.match_indices('%').any(|(at, _)| unescape(&path.as_bytes()[at..]).is_none());
-    let rounds = rounds(path);
-    let not_utf8 = rounds.iter().any(|bytes| std::str::from_utf8(bytes).is_err());
-    let control = rounds.iter().flatten().any(u8::is_ascii_control);
-    let unsettled = rounds.len() > MAX_ROUNDS + 1;
+    let mut round = Cow::Borrowed(path.as_bytes());
+    let (mut malformed, mut not_utf8, mut control, mut unsettled) = (false, false, has_control(path.as_bytes()), false);
+    for rounds in 0.. {
+        let escapes = Escapes::read(&round, |_| true);
+        malformed |= rounds == 0 && escapes.malformed;
+        let Some(decoded) = escapes.decoded else { break };
+        not_utf8 |= std::str::from_utf8(&decoded).is_err();
+        control |= has_control(&decoded);
+        unsettled = rounds == MAX_ROUNDS;
+        if unsettled {
+            break;
+        }
+        round = Cow::Owned(decoded);
+    }
     [
         malformed.then_some(PathRefusal::MalformedEscape),
         not_utf8.then_some(PathRefusal::NotUtf8),
@@ -214,18 +231,33 @@ pub(super) fn faults(path: &str) -> impl Iterator<Item = PathRefusal> {
     .flatten()
 }
 
-/// The path and what each round of decoding makes of it, until nothing changes or there was a round too many.
-fn rounds(path: &str) -> Vec<Vec<u8>> {
-    let first = Some(path.as_bytes().to_vec());
-    std::iter::successors(first, |bytes| decode_bytes(bytes, |_| true)).take(MAX_ROUNDS + 2).collect()
+/// All bytes are looked at, which compiles to a few vector instructions.
+fn has_control(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| found | (*byte < b' ') | (*byte == 0x7f))
 }
 
 /// The closure of a path under the steps. Only those beyond the eight depend on the rules: `is_above` says whether a
 /// path is above one of their prefixes, by whole segments.
-pub(super) fn readings(path: &str, windows: bool, is_above: IsAbove<'_>) -> Result<Readings, PathRefusal> {
-    let mut closure = Closure { list: Vec::with_capacity(8), most: MAX_READINGS, work: 0, most_work: usize::MAX };
+///
+/// So much of each reading, `folded`, is compared without its case, which is work as well.
+pub(super) fn readings(
+    path: &str,
+    windows: bool,
+    folded: usize,
+    is_above: IsAbove<'_>,
+) -> Result<Readings, PathRefusal> {
+    let most_work = MAX_WORK + MAX_WORK_BY_BYTE * path.len();
+    let mut closure = Closure {
+        list: Vec::with_capacity(8),
+        hashes: Vec::with_capacity(8),
+        most: MAX_READINGS,
+        work: 0,
+        most_work: most_work - most_work / KEPT_FOR_BEYOND,
+        folded,
+    };
     closure.add(path.to_owned(), Step::AsSent, None)?;
     closure.close()?;
+    closure.most_work = most_work;
     let complete = closure.go_beyond(windows, is_above).is_ok();
     Ok(Readings { list: closure.list, complete })
 }
@@ -234,17 +266,21 @@ type IsAbove<'a> = &'a dyn Fn(&str) -> bool;
 
 struct Closure {
     list: Vec<Reading>,
+    /// Of the texts in the list.
+    hashes: Vec<u64>,
     most: usize,
     work: usize,
     most_work: usize,
+    /// How much of a text is compared without its case, in bytes.
+    folded: usize,
 }
 
 impl Closure {
     /// Takes the eight steps from each reading.
     fn close(&mut self) -> Result<(), PathRefusal> {
         let mut at = 0;
-        while let Some(text) = self.text(at) {
-            self.take_eight(at, &text)?;
+        while at < self.list.len() {
+            self.expand(at, |this, text| this.take_eight(at, text))?;
             at += 1;
         }
         Ok(())
@@ -253,24 +289,30 @@ impl Closure {
     /// Takes all steps from each reading. Those that there are have been taken through the eight.
     fn go_beyond(&mut self, windows: bool, is_above: IsAbove<'_>) -> Result<(), PathRefusal> {
         let closed = self.list.len();
-        (self.most, self.most_work) = (closed + MAX_BEYOND, MAX_WORK_BEYOND);
-        self.work = 0;
+        self.most = closed + MAX_BEYOND;
         let mut at = 0;
-        while let Some(text) = self.text(at) {
-            if at >= closed {
-                self.take_eight(at, &text)?;
-            }
-            // Looking for what there is to take is work as well.
-            self.work += text.len();
-            self.bounded()?;
-            beyond(&text, windows, is_above, &mut |made, step| self.add(made, step, Some(at)))?;
+        while at < self.list.len() {
+            self.expand(at, |this, text| {
+                if at >= closed {
+                    this.take_eight(at, text)?;
+                }
+                beyond(this, at, text, windows, is_above)
+            })?;
             at += 1;
         }
         Ok(())
     }
 
-    fn text(&self, at: usize) -> Option<Rc<str>> {
-        self.list.get(at).map(|reading| Rc::clone(&reading.text))
+    /// Takes steps from one reading. Its text is out of the list meanwhile, where nothing could find it: no step makes it.
+    fn expand(
+        &mut self,
+        at: usize,
+        steps: impl FnOnce(&mut Self, &str) -> Result<(), PathRefusal>,
+    ) -> Result<(), PathRefusal> {
+        let text = mem::take(&mut self.list[at].text);
+        let taken = steps(self, &text);
+        self.list[at].text = text;
+        taken
     }
 
     fn take_eight(&mut self, at: usize, text: &str) -> Result<(), PathRefusal> {
@@ -284,21 +326,35 @@ impl Closure {
             Step::RemoveDotSegments,
             Step::DropAuthority,
         ];
-        EIGHT.into_iter().try_for_each(|step| step.take(text)?.map_or(Ok(()), |made| self.add(made, step, Some(at))))
+        EIGHT.into_iter().try_for_each(|step| self.take(step, at, text))
+    }
+
+    /// Takes a step from the reading at this place.
+    fn take(&mut self, step: Step, at: usize, text: &str) -> Result<(), PathRefusal> {
+        let made = step.take(text)?;
+        self.spend(step.work(text, made.is_some()))?;
+        made.map_or(Ok(()), |made| self.add(made, step, Some(at)))
     }
 
     fn add(&mut self, text: String, step: Step, from: Option<usize>) -> Result<(), PathRefusal> {
-        self.work += from.map_or(text.len(), |from| self.list[from].text.len());
+        self.spend(KEEP + text.len() / 8 + self.folding(&text))?;
         let hash = hash(text.as_bytes());
-        if !self.list.iter().any(|known| known.hash == hash && *known.text == *text) {
-            self.list.push(Reading { text: text.into(), step, from, hash });
+        let mut alike = self.hashes.iter().zip(&self.list).filter(|(known, _)| **known == hash);
+        if !alike.any(|(_, known)| known.text == text) {
+            self.list.push(Reading { text, step, from });
+            self.hashes.push(hash);
         }
-        self.bounded()
+        if self.list.len() <= self.most { Ok(()) } else { Err(PathRefusal::TooManyReadings) }
     }
 
-    fn bounded(&self) -> Result<(), PathRefusal> {
-        let is_bounded = self.list.len() <= self.most && self.work <= self.most_work;
-        is_bounded.then_some(()).ok_or(PathRefusal::TooManyReadings)
+    /// What it costs to compare a text without its case.
+    fn folding(&self, text: &str) -> usize {
+        if self.folded == 0 || text.is_ascii() { 0 } else { FOLD * text.len().min(self.folded) }
+    }
+
+    fn spend(&mut self, work: usize) -> Result<(), PathRefusal> {
+        self.work += work;
+        if self.work <= self.most_work { Ok(()) } else { Err(PathRefusal::TooManyReadings) }
     }
 }
 
@@ -336,11 +392,34 @@ impl fmt::Display for Step {
 }
 
 impl Step {
+    /// How much work it was to take this step, as if it were bytes: as many as there are where all were gone through, and
+    /// less where what the step looks for was not there.
+    fn work(self, path: &str, has_made: bool) -> usize {
+        let bytes = path.as_bytes();
+        let passes = match self {
+            Self::WindowsNames if has_made || first_odd_name(bytes).is_some() => 3,
+            _ if has_made => 1,
+            Self::RemoveDotSegments | Self::RemoveDotSegmentsBelow | Self::LeaveOutDotSegments
+                if position_of_pair(bytes, *b"/.").is_some() =>
+            {
+                1
+            }
+            // They have looked at each escape.
+            Self::DecodeButSeparators | Self::RemoveEscapedDotSegments | Self::RemoveEscapedDotSegmentsBelow
+                if position(bytes, b'%').is_some() =>
+            {
+                return LOOK + bytes.len() / 3;
+            }
+            _ => return LOOK + bytes.len() / 32,
+        };
+        LOOK + passes * bytes.len()
+    }
+
     /// What this step makes of the whole of `path`, where that is something else.
     fn take(self, path: &str) -> Result<Option<String>, PathRefusal> {
         Ok(match self {
             Self::Decode => decode(path, |_| true)?,
-            Self::DecodeButSeparators => decode(path, |byte| !matches!(byte, b'/' | b'\\'))?,
+            Self::DecodeButSeparators => decode_but_separators(path)?,
             Self::Cut => cut(path),
             Self::BackslashToSlash => backslash_to_slash(path),
             Self::DropParameters => drop_parameters(path),
@@ -362,10 +441,11 @@ impl Step {
 /// address of its upstream, takes the rest for a whole path: to it `/api/../x` is `/api/x`. That matters to the rules
 /// only where one of their prefixes is below `/api`.
 fn beyond(
+    closure: &mut Closure,
+    at: usize,
     path: &str,
     windows: bool,
     is_above: IsAbove<'_>,
-    emit: &mut dyn FnMut(String, Step) -> Result<(), PathRefusal>,
 ) -> Result<(), PathRefusal> {
     const OF_THE_WHOLE: [Step; 3] = [Step::RemoveEscapedDotSegments, Step::LeaveOutDotSegments, Step::DropScheme];
     const BELOW: [Step; 4] = [
@@ -375,17 +455,22 @@ fn beyond(
         Step::DropSchemeBelow,
     ];
     for step in OF_THE_WHOLE.into_iter().chain(windows.then_some(Step::WindowsNames)) {
-        step.take(path)?.map_or(Ok(()), |made| emit(made, step))?;
+        closure.take(step, at, path)?;
     }
     let mut mount = String::new();
     let mut rest = path;
-    while let Some(below) = descend(&mut mount, rest, is_above) {
+    loop {
+        closure.spend(KEEP + mount.len() + closure.folding(&mount))?;
+        let Some(below) = descend(&mut mount, rest, is_above) else { return Ok(()) };
         for step in BELOW {
-            step.take(below)?.map_or(Ok(()), |made| emit(format!("{mount}{made}"), step))?;
+            let made = step.take(below)?;
+            closure.spend(step.work(below, made.is_some()) + path.len() / 8)?;
+            if let Some(made) = made {
+                closure.add(format!("{mount}{made}"), step, Some(at))?;
+            }
         }
         rest = below;
     }
-    Ok(())
 }
 
 /// Adds the first name in `rest` to the path of a mount, and returns what is below. `None` where no rule cares for what
@@ -411,19 +496,62 @@ fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Result<Option<String>, Pat
     decoded.map_err(|_| PathRefusal::NotUtf8)
 }
 
+/// The same but for separators; `None` also where that is what all escapes decoded come to.
+fn decode_but_separators(path: &str) -> Result<Option<String>, PathRefusal> {
+    if !has_separator(path.as_bytes()) {
+        return Ok(None);
+    }
+    decode(path, |byte| !matches!(byte, b'/' | b'\\'))
+}
+
+/// Whether there is an escape of a separator.
+fn has_separator(path: &[u8]) -> bool {
+    let is_separator = |escape: &[u8]| matches!(escape, [b'%', b'2', b'f' | b'F'] | [b'%', b'5', b'c' | b'C']);
+    position(path, b'%').is_some_and(|first| path[first..].windows(3).any(is_separator))
+}
+
+/// Where the first escape of a dot is.
+fn first_escaped_dot(path: &[u8]) -> Option<usize> {
+    let first = position(path, b'%')?;
+    let dot = path[first..].windows(3).position(|escape| matches!(escape, [b'%', b'2', b'e' | b'E']))?;
+    Some(first + dot)
+}
+
 /// As [`decode`], for any bytes. `None` when nothing changes.
 pub(super) fn decode_bytes(path: &[u8], wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
-    position(path, b'%')?;
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = position(rest, b'%') {
-        let escaped = unescape(&rest[at..]).filter(|&byte| wanted(byte));
-        decoded.extend_from_slice(&rest[..at]);
-        decoded.push(escaped.unwrap_or(b'%'));
-        rest = &rest[at + if escaped.is_some() { 3 } else { 1 }..];
+    Escapes::read(path, wanted).decoded
+}
+
+/// What the escapes of a path come to.
+struct Escapes {
+    /// `None` when nothing changes.
+    decoded: Option<Vec<u8>>,
+    /// Whether two hex digits do not follow some `%`.
+    malformed: bool,
+}
+
+impl Escapes {
+    fn read(path: &[u8], wanted: impl Fn(u8) -> bool) -> Self {
+        if position(path, b'%').is_none() {
+            return Self { decoded: None, malformed: false };
+        }
+        let mut decoded = Vec::with_capacity(path.len());
+        let (mut rest, mut malformed) = (path, false);
+        while let Some(at) = position(rest, b'%') {
+            decoded.extend_from_slice(&rest[..at]);
+            rest = &rest[at..];
+            // Where there is one escape, there are often more.
+            while let [b'%', ..] = rest {
+                let escaped = unescape(rest);
+                malformed |= escaped.is_none();
+                let byte = escaped.filter(|&byte| wanted(byte));
+                decoded.push(byte.unwrap_or(b'%'));
+                rest = &rest[if byte.is_some() { 3 } else { 1 }..];
+            }
+        }
+        decoded.extend_from_slice(rest);
+        Self { decoded: (decoded.len() < path.len()).then_some(decoded), malformed }
     }
-    decoded.extend_from_slice(rest);
-    (decoded.len() < path.len()).then_some(decoded)
 }
 
 /// Where a byte stands first, looked for in blocks, which compilers make a few instructions of.
@@ -445,11 +573,24 @@ fn position_of_pair(bytes: &[u8], [first, second]: [u8; 2]) -> Option<usize> {
 }
 
 /// The byte that the escape stands for with which `text` begins.
+#[inline]
 pub(super) fn unescape(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = *text else { return None };
-    let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(high)? << 4 | digit(low)?)
+    let (high, low) = (HEX[usize::from(high)], HEX[usize::from(low)]);
+    (high | low <= 0xf).then_some(high << 4 | low)
 }
+
+/// What each hex digit stands for; of all else, more than that.
+const HEX: [u8; 256] = {
+    let mut digits = [0xff; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digits[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+};
 
 pub(super) fn cut(path: &str) -> Option<String> {
     let first = [b'?', b'#'].into_iter().filter_map(|sign| position(path.as_bytes(), sign)).min();
@@ -461,15 +602,19 @@ pub(super) fn backslash_to_slash(path: &str) -> Option<String> {
 }
 
 pub(super) fn drop_parameters(path: &str) -> Option<String> {
-    position(path.as_bytes(), b';')?;
-    let mut dropped = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(at) = position(rest.as_bytes(), b';') {
-        dropped.push_str(&rest[..at]);
-        rest = position(&rest.as_bytes()[at..], b'/').map_or("", |end| &rest[at + end..]);
+    let first = position(path.as_bytes(), b';')?;
+    let (before, rest) = path.split_at(first);
+    let mut kept = Vec::with_capacity(path.len());
+    kept.extend_from_slice(before.as_bytes());
+    let mut is_kept = true;
+    for &byte in rest.as_bytes() {
+        is_kept = byte == b'/' || is_kept && byte != b';';
+        if is_kept {
+            kept.push(byte);
+        }
     }
-    dropped.push_str(rest);
-    (dropped.len() < path.len()).then_some(dropped)
+    // Cut at ASCII alone, it is text as before.
+    String::from_utf8(kept).ok()
 }
 
 pub(super) fn merge_slashes(path: &str) -> Option<String> {
@@ -489,14 +634,16 @@ fn remove_dot_segments(path: &str) -> Option<String> {
 }
 
 fn remove_escaped_dot_segments(path: &str) -> Option<String> {
-    let escaped = [path.find("%2e"), path.find("%2E")].into_iter().flatten().min()?;
+    let escaped = first_escaped_dot(path.as_bytes())?;
     let first = path[..escaped].rfind('/').unwrap_or_default();
-    resolve_dots(path, path.find("/.").map_or(first, |plain| plain.min(first)), dots_of_urls)
+    let plain = position_of_pair(path.as_bytes(), *b"/.");
+    resolve_dots(path, plain.map_or(first, |plain| plain.min(first)), dots_of_urls)
 }
 
 fn leave_out_dot_segments(path: &str) -> Option<String> {
-    let first = path.find("/..")?;
-    resolve_dots(path, path.find("/.").unwrap_or(first), |segment| dots(segment).min(1))
+    let first = position_of_pair(path.as_bytes(), *b"/.")?;
+    let has_two = path.as_bytes()[first..].windows(3).any(|three| three == b"/..");
+    has_two.then(|| resolve_dots(path, first, |segment| dots(segment).min(1))).flatten()
 }
 
 /// Resolves dot segments as RFC 3986, section 5.2.4, does, where there are any at or behind the slash at `first`. `..`
@@ -575,7 +722,7 @@ fn after_scheme(text: &str) -> Option<&str> {
 }
 
 fn windows_names(path: &str) -> Option<String> {
-    let first = [b'.', b' ', b':'].into_iter().filter_map(|sign| position(path.as_bytes(), sign)).min()?;
+    let first = first_odd_name(path.as_bytes())?;
     let (before, rest) = path.split_at(path[..first].rfind('/')?);
     let mut names = String::with_capacity(path.len());
     names.push_str(before);
@@ -584,6 +731,20 @@ fn windows_names(path: &str) -> Option<String> {
         names.push_str(windows_name(segment));
     }
     (names.len() < path.len()).then_some(names)
+}
+
+/// Whether a name may be a short one of Windows, such as `PRIVAT~1` for `private-files`: what it is short for only the disk
+/// knows.
+pub(super) fn has_short_name(path: &str) -> bool {
+    let is_short = |pair: &[u8]| pair[0] == b'~' && pair[1].is_ascii_digit();
+    position(path.as_bytes(), b'~').is_some_and(|first| path.as_bytes()[first..].windows(2).any(is_short))
+}
+
+/// Where the first name may end that Windows takes for a shorter one.
+fn first_odd_name(path: &[u8]) -> Option<usize> {
+    let ends = [*b"./", *b" /"].into_iter().filter_map(|end| position_of_pair(path, end));
+    let last = path.last().filter(|byte| matches!(byte, b'.' | b' ')).map(|_| path.len() - 1);
+    ends.chain(last).chain(position(path, b':')).min()
 }
 
 fn windows_name(segment: &str) -> &str {

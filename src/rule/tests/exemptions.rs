@@ -142,6 +142,15 @@ fn overlaps_are_told_in_words() {
             "`public-paths`: \"/nothing\" opens nothing: it is below no guarded prefix",
         ]
     );
+    let files =
+        rules_with(&["/a/Index.html", "/b/default.aspx"], &["/c/index.php", "/c/", "/café"], &[], PLAIN).overlaps();
+    let opens = |written: &str, directory: &str| {
+        format!(
+            "`master-token-paths`: {written:?} leaves {directory:?} open, which file servers answer with that file: guard {directory:?}"
+        )
+    };
+    assert_eq!(files.warnings, [opens("/a/Index.html", "/a/"), opens("/b/default.aspx", "/b/")]);
+    assert!(files.notes.len() == 1 && files.notes[0].contains("\"/café\" is guarded as it is written"), "{files:?}");
     let no_case = rules_with(&[], &["/ACCESS", "/access/open/SECRET"], &["/access/Open"], NO_CASE).overlaps();
     assert_eq!((no_case.notes.len(), no_case.warnings.len()), (2, 0), "{no_case:?}");
 }
@@ -174,7 +183,7 @@ proptest! {
         let others: Vec<_> = (0..if many { 20 } else { 0 }).map(|number| format!("/x{number}")).collect();
         let listed = [&guards[..], &others].concat();
         let rules = Rules::new(vec![], prefixes(&listed), prefixes(&exemptions), None, PLAIN);
-        let found = readings(&path, false, &|above| rules.is_above(above)).unwrap();
+        let found = readings(&path, false, 0, &|above| rules.is_above(above)).unwrap();
         prop_assert!(found.complete);
         let texts: Vec<_> = found.list.iter().map(|reading| reading.text.to_string()).collect();
         let expected = model(&texts, &guards, &exemptions);

@@ -236,6 +236,12 @@ fn agree(lists: &Lists, path: &str) -> Result<(), TestCaseError> {
     match lists.policy(path) {
         None => prop_assert!(ours.is_err(), "the policy refuses {path}"),
         Some((master, access)) => {
+            // The work is bounded as well as the number of readings; no path of some length that anybody sends comes near.
+            if ours == Err(PathRefusal::TooManyReadings) {
+                let work = sound_readings(path).unwrap().len() * (path.len() + 100);
+                prop_assert!(work > 2_000, "the policy does not refuse {path}");
+                return Ok(());
+            }
             prop_assert!(ours.is_ok(), "the policy does not refuse {path}: {ours:?}");
             let ours = ours.unwrap();
             prop_assert!(ours.needs_master() || !master, "{path}: no master token is asked for");
@@ -269,12 +275,12 @@ proptest! {
 }
 
 #[test]
-fn as_many_readings_as_the_policy_allows() {
+fn no_more_readings_than_the_policy_allows() {
     let rules = rules(&["/a/b/master"], &["/a/access"]);
     let readings = |path: &str| sound_readings(path).map(|readings| readings.len());
     let host_by_host = |runs: usize| "//a".repeat(runs);
     for (path, counted) in [
-        (host_by_host(127), Some(255)),
+        (host_by_host(4), Some(9)),
         (host_by_host(128), None),
         ("/a//b".repeat(8), Some(2)),
         ("/a//b".repeat(1300), Some(2)),
