@@ -522,7 +522,10 @@ impl fmt::Debug for RestStore {
 /// Whether the first version has a store hold all that there is to know of a record: its tokens tell the rest.
 fn is_plain(record: &TokenRecord, options: SaveOptions) -> bool {
     let (access, refresh) = (record.access.text.clone(), record.refresh.text.clone());
-    options == SaveOptions::default() && *record == unverified_record(record.client_id.clone(), access, refresh)
+    // One family, whose others end, is within any number of them.
+    !options.keep_others
+        && options.condition == Condition::None
+        && *record == unverified_record(record.client_id.clone(), access, refresh)
 }
 
 fn holds(held: &StoredPair, record: &TokenRecord) -> bool {
