@@ -163,7 +163,7 @@ impl<S> FastAuth<S> {
         is_open(glance)
             && original_uri(request).is_none_or(|original| is_open(self.gate.glance(original.path())))
             && !credentials::may_be_in(request.headers())
-            && request.method() != Method::CONNECT
+            && !matches!(*request.method(), Method::CONNECT)
     }
 
     #[inline]
@@ -171,7 +171,7 @@ impl<S> FastAuth<S> {
     where
         S: Service<Request<B>>,
     {
-        ResponseFuture { state: State::Forwarding { response: self.inner.call(request) } }
+        ResponseFuture { state: State::Forwarding { response: self.inner.call(request), is_guarded: false } }
     }
 
     #[inline(never)]
@@ -328,11 +328,9 @@ pin_project! {
     enum State<S, B, F> {
         /// The store is asked; the request waits.
         Checking { check: Check, held: Option<Box<(S, Request<B>, Refusal, bool)>> },
-        /// The inner service answers.
-        Forwarding { #[pin] response: F },
-        /// As that, to a request that was asked for something.
-        Guarded { #[pin] response: F },
-        /// As those, in a span, or of a handshake that offered the protocol which has to be chosen. It is boxed so that all
+        /// The inner service answers, maybe to a request that was asked for something.
+        Forwarding { #[pin] response: F, is_guarded: bool },
+        /// As that, in a span, or of a handshake that offered the protocol which has to be chosen. It is boxed so that all
         /// others are not larger for it.
         Attended { response: Pin<Box<Instrumented<F>>>, marks: Marks },
         /// The answer was known at once.
@@ -351,12 +349,11 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Forwarding { response } => {
-                    return response.poll(cx).map_ok(|response| response.map(ResponseBody::inner));
-                }
-                StateProjection::Guarded { response } => {
+                StateProjection::Forwarding { response, is_guarded } => {
                     let mut response = ready!(response.poll(cx))?;
-                    forbid_caching(response.headers_mut(), response::PRIVATE);
+                    if *is_guarded {
+                        forbid_caching(response.headers_mut(), response::PRIVATE);
+                    }
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
                 StateProjection::Attended { response, marks } => {
@@ -380,15 +377,12 @@ where
     /// Has the inner service answer a request, within a span if there is one.
     #[inline]
     fn by(inner: &mut S, request: Request<B>, span: Option<Span>, marks: Marks) -> Self {
-        match span {
-            None if !marks.chooses_protocol && !marks.is_guarded => Self::Forwarding { response: inner.call(request) },
-            None if !marks.chooses_protocol => Self::Guarded { response: inner.call(request) },
-            span => {
-                let span = span.unwrap_or_else(Span::none);
-                let response = span.in_scope(|| inner.call(request));
-                Self::Attended { response: Box::pin(response.instrument(span)), marks }
-            }
+        if span.is_none() && !marks.chooses_protocol {
+            return Self::Forwarding { response: inner.call(request), is_guarded: marks.is_guarded };
         }
+        let span = span.unwrap_or_else(Span::none);
+        let response = span.in_scope(|| inner.call(request));
+        Self::Attended { response: Box::pin(response.instrument(span)), marks }
     }
 
     /// Waits for the store where it is asked. There is a refusal, or the request has moved on to the inner service.
@@ -423,9 +417,7 @@ where
                 let (refusal, denial) = refusal.take().expect(DONE);
                 Poll::Ready(Some(refusal.render(denial)))
             }
-            StateProjection::Forwarding { .. } | StateProjection::Guarded { .. } | StateProjection::Attended { .. } => {
-                Poll::Ready(None)
-            }
+            StateProjection::Forwarding { .. } | StateProjection::Attended { .. } => Poll::Ready(None),
         }
     }
 }

@@ -301,7 +301,7 @@ pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-st
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Keeps an answer out of caches, unless the application has said what may become of it.
-#[inline]
+#[inline(never)]
 pub(crate) fn forbid_caching(headers: &mut HeaderMap, directives: HeaderValue) {
     // It fails where there are as many headers as there can be.
     if let Ok(entry) = headers.try_entry(CACHE_CONTROL) {
