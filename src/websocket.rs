@@ -161,13 +161,15 @@ fn without_ticket(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Whether something behind the guard may take a request for the handshake of a WebSocket, soundly (RFC 6455 4.1,
-/// RFC 8441 5) or not: each reads `Connection` and `Upgrade` in its own way, and some look for a part of their text.
+/// Returns true if something behind the guard may take a request for the handshake of a WebSocket, soundly (RFC 6455 4.1,
+/// RFC 8441 5) or not: each server reads `Connection` and `Upgrade` in its own way, and some look for a part of their text.
 pub(crate) fn is_handshake(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::CONNECT || headers.get_all(UPGRADE).iter().any(names_websocket)
+}
+
+fn names_websocket(upgrade: &HeaderValue) -> bool {
     const NAME: &[u8] = b"websocket";
-    let names_it =
-        |value: &HeaderValue| value.as_bytes().windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME));
-    method == Method::CONNECT || headers.get_all(UPGRADE).iter().any(names_it)
+    upgrade.as_bytes().windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME))
 }
 
 /// The protocols that are offered, in their order.

@@ -54,8 +54,9 @@ impl Ends {
 
     /// Whether nothing can have happened since then, whoever did it.
     fn is_sure_since(&self, stamp: Option<Stamp>) -> bool {
-        let (known, now_ms) = (stamp.zip(self.store.changes()), self.clock.unix_now_ms());
-        known.is_some_and(|(stamp, changes)| changes.tells_of_others() && changes.unchanged_since(stamp, now_ms))
+        stamp.zip(self.store.changes()).is_some_and(|(stamp, changes)| {
+            changes.tells_of_others() && changes.unchanged_since(stamp, self.clock.unix_now_ms())
+        })
     }
 
     /// Waits for a change that may concern the client of the stamp.
@@ -220,23 +221,25 @@ impl Watcher {
 
     /// Waits until the store may say something new. What this process does is looked at without delay.
     async fn is_time(&self) {
-        first(self.ends.changed_since(self.stamp), sleep_until(self.due)).await;
         if let Some(asked_at) = self.asked_at {
-            let later = sleep_until(asked_at + self.ends.least_interval);
+            let later = sleep_until(self.due.min(asked_at + self.ends.least_interval));
             first(later, self.ends.changed_here_since(self.stamp)).await;
         }
+        first(self.ends.changed_since(self.stamp), sleep_until(self.due)).await;
     }
 
     async fn ask(&mut self) {
-        let (client_id, family) = (&self.key.0, &self.key.1);
-        let (asked_at, stamp) = (Instant::now(), self.ends.stamp(client_id));
+        let (client_id, family) = &self.key;
+        let asked_at = Instant::now();
+        let stamp = self.ends.stamp(client_id);
         self.asked_at = Some(asked_at);
         // A moment for the store at least: it may have been this process that stood still.
         let patience = self.confirmed + self.ends.patience();
         let until = patience.max(asked_at + self.ends.interval.min(RETRY_INTERVAL));
         match timeout_at(until, self.ends.store.load(client_id, Some(family))).await {
             Ok(Ok(held)) => {
-                (self.stamp, self.confirmed) = (stamp, asked_at);
+                self.stamp = stamp;
+                self.confirmed = asked_at;
                 self.due = asked_at + jittered(self.ends.interval);
                 let held = held.and_then(|held| held.access);
                 let reason = self.why(held).await;

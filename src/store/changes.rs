@@ -145,7 +145,8 @@ impl Changes {
     pub async fn changed_since(&self, stamp: Stamp) {
         loop {
             // From here on, who tells of a change wakes this one.
-            let (woken, woken_by_others) = (self.group(stamp.place()).notified(), self.waiting_for_others.notified());
+            let woken = self.group(stamp.place()).notified();
+            let woken_by_others = self.waiting_for_others.notified();
             if self.have_come(stamp) {
                 return;
             }
