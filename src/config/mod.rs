@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod announce;
+mod crossing;
 mod env_file;
 mod env_text;
 mod environment;
@@ -842,6 +843,7 @@ impl Draft<'_> {
             None => self.store_choice(headers, ring),
         };
         self.compare_secrets(&master_tokens, keys.as_ref());
+        self.compare_times(&issuing, caching.ttl, websocket_recheck, store.as_ref());
         #[cfg(feature = "test-util")]
         if self.clock.is_manual() {
             self.warnings

@@ -27,7 +27,7 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(250);
 /// How soon a store that failed is asked again, at the latest.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// For how many intervals a right outlives the last answer of the store.
-const TOLERANCE: u32 = 6;
+pub(crate) const TOLERANCE: u32 = 6;
 
 /// Knows when rights end. It does nothing unless somebody waits.
 pub(crate) struct Ends {

@@ -410,6 +410,43 @@ fn the_file_is_found_by_argument_variable_and_default() {
     assert_eq!(place.builder(&variable).config_file("argument.json").load().unwrap().app_name(), "argument");
 }
 
+/// A configuration with a store behind HTTP, and with these times.
+fn remote_with(times: &[(&str, &str)]) -> Value {
+    let mut config = with("database-api-url", json!("http://127.0.0.1:9/db"));
+    for (key, time) in times {
+        config[*key] = json!(time);
+    }
+    config
+}
+
+fn remote(key: &str, time: &str) -> Value {
+    remote_with(&[(key, time)])
+}
+
+/// Each is right by itself, and so they are together.
+#[test]
+fn times_that_fit_together_draw_no_warning() {
+    for config in [
+        remote_with(&[
+            ("access-ttl", "11s"),
+            ("refresh-ttl", "80s"),
+            ("websocket-recheck", "2s"),
+            ("cache-ttl", "10s"),
+        ]),
+        remote_with(&[("refresh-grace", "0s"), ("refresh-ttl", "30d")]),
+        // The embedded store answers as soon as it has written.
+        {
+            let mut config = with("access-ttl", json!("5s"));
+            config["websocket-recheck"] = json!("100ms");
+            config["cache-ttl"] = json!("1h");
+            config
+        },
+    ] {
+        let settings = Place::new(&config).load(&[]).unwrap();
+        assert!(settings.warnings().is_empty(), "{config}: {:?}", settings.warnings());
+    }
+}
+
 #[test]
 fn warnings_are_given() {
     let published = "kAONxbkATfyk3kmnUhw7YyAMotmvuJ6tVsuT1w3A6N4=";
@@ -425,6 +462,18 @@ fn warnings_are_given() {
         ("an exemption of nothing", with("public-paths", json!(["/open"])), "\"/open\" opens nothing"),
         ("shadow", with("shadow", json!(true)), "no path is guarded"),
         ("lifetimes", with("refresh-ttl", json!("1m")), "`refresh-ttl` is shorter than `access-ttl`"),
+        (
+            "a short life",
+            remote("access-ttl", "10s"),
+            "`access-ttl` is no longer than a call to the store may take (10s)",
+        ),
+        ("a short patience", remote("websocket-recheck", "1s"), "closes all WebSockets"),
+        ("a long memory", remote_with(&[("cache-ttl", "1h"), ("access-ttl", "1h")]), "`cache-ttl` is not shorter than"),
+        (
+            "a long grace",
+            remote_with(&[("access-ttl", "1m"), ("refresh-ttl", "70s")]),
+            "`refresh-ttl` is no longer than `refresh-grace`",
+        ),
         ("headers for nobody", with("headers", json!({ "X": "y" })), "`headers` go to a REST store"),
     ];
     for (name, config, expected) in table {

@@ -6,7 +6,10 @@ use http::{Request, StatusCode, header::LOCATION};
 use http_body_util::Full;
 use tower::ServiceExt;
 
-use crate::app::{Endpoints, MASTER, app, layer, send, serve, settings};
+use crate::{
+    app::{Endpoints, MASTER, app, layer, send, serve, settings},
+    support::log,
+};
 
 const ENDPOINTS: [&str; 8] = [
     "/token/new",
@@ -91,6 +94,18 @@ async fn without_axum_it_goes_by_the_prefix_alone() {
             assert_eq!(ask(path).await.as_u16(), expected(base, path), "below {base:?}: {path}");
         }
     }
+}
+
+/// Who mounts it where something strips the prefix without telling is told why nothing is found, and not by every request.
+#[tokio::test]
+async fn what_may_have_been_stripped_is_said_once() {
+    let router = layer().router();
+    log::capture();
+    for path in ["/other", "/token/new", "/healthz", "/auth/token/newer"] {
+        let request = Request::get(path).body(Full::<bytes::Bytes>::default()).unwrap();
+        assert_eq!(router.clone().oneshot(request).await.unwrap().status(), StatusCode::NOT_FOUND);
+    }
+    assert_eq!(log::captured().matches(r#"`.prefix("")`"#).count(), 1);
 }
 
 /// `base-path` is of the guard, and changes nothing about where the endpoints are.
