@@ -285,10 +285,13 @@ impl Writer {
 
     /// Notes that the file was left in order, if this has written to it or gone through it.
     pub(super) fn close(&self, was_checked: bool) {
-        if (self.written.is_some() || was_checked) && self.presence.look() {
-            let noted = self.connection.execute("UPDATE store SET closed = version WHERE closed <> version", []);
-            // Without the note, the file is checked at the next start.
-            noted.map_or_else(|error| tracing::debug!(target: "fastauth", %error, "not noted as closed"), |_| ());
+        if !(self.written.is_some() || was_checked) || !self.presence.look() {
+            return;
+        }
+        let noted = self.connection.execute("UPDATE store SET closed = version WHERE closed <> version", []);
+        // Without the note, the file is checked at the next start.
+        if let Err(error) = noted {
+            tracing::debug!(target: "fastauth", %error, "the token database was not noted as in order");
         }
     }
 }

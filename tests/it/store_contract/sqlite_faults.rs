@@ -251,7 +251,12 @@ async fn a_file_that_was_copied_in_part_is_refused_and_a_crash_is_not() {
     };
     renew(0).await;
     store.revoke_family("a", "f7").await;
-    Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let checkpoint = || -> bool {
+        let connection = Connection::open(&path).unwrap();
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap()
+    };
+    // It is busy while anybody reads.
+    until(async || !checkpoint()).await;
     // It leaves its note that all is in order, and the first one goes on until it crashes.
     let other = SqliteStore::open(&path).unwrap();
     other.begin("b", "f", 1).await;
