@@ -79,6 +79,9 @@ impl FastAuthLayer {
 
     /// The layer by settings that were made in code or loaded by [`Settings::builder`].
     ///
+    /// It tells what is guarded by what, where tokens are kept and what to be warned of: by `tracing`, or on standard error if no
+    /// subscriber listens.
+    ///
     /// # Errors
     ///
     /// Where the store cannot be opened. A REST store that is away is no error: the layer works as soon as it is back.

@@ -135,7 +135,7 @@ impl LockedEnvFile<'_> {
     pub(super) fn change(self, changes: &[(&str, Option<&Secret>)]) -> Result<(), EnvFileError> {
         let mut text = self.text;
         for (name, value) in changes {
-            let written = value.map(|value| quoted(value)).transpose()?;
+            let written = value.map(quoted).transpose()?;
             text = with_value(&text, name, written.as_ref())
                 .map_err(|(line, problem)| self.file.unreadable(line, problem))?;
         }
@@ -179,10 +179,9 @@ fn with_value(text: &Secret, name: &str, written: Option<&Secret>) -> Result<Sec
     let text = text.expose();
     let lines = of_name(text, name);
     for line in &lines {
-        if let Err(problem) = line.value.as_ref().map(drop).map_err(|problem| *problem)
-            && problem.is_over_lines()
-        {
-            return Err((line.line, problem));
+        match &line.value {
+            Err(problem) if problem.is_over_lines() => return Err((line.line, *problem)),
+            _ => {}
         }
     }
     // Enough for all of it: a text that grows leaves copies behind.

@@ -169,7 +169,7 @@ impl Settings {
         &self.app_name
     }
 
-    /// What an operator should know, though it is no fault. The layer logs it when it is made.
+    /// What an operator should know, though it is no fault. The layer tells it when it is made.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
