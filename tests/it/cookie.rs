@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{HeaderMap, header::COOKIE},
+    http::{HeaderMap, HeaderValue, header::COOKIE},
     middleware::{Next, from_fn},
     routing::any,
 };
@@ -19,7 +19,7 @@ const NAME: &str = "__Host-fastauth-refresh";
 
 /// The lines of `Cookie` as a handler sees them.
 async fn seen(headers: HeaderMap) -> Vec<u8> {
-    let lines: Vec<_> = headers.get_all(COOKIE).iter().map(|line| line.as_bytes()).collect();
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     lines.join(&b'|')
 }
 

@@ -212,7 +212,7 @@ async fn a_client_whose_answer_was_late_is_not_logged_out() {
         let clock = ManualClock::new();
         let store = Gated::new(MemoryStore::with_clock(&clock));
         let settings = settings().store(store.clone()).clock(&clock);
-        let settings = grace.into_iter().fold(settings, |settings, grace| settings.refresh_grace(grace));
+        let settings = grace.into_iter().fold(settings, fastauth::SettingsBuilder::refresh_grace);
         let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
         let server = Endpoints::of(&layer).await;
         let token = layer.issuer().issue("c").await.unwrap().tokens.refresh_token;

@@ -24,7 +24,7 @@ impl Failure {
     }
 
     /// Standard output could not be written.
-    pub(crate) fn unwritten(error: io::Error) -> Self {
+    pub(crate) fn unwritten(error: &io::Error) -> Self {
         let message = format!("standard output cannot be written: {error}");
         Self { message, is_closed: error.kind() == ErrorKind::BrokenPipe }
     }

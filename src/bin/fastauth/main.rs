@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         }
         // What was asked for: help, or the version.
         Err(told) => {
-            let written = told.print().and_then(|()| io::stdout().flush()).map_err(Failure::unwritten);
+            let written = told.print().and_then(|()| io::stdout().flush()).map_err(|error| Failure::unwritten(&error));
             return written.map_or_else(Failure::report, |()| ExitCode::SUCCESS);
         }
     };

@@ -24,7 +24,7 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 /// Writes a text on standard output as it is: scripts, and secrets, which would be others if anything in them was escaped.
 pub(crate) fn verbatim(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::unwritten)
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::unwritten(&error))
 }
 
 /// Writes a line on standard error: what is to be known beside it. There is nobody to tell if that cannot be written.

@@ -394,7 +394,7 @@ fn steps(writer: &mut Writer, work: impl FnOnce(&mut Writer)) -> u64 {
 fn login(n: usize) -> TokenRecord {
     let mut record = record("a", &format!("access-{n}"));
     record.family = format!("family-{n}");
-    record.refresh.digest = TokenDigest::of(&format!("refresh-{n}"));
+    record.refresh.digest = TokenDigest::of(format!("refresh-{n}"));
     record
 }
 
