@@ -39,6 +39,7 @@ mod rest;
 mod revocation;
 mod rotation;
 mod service;
+mod service_faults;
 mod sqlite;
 mod sqlite_faults;
 mod tickets;

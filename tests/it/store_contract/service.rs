@@ -1,6 +1,6 @@
 //! The REST store as others see it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use fastauth::{
     Secret,
@@ -9,7 +9,6 @@ use fastauth::{
         StoreErrorKind, StoreFuture, StoreService, StoredPair, TokenRecord, TokenStore,
     },
 };
-use futures_util::StreamExt;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -18,9 +17,6 @@ use tower::ServiceExt;
 use crate::support::stores::{OnePair, held};
 
 const BEARER: &str = "hush-by-the-bearer-of-this";
-
-/// How long is waited for what has to happen.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAIR: &str = r#"{"data":{"access_token":"access-1","refresh_token":"refresh-1"}}"#;
 
@@ -33,7 +29,7 @@ async fn ask(service: &StoreService, request: Request<String>) -> (Response<()>,
     (Response::from_parts(parts, ()), body)
 }
 
-fn request(method: Method, target: &str, body: &str) -> Request<String> {
+pub(super) fn request(method: Method, target: &str, body: &str) -> Request<String> {
     let request = Request::builder().method(method).uri(target).header(header::CONTENT_TYPE, "application/json");
     request.body(body.to_owned()).unwrap()
 }
@@ -60,7 +56,7 @@ async fn status(service: &StoreService, method: Method, target: &str, body: &str
     response.status().as_u16()
 }
 
-fn memory() -> StoreService {
+pub(super) fn memory() -> StoreService {
     StoreService::new(Arc::new(MemoryStore::new()))
 }
 
@@ -468,93 +464,6 @@ async fn pages_and_other_names_are_refused_where_there_is_no_bearer() {
     let service = service.guarded_in_front();
     let (response, _) = ask(&service, with(Method::GET, "/token?client_id=a", &[("host", "db.example")])).await;
     assert_eq!(response.status(), StatusCode::OK);
-}
-
-/// By a clock that is put forward when there is nothing left to do.
-#[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_given_up() {
-    let service = memory();
-    for (first, target) in [("", "/token?client_id=a"), ("{\"data\":", "/token?client_id=a"), ("{", "/v2/revoke-all")] {
-        let first = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(first))]);
-        let body = axum::body::Body::from_stream(first.chain(futures_util::stream::pending()));
-        let request = request(Method::POST, target, "").map(|_| body);
-        let start = tokio::time::Instant::now();
-        let response = service.clone().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT, "{target}");
-        assert_eq!(start.elapsed().as_secs(), 10);
-    }
-}
-
-/// Around the service, or its own.
-#[tokio::test]
-async fn a_body_that_is_too_long_is_told_so() {
-    let chunked = |length: usize| {
-        let chunks = (0..length).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b' '; 1024])));
-        let body = axum::body::Body::from_stream(futures_util::stream::iter(chunks));
-        request(Method::POST, "/token?client_id=a", "").map(|_| body)
-    };
-    let response = memory().oneshot(chunked(65)).await.unwrap();
-    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    let limited = chunked(2).map(|body| axum::body::Body::new(http_body_util::Limited::new(body, 1024)));
-    assert_eq!(memory().oneshot(limited).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
-}
-
-/// Holds a revocation up until it is let go.
-#[derive(Debug)]
-struct SlowToRevoke {
-    behind: MemoryStore,
-    begun: tokio::sync::Notify,
-    go: tokio::sync::Notify,
-    done: tokio::sync::Notify,
-}
-
-impl TokenStore for SlowToRevoke {
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        self.behind.load(client_id, family)
-    }
-
-    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.behind.pair(client_id)
-    }
-
-    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
-        self.behind.save(record, options)
-    }
-
-    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
-        self.behind.rotate(rotation)
-    }
-
-    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
-        Box::pin(async move {
-            self.begun.notify_one();
-            self.go.notified().await;
-            let revoked = self.behind.revoke(revocation, if_version).await;
-            self.done.notify_one();
-            revoked
-        })
-    }
-
-    fn promises(&self) -> StoreFuture<'_, Promises> {
-        self.behind.promises()
-    }
-}
-
-#[tokio::test]
-async fn a_revocation_goes_on_without_its_caller() {
-    let notify = tokio::sync::Notify::new;
-    let slow = SlowToRevoke { behind: MemoryStore::new(), begun: notify(), go: notify(), done: notify() };
-    let store = Arc::new(slow);
-    store.behind.put("a", 1).await.unwrap();
-    let service = StoreService::new(Arc::clone(&store) as Arc<dyn TokenStore>);
-    let call = service.oneshot(request(Method::DELETE, "/token?client_id=a", "").map(Full::<bytes::Bytes>::from));
-    tokio::select! {
-        _ = call => panic!("it is held up"),
-        () = store.begun.notified() => {}
-    }
-    store.go.notify_one();
-    tokio::time::timeout(PATIENCE, store.done.notified()).await.expect("the revocation goes on");
-    assert_eq!(store.behind.held("a").await.unwrap(), None);
 }
 
 /// Fails, and holds halves of pairs.
