@@ -393,7 +393,7 @@ fn a_served_store_passes_its_test() {
     // Nothing that the test issued is live any more.
     let store = fastauth::store::SqliteStore::open(place.path().join("tokens.db")).unwrap();
     let live = FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
-    let page = futures_util::future::FutureExt::now_or_never(store.list(&live)).unwrap().unwrap();
+    let page = tokio::runtime::Runtime::new().unwrap().block_on(store.list(&live)).unwrap();
     assert_eq!(page.families, []);
 }
 
