@@ -5,7 +5,7 @@ use std::time::Duration;
 use humantime::format_duration;
 
 use super::{Draft, StoreChoice};
-use crate::{issuer::Issuing, permit::TOLERANCE};
+use crate::{issuer::Issuing, permit::TOLERANCE, store::Changes};
 
 impl Draft<'_> {
     /// Warns of times that end before something that they have to outlast.
@@ -38,7 +38,7 @@ impl Draft<'_> {
                     .to_owned(),
             );
         }
-        let tells_of_others = store.changes().is_some_and(|changes| changes.tells_of_others());
+        let tells_of_others = store.changes().is_some_and(Changes::tells_of_others);
         if !tells_of_others && cache_ttl >= issuing.access_ttl {
             self.warnings.push(
                 "`cache-ttl` is not shorter than `access-ttl`: what another process revokes is accepted until it expires"
