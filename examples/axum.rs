@@ -299,7 +299,9 @@ fn print_curl_lines(address: SocketAddr, master_token: Option<Source>) {
     let master_token = match master_token {
         Some(Source::EnvFile(path, name)) => {
             let path = std::path::absolute(&path).unwrap_or(path);
-            format!("$(sed -n 's/^{name}=//p' '{}')", path.display())
+            // With and without `export`, quotes and a comment.
+            let value = format!(r#"s/^ *\(export *\)*{name}=['\"]*\([^'\" ]*\).*/\2/p"#);
+            format!(r#"$(sed -n "{value}" '{}')"#, path.display())
         }
         _ => "'the master token of your configuration'".to_owned(),
     };

@@ -31,7 +31,8 @@ pub(crate) fn change_original_uri(extensions: &mut Extensions, change: impl FnOn
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "the handler asks for a `Permit`, and the request has none: is the path in `access-token-paths` or \
-     `master-token-paths`, and was the FastAuthLayer added after the route? (`Option<Permit>` takes both)"
+     `master-token-paths`, and was the FastAuthLayer added after the route? With `shadow`, a request that would be refused has none, either. \
+     (`Option<Permit>` takes both)"
 )]
 pub struct PermitMissing(());
 

@@ -32,7 +32,7 @@ use crate::{
     guesses::Caller,
     issuer::TokenIssuer,
     observe,
-    response::{self, Form, ResponseBody, forbid_caching},
+    response::{Form, ResponseBody, keep_private},
     router::TokenRouter,
     rule::{RequestLine, Requirement},
     websocket::{Handshake, choose_protocol},
@@ -318,7 +318,7 @@ struct Marks {
 impl Marks {
     fn put_on<B>(self, response: &mut Response<B>) {
         if self.is_guarded {
-            forbid_caching(response.headers_mut(), response::PRIVATE);
+            keep_private(response.headers_mut());
         }
         if self.chooses_protocol {
             choose_protocol(response);
@@ -355,7 +355,7 @@ where
                 StateProjection::Forwarding { response, is_guarded } => {
                     let mut response = ready!(response.poll(cx))?;
                     if *is_guarded {
-                        forbid_caching(response.headers_mut(), response::PRIVATE);
+                        keep_private(response.headers_mut());
                     }
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -300,13 +300,35 @@ pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-st
 /// As RFC 6749 5.1 has it.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Keeps an answer out of caches, unless the application has said what may become of it.
+/// Keeps an answer out of caches.
+pub(crate) fn forbid_caching(headers: &mut HeaderMap) {
+    headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
+}
+
+/// Keeps a guarded answer out of shared caches, unless the application says that they may have it.
 #[inline(never)]
-pub(crate) fn forbid_caching(headers: &mut HeaderMap, directives: HeaderValue) {
+pub(crate) fn keep_private(headers: &mut HeaderMap) {
     // It fails where there are as many headers as there can be.
-    if let Ok(entry) = headers.try_entry(CACHE_CONTROL) {
-        entry.or_insert(directives);
+    match headers.try_entry(CACHE_CONTROL) {
+        Ok(Entry::Vacant(entry)) => _ = entry.insert(PRIVATE),
+        // What a time alone allows is allowed to shared caches, too, but for answers to `Authorization` (RFC 9111 3.5).
+        Ok(Entry::Occupied(mut entry)) if !entry.iter().any(settles_sharing) => {
+            // On one line, since not all caches read more of them.
+            let lines: Vec<_> = entry.iter().map(HeaderValue::as_bytes).chain([b"private".as_slice()]).collect();
+            let directives = HeaderValue::from_bytes(&lines.join(b", ".as_slice()));
+            entry.insert(directives.unwrap_or(PRIVATE));
+        }
+        Ok(Entry::Occupied(_)) | Err(_) => {}
     }
+}
+
+/// Returns true if directives say whether a shared cache may hold the whole answer.
+fn settles_sharing(directives: &HeaderValue) -> bool {
+    directives.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).any(|directive| {
+        let is = |name: &[u8]| directive.eq_ignore_ascii_case(name);
+        let is_shared_for_a_time = directive.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"s-maxage="));
+        is_shared_for_a_time || is(b"public") || is(b"private") || is(b"no-store")
+    })
 }
 
 fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {

@@ -484,7 +484,7 @@ where
         Box::pin(async move {
             let mut response = this.answer(&request, body).await;
             // Whatever is said of tokens was true of one moment, and most of it for one caller.
-            response::forbid_caching(response.headers_mut(), response::NO_STORE);
+            response::forbid_caching(response.headers_mut());
             // What is left of such a body is not read, so nothing else can come on its connection.
             let is_unread = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
             if is_unread && request.version <= Version::HTTP_11 {

@@ -1,6 +1,6 @@
 //! Tickets: each opens one WebSocket, for a client that can send nothing but a URL with its handshake.
 //!
-//! A ticket is encrypted, so that whoever logs a URL learns nothing from it, and small, whatever its access token says: it names the
+//! A ticket is encrypted, so that whoever logs a URL learns nothing from it, and small, whatever claims its access token has: it names the
 //! log-in and the digest of the token, which the store is asked for. It opens nothing that the token would not.
 
 use std::time::Duration;

@@ -393,7 +393,8 @@ impl SettingsBuilder {
         self.set("ambiguous", Value::String(if on { "protect" } else { "refuse" }.to_owned()))
     }
 
-    /// Whether refusals are only logged (`shadow`): **nothing is guarded then** but minting. It serves to try rules out
+    /// Whether refusals are only logged (`shadow`): **nothing is guarded then** but minting, and a request that would be refused
+    /// has no `Permit`, so let handlers ask for `Option<Permit>`. It serves to try rules out
     /// on live traffic.
     #[must_use]
     pub fn shadow(self, on: bool) -> Self {

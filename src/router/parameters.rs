@@ -223,13 +223,14 @@ fn charset(parameter: &str) -> Option<&str> {
 
 /// Whether only the ASCII in a charset is read, or `None` if it is not read at all.
 fn is_ascii_charset(name: &str) -> Option<bool> {
-    const UTF_8: [&str; 2] = ["utf-8", "utf8"];
-    const ASCII: [&str; 6] = ["iso-8859-1", "iso8859-1", "latin1", "us-ascii", "ascii", "windows-1252"];
-    let is_among = |names: &[&str]| names.iter().any(|known| name.eq_ignore_ascii_case(known));
-    if is_among(&UTF_8) {
-        return Some(false);
+    let letters: String = name.chars().filter(|c| !matches!(c, '-' | '_')).map(|c| c.to_ascii_lowercase()).collect();
+    match &*letters {
+        "utf8" => Some(false),
+        // Latin-1 and its next of kin, and ASCII, by their usual names.
+        "iso88591" | "latin1" | "l1" | "windows1252" | "cp1252" | "iso885915" | "latin9" => Some(true),
+        "usascii" | "ascii" | "ansix3.41968" => Some(true),
+        _ => None,
     }
-    is_among(&ASCII).then_some(true)
 }
 
 fn is_ascii_member((name, value): (&String, &Value)) -> bool {
@@ -279,6 +280,9 @@ mod tests {
             ("", "a=1", Err(UnreadError::ContentType)),
             ("application/json; charset=utf-16", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
             ("application/json; charset=latin1", r#"{"a":"1"}"#, a()),
+            ("application/json; charset=ISO_8859-1", r#"{"a":"1"}"#, a()),
+            ("application/json; charset=cp1252", r#"{"a":"1"}"#, a()),
+            ("application/json; charset=iso-8859-7", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
             ("application/json; charset=latin1", r#"{"a":"é"}"#, Err(UnreadError::Charset)),
             ("application/jsonp", r#"{"a":"1"}"#, Err(UnreadError::ContentType)),
             ("text/plain", "", Ok(serde_json::json!({}))),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
+    extract::Path,
     http::{StatusCode, header::CACHE_CONTROL},
     response::{IntoResponse, Redirect},
     routing::get,
@@ -21,7 +22,7 @@ fn app(layer: &FastAuthLayer) -> Router {
     let pages = || {
         Router::new()
             .route("/page", get(async || "page"))
-            .route("/own", get(async || ([(CACHE_CONTROL, "max-age=5")], "its own")))
+            .route("/own/{directives}", get(async |Path(own): Path<String>| ([(CACHE_CONTROL, own)], "its own")))
             .route("/same", get(async || StatusCode::NOT_MODIFIED))
             .route("/away", get(async || Redirect::permanent("/")))
             .route("/fails", get(async || StatusCode::INTERNAL_SERVER_ERROR.into_response()))
@@ -45,6 +46,21 @@ fn cache_control(response: &Response<Body>) -> Option<&str> {
     value
 }
 
+/// What an application says, and what becomes of it on a guarded path: a time alone is not meant for strangers.
+const OWN: [(&str, &str); 11] = [
+    ("max-age=5", "max-age=5, private"),
+    ("no-cache", "no-cache, private"),
+    ("max-age=5, must-revalidate", "max-age=5, must-revalidate, private"),
+    ("private=x, max-age=5", "private=x, max-age=5, private"),
+    ("publicity", "publicity, private"),
+    ("public, max-age=5", "public, max-age=5"),
+    ("max-age=5,Public", "max-age=5,Public"),
+    ("s-maxage=5", "s-maxage=5"),
+    ("max-age=5, S-MaxAge=5", "max-age=5, S-MaxAge=5"),
+    ("Private, max-age=5", "Private, max-age=5"),
+    ("no-store", "no-store"),
+];
+
 const PRIVATE: Option<&str> = Some("private, no-store");
 
 #[tokio::test]
@@ -64,9 +80,12 @@ async fn answers_that_needed_a_permit_are_kept_by_nobody() {
                     assert_eq!(cache_control(&response), PRIVATE, "{target}");
                 }
             }
-            for target in ["/access/own", "/master/own", "/own"] {
-                let response = send(&app, get_request(target, &header)).await;
-                assert_eq!(cache_control(&response), Some("max-age=5"), "{target}");
+            for (directives, guarded) in OWN {
+                for (prefix, expected) in [("/access", guarded), ("/master", guarded), ("", directives)] {
+                    let target = format!("{prefix}/own/{}", directives.replace(' ', "%20"));
+                    let response = send(&app, get_request(&target, &header)).await;
+                    assert_eq!(cache_control(&response), Some(expected), "{target}");
+                }
             }
             for target in ["/page", "/same", "/away", "/none"] {
                 let response = send(&app, get_request(target, &header)).await;

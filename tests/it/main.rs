@@ -35,6 +35,7 @@ mod revealing;
 mod rotation;
 mod router;
 mod secrets;
+#[cfg(feature = "test-util")]
 mod sockets;
 mod sources;
 mod store_api;

@@ -98,7 +98,6 @@ async fn closed(mut socket: Socket) -> (CloseCode, String) {
 
 const WAYS: [&str; 5] = ["receives", "insists", "sends", "selects", "halves"];
 
-#[cfg(feature = "test-util")]
 #[tokio::test]
 async fn a_handler_goes_on_when_the_right_of_its_socket_has_ended() {
     use fastauth::test_util::ManualClock;

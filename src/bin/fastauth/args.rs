@@ -15,7 +15,8 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 a fault or a refusal, told on standard error; 2 words that were not understood.
+Exit codes: 0 done; 1 a fault or a refusal, told on standard error; 2 words that were not understood; 141 the reader of
+the output went away.
 RUST_LOG sets what is logged to standard error (default: warn).";
 
 #[derive(Subcommand)]
