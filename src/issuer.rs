@@ -4,8 +4,6 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Map, Value};
-use tokio::runtime::Handle;
-use tracing::Instrument;
 
 use crate::{
     gate::Gate,
@@ -15,7 +13,7 @@ use crate::{
     shown::shown,
     store::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
-        StoreErrorKind, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
+        StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, carried_through,
     },
     token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name},
 };
@@ -566,17 +564,6 @@ impl TokenIssuer {
             scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
             tokens: TokenPair { access_token, refresh_token },
         })
-    }
-}
-
-/// Runs what takes a right away to its end though its caller goes away, where there is a runtime to run it.
-async fn carried_through<T: Send + 'static>(
-    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-) -> Result<T, StoreError> {
-    let Ok(runtime) = Handle::try_current() else { return work.await };
-    match runtime.spawn(work.in_current_span()).await {
-        Ok(done) => done,
-        Err(error) => Err(StoreError::new(StoreErrorKind::Failed, "the revocation was broken off").caused_by(error)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::{borrow::Cow, error::Error, fmt, future::Future, pin::Pin, sync::Arc, t
 
 use crate::secret::Secret;
 
+mod carry;
 mod changes;
 mod family;
 #[cfg(feature = "rest")]
@@ -19,6 +20,7 @@ mod sqlite;
 mod wire;
 
 pub use crate::secret::TokenDigest;
+pub(crate) use carry::carried_through;
 pub(crate) use changes::first;
 pub use changes::{Changes, Stamp};
 pub use family::{Family, Verdict};

@@ -42,6 +42,7 @@ mod service;
 mod service_faults;
 mod sqlite;
 mod sqlite_faults;
+mod sqlite_restore;
 mod tickets;
 
 /// The contract that every store keeps. What those keep that promise more is in `rotation`, `revocation` and `listing`.

@@ -34,6 +34,7 @@ use self::{
 use super::{
     Canonical, Changes, Condition, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked, Rotated,
     Rotation, SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
+    carried_through,
     flight::{Flights, Turns},
 };
 use crate::{keys::KeyRing, secret::Secret, token::unverified_record};
@@ -453,10 +454,7 @@ impl TokenStore for RestStore {
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
         Box::pin(async move {
             let (store, revocation) = (self.clone(), revocation.clone());
-            // A task of its own, which goes on when whoever asked for it does not wait for it.
-            let revoking = tokio::spawn(async move { store.revoke_now(&revocation, if_version).await });
-            let cut_off = |error| failed("the revocation did not run to its end").caused_by(error);
-            revoking.await.unwrap_or_else(|error: tokio::task::JoinError| Err(cut_off(error)))
+            carried_through(async move { store.revoke_now(&revocation, if_version).await }).await
         })
     }
 

@@ -27,7 +27,7 @@ use self::{
 };
 use super::{
     FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved,
-    StoreError, StoreErrorKind, TokenRecord, TokenStore,
+    StoreError, TokenRecord, TokenStore, carried_through,
     wire::{
         self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, TicketBody,
         code,
@@ -94,7 +94,7 @@ impl StoreService {
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`] when the token could be guessed: when it has fewer than 16 characters, or fewer than 6
+    /// [`StoreErrorKind::Failed`](super::StoreErrorKind::Failed) when the token could be guessed: when it has fewer than 16 characters, or fewer than 6
     /// different ones.
     pub fn bearer(self, token: Secret) -> Result<Self, StoreError> {
         Ok(Self { callers: Callers::with_bearer(token)?, ..self })
@@ -255,10 +255,7 @@ impl StoreService {
     async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Outcome {
         let if_version = precondition::of_revocation(headers)?;
         let store = Arc::clone(&self.store);
-        let revoking = tokio::spawn(async move { store.revoke(&revocation, if_version).await });
-        let revoked = revoking.await.unwrap_or_else(|error| {
-            Err(StoreError::new(StoreErrorKind::Failed, "the revocation did not run to its end").caused_by(error))
-        });
+        let revoked = carried_through(async move { store.revoke(&revocation, if_version).await }).await;
         match revoked.map_err(|error| Refusal::trouble(&error))? {
             Revoked::Families(revoked) => Ok(json_reply(StatusCode::OK, &RevokedBody { revoked })),
             Revoked::ConditionFailed => Err(Refusal::precondition_failed()),

@@ -1,7 +1,8 @@
 //! Backups, which are taken while the file is in use, and put back in a way that brings no revoked token back.
 
 use std::{
-    fs, io,
+    fs::{self, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -55,13 +56,50 @@ impl SqliteStore {
             let directory = directory(path).display();
             return Err(failed(format!("there is no directory {directory} for the token database: create it first")));
         }
+        // Opening a pipe would wait for somebody to write to it.
+        if fs::metadata(backup).is_ok_and(|backup| !backup.is_file()) {
+            return Err(failed(format!("{} is no file: name a backup", backup.display())));
+        }
+        let path = &behind_links(path)?;
+        let _alone = lock_directory(path)?;
         let staged = beside(path, ".restoring");
+        // One that was killed may have left them.
+        remove(&staged);
         create(&staged)?;
         let restored = stage(backup, &staged).and_then(|()| replace(&staged, path, sessions));
-        for suffix in ["", "-wal", "-shm"] {
-            let _ = fs::remove_file(beside(&staged, suffix));
-        }
+        remove(&staged);
         restored
+    }
+}
+
+/// What SQLite keeps in a file and beside it.
+const SUFFIXES: [&str; 3] = ["-wal", "-shm", ""];
+
+fn remove(staged: &Path) {
+    for suffix in SUFFIXES.iter().chain(&["-journal"]) {
+        let _ = fs::remove_file(beside(staged, suffix));
+    }
+}
+
+/// The file that a name stands for, as it is opened: a link stays one.
+fn behind_links(path: &Path) -> Result<PathBuf, StoreError> {
+    match path.canonicalize() {
+        Err(error) if path.is_symlink() => {
+            let message = format!("{} is a link to a file that is not there: name that file", path.display());
+            Err(failed(message).caused_by(error))
+        }
+        found => Ok(found.unwrap_or_else(|_| path.to_owned())),
+    }
+}
+
+/// Keeps other restores off a directory until this is dropped, where a directory can be locked.
+fn lock_directory(path: &Path) -> Result<Option<fs::File>, StoreError> {
+    let Ok(directory) = fs::File::open(directory(path)) else { return Ok(None) };
+    match directory.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(failed(format!("another backup is being restored beside {}: try again after it", path.display())))
+        }
+        _ => Ok(Some(directory)),
     }
 }
 
@@ -110,7 +148,9 @@ fn replace(staged: &Path, path: &Path, sessions: RestoredSessions) -> Result<Opt
     let set_on = format!("UPDATE store SET {set_on} version = max(version, ?1) + 1, closed = max(version, ?1) + 1");
     connection.execute(&set_on, [version]).map_err(unwritable)?;
     connection.close().map_err(|(_, error)| unwritable(error))?;
-    let moved = if path.exists() { Some(move_away(path)?) } else { None };
+    // A log that is left would be taken for that of the new file.
+    let is_there = SUFFIXES.iter().any(|suffix| beside(path, suffix).exists());
+    let moved = if is_there { Some(move_away(path)?) } else { None };
     fs::rename(staged, path)
         .map_err(|error| failed(format!("cannot put {} in its place", path.display())).caused_by(error))?;
     sync_directory(path);
@@ -136,14 +176,15 @@ fn hold(path: &Path) -> Result<Option<Held>, StoreError> {
     }
 }
 
-/// Gives a database, with its log, a name that no file has.
+/// Gives a database, with its log, or what there is of them, a name that no file has.
 fn move_away(path: &Path) -> Result<PathBuf, StoreError> {
-    let name = (1..).map(|number| beside(path, &format!(".replaced-{number}"))).find(|name| !name.exists());
+    let is_free = |name: &PathBuf| !SUFFIXES.iter().any(|suffix| beside(name, suffix).exists());
+    let name = (1..).map(|number| beside(path, &format!(".replaced-{number}"))).find(is_free);
     let name = name.unwrap_or_else(|| beside(path, ".replaced"));
-    for suffix in ["-wal", "-shm", ""] {
+    for suffix in SUFFIXES {
         let moved = fs::rename(beside(path, suffix), beside(&name, suffix));
         match moved {
-            Err(error) if suffix.is_empty() || error.kind() != io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed(format!("cannot move {} away", path.display())).caused_by(error));
             }
             _ => {}

@@ -11,6 +11,7 @@ use super::{
     },
     convert::ConvertedRow,
     read::{STATUS, canonical, counts, digest, pair, status},
+    schema::{LOGGED, NEEDS_LOG},
 };
 use crate::secret::Secret;
 
@@ -62,9 +63,17 @@ pub(super) struct Books<'a> {
     version: u64,
     /// The version that was found.
     found: u64,
+    closed: i64,
     now_ms: u64,
     /// Whether it was seen a moment ago that the file can be written.
     is_proven: bool,
+}
+
+/// How far the floor of the store has been swept: up to this client, or to the end.
+#[derive(Clone, Default)]
+pub(super) struct Sweep {
+    floor: u64,
+    after: Option<String>,
 }
 
 /// Which of a client's families a pair is written over.
@@ -83,21 +92,25 @@ struct HeldFamily {
 
 impl<'a> Books<'a> {
     pub(super) fn open(connection: &'a Connection, now_ms: u64, is_proven: bool) -> rusqlite::Result<Self> {
-        let mut query = connection.prepare_cached("SELECT version FROM store")?;
-        let version = query.query_row([], |row| row.get(0))?;
-        Ok(Self { connection, version, found: version, now_ms, is_proven })
+        let mut query = connection.prepare_cached("SELECT version, closed FROM store")?;
+        let (version, closed) = query.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Self { connection, version, found: version, closed, now_ms, is_proven })
     }
 
     fn now(&self) -> u64 {
         self.now_ms / 1000
     }
 
-    /// What changed nothing is not written.
-    pub(super) fn close(self) -> rusqlite::Result<()> {
+    /// What changed nothing is not written. Says whether the file does not know yet that it is in use, or is to be told anew.
+    pub(super) fn close(self, anew: bool) -> rusqlite::Result<bool> {
         if self.version == self.found {
-            return Ok(());
+            return Ok(false);
         }
-        self.connection.prepare_cached("UPDATE store SET version = ?1")?.execute([self.version]).map(drop)
+        let is_first = anew || self.closed != LOGGED;
+        let closed = if is_first { NEEDS_LOG } else { LOGGED };
+        let mut update = self.connection.prepare_cached("UPDATE store SET version = ?1, closed = ?2")?;
+        update.execute(params![self.version, closed])?;
+        Ok(is_first)
     }
 
     /// Does what is asked. A client that has gone must not lose its refresh token to a rotation, so that is not done then,
@@ -404,7 +417,7 @@ impl<'a> Books<'a> {
 
     /// Deletes some rows whose tokens have all expired, and some used tickets, lets go of the tokens of some revoked rows, and says
     /// how many; where it is not known when they expire, the row stays.
-    pub(super) fn clean(&self) -> rusqlite::Result<usize> {
+    pub(super) fn clean(&self, sweep: &mut Sweep) -> rusqlite::Result<usize> {
         let mut delete = self.connection.prepare_cached(
             "DELETE FROM token WHERE rowid IN (
                  SELECT rowid FROM token
@@ -417,7 +430,7 @@ impl<'a> Books<'a> {
             .connection
             .prepare_cached("DELETE FROM ticket WHERE id IN (SELECT id FROM ticket WHERE expires_at < ?1 LIMIT ?2)")?;
         let tickets = delete.execute(params![self.now().saturating_sub(TICKET_KEPT), CLEANED_AT_ONCE])?;
-        Ok(tokens.max(tickets).max(self.sweep()?))
+        Ok(tokens.max(tickets).max(self.sweep()?).max(self.sweep_store(sweep)?))
     }
 
     /// Lets go of the tokens of rows that a floor has revoked.
@@ -425,24 +438,57 @@ impl<'a> Books<'a> {
         let mut next = self
             .connection
             .prepare_cached("SELECT client_id, floor FROM client WHERE swept < floor ORDER BY client_id LIMIT 1")?;
+        let mut count = 0;
+        while count < CLEANED_AT_ONCE {
+            let found = next.query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))).optional()?;
+            let Some((client_id, floor)) = found else { return Ok(count) };
+            count += self.sweep_client(&client_id, floor, CLEANED_AT_ONCE - count)?.0.max(1);
+        }
+        Ok(count)
+    }
+
+    /// Goes on through the clients for the floor of the store, and says how many it looked at, with their rows.
+    fn sweep_store(&self, sweep: &mut Sweep) -> rusqlite::Result<usize> {
+        let floor = self.connection.query_row("SELECT floor FROM store", [], |row| row.get(0))?;
+        if sweep.floor != floor {
+            *sweep = Sweep { floor, after: Some(String::new()) };
+        }
+        let mut next = self.connection.prepare_cached(
+            "SELECT client_id, swept < ?2 FROM client WHERE client_id > ?1 ORDER BY client_id LIMIT 1",
+        )?;
+        let mut count = 0;
+        while count < CLEANED_AT_ONCE
+            && let Some(after) = &sweep.after
+        {
+            let found = next.query_row(params![after, floor], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)));
+            let Some((client_id, is_unswept)) = found.optional()? else {
+                sweep.after = None;
+                break;
+            };
+            let left = CLEANED_AT_ONCE - count;
+            let (rows, is_done) = if is_unswept { self.sweep_client(&client_id, floor, left)? } else { (0, true) };
+            if is_done {
+                sweep.after = Some(client_id);
+            }
+            count += rows.max(1);
+        }
+        Ok(count)
+    }
+
+    /// Lets go of the tokens of a client up to a floor, and says of how many, and whether that were all. The floor of the client
+    /// can rise by it, to one whose rows were not looked at.
+    fn sweep_client(&self, client_id: &str, floor: u64, most: usize) -> rusqlite::Result<(usize, bool)> {
         let mut revoke = self.connection.prepare_cached(
             "UPDATE token SET status = 'revoked', access_token = NULL, refresh_token = NULL WHERE rowid IN (
                  SELECT rowid FROM token WHERE client_id = ?1 AND status = 'live' AND version <= ?2 LIMIT ?3
              )",
         )?;
-        let mut swept = self.connection.prepare_cached("UPDATE client SET swept = floor WHERE client_id = ?1")?;
-        let mut count = 0;
-        while count < CLEANED_AT_ONCE {
-            let found = next.query_row([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))).optional()?;
-            let Some((client_id, floor)) = found else { return Ok(count) };
-            let left = CLEANED_AT_ONCE - count;
-            let rows = revoke.execute(params![client_id, floor, left])?;
-            if rows < left {
-                swept.execute([client_id])?;
-            }
-            count += rows.max(1);
+        let rows = revoke.execute(params![client_id, floor, most])?;
+        if rows < most {
+            let mut swept = self.connection.prepare_cached("UPDATE client SET swept = ?2 WHERE client_id = ?1")?;
+            swept.execute(params![client_id, floor])?;
         }
-        Ok(count)
+        Ok((rows, rows < most))
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     super::StoreError,
     error::{damaged, is_busy, unopenable},
     presence::beside,
-    schema::{APPLICATION_ID, FLAGS, SCHEMA_VERSION},
+    schema::{APPLICATION_ID, FLAGS, NEEDS_LOG, SCHEMA_VERSION},
 };
 
 /// How long a file is checked at a start: some two million log-ins.
@@ -46,6 +46,9 @@ pub(super) fn check_at_start(path: &Path) -> Result<bool, StoreError> {
         _ => Ok(None),
     });
     match alone {
+        Ok(Some(connection)) if !has_log && needs_log(&connection) => {
+            Err(damaged(path, "the log that it needs is not there, or is empty"))
+        }
         Ok(Some(connection)) => check(path, &connection, Some(PATIENCE)).map(|()| true),
         Ok(None) => Ok(false),
         // Another program's file, which is refused for that; nor can a new one be opened by two at once.
@@ -61,6 +64,11 @@ fn is_of_this_layout(connection: &Connection) -> rusqlite::Result<bool> {
 
 fn is_in_order(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT closed = version FROM store", [], |row| row.get(0))
+}
+
+/// Whether what was written last stands in the log alone. Once that has been written back, the file does not say so any more.
+fn needs_log(connection: &Connection) -> bool {
+    connection.query_row("SELECT closed = ?1 FROM store", [NEEDS_LOG], |row| row.get(0)).unwrap_or(false)
 }
 
 /// Goes through the whole file: its structure, and whether the versions of its rows add up to what was written.

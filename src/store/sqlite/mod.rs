@@ -74,7 +74,7 @@ pub use convert::Conversion;
 ///
 /// A read that finds the file locked blocks its thread until it is free, for two seconds at the most; in WAL this
 /// happens only while another process recovers the file after a crash. A write that finds it locked fails after nine seconds in
-/// all. Dropping the store writes what is still queued, then ends its threads and closes the file.
+/// all; a revocation is tried for a minute, though its caller is told after nine seconds that it waits. Dropping the store writes what is still queued, then ends its threads and closes the file.
 pub struct SqliteStore {
     path: PathBuf,
     readers: Readers,
@@ -177,7 +177,7 @@ impl SqliteStore {
     ) -> Result<oneshot::Receiver<Result<Outcome, StoreError>>, StoreError> {
         let (answer, answered) = oneshot::channel();
         let writes = self.writes.as_ref().ok_or_else(writer_gone)?;
-        writes.send(Write { command, answer, since, _room: room }).map_err(|_| writer_gone())?;
+        writes.send(Write { command, answer: Some(answer), since, _room: room }).map_err(|_| writer_gone())?;
         Ok(answered)
     }
 }

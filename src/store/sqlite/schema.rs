@@ -22,12 +22,17 @@ pub(super) const SCHEMA_VERSION: i32 = 3;
 /// The earlier layout that is still brought up to date.
 const EPOCH_SCHEMA: i32 = 2;
 
+/// What `closed` is in the file itself while the log has what came after, and in that log.
+pub(super) const NEEDS_LOG: i64 = -1;
+pub(super) const LOGGED: i64 = -2;
+
 /// `version` counts all writes, so that it never runs backwards, whatever is deleted. What a row says of its status holds
 /// only above two floors, that of the store and that of the client: a row whose version is not above both is revoked.
 /// Everything, or all that a client has, is thus revoked by raising a floor, however many rows there are.
 ///
 /// `live` counts the rows that are live, and `total` adds up the versions of all rows: a file that was put together of two
-/// states does not add up. `closed` is the version at the last orderly end, and `beat` when it was last tried to write.
+/// states does not add up. `closed` is the version at the last orderly end, or how far a process that writes has come
+/// ([`LOGGED`], [`NEEDS_LOG`]), and `beat` when it was last tried to write.
 const STORE: &str = "
 CREATE TABLE store (
     version INTEGER NOT NULL,

@@ -6,7 +6,7 @@ use std::{
 use super::{
     convert::{KeptRow, kept_rows},
     read::list,
-    writer::{Failure, WRITE_TIMEOUT},
+    writer::{Failure, REVOCATION_TIMEOUT, WRITE_TIMEOUT},
     *,
 };
 use crate::{
@@ -20,7 +20,7 @@ fn write(client_id: &str) -> (Write, oneshot::Receiver<Result<Outcome, StoreErro
     (
         Write {
             command: Command::Save(record(client_id, "a"), SaveOptions::default()),
-            answer,
+            answer: Some(answer),
             since: Instant::now(),
             _room: None,
         },
@@ -97,7 +97,7 @@ fn a_lock_is_waited_for_so_long_in_all() {
     late.since = asked_before;
     let (fresh, fresh_answered) = write("fresh");
     let revocation = Command::Revoke(Revocation::Client("a".to_owned()), None);
-    let abandoned = Write { command: revocation, answer: oneshot::channel().0, since: asked_before, _room: None };
+    let abandoned = Write { command: revocation, answer: Some(oneshot::channel().0), since: asked_before, _room: None };
     for write in [late, fresh, abandoned] {
         assert!(sender.send(write).is_ok());
     }
@@ -119,6 +119,40 @@ fn a_lock_is_waited_for_so_long_in_all() {
     assert!(fresh_answered.blocking_recv().expect("an answer").is_ok());
 }
 
+/// Whether or not anybody listens: the caller may be a task that goes on for one who has gone.
+#[test]
+fn a_revocation_is_tried_for_longer_than_its_caller_waits() {
+    let (sender, queue) = mpsc::channel();
+    let asked_at = |ago| Instant::now().checked_sub(ago).expect("the machine has run for so long");
+    let revoke = |client_id: &str, since| {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Revoke(Revocation::Client(client_id.to_owned()), None);
+        (Write { command, answer: Some(answer), since, _room: None }, answered)
+    };
+    let (waiting, mut told) = revoke("waiting", asked_at(WRITE_TIMEOUT));
+    let (late, given_up) = revoke("late", asked_at(REVOCATION_TIMEOUT));
+    for write in [waiting, late] {
+        assert!(sender.send(write).is_ok());
+    }
+    let mut sender = Some(sender);
+    let mut written = Vec::new();
+    serve(&queue, |writes| {
+        if sender.is_none() {
+            written.extend(writes.iter().map(|write| matches!(&write.command, Command::Revoke(..))));
+            return Ok(writes.iter().map(|_| Outcome::Revoked(Revoked::Families(1))).collect());
+        }
+        // Of this lot the second is given up, and the first is told; with the next one it is known.
+        if writes.len() == 1 {
+            let told = told.try_recv().expect("told by now").expect_err("not written yet");
+            assert_eq!(told.kind(), StoreErrorKind::TimedOut);
+            sender = None;
+        }
+        Err(Failure::Locked(error::failed("locked")))
+    });
+    assert_eq!(given_up.blocking_recv().expect("an answer").expect_err("given up").kind(), StoreErrorKind::Failed);
+    assert_eq!(written, [true], "it is written all the same");
+}
+
 /// One of the others may be at fault, such as one that is too large for the disk.
 #[test]
 fn a_revocation_does_not_fail_with_others() {
@@ -127,7 +161,7 @@ fn a_revocation_does_not_fail_with_others() {
     let command = Command::Revoke(Revocation::Client("a".to_owned()), None);
     let (save, saved) = write("large");
     assert!(sender.send(save).is_ok());
-    assert!(sender.send(Write { command, answer, since: Instant::now(), _room: None }).is_ok());
+    assert!(sender.send(Write { command, answer: Some(answer), since: Instant::now(), _room: None }).is_ok());
     drop(sender);
     serve(&queue, |writes| match writes {
         [] => Ok(Vec::new()),
@@ -246,6 +280,50 @@ fn a_full_disk_fails_the_writes_and_passes() {
     assert!(held(&writer, "large").is_some());
 }
 
+/// What could be written before the disk was full says nothing of what can be written now.
+#[test]
+fn a_write_that_fails_takes_the_proof_away() {
+    let (_directory, mut writer) = scratch();
+    let beaten = |writer: &mut Writer| -> bool {
+        commit(writer, [Command::Beat]);
+        writer.connection.query_row("SELECT beat > 0 FROM store", [], |row| row.get(0)).expect("one")
+    };
+    commit(&mut writer, [save("a", Condition::None)]);
+    assert!(!beaten(&mut writer), "it was written a moment ago");
+    let mut large = write("large").0;
+    large.command = Command::Save(record("large", &"x".repeat(1 << 20)), SaveOptions::default());
+    writer.connection.pragma_update_and_check(None, "max_page_count", 20, |_| Ok(())).expect("a limit");
+    writer.commit(&[large]).expect_err("there is no room");
+    assert!(beaten(&mut writer), "whether it can be written is tried again");
+}
+
+/// Nothing of them is needed any more, and whoever reads the file could read them.
+#[test]
+fn what_a_floor_revoked_keeps_no_tokens() {
+    let (_directory, mut writer) = scratch();
+    let keep = SaveOptions { keep_others: true, ..SaveOptions::default() };
+    let kept = |writer: &Writer| -> u64 {
+        let query = "SELECT count(*) FROM token WHERE access_token IS NOT NULL OR refresh_token IS NOT NULL";
+        writer.connection.query_row(query, [], |row| row.get(0)).expect("counted")
+    };
+    commit(&mut writer, (0..3).map(|n| Command::Save(login(n), keep)));
+    // The floor of the client is below that of the store.
+    commit(&mut writer, [Command::Revoke(Revocation::Client("a".to_owned()), None), Command::Save(login(3), keep)]);
+    commit(&mut writer, (0..1500).map(|n| save(&format!("client-{n}"), Condition::None)));
+    commit(&mut writer, [Command::Revoke(Revocation::All, None), save("after", Condition::None)]);
+    let before = kept(&writer);
+    writer.run(&[], true).expect("swept");
+    assert!((1..=1000 + 4).contains(&(before - kept(&writer))), "a bounded number at a time");
+    for _ in 0..3 {
+        writer.run(&[], true).expect("swept");
+    }
+    assert_eq!(kept(&writer), 1, "that which was saved later");
+    assert!(canonical(&writer.connection, "after", None).expect("readable").is_some());
+    commit(&mut writer, [Command::Revoke(Revocation::All, None)]);
+    (0..4).for_each(|_| drop(writer.run(&[], true).expect("swept")));
+    assert_eq!(kept(&writer), 0, "and again with the next");
+}
+
 fn writer_at(path: &Path) -> Writer {
     let connection = prepare(path).expect("a database");
     Writer::new(connection, Arc::new(Changes::of_watched_store()), Clock::default(), Arc::new(Presence::new(path)))
@@ -258,7 +336,7 @@ fn scratch() -> (tempfile::TempDir, Writer) {
 }
 
 fn commit(writer: &mut Writer, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
-    let write = |command| Write { command, answer: oneshot::channel().0, since: Instant::now(), _room: None };
+    let write = |command| Write { command, answer: Some(oneshot::channel().0), since: Instant::now(), _room: None };
     let writes: Vec<_> = commands.into_iter().map(write).collect();
     writer.commit(&writes).expect("written")
 }

@@ -16,10 +16,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
-    super::{Changes, StoreError},
-    books::{Books, CLEANED_AT_ONCE, Command, Outcome},
+    super::{Changes, StoreError, StoreErrorKind},
+    books::{Books, CLEANED_AT_ONCE, Command, Outcome, Sweep},
     error::{failed, file_lost, is_busy, unwritable},
     presence::Presence,
+    schema::{LOGGED, NEEDS_LOG},
 };
 use crate::clock::Clock;
 
@@ -30,14 +31,16 @@ const WATCHED_MS: u64 = 50;
 /// How long a write waits in all for a lock that another process holds, from when it was asked for: as long as a compaction by
 /// another process takes, and less than a caller's patience.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(9);
-/// How long a revocation is tried whose caller has gone.
-const ABANDONED_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a revocation is tried, though its caller was told before that it waits for the lock.
+pub(super) const REVOCATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the lock is waited for at a time, so that what others do is looked at meanwhile.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(15);
 /// How soon it is tried again: SQLite does not always wait.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// How often rows are deleted that nothing can ask for any more.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the file is told that its log is needed: each time that SQLite writes the log back, it forgets.
+const MARKING_INTERVAL: Duration = Duration::from_secs(60);
 /// For how long a write shows that others can be done.
 const PROOF: Duration = Duration::from_secs(10);
 /// Writes that may wait in the queue, and so also the most that one transaction holds, revocations aside: a few tens of
@@ -50,7 +53,8 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// One write that waits for its turn.
 pub(super) struct Write {
     pub(super) command: Command,
-    pub(super) answer: oneshot::Sender<Result<Outcome, StoreError>>,
+    /// Where its caller waits, until that has been told.
+    pub(super) answer: Option<oneshot::Sender<Result<Outcome, StoreError>>>,
     /// When it was asked for.
     pub(super) since: Instant,
     /// Its place in the queue, until it is done. What takes a right away needs none.
@@ -60,7 +64,7 @@ pub(super) struct Write {
 impl Write {
     /// Whether nobody is left to be told of it.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.answer.is_closed()
+        self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     fn takes_away(&self) -> bool {
@@ -75,16 +79,31 @@ impl Write {
 
     /// Whether it has waited for the lock for as long as it may.
     fn is_late(&self, is_closing: bool) -> bool {
-        let is_patient = self.takes_away() && self.is_abandoned() && !is_closing;
-        self.since.elapsed() >= if is_patient { ABANDONED_TIMEOUT } else { WRITE_TIMEOUT }
+        let is_patient = self.takes_away() && !is_closing;
+        self.since.elapsed() >= if is_patient { REVOCATION_TIMEOUT } else { WRITE_TIMEOUT }
     }
 
-    fn fail(self, error: &StoreError) {
-        if self.takes_away() && self.is_abandoned() {
-            let error = error.with_causes();
-            tracing::error!(target: "fastauth", "a revocation was not written, and its caller has gone: {error}");
+    /// Tells the caller of what is still tried that it need not wait.
+    fn tell_of_delay(&mut self, error: &StoreError) {
+        if self.since.elapsed() < WRITE_TIMEOUT {
+            return;
         }
-        let _ = self.answer.send(Err(error.clone()));
+        if let Some(answer) = self.answer.take() {
+            let message = "the revocation could not be written yet, and is tried for a minute in all";
+            let _ = answer.send(Err(StoreError::new(StoreErrorKind::TimedOut, message).caused_by(error.clone())));
+        }
+    }
+
+    fn answer(self, done: Result<Outcome, StoreError>) {
+        let takes_away = self.takes_away();
+        let unheard = match self.answer {
+            Some(answer) => answer.send(done).err(),
+            None => Some(done),
+        };
+        if let (true, Some(Err(error))) = (takes_away, unheard) {
+            let error = error.with_causes();
+            tracing::error!(target: "fastauth", "a revocation was not written, and nobody waits for it any more: {error}");
+        }
     }
 }
 
@@ -118,19 +137,20 @@ pub(super) fn serve(queue: &Receiver<Write>, mut commit: impl FnMut(&[Write]) ->
         match done {
             Ok(outcomes) => {
                 for (write, outcome) in waiting.drain(..).zip(outcomes) {
-                    let _ = write.answer.send(Ok(outcome));
+                    write.answer(Ok(outcome));
                 }
             }
             Err(Failure::Locked(error)) => {
                 let late = waiting.extract_if(.., |write| write.is_late(is_closing));
-                late.for_each(|write| write.fail(&error));
+                late.for_each(|write| write.answer(Err(error.clone())));
+                waiting.iter_mut().for_each(|write| write.tell_of_delay(&error));
                 thread::sleep(RETRY_INTERVAL);
             }
             Err(Failure::Failed(error)) => {
                 // One of the others may be at fault, and must not keep a revocation from being written.
                 let others: Vec<_> = waiting.extract_if(.., |write| !write.takes_away()).collect();
                 let failed = if others.is_empty() { mem::take(&mut waiting) } else { others };
-                failed.into_iter().for_each(|write| write.fail(&error));
+                failed.into_iter().for_each(|write| write.answer(Err(error.clone())));
             }
         }
     }
@@ -167,8 +187,12 @@ pub(super) struct Writer {
     watched: Option<Instant>,
     data_version: Option<i64>,
     cleaned: Instant,
-    /// When something was written last.
-    written: Option<Instant>,
+    /// When the file was told last that its log is needed.
+    marked: Instant,
+    /// When something was written last, if nothing has failed since.
+    proven_at: Option<Instant>,
+    has_written: bool,
+    sweep: Sweep,
     pub(super) complained: Option<Instant>,
 }
 
@@ -182,7 +206,10 @@ impl Writer {
             watched: None,
             data_version: None,
             cleaned: Instant::now(),
-            written: None,
+            marked: Instant::now(),
+            proven_at: None,
+            has_written: false,
+            sweep: Sweep::default(),
             complained: None,
         }
     }
@@ -211,9 +238,12 @@ impl Writer {
             return Err(Failure::Failed(file_lost()));
         }
         let clean = self.cleaned.elapsed() > CLEANING_INTERVAL;
-        let outcomes = self.run(writes, clean).map_err(|error| match is_busy(&error) {
-            true => Failure::Locked(unwritable(error)),
-            false => Failure::Failed(unwritable(error)),
+        let outcomes = self.run(writes, clean).map_err(|error| {
+            self.proven_at = None;
+            match is_busy(&error) {
+                true => Failure::Locked(unwritable(error)),
+                false => Failure::Failed(unwritable(error)),
+            }
         })?;
         // What went to a file that nobody else sees is not acknowledged.
         if !self.presence.look() {
@@ -264,28 +294,45 @@ impl Writer {
         let before = self.connection.total_changes();
         // IMMEDIATE: the lock is taken, and waited for, here and not between reading and writing.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let is_proven = self.written.is_some_and(|written| written.elapsed() < PROOF);
+        let is_proven = self.proven_at.is_some_and(|written| written.elapsed() < PROOF);
+        let mut sweep = self.sweep.clone();
         let mut books = Books::open(&transaction, self.clock.unix_now_ms(), is_proven)?;
         let outcomes = writes
             .iter()
             .map(|write| books.apply(&write.command, write.is_abandoned()))
             .collect::<rusqlite::Result<_>>()?;
         // Where there is more of it, the next write goes on.
-        let is_clean = clean && books.clean()? < CLEANED_AT_ONCE;
-        books.close()?;
+        let is_clean = clean && books.clean(&mut sweep)? < CLEANED_AT_ONCE;
+        let is_first = books.close(self.marked.elapsed() > MARKING_INTERVAL)?;
         transaction.commit()?;
+        self.sweep = sweep;
         if is_clean {
             self.cleaned = Instant::now();
         }
         if self.connection.total_changes() != before {
-            self.written = Some(Instant::now());
+            self.proven_at = Some(Instant::now());
+            self.has_written = true;
+        }
+        if is_first && let Err(error) = self.mark() {
+            // Without it, the loss of the log goes unnoticed.
+            tracing::debug!(target: "fastauth", %error, "the token database was not marked as in use");
         }
         Ok(outcomes)
     }
 
+    /// Has the file itself say that its log is needed, and the log that it is there. Where others are at it, the next write
+    /// goes on.
+    fn mark(&mut self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        let logged = "UPDATE store SET closed = ?1 WHERE closed = ?2";
+        self.connection.execute(logged, [LOGGED, NEEDS_LOG])?;
+        self.marked = Instant::now();
+        Ok(())
+    }
+
     /// Notes that the file was left in order, if this has written to it or gone through it.
     pub(super) fn close(&self, was_checked: bool) {
-        if !(self.written.is_some() || was_checked) || !self.presence.look() {
+        if !(self.has_written || was_checked) || !self.presence.look() {
             return;
         }
         let noted = self.connection.execute("UPDATE store SET closed = version WHERE closed <> version", []);

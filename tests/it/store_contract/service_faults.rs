@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fastauth::store::{
-    Canonical, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreFuture,
-    StoreService, StoredPair, TokenRecord, TokenStore,
+    Canonical, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
+    StoreErrorKind, StoreFuture, StoreService, StoredPair, TokenRecord, TokenStore,
 };
 use futures_util::StreamExt;
 use http::{Method, StatusCode};
@@ -12,7 +12,10 @@ use http_body_util::Full;
 use tower::ServiceExt;
 
 use super::service::{memory, request};
-use crate::support::stores::OnePair;
+use crate::support::{
+    log::{capture, captured},
+    stores::OnePair,
+};
 
 /// How long is waited for what has to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,6 +53,7 @@ async fn a_body_that_is_too_long_is_told_so() {
 #[derive(Debug)]
 struct SlowToRevoke {
     behind: MemoryStore,
+    fails: bool,
     begun: tokio::sync::Notify,
     go: tokio::sync::Notify,
     done: tokio::sync::Notify,
@@ -78,7 +82,7 @@ impl TokenStore for SlowToRevoke {
             self.go.notified().await;
             let revoked = self.behind.revoke(revocation, if_version).await;
             self.done.notify_one();
-            revoked
+            if self.fails { Err(StoreError::new(StoreErrorKind::Failed, "the disk is full")) } else { revoked }
         })
     }
 
@@ -87,10 +91,10 @@ impl TokenStore for SlowToRevoke {
     }
 }
 
-#[tokio::test]
-async fn a_revocation_goes_on_without_its_caller() {
+/// Begins a revocation, leaves, and lets it go on.
+async fn abandoned(fails: bool) -> Arc<SlowToRevoke> {
     let notify = tokio::sync::Notify::new;
-    let slow = SlowToRevoke { behind: MemoryStore::new(), begun: notify(), go: notify(), done: notify() };
+    let slow = SlowToRevoke { behind: MemoryStore::new(), fails, begun: notify(), go: notify(), done: notify() };
     let store = Arc::new(slow);
     store.behind.put("a", 1).await.unwrap();
     let service = StoreService::new(Arc::clone(&store) as Arc<dyn TokenStore>);
@@ -101,5 +105,23 @@ async fn a_revocation_goes_on_without_its_caller() {
     }
     store.go.notify_one();
     tokio::time::timeout(PATIENCE, store.done.notified()).await.expect("the revocation goes on");
+    store
+}
+
+#[tokio::test]
+async fn a_revocation_goes_on_without_its_caller() {
+    let store = abandoned(false).await;
     assert_eq!(store.behind.held("a").await.unwrap(), None);
+}
+
+/// Nobody else hears of it.
+#[tokio::test]
+async fn a_revocation_that_fails_without_its_caller_is_logged() {
+    capture();
+    abandoned(true).await;
+    let log = captured();
+    assert!(
+        log.contains("ERROR") && log.contains("a revocation did not succeed") && log.contains("disk is full"),
+        "{log}"
+    );
 }

@@ -367,3 +367,55 @@ async fn what_is_no_backup_leaves_the_database_alone() {
     }
     assert!(SqliteStore::open(&path).unwrap().accepts("a", "f7", 7).await);
 }
+
+/// What was revoked last stands in the log alone.
+#[tokio::test]
+async fn a_database_that_has_lost_its_log_is_refused() {
+    let (directory, path) = scratch();
+    let refused = |name: &str| {
+        let lost = directory.path().join(name);
+        fs::copy(&path, &lost).unwrap();
+        for _ in 0..2 {
+            let error = SqliteStore::open(&lost).expect_err(name).to_string();
+            assert!(error.contains("damaged") && error.contains("log") && error.contains("store restore"), "{error}");
+        }
+        // Someone who cut the log to nothing.
+        fs::write(beside(&lost, "-wal"), "").unwrap();
+        assert!(SqliteStore::open(&lost).is_err(), "{name}");
+    };
+    let store = SqliteStore::open(&path).unwrap();
+    store.begin("a", "f", 1).await;
+    store.begin("b", "f", 2).await;
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    store.begin("c", "f", 3).await;
+    store.revoke_all_of("a").await;
+    refused("lost.db");
+    // Another one that leaves the file in order does not speak for the first.
+    let other = SqliteStore::open(&path).unwrap();
+    other.begin("d", "f", 4).await;
+    drop(other);
+    store.revoke_all_of("b").await;
+    refused("lost again.db");
+
+    // With its log it is a crash, also when an operator has looked inside since, which writes the log back.
+    for looks in [false, true] {
+        let crashed = directory.path().join(format!("crashed {looks}.db"));
+        crashed_copy(&path, &crashed);
+        if looks {
+            let sqlite = Connection::open(&crashed).unwrap();
+            let count: i64 = sqlite.query_row("SELECT count(*) FROM token", [], |row| row.get(0)).unwrap();
+            assert_eq!(count, 4);
+            drop(sqlite);
+            assert!(!beside(&crashed, "-wal").exists());
+        }
+        let store = SqliteStore::open(&crashed).unwrap();
+        assert!(
+            store.accepts("c", "f", 3).await && !store.accepts("a", "f", 1).await && !store.accepts("b", "f", 2).await
+        );
+    }
+    // Nor does it need the log after an orderly end.
+    drop(store);
+    assert!(!beside(&path, "-wal").exists());
+    assert!(SqliteStore::open(&path).unwrap().accepts("d", "f", 4).await);
+}

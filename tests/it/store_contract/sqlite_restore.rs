@@ -1,0 +1,104 @@
+//! Putting a backup back where things are not as they should be.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use fastauth::store::{RestoredSessions, SqliteStore};
+use tempfile::TempDir;
+
+use crate::support::stores::ManyFamilies;
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+/// A database that holds `a`, and a backup of it.
+async fn with_backup() -> (TempDir, PathBuf, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, backup) = (directory.path().join("tokens.db"), directory.path().join("backup.db"));
+    let store = SqliteStore::open(&path).unwrap();
+    store.begin("a", "f", 1).await;
+    store.back_up(&backup).unwrap();
+    (directory, path, backup)
+}
+
+/// SQLite would take it for that of the new file.
+#[tokio::test]
+async fn a_log_that_was_left_alone_is_moved_away() {
+    let (directory, path, backup) = with_backup().await;
+    let crashed = directory.path().join("crashed.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.begin("b", "f", 2).await;
+    for suffix in ["", "-wal"] {
+        fs::copy(beside(&path, suffix), beside(&crashed, suffix)).unwrap();
+    }
+    drop(store);
+    fs::remove_file(&crashed).unwrap();
+    let replaced = SqliteStore::restore(&backup, &crashed, RestoredSessions::Revoked).unwrap().unwrap();
+    assert!(!beside(&crashed, "-wal").exists() && beside(&replaced, "-wal").exists());
+    let store = SqliteStore::open(&crashed).unwrap();
+    assert!(!store.accepts("a", "f", 1).await && !store.accepts("b", "f", 2).await);
+}
+
+#[tokio::test]
+async fn a_restore_that_was_killed_is_in_nobodys_way() {
+    let (_directory, path, backup) = with_backup().await;
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        fs::write(beside(&path, &format!(".restoring{suffix}")), "half of it").unwrap();
+    }
+    SqliteStore::restore(&backup, &path, RestoredSessions::Kept).unwrap();
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        assert!(!beside(&path, &format!(".restoring{suffix}")).exists(), "{suffix}");
+    }
+    assert!(SqliteStore::open(&path).unwrap().accepts("a", "f", 1).await);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn one_restore_at_a_time() {
+    let (directory, path, backup) = with_backup().await;
+    let other = fs::File::open(directory.path()).unwrap();
+    other.lock().unwrap();
+    let staged = beside(&path, ".restoring");
+    fs::write(&staged, "the other one's").unwrap();
+    let error = SqliteStore::restore(&backup, &path, RestoredSessions::Kept).expect_err("busy").to_string();
+    assert!(error.contains("another backup is being restored"), "{error}");
+    assert!(staged.exists());
+    drop(other);
+    SqliteStore::restore(&backup, &path, RestoredSessions::Kept).unwrap();
+}
+
+/// It would wait for ever for somebody to write.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_is_no_backup() {
+    let (directory, path, _) = with_backup().await;
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for backup in [&pipe, directory.path()] {
+        let error = SqliteStore::restore(backup, &path, RestoredSessions::Revoked).expect_err("no file").to_string();
+        assert!(error.contains("is no file"), "{error}");
+    }
+    assert!(SqliteStore::open(&path).unwrap().accepts("a", "f", 1).await);
+}
+
+/// The link may lead to a volume of its own.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_restore_goes_where_a_link_leads() {
+    let (directory, path, backup) = with_backup().await;
+    let volume = directory.path().join("volume");
+    fs::create_dir(&volume).unwrap();
+    let real = volume.join("real.db");
+    fs::rename(&path, &real).unwrap();
+    std::os::unix::fs::symlink(&real, &path).unwrap();
+    let replaced = SqliteStore::restore(&backup, &path, RestoredSessions::Revoked).unwrap().unwrap();
+    assert!(path.is_symlink() && fs::symlink_metadata(&real).unwrap().is_file());
+    assert_eq!(replaced.canonicalize().unwrap().parent(), volume.canonicalize().ok().as_deref());
+    assert!(!SqliteStore::open(&real).unwrap().accepts("a", "f", 1).await, "revoked");
+    fs::remove_file(&real).unwrap();
+    let error = SqliteStore::restore(&backup, &path, RestoredSessions::Revoked).expect_err("to nothing").to_string();
+    assert!(error.contains("is a link to a file that is not there"), "{error}");
+}
