@@ -9,7 +9,7 @@
 //! An exemption opens a reading if it is longer than every guarded prefix that the reading meets, and a path if it opens
 //! every reading. Else it has no effect.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use http::{Method, Uri};
 use serde::{Serialize, Serializer};
@@ -414,10 +414,27 @@ fn fold(text: &str) -> Cow<'_, str> {
     }
     let mut folded = String::with_capacity(text.len());
     for char in text.chars() {
-        match char.is_ascii() {
-            true => folded.push(char.to_ascii_lowercase()),
-            false => folded.extend(char.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)),
+        match char {
+            '\0'..='\x7f' => folded.push(char.to_ascii_lowercase()),
+            '\u{80}'..TWO_BYTES_END => folded.push_str(&FOLDED[char as usize]),
+            _ if has_no_case(char) => folded.push(char),
+            _ => folded.extend(fold_char(char)),
         }
     }
     Cow::Owned(folded)
+}
+
+fn fold_char(char: char) -> impl Iterator<Item = char> {
+    char.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+}
+
+const TWO_BYTES_END: char = '\u{800}';
+
+/// The first characters, folded: they are looked up sooner.
+static FOLDED: LazyLock<Vec<String>> =
+    LazyLock::new(|| ('\0'..TWO_BYTES_END).map(|char| fold_char(char).collect()).collect());
+
+/// Scripts that have no case, by the first bytes of their characters.
+fn has_no_case(char: char) -> bool {
+    matches!(char, '\u{800}'..='\u{fff}' | '\u{3000}'..='\u{9fff}' | '\u{b000}'..='\u{efff}')
 }

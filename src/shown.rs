@@ -37,22 +37,34 @@ pub(crate) fn escaped(text: &str, kept: fn(char) -> bool) -> String {
     escaped
 }
 
-/// Whether a character is a control, turns the order of what is read, ends a line, or is not seen at all. Those that join
-/// letters and emoji are left.
+/// Whether a character is a control, turns the order of what is read, ends a line, is not seen at all, or is a space that is
+/// not the plain one. Those that join letters and emoji are left.
 pub(crate) fn is_hidden(char: char) -> bool {
-    const FORMATS: [(char, char); 10] = [
+    const HIDDEN: [(char, char); 22] = [
+        ('\u{a0}', '\u{a0}'),
         ('\u{ad}', '\u{ad}'),
+        ('\u{34f}', '\u{34f}'),
         ('\u{61c}', '\u{61c}'),
-        ('\u{180e}', '\u{180e}'),
-        ('\u{200b}', '\u{200b}'),
+        ('\u{115f}', '\u{1160}'),
+        ('\u{1680}', '\u{1680}'),
+        ('\u{17b4}', '\u{17b5}'),
+        ('\u{180b}', '\u{180f}'),
+        ('\u{2000}', '\u{200b}'),
         ('\u{200e}', '\u{200f}'),
-        ('\u{2028}', '\u{202e}'),
-        ('\u{2060}', '\u{206f}'),
+        ('\u{2028}', '\u{202f}'),
+        ('\u{205f}', '\u{206f}'),
+        ('\u{2800}', '\u{2800}'),
+        ('\u{3000}', '\u{3000}'),
+        ('\u{3164}', '\u{3164}'),
+        ('\u{fe00}', '\u{fe0f}'),
         ('\u{feff}', '\u{feff}'),
-        ('\u{fff9}', '\u{fffb}'),
+        ('\u{ffa0}', '\u{ffa0}'),
+        ('\u{fff0}', '\u{fffb}'),
+        ('\u{1bca0}', '\u{1bca3}'),
+        ('\u{1d173}', '\u{1d17a}'),
         ('\u{e0000}', '\u{e0fff}'),
     ];
-    char.is_control() || FORMATS.iter().any(|(first, last)| (*first..=*last).contains(&char))
+    char.is_control() || HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&char))
 }
 
 #[cfg(test)]
@@ -77,6 +89,12 @@ mod tests {
             ("a\u{2028}b\u{feff}", r"a\u{2028}b\u{feff}"),
             ("é\u{200b}", r"é\u{200b}"),
             ("\u{e0041}", r"\u{e0041}"),
+            ("\u{34f}\u{115f}\u{1160}\u{17b4}\u{17b5}", r"\u{34f}\u{115f}\u{1160}\u{17b4}\u{17b5}"),
+            ("\u{180b}\u{180f}\u{2800}\u{3164}\u{ffa0}", r"\u{180b}\u{180f}\u{2800}\u{3164}\u{ffa0}"),
+            ("\u{fe00}\u{fe0f}\u{fff0}\u{fffb}", r"\u{fe00}\u{fe0f}\u{fff0}\u{fffb}"),
+            ("\u{1bca0}\u{1d173}\u{1d17a}\u{e0fff}", r"\u{1bca0}\u{1d173}\u{1d17a}\u{e0fff}"),
+            ("a\u{a0}\u{1680}\u{2000}\u{200a}b", r"a\u{a0}\u{1680}\u{2000}\u{200a}b"),
+            ("a\u{202f}\u{205f}\u{3000}b", r"a\u{202f}\u{205f}\u{3000}b"),
         ] {
             assert_eq!(shown(text), expected);
         }

@@ -7,7 +7,7 @@ use super::{PathList, Rules, entry, matcher::PrefixSet};
 pub(crate) struct Overlaps {
     /// Each guard below an exemption, and each exemption below a guard.
     pub(crate) notes: Vec<String>,
-    /// Exemptions that open nothing, and guards of a file that is found under another name.
+    /// Exemptions that open nothing, and guards of what is found under another name.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -58,14 +58,25 @@ impl Rules {
 
     /// Tells of names that a file system or a file server has beside the one that is guarded.
     fn tell_of_file(&self, id: usize, overlaps: &mut Overlaps) {
-        let (text, name) = (self.prefixes[id].1.text(), self.entry_of(id));
+        let (list, prefix) = &self.prefixes[id];
+        let (text, name) = (prefix.text(), self.entry_of(id));
         let Some((directory, file)) = text.rsplit_once('/') else { return };
         let stem = file.split('.').next().unwrap_or_default().to_ascii_lowercase();
         let directory = format!("{directory}/");
-        let is_index = file.contains('.') && ["index", "default"].contains(&&*stem);
-        if is_index && self.guards.marks(&self.cased(&directory)) == 0 {
+        let asked = self.weigh(&directory, &[]);
+        let is_guarded = if *list == PathList::Master { asked.needs_master() } else { asked.needs_access() };
+        if ["index", "default"].contains(&&*stem) && !is_guarded {
+            let left = if asked.is_public() { "open" } else { "without this check" };
             overlaps.warnings.push(format!(
-                "{name} leaves {directory:?} open, which file servers answer with that file: guard {directory:?}"
+                "{name} leaves {directory:?} {left}, which file servers answer with that file: guard {directory:?}"
+            ));
+        }
+        if let Some(colon) = prefix.colon() {
+            let (before, after) = prefix.as_str().split_at(colon);
+            overlaps.warnings.push(format!(
+                "{name} guards that very text: if what follows the colon is a parameter, guard {before:?}; if not, write \
+                 `{before}%3A{}`",
+                &after[1..]
             ));
         }
         if !text.is_ascii() {

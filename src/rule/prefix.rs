@@ -1,8 +1,9 @@
 //! One entry of a list of paths: what it accepts when it is read, and how it means to be matched.
 
-use std::str;
+use std::{borrow::Cow, str};
 
-use super::readings::{backslash_to_slash, cut, decode_bytes, drop_parameters, merge_slashes, normal_form, unescape};
+use super::readings::{backslash_to_slash, cut, decode_bytes, merge_slashes, normal_form, unescape};
+use crate::shown::is_hidden;
 
 /// A prefix of paths, as it stands in one of the lists.
 ///
@@ -45,6 +46,12 @@ impl Prefix {
         &self.text
     }
 
+    /// Where a plain colon stands within a name that other tools may take for a parameter: `/v:version`.
+    pub(super) fn colon(&self) -> Option<usize> {
+        let written = &self.written;
+        written.match_indices(':').map(|(at, _)| at).find(|at| starts_name(&written[at + 1..]))
+    }
+
     pub(super) fn form(&self) -> Form {
         self.form
     }
@@ -73,8 +80,14 @@ pub(crate) enum PrefixError {
     Empty,
     #[error("has white space around it")]
     WhiteSpace(String),
+    #[error("has white space within, which escaped is `{0}`")]
+    WhiteSpaceWithin(String, String),
+    #[error("has a character that is not seen, which escaped is `{0}`")]
+    Hidden(String, String),
+    #[error("is a list of paths in one text")]
+    List(String),
     #[error("looks like a pattern (`{0}`), and prefixes have no patterns{1}")]
-    Pattern(char, &'static str, String),
+    Pattern(char, String, String),
     #[error("must begin with `/`")]
     NoLeadingSlash(String),
     #[error("has a `%` that two hex digits do not follow")]
@@ -103,12 +116,27 @@ impl PrefixError {
         match self {
             Self::Empty if of == Use::Guard => "to guard everything write \"/\"".to_owned(),
             Self::Empty => "write a prefix such as \"/health\", or leave it out".to_owned(),
+            Self::List(accepted) if of == Use::Guard => {
+                format!("make each path an entry of its own, the first {accepted:?}")
+            }
+            Self::List(_) => "make each path an entry of its own".to_owned(),
             Self::WhiteSpace(accepted)
             | Self::NoLeadingSlash(accepted)
             | Self::Backslash(accepted)
             | Self::DoubledSlash(accepted)
-            | Self::DotSegment(accepted) => format!("write {accepted:?}"),
-            Self::Pattern(_, _, accepted)
+            | Self::DotSegment(accepted)
+                if of == Use::Guard || accepted != "/" =>
+            {
+                format!("write {accepted:?}")
+            }
+            Self::WhiteSpace(accepted)
+            | Self::NoLeadingSlash(accepted)
+            | Self::Backslash(accepted)
+            | Self::DoubledSlash(accepted)
+            | Self::DotSegment(accepted)
+            | Self::WhiteSpaceWithin(_, accepted)
+            | Self::Hidden(_, accepted)
+            | Self::Pattern(_, _, accepted)
             | Self::MalformedEscape(accepted)
             | Self::AmbiguousEscape(accepted)
             | Self::NotUtf8(accepted)
@@ -124,33 +152,45 @@ impl PrefixError {
 }
 
 type Fault = fn(String) -> PrefixError;
+type BoxedFault = Box<dyn FnOnce(String) -> PrefixError>;
 
 /// The decoded text of a prefix in normal form. The order of the checks is that of the advice: what stands first hides
 /// what comes after it.
-fn sound(written: &str) -> Result<String, Box<dyn FnOnce(String) -> PrefixError>> {
-    if let Some((_, sign)) = first_pattern(written) {
-        let literal = match sign {
-            '$' => "; where it means itself, write `%24`",
-            '(' => "; where it means itself, write `%28`",
-            ')' => "; where it means itself, write `%29`",
-            '+' => "; where it means itself, write `%2B`",
-            _ => "",
+fn sound(written: &str) -> Result<String, BoxedFault> {
+    let trimmed = written.trim();
+    let sign = first_sign(trimmed.trim_start_matches(['~', ' '])).map(|(_, sign)| sign);
+    // Quotes around a path are none of it.
+    let is_quoted = !trimmed.starts_with('/') && matches!(sign, Some(Sign::Pattern('"' | '`', _)));
+    if let Some(Sign::Pattern(char, is_sign_escaped)) = sign
+        && !is_quoted
+    {
+        let literal = match is_sign_escaped {
+            true => String::new(),
+            false => format!("; where it means itself, write `{}`", escapes(char)),
         };
-        return Err(Box::new(move |accepted| PrefixError::Pattern(sign, literal, accepted)));
+        return Err(Box::new(move |accepted| PrefixError::Pattern(char, literal, accepted)));
     }
-    plain_and_sound(written).map_err(|fault| Box::new(fault) as _)
+    begins_well(written).map_err(|fault| Box::new(fault) as BoxedFault)?;
+    match sign {
+        Some(Sign::List) => Err(Box::new(PrefixError::List)),
+        Some(Sign::WhiteSpace(char)) => {
+            Err(Box::new(move |accepted| PrefixError::WhiteSpaceWithin(escapes(char), accepted)))
+        }
+        Some(Sign::Hidden(char)) => Err(Box::new(move |accepted| PrefixError::Hidden(escapes(char), accepted))),
+        Some(Sign::Pattern(..)) | None => plain_and_sound(written).map_err(|fault| Box::new(fault) as BoxedFault),
+    }
+}
+
+fn begins_well(written: &str) -> Result<(), Fault> {
+    match () {
+        () if written.is_empty() => Err(|_| PrefixError::Empty),
+        () if written.trim() != written => Err(PrefixError::WhiteSpace),
+        () if !written.starts_with('/') => Err(PrefixError::NoLeadingSlash),
+        () => Ok(()),
+    }
 }
 
 fn plain_and_sound(written: &str) -> Result<String, Fault> {
-    if written.is_empty() {
-        return Err(|_| PrefixError::Empty);
-    }
-    if written.trim() != written {
-        return Err(PrefixError::WhiteSpace);
-    }
-    if !written.starts_with('/') {
-        return Err(PrefixError::NoLeadingSlash);
-    }
     if let Some((_, fault)) = first_bad_escape(written) {
         return Err(fault);
     }
@@ -166,35 +206,106 @@ fn plain_and_sound(written: &str) -> Result<String, Fault> {
     }
 }
 
-/// Where the first sign of a pattern stands, and which it is: of globs, of templates of routers, of regular expressions.
-///
-/// Taken for plain text it would guard nothing that is meant. What no URI has plain, and stars, are signs escaped as well;
-/// what some paths have is none where it is escaped (`%24metadata`), or within a segment (`/users:batch`).
-fn first_pattern(written: &str) -> Option<(usize, char)> {
-    let bytes = written.as_bytes();
-    let (mut at, mut starts_segment) = (0, true);
-    while let Some(&plain) = bytes.get(at) {
-        let escaped = unescape(&bytes[at..]);
-        let byte = escaped.unwrap_or(plain);
-        let is_sign = match byte {
-            b'*' | b'{' | b'}' | b'<' | b'>' | b'[' | b']' | b'|' | b'^' => true,
-            b'$' | b'(' | b')' | b'+' => escaped.is_none(),
-            b':' => starts_segment,
-            b'.' => starts_segment && at > 1 && is_ellipsis(&written[at..]),
-            _ => false,
+/// What no prefix may have plain: who writes it means more than that very text, which would guard nothing that is meant.
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    /// Of globs, of templates of routers, of regular expressions, and whether it is one escaped as well.
+    Pattern(char, bool),
+    /// It stands between the paths of a list.
+    List,
+    WhiteSpace(char),
+    Hidden(char),
+}
+
+/// Where the first sign stands, and which it is.
+fn first_sign(written: &str) -> Option<(usize, Sign)> {
+    let (mut at, mut segment) = (0, 0);
+    while let Some(plain) = written[at..].chars().next() {
+        let escaped = unescape(&written.as_bytes()[at..]).map(char::from);
+        let char = escaped.unwrap_or(plain);
+        let before = &written[segment..at];
+        let next = at + if escaped.is_some() { 3 } else { plain.len_utf8() };
+        let sign = match is_sign_escaped(char, before) {
+            true => Some(Sign::Pattern(char, true)),
+            false if escaped.is_some() => None,
+            false => plain_sign(char, before, &written[next..]),
         };
-        if is_sign {
-            return Some((at, char::from(byte)));
+        if let Some(sign) = sign {
+            return Some((at, sign));
         }
-        starts_segment = matches!(byte, b'/' | b'\\');
-        at += if escaped.is_some() { 3 } else { 1 };
+        at = next;
+        if matches!(char, '/' | '\\') {
+            segment = at;
+        }
     }
     None
 }
 
-/// Whether the last segment is `...`, which some tools write for everything below.
-fn is_ellipsis(text: &str) -> bool {
-    matches!(text, "..." | ".../")
+/// What no URI has plain, and stars, are signs escaped as well. What some paths have is none where it is escaped
+/// (`%24metadata`), or within a segment (`users%3Abatch`).
+fn is_sign_escaped(char: char, before: &str) -> bool {
+    match char {
+        '*' | '{' | '}' | '<' | '>' | '[' | ']' | '|' | '^' => true,
+        ':' => before.is_empty(),
+        '+' => before.ends_with('.'),
+        _ => false,
+    }
+}
+
+fn plain_sign(char: char, before: &str, after: &str) -> Option<Sign> {
+    let another = after.trim_start().strip_prefix('/');
+    match char {
+        ',' if another.is_some() || after.is_empty() => Some(Sign::List),
+        ';' if another.is_some() => Some(Sign::List),
+        ':' if another.is_some_and(|another| !another.is_empty()) => Some(Sign::List),
+        ':' if starts_name(after) && !(is_word(before) && is_word(until_slash(after))) => {
+            Some(Sign::Pattern(char, false))
+        }
+        '.' if is_ellipsis(before, after) => Some(Sign::Pattern(char, false)),
+        _ if is_sign_plain(char) => Some(Sign::Pattern(char, false)),
+        _ if char.is_whitespace() && another.is_some() => Some(Sign::List),
+        _ if char.is_ascii_control() => None,
+        _ if char.is_whitespace() => Some(Sign::WhiteSpace(char)),
+        _ if is_hidden(char) => Some(Sign::Hidden(char)),
+        _ => None,
+    }
+}
+
+/// Whether a character is a sign wherever it stands plain: with those of ASCII, what looks like one.
+fn is_sign_plain(char: char) -> bool {
+    matches!(
+        char,
+        '$' | '(' | ')' | '+' | '"' | '`'
+            | '\u{ab}' | '\u{bb}' | '\u{66d}' | '\u{2024}'..='\u{2026}' | '\u{2039}' | '\u{203a}' | '\u{2044}' | '\u{204e}'
+            | '\u{2051}' | '\u{2215}'..='\u{2217}' | '\u{2223}' | '\u{2236}' | '\u{22c6}' | '\u{22ee}'..='\u{22f1}'
+            | '\u{2329}' | '\u{232a}' | '\u{2722}'..='\u{274b}' | '\u{2768}'..='\u{2775}' | '\u{27e6}'..='\u{27ef}'
+            | '\u{2983}'..='\u{2998}' | '\u{29f8}' | '\u{3008}'..='\u{301b}' | '\u{a789}' | '\u{fe10}'..='\u{fe19}'
+            | '\u{fe50}'..='\u{fe6b}' | '\u{ff01}'..='\u{ff0f}' | '\u{ff1a}'..='\u{ff20}' | '\u{ff3b}'..='\u{ff40}'
+            | '\u{ff5b}'..='\u{ff60}'
+    )
+}
+
+fn starts_name(text: &str) -> bool {
+    text.starts_with(|char: char| char.is_alphabetic() || char == '_')
+}
+
+fn is_word(text: &str) -> bool {
+    text.ends_with(char::is_alphanumeric)
+        && text.chars().all(|char| char.is_alphanumeric() || matches!(char, '_' | '-'))
+}
+
+fn until_slash(text: &str) -> &str {
+    text.split(['/', '\\']).next().unwrap_or(text)
+}
+
+/// Whether a dot begins `...` where some tools write that for everything below: as a whole segment, or at the end.
+fn is_ellipsis(before: &str, after: &str) -> bool {
+    let is_whole = before.is_empty() && until_slash(after).bytes().all(|byte| byte == b'.');
+    after.starts_with("..") && (is_whole || matches!(after.trim_start_matches('.'), "" | "/"))
+}
+
+fn escapes(char: char) -> String {
+    char.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 /// Where the first escape stands that no prefix may have, and what is wrong with it.
@@ -213,30 +324,58 @@ fn decoded(written: &str) -> Vec<u8> {
 /// A prefix that is accepted and that guards at least what `written` seems to mean: where a part cannot be kept, the
 /// prefix ends before it.
 fn accepted(written: &str) -> String {
-    let written = before_pattern(written.trim_start_matches(['^', '~', ' ']));
+    let from_root = from_root(written);
+    let written = before_sign(&from_root);
     let end = first_bad_escape(written).map_or(written.len(), |(at, _)| at);
     let bytes = decoded(&written[..end]);
     let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    let text: String = text.chars().filter(|char| !char.is_ascii_control()).collect();
-    let text = text.split_once("://").map_or(&*text, |(_, after)| after.find('/').map_or("/", |at| &after[at..]));
-    let cleaned = [cut, backslash_to_slash, drop_parameters]
+    let end = text.find(|char: char| char == ';' || char.is_ascii_control()).unwrap_or(text.len());
+    let cleaned = [cut, backslash_to_slash, merge_slashes]
         .into_iter()
-        .fold(text.to_owned(), |text, clean| clean(&text).unwrap_or(text));
-    let rooted = format!("/{}", cleaned.trim());
-    let merged = merge_slashes(&rooted).unwrap_or(rooted);
-    let literal = ["$", "(", ")", "+"].into_iter().zip(["%24", "%28", "%29", "%2B"]);
-    let text = literal.fold(normal_form(&merged), |text, (sign, escape)| text.replace(sign, escape));
+        .fold(text[..end].to_owned(), |text, clean| clean(&text).unwrap_or(text));
+    let mut text = String::new();
+    for char in normal_form(&cleaned).chars() {
+        match is_sign_plain(char) || char.is_whitespace() {
+            true => text.push_str(&escapes(char)),
+            false => text.push(char),
+        }
+    }
     if sound(&text).is_ok() { text } else { "/".to_owned() }
 }
 
-/// What stands before the pattern in a text. One alternative of several says nothing of the others, nor does what a backslash
-/// stands before.
-fn before_pattern(written: &str) -> &str {
-    let Some((at, sign)) = first_pattern(written) else { return written };
+/// The text from the slash on that the path seems to begin with; `/` where a host may stand before it.
+fn from_root(written: &str) -> Cow<'_, str> {
+    const QUOTES: [char; 7] = ['"', '\'', '`', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}'];
+    let text = written.trim_start_matches(['^', '~', ' ']).trim_matches(QUOTES).trim();
+    if let Some(after) = text.strip_prefix("//")
+        && until_slash(after.trim_start_matches('/')).contains(['.', ':', '@'])
+    {
+        return Cow::Borrowed("/");
+    }
+    if text.starts_with('/') {
+        return Cow::Borrowed(text);
+    }
+    if let Some((_, after)) = text.split_once("://") {
+        return Cow::Borrowed(after.find('/').map_or("/", |at| &after[at..]));
+    }
+    let Some(slash) = text.find('/') else {
+        return if is_word(text) { Cow::Owned(format!("/{text}")) } else { Cow::Borrowed("/") };
+    };
+    let before = &text[..slash];
+    let is_name = before.ends_with(|char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | ',' | ';'));
+    let is_pattern = matches!(first_sign(before), Some((_, Sign::Pattern(..))));
+    Cow::Borrowed(if is_name || is_pattern { "/" } else { &text[slash..] })
+}
+
+/// What stands before the first sign in a text. One alternative of several says nothing of the others, nor does what a
+/// backslash stands before in a pattern.
+fn before_sign(written: &str) -> &str {
+    let Some((at, sign)) = first_sign(written) else { return written };
     let before = &written[..at];
+    let Sign::Pattern(char, _) = sign else { return before };
     match before.find('\\') {
         Some(backslash) => &before[..backslash],
-        None if sign == '|' => before.rfind('/').map_or("", |slash| &before[..=slash]),
+        None if char == '|' => before.rfind('/').map_or("", |slash| &before[..=slash]),
         None => before,
     }
 }
@@ -262,32 +401,95 @@ mod tests {
         assert_eq!(text_and_form("/a%20b"), ("/a b".into(), Form::Plain));
     }
 
+    /// Whether a guard with this text is met by a path.
+    fn guards(written: &str, path: &str) -> bool {
+        let prefix = Prefix::parse(written).unwrap();
+        path.strip_prefix(prefix.text())
+            .is_some_and(|rest| prefix.form() == Form::Plain || rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The text that an error says to write.
+    fn spelling(remedy: &str) -> String {
+        serde_json::from_str(&remedy[remedy.find('"').unwrap()..]).unwrap()
+    }
+
     #[test]
     fn errors_say_what_to_write() {
-        for (name, written, message) in [
-            ("empty", "", "is empty; to guard everything write `/`"),
-            ("no slash", "access", "must begin with `/`; write `/access`"),
-            ("a URL", "https://example.com/access", "must begin with `/`; write `/access`"),
-            ("a host", "https://example.com", "must begin with `/`; write `/`"),
-            ("space before", " /access", "has white space around it; write `/access`"),
-            ("newline after", "/access\n", "has white space around it; write `/access`"),
-            ("doubled slash", "/a//b", "has a doubled slash; write `/a/b`"),
-            ("two at the start", "//access", "has a doubled slash; write `/access`"),
-            ("dot", "/./access", "has a dot segment; write `/access`"),
-            ("dots", "/x/../access", "has a dot segment; write `/access`"),
-            ("escaped dots", "/x/%2e%2E/access", "has a dot segment; write `/access`"),
-            ("dot last", "/access/.", "has a dot segment; write `/access/`"),
-            ("parameters", "/access;v=1/x", "has a path parameter (`;`); write `/access/x`"),
-            ("backslash", r"/access\x", "has a backslash; write `/access/x`"),
-            ("query", "/access?x", "has a `?` or `#`, but only paths are looked at; write `/access`"),
-            ("fragment", "/access#x", "has a `?` or `#`, but only paths are looked at; write `/access`"),
-            ("control", "/acc\tess", "has a control character; write `/access`"),
-            ("lone percent", "/100%", "has a `%` that two hex digits do not follow; write `/100`"),
-            ("half an escape", "/a%2", "has a `%` that two hex digits do not follow; write `/a`"),
-            ("Latin-1", "/caf%E9", "has escapes that are not UTF-8; write `/caf`"),
+        const LIST: &str = "is a list of paths in one text; make each path an entry of its own, the first";
+        const ROOT: &str = "must begin with `/`; write";
+        const WITHIN: &str = "has white space within, which escaped is `%20`; write";
+        const QUERY: &str = "has a `?` or `#`, but only paths are looked at; write";
+        const CONTROL: &str = "has a control character; write";
+        const PERCENT: &str = "has a `%` that two hex digits do not follow; write";
+        const DOTS: &str = "has a dot segment; write";
+        // With a path that what is to be written has to guard.
+        for (name, written, message, remedy, guarded) in [
+            ("empty", "", "is empty; to guard everything write", "/", "/x"),
+            ("no slash", "access", ROOT, "/access", "/access/7"),
+            ("a URL", "https://example.com/access", ROOT, "/access", "/access/7"),
+            ("a host", "https://example.com", ROOT, "/", "/x"),
+            ("a host without a scheme", "example.com", ROOT, "/", "/x"),
+            ("a host and a path", "app.example/api", ROOT, "/", "/api/7"),
+            ("a host and a port", "localhost:8080/api", ROOT, "/", "/api/7"),
+            ("a host after slashes", "//app.example/api", "has a doubled slash; write", "/", "/api/7"),
+            ("a method", "GET /api", ROOT, "/api", "/api/7"),
+            ("a method and a colon", "POST:/api", ROOT, "/api", "/api/7"),
+            ("a kind", "REGEX:/api", ROOT, "/api", "/api/7"),
+            ("half a scheme", "http:/api", ROOT, "/api", "/api/7"),
+            ("quoted", "\"/api\"", ROOT, "/api", "/api/7"),
+            ("quoted by one", "'/api'", ROOT, "/api", "/api/7"),
+            ("quoted by others", "\u{201c}/api\u{201d}", ROOT, "/api", "/api/7"),
+            ("of a list", "- /api", ROOT, "/api", "/api/7"),
+            ("negated", "!/api", ROOT, "/api", "/api/7"),
+            ("relative", "./api", ROOT, "/api", "/api/7"),
+            ("from above", "../api", ROOT, "/api", "/api/7"),
+            ("with a mark before", "\u{feff}/api", ROOT, "/api", "/api/7"),
+            ("with nothing before", "\u{200b}/api", ROOT, "/api", "/api/7"),
+            ("a method without a slash", "GET api", ROOT, "/", "/api/7"),
+            ("list by comma", "/api,/admin", LIST, "/api", "/api/7"),
+            ("list by comma and space", "/api, /admin", LIST, "/api", "/api/7"),
+            ("list by semicolon", "/api;/admin", LIST, "/api", "/api/7"),
+            ("list by colon", "/api:/admin", LIST, "/api", "/api/7"),
+            ("list by space", "/api /admin", LIST, "/api", "/api/7"),
+            ("list by line", "/api\n/admin", LIST, "/api", "/api/7"),
+            ("list by tab", "/api\t/admin", LIST, "/api", "/api/7"),
+            ("list that ends early", "/api,", LIST, "/api", "/api/7"),
+            ("list without a slash", "api,/admin", ROOT, "/", "/api/7"),
+            ("space before", " /access", "has white space around it; write", "/access", "/access/7"),
+            ("newline after", "/access\n", "has white space around it; write", "/access", "/access/7"),
+            ("space within", "/my files", WITHIN, "/my", "/my files"),
+            (
+                "a wide space",
+                "/my\u{3000}files",
+                "has white space within, which escaped is `%E3%80%80`; write",
+                "/my",
+                "/my\u{3000}files",
+            ),
+            (
+                "not seen",
+                "/api/\u{200b}x",
+                "has a character that is not seen, which escaped is `%E2%80%8B`; write",
+                "/api/",
+                "/api/x",
+            ),
+            ("doubled slash", "/a//b", "has a doubled slash; write", "/a/b", "/a/b/7"),
+            ("two at the start", "//access", "has a doubled slash; write", "/access", "/access/7"),
+            ("dot", "/./access", DOTS, "/access", "/access/7"),
+            ("dots", "/x/../access", DOTS, "/access", "/access/7"),
+            ("escaped dots", "/x/%2e%2E/access", DOTS, "/access", "/access/7"),
+            ("dot last", "/access/.", DOTS, "/access/", "/access/7"),
+            ("parameters", "/access;v=1/x", "has a path parameter (`;`); write", "/access", "/access/x"),
+            ("backslash", r"/access\x", "has a backslash; write", "/access/x", "/access/x/7"),
+            ("query", "/access?x", QUERY, "/access", "/access/7"),
+            ("fragment", "/access#x", QUERY, "/access", "/access/7"),
+            ("control", "/acc\u{1}ess", CONTROL, "/acc", "/access"),
+            ("lone percent", "/100%", PERCENT, "/100", "/100%25"),
+            ("half an escape", "/a%2", PERCENT, "/a", "/a/7"),
+            ("Latin-1", "/caf%E9", "has escapes that are not UTF-8; write", "/caf", "/caf\u{e9}"),
         ] {
-            let error = Prefix::parse(written).unwrap_err();
-            assert_eq!(format!("{error}; {}", error.remedy(Use::Guard).replace('"', "`")), message, "{name}");
+            let error = Prefix::parse(written).expect_err(name);
+            assert_eq!(format!("{error}; {}", error.remedy(Use::Guard)), format!("{message} {remedy:?}"), "{name}");
+            assert!(guards(remedy, guarded), "{name}: {guarded}");
         }
     }
 
@@ -331,6 +533,27 @@ mod tests {
             ("/api/\\d+", "/api/"),
             ("/api/+", "/api/"),
             ("/api/...", "/api/"),
+            ("/...", "/"),
+            ("/api/.../x", "/api/"),
+            ("/api...", "/api"),
+            ("/api/\u{2026}", "/api/"),
+            ("/api/\u{ff0a}", "/api/"),
+            ("/api/\u{2217}", "/api/"),
+            ("/api/\u{2039}id\u{203a}", "/api/"),
+            ("/api/\u{3008}id\u{3009}", "/api/"),
+            ("/api/\u{ff5b}id\u{ff5d}", "/api/"),
+            ("/api/\u{ff1a}id", "/api/"),
+            ("/api/file.:ext", "/api/file."),
+            ("/flights/:from-:to", "/flights/"),
+            ("/flights/from-:from", "/flights/from-"),
+            ("/api/x:id.json", "/api/x"),
+            ("/api/.%2B", "/api/"),
+            ("/api\"", "/api"),
+            ("/api`", "/api"),
+            ("/\"/api\"", "/"),
+            ("*/api", "/"),
+            ("{tenant}/api", "/"),
+            ("(?i)/api", "/"),
             ("/api/%2A", "/api/"),
             ("/api/%2a%2a", "/api/"),
             ("/api/%7Bid%7D", "/api/"),
@@ -358,7 +581,15 @@ mod tests {
             ("/~user/@scope/it's,a=b&c!", "/~user/@scope/it's,a=b&c!"),
             ("/.well-known/x", "/.well-known/x"),
             ("/a.../b", "/a.../b"),
-            ("/...", "/..."),
+            ("/a/%2E%2E%2E", "/a/..."),
+            ("/v1/users%3Abatch/x", "/v1/users:batch/x"),
+            ("/time/12:30/x", "/time/12:30/x"),
+            ("/my%20files", "/my files"),
+            ("/a%2C/b", "/a,/b"),
+            ("/a%E2%80%A6", "/a\u{2026}"),
+            ("/a/%EF%BC%8A", "/a/\u{ff0a}"),
+            ("/日本/ダウンロード", "/日本/ダウンロード"),
+            ("/me\u{301}moire", "/me\u{301}moire"),
         ] {
             assert_eq!(Prefix::parse(written).expect(written).text(), text);
         }
@@ -370,10 +601,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_spelling_in_an_error_is_accepted(written in "[ -~é\t]{0,3}([/.;%?#\\\\ a-c2F\u{e9}\u{1}]|%2[ef]|://){0,8}") {
+        fn the_spelling_in_an_error_is_accepted(written in "[ -~é\t]{0,3}([/.;,:…%?#\\\\ a-c2F\u{e9}\u{1}]|%2[ef]|://){0,8}") {
             if let Err(error) = Prefix::parse(&written) {
                 let remedy = error.remedy(Use::Guard);
-                let spelling: String = serde_json::from_str(&remedy[remedy.find('"').unwrap()..]).unwrap();
+                let spelling = spelling(&remedy);
                 prop_assert!(Prefix::parse(&spelling).is_ok(), "{:?}: {}", written, remedy);
             }
         }

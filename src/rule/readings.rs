@@ -19,8 +19,9 @@ const KEPT_FOR_BEYOND: usize = 6;
 /// What a step costs that finds nothing, and what it costs to keep a reading, as if it were bytes.
 const LOOK: usize = 8;
 const KEEP: usize = 64;
-/// The same of a byte of text that is not ASCII, to compare it without its case.
-const FOLD: usize = 64;
+/// The same of comparing a text without its case, for each byte and for each character that is not folded by a table.
+const FOLD: usize = 1;
+const FOLD_SLOWLY: usize = 64;
 /// How many times a path may be encoded.
 const MAX_ROUNDS: usize = 3;
 
@@ -337,19 +338,23 @@ impl Closure {
     }
 
     fn add(&mut self, text: String, step: Step, from: Option<usize>) -> Result<(), PathRefusal> {
-        self.spend(KEEP + text.len() / 8 + self.folding(&text))?;
+        self.spend(KEEP + text.len() / 8)?;
         let hash = hash(text.as_bytes());
         let mut alike = self.hashes.iter().zip(&self.list).filter(|(known, _)| **known == hash);
         if !alike.any(|(_, known)| known.text == text) {
+            self.spend(self.folding(&text))?;
             self.list.push(Reading { text, step, from });
             self.hashes.push(hash);
         }
         if self.list.len() <= self.most { Ok(()) } else { Err(PathRefusal::TooManyReadings) }
     }
 
-    /// What it costs to compare a text without its case.
+    /// What it costs to compare a text without its case, of which no more than `folded` characters count.
     fn folding(&self, text: &str) -> usize {
-        if self.folded == 0 || text.is_ascii() { 0 } else { FOLD * text.len().min(self.folded) }
+        // What begins a character of a script that is not folded by a table.
+        let is_slow = |byte: &&u8| matches!(byte, 0xe1 | 0xe2 | 0xea | 0xef..);
+        let slow = if self.folded == 0 { 0 } else { text.as_bytes().iter().filter(is_slow).count() };
+        FOLD * text.len().min(2 * self.folded) + FOLD_SLOWLY * slow.min(self.folded)
     }
 
     fn spend(&mut self, work: usize) -> Result<(), PathRefusal> {

@@ -17,7 +17,7 @@ const WINDOWS: PathOptions = PathOptions { windows: true, ..PLAIN };
 const PROTECT: PathOptions = PathOptions { ambiguous: Ambiguous::Protect, ..PLAIN };
 
 fn prefixes<S: AsRef<str>>(written: &[S]) -> Vec<Prefix> {
-    written.iter().map(|written| Prefix::parse(written.as_ref()).unwrap()).collect()
+    written.iter().map(|written| Prefix::parse(&written.as_ref().replace(' ', "%20")).unwrap()).collect()
 }
 
 fn rules_with(master: &[&str], access: &[&str], public: &[&str], options: PathOptions) -> Rules {
@@ -345,6 +345,14 @@ fn case_may_not_count() {
         ],
     );
     check(&rules_with(&[], &["/k"], &[], NO_CASE), &[("Kelvin", "/\u{212a}", "access")]);
+}
+
+#[test]
+fn each_character_is_folded_over_its_capital() {
+    for char in '\0'..=char::MAX {
+        let folded: String = fold_char(char).collect();
+        assert_eq!(fold(&char.to_string()), folded, "{char:?}");
+    }
 }
 
 #[test]

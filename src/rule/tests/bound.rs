@@ -90,3 +90,89 @@ fn long_paths_are_read_to_their_end() {
         check(&rules, &[("a URL in a path", &url[..8192.min(url.len())], "public")]);
     }
 }
+
+/// What people have in paths, with long guards that are compared without case: most of all, what is not ASCII.
+const ORDINARY: [&str; 14] = [
+    "/r/caf%C3%A9%3Bv%3D1%2Fx%3Fy//z",
+    "/files/M%C3%BCller%20%26%20S%C3%B6hne/Angebot%20%231%3B%20final//v2.pdf",
+    "/proxy/https%3A%2F%2Fexample.com%2F%C3%A9%2Fb%3Fc%3Dd%26e%3D",
+    "/t%C3%A9l%C3%A9chargements/r%C3%A9sum%C3%A9%20final.pdf",
+    "/t%C3%A9l%C3%A9chargements//r%C3%A9sum%C3%A9%20final.pdf",
+    "/%D0%97%D0%B0%D0%B3%D1%80%D1%83%D0%B7%D0%BA%D0%B8/%D0%9E%D1%82%D1%87%D1%91%D1%82%D1%8B/%D0%98%D1%82%D0%BE%D0%B3%D0%B8%202024.pdf",
+    "/%E3%83%80%E3%82%A6%E3%83%B3%E3%83%AD%E3%83%BC%E3%83%89/%E5%A0%B1%E5%91%8A%E6%9B%B8/%E6%9C%80%E7%B5%82%E7%89%88.pdf",
+    "/s/%D0%9C%D0%BE%D1%81%D0%BA%D0%B2%D0%B0%3B%D0%9F%D0%B8%D1%82%D0%B5%D1%80/%D1%83%D0%BB%D0%B8%D1%86%D0%B0//%D0%B4%D0%BE%D0%BC",
+    "/wiki/%D0%9A%D0%B0%D1%82%D0%B5%D0%B3%D0%BE%D1%80%D0%B8%D1%8F%3A%D0%9D%D0%B0%D1%81%D0%B5%D0%BB%D1%91%D0%BD%D0%BD%D1%8B%D0%B5%2F%D0%A0%D0%BE%D1%81%D1%81%D0%B8%D1%8F",
+    "/search/c%23%2F%C3%BCnic%C3%B6de%3F",
+    "/search/50%25%20%C3%A9t%C3%A9/x",
+    "/a/%C3%A9/../b;v=1/c%20d.pdf",
+    "/K%C3%B6ln;jsessionid=1A2B//Stra%C3%9Fe",
+    "/login/https%3A%2F%2Fm%C3%BCnchen.example%2Fb%C3%BCro%2F%3Fweiter%3D%252Fa%252F%25C3%25A9",
+];
+
+#[test]
+fn ordinary_paths_are_read_to_their_end_without_case() {
+    let deep = "/api/v1/administration/customers/confidential/contracts/archive/2024/";
+    let long = format!("/{}", "x".repeat(200));
+    let other = format!("/{}", "é".repeat(100));
+    let strict = PathOptions { windows: true, ..NO_CASE };
+    for guard in ["/ggggggggg", "/files/of/customers/only", "/api/v1/administration/customers", deep, &long, &other] {
+        for options in [PLAIN, NO_CASE, strict] {
+            for base in [None, Some("/base/path")] {
+                let base = base.map(|base| Prefix::parse(base).unwrap());
+                let rules = Rules::new(vec![], prefixes(&[guard]), vec![], base.as_ref(), options);
+                for path in ORDINARY {
+                    let outer: Uri = format!("/outer{path}").parse().unwrap();
+                    let uri = path.parse().unwrap();
+                    let line = RequestLine { original_uri: Some(&outer), ..RequestLine::new(&Method::GET, &uri) };
+                    assert_eq!(said(rules.requirement(&line)), "public", "{guard} {options:?} {path}");
+                }
+            }
+        }
+    }
+}
+
+/// `cargo test --release --lib bound -- --ignored --nocapture`: what the dearest paths found take, with the case of letters
+/// that no table folds, by the number of paths that a request is looked at by.
+#[test]
+#[ignore = "measures"]
+fn folding_figures() {
+    let strict = PathOptions { windows: true, ..NO_CASE };
+    let base = Prefix::parse("/base").unwrap();
+    let guard = format!("/a/a/a/{}", "x".repeat(200));
+    for (name, options, base) in [("plain", PLAIN, None), ("no case", NO_CASE, None), ("all", strict, Some(&base))] {
+        let rules = Rules::new(vec![], prefixes(&[&guard]), vec![], base, options);
+        for len in [256, 1024, 8 * 1024 - 20] {
+            let mut worst = (0.0, String::new());
+            for part in [
+                "%C3%A9",
+                "%C3%9F",
+                "%E1%BA%9E",
+                "%E3%83%80",
+                "A",
+                "A%5Ca",
+                "%E1%BA%9E//a",
+                "%C3%A9;v",
+                "//a",
+                "/a/..;/.",
+            ] {
+                for before in ["", "//a//a//a", "/a%2F..%3Fx;v//", "/%252Fa//..;x%3F%5C", "/a/a/a//..//.;x%5C%2F"] {
+                    let path = format!("/x{before}{}", part.repeat((len - before.len()) / part.len()));
+                    let uri: Uri = path.parse().unwrap();
+                    let outer: Uri = format!("/outer{path}").parse().unwrap();
+                    let mut line = RequestLine::new(&Method::GET, &uri);
+                    line.original_uri = base.map(|_| &outer);
+                    let took = (0..9).map(|_| {
+                        let start = Instant::now();
+                        let _ = black_box(rules.requirement(&line));
+                        start.elapsed().as_secs_f64() * 1e6
+                    });
+                    let took = took.fold(f64::MAX, f64::min);
+                    if took > worst.0 {
+                        worst = (took, format!("{:.50}", path));
+                    }
+                }
+            }
+            println!("{name}, {len} bytes: {:.0} µs, {}", worst.0, worst.1);
+        }
+    }
+}

@@ -155,6 +155,45 @@ fn overlaps_are_told_in_words() {
     assert_eq!((no_case.notes.len(), no_case.warnings.len()), (2, 0), "{no_case:?}");
 }
 
+/// A directory that is answered with a guarded file is warned of, unless it asks for the same check.
+#[test]
+fn the_directory_of_a_guarded_index_asks_for_what_the_index_does() {
+    for (name, master, access, public, written, directory) in [
+        (
+            "below an exemption",
+            "",
+            "/access /access/open/index.html",
+            "/access/open",
+            "/access/open/index.html",
+            "/access/open/",
+        ),
+        ("below another check", "/access/index.html", "/access", "", "/access/index.html", "/access/"),
+        ("any ending", "", "/access/index", "", "/access/index", "/access/"),
+        ("at the root", "", "/index.html", "", "/index.html", "/"),
+        ("guarded", "", "/access /access/index.html", "", "", ""),
+        ("guarded again", "", "/a /a/open/index.html /a/open/", "/a/open", "", ""),
+        ("guarded by both", "/access/index.html /access/", "/access", "", "", ""),
+    ] {
+        let [master, access, public] = [master, access, public].map(|list| list.split_whitespace().collect::<Vec<_>>());
+        let warnings = rules_with(&master, &access, &public, PLAIN).overlaps().warnings;
+        let told: Vec<_> = warnings.iter().filter(|warning| warning.contains("file servers")).collect();
+        assert_eq!(told.len(), usize::from(!written.is_empty()), "{name}: {warnings:?}");
+        for warning in told {
+            assert!(warning.contains(&format!("{written:?}")), "{name}: {warning}");
+            assert!(warning.ends_with(&format!("guard {directory:?}")), "{name}: {warning}");
+        }
+    }
+}
+
+#[test]
+fn a_colon_within_a_name_is_warned_of() {
+    let warnings = |access: &[&str]| rules_with(&[], access, &[], PLAIN).overlaps().warnings;
+    let told = warnings(&["/api/v:version", "/v1/users:batch"]);
+    assert!(told.len() == 2 && told[0].contains("\"/api/v:version\"") && told[0].contains("\"/api/v\""), "{told:?}");
+    assert!(told[1].contains("`/v1/users%3Abatch`"), "{told:?}");
+    assert_eq!(warnings(&["/v1/users%3Abatch", "/a:", "/time/12:30"]), [""; 0]);
+}
+
 /// What is said of exemptions, the plain and slow way: of all that a reading meets, the longest wins, the guard where both
 /// are as long; and a path is exempt if every reading is.
 fn model(readings: &[String], guards: &[String], exemptions: &[String]) -> bool {
