@@ -168,7 +168,7 @@ fn folding_figures() {
                     });
                     let took = took.fold(f64::MAX, f64::min);
                     if took > worst.0 {
-                        worst = (took, format!("{:.50}", path));
+                        worst = (took, format!("{path:.50}"));
                     }
                 }
             }
