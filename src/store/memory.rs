@@ -178,6 +178,9 @@ impl Held {
         if !self.meets(&record.client_id, options.condition) {
             return Saved::ConditionFailed;
         }
+        if let Some(saved) = self.saved_before(record) {
+            return saved;
+        }
         if !options.keep_others {
             self.clients.remove(&record.client_id);
         }
@@ -186,6 +189,19 @@ impl Held {
             client.end_oldest(options.max_families);
         }
         Saved::Saved(version)
+    }
+
+    /// What becomes of a pair whose family is there already, as one is that arrives twice. What was revoked or renewed since stays
+    /// so.
+    fn saved_before(&self, record: &TokenRecord) -> Option<Saved> {
+        let family = self.clients.get(&record.client_id)?.families.get(&record.family);
+        let family = family.filter(|_| !record.family.is_empty())?;
+        let (access, refresh) = (family.record.access.digest, family.record.refresh.digest);
+        if !family.is_live() || family.record.generation > record.generation {
+            return Some(Saved::ConditionFailed);
+        }
+        let is_same = (access, refresh) == (record.access.digest, record.refresh.digest);
+        is_same.then_some(Saved::Saved(family.version))
     }
 
     fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: Option<u64>) -> u64 {

@@ -90,7 +90,9 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
         self.pair(client_id)
     }
 
-    /// Holds the pair of `record`, the first of its family, from now on.
+    /// Holds the pair of `record`, the first of its family, from now on. A write may arrive twice, and late: a family with a name
+    /// that was revoked, or holds a later generation, stays as it is ([`Saved::ConditionFailed`]), and so does one that holds this
+    /// very pair.
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved>;
 
     /// Replaces the pair whose refresh token was presented by its successor, or says what it found instead: in one
@@ -284,7 +286,7 @@ impl Condition {
 pub enum Saved {
     /// The record is held now, in this version.
     Saved(u64),
-    /// The condition was not met, and nothing changed.
+    /// The condition was not met, or the family was revoked or renewed before, and nothing changed.
     ConditionFailed,
 }
 

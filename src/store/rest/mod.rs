@@ -29,7 +29,8 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
     calls::{Calls, Speaks, failed, until},
-    settle::{Asked, settle},
+    settle::{Asked, Repeat, settle},
+    v1::Found,
 };
 use super::{
     Canonical, Changes, Condition, FamilyFilter, FamilyPage, FamilyStatus, Promises, Revocation, Revoked, Rotated,
@@ -64,7 +65,8 @@ const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
 /// - Look-ups of one client and family at the same moment are one call. Nothing is kept after it.
 /// - A look-up whose connection broke before it was answered, or that has no answer after a second, is sent once more on a new
 ///   connection, and no other kept connection is used again. When the answer to a write does not come, the store is asked what
-///   it holds, and a write that did not happen is sent once more.
+///   it holds. A write that did not happen because its connection broke is sent once more; where nothing is heard of it, a
+///   revocation alone is: another write might arrive twice, after what was done since.
 /// - Idle connections are kept for four seconds, which is less than servers usually do.
 /// - At most an eighth of the process's descriptors, and 512, are waited by at a time. While the store answers, others wait for
 ///   their turn; one that has not answered for a second has all others refused at once until it does.
@@ -86,6 +88,8 @@ pub struct RestStore {
     changes: Arc<Changes>,
     /// How many revocations are looked after, once they are done.
     looked_after: Arc<Semaphore>,
+    /// And how many of them are looked at.
+    looked_at: Arc<Semaphore>,
 }
 
 /// Who goes before whom.
@@ -118,6 +122,7 @@ impl RestStore {
             keys: None,
             changes: Arc::new(Changes::of_shared_store()),
             looked_after: Arc::new(Semaphore::new(voiding::LOOKED_AFTER)),
+            looked_at: Arc::new(Semaphore::new(voiding::LOOKED_AT)),
         })
     }
 
@@ -214,11 +219,12 @@ impl RestStore {
         until(deadline, writing).await
     }
 
-    /// Writes a pair by the first version, again if the store still holds what `is_replaced` knows.
+    /// Writes a pair by the first version, perhaps again if the store still holds what `is_replaced` knows.
     async fn upsert(
         &self,
         deadline: Instant,
         record: &TokenRecord,
+        repeat: Repeat,
         is_replaced: impl Fn(Option<&StoredPair>) -> bool,
     ) -> Result<Saved, StoreError> {
         let (client_id, is_replaced) = (&record.client_id, &is_replaced);
@@ -233,7 +239,7 @@ impl RestStore {
                 _ => Asked::Unclear,
             })
         };
-        settle(deadline, true, write, ask).await
+        settle(deadline, repeat, write, ask).await
     }
 
     async fn save_within(
@@ -253,8 +259,8 @@ impl RestStore {
             let version = held.filter(|held| is_digest_of(held, record)).and_then(|held| held.version);
             Ok(version.map_or(Asked::NotDone, |version| Asked::Done(Saved::Saved(version))))
         };
-        // Nobody has been given the pair yet, so it can be held once more, whatever happened meanwhile.
-        settle(deadline, options.condition == Condition::None, write, ask).await
+        let repeat = if options.condition == Condition::None { Repeat::WhenBroken } else { Repeat::Never };
+        settle(deadline, repeat, write, ask).await
     }
 
     /// Saves a pair by the first version, unless the store turns out to speak the second one and has more to know.
@@ -274,7 +280,7 @@ impl RestStore {
         if options.condition != Condition::None {
             return Err(StoreError::unsupported("the token store has no conditional writes"));
         }
-        let saved = self.upsert(deadline, record, |_| true).await?;
+        let saved = self.upsert(deadline, record, Repeat::WhenBroken, |_| true).await?;
         // It may have been the answer to this that told of the second version.
         Ok((says_it_all || !self.calls.speaks_v2()).then_some(saved))
     }
@@ -294,7 +300,8 @@ impl RestStore {
                 }
                 saving.store(true, Ordering::Relaxed);
                 let is_replaced = |held: Option<&StoredPair>| self.lost(held, rotation).is_none();
-                return self.upsert(deadline, successor, is_replaced).await.map(|_| Rotated::Rotated);
+                let rotated = self.upsert(deadline, successor, Repeat::WhenBroken, is_replaced).await;
+                return rotated.map(|_| Rotated::Rotated);
             }
         }
         saving.store(true, Ordering::Relaxed);
@@ -307,7 +314,8 @@ impl RestStore {
             })
         };
         // Without a grace, the second of two that arrive looks like somebody else's.
-        settle(deadline, !rotation.grace.is_zero(), write, ask).await
+        let repeat = if rotation.grace.is_zero() { Repeat::Never } else { Repeat::WhenBroken };
+        settle(deadline, repeat, write, ask).await
     }
 
     /// What a rotation by the first version comes to where this is held; `None` if it can be done.
@@ -350,9 +358,10 @@ impl RestStore {
                 };
             }
         };
-        match self.calls.get(client_id).await? {
+        match self.calls.look_up(client_id, None).await? {
             _ if self.calls.speaks_v2() => self.end(deadline, revocation, if_version).await,
-            Some(held) if self.is_concerned(&held, revocation) => self.void(deadline, client_id, &held).await,
+            Found::Pair(held) if self.is_concerned(&held, revocation) => self.void(deadline, client_id, &held).await,
+            Found::Nothing { is_said: false } => self.void_unknown(deadline, client_id).await,
             _ => Ok(Revoked::Families(0)),
         }
     }
@@ -383,7 +392,8 @@ impl RestStore {
                 None => Asked::Done(Revoked::Families(1)),
             })
         };
-        settle(deadline, if_version.is_none(), write, ask).await
+        let repeat = if if_version.is_none() { Repeat::WhenSilent } else { Repeat::Never };
+        settle(deadline, repeat, write, ask).await
     }
 
     async fn revoke_now(&self, revocation: &Revocation, if_version: Option<u64>) -> Result<Revoked, StoreError> {

@@ -29,7 +29,6 @@ pub(super) struct Places {
     revoking: Semaphore,
     /// Of those that wait until another call has come to its end.
     queueing: Semaphore,
-    count: usize,
     heard: Mutex<Heard>,
 }
 
@@ -37,6 +36,23 @@ pub(super) struct Places {
 struct Heard {
     last: Instant,
     is_silent: bool,
+    /// How many have a place or wait for one.
+    waiting: usize,
+}
+
+/// A place among those that wait for the store.
+pub(super) struct Place<'a> {
+    _permit: SemaphorePermit<'a>,
+    _entry: Entry<'a>,
+}
+
+/// One of those that have a place or wait for one.
+struct Entry<'a>(&'a Places);
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
+    }
 }
 
 impl Places {
@@ -45,28 +61,28 @@ impl Places {
             usual: Semaphore::new(count),
             revoking: Semaphore::new(REVOKING),
             queueing: Semaphore::new(count),
-            count,
             // A store that has not been asked yet owes no answer.
-            heard: Mutex::new(Heard { last: Instant::now(), is_silent: false }),
+            heard: Mutex::new(Heard { last: Instant::now(), is_silent: false, waiting: 0 }),
         }
     }
 
     /// A place, which is free when it is dropped.
-    pub(super) async fn take(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        let place = match self.usual.try_acquire() {
-            Ok(place) => place,
-            Err(_) => self.patiently(self.usual.acquire()).await?.map_err(closed)?,
-        };
-        // Only from the first call on is there an answer to wait for.
-        if self.usual.available_permits() + 1 == self.count {
-            self.begin();
-        }
-        Ok(place)
+    pub(super) async fn take(&self) -> Result<Place<'_>, StoreError> {
+        self.take_of(&self.usual).await
     }
 
     /// A place for a revocation.
-    pub(super) async fn take_to_revoke(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        self.patiently(self.revoking.acquire()).await?.map_err(closed)
+    pub(super) async fn take_to_revoke(&self) -> Result<Place<'_>, StoreError> {
+        self.take_of(&self.revoking).await
+    }
+
+    async fn take_of<'a>(&'a self, places: &'a Semaphore) -> Result<Place<'a>, StoreError> {
+        let entry = self.enter();
+        let permit = match places.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => self.patiently(places.acquire()).await?.map_err(closed)?,
+        };
+        Ok(Place { _permit: permit, _entry: entry })
     }
 
     /// Waits for another call to come to its end.
@@ -102,14 +118,18 @@ impl Places {
 
     /// Notes that the store answered.
     pub(super) fn hear(&self) {
-        *self.lock() = Heard { last: Instant::now(), is_silent: false };
+        let mut heard = self.lock();
+        (heard.last, heard.is_silent) = (Instant::now(), false);
     }
 
-    fn begin(&self) {
+    /// Only from the first call on is there an answer to wait for.
+    fn enter(&self) -> Entry<'_> {
         let mut heard = self.lock();
-        if !heard.is_silent {
+        if heard.waiting == 0 && !heard.is_silent {
             heard.last = Instant::now();
         }
+        heard.waiting += 1;
+        Entry(self)
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -168,6 +188,21 @@ mod tests {
         assert!(matches!(places.take().now_or_never(), Some(Err(_))), "it is as silent as before");
         places.hear();
         assert!(places.take().now_or_never().is_none(), "it may answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_was_idle_is_not_silent_to_revocations() {
+        let places = Places::new(2);
+        tokio::time::advance(SILENCE * 60).await;
+        let mut revoking = Vec::new();
+        for _ in 0..REVOKING {
+            revoking.push(places.take_to_revoke().await.expect("free"));
+        }
+        let mut next = Box::pin(places.take_to_revoke());
+        assert!((&mut next).now_or_never().is_none(), "it may answer");
+        places.hear();
+        revoking.pop();
+        assert!(next.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,15 +23,25 @@ pub(super) enum Asked<T> {
     Unclear,
 }
 
+/// When a write that the store says did not happen is sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    Never,
+    /// When its connection broke before any answer.
+    WhenBroken,
+    /// Also when nothing was heard of it. The first one may be on its way still, and arrive after whatever was done since: this is
+    /// for what takes rights away alone.
+    WhenSilent,
+}
+
 /// Sends a write, and asks the store what became of it when its answer does not come, or is not the store's own. What did not
-/// happen is sent once more, on a new connection: the first one was closed by the store before it read the write, or says
-/// nothing any more, as one to a machine that is gone.
+/// happen may be sent once more, on a new connection: the store closed the first one before it read the write.
 ///
 /// The store is asked after a quarter of the time that is left, and once more after three quarters; a slow write goes on
-/// meanwhile. A write that may be sent twice must do no harm when it arrives twice.
+/// meanwhile.
 pub(super) async fn settle<T, W, A>(
     deadline: Instant,
-    may_repeat: bool,
+    repeat: Repeat,
     write: impl Fn(Via) -> W,
     ask: impl Fn() -> A,
 ) -> Result<T, StoreError>
@@ -46,7 +56,7 @@ where
     match timeout(left / 4, &mut first).await {
         Ok(Err(error)) if is_open(&error) => match Box::pin(ask()).await {
             Ok(Asked::Done(done)) => Ok(done),
-            Ok(Asked::NotDone) if may_repeat && error.kind() == StoreErrorKind::Unreachable => {
+            Ok(Asked::NotDone) if repeat != Repeat::Never && error.kind() == StoreErrorKind::Unreachable => {
                 match Box::pin(write(Via::Fresh)).await {
                     Err(error) if is_open(&error) => match Box::pin(ask()).await {
                         Ok(Asked::Done(done)) => Ok(done),
@@ -62,7 +72,7 @@ where
             let again = async {
                 match ask().await {
                     Ok(Asked::Done(done)) => return done,
-                    Ok(Asked::NotDone) if may_repeat => {
+                    Ok(Asked::NotDone) if repeat == Repeat::WhenSilent => {
                         if let Ok(done) = write(Via::Fresh).await {
                             return done;
                         }

@@ -13,6 +13,15 @@ use crate::secret::Secret;
 /// The client that is asked for only to see how the store answers.
 const NOBODY: &str = "fastauth-discovery";
 
+/// What a look-up came to.
+pub(super) enum Found {
+    Pair(StoredPair),
+    /// The client is not known; `is_said` is whether the answer says more than its status, which others have, too.
+    Nothing {
+        is_said: bool,
+    },
+}
+
 impl Calls {
     /// The pair of a client. Of a store that spoke the second version once, an answer that does not say so is not its own.
     pub(super) async fn get(&self, client_id: &str) -> Result<Option<StoredPair>, StoreError> {
@@ -21,6 +30,13 @@ impl Calls {
 
     /// The same of one family, of which a store that does not tell them apart takes no notice.
     pub(super) async fn get_of(&self, client_id: &str, family: Option<&str>) -> Result<Option<StoredPair>, StoreError> {
+        Ok(match self.look_up(client_id, family).await? {
+            Found::Pair(pair) => Some(pair),
+            Found::Nothing { .. } => None,
+        })
+    }
+
+    pub(super) async fn look_up(&self, client_id: &str, family: Option<&str>) -> Result<Found, StoreError> {
         let call = Call::new(Method::GET, "token").parameter("client_id", client_id);
         let answer = self.send(call.parameters([("family", family)])).await?;
         let (status, is_announced, version) = (answer.status(), answer.is_announced, answer.version());
@@ -29,14 +45,14 @@ impl Calls {
             return Err(foreign(status));
         }
         let pair = match status {
-            StatusCode::OK => Some(StoredPair { version, ..parse(&answer.body().await?)? }),
+            StatusCode::OK => Found::Pair(StoredPair { version, ..parse(&answer.body().await?)? }),
             StatusCode::NOT_FOUND => {
                 let body = answer.body().await?;
                 // One that has no more to say than its status is good enough for the first version.
                 if !is_refusal(&body) && (is_announced || !body.is_empty()) {
                     return Err(not_its_own());
                 }
-                None
+                Found::Nothing { is_said: !body.is_empty() }
             }
             _ => return Err(answer.unexpected("a look-up").await),
         };
@@ -67,10 +83,19 @@ impl Calls {
         if !is_announced {
             // What a store says to acknowledge a write is free, but it is no page.
             let is_page = !answer.is_json_or_text();
-            if is_page || is_markup(&answer.beginning().await) {
-                return Err(invalid(
-                    "a page answered a write in the place of the token store: let its path through to it",
-                ));
+            let said = answer.beginning().await;
+            if is_page || is_markup(&said) {
+                return Err(page());
+            }
+            // Where others might say the same, the store is asked what it holds.
+            if !is_acknowledgement(&said) {
+                let held = self.get(client_id).await?;
+                let is_held = |held: StoredPair| {
+                    held.access_token.as_ref() == Some(access) && held.refresh_token.as_ref() == Some(refresh)
+                };
+                if !held.is_some_and(is_held) {
+                    return Err(page());
+                }
             }
             self.learn(Speaks::V1);
         } else {
@@ -96,7 +121,11 @@ pub(super) fn foreign(status: StatusCode) -> StoreError {
     ))
 }
 
-fn not_its_own() -> StoreError {
+fn page() -> StoreError {
+    invalid("a page answered a write in the place of the token store: let its path through to it")
+}
+
+pub(super) fn not_its_own() -> StoreError {
     invalid(
         "something else than the token store answered with status 404: let its path through to it. Of the store, a 404 has \
          no body or is {\"detail\":\"…\"}",
@@ -105,7 +134,23 @@ fn not_its_own() -> StoreError {
 
 /// Whether a body begins as HTML and XML do.
 fn is_markup(beginning: &[u8]) -> bool {
-    beginning.trim_ascii_start().starts_with(b"<")
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    beginning.strip_prefix(BYTE_ORDER_MARK).unwrap_or(beginning).trim_ascii_start().starts_with(b"<")
+}
+
+/// Whether a body is what stores say to acknowledge a write, and nobody in their place does: nothing, a word, or the pair.
+fn is_acknowledgement(body: &[u8]) -> bool {
+    let is_word = |word: &str| ["ok", "saved", "success"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    match serde_json::from_slice(body) {
+        Ok(Value::Null) => true,
+        Ok(Value::String(word)) => is_word(&word),
+        Ok(Value::Object(members)) => {
+            members.get("data").is_some_and(Value::is_object)
+                || members.values().all(|value| value.as_str().is_some_and(is_word))
+        }
+        Ok(_) => false,
+        Err(_) => std::str::from_utf8(body.trim_ascii()).is_ok_and(|body| body.is_empty() || is_word(body)),
+    }
 }
 
 /// Whether a body is `{"detail":…}`, which says that the store itself refuses.

@@ -61,7 +61,7 @@ impl Calls {
                 Ok(Saved::Saved(version))
             }
             (StatusCode::OK, None) => Err(invalid("the token store's answer to a write has no ETag")),
-            (StatusCode::PRECONDITION_FAILED, _) if options.condition != Condition::None => {
+            (StatusCode::PRECONDITION_FAILED, _) => {
                 answer.discard().await;
                 Ok(Saved::ConditionFailed)
             }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{RestStore, Urgency};
+use super::{RestStore, Urgency, holds, settle::Repeat, v1::not_its_own};
 use crate::{
     secret::Secret,
     store::{Revocation, Revoked, StoreError, StoredPair, TokenRecord},
@@ -18,7 +18,10 @@ use crate::{
 const REVOKED: &str = "revoked";
 
 /// How many revocations are looked after at the same time.
-pub(super) const LOOKED_AFTER: usize = 64;
+pub(super) const LOOKED_AFTER: usize = 4096;
+
+/// How many of them are looked at, at the same time; the others wait, each for its turn.
+pub(super) const LOOKED_AT: usize = 16;
 
 /// How long is waited before each look at what was revoked; together as long as a refresh may take.
 const WAITS: [Duration; 6] = [
@@ -31,11 +34,12 @@ const WAITS: [Duration; 6] = [
 ];
 
 impl RestStore {
-    /// Whether a revocation is about the pair that a store of the first version holds, which names its family itself.
+    /// Whether a revocation is about the pair that a store of the first version holds, which names its family itself. What was
+    /// revoked before is nothing to revoke.
     pub(super) fn is_concerned(&self, held: &StoredPair, revocation: &Revocation) -> bool {
         match revocation {
             Revocation::Family { family, .. } => self.family_of(held).is_some_and(|held| held == *family),
-            Revocation::Client(_) | Revocation::All => true,
+            Revocation::Client(_) | Revocation::All => !holds(held, &void("")),
         }
     }
 
@@ -68,9 +72,20 @@ impl RestStore {
         Ok(Revoked::Families(1))
     }
 
+    /// Revokes where a 404 without a body says that the client is not known, which is not always the store's word: what is
+    /// held once it was written is.
+    pub(super) async fn void_unknown(&self, deadline: Instant, client_id: &str) -> Result<Revoked, StoreError> {
+        self.overwrite(deadline, client_id).await?;
+        match self.calls.get(client_id).await? {
+            Some(_) => Ok(Revoked::Families(0)),
+            None => Err(not_its_own()),
+        }
+    }
+
     async fn overwrite(&self, deadline: Instant, client_id: &str) -> Result<(), StoreError> {
         let void = void(client_id);
-        self.upsert(deadline, &void, |_| true).await.map(drop)
+        // It goes through, although it may arrive twice.
+        self.upsert(deadline, &void, Repeat::WhenSilent, |_| true).await.map(drop)
     }
 
     /// Whether a pair of a family that was revoked is held again.
@@ -80,12 +95,19 @@ impl RestStore {
     }
 
     fn look_after(&self, client_id: String, family: String) {
-        let Ok(permit) = Arc::clone(&self.looked_after).try_acquire_owned() else { return };
+        let Ok(permit) = Arc::clone(&self.looked_after).try_acquire_owned() else {
+            tracing::warn!(
+                most = LOOKED_AFTER,
+                "too many revocations at once to look after each: a refresh that is under way on another node may undo this one"
+            );
+            return;
+        };
         let store = self.clone();
         tokio::spawn(async move {
             let _permit = permit;
             for wait in WAITS {
                 sleep(wait).await;
+                let Ok(_turn) = store.looked_at.acquire().await else { return };
                 if store.calls.speaks_v2() {
                     return;
                 }

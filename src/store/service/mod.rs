@@ -26,8 +26,8 @@ use self::{
     route::{Route, client_id, family, parameter},
 };
 use super::{
-    FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved,
-    StoreError, TokenRecord, TokenStore, carried_through,
+    FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, PROBE, Promises, Revocation, Revoked, Rotated, SaveOptions,
+    Saved, StoreError, TokenRecord, TokenStore, carried_through,
     wire::{
         self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, TicketBody,
         code,
@@ -168,7 +168,16 @@ impl StoreService {
         }
     }
 
+    /// Asks the database itself where a node asks for its health: whether it can be written is not seen by reading.
+    async fn check_for(&self, client_id: &str) -> Result<(), Refusal> {
+        if client_id != PROBE {
+            return Ok(());
+        }
+        self.store.check().await.map_err(|error| Refusal::trouble(&error))
+    }
+
     async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Outcome {
+        self.check_for(client_id).await?;
         let held = match parameter(query, "family")? {
             Some(family) => self.store.pair_of(client_id, &family).await,
             None => self.store.pair(client_id).await,
@@ -191,6 +200,7 @@ impl StoreService {
     }
 
     async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Outcome {
+        self.check_for(client_id).await?;
         let family = parameter(query, "family")?;
         let held = self.store.load(client_id, family.as_deref()).await.map_err(|error| Refusal::trouble(&error))?;
         let held = held.ok_or_else(Refusal::unknown_client)?;

@@ -133,11 +133,39 @@ impl<'a> Books<'a> {
         if !self.meets(&record.client_id, options.condition)? {
             return Ok(Saved::ConditionFailed);
         }
+        if let Some(saved) = self.saved_before(record)? {
+            return Ok(saved);
+        }
         let over = if options.keep_others { Over::SameFamily } else { Over::AllFamilies };
         self.put(record, None, self.now(), over)?;
         let saved = self.version;
         self.limit(&record.client_id, options.max_families)?;
         Ok(Saved::Saved(saved))
+    }
+
+    /// What becomes of a pair whose family is there already, as one is that arrives twice. What was revoked or renewed since stays
+    /// so.
+    fn saved_before(&self, record: &TokenRecord) -> rusqlite::Result<Option<Saved>> {
+        if record.family.is_empty() {
+            return Ok(None);
+        }
+        let held = format!(
+            "SELECT access_sha256, refresh_sha256, version, generation, {STATUS} FROM token
+             WHERE client_id = ?1 AND family = ?2"
+        );
+        let read = |row: &Row<'_>| {
+            let digests = (digest(row, 0)?, digest(row, 1)?);
+            Ok((digests, row.get::<_, u64>(2)?, row.get::<_, u64>(3)?, status(row, 4)?))
+        };
+        let mut query = self.connection.prepare_cached(&held)?;
+        let held = query.query_row([&record.client_id, &record.family], read).optional()?;
+        Ok(held.and_then(|(digests, version, generation, status)| match status {
+            FamilyStatus::Live if digests == (Some(record.access.digest), Some(record.refresh.digest)) => {
+                Some(Saved::Saved(version))
+            }
+            FamilyStatus::Live if generation <= record.generation => None,
+            _ => Some(Saved::ConditionFailed),
+        }))
     }
 
     fn meets(&self, client_id: &str, condition: Condition) -> rusqlite::Result<bool> {

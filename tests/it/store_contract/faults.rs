@@ -7,7 +7,10 @@ use std::{
 
 use fastauth::{
     FastAuthLayer,
-    store::{MemoryStore, Promises, RestStore, Revocation, Revoked, Rotated, Rotation, StoreErrorKind, TokenStore},
+    store::{
+        MemoryStore, Promises, RestStore, Revocation, Revoked, Rotated, Rotation, SaveOptions, StoreErrorKind,
+        TokenStore,
+    },
 };
 use futures_util::{
     FutureExt,
@@ -19,7 +22,7 @@ use tokio::sync::watch;
 use crate::support::{
     faulty::{Behaviour, FaultyStore},
     front::{Front, Mode},
-    stores::{ManyFamilies, OnePair, canonical, exchange, held, refresh, renewal},
+    stores::{ManyFamilies, OnePair, canonical, exchange, held, record, refresh, renewal},
     v1::Rows,
 };
 
@@ -245,7 +248,6 @@ async fn a_page_is_not_the_word_of_a_store_of_the_first_version() {
     for (content_type, body) in [
         ("application/json", r#"{"detail":"Not Found"}"#),
         ("text/plain", r#" {"detail":"the client is not known","more":1} "#),
-        ("text/plain", ""),
     ] {
         let store = client(&server);
         server.becomes(page(StatusCode::NOT_FOUND, content_type, body));
@@ -258,17 +260,84 @@ async fn a_page_is_not_the_word_of_a_store_of_the_first_version() {
         ("text/plain", " \n<!doctype html>"),
         ("application/xml", "<ok/>"),
         ("application/octet-stream", "\0\u{1}"),
+        ("application/json", r#"{"error":"no such route"}"#),
+        ("application/json", r#"{"status":"error"}"#),
+        ("application/json", "[]"),
+        ("text/plain", "the service is being deployed"),
+        ("text/plain", "\u{feff}<html>"),
     ] {
         let store = acquainted(&server).await;
         server.becomes(page(StatusCode::OK, content_type, body));
         let error = store.put("c", 1).await.expect_err(body);
         assert_eq!((error.kind(), error.is_save()), (StoreErrorKind::InvalidAnswer, true), "{body}");
     }
-    for (content_type, body) in [("text/plain", "saved"), ("application/json", "null"), ("text/plain", "")] {
+    for (content_type, body) in [
+        ("text/plain", "saved"),
+        ("application/json", "null"),
+        ("application/json", "{}"),
+        ("application/json", r#"{"status":"ok"}"#),
+        ("text/plain", ""),
+    ] {
         let store = acquainted(&server).await;
         server.becomes(page(StatusCode::OK, content_type, body));
+        let before = server.count();
         store.put("c", 1).await.unwrap();
+        assert_eq!(server.count() - before, 1, "{body}");
     }
+    // Where it may be anybody's word, what is held tells.
+    let store = acquainted(&server).await;
+    let said = page(StatusCode::OK, "application/json", r#"{"result":1}"#);
+    server.becomes(Behaviour::ToPost(Box::new(said), PAIR.to_vec()));
+    store.put("c", 1).await.unwrap();
+    assert!(store.put("c", 2).await.is_err(), "another pair is held");
+}
+
+/// A 404 without a body is what many say that stand before a store.
+#[tokio::test]
+async fn a_bare_404_does_not_acknowledge_a_revocation() {
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let server = FaultyStore::start(Behaviour::Holds(Arc::clone(&held))).await;
+    let store = client(&server);
+    let revocation = Revocation::Client("c".to_owned());
+    assert_eq!(store.load("c", None).await.unwrap(), None);
+    assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Families(0));
+    assert!(String::from_utf8_lossy(&held.lock().unwrap()).contains("revoked"), "the store has said so itself");
+    server.becomes(Behaviour::Answer(StatusCode::NOT_FOUND, Vec::new()));
+    let error = store.revoke(&revocation, None).await.expect_err("nobody has");
+    assert_eq!(error.kind(), StoreErrorKind::InvalidAnswer);
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_not_written_again() {
+    let server = FaultyStore::start(Behaviour::Holds(Arc::new(Mutex::new(PAIR.to_vec())))).await;
+    let store = client(&server);
+    let revocation = Revocation::Client("c".to_owned());
+    for expected in [1, 0, 0] {
+        assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Families(expected));
+    }
+    assert_eq!(written(&server).len(), 1);
+}
+
+/// Of a write that is on its way for long nobody knows when it arrives: another one would make good what was revoked meanwhile.
+#[tokio::test]
+async fn a_write_that_nothing_is_heard_of_is_not_sent_again() {
+    let behind = MemoryStore::new();
+    let front = Front::start(Arc::new(behind.clone())).await;
+    let store = front.client().timeout(Duration::from_secs(1));
+    assert_eq!(store.promises().await.unwrap(), Promises::ALL);
+    store.begin("c", "f", 1).await;
+    let (_up, flag) = watch::channel(false);
+    front.becomes(Mode::HoldsPosts(flag));
+    front.seen();
+    let posts = || front.seen().iter().filter(|call| call.starts_with("POST")).count();
+    let saved = store.save(&record("d", "f", 0, 1), SaveOptions::default()).await;
+    assert_eq!((saved.expect_err("it is held").kind(), posts()), (StoreErrorKind::TimedOut, 1));
+    let gracious = Rotation { grace: Duration::from_secs(10), ..renewal("c", "f", 0, 1, 2) };
+    let rotated = store.rotate(&gracious).await;
+    assert_eq!((rotated.expect_err("it is held").kind(), posts()), (StoreErrorKind::TimedOut, 1));
+    // What takes rights away does no such harm.
+    let revoked = store.revoke(&Revocation::All, None).await;
+    assert_eq!((revoked.expect_err("it is held").kind(), posts()), (StoreErrorKind::TimedOut, 2));
 }
 
 /// Once a store was known to speak the second version, less is a fault.
@@ -333,4 +402,27 @@ async fn a_revocation_that_a_refresh_elsewhere_undoes_is_done_again() {
     let family = Revocation::Family { client_id: "c".to_owned(), family: issued.family.clone() };
     assert_eq!(here.revoke(&family).await.unwrap(), 0);
     assert!(!rows.lock().unwrap()["c"].to_string().contains("revoked"));
+}
+
+/// However many are revoked in a short time.
+#[tokio::test]
+async fn each_of_many_revocations_is_looked_after() {
+    let rows = Rows::default();
+    let front = Front::start(Arc::new(MemoryStore::new())).await;
+    front.becomes(Mode::First(rows.clone()));
+    let settings = crate::app::settings().store(front.client()).build().unwrap();
+    let issuer = FastAuthLayer::new(settings).unwrap().issuer();
+    let ids: Vec<_> = (0..80).map(|n| format!("c{n}")).collect();
+    join_all(ids.iter().map(|id| issuer.issue(id))).await.into_iter().for_each(|issued| drop(issued.unwrap()));
+    let late = rows.lock().unwrap().clone();
+    join_all(ids.iter().map(|id| async { issuer.revoke(&Revocation::Client(id.clone())).await.unwrap() })).await;
+    let all_revoked = || rows.lock().unwrap().values().all(|row| row.to_string().contains("revoked"));
+    assert!(all_revoked());
+    rows.lock().unwrap().extend(late);
+    soon("a second revocation of each", async {
+        while !all_revoked() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

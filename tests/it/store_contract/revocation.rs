@@ -22,6 +22,7 @@ macro_rules! revocations {
             ids_of_any_text_are_revoked,
             the_oldest_family_gives_way,
             a_family_that_is_renewed_is_not_the_oldest,
+            a_first_pair_that_arrives_again_changes_nothing,
         );
     };
 }
@@ -59,6 +60,44 @@ async fn a_family_is_revoked_alone(store: &Store) {
     assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(0), "it was live once");
 }
 
+/// As when somebody in between delivers late what was sent once more meanwhile.
+async fn a_first_pair_that_arrives_again_changes_nothing(store: &Store) {
+    let again = async |client_id: &str, keep_others| {
+        let options = SaveOptions { keep_others, ..SaveOptions::default() };
+        store.save(&record(client_id, "f", 0, 1), options).await.unwrap()
+    };
+    let version = store.begin("a", "f", 1).await;
+    store.begin("a", "g", 2).await;
+    for keep_others in [true, false] {
+        assert_eq!(again("a", keep_others).await, Saved::Saved(version));
+        assert!(store.accepts("a", "f", 1).await && store.accepts("a", "g", 2).await);
+    }
+    store.begin("b", "f", 1).await;
+    assert_eq!(store.renew("b", "f", 0, 1, 2).await, Rotated::Rotated);
+    for keep_others in [true, false] {
+        assert_eq!(again("b", keep_others).await, Saved::ConditionFailed);
+        assert!(store.accepts("b", "f", 2).await, "the one before it is superseded");
+    }
+    for id in ["family", "client", "all"] {
+        store.begin(id, "f", 1).await;
+    }
+    store.revoke_family("family", "f").await;
+    store.revoke_all_of("client").await;
+    let check = async |id: &str| {
+        for keep_others in [true, false] {
+            assert_eq!(again(id, keep_others).await, Saved::ConditionFailed, "{id}");
+            assert!(!store.accepts(id, "f", 1).await, "{id}");
+            assert_eq!(status(store, id, "f").await, FamilyStatus::Revoked);
+        }
+    };
+    check("family").await;
+    check("client").await;
+    store.revoke(&Revocation::All, None).await.unwrap();
+    check("all").await;
+    store.begin("all", "new", 3).await;
+    assert!(store.accepts("all", "new", 3).await);
+}
+
 async fn a_client_is_revoked_with_all_families(store: &Store) {
     for (family, n) in [("f", 1), ("g", 2), ("h", 3), ("", 4)] {
         store.begin("a", family, n).await;
@@ -73,9 +112,9 @@ async fn a_client_is_revoked_with_all_families(store: &Store) {
         assert_eq!(status(store, "a", family).await, FamilyStatus::Revoked);
     }
     assert_eq!(store.revoke_all_of("a").await, Revoked::Families(0));
-    store.begin("a", "f", 10).await;
-    assert!(store.accepts("a", "f", 10).await, "it may begin again, under any name");
-    assert_eq!(store.renew("a", "f", 0, 10, 11).await, Rotated::Rotated);
+    store.begin("a", "i", 10).await;
+    assert!(store.accepts("a", "i", 10).await, "it may begin again, under another name");
+    assert_eq!(store.renew("a", "i", 0, 10, 11).await, Rotated::Rotated);
 }
 
 async fn everything_is_revoked(store: &Store) {
@@ -101,16 +140,17 @@ async fn after_everything_was_revoked_new_pairs_work(store: &Store) {
     store.begin("b", "f", 2).await;
     for round in 0..3 {
         let n = 10 * (round + 1);
+        let [f, g] = &["f", "g"].map(|name| format!("{name}-{round}"));
         store.revoke(&Revocation::All, None).await.unwrap();
         let absent = SaveOptions { condition: Condition::Absent, ..SaveOptions::default() };
-        let saved = store.save(&record("a", "f", 0, n), absent).await.unwrap();
+        let saved = store.save(&record("a", f, 0, n), absent).await.unwrap();
         assert!(matches!(saved, Saved::Saved(version) if version > before), "{saved:?}");
         assert_eq!(store.held("a").await.unwrap(), held(n));
-        assert_eq!(store.renew("a", "f", 0, n, n + 1).await, Rotated::Rotated);
-        store.begin("a", "g", n + 2).await;
-        assert!(store.accepts("a", "f", n + 1).await && store.accepts("a", "g", n + 2).await);
+        assert_eq!(store.renew("a", f, 0, n, n + 1).await, Rotated::Rotated);
+        store.begin("a", g, n + 2).await;
+        assert!(store.accepts("a", f, n + 1).await && store.accepts("a", g, n + 2).await);
         assert_eq!(store.held("b").await.unwrap(), None, "what was revoked stays so");
-        assert_eq!(store.revoke_family("a", "g").await, Revoked::Families(1));
+        assert_eq!(store.revoke_family("a", g).await, Revoked::Families(1));
         assert_eq!(store.revoke_family("b", "f").await, Revoked::Families(0));
         let live = FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
         assert_eq!(store.all(live).await.len(), 1);
@@ -119,12 +159,14 @@ async fn after_everything_was_revoked_new_pairs_work(store: &Store) {
 
 /// A client that lost the answer to a rotation must not get past a revocation.
 async fn a_revoked_family_is_not_repeated(store: &Store) {
-    for revocation in [family_of("a", "f"), Revocation::Client("a".to_owned()), Revocation::All] {
-        store.begin("a", "f", 1).await;
-        assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
+    for (family, revocation) in
+        [("f", family_of("a", "f")), ("g", Revocation::Client("a".to_owned())), ("h", Revocation::All)]
+    {
+        store.begin("a", family, 1).await;
+        assert_eq!(store.renew("a", family, 0, 1, 2).await, Rotated::Rotated);
         assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Families(1));
         for (generation, n) in [(0, 1), (1, 2)] {
-            let rotation = Rotation { grace: GRACE, ..renewal("a", "f", generation, n, 3) };
+            let rotation = Rotation { grace: GRACE, ..renewal("a", family, generation, n, 3) };
             assert_eq!(store.rotate(&rotation).await.unwrap(), Rotated::Revoked, "{revocation:?}");
         }
         assert_eq!(store.held("a").await.unwrap(), None);

@@ -308,7 +308,8 @@ async fn conditions_hold(store: &Store) {
     // Who has no live family is absent.
     store.revoke_all_of("a").await;
     assert_eq!(save(11, Condition::Version(store.begin("b", "f", 8).await)).await, Saved::ConditionFailed);
-    assert!(matches!(save(12, Condition::Absent).await, Saved::Saved(_)));
+    let absent = SaveOptions { condition: Condition::Absent, ..SaveOptions::default() };
+    assert!(matches!(store.save(&record("a", "h", 0, 12), absent).await.unwrap(), Saved::Saved(_)));
     assert_eq!(store.held("a").await.unwrap(), held(12));
 }
 
@@ -323,25 +324,26 @@ async fn versions_grow(store: &Store) {
     };
     for round in 0..3 {
         let n = round * 10;
-        store.begin("a", "f", n).await;
+        let [f, g, h, i, j] = &["f", "g", "h", "i", "j"].map(|name| format!("{name}-{round}"));
+        store.begin("a", f, n).await;
         grew("a family begins").await;
-        store.begin("a", "g", n + 1).await;
+        store.begin("a", g, n + 1).await;
         grew("another begins").await;
-        assert_eq!(store.renew("a", "f", 0, n, n + 2).await, Rotated::Rotated);
+        assert_eq!(store.renew("a", f, 0, n, n + 2).await, Rotated::Rotated);
         grew("it is renewed").await;
-        store.revoke_family("a", "f").await;
+        store.revoke_family("a", f).await;
         grew("the newest is revoked").await;
-        store.begin("a", "h", n + 3).await;
+        store.begin("a", h, n + 3).await;
         grew("a third begins").await;
-        store.revoke_family("a", "g").await;
+        store.revoke_family("a", g).await;
         grew("an older one is revoked").await;
-        store.begin("a", "i", n + 4).await;
+        store.begin("a", i, n + 4).await;
         grew("a fourth begins").await;
-        assert_eq!(store.renew("a", "i", 0, n + 4, n + 5).await, Rotated::Rotated);
+        assert_eq!(store.renew("a", i, 0, n + 4, n + 5).await, Rotated::Rotated);
         grew("it is renewed").await;
-        assert_eq!(store.renew("a", "i", 0, n + 4, n + 6).await, Rotated::Reused);
+        assert_eq!(store.renew("a", i, 0, n + 4, n + 6).await, Rotated::Reused);
         grew("it is revoked for reuse").await;
-        assert!(matches!(store.save(&record("a", "j", 0, n + 7), SaveOptions::default()).await, Ok(Saved::Saved(_))));
+        assert!(matches!(store.save(&record("a", j, 0, n + 7), SaveOptions::default()).await, Ok(Saved::Saved(_))));
         grew("all others are deleted").await;
         store.revoke_all_of("a").await;
         assert_eq!(store.version("a").await, None);

@@ -86,8 +86,30 @@ impl TokenStore for SlowToRevoke {
         })
     }
 
+    fn check(&self) -> StoreFuture<'_, ()> {
+        Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "the disk is full")) })
+    }
+
     fn promises(&self) -> StoreFuture<'_, Promises> {
         self.behind.promises()
+    }
+}
+
+/// A node's health asks for a client that nobody is.
+#[tokio::test]
+async fn a_database_that_cannot_be_written_is_seen_by_health() {
+    let notify = tokio::sync::Notify::new;
+    let store =
+        SlowToRevoke { behind: MemoryStore::new(), fails: false, begun: notify(), go: notify(), done: notify() };
+    let service = StoreService::new(Arc::new(store));
+    for (client_id, expected) in
+        [("fastauth-healthz", StatusCode::SERVICE_UNAVAILABLE), ("another", StatusCode::NOT_FOUND)]
+    {
+        for path in ["/token", "/v2/clients/-/token"] {
+            let call =
+                request(Method::GET, &format!("{path}?client_id={client_id}"), "").map(Full::<bytes::Bytes>::from);
+            assert_eq!(service.clone().oneshot(call).await.unwrap().status(), expected, "{path} {client_id}");
+        }
     }
 }
 

@@ -238,14 +238,16 @@ async fn of_rotations_in_two_stores_one_wins() {
 async fn what_one_store_revokes_the_other_does_not_hold() {
     let (_directory, path) = scratch();
     let (one, other) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
-    for revocation in [family_of("a", "f"), Revocation::Client("a".to_owned()), Revocation::All] {
-        one.begin("a", "f", 1).await;
-        assert!(other.accepts("a", "f", 1).await);
+    for (family, revocation) in
+        [("f", family_of("a", "f")), ("g", Revocation::Client("a".to_owned())), ("h", Revocation::All)]
+    {
+        one.begin("a", family, 1).await;
+        assert!(other.accepts("a", family, 1).await);
         other.revoke(&revocation, None).await.unwrap();
         assert_eq!(one.held("a").await.unwrap(), None, "{revocation:?}");
-        assert_eq!(one.renew("a", "f", 0, 1, 2).await, Rotated::Revoked);
-        one.begin("b", "f", 1).await;
-        assert!(other.accepts("b", "f", 1).await, "what is issued after it is held");
+        assert_eq!(one.renew("a", family, 0, 1, 2).await, Rotated::Revoked);
+        one.begin("b", family, 1).await;
+        assert!(other.accepts("b", family, 1).await, "what is issued after it is held");
     }
 }
 

@@ -40,13 +40,16 @@ pub(crate) enum Behaviour {
     Silent,
     /// Answers a GET with this body, and says nothing to a POST.
     SilentToPost(Vec<u8>),
+    /// Does this to a POST, and answers a GET with this body.
+    ToPost(Box<Behaviour>, Vec<u8>),
     /// Closes a connection that has served a request before; answers 200 with this body on a new one.
     CloseWhenReused(Vec<u8>),
     /// Says nothing on the first so many connections; answers 200 with this body on later ones.
     SilentBefore(usize, Vec<u8>),
     /// Answers with this content type as well.
     Typed(StatusCode, &'static str, Vec<u8>),
-    /// Answers as a store of the first version that holds one pair, whoever asks: this one, and then what is written.
+    /// Answers as a store of the first version that holds one pair, whoever asks: this one, and then what is written. Where it is
+    /// empty there is none, and the 404 has no body.
     Holds(Arc<Mutex<Vec<u8>>>),
 }
 
@@ -129,7 +132,11 @@ async fn serve(stream: TcpStream, number: usize, behaviour: Arc<Mutex<Behaviour>
         let is_post = request.line.starts_with("POST");
         let written = request.body.clone();
         seen.send_modify(|seen| seen.push(request));
-        let behaviour = behaviour.lock().unwrap().clone();
+        let behaviour = match behaviour.lock().unwrap().clone() {
+            Behaviour::ToPost(to_post, _) if is_post => *to_post,
+            Behaviour::ToPost(_, body) => Behaviour::Answer(StatusCode::OK, body),
+            behaviour => behaviour,
+        };
         if let (Behaviour::Holds(held), true) = (&behaviour, is_post) {
             *held.lock().unwrap() = written;
         }
@@ -203,8 +210,10 @@ async fn answer(stream: &mut TcpStream, behaviour: Behaviour, number: usize, reu
         }
         Behaviour::Holds(held) => {
             let held = held.lock().unwrap().clone();
-            respond(stream, StatusCode::OK, "content-type: application/json\r\n", &held).await
+            let status = if held.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+            respond(stream, status, "content-type: application/json\r\n", &held).await
         }
+        Behaviour::ToPost(..) => unreachable!("it was one of the two"),
         Behaviour::CloseWhenReused(body) => !reused && respond(stream, StatusCode::OK, "", &body).await,
     }
 }
