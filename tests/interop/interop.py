@@ -39,6 +39,7 @@ STRICTER = {
     "the claim `exp` is missing or not usable": "a token need not end, and may say when as a text",
     "the claim `nbf` is missing or not usable": "it may be a text",
     "the claim `iat` is missing or not usable": "it may be a text or a truth value",
+    "the claim `iss` is missing or not usable": "unless one is asked for, it may be anything",
     "the claim `client_id` is missing or not usable": "it knows no `client_id`",
     "the token names no client": "it knows no `client_id`",
     "the token is of another type": "it knows no `type`",
