@@ -181,8 +181,11 @@ fn of_name<'a>(text: &'a str, name: &str) -> Vec<Assignment<'a>> {
 }
 
 fn is_set(text: &str, name: &str) -> bool {
-    let is_set = |line: Assignment<'_>| {
-        line.value.map_or(true, |value| !value.text.trim().is_empty() && !super::is_placeholder(value.text))
+    let is_set = |line: Assignment<'_>| match line.value {
+        Ok(value) => !value.text.trim().is_empty() && !super::is_placeholder(value.text),
+        Err(problem) if problem.is_over_lines() => true,
+        // Such as `<your-master-token>` without quotes.
+        Err(_) => !text[line.range].split_once('=').is_some_and(|(_, written)| super::is_placeholder(written)),
     };
     of_name(text, name).into_iter().any(is_set)
 }

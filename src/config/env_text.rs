@@ -150,6 +150,7 @@ fn value(written: &str) -> Result<Value<'_>, Problem> {
     let is_changed = |c: char| ['$', '\\', '`', '"', '\''].contains(&c);
     let is_clear = match trimmed.chars().next() {
         Some('\'') => true,
+        Some('`') => false,
         Some('"') => !text.contains(is_changed),
         _ => text.chars().all(|c| is_plain(c) || c.is_control() || c == char::REPLACEMENT_CHARACTER),
     };

@@ -7,7 +7,7 @@ use serde_json::Value;
 pub(super) enum Place {
     /// Random, and quoted nowhere.
     Secret,
-    /// Such as `/odata/$metadata`, `/__debug__` or `/x/<id>`; the last has a fault of its own.
+    /// Such as `/__DEBUG__` or `/x/<id>`; patterns have a fault of their own.
     Path,
     Text,
 }
