@@ -102,7 +102,7 @@ fn is_wrapped(text: &str) -> bool {
     ];
     let text = text.trim();
     WRAPPED.iter().any(|(open, close, is_it)| {
-        text.strip_prefix(open).and_then(|text| text.strip_suffix(close)).is_some_and(|inside| is_it(inside))
+        text.strip_prefix(open).and_then(|text| text.strip_suffix(close)).is_some_and(is_it)
     })
 }
 
