@@ -274,7 +274,7 @@ impl Arguments {
     }
 }
 
-/// Puts the secrets that nothing gives into `.env`, as `fastauth keygen --write` does, if nothing else is at fault.
+/// Puts the secrets that nothing gives into the `.env` that is read, as `fastauth keygen --write` does, if nothing else is at fault.
 fn make_missing_secrets(settings: &SettingsBuilder) -> Result<(), Box<dyn Error>> {
     const SECRETS: [(&str, &str); 2] = [("master-token", "MASTER_TOKEN"), ("cryptography-key", "CRYPTOGRAPHY_KEY")];
     let report = settings.clone().report();
@@ -283,7 +283,7 @@ fn make_missing_secrets(settings: &SettingsBuilder) -> Result<(), Box<dyn Error>
     if report.faults().iter().any(|fault| variable(fault).is_none() || *fault.source() != Source::Default) {
         return Ok(());
     }
-    let file = EnvFile::new(".env");
+    let file = EnvFile::new(report.env_file());
     for variable in report.faults().iter().filter_map(variable) {
         file.set_if_missing(variable, &Secret::generate())?;
         say(&format!("Made a {variable} and put it into {}", env::current_dir()?.join(file.path()).display()));

@@ -126,6 +126,76 @@ fn keygen_does_not_follow_a_link_that_anybody_could_have_put_there() {
     }
 }
 
+/// What replaces a leaked secret stands where that one was read.
+#[test]
+fn keygen_writes_into_the_file_that_is_read() {
+    let place = TempDir::new().unwrap();
+    for directory in ["conf", "other"] {
+        fs::create_dir(place.path().join(directory)).unwrap();
+    }
+    let (conf, other) = (place.path().join("conf"), place.path().join("other"));
+    run(&conf, &["init", "--yes"], 0);
+    let keygen = |directory: &Path| {
+        let words = ["keygen", "--name", "MASTER_TOKEN", "--write", "--force"];
+        let output =
+            program(directory, &words).env("FASTAUTH_CONFIG", "../conf/fastauth.config.json").output().unwrap();
+        told(output, &words, 0).1
+    };
+    fs::write(other.join(".env"), "A=1\n").unwrap();
+    let leaked = read(&conf, ".env");
+    assert!(keygen(&other).contains("Wrote MASTER_TOKEN to ../conf/.env"));
+    assert_ne!(read(&conf, ".env").lines().next(), leaked.lines().next());
+    assert_eq!(read(&other, ".env"), "A=1\n");
+    // Where there is none beside the configuration, the one of the working directory is read.
+    fs::remove_file(conf.join(".env")).unwrap();
+    assert!(keygen(&other).contains("Wrote MASTER_TOKEN to .env"));
+    assert!(read(&other, ".env").starts_with("A=1\nMASTER_TOKEN=") && !conf.join(".env").exists());
+    fs::remove_file(other.join(".env")).unwrap();
+    assert!(keygen(&other).contains("Wrote MASTER_TOKEN to ../conf/.env"));
+    // A file that is named is the one.
+    run(&conf, &["keygen", "--write", "named"], 0);
+    assert!(read(&conf, "named").starts_with("CRYPTOGRAPHY_KEY="));
+}
+
+/// Whoever can open the directory can lock it.
+#[test]
+fn a_lock_that_is_not_let_go_ends_in_an_error() {
+    let place = TempDir::new().unwrap();
+    run(place.path(), &["init", "--yes"], 0);
+    let before = read(place.path(), ".env");
+    let held = fs::File::open(place.path()).unwrap();
+    held.lock_shared().unwrap();
+    let all =
+        [&["keygen", "--write", "--force"][..], &["keys", "rotate", "--now"], &["init", "--yes", "--config", "x"]]
+            .map(|words| (words, program(place.path(), words).spawn().unwrap()));
+    for (words, child) in all {
+        let refusal = told(child.wait_with_output().unwrap(), words, 1).1;
+        assert!(refusal.contains("another process has locked the directory"), "{refusal}");
+    }
+    assert_eq!(read(place.path(), ".env"), before);
+    drop(held);
+    run(place.path(), &["keygen", "--write", "--force"], 0);
+}
+
+/// A key that is read can be rotated, and what is printed can be put into a file.
+#[test]
+fn a_key_with_signs_in_it_is_rotated_and_printed() {
+    let place = TempDir::new().unwrap();
+    run(place.path(), &["init", "--yes"], 0);
+    let odd = "CRYPTOGRAPHY_KEY='a-key-with-a-back\\slash-and-\"quote\"-0123456789 $x'\n";
+    fs::write(place.path().join(".env"), format!("MASTER_TOKEN=a-master-token-of-the-ops\n{odd}")).unwrap();
+    let kid = |number: usize| {
+        let keys: Value = serde_json::from_str(&run(place.path(), &["keys", "list", "--json"], 0).0).unwrap();
+        keys["keys"][number]["kid"].clone()
+    };
+    let old = kid(0);
+    let printed = run(place.path(), &["keys", "rotate", "--now", "--print"], 0).0;
+    run(place.path(), &["keys", "rotate", "--now"], 0);
+    assert_eq!(kid(1), old);
+    fs::write(place.path().join(".env"), format!("MASTER_TOKEN=a-master-token-of-the-ops\n{printed}")).unwrap();
+    assert_eq!(kid(1), old);
+}
+
 /// The secrets go where the application looks for them first: beside the configuration.
 #[test]
 fn init_puts_the_secrets_beside_the_configuration() {
@@ -136,7 +206,11 @@ fn init_puts_the_secrets_beside_the_configuration() {
     run(place.path(), &["check", "--config", "etc/shop.json"], 0);
     assert!(!place.path().join(".env").exists());
     let other = run(place.path(), &["init", "--yes", "--config", "other.json", "--env-file", "secrets"], 0).1;
-    assert!(other.contains("load that file into the environment"), "{other}");
+    assert!(other.contains("load any other file into the environment"), "{other}");
+    assert!(
+        other.contains("beside the configuration is read by itself, or else the one in the working directory"),
+        "{other}"
+    );
 }
 
 #[test]

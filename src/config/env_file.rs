@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    env_text::{Assignment, Problem, assignments},
+    env_text::{Assignment, Problem, assignments, is_plain},
     file::{self, Mode, replace},
 };
 use crate::secret::Secret;
@@ -18,7 +18,8 @@ pub(super) const REMEDY: &str = "write NAME='value' on one line, in single quote
 /// A `.env` file to put secrets into.
 ///
 /// Other lines stay as they are, the file is replaced in one step, and only its owner, who stays the same, may read it
-/// (mode 0600). Several processes can write at once: each waits for the others, but on Windows.
+/// (mode 0600). Several processes can write at once: each waits for the others, but on Windows. One that holds the lock on the
+/// directory for more than a few seconds makes the others fail.
 #[derive(Clone, Debug)]
 pub struct EnvFile {
     path: PathBuf,
@@ -36,9 +37,18 @@ pub enum EnvFileError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The value cannot be written so that every reader reads it back.
-    #[error("a value with quotes, backslashes or control characters cannot be written to a .env file")]
-    Unwritable,
+    /// The value cannot be written so that every reader reads it back. Nothing was written.
+    #[error(
+        "{path}: {name} would have a single quote, a control character, or a backslash at its end, which not every reader of \
+         such files reads back; nothing was written: keep it in the configuration file or in the environment",
+        path = path.display()
+    )]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        name: String,
+    },
     /// A line cannot be replaced, or would not be read back. Nothing was written.
     #[error("{path}: line {line} {problem}; mend it by hand: nothing was written", path = path.display())]
     Unreadable {
@@ -97,7 +107,7 @@ impl EnvFile {
 
     /// Waits until no other process writes it, and reads it.
     pub(super) fn lock(&self) -> Result<LockedEnvFile<'_>, EnvFileError> {
-        let lock = file::lock(&self.path);
+        let lock = file::lock(&self.path).map_err(|error| self.error(error))?;
         Ok(LockedEnvFile { file: self, text: self.read()?, _lock: lock })
     }
 
@@ -135,14 +145,17 @@ impl LockedEnvFile<'_> {
     pub(super) fn change(self, changes: &[(&str, Option<&Secret>)]) -> Result<(), EnvFileError> {
         let mut text = self.text;
         for (name, value) in changes {
-            let written = value.map(quoted).transpose()?;
+            let unwritable = || EnvFileError::Unwritable { path: self.file.path.clone(), name: (*name).to_owned() };
+            let written = value.map(|value| quoted(value).ok_or_else(unwritable)).transpose()?;
             text = with_value(&text, name, written.as_ref())
                 .map_err(|(line, problem)| self.file.unreadable(line, problem))?;
         }
         for (name, expected) in changes {
             match value(text.expose(), name) {
                 Ok(value) if value.as_ref() == *expected => {}
-                Ok(_) => return Err(EnvFileError::Unwritable),
+                Ok(_) => {
+                    return Err(EnvFileError::Unwritable { path: self.file.path.clone(), name: (*name).to_owned() });
+                }
                 Err((line, problem)) => return Err(self.file.unreadable(line, problem)),
             }
         }
@@ -168,8 +181,11 @@ fn of_name<'a>(text: &'a str, name: &str) -> Vec<Assignment<'a>> {
 }
 
 fn is_set(text: &str, name: &str) -> bool {
-    let is_set = |line: Assignment<'_>| {
-        line.value.map_or(true, |value| !value.text.trim().is_empty() && !super::is_placeholder(value.text))
+    let is_set = |line: Assignment<'_>| match line.value {
+        Ok(value) => !value.text.trim().is_empty() && !super::is_placeholder(value.text),
+        Err(problem) if problem.is_over_lines() => true,
+        // Such as `<your-master-token>` without quotes.
+        Err(_) => !text[line.range].split_once('=').is_some_and(|(_, written)| super::is_placeholder(written)),
     };
     of_name(text, name).into_iter().any(is_set)
 }
@@ -209,12 +225,12 @@ fn with_value(text: &Secret, name: &str, written: Option<&Secret>) -> Result<Sec
     Ok(Secret::from(changed))
 }
 
-/// The value as it is written behind `NAME=`.
-fn quoted(value: &Secret) -> Result<Secret, EnvFileError> {
+/// The value as it is written behind `NAME=`, if every reader reads it back.
+pub(super) fn quoted(value: &Secret) -> Option<Secret> {
     let text = value.expose();
-    if text.chars().any(|c| c.is_control() || ['\'', '"', '\\'].contains(&c)) {
-        return Err(EnvFileError::Unwritable);
+    // Some take the quote behind a backslash along.
+    if text.contains(|c: char| c.is_control() || c == '\'') || text.ends_with('\\') {
+        return None;
     }
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-=.:/+,".contains(&byte));
-    Ok(if plain { value.clone() } else { Secret::from(format!("'{text}'")) })
+    Some(if text.chars().all(is_plain) { value.clone() } else { Secret::from(format!("'{text}'")) })
 }

@@ -29,11 +29,15 @@ pub(super) struct Value<'a> {
 pub(super) enum Problem {
     #[error("is not NAME=value")]
     NotAnAssignment,
-    #[error("opens quotes that are not closed on it")]
+    #[error("opens quotes that are not closed on it, or ends in a backslash")]
     Unclosed,
     #[error("stands within the quotes that line {0} opens")]
     Within(usize),
-    #[error("has a character outside of single quotes that readers change: one of $ \\ ` ' \"")]
+    #[error("continues line {0}, which ends in a backslash")]
+    Continues(usize),
+    #[error(
+        "has a character outside of single quotes that readers change, or end the value at, such as $ \\ \" ; # & ~"
+    )]
     Special,
     #[error("has something behind its value")]
     Trailing,
@@ -46,48 +50,76 @@ pub(super) enum Problem {
 impl Problem {
     /// Whether the value may go on in the lines that follow, or began before.
     pub(super) fn is_over_lines(self) -> bool {
-        matches!(self, Self::Unclosed | Self::Within(_))
+        matches!(self, Self::Unclosed | Self::Within(_) | Self::Continues(_))
     }
 }
 
 const QUOTES: [char; 3] = ['"', '\'', '`'];
 
+/// Returns true if every reader takes the character as it is where it stands without quotes.
+pub(super) fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_-=.:/+,@%".contains(c)
+}
+
 /// Returns every line that gives a variable a value, or seems to, in its order.
 pub(super) fn assignments(text: &str) -> Vec<Assignment<'_>> {
     let mut found = Vec::new();
-    // The line and the mark of quotes that were opened before and are not closed yet.
+    // The line that goes on in the one that is looked at, and its mark: of open quotes, or a backslash.
     let mut open: Option<(usize, char)> = None;
     let mut start = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
+        let number = number + 1;
         let range = start..start + line.len();
         start = range.end;
-        let Some((before, name, rest)) = split(line) else {
-            if open.is_some_and(|(_, quote)| line.contains(quote)) {
-                open = None;
-            }
-            continue;
-        };
-        let number = number + 1;
+        let before_it = open;
+        open = goes_on(line.trim_end_matches(['\r', '\n']), before_it.map(|(_, mark)| mark)).map(|mark| {
+            let since = before_it.filter(|(_, before)| *before == mark && mark != '\\');
+            (since.map_or(number, |(line, _)| line), mark)
+        });
+        let Some((before, name, rest)) = split(line) else { continue };
         let written = rest.trim_start().strip_prefix('=').map(|written| written.trim_end_matches(['\r', '\n']));
-        let value = match (open, written) {
+        let value = match (before_it, written) {
+            (Some((line, '\\')), _) => Err(Problem::Continues(line)),
             (Some((line, _)), _) => Err(Problem::Within(line)),
+            (None, _) if open.is_some() => Err(Problem::Unclosed),
             (None, Some(written)) => value(written),
             // `export NAME` gives it no value.
             (None, None) if rest.trim().is_empty() && before.contains("export") => continue,
             (None, None) => Err(Problem::NotAnAssignment),
         };
-        match open {
-            Some((_, quote)) if line.contains(quote) => open = None,
-            Some(_) => {}
-            None if matches!(value, Err(Problem::Unclosed)) => {
-                let quote = written.and_then(|written| written.trim_start().chars().next());
-                open = quote.map(|quote| (number, quote));
-            }
-            None => {}
-        }
         found.push(Assignment { line: number, name, range, before, value });
     }
     found
+}
+
+/// Returns the mark of the quotes that are open at the end of a line, or the backslash that it ends in, if one of the readers may
+/// take the next line for a part of it. They differ on a backslash in single quotes.
+fn goes_on(line: &str, open: Option<char>) -> Option<char> {
+    let is_comment = open.is_none() && line.trim_start().starts_with('#');
+    if is_comment {
+        return None;
+    }
+    left_open(line, open, false).or_else(|| left_open(line, open, true))
+}
+
+fn left_open(line: &str, open: Option<char>, single_quotes_escape: bool) -> Option<char> {
+    let begins = if open.is_some() { 0 } else { line.find(['=', ':']).map_or(line.len(), |at| at + 1) };
+    let mut quote = open.filter(|mark| QUOTES.contains(mark));
+    let mut is_escaped = false;
+    let mut last = ' ';
+    for c in line[begins..].chars() {
+        let escapes = c == '\\' && !is_escaped && (quote != Some('\'') || single_quotes_escape);
+        match quote {
+            Some(mark) if c == mark && !is_escaped => quote = None,
+            // An apostrophe within a word is none, as in `it's`.
+            None if QUOTES.contains(&c) && !is_escaped && !(c == '\'' && last.is_alphanumeric()) => quote = Some(c),
+            None if c == '#' && last.is_whitespace() => return None,
+            _ => {}
+        }
+        is_escaped = escapes;
+        last = c;
+    }
+    quote.or_else(|| (is_escaped || begins == line.len() && line.ends_with('\\')).then_some('\\'))
 }
 
 /// Splits a line into what stands before a name, the name, and the rest.
@@ -116,7 +148,13 @@ fn value(written: &str) -> Result<Value<'_>, Problem> {
         _ => trimmed.split_at(trimmed.find(char::is_whitespace).unwrap_or(trimmed.len())),
     };
     let is_changed = |c: char| ['$', '\\', '`', '"', '\''].contains(&c);
-    if !trimmed.starts_with('\'') && text.contains(is_changed) || trimmed.starts_with('`') {
+    let is_clear = match trimmed.chars().next() {
+        Some('\'') => true,
+        Some('`') => false,
+        Some('"') => !text.contains(is_changed),
+        _ => text.chars().all(|c| is_plain(c) || c.is_control() || c == char::REPLACEMENT_CHARACTER),
+    };
+    if !is_clear {
         return Err(Problem::Special);
     }
     let comment = behind.trim_start();
@@ -156,7 +194,9 @@ mod tests {
             ("X = abc \r\n", "abc|"),
             ("\u{feff}X=abc\n", "abc|"),
             ("  export\tX=abc # why\n", "abc|# why"),
-            ("X=a#b", "a#b|"),
+            ("X=aZ9_-=.:/+,@%", "aZ9_-=.:/+,@%|"),
+            ("X='a;b#c&d~\\e'", "a;b#c&d~\\e|"),
+            ("X=\"~a;b#c&d\"", "~a;b#c&d|"),
             ("X=", "|"),
             ("X= # nothing", "|# nothing"),
             ("X='a$b\\c\"d`e # f' # why", "a$b\\c\"d`e # f|# why"),
@@ -183,6 +223,18 @@ mod tests {
             ("X='a'b", Problem::Trailing),
             ("X=a b", Problem::Trailing),
             ("X=#a", Problem::Trailing),
+            ("X=a#b", Problem::Special),
+            ("X=a;b", Problem::Special),
+            ("X=a&b", Problem::Special),
+            ("X=a|b", Problem::Special),
+            ("X=a<b", Problem::Special),
+            ("X=a(b", Problem::Special),
+            ("X=~a", Problem::Special),
+            ("X='a\\'", Problem::Unclosed),
+            ("X=a\\", Problem::Unclosed),
+            ("A=b\\\nX=a", Problem::Continues(1)),
+            ("A=b\\\nB=c\\\r\nX=a", Problem::Continues(2)),
+            ("A=\"b\\\nX=a\"", Problem::Within(1)),
             ("X='a", Problem::Unclosed),
             ("X=\"a\\\"", Problem::Unclosed),
             ("X: a", Problem::NotAnAssignment),

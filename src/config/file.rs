@@ -1,9 +1,11 @@
 //! Files with secrets in them: reading them, who else can, and replacing them in one step.
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::secret::Secret;
@@ -52,6 +54,11 @@ pub(super) fn why(error: &io::Error) -> String {
 /// The start gives it for the configuration, `.env` and the embedded database. `None` on systems other than Unix.
 #[must_use]
 pub fn exposure(path: &Path) -> Option<String> {
+    exposed(path, true)
+}
+
+/// The same of a configuration, which may have no secrets in it: what it guards is not everybody's to change, then.
+pub(super) fn exposed(path: &Path, has_secrets: bool) -> Option<String> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -64,29 +71,47 @@ pub fn exposure(path: &Path) -> Option<String> {
             ("replace", format!("chmod o-w {}", directory.display()))
         } else if of_file & 0o002 != 0 {
             ("change", format!("chmod o= {}", path.display()))
-        } else if of_file & 0o004 != 0 {
+        } else if of_file & 0o004 != 0 && has_secrets {
             ("read", format!("chmod o= {}", path.display()))
         } else {
             return None;
         };
         let path = path.display();
-        Some(format!("{path}: every user of this machine can {verb} it, and it has secrets in it; run `{remedy}`"))
+        let what = if has_secrets { "has secrets in it" } else { "says what is guarded" };
+        Some(format!("{path}: every user of this machine can {verb} it, and it {what}; run `{remedy}`"))
     }
     #[cfg(not(unix))]
     {
-        let _ = path;
+        let _ = (path, has_secrets);
         None
     }
 }
 
 /// Waits until nobody else holds the directory of a file, which is left when what is returned is dropped.
 ///
-/// `None` where there are no such locks: on Windows, and on some file systems.
-pub(super) fn lock(path: &Path) -> Option<File> {
+/// `None` where there are no such locks: on Windows, and on some file systems. Whoever can open the directory can hold it, so it
+/// is an error if somebody does for longer than writing takes.
+pub(super) fn lock(path: &Path) -> io::Result<Option<File>> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const PAUSE: Duration = Duration::from_millis(10);
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = File::open(directory_of(&target)).ok()?;
-    directory.lock().ok()?;
-    Some(directory)
+    let Ok(directory) = File::open(directory_of(&target)) else { return Ok(None) };
+    let begun = Instant::now();
+    loop {
+        match directory.try_lock() {
+            Ok(()) => return Ok(Some(directory)),
+            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => break,
+        }
+    }
+    let problem = format!(
+        "another process has locked the directory {}, and did not let it go for {} seconds; nothing was written: end that \
+         process (`lslocks` lists such locks) and try again",
+        directory_of(&target).display(),
+        PATIENCE.as_secs()
+    );
+    Err(io::Error::new(ErrorKind::TimedOut, problem))
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    env_file::{EnvFile, EnvFileError},
+    env_file::{EnvFile, EnvFileError, quoted},
     fault::Source,
     file::{self, Mode, replace},
     members,
@@ -347,7 +347,10 @@ impl KeyChange {
     }
 
     fn write_file(&self, path: PathBuf) -> Result<(), KeyChangeError> {
-        let _lock = file::lock(&path);
+        let _lock = match file::lock(&path) {
+            Ok(lock) => lock,
+            Err(source) => return Err(KeyChangeError::Io { path, source }),
+        };
         let text = match file::read_text(&path) {
             Ok(text) => text,
             Err(source) => return Err(KeyChangeError::Io { path, source }),
@@ -397,6 +400,16 @@ pub struct KeySetting {
     pub value: Option<Secret>,
     /// Whether there is a key in it.
     pub is_secret: bool,
+}
+
+impl KeySetting {
+    /// The value of a variable as it is written behind `NAME=` in a `.env` file, in quotes where it needs them.
+    ///
+    /// `None` where there is no value, and for one that such a file cannot hold.
+    #[must_use]
+    pub fn env_value(&self) -> Option<Secret> {
+        self.value.as_ref().and_then(quoted)
+    }
 }
 
 /// The variable without a prefix that sets a key.

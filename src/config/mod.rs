@@ -44,7 +44,7 @@ pub use fault::{ConfigError, Fault, Source};
 pub use file::exposure;
 use keys::Places;
 pub use keys::{ConfiguredKeys, KeyChange, KeyChangeError, KeyInfo, KeyRole, KeySetting, StoreFormat};
-use placeholder::is_placeholder;
+use placeholder::{is_empty_header, is_placeholder, is_placeholder_in_header};
 use source::{KEYS, Sources, Surroundings, variable};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -710,6 +710,7 @@ pub struct Report {
     settings: Option<Settings>,
     keys: Option<ConfiguredKeys>,
     rules: Rules,
+    env_file: PathBuf,
 }
 
 /// One key, what it is set to, and by whom.
@@ -741,6 +742,12 @@ impl Report {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The `.env` file that is read: beside the configuration file, or else in the working directory. It may not be there yet.
+    #[must_use]
+    pub fn env_file(&self) -> &Path {
+        &self.env_file
     }
 
     /// How the lists of paths work together: each guard below an exemption, and each exemption below a guard.
@@ -812,7 +819,8 @@ impl Report {
         let entries = entries(&sources, parts.store.is_some(), &faults);
         let settings =
             settings.filter(|_| faults.is_empty()).map(|settings| Settings { warnings: warnings.clone(), ..settings });
-        Self { entries, faults, warnings, notes, settings, keys, rules }
+        let env_file = sources.env_file.clone();
+        Self { entries, faults, warnings, notes, settings, keys, rules, env_file }
     }
 }
 
@@ -1343,9 +1351,9 @@ impl Draft<'_> {
                 self.fault(KEY, format!("the value of {name:?} cannot stand in a header"), "use printable ASCII");
                 continue;
             };
-            // Of `Bearer <token>`, the scheme is none.
-            let last_word = value.expose().split_whitespace().last().unwrap_or_default();
-            if is_placeholder(value.expose()) || is_placeholder(last_word) {
+            if is_empty_header(value.expose()) {
+                self.fault(KEY, format!("the value of {name:?} is empty"), "give it a value, or leave it out");
+            } else if is_placeholder_in_header(value.expose()) {
                 self.fault(KEY, format!("the value of {name:?} is a placeholder"), "put the value in its place");
             }
             content.set_sensitive(true);
@@ -1411,7 +1419,8 @@ impl Draft<'_> {
             let problem = if url == "sqlite:" || url.starts_with("sqlite::") {
                 "it names no file, and a database in memory would forget every token"
             } else {
-                "it is not the plain path of a file: neither `//` in front of it, nor `?`, `#`, `%` or `file:` is understood"
+                "it is not the plain path of a file: neither `//` or `~` in front of it, `/` behind it, nor `?`, `#`, `%`, `$` or \
+                 `file:` is understood"
             };
             self.fault("database-api-url", problem, "write \"sqlite:FILE\", such as \"sqlite:/var/lib/app/tokens.db\"");
             return None;

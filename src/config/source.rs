@@ -20,7 +20,7 @@ use super::{
     environment::{Environment, is_of_a_service, without_line_break},
     fault::{Fault, Source},
     file,
-    placeholder::unreplaced,
+    placeholder::{Place, unreplaced},
 };
 use crate::{json, secret::Secret};
 
@@ -142,7 +142,7 @@ pub(crate) struct Sources {
     pub(crate) env_line_faults: Vec<(&'static str, Fault)>,
     /// Whether there is a configuration file.
     pub(crate) has_file: bool,
-    /// Where a secret can be put that is missed.
+    /// The `.env` that is read, or would be if there were one: where a secret can be put.
     pub(crate) env_file: PathBuf,
     /// Where `sqlite:` paths start: the directory of the configuration file.
     pub(crate) directory: PathBuf,
@@ -217,15 +217,19 @@ impl Sources {
             }
             text => (beside.clone(), text),
         };
-        self.env_file = beside;
         let text = match text {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.env_file = beside;
+                return;
+            }
             Err(error) => {
+                self.env_file.clone_from(&path);
                 self.env_file_problem = Some((path, format!("the file cannot be read ({})", file::why(&error))));
                 return;
             }
         };
+        self.env_file.clone_from(&path);
         let mut has_secrets = false;
         for (key, name) in BARE {
             let source = Source::EnvFile(path.clone(), name.to_owned());
@@ -307,7 +311,7 @@ impl Sources {
                 }
             }
         }
-        self.warnings.extend(has_secrets.then(|| file::exposure(path)).flatten());
+        self.warnings.extend(file::exposed(path, has_secrets));
     }
 
     fn add_environment(&mut self, environment: &Environment) {
@@ -326,10 +330,15 @@ impl Sources {
                 continue;
             }
             let (problem, nearest, distance) = unknown_key(&rest);
-            if distance < SLIP && !is_of_a_service(name) {
-                let nearest = variable(nearest);
-                self.warnings.push(format!("environment variable {name}: {problem}; did you mean {nearest}?"));
+            if is_of_a_service(name) {
+                continue;
             }
+            let remedy = if distance < SLIP {
+                format!("did you mean {}?", variable(nearest))
+            } else {
+                "it has no effect".to_owned()
+            };
+            self.warnings.push(format!("environment variable {name}: {problem}; {remedy}"));
         }
     }
 
@@ -368,7 +377,13 @@ impl Sources {
             Value::String(text) if from_environment => Value::String(without_line_break(&text).to_owned()),
             value => value,
         };
-        if let Some(problem) = unreplaced(&value, key.kind.is_secret()) {
+        let place = match key.kind {
+            kind if kind.is_secret() => Place::Secret,
+            Kind::List => Place::Path,
+            _ if key.name == "base-path" => Place::Path,
+            _ => Place::Text,
+        };
+        if let Some(problem) = unreplaced(&value, place) {
             self.faults.push(Fault::of(key.name, source, problem, "put the value in its place"));
             return;
         }

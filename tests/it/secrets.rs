@@ -114,6 +114,10 @@ async fn a_secret_in_an_env_file_is_taken_as_it_is_written() {
         ("MASTER_TOKEN: hush\n".to_owned(), 1, "is not NAME=value"),
         ("A=1\nMASTER_TOKEN=\"hush\nhush\"\n".to_owned(), 2, "opens quotes that are not closed on it"),
         ("A=\"1\n2\nMASTER_TOKEN=hush\n\"\n".to_owned(), 3, "stands within the quotes that line 1 opens"),
+        ("MASTER_TOKEN=hush;hush\n".to_owned(), 1, "has a character outside of single quotes"),
+        ("MASTER_TOKEN=hush#hush\n".to_owned(), 1, "has a character outside of single quotes"),
+        ("FOO=bar\\\nMASTER_TOKEN=hush\n".to_owned(), 2, "continues line 1, which ends in a backslash"),
+        ("FOO-BAR='x\nMASTER_TOKEN=hush\n'\n".to_owned(), 2, "stands within the quotes that line 1 opens"),
         (
             "MASTER_TOKEN=hush-1\nexport\tMASTER_TOKEN=hush-2\n".to_owned(),
             2,
@@ -137,7 +141,8 @@ async fn lines_of_other_programs_stop_nothing() {
     let place = Place::new(&without("master-token"));
     for other in [
         "NOTE=it's",
-        "NOTE=it's a \"$5\" `thing` \\",
+        "NOTE=it's a \"$5\" `thing`",
+        "A='it''s' # don't\n# it's \"\nB=\"x\"\"y\"\nDIR=C:\\bin",
         "KEY=\"-----BEGIN\nabc\n-----END\"",
         "KEY='{\n  \"a\": 1\n}'",
         "export\tX=1\nnot an assignment\n=\n@\u{1}",
@@ -246,6 +251,15 @@ fn variables_of_kubernetes_draw_no_warning() {
         let warnings = place.load(&[(typo, "x")]).unwrap().warnings().concat();
         assert!(warnings.contains(&format!("did you mean {meant}?")), "{typo}: {warnings}");
     }
+    for unknown in
+        ["CONFIG_FILE", "RATE_LIMIT", "ALLOWED_ORIGINS", "TOKEN_PATHS", "DATABASE_URL", "app_nam_of_the_shop", ""]
+    {
+        let unknown = format!("FASTAUTH_{unknown}");
+        let settings = place.load(&[(&unknown, "hush"), ("FASTAUTH_STORE_TOKEN", "hush")]).unwrap();
+        let told =
+            matches!(settings.warnings(), [one] if one.starts_with(&format!("environment variable {unknown}: ")));
+        assert!(told && !settings.warnings().concat().contains("hush"), "{unknown}: {:?}", settings.warnings());
+    }
 }
 
 /// A template that nobody filled in.
@@ -284,12 +298,49 @@ fn a_placeholder_in_a_value_is_a_fault() {
         ("audience", json!("%AUDIENCE%")),
         ("headers", json!({ "Authorization": "Bearer <token>" })),
         ("headers", json!({ "X-Api-Key": "changeme" })),
+        ("headers", json!({ "Authorization": "Bearer $TOKEN" })),
+        ("headers", json!({ "Authorization": "Bearer $token" })),
+        ("headers", json!({ "Authorization": "Bearer {{ $t }}" })),
+        ("headers", json!({ "Authorization": "Bearer {{- .Values.t }}" })),
+        ("headers", json!({ "Authorization": "Bearer #{TOKEN}" })),
+        ("headers", json!({ "Authorization": "Bearer <your token>" })),
+        ("headers", json!({ "X-Api-Key": "your-api-key" })),
+        ("issuer", json!("$ISSUER")),
+        ("issuer", json!("https://$HOST/")),
+        ("issuer", json!("https://{{- .Values.h }}/")),
+        ("issuer", json!("https://<host>/")),
+        ("issuer", json!("https://${1}-${HOST}/")),
+        ("audience", json!("__AUDIENCE__")),
+        ("audience", json!("x-[[AUDIENCE]]")),
+        ("app-name", json!("{% raw %}x{% endraw %}")),
+        ("websocket-origins", json!(["https://$HOST"])),
+        ("master-token", json!("your-master-token-here")),
+        ("master-token", json!("REPLACE_WITH_SECRET")),
+        ("master-token", json!("Change-This-Please")),
+        ("master-token", json!("__MASTER_TOKEN__")),
+        ("master-token", json!("[[MASTER_TOKEN]]")),
+        ("master-token", json!("$MASTER_TOKEN")),
+        ("master-token", json!("#{MASTER_TOKEN}")),
+        ("master-token", json!("{% raw %}x{% endraw %}")),
+        ("master-token", json!("vault:secret/data/x#y")),
+        ("master-token", json!("file:///run/secrets/master_token")),
     ] {
         let message = Place::new(&with(key, value)).faults(&[]);
         assert!(message.contains("placeholder") && message.contains("1 fault in"), "{key}: {message}");
     }
-    for fine in ["a$b", "cost: 5$", "{a}", "$(", "100%", "<b> and </b>s"] {
+    for empty in ["", "Bearer ", "bearer"] {
+        let message = Place::new(&with("headers", json!({ "Authorization": empty }))).faults(&[]);
+        assert!(message.contains("the value of \"Authorization\" is empty"), "{empty:?}: {message}");
+    }
+    for fine in ["a$b", "cost: 5$", "{a}", "$(", "100%", "<b> and </b>s", "a__b__c", "1 < 2 > 0", "[a]"] {
         Place::new(&with("app-name", json!(fine))).load(&[]).unwrap();
+    }
+    // Paths have such names, and their own faults.
+    for fine in ["/__DEBUG__"] {
+        Place::new(&with("access-token-paths", json!([fine]))).load(&[]).unwrap();
+    }
+    for fine in ["pa$$word-of-the-ops", "your-7hQz-__x__-[[y]]", "replaced by a horse", "s3cret-<b>-$x-of-mine"] {
+        Place::new(&with("master-token", json!(fine))).load(&[]).unwrap();
     }
 }
 
@@ -333,6 +384,10 @@ fn a_database_is_a_plain_path_or_a_fault() {
         "tokens%20.db",
         "tokens.db#x",
         " tokens.db",
+        "tokens/",
+        "to$kens.db",
+        "~/tokens.db",
+        "..",
         ":memory:",
         "",
     ] {
@@ -382,7 +437,11 @@ fn secrets_that_others_can_read_are_warned_of() {
     }
     let warnings = || place.load(&[]).unwrap().warnings().to_vec();
     assert_eq!(warnings(), [""; 0]);
-    // There is no secret in it.
+    // There is no secret in it, but what is guarded is.
+    mode("fastauth.config.json", 0o666);
+    let expected =
+        "fastauth.config.json: every user of this machine can change it, and it says what is guarded; run `chmod o= ";
+    assert!(matches!(&warnings()[..], [one] if one.contains(expected)), "{:?}", warnings());
     mode("fastauth.config.json", 0o644);
     assert_eq!(warnings(), [""; 0]);
     for (name, of_others, verb) in [(".env", 0o644, "read"), ("fastauth.db", 0o644, "read"), (".env", 0o602, "change")]
@@ -396,7 +455,7 @@ fn secrets_that_others_can_read_are_warned_of() {
     // In a directory that all can write to, unless each file is its owner's.
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o777)).unwrap();
     assert!(warnings().iter().all(|warning| warning.contains("every user of this machine can replace it")));
-    assert_eq!(warnings().len(), 2, "of the secrets and of the database");
+    assert_eq!(warnings().len(), 3, "of the secrets, the database and the path lists");
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     assert_eq!(warnings(), [""; 0]);
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -484,8 +543,48 @@ fn a_value_that_was_written_is_read_back() {
         assert!(error.contains("mend it by hand: nothing was written"), "{error}");
         assert_eq!(written(), before);
     }
-    for value in ["it's", "a\nb", "a\\b", "a\u{7}"] {
-        assert!(file.set("MASTER_TOKEN", &value.into()).is_err(), "{value:?}");
+    // A value over several lines, in whichever form: what stands in it is not read, and a new secret does not go into it.
+    for before in [
+        "FOO-BAR='x\nMASTER_TOKEN=inner\n'\n",
+        "FOO: 'x\nMASTER_TOKEN=inner\n'\n",
+        "FOO='it''s\nMASTER_TOKEN=inner\n'\n",
+        "FOO='it\\'s\nMASTER_TOKEN=inner\n'\n",
+        "FOO=\"x\" \"y\nMASTER_TOKEN=inner\n\"\n",
+        "FOO=\"x\ny\" \"z\nMASTER_TOKEN=inner\n\"\n",
+        "FOO=\"x\ny \\\"\nMASTER_TOKEN=inner\n\"\n",
+        "FOO[0]='x\nMASTER_TOKEN=inner\n'\n",
+        "FOO=bar\\\nMASTER_TOKEN=inner\n",
+        "FOO=\\\nbar\\\r\nMASTER_TOKEN=inner\n",
+        "MASTER_TOKEN='x' 'inner\ny'\n",
+        "MASTER_TOKEN=inner\\\ny\n",
+    ] {
+        place.write(".env", before);
+        let message = place.faults(&[]);
+        assert!(message.contains(".env, variable MASTER_TOKEN: line"), "{before:?}: {message}");
+        let error = file.set("MASTER_TOKEN", &"new".into()).unwrap_err().to_string();
+        assert!(
+            error.contains("mend it by hand: nothing was written") && !error.contains("inner"),
+            "{before:?}: {error}"
+        );
+        assert_eq!(written(), before);
+    }
+    place.write(".env", "");
+    for value in ["it's", "a\nb", "a\\", "a\u{7}"] {
+        let error = file.set("MASTER_TOKEN", &value.into()).unwrap_err().to_string();
+        assert!(
+            error.contains(".env: ") && error.contains("MASTER_TOKEN") && error.contains("nothing was written"),
+            "{error}"
+        );
+    }
+    for value in ["a\\b", "a\"b", "a b;c#d&e<f>(g)~h`i$j", "~a", "a#b", "", "a,b=c:d/e+f@g%h"] {
+        file.set("MASTER_TOKEN", &value.into()).unwrap();
+        let text = written();
+        let read = dotenvy::from_read_iter(text.as_bytes()).map(|line| line.unwrap().1).collect::<Vec<_>>();
+        assert_eq!(read, [value]);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", ". ./.env; printf %s \"$MASTER_TOKEN\""]);
+        let output = shell.current_dir(place.path()).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
     }
 }
 

@@ -63,9 +63,10 @@ pub(crate) struct Keygen {
     /// Which secret it is [default with --write: CRYPTOGRAPHY_KEY]
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) name: Option<SecretName>,
-    /// Write it into this file in place of printing it; other lines are kept
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = ".env")]
-    pub(crate) write: Option<PathBuf>,
+    /// Write it into this file in place of printing it; other lines are kept [default FILE: the .env that is read, beside the
+    /// configuration file that FASTAUTH_CONFIG names, or else in the working directory]
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub(crate) write: Option<Option<PathBuf>>,
     /// Replace a value that is there without asking
     #[arg(long, requires = "write")]
     pub(crate) force: bool,

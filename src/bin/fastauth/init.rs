@@ -18,17 +18,18 @@ use crate::{
 
 pub(crate) fn keygen(args: &Keygen) -> Result<ExitCode, Failure> {
     let secret = Secret::generate();
-    let Some(path) = &args.write else {
+    let Some(named) = &args.write else {
         let prefix = args.name.map(|name| format!("{}=", name.variable())).unwrap_or_default();
         output::verbatim(&format!("{prefix}{}\n", secret.expose()))?;
         return Ok(ExitCode::SUCCESS);
     };
     let variable = args.name.unwrap_or(SecretName::CryptographyKey).variable();
-    let file = EnvFile::new(path);
+    let path = named.clone().unwrap_or_else(|| Settings::builder().report().env_file().to_owned());
+    let file = EnvFile::new(&path);
     if args.force {
         file.set(variable, &secret)?;
     } else if !file.set_if_missing(variable, &secret)? {
-        confirm_replacement(variable, path)?;
+        confirm_replacement(variable, &path)?;
         file.set(variable, &secret)?;
     }
     output::note(&format!("Wrote {variable} to {}", path.display()));
@@ -84,7 +85,10 @@ fn write_secrets(file: &EnvFile, beside: &Path) -> Result<(), Failure> {
         output::note(&format!("{done} {}", file.path().display()));
     }
     if file.path() != beside {
-        output::note("Only .env beside the configuration is read by itself: load that file into the environment");
+        output::note(
+            "Only the .env beside the configuration is read by itself, or else the one in the working directory: load any \
+             other file into the environment",
+        );
     }
     Ok(())
 }

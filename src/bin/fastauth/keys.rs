@@ -82,10 +82,17 @@ fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), F
 }
 
 fn print_settings(settings: &[KeySetting], is_file: bool) -> Result<(), Failure> {
-    for KeySetting { name, value, .. } in settings {
+    for setting in settings {
+        let KeySetting { name, value, .. } = setting;
         match value {
             Some(value) if is_file => output::verbatim(&format!("\"{name}\": {},\n", value.expose()))?,
-            Some(value) => output::verbatim(&format!("{name}={}\n", value.expose()))?,
+            Some(value) => {
+                let quoted = setting.env_value();
+                output::verbatim(&format!("{name}={}\n", quoted.as_ref().unwrap_or(value).expose()))?;
+                if quoted.is_none() {
+                    output::note(&format!("{name} is printed without quotes: no .env file can hold it"));
+                }
+            }
             None => output::note(&format!("Take {name} out, if it is there")),
         }
     }

@@ -90,17 +90,19 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Returns the path in `sqlite:FILE`, or a bare path. Behind `sqlite:` it is taken as it is written, relative or from `/` on.
     ///
-    /// `None` if it names no file or a database in memory, and for what other programs understand in different ways: `//` in
-    /// front of the path, `file:`, parameters behind `?`, and `#` and `%`.
+    /// `None` if it names no file, a directory or a database in memory, and for what other programs understand in different ways:
+    /// `//` or `~` in front of the path, `file:`, parameters behind `?`, and `#`, `%` and `$`.
     #[must_use]
     pub fn path_in_url(url: &str) -> Option<&Path> {
         let Some(path) = url.strip_prefix("sqlite:") else {
             return (!url.is_empty() && !url.starts_with(':')).then(|| Path::new(url));
         };
         let is_plain = !path.starts_with("//")
-            && !path.starts_with(':')
+            && !path.starts_with([':', '~'])
+            && !path.ends_with('/')
+            && Path::new(path).file_name().is_some()
             && !path.to_ascii_lowercase().starts_with("file:")
-            && !path.contains(['?', '#', '%'])
+            && !path.contains(['?', '#', '%', '$'])
             && path.trim() == path;
         (is_plain && !path.is_empty()).then(|| Path::new(path))
     }
