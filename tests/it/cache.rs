@@ -289,7 +289,8 @@ async fn superseded(layer: &FastAuthLayer, counting: &Counting, client_id: &str)
     let entry = |text: Secret| TokenEntry { digest: TokenDigest::of(text.expose()), text, expires_at: 4_000_000_000 };
     let record = TokenRecord {
         client_id: client_id.to_owned(),
-        family: first.family,
+        // A family with a name does not begin again after it was revoked.
+        family: String::new(),
         generation: 0,
         kid: String::new(),
         access: entry(held.access_token.unwrap()),
