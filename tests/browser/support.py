@@ -1,4 +1,4 @@
-"""What the tests in this directory share: a server of examples/axum.rs, and pages in Chromium."""
+"""What the tests in this directory share: a server of examples/demo, and pages in Chromium."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ def ask(url, headers=None, form=None):
 
 
 class Server:
-    """A process of examples/axum.rs that guards /access and /master, on a port of its own."""
+    """A process of examples/demo that guards /access and /master, on a port of its own."""
 
     def __init__(self, directory, settings):
         self.directory = pathlib.Path(directory)
@@ -69,7 +69,7 @@ class Server:
         path.write_text(json.dumps(config))
         self.log = self.directory / "log"
         with self.log.open("w") as log:
-            command = [str(TARGET / "debug" / "examples" / "axum"), "--config", str(path)]
+            command = [str(TARGET / "debug" / "example-demo"), "--config", str(path)]
             command += ["--listen", self.url.removeprefix("http://")]
             environment = {**os.environ, "RUST_LOG": "trace"}
             self.process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, env=environment)

@@ -1,4 +1,4 @@
-"""The page that examples/axum.rs serves at /, worked as its user would."""
+"""The page that examples/demo serves at /, worked as its user would."""
 
 import unittest
 

@@ -1,4 +1,4 @@
-"""What examples/axum.rs takes of a client, and how it stops."""
+"""What examples/demo takes of a client, and how it stops."""
 
 import asyncio
 import contextlib

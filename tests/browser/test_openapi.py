@@ -1,4 +1,4 @@
-"""The page of documentation of examples/axum.rs, and what is tried out on it."""
+"""The page of documentation of examples/demo, and what is tried out on it."""
 
 import contextlib
 import json

@@ -65,7 +65,7 @@ class Varnish(unittest.TestCase):
         config.chmod(0o600)
         server, cache = free_port(), free_port()
         cls.server, cls.cache = f"http://127.0.0.1:{server}", f"http://127.0.0.1:{cache}"
-        example = TARGET / "debug/examples/static_files"
+        example = TARGET / "debug/example-static-files"
         cls.start([example, files, "--config", config, "--listen", f"127.0.0.1:{server}"])
         comes_up(f"{cls.server}/open/plan.txt")
         state = place / "varnish"

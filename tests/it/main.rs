@@ -1,6 +1,5 @@
 //! The crate from the outside: stores, servers and requests that are real.
 
-#![cfg(all(feature = "rest", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod app;

@@ -223,7 +223,7 @@ fn dashboard_and_documentation_name_what_there_is() {
         kind => kind == "counter" && *unit == Some(Unit::Count),
     }));
     let names: BTreeSet<_> = described.into_iter().map(|(name, ..)| name).collect();
-    let dashboard = include_str!("../../examples/grafana/fastauth.json");
+    let dashboard = include_str!("../../examples/observability/grafana/fastauth.json");
     assert_eq!(names_in(dashboard), names, "the dashboard shows all that is counted");
     let documentation = include_str!("../../docs/observability.md");
     assert_eq!(names_in(documentation), names, "the documentation names all that is counted");

@@ -1,4 +1,4 @@
-"""The OpenAPI documents of examples/axum.rs, and what it does.
+"""The OpenAPI documents of examples/demo, and what it does.
 
 The documents have to be valid, and the application has to do what they say, which schemathesis tries by requests that
 they allow and requests that they do not: the endpoints for tokens in several configurations, and the paths of the
@@ -52,7 +52,7 @@ def serving(**settings):
         settings = {name.replace("_", "-"): value for name, value in settings.items()}
         path.write_text(json.dumps({**SETTINGS, **settings}))
         address = f"127.0.0.1:{free_port()}"
-        command = [str(TARGET / "examples" / "axum"), "--config", str(path), "--listen", address]
+        command = [str(TARGET / "example-demo"), "--config", str(path), "--listen", address]
         log = pathlib.Path(directory) / "log"
         with log.open("w") as output:
             process = subprocess.Popen(command, cwd=directory, stdout=output, stderr=output)

@@ -1,6 +1,5 @@
 //! Hostile paths at real routers, file servers and proxies: nothing protected is ever reached without credentials.
 
-#![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{collections::BTreeMap, env, path::Path, thread};

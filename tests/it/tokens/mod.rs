@@ -28,7 +28,7 @@ use crate::app::{access_token, app, send, settings};
 mod judge;
 mod make;
 
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tokens.tsv");
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tokens.tsv");
 
 /// A guarded application whose store holds whatever it is told to.
 struct Court {

@@ -1,0 +1,47 @@
+//! Sends one kind of request through the layer, so often as it is told: for `bench/instructions/run`, which counts the
+//! instructions that one takes. Counts do not depend on what else a machine does.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "../../support/mod.rs"]
+mod support;
+
+use std::env;
+
+use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
+use http::HeaderMap;
+use support::{Inner, at_once, forge, header, time};
+use tower::Layer;
+
+const MASTER_TOKEN: &str = "a master token of thirty-two characters";
+
+fn main() {
+    let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let [case, count] = &words[..] else {
+        println!("instructions are counted by bench/instructions/run");
+        return;
+    };
+    let settings = Settings::builder()
+        .cryptography_key(Secret::from("kAONxbkATfyk3kmnUhw7YyAMotmvuJ6tVsuT1w3A6N4="))
+        .master_token(MASTER_TOKEN)
+        .access_token_paths(["/access", "/other"])
+        .master_token_paths(["/master", "/admin"])
+        .cache(case != "new")
+        .store(MemoryStore::new());
+    let auth = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+    let token = at_once(auth.issuer().issue("client-1")).unwrap().tokens.access_token;
+    let (path, headers) = match &**case {
+        "bare" | "open" => ("/api/v1/items", HeaderMap::new()),
+        "bare-token" | "known" | "new" => ("/access/x", header("access-token", token.expose())),
+        "master" => ("/master/x", header("master-token", MASTER_TOKEN)),
+        "missing" => ("/access/x", HeaderMap::new()),
+        "forged" => ("/access/x", header("access-token", &forge(token.expose()))),
+        other => panic!("there is no case {other}"),
+    };
+    let (path, headers, count) = (path.parse().unwrap(), [headers], count.parse().unwrap());
+    if case.starts_with("bare") {
+        time::<(), _>(&mut Inner::<()>::new(), &path, &headers, count);
+    } else {
+        time::<(), _>(&mut auth.layer(Inner::<()>::new()), &path, &headers, count);
+    }
+}
