@@ -2,28 +2,33 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use fastauth_config::Announcement;
+use fastauth_core::{
+    denial::DenialReason,
+    issue::Issuing,
+    origin::Origins,
+    settings::{Caching, EndpointOptions},
+};
 use http::{HeaderMap, Method, request::Parts};
 
 use crate::{
     cache::{Mismatch, TokenCache},
     clock::Clock,
     config::{ConfigError, Settings},
-    credentials::{self, CredentialError, Presented, TokenHeaders},
+    credentials::{Presented, TokenHeaders},
     guesses::{Caller, Guesses},
     health::Health,
-    issuer::Issuing,
     keys::KeyRing,
     observe::{Case, ObservedStore, Observer},
     permit::{Access, Ends, Permit},
     response::Refusals,
     rotations::Rotations,
-    router::EndpointOptions,
-    rule::{PathRefusal, RequestLine, Requirement, Rules},
+    rule::{RequestLine, Requirement, Rules},
     secret::{Secret, SecretDigest, TokenDigest},
-    store::{Comparison, StoreError, TokenStore},
+    store::{self, Comparison, StoreError, TokenStore},
     ticket::Ticket,
-    token::{Expected, TokenError, TokenType},
-    websocket::{Handshake, Origins},
+    token::{Expected, TokenType},
+    websocket::Handshake,
 };
 
 /// Everything a decision rests on, built once from the settings and shared by layer, router and issuer.
@@ -52,42 +57,50 @@ pub(crate) struct Gate {
     pub(crate) issuing: Issuing,
     pub(crate) rotations: Rotations,
     pub(crate) endpoints: EndpointOptions,
+    #[cfg(feature = "rate-limit")]
+    pub(crate) limits: Option<Arc<crate::limit::Limits>>,
     pub(crate) refusals: Refusals,
 }
 
 impl Gate {
     /// Opens the store and announces what is guarded.
-    pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
-        let keys = settings.key_ring();
-        let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(settings.open_store()?));
-        settings.announce();
-        let master_tokens = settings.master_tokens().iter();
-        let endpoints = settings.endpoints();
+    pub(crate) fn new(settings: &Settings) -> Result<Self, ConfigError> {
+        let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(store::open(settings)?));
+        let deployment = settings.deployment().clone();
+        Announcement(&deployment).announce();
+        let master_tokens = deployment.master_tokens.iter();
+        #[cfg(feature = "rate-limit")]
+        let limits = deployment.endpoints.rate_limit.as_ref();
+        #[cfg(feature = "rate-limit")]
+        let limits = limits.map(|limit| Arc::new(crate::limit::Limits::new(limit, &deployment.clock)));
+        let ends = Ends::new(Arc::clone(&store), deployment.clock.clone(), deployment.websocket.recheck);
         Ok(Self {
             master_tokens: master_tokens
                 .map(|(name, token)| (name.as_str().into(), SecretDigest::of(token.expose().as_bytes())))
                 .collect(),
-            keys,
-            clock: settings.clock(),
-            cache: settings.token_cache(&*store),
-            ends: Arc::new(Ends::new(Arc::clone(&store), settings.clock(), settings.websocket_recheck())),
+            cache: token_cache(deployment.caching, &*store),
+            ends: Arc::new(ends),
             store,
-            issuing: settings.issuing(),
             rotations: Rotations::default(),
             #[cfg(feature = "rate-limit")]
-            guesses: Guesses::new(endpoints.limits.as_ref()),
+            guesses: Guesses::new(limits.as_ref()),
             #[cfg(not(feature = "rate-limit"))]
             guesses: Guesses::default(),
-            endpoints,
-            refusals: Refusals::new(settings.app_name().to_owned(), settings.credential_sources()),
-            shadow: settings.shadow(),
-            origins: settings.websocket_origins(),
-            sources: settings.credential_sources(),
+            #[cfg(feature = "rate-limit")]
+            limits,
+            refusals: Refusals::new(deployment.app_name.clone(), deployment.credential_sources),
+            observer: Observer::new(&deployment.rules, deployment.shadow),
+            keys: deployment.keys,
+            clock: deployment.clock,
+            issuing: deployment.issuing,
+            endpoints: deployment.endpoints,
+            shadow: deployment.shadow,
+            origins: deployment.websocket.origins,
+            sources: deployment.credential_sources,
             #[cfg(feature = "websocket")]
-            closes_sockets: settings.closes_websockets(),
-            observer: Observer::new(settings.rules(), settings.shadow()),
+            closes_sockets: deployment.websocket.closes,
             health: Health::default(),
-            rules: settings.into_rules(),
+            rules: deployment.rules,
         })
     }
 
@@ -296,6 +309,14 @@ impl Gate {
     }
 }
 
+/// Makes a cache if the store tells of changes, or `cache-ttl` lets its answers be kept all the same.
+fn token_cache(caching: Caching, store: &dyn TokenStore) -> Option<TokenCache> {
+    let tells_of_others = store.changes()?.tells_of_others();
+    let ttl = if tells_of_others { Duration::ZERO } else { caching.ttl };
+    let is_of_use = tells_of_others || !ttl.is_zero();
+    (caching.on && is_of_use).then(|| TokenCache::new(caching.capacity, ttl))
+}
+
 /// What the issuer has seen of tokens that no sound client presents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -418,51 +439,6 @@ pub struct Denial {
     access: Option<Arc<Access>>,
 }
 
-/// Why a request was refused.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DenialReason {
-    /// The path has no sound reading.
-    #[error("the path was refused: {0}")]
-    Path(PathRefusal),
-    /// A page whose origin is not in `websocket-origins` asks for a WebSocket.
-    #[error("a page of this origin may not open WebSockets")]
-    ForeignOrigin,
-    /// The credentials can be read in more than one way.
-    #[error("{0}")]
-    Credentials(CredentialError),
-    /// The path asks for the master token, and there is none.
-    #[error("the master token is missing")]
-    MissingMasterToken,
-    /// The master token is wrong, or none is configured.
-    #[error("the master token is wrong")]
-    WrongMasterToken,
-    /// The caller has brought too many wrong master tokens before, and has to wait for so long.
-    #[error("there were too many wrong master tokens before")]
-    TooManyGuesses(Duration),
-    /// The path asks for an access token, and there is none.
-    #[error("the access token is missing")]
-    MissingAccessToken,
-    /// The access token is not one of ours, or not valid now.
-    #[error("the access token was refused: {0}")]
-    InvalidAccessToken(TokenError),
-    /// The ticket is not one of ours, or not valid now.
-    #[error("the ticket was refused: {0}")]
-    InvalidTicket(TokenError),
-    /// The ticket has opened a WebSocket already.
-    #[error("the ticket was used before")]
-    SpentTicket,
-    /// The store does not know the client of the access token.
-    #[error("the store does not know the client")]
-    UnknownClient,
-    /// The store holds another access token for the client.
-    #[error("the access token is not the client's canonical one")]
-    NotCanonical,
-    /// The store could not be asked.
-    #[error("the token store is unavailable")]
-    StoreUnavailable(#[source] StoreError),
-}
-
 impl Denial {
     /// Why.
     #[must_use]
@@ -490,93 +466,5 @@ impl From<Mismatch> for DenialReason {
 impl From<DenialReason> for Denial {
     fn from(reason: DenialReason) -> Self {
         Self { reason, access: None }
-    }
-}
-
-impl DenialReason {
-    /// All that [`code`](Self::code) can be.
-    pub(crate) const CODES: [&str; 28] = [
-        "path_malformed_escape",
-        "path_not_utf8",
-        "path_control_character",
-        "path_encoded_too_often",
-        "path_request_target",
-        "path_too_many_readings",
-        "path_too_long",
-        "repeated_credentials",
-        "conflicting_credentials",
-        "missing_master_token",
-        "wrong_master_token",
-        "missing_access_token",
-        "malformed_token",
-        "unsupported_algorithm",
-        "unsupported_extension",
-        "invalid_signature",
-        "expired_token",
-        "token_not_yet_valid",
-        "invalid_claim",
-        "missing_client_id",
-        "wrong_token_type",
-        "unknown_client",
-        "not_canonical",
-        "store_unavailable",
-        "foreign_origin",
-        "invalid_ticket",
-        "spent_ticket",
-        "too_many_guesses",
-    ];
-
-    /// A short name of the reason that stays, for logs and counts.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        Self::CODES[self.place()]
-    }
-
-    /// The place of the code.
-    pub(crate) fn place(&self) -> usize {
-        match self {
-            Self::Path(PathRefusal::MalformedEscape) => 0,
-            Self::Path(PathRefusal::NotUtf8) => 1,
-            Self::Path(PathRefusal::ControlCharacter) => 2,
-            Self::Path(PathRefusal::EncodedTooOften) => 3,
-            Self::Path(PathRefusal::RequestTarget) => 4,
-            // No path is refused for a short name.
-            Self::Path(PathRefusal::TooManyReadings | PathRefusal::ShortName) => 5,
-            Self::Path(PathRefusal::TargetTooLong) => 6,
-            Self::Credentials(
-                CredentialError::Repeated(_) | CredentialError::RepeatedProtocol | CredentialError::RepeatedTicket,
-            ) => 7,
-            Self::Credentials(CredentialError::Conflicting | CredentialError::ConflictingProtocol) => 8,
-            Self::MissingMasterToken => 9,
-            Self::WrongMasterToken => 10,
-            Self::MissingAccessToken => 11,
-            Self::InvalidAccessToken(TokenError::Malformed) => 12,
-            Self::InvalidAccessToken(TokenError::UnsupportedAlgorithm) => 13,
-            Self::InvalidAccessToken(TokenError::UnsupportedExtension) => 14,
-            Self::InvalidAccessToken(TokenError::InvalidSignature) => 15,
-            Self::InvalidAccessToken(TokenError::Expired) => 16,
-            Self::InvalidAccessToken(TokenError::NotYetValid) => 17,
-            Self::InvalidAccessToken(TokenError::InvalidClaim(_)) => 18,
-            Self::InvalidAccessToken(TokenError::MissingClientId) => 19,
-            Self::InvalidAccessToken(TokenError::WrongType) => 20,
-            Self::UnknownClient => 21,
-            Self::NotCanonical => 22,
-            Self::StoreUnavailable(_) => 23,
-            Self::ForeignOrigin => 24,
-            Self::InvalidTicket(_) => 25,
-            Self::SpentTicket => 26,
-            Self::TooManyGuesses(_) => 27,
-        }
-    }
-
-    /// Whether it was the check of the master token that failed.
-    pub(crate) fn is_of_master_token(&self) -> bool {
-        matches!(
-            self,
-            Self::MissingMasterToken
-                | Self::WrongMasterToken
-                | Self::TooManyGuesses(_)
-                | Self::Credentials(CredentialError::Repeated(credentials::MASTER_TOKEN_SPELLING))
-        )
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use crate::gate::DenialReason;
+use crate::DenialReason;
 #[cfg(feature = "rate-limit")]
 use crate::limit::Limits;
 

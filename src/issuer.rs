@@ -1,8 +1,8 @@
 //! Issuing: minting a pair and having the store hold it, in that order, before anybody is told.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
+use fastauth_core::issue::{ClientIdError, Grant, Introspection, IssueError, IssuedTokens, Issuing, MAX_CLIENT_ID_LEN};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -18,27 +18,6 @@ use crate::{
     token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name},
 };
 
-/// The most bytes of UTF-8 that a client id may have.
-pub const MAX_CLIENT_ID_LEN: usize = 1024;
-
-/// How pairs are made and kept.
-#[derive(Clone)]
-pub(crate) struct Issuing {
-    pub(crate) access_ttl: Duration,
-    pub(crate) refresh_ttl: Duration,
-    /// How long a consumed refresh token is answered with the same successor once more.
-    pub(crate) refresh_grace: Duration,
-    /// Whether tokens are encrypted before they are stored.
-    pub(crate) sealed: bool,
-    /// Whether a client may have more than one family.
-    pub(crate) many_families: bool,
-    /// How many it may have then.
-    pub(crate) max_families: usize,
-    pub(crate) issuer: Option<String>,
-    pub(crate) audience: Option<String>,
-    pub(crate) claims_hook: Option<Arc<dyn ClaimsHook>>,
-}
-
 /// Issues, renews, revokes and reads tokens in code: what the [`TokenRouter`](crate::TokenRouter) does over HTTP.
 ///
 /// Use it where your own code decides who gets tokens, such as a login handler. It asks for no master token.
@@ -47,175 +26,11 @@ pub struct TokenIssuer {
     gate: Arc<Gate>,
 }
 
-/// A pair that the store holds now.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct IssuedTokens {
-    /// Whom it was issued to.
-    pub client_id: String,
-    /// The log-in that it belongs to, by which it can be revoked.
-    pub family: String,
-    /// The pair.
-    pub tokens: TokenPair,
-    /// How long the access token is valid from now on.
-    pub expires_in: Duration,
-    /// The claim `scope`, if there is one.
-    pub scope: Option<String>,
-}
-
-/// Decides on the application's own claims of every token that is issued, and may refuse to issue.
-///
-/// An `async` closure is one:
-///
-/// ```
-/// use fastauth::{ClaimsRefusal, Grant, Secret, Settings, store::MemoryStore};
-/// use http::StatusCode;
-/// use serde_json::{Map, json};
-///
-/// let settings = Settings::builder()
-///     .cryptography_key(Secret::generate())
-///     .access_token_paths(["/access"])
-///     .store(MemoryStore::new())
-///     .claims_hook(|grant: Grant| async move {
-///         if grant.client_id == "mallory" {
-///             return Err(ClaimsRefusal::new(StatusCode::FORBIDDEN, "this client is locked"));
-///         }
-///         Ok(Map::from_iter([("roles".to_owned(), json!(["reader"]))]))
-///     })
-///     .build()?;
-/// # Ok::<(), fastauth::config::ConfigError>(())
-/// ```
-pub trait ClaimsHook: Send + Sync + 'static {
-    /// The claims of the tokens to be issued, in place of those that the [`Grant`] has. Names that FastAuth sets itself, such
-    /// as `exp`, cannot be among them: nothing is issued then.
-    fn claims(&self, grant: Grant) -> ClaimsFuture<'_>;
-}
-
-/// What a [`ClaimsHook`] returns.
-pub type ClaimsFuture<'a> = Pin<Box<dyn Future<Output = Result<Map<String, Value>, ClaimsRefusal>> + Send + 'a>>;
-
-impl<H, F> ClaimsHook for H
-where
-    H: Fn(Grant) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<Map<String, Value>, ClaimsRefusal>> + Send + 'static,
-{
-    fn claims(&self, grant: Grant) -> ClaimsFuture<'_> {
-        Box::pin(self(grant))
-    }
-}
-
-/// What is about to be issued.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Grant {
-    /// Whom to.
-    pub client_id: String,
-    /// Whether a refresh token was exchanged for it.
-    pub is_refresh: bool,
-    /// The application's own claims: those of the refresh token, or those that [`TokenIssuer::issue_with`] was given.
-    pub claims: Map<String, Value>,
-}
-
-/// Why a [`ClaimsHook`] refuses: what the client is told.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ClaimsRefusal {
-    status: StatusCode,
-    message: String,
-}
-
-impl ClaimsRefusal {
-    /// A refusal with a status and a text. A status that is no refusal (below 400) becomes 403.
-    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        let is_refusal = status.is_client_error() || status.is_server_error();
-        Self { status: if is_refusal { status } else { StatusCode::FORBIDDEN }, message: message.into() }
-    }
-
-    /// The status of the answer.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The text of the answer.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-}
-
-/// Why no pair was issued.
-#[derive(Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum IssueError {
-    /// The client id is not one that tokens are issued to.
-    #[error(transparent)]
-    ClientId(#[from] ClientIdError),
-    /// The refresh token is not one of ours, or not valid now.
-    #[error("the refresh token was refused")]
-    InvalidRefreshToken(#[from] TokenError),
-    /// The store holds another refresh token for the client, or none.
-    #[error("the refresh token is not the one that the store holds")]
-    Superseded,
-    /// The refresh token was used before, so somebody has a copy of it. All tokens of its family are revoked now.
-    #[error("the refresh token was used before, and its family is revoked")]
-    Reused,
-    /// The tokens of the family were revoked.
-    #[error("the refresh token was revoked")]
-    Revoked,
-    /// The [`ClaimsHook`] refused.
-    #[error("the application refused")]
-    Refused(#[source] ClaimsRefusal),
-    /// A claim has a name that FastAuth sets itself.
-    #[error("the application's claim {0:?} has a name that is reserved")]
-    ReservedClaim(String),
-    /// The store could not be asked.
-    #[error("the token store is unavailable")]
-    Store(#[source] StoreError),
-    /// The store did not save the pair, which is void then.
-    #[error("the pair was not saved")]
-    NotSaved {
-        /// Whose pair it would have been.
-        client_id: String,
-        /// What the store's trouble is.
-        #[source]
-        error: StoreError,
-    },
-    /// The token could not be signed, or not be encrypted for the store.
-    #[error("the token could not be signed")]
-    Signing,
-}
-
-/// Why a client id is refused.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ClientIdError {
-    /// It is empty.
-    #[error("a client id must not be empty")]
-    Empty,
-    /// It has more than [`MAX_CLIENT_ID_LEN`] bytes.
-    #[error("a client id must not be longer than {MAX_CLIENT_ID_LEN} bytes")]
-    TooLong,
-    /// It has a control character.
-    #[error("a client id must not have control characters")]
-    ControlCharacter,
-}
-
 /// A refresh token whose claims were found good, and when: the exchange goes by the same time.
 #[derive(Clone)]
 pub(crate) struct Presented {
     pub(crate) claims: Claims,
     at: u64,
-}
-
-/// What is known of a token (RFC 7662).
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Introspection {
-    /// It is accepted.
-    Active(Claims),
-    /// It is not: foreign, expired, superseded or revoked.
-    Inactive,
 }
 
 impl TokenIssuer {
@@ -488,7 +303,7 @@ impl TokenIssuer {
     ) -> Result<Map<String, Value>, IssueError> {
         let claims = match &self.gate.issuing.claims_hook {
             Some(hook) => {
-                let grant = Grant { client_id: client_id.to_owned(), is_refresh, claims };
+                let grant = Grant::new(client_id.to_owned(), is_refresh, claims);
                 hook.claims(grant).await.map_err(IssueError::Refused)?
             }
             None => claims,
@@ -530,13 +345,13 @@ impl TokenIssuer {
             access,
             refresh,
         };
-        let issued = IssuedTokens {
-            client_id: client_id.to_owned(),
-            family: family.to_owned(),
-            tokens: TokenPair { access_token, refresh_token },
-            expires_in: issuing.access_ttl,
-            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-        };
+        let issued = IssuedTokens::new(
+            client_id.to_owned(),
+            family.to_owned(),
+            TokenPair { access_token, refresh_token },
+            issuing.access_ttl,
+            claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+        );
         Ok((issued, record))
     }
 
@@ -557,13 +372,13 @@ impl TokenIssuer {
         // It may have expired meanwhile: then the refresh token beside it is what the client needs.
         let expected = self.gate.expected(TokenType::Access, 0);
         let claims = self.gate.keys.verify(access_token.expose().as_bytes(), &expected)?;
-        Ok(IssuedTokens {
-            client_id: client_id.to_owned(),
-            family: claims.family().map(|(family, _)| family.to_owned()).unwrap_or_default(),
-            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(now)),
-            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-            tokens: TokenPair { access_token, refresh_token },
-        })
+        Ok(IssuedTokens::new(
+            client_id.to_owned(),
+            claims.family().map(|(family, _)| family.to_owned()).unwrap_or_default(),
+            TokenPair { access_token, refresh_token },
+            Duration::from_secs(claims.expires_at().saturating_sub(now)),
+            claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+        ))
     }
 }
 
@@ -581,17 +396,5 @@ fn check_client_id(client_id: &str) -> Result<(), ClientIdError> {
         id if id.len() > MAX_CLIENT_ID_LEN => Err(ClientIdError::TooLong),
         id if id.chars().any(char::is_control) => Err(ClientIdError::ControlCharacter),
         _ => Ok(()),
-    }
-}
-
-impl std::fmt::Debug for Issuing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Issuing")
-            .field("access_ttl", &self.access_ttl)
-            .field("refresh_ttl", &self.refresh_ttl)
-            .field("refresh_grace", &self.refresh_grace)
-            .field("sealed", &self.sealed)
-            .field("many_families", &self.many_families)
-            .finish_non_exhaustive()
     }
 }

@@ -86,7 +86,7 @@ impl FastAuthLayer {
     ///
     /// Where the store cannot be opened. A REST store that is away is no error: the layer works as soon as it is back.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
-        Ok(Self { gate: Arc::new(Gate::new(settings)?) })
+        Ok(Self { gate: Arc::new(Gate::new(&settings)?) })
     }
 
     /// How many paths were refused or read otherwise than they were sent, since this layer was made.

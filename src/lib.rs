@@ -96,7 +96,6 @@
 //! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
 //! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
 //! | `metrics` | | counts and times for the recorder of the `metrics` crate, which has to be installed before the layer is made |
-//! | `cli` | | the program `fastauth` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -106,19 +105,13 @@
 struct Readme;
 
 mod cache;
-mod clock;
-pub mod config;
 mod cookie;
-mod credentials;
-mod error;
 #[cfg(feature = "axum")]
 mod extract;
 mod gate;
 mod guesses;
 mod health;
 mod issuer;
-mod json;
-mod keys;
 mod layer;
 #[cfg(feature = "rate-limit")]
 mod limit;
@@ -126,21 +119,29 @@ mod observe;
 #[cfg(feature = "utoipa")]
 mod openapi;
 mod permit;
-mod query;
 mod response;
 mod rotations;
 mod router;
-mod rule;
-mod secret;
-mod shown;
 #[cfg(all(feature = "axum", feature = "websocket"))]
 mod socket;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod ticket;
-mod token;
 mod websocket;
+
+pub(crate) use fastauth_core::{
+    clock, credential as credentials, json, keys, policy as rule, query, secret, shown, token,
+};
+
+/// The configuration: where it is read from, in which order, and what it has to be.
+pub mod config {
+    pub use fastauth_config::{
+        ConfigError, ConfiguredKeys, Entry, EnvFile, EnvFileError, Fault, KeyChange, KeyChangeError, KeyInfo, KeyRole,
+        KeySetting, Report, Settings, SettingsBuilder, Source, exposure,
+    };
+    pub use fastauth_core::keys::StoreFormat;
+}
 
 /// What a path asks for, and why.
 pub mod path {
@@ -155,16 +156,20 @@ pub use openapi::OpenApiSecurity;
 pub use socket::GuardedSocket;
 pub use {
     config::{Settings, SettingsBuilder},
-    credentials::CredentialError,
-    gate::{Denial, DenialReason, PathCounts, TokenCounts},
-    issuer::{
-        ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueError, IssuedTokens,
-        MAX_CLIENT_ID_LEN, TokenIssuer,
+    fastauth_core::{
+        credential::CredentialError,
+        denial::DenialReason,
+        issue::{
+            ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueError, IssuedTokens,
+            MAX_CLIENT_ID_LEN,
+        },
+        secret::Secret,
+        token::{Claims, TokenError, TokenType},
     },
+    gate::{Denial, PathCounts, TokenCounts},
+    issuer::TokenIssuer,
     layer::{FastAuth, FastAuthLayer, ResponseFuture},
     permit::{EndReason, Ended, Permit},
     response::ResponseBody,
     router::TokenRouter,
-    secret::Secret,
-    token::{Claims, TokenError, TokenType},
 };

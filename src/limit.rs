@@ -3,11 +3,11 @@
 use std::{
     fmt,
     hash::{BuildHasher, Hash, RandomState},
-    num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use fastauth_core::settings::{CallerKey, RateLimit};
 use governor::{
     Quota, RateLimiter, clock::Clock as GovernorClock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore,
 };
@@ -19,22 +19,9 @@ use crate::{clock::Clock, secret::TokenDigest};
 const WAYS: usize = 8;
 const BUCKETS: usize = 8192;
 
-/// By what the application tells callers apart, as a number that nobody outside can foresee.
-#[derive(Clone)]
-pub(crate) struct CallerKey(Arc<KeyOf>);
-
-type KeyOf = dyn Fn(&Parts) -> Option<u64> + Send + Sync;
-
-impl CallerKey {
-    pub(crate) fn new<K: Hash>(key: impl Fn(&Parts) -> Option<K> + Send + Sync + 'static) -> Self {
-        let hasher = RandomState::new();
-        Self(Arc::new(move |request| key(request).map(|key| hasher.hash_one(key))))
-    }
-}
-
 /// The limit on each client, and on each caller.
 pub(crate) struct Limits {
-    clients: Limiter<Clock>,
+    clients: Limiter<Elapsed>,
     hasher: RandomState,
     callers: Option<Callers>,
 }
@@ -42,20 +29,20 @@ pub(crate) struct Limits {
 /// What is counted of callers.
 struct Callers {
     key: CallerKey,
-    requests: Limiter<Clock>,
+    requests: Limiter<Elapsed>,
     /// Wrong master tokens.
-    guesses: Limiter<Clock>,
+    guesses: Limiter<Elapsed>,
 }
 
 impl Limits {
     /// So many a minute, and so many at once.
-    pub(crate) fn new((per_minute, burst): (NonZeroU32, NonZeroU32), key: Option<CallerKey>, clock: &Clock) -> Self {
-        let quota = Quota::per_minute(per_minute).allow_burst(burst);
-        let limiter = || Limiter::new(quota, BUCKETS, clock.clone());
+    pub(crate) fn new(limit: &RateLimit, clock: &Clock) -> Self {
+        let quota = Quota::per_minute(limit.per_minute).allow_burst(limit.burst);
+        let limiter = || Limiter::new(quota, BUCKETS, Elapsed(clock.clone()));
         Self {
             clients: limiter(),
             hasher: RandomState::new(),
-            callers: key.map(|key| Callers { key, requests: limiter(), guesses: limiter() }),
+            callers: limit.caller.clone().map(|key| Callers { key, requests: limiter(), guesses: limiter() }),
         }
     }
 
@@ -92,7 +79,7 @@ impl Limits {
 
     /// Who sent a request, if the application tells.
     pub(crate) fn caller(&self, request: &Parts) -> Option<u64> {
-        self.callers.as_ref().and_then(|callers| callers.key.0(request))
+        self.callers.as_ref().and_then(|callers| callers.key.caller(request))
     }
 
     /// Says how long a caller has to wait if it has guessed at the master token too often.
@@ -109,6 +96,18 @@ impl Limits {
 impl fmt::Debug for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limits").field("by_caller", &self.callers.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// The clock that governor goes by.
+#[derive(Clone)]
+struct Elapsed(Clock);
+
+impl GovernorClock for Elapsed {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 
@@ -208,6 +207,8 @@ impl StateStore for Table {
 mod tests {
     use governor::clock::FakeRelativeClock;
 
+    use std::num::NonZeroU32;
+
     use super::*;
 
     impl Limiter<FakeRelativeClock> {
@@ -271,7 +272,8 @@ mod tests {
     fn callers_are_told_apart_by_what_the_application_says() {
         let count = |number| NonZeroU32::new(number).unwrap();
         let key = CallerKey::new(|request| request.headers.get("x-caller").cloned());
-        let limits = Limits::new((count(1), count(2)), Some(key), &Clock::default());
+        let limits =
+            Limits::new(&RateLimit { per_minute: count(1), burst: count(2), caller: Some(key) }, &Clock::default());
         let admit = |caller: Option<&str>| {
             let mut request = http::Request::new(());
             if let Some(caller) = caller {

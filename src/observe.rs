@@ -10,12 +10,12 @@ use http::Method;
 use tracing::{Level, Span};
 
 use crate::{
-    gate::{Denial, DenialReason, PathCounts, TokenCounts},
-    issuer::IssueError,
+    DenialReason, IssueError,
+    gate::{Denial, PathCounts, TokenCounts},
     permit::Permit,
     rule::{Deciding, PathList, PathRefusal, RequestLine, Requirement, RuleId, Rules},
     shown::shown,
-    store::{StoreError, StoreErrorKind},
+    store::StoreError,
 };
 
 #[cfg(feature = "metrics")]
@@ -326,44 +326,11 @@ pub(crate) fn store_trouble(error: &StoreError, outcome: &str) {
     tracing::error!(target: "fastauth", kind, error, "{outcome}: the token store is unavailable");
 }
 
-impl StoreErrorKind {
-    #[cfg(feature = "metrics")]
-    const COUNT: usize = 5;
-
-    /// A short name that stays.
-    pub(crate) fn code(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::TimedOut => "timed_out",
-            Self::InvalidAnswer => "invalid_answer",
-            Self::Failed => "failed",
-            Self::Unsupported => "unsupported",
-        }
-    }
-}
-
-impl IssueError {
-    /// A short name that stays.
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::ClientId(_) => "invalid_client_id",
-            Self::InvalidRefreshToken(_) => "invalid_refresh_token",
-            Self::Superseded => "superseded",
-            Self::Reused => "reused",
-            Self::Revoked => "revoked",
-            Self::Refused(_) => "refused",
-            Self::ReservedClaim(_) => "reserved_claim",
-            Self::Store(_) => "store_unavailable",
-            Self::NotSaved { .. } => "not_saved",
-            Self::Signing => "not_signed",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{credentials::CredentialError, issuer::ClientIdError, token::TokenError};
+    use crate::store::StoreErrorKind;
+    use crate::{ClientIdError, credentials::CredentialError, token::TokenError};
 
     fn trouble() -> StoreError {
         StoreError::new(StoreErrorKind::Failed, "away")

@@ -16,7 +16,7 @@ use crate::{
 
 mod ends;
 
-pub(crate) use ends::{Ends, TOLERANCE};
+pub(crate) use ends::Ends;
 
 /// Proof that a request passed its checks. The guard puts it into the extensions of every request that it lets through
 /// to a guarded path, and nothing else can make one.

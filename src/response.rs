@@ -18,17 +18,12 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 use serde::Serialize;
 
-use crate::{
-    credentials::TokenHeaders,
-    gate::{Denial, DenialReason},
-    rule::PathRefusal,
-    token::TokenError,
-};
+use crate::{DenialReason, credentials::TokenHeaders, gate::Denial, rule::PathRefusal, token::TokenError};
 
 mod endpoint;
 
 pub(crate) use endpoint::{
-    Shape, active, families_revoked, health, inactive, issued, refusal as endpoint_refusal, ticket, token_revoked,
+    active, families_revoked, health, inactive, issued, refusal as endpoint_refusal, ticket, token_revoked,
 };
 
 pub(crate) const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";

@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, sync::watch, time::Instant};
 use tracing::Instrument;
 
 use crate::{
-    issuer::{IssueError, IssuedTokens},
+    IssueError, IssuedTokens,
     observe::Issued,
     store::{StoreError, StoreErrorKind, TokenDigest},
 };

@@ -11,6 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use fastauth_core::{
+    issue::{Introspection, IssueError, IssuedTokens},
+    settings::{EndpointOptions, Shape},
+};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{AUTHORIZATION, CONNECTION},
@@ -24,10 +28,10 @@ use tower_service::Service;
 use crate::{
     cookie, credentials,
     gate::Gate,
-    issuer::{Introspection, IssueError, IssuedTokens, Presented, TokenIssuer},
+    issuer::{Presented, TokenIssuer},
     observe::{self, Issued},
     query::ParameterError,
-    response::{self, Shape},
+    response,
     shown::shown,
     store::{Revocation, StoreError, StoreErrorKind, TokenDigest},
     token::{Claims, TokenError},
@@ -93,19 +97,6 @@ pub struct TokenRouter {
     hint: Arc<Once>,
     /// The OpenAPI document, from the first time on that it is asked for.
     document: Arc<OnceLock<Bytes>>,
-}
-
-/// What the endpoints take, and how they answer.
-#[derive(Clone, Debug)]
-pub(crate) struct EndpointOptions {
-    /// Whether GET mints and refreshes, too.
-    pub(crate) allow_get: bool,
-    /// How minting and refreshing answer.
-    pub(crate) shape: Shape,
-    /// Whether refresh tokens travel in a cookie.
-    pub(crate) cookie: bool,
-    #[cfg(feature = "rate-limit")]
-    pub(crate) limits: Option<Arc<crate::limit::Limits>>,
 }
 
 /// What there is to say to who mounts the router without its feature.

@@ -9,8 +9,7 @@ use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_hist
 
 use super::{ADMINISTRATION, GrantKind, Issued, Limited, NO_RULE, Outcome, store::Operation};
 use crate::{
-    gate::DenialReason,
-    issuer::IssueError,
+    DenialReason, IssueError,
     rule::{PathList, RuleId},
     store::StoreErrorKind,
 };
@@ -184,7 +183,7 @@ impl Meters {
 /// How long a store takes, by what it is asked for and what comes of it.
 pub(super) struct StoreMeters {
     store: &'static str,
-    seconds: [[OnceLock<Histogram>; StoreErrorKind::COUNT + 1]; Operation::COUNT],
+    seconds: [[OnceLock<Histogram>; StoreErrorKind::ALL.len() + 1]; Operation::COUNT],
 }
 
 impl StoreMeters {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use fastauth_core::settings::TOLERANCE;
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
@@ -26,8 +27,6 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 const LEAST_INTERVAL: Duration = Duration::from_millis(250);
 /// How soon a store that failed is asked again, at the latest.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// For how many intervals a right outlives the last answer of the store.
-pub(crate) const TOLERANCE: u32 = 6;
 
 /// Knows when rights end. It does nothing unless somebody waits.
 pub(crate) struct Ends {

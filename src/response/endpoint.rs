@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fastauth_core::settings::Shape;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{ALLOW, PRAGMA, SET_COOKIE, WWW_AUTHENTICATE},
@@ -16,8 +17,8 @@ use super::{
     BearerError, Challenge, Detail, Form, Refusals, STORE_UNAVAILABLE, after, json_response, quoted, try_later,
 };
 use crate::{
+    IssueError, IssuedTokens,
     cookie::REFRESH_COOKIE,
-    issuer::{IssueError, IssuedTokens},
     router::{GrantError, Refusal},
     secret::Secret,
     store::{StoreError, StoreErrorKind},
@@ -30,15 +31,6 @@ const NOT_SIGNED: &str = "Token not signed";
 const STORE_UNABLE: &str = "The token store is not able to do this";
 const CROSS_ORIGIN: &str = "A page of another origin may not do this";
 const TOO_MANY: &str = "Too many requests, try again later";
-
-/// In which form an endpoint answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// As `fastauth-api` does.
-    Envelope,
-    /// As RFC 6749 has it.
-    OAuth,
-}
 
 /// The answer that carries a new pair, with the refresh token in a cookie of this age where one is given.
 pub(crate) fn issued(issued: &IssuedTokens, shape: Shape, cookie: Option<Duration>) -> Response<Full<Bytes>> {

@@ -5,11 +5,15 @@
 //!
 //! Of JSON Schema, only what utoipa has a place for is used: an application's document takes this one in.
 
+use fastauth_core::{
+    issue::MAX_CLIENT_ID_LEN,
+    settings::{EndpointOptions, Shape},
+};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::{ENDPOINTS, Endpoint, EndpointOptions};
-use crate::{cookie::REFRESH_COOKIE, credentials::TokenHeaders, issuer::MAX_CLIENT_ID_LEN, response::Shape};
+use super::{ENDPOINTS, Endpoint};
+use crate::{cookie::REFRESH_COOKIE, credentials::TokenHeaders};
 
 /// The names of the security schemes, which are those of `fastauth-api`.
 pub(crate) const MASTER_SCHEME: &str = "MasterTokenHeader";
@@ -344,15 +348,8 @@ impl Facts<'_> {
         refusals
     }
 
-    #[cfg(feature = "rate-limit")]
     fn is_limited(&self) -> bool {
-        self.options.limits.is_some()
-    }
-
-    #[cfg(not(feature = "rate-limit"))]
-    #[allow(clippy::unused_self, reason = "nothing is limited without it")]
-    fn is_limited(&self) -> bool {
-        false
+        self.options.rate_limit.is_some()
     }
 
     fn schemas(&self) -> Value {
@@ -769,13 +766,7 @@ mod tests {
         let all = [Shape::Envelope, Shape::OAuth].map(|shape| [false, true].map(|on| (shape, on)));
         all.into_iter().flatten().flat_map(|(shape, cookie)| [false, true].map(|on| (shape, cookie, on))).map(
             |(shape, cookie, on)| {
-                let options = EndpointOptions {
-                    allow_get: on,
-                    shape,
-                    cookie,
-                    #[cfg(feature = "rate-limit")]
-                    limits: None,
-                };
+                let options = EndpointOptions { allow_get: on, shape, cookie, rate_limit: None };
                 let facts =
                     Facts { options: &options, app_name: "demo", sources: TokenHeaders::ALL, has_claims_hook: on };
                 let document = facts.document();

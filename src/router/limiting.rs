@@ -14,26 +14,26 @@ use crate::store::TokenDigest;
 impl TokenRouter {
     /// Counts a request of its caller, if callers are told apart.
     pub(super) fn admit_caller(&self, request: &Parts) -> Result<(), Refusal> {
-        let Some(limits) = &self.options().limits else { return Ok(()) };
+        let Some(limits) = &self.gate.limits else { return Ok(()) };
         self.told(Limited::Caller, limits.admit_caller(request))
     }
 
     /// Counts a request to issue tokens to a client.
     pub(super) fn admit_client(&self, client_id: &str) -> Result<(), Refusal> {
-        let Some(limits) = &self.options().limits else { return Ok(()) };
+        let Some(limits) = &self.gate.limits else { return Ok(()) };
         self.told(Limited::Client, limits.admit_client(client_id))
     }
 
     /// Counts a use of a client's refresh token, and nothing of what the client may do: the store has not taken the token yet.
     pub(super) fn admit_token(&self, client_id: &str, token: TokenDigest) -> Result<(), Refusal> {
-        let Some(limits) = &self.options().limits else { return Ok(()) };
+        let Some(limits) = &self.gate.limits else { return Ok(()) };
         let admitted = limits.check_client(client_id).and_then(|()| limits.admit_token(client_id, token));
         self.told(Limited::Client, admitted)
     }
 
     /// Counts a pair that a client was issued for its refresh token.
     pub(super) fn charge_client(&self, client_id: &str) {
-        if let Some(limits) = &self.options().limits {
+        if let Some(limits) = &self.gate.limits {
             limits.charge_client(client_id);
         }
     }

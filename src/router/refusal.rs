@@ -4,8 +4,8 @@ use std::{error::Error, time::Duration};
 
 use super::UnreadError;
 use crate::{
+    IssueError,
     gate::Denial,
-    issuer::IssueError,
     observe,
     query::ParameterError,
     store::{StoreError, StoreErrorKind},

@@ -45,11 +45,10 @@
 //! ```
 
 mod auth;
-mod clock;
 mod credentials;
 mod store;
 
 pub use auth::{TestAuth, TestToken};
-pub use clock::ManualClock;
 pub use credentials::WithCredentials;
+pub use fastauth_core::manual_clock::ManualClock;
 pub use store::{FailingStore, StoreCall};

@@ -22,7 +22,7 @@ use sha1::{Digest, Sha1};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{PROTOCOL, entries, offered};
-use crate::gate::{Denial, DenialReason};
+use crate::{Denial, DenialReason};
 
 /// How long such a socket may take in all.
 const CLOSING_TIME: Duration = Duration::from_secs(5);

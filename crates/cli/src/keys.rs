@@ -1,0 +1,293 @@
+//! `keys`.
+
+use std::{
+    collections::BTreeMap,
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fastauth::{
+    Settings,
+    config::{ConfiguredKeys, KeyChange, KeyInfo, KeyRole, KeySetting, Source},
+    store::{FamilyEntry, FamilyFilter, FamilyStatus, StoreError, StoreErrorKind, TokenStore},
+};
+use serde_json::{Value, json};
+
+use fastauth_core::shown::shown;
+
+use crate::{
+    args::{Config, Keys, KeysCommand, RotateKeys},
+    failure::{Failure, chain},
+    families::{count, existing_store, may_be_valid, pages, unix_now},
+    output,
+    token::block_on,
+};
+
+/// A longer time to the signing of a new key is most likely a slip.
+const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+pub(crate) fn run(args: Keys) -> Result<ExitCode, Failure> {
+    match args.command {
+        KeysCommand::List { config, json } => list(config, json),
+        KeysCommand::Rotate(args) => rotate(args),
+        KeysCommand::Retire { kid, force, print, config } => retire(&kid, force, print, config),
+    }
+}
+
+fn rotate(args: RotateKeys) -> Result<ExitCode, Failure> {
+    let report = args.config.settings().report();
+    let keys = report.keys()?;
+    let from = if args.now { None } else { Some(signs_from(args.signs_in)?) };
+    let change = keys.rotate(from)?;
+    let before = signing(keys);
+    apply(keys, &change, args.print)?;
+    output::note(&format!("The new key has the id {}", change.kid()));
+    output::note(&match from {
+        Some(from) => format!(
+            "It signs from {} on, and until then {before} does: give it to every node and restart them all before that",
+            rfc3339(from)
+        ),
+        None => "It signs at once: give it to every node and restart them all; until then, they refuse its tokens"
+            .to_owned(),
+    });
+    output::note(&format!("{before} goes on verifying, until `fastauth keys retire {before}`"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// In whole seconds, as it is written.
+fn signs_from(delay: Duration) -> Result<SystemTime, Failure> {
+    if delay > MAX_DELAY {
+        return Err(Failure::new("--signs-in is more than a year: give a time such as 10m or 2h"));
+    }
+    Ok(UNIX_EPOCH + Duration::from_secs(unix_now() + delay.as_secs() + u64::from(delay.subsec_nanos() > 0)))
+}
+
+fn signing(keys: &ConfiguredKeys) -> String {
+    keys.list().into_iter().find(|key| key.role == KeyRole::Signs).map(|key| key.kid).unwrap_or_default()
+}
+
+/// Writes the change, prints it, or says what to set where it cannot be written.
+fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), Failure> {
+    let settings = change.settings();
+    let is_file = matches!(keys.source(), Source::File(_));
+    if print {
+        print_settings(&settings, is_file)?;
+        output::note("Nothing was written");
+    } else if matches!(keys.source(), Source::Environment(_)) {
+        return Err(Failure::new(what_to_set(keys, &settings)));
+    } else {
+        change.write()?;
+        output::note(&format!("Wrote the keys to {}", keys.source()));
+    }
+    Ok(())
+}
+
+fn print_settings(settings: &[KeySetting], is_file: bool) -> Result<(), Failure> {
+    for setting in settings {
+        let KeySetting { name, value, .. } = setting;
+        match value {
+            Some(value) if is_file => output::verbatim(&format!("\"{name}\": {},\n", value.expose()))?,
+            Some(value) => {
+                let quoted = setting.env_value();
+                output::verbatim(&format!("{name}={}\n", quoted.as_ref().unwrap_or(value).expose()))?;
+                if quoted.is_none() {
+                    output::note(&format!("{name} is printed without quotes: no .env file can hold it"));
+                }
+            }
+            None => output::note(&format!("Take {name} out, if it is there")),
+        }
+    }
+    Ok(())
+}
+
+fn what_to_set(keys: &ConfiguredKeys, settings: &[KeySetting]) -> String {
+    let lines = settings.iter().map(|setting| match &setting.value {
+        Some(value) if !setting.is_secret => format!("\n  {}={}", setting.name, value.expose()),
+        Some(_) => format!("\n  {}=…", setting.name),
+        None => format!("\n  {} is to be taken out, if it is there", setting.name),
+    });
+    format!(
+        "nothing was changed: the keys come from {}, which cannot be changed from here. Set on every node, and restart \
+         it:{}\n--print makes the values and prints them",
+        keys.source(),
+        lines.collect::<String>()
+    )
+}
+
+fn list(config: Config, as_json: bool) -> Result<ExitCode, Failure> {
+    let report = config.settings().report();
+    let keys = report.keys()?.list();
+    let live = match report.into_settings() {
+        Ok(settings) => count_live(&settings)?,
+        Err(_) => Err("the configuration has faults: `fastauth check` tells them".to_owned()),
+    };
+    if as_json {
+        output::json(&as_object(&keys, live.as_ref().ok()))?;
+    } else {
+        print_keys(&keys, live.as_ref().ok())?;
+    }
+    if let Err(why) = live {
+        output::note(&format!("Live log-ins were not counted: {why}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many live log-ins there are of the key of each id, or why that is not known.
+type Live = BTreeMap<String, u64>;
+
+fn count_live(settings: &Settings) -> Result<Result<Live, String>, Failure> {
+    let store = match existing_store(settings) {
+        Ok(Some(store)) => store,
+        Ok(None) => return Ok(Ok(Live::new())),
+        Err(failure) => return Ok(Err(failure.to_string())),
+    };
+    let (mut live, now) = (Live::new(), unix_now());
+    let gone_through = block_on(pages(&*store, live_ones(), |page| {
+        for entry in page.families.into_iter().filter(|entry| may_be_valid(entry, now)) {
+            *live.entry(entry.kid).or_default() += 1;
+        }
+    }))?;
+    Ok(gone_through.map(|()| live).map_err(|error| chain(&error)))
+}
+
+fn live_ones() -> FamilyFilter {
+    FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() }
+}
+
+fn print_keys(keys: &[KeyInfo], live: Option<&Live>) -> Result<(), Failure> {
+    let roles: Vec<_> = keys.iter().map(|key| role(key.role)).collect();
+    let width = roles.iter().map(String::len).max().unwrap_or_default();
+    for (key, role) in keys.iter().zip(roles) {
+        let live = live.map(|live| format!("{} live", count(live.get(&key.kid).copied().unwrap_or_default())));
+        output::line(format!("{}  {role:width$}  {}", key.kid, live.unwrap_or_default()).trim_end())?;
+    }
+    let Some(live) = live else { return Ok(()) };
+    for (kid, number) in live.iter().filter(|(kid, _)| !keys.iter().any(|key| key.kid == **kid)) {
+        let number = count(*number);
+        output::note(&match kid.as_str() {
+            "" => format!("{number} live whose tokens name no key"),
+            kid => {
+                format!("{number} live whose tokens are of {}, which is not configured: they are refused", shown(kid))
+            }
+        });
+    }
+    Ok(())
+}
+
+fn role(role: KeyRole) -> String {
+    match role {
+        KeyRole::Signs => "signs".to_owned(),
+        KeyRole::SignsFrom(from) => format!("signs from {}", rfc3339(from)),
+        KeyRole::Verifies => "verifies".to_owned(),
+    }
+}
+
+fn as_object(keys: &[KeyInfo], live: Option<&Live>) -> Value {
+    let is_configured = |kid: &str| keys.iter().any(|key| key.kid == kid);
+    let rows = keys.iter().map(|key| {
+        let (role, from) = match key.role {
+            KeyRole::Signs => ("signs", None),
+            KeyRole::SignsFrom(from) => ("signs-from", Some(rfc3339(from))),
+            KeyRole::Verifies => ("verifies", None),
+        };
+        let live = live.map(|live| live.get(&key.kid).copied().unwrap_or_default());
+        json!({ "kid": key.kid, "role": role, "signs_from": from, "live_families": live })
+    });
+    let rows: Vec<_> = rows.collect();
+    let others = live
+        .map(|live| live.iter().filter(|(kid, _)| !kid.is_empty() && !is_configured(kid)).collect::<BTreeMap<_, _>>());
+    json!({
+        "keys": rows,
+        "live_families_without_kid": live.map(|live| live.get("").copied().unwrap_or_default()),
+        "live_families_of_other_keys": others,
+    })
+}
+
+fn retire(kid: &str, force: bool, print: bool, config: Config) -> Result<ExitCode, Failure> {
+    let report = config.settings().report();
+    let keys = report.keys()?.clone();
+    let change = keys.retire(kid)?;
+    if !force {
+        let found = match existing_store(&report.into_settings()?)? {
+            Some(store) => block_on(Found::of(&*store, &keys, kid))?.map_err(|error| unlisted(kid, &error))?,
+            None => Found::default(),
+        };
+        found.refuse(kid)?;
+    }
+    apply(&keys, &change, print)?;
+    output::note(&format!("{kid} verifies no more, as soon as every node is restarted"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unlisted(kid: &str, error: &StoreError) -> Failure {
+    if error.kind() != StoreErrorKind::Unsupported {
+        return Failure::new(chain(error));
+    }
+    Failure::new(format!(
+        "{error}, so nobody knows whether live tokens are of {kid}; when the longest `refresh-ttl` since it signed is over, \
+         --force takes it out"
+    ))
+}
+
+/// Live log-ins that would end without a key.
+#[derive(Default)]
+struct Found {
+    of_the_key: u64,
+    /// Their tokens name no key, and may be of this one.
+    unnamed: u64,
+}
+
+impl Found {
+    async fn of(store: &dyn TokenStore, keys: &ConfiguredKeys, kid: &str) -> Result<Self, StoreError> {
+        let (mut found, now) = (Self::default(), unix_now());
+        let of_the_key = FamilyFilter { kid: Some(kid.to_owned()), ..live_ones() };
+        pages(store, of_the_key, |page| {
+            found.of_the_key += page.families.iter().filter(|entry| may_be_valid(entry, now)).count() as u64;
+        })
+        .await?;
+        let mut unnamed = Vec::new();
+        pages(store, FamilyFilter { kid: Some(String::new()), ..live_ones() }, |page| {
+            unnamed.extend(page.families.into_iter().filter(|entry| may_be_valid(entry, now)));
+        })
+        .await?;
+        for entry in &unnamed {
+            found.unnamed += u64::from(may_be_of(store, keys, kid, entry).await?);
+        }
+        Ok(found)
+    }
+
+    fn refuse(&self, kid: &str) -> Result<(), Failure> {
+        let what = match (self.of_the_key, self.unnamed) {
+            (0, 0) => return Ok(()),
+            (0, unnamed) => format!("{} live whose tokens name no key and may be of {kid}", count(unnamed)),
+            (named, 0) => format!("{} live with tokens of {kid}", count(named)),
+            (named, unnamed) => {
+                format!(
+                    "{} live with tokens of {kid}, and {unnamed} whose tokens name no key and may be of it",
+                    count(named)
+                )
+            }
+        };
+        Err(Failure::new(format!(
+            "{kid} was left in the configuration: {what}; wait until they are renewed or have expired, or revoke them; \
+             --force takes it out, and their tokens are refused then"
+        )))
+    }
+}
+
+/// Whether the tokens of a log-in that name no key may be of this one: a store shows the newest pair of a client.
+async fn may_be_of(
+    store: &dyn TokenStore,
+    keys: &ConfiguredKeys,
+    kid: &str,
+    entry: &FamilyEntry,
+) -> Result<bool, StoreError> {
+    let pair = store.pair(&entry.client_id).await?;
+    let Some(pair) = pair.filter(|pair| pair.version == Some(entry.version)) else { return Ok(true) };
+    let mut kept = [pair.access_token, pair.refresh_token].into_iter().flatten();
+    Ok(kept.any(|kept| keys.may_have_signed(kid, &kept)))
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}

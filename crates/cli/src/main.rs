@@ -1,0 +1,72 @@
+//! The `fastauth` program: makes keys, checks and explains a configuration, issues tokens and serves a store.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+mod args;
+mod backup;
+mod check;
+mod convert;
+mod explain;
+mod failure;
+mod families;
+mod init;
+mod keys;
+mod output;
+mod store;
+mod store_test;
+mod token;
+
+use args::{Args, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(told) if told.use_stderr() => {
+            output::note(told.render().to_string().trim_end());
+            return ExitCode::from(2);
+        }
+        // What was asked for: help, or the version.
+        Err(told) => {
+            let written = told.print().and_then(|()| io::stdout().flush()).map_err(|error| Failure::unwritten(&error));
+            return written.map_or_else(Failure::report, |()| ExitCode::SUCCESS);
+        }
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Standard error may be closed, full or not read: a thread of its own waits for it, and requests do not.
+    let (writer, _flushes) = tracing_appender::non_blocking(io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .init();
+    match run(args.command) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Keygen(args) => init::keygen(&args),
+        Command::Init(args) => init::init(args),
+        Command::Keys(args) => keys::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Token(args) => token::run(args),
+        Command::Store(args) => store::run(args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "fastauth", &mut script);
+            output::verbatim(&String::from_utf8(script)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The parameters of a query or of a form, read strictly.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode;
+use serde_json::{Map, Value};
+
+/// Why a parameter has no single reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParameterError {
+    #[error("the parameter is there more than once")]
+    Repeated,
+    #[error("the parameter is not percent-encoded UTF-8")]
+    NotText,
+    #[error("the parameter is not a text")]
+    NotAString,
+    #[error("the parameter is neither true nor false")]
+    NotAFlag,
+}
+
+/// The value of `name` in a form-encoded query (`+` is a space), or `None` where it is not there.
+///
+/// Strict where the WHATWG's form decoding is not: a `%` that two hex digits do not follow (RFC 3986 2.1) and bytes that
+/// are no UTF-8 are refused rather than kept or replaced, since two ids must not become one.
+pub fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, ParameterError> {
+    let mut values = query.split('&').filter_map(|pair| {
+        let (key, value) = split(pair);
+        (decode(key).as_deref() == Some(name)).then_some(value)
+    });
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(ParameterError::Repeated),
+        (Some(value), None) => decode(value).map(Some).ok_or(ParameterError::NotText),
+    }
+}
+
+/// All parameters of a form (`application/x-www-form-urlencoded`), each as a text, as strictly as [`parameter`].
+pub fn form(text: &str) -> Result<Map<String, Value>, ParameterError> {
+    let mut parameters = Map::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = split(pair);
+        let (Some(name), Some(value)) = (decode(name), decode(value)) else { return Err(ParameterError::NotText) };
+        if parameters.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
+            return Err(ParameterError::Repeated);
+        }
+    }
+    Ok(parameters)
+}
+
+/// A query without this parameter, and else as it is.
+pub fn without(query: &str, name: &str) -> String {
+    let others = query.split('&').filter(|pair| decode(split(pair).0).as_deref() != Some(name));
+    others.collect::<Vec<_>>().join("&")
+}
+
+fn split(pair: &str) -> (&str, &str) {
+    pair.split_once('=').unwrap_or((pair, ""))
+}
+
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if text.contains('+') {
+        return segment(&text.replace('+', " ")).map(|text| Cow::Owned(text.into_owned()));
+    }
+    segment(text)
+}
+
+/// The text of a percent-encoded part of a path, read as strictly as a query. A `+` is a plus sign there.
+pub fn segment(text: &str) -> Option<Cow<'_, str>> {
+    let is_escape =
+        |at: usize| text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    if !text.match_indices('%').all(|(at, _)| is_escape(at)) {
+        return None;
+    }
+    percent_decode(text.as_bytes()).decode_utf8().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_one_parameter() {
+        let table: [(&str, Result<Option<&str>, ParameterError>); 13] = [
+            ("", Ok(None)),
+            ("b=1", Ok(None)),
+            ("a=1", Ok(Some("1"))),
+            ("b=2&a=1&c", Ok(Some("1"))),
+            ("a", Ok(Some(""))),
+            ("a=", Ok(Some(""))),
+            ("%61=x%20y+z%2B", Ok(Some("x y z+"))),
+            ("a=1=2", Ok(Some("1=2"))),
+            ("a=%C3%A9", Ok(Some("é"))),
+            ("a=%ff", Err(ParameterError::NotText)),
+            ("a=100%", Err(ParameterError::NotText)),
+            ("a=%+1", Err(ParameterError::NotText)),
+            ("a=1&a=1", Err(ParameterError::Repeated)),
+        ];
+        for (query, expected) in table {
+            let found = parameter(query, "a");
+            assert_eq!(
+                found.as_ref().map(|value| value.as_deref()),
+                expected.as_ref().map(|value| *value),
+                "{query:?}"
+            );
+        }
+    }
+    #[test]
+    fn reads_a_form() {
+        let found = form("a=1&&b+c=%C3%A9+x&d").unwrap();
+        assert_eq!(Value::Object(found), serde_json::json!({ "a": "1", "b c": "é x", "d": "" }));
+        for (text, expected) in [
+            ("a=1&%61=2", ParameterError::Repeated),
+            ("x=1&x=1&a=2", ParameterError::Repeated),
+            ("a=%ff", ParameterError::NotText),
+            ("%zz=1", ParameterError::NotText),
+        ] {
+            assert_eq!(form(text), Err(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a deployment decides, as plain data: what a configuration is parsed into, and what the running parts are made of.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash, RandomState},
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{HeaderMap, request::Parts};
+
+use crate::{
+    clock::Clock, credential::TokenHeaders, issue::Issuing, keys::KeyRing, origin::Origins, policy::Rules,
+    secret::Secret, store::TokenStore,
+};
+
+/// For how many intervals of `websocket-recheck` a right outlives the last answer of the store.
+pub const TOLERANCE: u32 = 6;
+
+/// A whole configuration without a fault.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Names the application; challenges carry it as their realm.
+    pub app_name: String,
+    /// The master tokens, each with the name that logs show.
+    pub master_tokens: Vec<(String, Secret)>,
+    /// The keys that sign and verify.
+    pub keys: Arc<KeyRing>,
+    /// Which paths are guarded.
+    pub rules: Rules,
+    /// Refusals are logged and not carried out.
+    pub shadow: bool,
+    /// Where tokens are kept.
+    pub store: StoreSettings,
+    /// How pairs are made and kept.
+    pub issuing: Issuing,
+    /// How answers of the store are cached.
+    pub caching: Caching,
+    /// What the token endpoints take, and how they answer.
+    pub endpoints: EndpointOptions,
+    /// The time that tokens are issued and judged by.
+    pub clock: Clock,
+    /// The headers in which access tokens are looked for.
+    pub credential_sources: TokenHeaders,
+    /// How WebSockets are guarded.
+    pub websocket: WebSocketSettings,
+    /// What an operator should know, though it is no fault.
+    pub warnings: Vec<String>,
+    /// Where tokens are kept, for people to read.
+    pub store_place: String,
+    /// Nothing is written to standard error.
+    pub is_quiet: bool,
+}
+
+/// How answers of the store are cached.
+#[derive(Clone, Copy, Debug)]
+pub struct Caching {
+    /// Whether they are.
+    pub on: bool,
+    /// For how many tokens.
+    pub capacity: usize,
+    /// For how long, if the store does not tell of the changes of others.
+    pub ttl: Duration,
+}
+
+/// A store that is not opened yet.
+#[derive(Clone, Debug)]
+pub enum StoreSettings {
+    /// The embedded store.
+    Sqlite {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// A store behind HTTP.
+    Rest {
+        /// Its address, `http://…` or `https://…`.
+        url: String,
+        /// Headers that go with every call.
+        headers: HeaderMap,
+    },
+    /// The application's own.
+    Custom(Arc<dyn TokenStore>),
+}
+
+/// How WebSockets are guarded.
+#[derive(Clone, Debug)]
+pub struct WebSocketSettings {
+    /// The origins whose pages may open one.
+    pub origins: Origins,
+    /// How often the store is asked whether a token is still good, if it does not tell of changes.
+    pub recheck: Duration,
+    /// Whether refused ones are opened to say so.
+    pub closes: bool,
+}
+
+/// What the token endpoints take, and how they answer.
+#[derive(Clone, Debug)]
+pub struct EndpointOptions {
+    /// Whether GET mints and refreshes, too.
+    pub allow_get: bool,
+    /// How minting and refreshing answer.
+    pub shape: Shape,
+    /// Whether refresh tokens travel in a cookie.
+    pub cookie: bool,
+    /// How often tokens are issued.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// The form of the answers of minting and refreshing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// That of `fastauth-api`.
+    Envelope,
+    /// That of RFC 6749.
+    OAuth,
+}
+
+/// How often tokens are issued.
+#[derive(Clone, Debug)]
+pub struct RateLimit {
+    /// How many a minute.
+    pub per_minute: NonZeroU32,
+    /// How many at once.
+    pub burst: NonZeroU32,
+    /// By what callers are told apart, beside the client.
+    pub caller: Option<CallerKey>,
+}
+
+/// By what the application tells callers apart, as a number that no caller can foresee.
+#[derive(Clone)]
+pub struct CallerKey(Arc<KeyOf>);
+
+type KeyOf = dyn Fn(&Parts) -> Option<u64> + Send + Sync;
+
+impl CallerKey {
+    /// Creates one from the application's function.
+    pub fn new<K: Hash>(key: impl Fn(&Parts) -> Option<K> + Send + Sync + 'static) -> Self {
+        let hasher = RandomState::new();
+        Self(Arc::new(move |request| key(request).map(|key| hasher.hash_one(key))))
+    }
+
+    /// Returns who sent a request, if the application tells.
+    #[must_use]
+    pub fn caller(&self, request: &Parts) -> Option<u64> {
+        (self.0)(request)
+    }
+}
+
+impl fmt::Debug for CallerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallerKey(..)")
+    }
+}

@@ -1,0 +1,476 @@
+//! Tokens in memory, for tests and trials.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use constant_time_eq::constant_time_eq;
+
+use super::{
+    Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises,
+    Revocation, Revoked, Rotated, Rotation, SCANNED_AT_ONCE, SaveOptions, Saved, StoreError, StoreFuture, StoredPair,
+    TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
+};
+use crate::clock::Clock;
+
+/// Keeps the tokens in memory: they are gone when the process ends, and no other process sees them.
+///
+/// It is meant for tests and for trying things out. A clone is another handle on the same tokens, so that a test can
+/// keep one and look at what the server stored. Families that were revoked are kept, too.
+#[derive(Clone)]
+pub struct MemoryStore {
+    held: Arc<Mutex<Held>>,
+    changes: Arc<Changes>,
+}
+
+#[derive(Default)]
+struct Held {
+    clients: BTreeMap<String, Client>,
+    version: u64,
+    clock: Clock,
+    /// The tickets that were used, each with its end before it.
+    spent: BTreeSet<(u64, String)>,
+}
+
+/// What a client has. Each look-up finds its family by one of these, however many there are.
+#[derive(Default)]
+struct Client {
+    families: BTreeMap<String, HeldFamily>,
+    /// The names of those that are live, by their versions: the newest is the last.
+    live: BTreeMap<u64, String>,
+    /// The names of those that a refresh token began which named none.
+    by_consumed: BTreeSet<Holder>,
+}
+
+/// The bytes of a digest, and the family that has consumed it.
+type Holder = ([u8; 32], String);
+
+struct HeldFamily {
+    record: TokenRecord,
+    /// And when, by [`Clock::elapsed`].
+    consumed: Option<(TokenDigest, Duration)>,
+    status: FamilyStatus,
+    issued_at: u64,
+    renewed_at: u64,
+    version: u64,
+}
+
+impl MemoryStore {
+    /// Makes an empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::by(Clock::default())
+    }
+
+    /// Makes an empty store whose times are those of a test's clock.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn with_clock(clock: &crate::manual_clock::ManualClock) -> Self {
+        Self::by(Clock::set_by(clock))
+    }
+
+    fn by(clock: Clock) -> Self {
+        let held = Held { clock, ..Held::default() };
+        Self { held: Arc::new(Mutex::new(held)), changes: Arc::new(Changes::of_own_store()) }
+    }
+
+    fn canonical(&self, client_id: &str, family: Option<&str>) -> Option<Canonical> {
+        self.held().canonical(client_id, family).map(HeldFamily::canonical)
+    }
+
+    /// No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Client {
+    fn newest(&self) -> Option<&HeldFamily> {
+        self.families.get(self.live.last_key_value()?.1)
+    }
+
+    /// The family without a name, if it holds or has consumed a refresh token, or else the one that the token began.
+    fn holder(&self, refresh: TokenDigest) -> Option<&HeldFamily> {
+        let nameless = self.families.get("").filter(|family| family.holds(refresh));
+        let begun = || {
+            let (digest, name) = self.by_consumed.range((*refresh.as_bytes(), String::new())..).next()?;
+            self.families.get(name).filter(|_| digest == refresh.as_bytes())
+        };
+        nameless.or_else(begun)
+    }
+
+    fn put(&mut self, family: HeldFamily) {
+        let name = family.record.family.clone();
+        self.forget(&name);
+        if let Some((consumed, _)) = family.consumed.filter(|_| family.record.generation == 0) {
+            self.by_consumed.insert((*consumed.as_bytes(), name.clone()));
+        }
+        self.live.insert(family.version, name.clone());
+        self.families.insert(name, family);
+    }
+
+    fn forget(&mut self, name: &str) {
+        let Some(family) = self.families.remove(name) else { return };
+        self.live.remove(&family.version);
+        if let Some((consumed, _)) = family.consumed {
+            self.by_consumed.remove(&(*consumed.as_bytes(), name.to_owned()));
+        }
+    }
+
+    /// Ends a family, if it is live, and gives what was issued last a new version: it may have been issued before what has just
+    /// ended, and the versions of a client only grow.
+    fn end(&mut self, name: &str, status: FamilyStatus, version: &mut u64) -> u64 {
+        let Some(family) = self.families.get_mut(name).filter(|family| family.is_live()) else { return 0 };
+        self.live.remove(&family.version);
+        (family.status, family.version) = (status, *version + 1);
+        *version += 2;
+        if let Some((_, newest)) = self.live.pop_last() {
+            if let Some(family) = self.families.get_mut(&newest) {
+                family.version = *version;
+            }
+            self.live.insert(*version, newest);
+        }
+        1
+    }
+
+    /// Ends the oldest live families until so many are left, and says how many those were.
+    fn end_oldest(&mut self, left: usize) -> u64 {
+        let mut ended = 0;
+        while self.live.len() > left
+            && let Some((_, name)) = self.live.pop_first()
+        {
+            if let Some(family) = self.families.get_mut(&name) {
+                family.status = FamilyStatus::Revoked;
+            }
+            ended += 1;
+        }
+        ended
+    }
+}
+
+impl Held {
+    fn newest(&self, client_id: &str) -> Option<&HeldFamily> {
+        self.clients.get(client_id)?.newest()
+    }
+
+    /// What is canonical for a family, or else for its client.
+    fn canonical(&self, client_id: &str, name: Option<&str>) -> Option<&HeldFamily> {
+        let client = self.clients.get(client_id)?;
+        let named = name.and_then(|name| client.families.get(name)).filter(|family| family.is_live());
+        named.or_else(|| client.newest())
+    }
+
+    fn meets(&self, client_id: &str, condition: Condition) -> bool {
+        condition.is_met_by(self.newest(client_id).map(|family| family.version))
+    }
+
+    fn save(&mut self, record: &TokenRecord, options: SaveOptions) -> Saved {
+        if !self.meets(&record.client_id, options.condition) {
+            return Saved::ConditionFailed;
+        }
+        if let Some(saved) = self.saved_before(record) {
+            return saved;
+        }
+        if !options.keep_others {
+            self.clients.remove(&record.client_id);
+        }
+        let version = self.put(record.clone(), None, None);
+        if let Some(client) = self.clients.get_mut(&record.client_id).filter(|_| options.max_families > 0) {
+            client.end_oldest(options.max_families);
+        }
+        Saved::Saved(version)
+    }
+
+    /// What becomes of a pair whose family is there already, as one is that arrives twice. What was revoked or renewed since stays
+    /// so.
+    fn saved_before(&self, record: &TokenRecord) -> Option<Saved> {
+        let family = self.clients.get(&record.client_id)?.families.get(&record.family);
+        let family = family.filter(|_| !record.family.is_empty())?;
+        let (access, refresh) = (family.record.access.digest, family.record.refresh.digest);
+        if !family.is_live() || family.record.generation > record.generation {
+            return Some(Saved::ConditionFailed);
+        }
+        let is_same = (access, refresh) == (record.access.digest, record.refresh.digest);
+        is_same.then_some(Saved::Saved(family.version))
+    }
+
+    fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: Option<u64>) -> u64 {
+        let now = self.clock.unix_now();
+        self.version += 1;
+        let client_id = record.client_id.clone();
+        let family = HeldFamily {
+            consumed: consumed.map(|digest| (digest, self.clock.elapsed())),
+            status: FamilyStatus::Live,
+            issued_at: issued_at.unwrap_or(now),
+            renewed_at: now,
+            version: self.version,
+            record,
+        };
+        self.clients.entry(client_id).or_default().put(family);
+        self.version
+    }
+
+    /// The family that a rotation is about: the one that the token names; else that without a name, if it holds the token, or
+    /// the one that the token began.
+    fn presented(&self, rotation: &Rotation) -> Option<&HeldFamily> {
+        let client = self.clients.get(&rotation.successor.client_id)?;
+        let named = rotation.presented_family.as_ref();
+        let named = named.and_then(|(family, _)| client.families.get(family));
+        named.or_else(|| client.holder(rotation.presented))
+    }
+
+    fn rotate(&mut self, rotation: &Rotation) -> Rotated {
+        let client_id = &rotation.successor.client_id;
+        let Some(family) = self.presented(rotation) else {
+            return if self.newest(client_id).is_some() { Rotated::Superseded } else { Rotated::UnknownClient };
+        };
+        match family.judge(rotation, self.clock.elapsed()) {
+            Verdict::Rotate => {
+                let (name, issued_at) = (family.record.family.clone(), family.issued_at);
+                if let Some(client) = self.clients.get_mut(client_id) {
+                    client.forget(&name);
+                }
+                self.put(rotation.successor.clone(), Some(rotation.presented), Some(issued_at));
+                Rotated::Rotated
+            }
+            Verdict::Repeat => Rotated::Repeated(family.pair()),
+            Verdict::Reuse => {
+                let family = family.record.family.clone();
+                self.end(&Revocation::Family { client_id: client_id.clone(), family }, FamilyStatus::Reused);
+                Rotated::Reused
+            }
+            Verdict::Superseded => Rotated::Superseded,
+            Verdict::Revoked => Rotated::Revoked,
+        }
+    }
+
+    /// Ends the families that are still live, and says how many those were. Each is gone through once in its life.
+    fn end(&mut self, revocation: &Revocation, status: FamilyStatus) -> u64 {
+        let version = &mut self.version;
+        match revocation {
+            Revocation::Family { client_id, family } => {
+                self.clients.get_mut(client_id).map_or(0, |client| client.end(family, status, version))
+            }
+            Revocation::Client(client_id) => self.clients.get_mut(client_id).map_or(0, |client| client.end_oldest(0)),
+            Revocation::All => self.clients.values_mut().map(|client| client.end_oldest(0)).sum(),
+        }
+    }
+
+    fn spend(&mut self, ticket: &str, expires_at: u64) -> bool {
+        let now = self.clock.unix_now();
+        while self.spent.first().is_some_and(|(expires_at, _)| expires_at.saturating_add(TICKET_KEPT) < now) {
+            self.spent.pop_first();
+        }
+        self.spent.insert((expires_at, ticket.to_owned()))
+    }
+
+    fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> Revoked {
+        if let (Some(version), Revocation::Family { client_id, .. } | Revocation::Client(client_id)) =
+            (if_version, revocation)
+            && !self.meets(client_id, Condition::Version(version))
+        {
+            return Revoked::ConditionFailed;
+        }
+        Revoked::Families(self.end(revocation, FamilyStatus::Revoked))
+    }
+
+    /// It looks at so many families and no more: where few of them are asked for, a page is short, or empty, and says where to
+    /// go on.
+    fn list(&self, filter: &FamilyFilter) -> FamilyPage {
+        let limit = filter.page_limit();
+        let (after_client, after_family) = filter.after.as_ref().map(|after| (&after.0, &after.1)).unzip();
+        let first = [filter.client_id.as_deref(), filter.client_id_prefix.as_deref(), after_client.map(String::as_str)];
+        let first = first.into_iter().flatten().max().unwrap_or_default();
+        let clients = self.clients.range::<str, _>((Bound::Included(first), Bound::Unbounded));
+        let clients = clients.take_while(|(id, _)| filter.client_id.as_ref().is_none_or(|only| *id == only));
+        let families = clients.flat_map(|(id, client)| {
+            let after = after_family.filter(|_| after_client == Some(id)).map(String::as_str);
+            let from = after.or(filter.family.as_deref().filter(|_| filter.client_id.is_some())).unwrap_or_default();
+            client.families.range::<str, _>((Bound::Included(from), Bound::Unbounded)).map(|(_, family)| family)
+        });
+        let is_after =
+            |family: &&HeldFamily| filter.after.as_ref().is_none_or(|after| family.key() > (&after.0, &after.1));
+        let mut page = FamilyPage::default();
+        let mut place = None;
+        for (seen, family) in families.filter(is_after).enumerate() {
+            if seen == SCANNED_AT_ONCE {
+                page.next = place;
+                return page;
+            }
+            let entry = family.entry();
+            place = Some((entry.client_id.clone(), entry.family.clone()));
+            if filter.client_id_prefix.as_ref().is_some_and(|prefix| !entry.client_id.starts_with(prefix)) {
+                return page;
+            }
+            if !filter.admits(&entry) {
+                continue;
+            }
+            if page.families.len() == limit {
+                page.next = page.families.last().map(|entry| (entry.client_id.clone(), entry.family.clone()));
+                return page;
+            }
+            page.families.push(entry);
+        }
+        page
+    }
+}
+
+impl HeldFamily {
+    fn key(&self) -> (&str, &str) {
+        (&self.record.client_id, &self.record.family)
+    }
+
+    fn is_live(&self) -> bool {
+        self.status == FamilyStatus::Live
+    }
+
+    fn holds(&self, refresh: TokenDigest) -> bool {
+        self.record.refresh.digest == refresh || self.consumed.is_some_and(|(consumed, _)| consumed == refresh)
+    }
+
+    fn judge(&self, rotation: &Rotation, now: Duration) -> Verdict {
+        let family = Family {
+            generation: self.record.generation,
+            refresh: Some(self.record.refresh.digest),
+            consumed: self.consumed.map(|(digest, at)| (digest, now.saturating_sub(at))),
+            status: self.status,
+        };
+        family.judge(rotation)
+    }
+
+    fn canonical(&self) -> Canonical {
+        Canonical {
+            access: Some(self.record.access.digest),
+            refresh: Some(self.record.refresh.digest),
+            version: Some(self.version),
+        }
+    }
+
+    fn compare(&self, token: &[u8]) -> Comparison {
+        let access = &self.record.access;
+        // Comparing texts takes a fraction of hashing one. Where they differ, what is kept may be encrypted.
+        if constant_time_eq(access.text.expose().as_bytes(), token) {
+            return Comparison::Canonical;
+        }
+        Comparison::of(TokenDigest::of(token), Some(&self.canonical()))
+    }
+
+    fn pair(&self) -> StoredPair {
+        StoredPair {
+            access_token: Some(self.record.access.text.clone()),
+            refresh_token: Some(self.record.refresh.text.clone()),
+            version: Some(self.version),
+        }
+    }
+
+    fn entry(&self) -> FamilyEntry {
+        FamilyEntry {
+            client_id: self.record.client_id.clone(),
+            family: self.record.family.clone(),
+            generation: self.record.generation,
+            kid: self.record.kid.clone(),
+            status: self.status,
+            issued_at: self.issued_at,
+            renewed_at: self.renewed_at,
+            access_expires_at: self.record.access.expires_at,
+            refresh_expires_at: self.record.refresh.expires_at,
+            version: self.version,
+        }
+    }
+}
+
+impl TokenStore for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+        Box::pin(async move { Ok(self.canonical(client_id, family)) })
+    }
+
+    fn compare_now(
+        &self,
+        client_id: &str,
+        family: Option<&str>,
+        token: &[u8],
+    ) -> Option<Result<Comparison, StoreError>> {
+        let held = self.held();
+        let held = held.canonical(client_id, family);
+        Some(Ok(held.map_or(Comparison::UnknownClient, |held| held.compare(token))))
+    }
+
+    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(async move { Ok(self.held().newest(client_id).map(HeldFamily::pair)) })
+    }
+
+    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(async move { Ok(self.held().canonical(client_id, Some(family)).map(HeldFamily::pair)) })
+    }
+
+    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
+        Box::pin(async move {
+            let saved = self.held().save(record, options);
+            if saved != Saved::ConditionFailed {
+                self.changes.client_changed(&record.client_id);
+            }
+            Ok(saved)
+        })
+    }
+
+    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
+        Box::pin(async move {
+            let rotated = self.held().rotate(rotation);
+            if matches!(rotated, Rotated::Rotated | Rotated::Reused) {
+                self.changes.client_changed(&rotation.successor.client_id);
+            }
+            Ok(rotated)
+        })
+    }
+
+    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
+        Box::pin(async move {
+            let revoked = self.held().revoke(revocation, if_version);
+            if !matches!(revoked, Revoked::Families(0) | Revoked::ConditionFailed) {
+                self.changes.revoked(revocation);
+            }
+            Ok(revoked)
+        })
+    }
+
+    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
+        Box::pin(async move { Ok(self.held().list(filter)) })
+    }
+
+    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
+        Box::pin(async move { Ok(self.held().spend(ticket, expires_at)) })
+    }
+
+    fn promises(&self) -> StoreFuture<'_, Promises> {
+        Box::pin(async { Ok(Promises::ALL) })
+    }
+
+    /// It answers as soon as it has written.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        Some(&self.changes)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,168 @@
+//! Who may ask: whoever brings the bearer token or, where there is none, programs on this machine.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use http::{
+    HeaderMap, HeaderName, Uri,
+    header::{AUTHORIZATION, HOST, ORIGIN},
+    uri::Authority,
+};
+
+use super::reply::Refusal;
+use fastauth_core::{
+    credential,
+    secret::Secret,
+    store::{StoreError, StoreErrorKind},
+};
+
+/// The fewest characters of a bearer token. Whoever guesses it has every client's tokens.
+const MIN_BEARER_LEN: usize = 16;
+/// The fewest different ones.
+const MIN_VARIETY: usize = 6;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Whom a service answers.
+#[derive(Clone)]
+pub(super) enum Callers {
+    /// Programs that ask by a name of this machine.
+    Local,
+    /// Those that bring this token.
+    Bearer(Secret),
+    /// Whoever gets through to it.
+    All,
+}
+
+impl Callers {
+    /// Those that bring `token`, unless it could be guessed.
+    pub(super) fn with_bearer(token: Secret) -> Result<Self, StoreError> {
+        let text = token.expose();
+        let mut characters: Vec<_> = text.chars().collect();
+        let length = characters.len();
+        characters.sort_unstable();
+        characters.dedup();
+        if length < MIN_BEARER_LEN || characters.len() < MIN_VARIETY {
+            return Err(StoreError::new(
+                StoreErrorKind::Failed,
+                format!(
+                    "the bearer token has {length} characters, {} of them different, and could be guessed: it needs \
+                     {MIN_BEARER_LEN} or more and {MIN_VARIETY} different ones, such as `fastauth keygen` makes",
+                    characters.len()
+                ),
+            ));
+        }
+        Ok(Self::Bearer(token))
+    }
+
+    /// Refuses a request of somebody else.
+    pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        match self {
+            Self::All => Ok(()),
+            Self::Bearer(bearer) if brings(headers, bearer) => Ok(()),
+            Self::Bearer(_) => Err(Refusal::unauthorized()),
+            // A browser says where a page that sends a request comes from. What a page of another site sends to a name
+            // of its own that leads here says nothing of the kind, but that name.
+            Self::Local if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) => {
+                Err(Refusal::forbidden("a store without a bearer token does not answer browsers"))
+            }
+            Self::Local if is_for_this_machine(uri, headers) => Ok(()),
+            Self::Local => Err(Refusal::forbidden(
+                "a store without a bearer token answers this machine alone: ask it as localhost or 127.0.0.1",
+            )),
+        }
+    }
+}
+
+fn brings(headers: &HeaderMap, bearer: &Secret) -> bool {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    credential::bearer(value).is_some_and(|token| bearer.matches(token))
+}
+
+/// Whether each name that a request calls this server by is one of this machine. One that names none comes from no browser.
+fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    let in_headers = headers.get_all(HOST).iter().map(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let in_uri = uri.authority().cloned().map(Some);
+    in_headers.chain(in_uri).all(|name| name.is_some_and(|name| !name.as_str().contains('@') && is_local(name.host())))
+}
+
+fn is_local(host: &str) -> bool {
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match in_brackets {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|address| address.to_canonical().is_loopback()),
+        None => {
+            host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost")
+                || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_of_this_machine_or_not() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LocalHost:6789", true),
+            ("localhost.:1", true),
+            ("127.0.0.1", true),
+            ("127.0.0.1:6789", true),
+            ("127.255.255.254", true),
+            ("[::1]", true),
+            ("[::1]:80", true),
+            ("[::ffff:127.0.0.1]:80", true),
+            ("0.0.0.0:6789", false),
+            ("[::]:6789", false),
+            ("[::2]", false),
+            ("[fe80::1]", false),
+            ("10.0.0.1", false),
+            ("128.0.0.1", false),
+            ("127.0.0.1.example", false),
+            ("127.1", false),
+            ("2130706433", false),
+            ("0x7f.0.0.1", false),
+            ("localhost.example", false),
+            ("rebound.localhost.example:6789", false),
+            ("evil.example", false),
+            ("evil.example@localhost", false),
+            ("localhost@evil.example", false),
+            ("localhost evil.example", false),
+            ("", false),
+            (":80", false),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, host.parse().expect(host))]);
+            assert_eq!(is_for_this_machine(&Uri::from_static("/token"), &headers), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn every_name_counts() {
+        let headers = |hosts: &[&str]| hosts.iter().map(|host| (HOST, host.parse().expect("text"))).collect();
+        for (uri, hosts, expected) in [
+            ("/token", &[][..], true),
+            ("http://localhost/token", &[], true),
+            ("http://evil.example/token", &[], false),
+            ("http://evil.example/token", &["localhost"], false),
+            ("http://localhost/token", &["evil.example"], false),
+            ("/token", &["localhost", "evil.example"], false),
+            ("/token", &["localhost", "127.0.0.1"], true),
+        ] {
+            assert_eq!(is_for_this_machine(&uri.parse().expect(uri), &headers(hosts)), expected, "{uri} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_that_could_be_guessed_is_refused_without_showing_it() {
+        for weak in
+            ["", "x", "hush-hush", "hush-hush-hush-", "xxxxxxxxxxxxxxxxxxxxxxxx", "ababababababababab", "éèéèéè"]
+        {
+            let error = Callers::with_bearer(Secret::from(weak)).err().expect(weak).to_string();
+            assert!(error.contains("fastauth keygen") && (weak.len() < 2 || !error.contains(weak)), "{error}");
+        }
+        assert!(Callers::with_bearer(Secret::generate()).is_ok());
+        assert!(Callers::with_bearer(Secret::from("hush-hush-hush-h")).is_err(), "five different characters");
+        assert!(Callers::with_bearer(Secret::from("correct-horse-battery")).is_ok());
+    }
+}

@@ -1,0 +1,153 @@
+//! Answers, and refusals in the form of the path: `{"detail":…}` in the first version, RFC 9457 in the second.
+
+use std::{borrow::Cow, error::Error};
+
+use bytes::Bytes;
+use http::{
+    HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::wire;
+use fastauth_core::store::{StoreError, StoreErrorKind};
+
+pub(super) type Reply = Response<Full<Bytes>>;
+
+/// Why a call is refused.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, detail: detail.into(), header: None }
+    }
+
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "a bearer token is needed")
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    pub(super) fn forbidden(detail: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    pub(super) fn nothing_here() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+    }
+
+    pub(super) fn unknown_client() -> Self {
+        Self::new(StatusCode::NOT_FOUND, wire::code::UNKNOWN_CLIENT, "the client is not known")
+    }
+
+    pub(super) fn precondition_failed() -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "another version is held; nothing changed")
+    }
+
+    pub(super) fn method(known: &[Method]) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("only {} are known here", list(known)))
+            .with(ALLOW, allow(known))
+    }
+
+    pub(super) fn body(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail)
+    }
+
+    /// What the store's trouble is goes into the log alone.
+    pub(super) fn trouble(error: &StoreError) -> Self {
+        if error.kind() == StoreErrorKind::Unsupported {
+            return Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "the token store is not able to do this");
+        }
+        tracing::error!(kind = ?error.kind(), error = error as &dyn Error, "the token store failed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the token store is in trouble: try again")
+            .with(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    pub(super) fn into_reply(self, is_v2: bool) -> Reply {
+        let mut reply = if is_v2 {
+            let body = json!({
+                "type": format!("urn:fastauth:store:{}", self.code),
+                "title": self.status.canonical_reason().unwrap_or_default(),
+                "status": self.status.as_u16(),
+                "detail": self.detail,
+                "code": self.code,
+            });
+            typed(self.status, "application/problem+json", body.to_string())
+        } else {
+            json_reply(self.status, &json!({ "detail": self.detail }))
+        };
+        reply.headers_mut().extend(self.header);
+        reply
+    }
+}
+
+pub(super) fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
+    // Texts and numbers under textual names can always be written.
+    typed(status, "application/json", serde_json::to_string(body).unwrap_or_default())
+}
+
+pub(super) fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = empty(status);
+    *reply.body_mut() = Full::from(body.into());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Reply::default();
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+pub(super) fn options(known: &[Method]) -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    reply.headers_mut().insert(ALLOW, allow(known));
+    reply
+}
+
+pub(super) fn with_version(mut reply: Reply, version: Option<u64>) -> Reply {
+    reply.headers_mut().extend(version.map(|version| (ETAG, wire::etag(version))));
+    reply
+}
+
+pub(super) fn announced(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(wire::ANNOUNCEMENT, HeaderValue::from_static("v=2"));
+    reply
+}
+
+/// The answer to HEAD, by that to GET (RFC 9110 9.3.2).
+pub(super) fn without_body(mut reply: Reply) -> Reply {
+    use http_body::Body;
+    let length = reply.body().size_hint().exact().unwrap_or_default();
+    if reply.status() != StatusCode::NOT_MODIFIED {
+        reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *reply.body_mut() = Full::default();
+    reply
+}
+
+fn list(methods: &[Method]) -> String {
+    methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn allow(methods: &[Method]) -> HeaderValue {
+    // Names of methods are tokens.
+    HeaderValue::try_from(list(methods)).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"))
+}

@@ -1,0 +1,154 @@
+//! Which call a path means.
+
+use std::borrow::Cow;
+
+use http::Method;
+
+use super::reply::Refusal;
+use fastauth_core::query;
+
+/// In a path, the id of a client or family that the query names.
+const IN_QUERY: &str = "-";
+
+/// A call of the store API, at the one path that it has below the place where the service is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    /// `/token`, the one path of the first version.
+    Pair,
+    /// `/v2/clients/{id}/token`
+    Client(&'a str),
+    /// `/v2/clients/{id}/rotate`
+    Rotate(&'a str),
+    /// `/v2/clients/{id}/families/{family}`
+    Family(&'a str, &'a str),
+    /// `/v2/clients`
+    List,
+    /// `/v2/revoke-all`
+    RevokeAll,
+    /// `/v2/tickets`
+    Tickets,
+    /// `/v2/openapi.json`
+    Description,
+}
+
+impl<'a> Route<'a> {
+    pub(super) fn of(path: &'a str) -> Option<Self> {
+        // One more than any path has, so that no other is cut to one of them.
+        let segments: Vec<_> = path.strip_prefix('/')?.splitn(6, '/').collect();
+        match segments[..] {
+            ["v2", "clients", id, "token"] => Some(Self::Client(id)),
+            ["v2", "clients", id, "rotate"] => Some(Self::Rotate(id)),
+            ["v2", "clients", id, "families", family] => Some(Self::Family(id, family)),
+            ["v2", "clients"] => Some(Self::List),
+            ["v2", "revoke-all"] => Some(Self::RevokeAll),
+            ["v2", "tickets"] => Some(Self::Tickets),
+            ["v2", "openapi.json"] => Some(Self::Description),
+            ["token"] => Some(Self::Pair),
+            _ => None,
+        }
+    }
+
+    /// The methods that it knows; of a store that speaks the first version alone, or both.
+    pub(super) fn methods(self, speaks_v2: bool) -> &'static [Method] {
+        match self {
+            Self::Pair if !speaks_v2 => &[Method::GET, Method::HEAD, Method::POST, Method::OPTIONS],
+            Self::Pair | Self::Client(_) => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS],
+            Self::Rotate(_) | Self::RevokeAll | Self::Tickets => &[Method::POST, Method::OPTIONS],
+            Self::Family(..) => &[Method::DELETE, Method::OPTIONS],
+            Self::List | Self::Description => &[Method::GET, Method::HEAD, Method::OPTIONS],
+        }
+    }
+}
+
+/// The client of a path of the second version: `client_id` in the query, where the path has `-`, or else what the path has.
+///
+/// A path cannot carry each text: `.` and `..` are taken out by who normalises a URL, however they are encoded, and `%2F` is
+/// refused or decoded by some proxies.
+pub(super) fn client_id<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Refusal> {
+    match named("client_id", segment, query)? {
+        id if id.is_empty() => Err(Refusal::bad_request("client_id is empty")),
+        id => Ok(id),
+    }
+}
+
+pub(super) fn family<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Refusal> {
+    named("family", segment, query)
+}
+
+fn named<'a>(name: &str, segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Refusal> {
+    match parameter(query, name)? {
+        Some(given) if segment == IN_QUERY => Ok(given),
+        None if segment == IN_QUERY => Err(Refusal::bad_request(format!("{name} is missing"))),
+        Some(_) => Err(Refusal::bad_request(format!("{name} is in the path and in the query: write - in the path"))),
+        None => query::segment(segment)
+            .ok_or_else(|| Refusal::bad_request(format!("{name}: the path is not percent-encoded UTF-8"))),
+    }
+}
+
+/// The one value of a parameter, which may be missing.
+pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    query::parameter(query, name).map_err(|error| Refusal::bad_request(format!("{name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_has_one_path() {
+        for (path, expected) in [
+            ("/token", Some(Route::Pair)),
+            ("/v2/clients/a%2Fb/token", Some(Route::Client("a%2Fb"))),
+            ("/v2/clients/%2E%2E/token", Some(Route::Client("%2E%2E"))),
+            ("/v2/clients/-/token", Some(Route::Client("-"))),
+            ("/v2/clients/v2/rotate", Some(Route::Rotate("v2"))),
+            ("/v2/clients/a/families/f", Some(Route::Family("a", "f"))),
+            ("/v2/clients/a/families/", Some(Route::Family("a", ""))),
+            ("/v2/clients", Some(Route::List)),
+            ("/v2/revoke-all", Some(Route::RevokeAll)),
+            ("/v2/tickets", Some(Route::Tickets)),
+            ("/v2/openapi.json", Some(Route::Description)),
+            ("", None),
+            ("/", None),
+            ("token", None),
+            ("//token", None),
+            ("/tokens", None),
+            ("/token/", None),
+            ("/Token", None),
+            ("/my/db/token", None),
+            ("/v2/token", None),
+            ("/v2/clients/", None),
+            ("/v2/clients/a", None),
+            ("/v2/clients/a/families", None),
+            ("/v2/clients/a/families/f/", None),
+            ("/v2/clients/a/families/f/token", None),
+            ("/x/v2/revoke-all", None),
+            ("/x/v2/clients/a/token", None),
+            ("/token/v2/clients", None),
+            ("/V2/clients", None),
+        ] {
+            assert_eq!(Route::of(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_client_is_in_the_path_or_in_the_query() {
+        for (segment, query, expected) in [
+            ("a", "", Some("a")),
+            ("-", "", None),
+            ("a+b", "", Some("a+b")),
+            ("a%2Fb%25", "", Some("a/b%")),
+            ("-", "client_id=%2E%2E", Some("..")),
+            ("-", "client_id=-", Some("-")),
+            ("a", "family=b", Some("a")),
+            ("a", "client_id=a", None),
+            ("-", "client_id=", None),
+            ("", "", None),
+            ("%", "", None),
+            ("%ff", "", None),
+            ("-", "client_id=a&client_id=b", None),
+        ] {
+            assert_eq!(client_id(segment, query).ok().as_deref(), expected, "{segment} {query}");
+        }
+    }
+}

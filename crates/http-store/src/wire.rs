@@ -1,0 +1,349 @@
+//! The second version of the store API as JSON, for both of its ends.
+
+#![cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, reason = "one end alone uses half of it")
+)]
+
+use std::time::Duration;
+
+use base64_simd::URL_SAFE_NO_PAD as BASE64URL;
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use fastauth_core::store::{Canonical, FamilyEntry, Rotation, StoredPair, TokenDigest, TokenEntry, TokenRecord};
+use fastauth_core::{json, secret::Secret};
+
+/// The header by which a store says which version it speaks: `v=2`, and parameters that are free.
+pub(super) const ANNOUNCEMENT: HeaderName = HeaderName::from_static("fastauth-store");
+
+/// The largest number that all readers of JSON can hold (RFC 8259 6).
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+/// The longest id of a ticket that is taken, in bytes.
+const MAX_TICKET_ID: usize = 256;
+
+/// The names of what can be wrong. They are part of the contract: a program may go by them.
+pub(super) mod code {
+    pub(crate) const LOST_RACE: &str = "lost_race";
+    pub(crate) const REUSE_DETECTED: &str = "reuse_detected";
+    pub(crate) const REVOKED: &str = "revoked";
+    pub(crate) const UNKNOWN_CLIENT: &str = "unknown_client";
+    pub(crate) const SPENT: &str = "spent";
+}
+
+/// Reads one object; nothing of an error is shown, for there may be a token in it.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    serde_json::from_value(Value::Object(json::object(body).ok()?)).ok()
+}
+
+/// A digest in hex.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct HexDigest(TokenDigest);
+
+impl TryFrom<String> for HexDigest {
+    type Error = fastauth_core::secret::TokenDigestError;
+
+    fn try_from(hex: String) -> Result<Self, Self::Error> {
+        hex.parse().map(Self)
+    }
+}
+
+impl From<HexDigest> for String {
+    fn from(digest: HexDigest) -> Self {
+        digest.0.to_string()
+    }
+}
+
+/// A pair on its way into the store. Whoever leaves a digest out has the text kept as the token itself.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RecordBody {
+    #[serde(default)]
+    family: String,
+    #[serde(default)]
+    generation: u64,
+    #[serde(default)]
+    kid: String,
+    access_token: String,
+    access_sha256: Option<HexDigest>,
+    #[serde(default)]
+    access_expires_at: u64,
+    refresh_token: String,
+    refresh_sha256: Option<HexDigest>,
+    #[serde(default)]
+    refresh_expires_at: u64,
+}
+
+impl From<&TokenRecord> for RecordBody {
+    fn from(record: &TokenRecord) -> Self {
+        let (access, refresh) = (&record.access, &record.refresh);
+        Self {
+            family: record.family.clone(),
+            generation: record.generation,
+            kid: record.kid.clone(),
+            access_token: access.text.expose().to_owned(),
+            access_sha256: Some(HexDigest(access.digest)),
+            access_expires_at: access.expires_at,
+            refresh_token: refresh.text.expose().to_owned(),
+            refresh_sha256: Some(HexDigest(refresh.digest)),
+            refresh_expires_at: refresh.expires_at,
+        }
+    }
+}
+
+impl RecordBody {
+    /// The record of this client; `None` where a number is larger than any real one.
+    pub(super) fn record(self, client_id: String) -> Option<TokenRecord> {
+        let numbers = [self.generation, self.access_expires_at, self.refresh_expires_at];
+        let is_real = numbers.iter().all(|number| *number <= MAX_NUMBER);
+        let entry = |text: String, digest: Option<HexDigest>, expires_at| TokenEntry {
+            digest: digest.map_or_else(|| TokenDigest::of(&text), |digest| digest.0),
+            text: Secret::from(text),
+            expires_at,
+        };
+        is_real.then(|| TokenRecord {
+            client_id,
+            family: self.family,
+            generation: self.generation,
+            kid: self.kid,
+            access: entry(self.access_token, self.access_sha256, self.access_expires_at),
+            refresh: entry(self.refresh_token, self.refresh_sha256, self.refresh_expires_at),
+        })
+    }
+}
+
+/// What is issued.
+#[derive(Serialize, Deserialize)]
+pub(super) struct IssueBody {
+    #[serde(flatten)]
+    pub(super) record: RecordBody,
+    #[serde(default)]
+    pub(super) keep_others: bool,
+    /// How many families may be live then; 0, as where it is not said, is any number.
+    #[serde(default)]
+    pub(super) max_families: usize,
+}
+
+/// A rotation.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RotateBody {
+    refresh_sha256: HexDigest,
+    family: Option<String>,
+    generation: Option<u64>,
+    #[serde(default)]
+    grace_ms: u64,
+    new: RecordBody,
+}
+
+impl From<&Rotation> for RotateBody {
+    fn from(rotation: &Rotation) -> Self {
+        let (family, generation) = rotation.presented_family.clone().unzip();
+        Self {
+            refresh_sha256: HexDigest(rotation.presented),
+            family,
+            generation,
+            grace_ms: u64::try_from(rotation.grace.as_millis()).unwrap_or(u64::MAX),
+            new: RecordBody::from(&rotation.successor),
+        }
+    }
+}
+
+impl RotateBody {
+    /// The rotation of this client; `None` where one of family and generation is there without the other.
+    pub(super) fn rotation(self, client_id: String) -> Option<Rotation> {
+        let presented_family = match (self.family, self.generation) {
+            (Some(family), Some(generation)) => Some((family, generation)),
+            (None, None) => None,
+            _ => return None,
+        };
+        Some(Rotation {
+            presented: self.refresh_sha256.0,
+            presented_family,
+            successor: self.new.record(client_id)?,
+            grace: Duration::from_millis(self.grace_ms),
+        })
+    }
+}
+
+/// What a store holds to compare with.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DigestBody {
+    version: Option<u64>,
+    access_sha256: Option<HexDigest>,
+    refresh_sha256: Option<HexDigest>,
+}
+
+impl From<Canonical> for DigestBody {
+    fn from(held: Canonical) -> Self {
+        Self {
+            version: held.version,
+            access_sha256: held.access.map(HexDigest),
+            refresh_sha256: held.refresh.map(HexDigest),
+        }
+    }
+}
+
+impl From<DigestBody> for Canonical {
+    fn from(body: DigestBody) -> Self {
+        Self {
+            access: body.access_sha256.map(|digest| digest.0),
+            refresh: body.refresh_sha256.map(|digest| digest.0),
+            version: body.version,
+        }
+    }
+}
+
+/// How a rotation went well.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub(super) enum RotatedBody {
+    Rotated { version: Option<u64> },
+    Repeated { version: Option<u64>, data: PairBody },
+}
+
+/// A pair as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PairBody {
+    access_token: Option<String>,
+    refresh_token: Option<String>,
+}
+
+impl From<&StoredPair> for PairBody {
+    fn from(pair: &StoredPair) -> Self {
+        let text = |token: &Option<Secret>| token.as_ref().map(|token| token.expose().to_owned());
+        Self { access_token: text(&pair.access_token), refresh_token: text(&pair.refresh_token) }
+    }
+}
+
+impl PairBody {
+    pub(super) fn pair(self, version: Option<u64>) -> StoredPair {
+        StoredPair {
+            access_token: self.access_token.map(Secret::from),
+            refresh_token: self.refresh_token.map(Secret::from),
+            version,
+        }
+    }
+}
+
+/// A ticket to be spent.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TicketBody {
+    pub(super) id: String,
+    pub(super) expires_at: u64,
+}
+
+impl TicketBody {
+    /// Whether the id is neither empty nor very long, and the end not later than any real one.
+    pub(super) fn is_real(&self) -> bool {
+        (1..=MAX_TICKET_ID).contains(&self.id.len()) && self.expires_at <= MAX_NUMBER
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SavedBody {
+    pub(super) version: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RevokedBody {
+    /// How many families it were.
+    pub(super) revoked: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct PageBody {
+    pub(super) families: Vec<FamilyEntry>,
+    pub(super) next: Option<String>,
+}
+
+/// A place in a list as an opaque text.
+pub(super) fn cursor((client_id, family): &(String, String)) -> String {
+    BASE64URL.encode_to_string(serde_json::json!([client_id, family]).to_string())
+}
+
+pub(super) fn place(cursor: &str) -> Option<(String, String)> {
+    serde_json::from_slice(&BASE64URL.decode_to_vec(cursor).ok()?).ok()
+}
+
+/// The entity tag of a version (RFC 9110 8.8.3).
+pub(super) fn etag(version: u64) -> HeaderValue {
+    let tag = format!("\"{version}\"");
+    // Digits in quotes can always be a header's value.
+    HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from(version))
+}
+
+/// The version in a strong entity tag of ours.
+pub(super) fn version(tag: &str) -> Option<u64> {
+    let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// Whether a store that sends this header speaks the second version. A later one has to go on doing so.
+pub(super) fn announces(value: &HeaderValue) -> bool {
+    let parameters = value.to_str().unwrap_or_default().split(';');
+    let version = parameters.filter_map(|parameter| parameter.trim().strip_prefix("v=")).next();
+    version.and_then(|version| version.trim().parse::<u32>().ok()).is_some_and(|version| version >= 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announcement_may_have_parameters() {
+        for (value, expected) in [
+            ("v=2", true),
+            ("v=2; epoch=5; feed=/v2/changes", true),
+            ("epoch=v=1;v=2", true),
+            (" v=2 ; x", true),
+            ("v=3", true),
+            ("v=1", false),
+            ("v=", false),
+            ("v=two", false),
+            ("2", false),
+            ("", false),
+            ("v=1; v=2", false),
+        ] {
+            assert_eq!(announces(&HeaderValue::from_static(value)), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_read_back_and_others_are_not() {
+        for at in [("a", "f"), ("", ""), ("é\"\0/", "\\")] {
+            let at = (at.0.to_owned(), at.1.to_owned());
+            assert_eq!(place(&cursor(&at)), Some(at));
+        }
+        for cursor in ["", "x", "W10", "WyJhIl0", "WyJhIiwiYiIsImMiXQ", "bnVsbA"] {
+            assert_eq!(place(cursor), None, "{cursor}");
+        }
+    }
+
+    #[test]
+    fn entity_tags_are_versions_in_quotes() {
+        assert_eq!(etag(7), "\"7\"");
+        assert_eq!(version("\"7\""), Some(7));
+        for tag in ["7", "\"\"", "\"x\"", "W/\"7\"", "\"+7\"", "\"99999999999999999999\"", "\"", ""] {
+            assert_eq!(version(tag), None, "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_an_object_and_its_numbers_are_real() {
+        let record = |body: &str| read::<RecordBody>(body.as_bytes())?.record("c".to_owned());
+        let plain = record(r#"{"access_token":"a","refresh_token":"r","more":[1]}"#).unwrap();
+        assert_eq!((plain.access.digest, plain.refresh.digest), (TokenDigest::of("a"), TokenDigest::of("r")));
+        for body in [
+            r#"{"access_token":"a"}"#,
+            r#"{"access_token":"a","refresh_token":"r","access_token":"b"}"#,
+            r#"{"access_token":"a","refresh_token":"r","access_sha256":"00"}"#,
+            r#"{"access_token":"a","refresh_token":"r","generation":9007199254740992}"#,
+            r#"{"access_token":"a","refresh_token":"r","generation":-1}"#,
+            r#"{"access_token":"a","refresh_token":"r","access_expires_at":9007199254740992}"#,
+            r#"["f",0,"k","a",null,0,"r",null,0]"#,
+        ] {
+            assert!(record(body).is_none(), "{body}");
+        }
+    }
+}

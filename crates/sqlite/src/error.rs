@@ -1,0 +1,75 @@
+//! What SQLite's errors mean for an operator.
+
+use std::{borrow::Cow, path::Path};
+
+use rusqlite::ErrorCode;
+
+use fastauth_core::store::{StoreError, StoreErrorKind};
+
+pub(super) fn failed(message: impl Into<Cow<'static, str>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Failed, message)
+}
+
+pub(super) fn writer_gone() -> StoreError {
+    failed("the thread that writes the token database failed: look for a panic in the log")
+}
+
+pub(super) fn reader_gone() -> StoreError {
+    failed("the thread that lists the token database failed: look for a panic in the log")
+}
+
+pub(super) fn file_lost() -> StoreError {
+    failed(
+        "the file of the token database was removed or replaced while it was in use: nothing is read or written until \
+         this process is restarted on the right file",
+    )
+}
+
+/// Where a half-copied file, or one that is damaged, is found.
+pub(super) fn damaged(path: &Path, what: &str) -> StoreError {
+    let path = path.display();
+    failed(format!(
+        "the token database {path} is damaged ({what}), as by copying it, or only a part of it, while it was in use: \
+         restore a backup with `fastauth store restore BACKUP --database {path}`, or move {path}, {path}-wal and \
+         {path}-shm away, and all clients log in again"
+    ))
+}
+
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+pub(super) fn unopenable(path: &Path, error: rusqlite::Error) -> StoreError {
+    let shown = path.display();
+    let message = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => format!("{shown} is no SQLite database: name another file"),
+        Some(ErrorCode::DatabaseBusy) => format!("{shown} is locked by another program: end that first"),
+        Some(ErrorCode::ReadOnly) => {
+            format!("{shown} cannot be written: check the rights of the file and its directory")
+        }
+        Some(ErrorCode::DatabaseCorrupt) => return damaged(path, "SQLite cannot read it").caused_by(error),
+        _ => format!("cannot open the token database {shown}"),
+    };
+    failed(message).caused_by(error)
+}
+
+pub(super) fn unreadable(error: rusqlite::Error) -> StoreError {
+    failed(match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => "the token database is locked by another program",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "the token database is damaged: restore it from a backup"
+        }
+        _ => "the token database cannot be read",
+    })
+    .caused_by(error)
+}
+
+pub(super) fn unwritable(error: rusqlite::Error) -> StoreError {
+    failed(match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => "the token database is locked by another program",
+        Some(ErrorCode::DiskFull) => "the token database cannot grow: the disk is full",
+        Some(ErrorCode::ReadOnly) => "the token database cannot be written: check the rights of its file",
+        _ => "the token database cannot be written",
+    })
+    .caused_by(error)
+}

@@ -1,0 +1,305 @@
+//! The tables, and opening a file that has them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use super::error::{failed, is_busy, unopenable};
+use fastauth_core::store::StoreError;
+
+/// Marks the file as ours (`PRAGMA application_id`): "FstA".
+pub(super) const APPLICATION_ID: i32 = 0x4673_7441;
+/// The layout of the tables (`PRAGMA user_version`).
+pub(super) const SCHEMA_VERSION: i32 = 3;
+/// The earlier layout that is still brought up to date.
+const EPOCH_SCHEMA: i32 = 2;
+
+/// What `closed` is in the file itself while the log has what came after, and in that log.
+pub(super) const NEEDS_LOG: i64 = -1;
+pub(super) const LOGGED: i64 = -2;
+
+/// `version` counts all writes, so that it never runs backwards, whatever is deleted. What a row says of its status holds
+/// only above two floors, that of the store and that of the client: a row whose version is not above both is revoked.
+/// Everything, or all that a client has, is thus revoked by raising a floor, however many rows there are.
+///
+/// `live` counts the rows that are live, and `total` adds up the versions of all rows: a file that was put together of two
+/// states does not add up. `closed` is the version at the last orderly end, or how far a process that writes has come
+/// ([`LOGGED`], [`NEEDS_LOG`]), and `beat` when it was last tried to write.
+const STORE: &str = "
+CREATE TABLE store (
+    version INTEGER NOT NULL,
+    floor INTEGER NOT NULL,
+    live INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    closed INTEGER NOT NULL,
+    beat INTEGER NOT NULL
+) STRICT;
+";
+const TOKEN: &str = "
+INSERT INTO store VALUES (0, 0, 0, 0, 0, 0);
+CREATE TABLE token (
+    client_id TEXT NOT NULL,
+    family TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    kid TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('live', 'revoked', 'reused')),
+    access_token TEXT,
+    access_sha256 BLOB,
+    access_expires_at INTEGER NOT NULL,
+    refresh_token TEXT,
+    refresh_sha256 BLOB,
+    refresh_expires_at INTEGER NOT NULL,
+    consumed_sha256 BLOB,
+    consumed_at_ms INTEGER NOT NULL,
+    issued_at INTEGER NOT NULL,
+    renewed_at INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (client_id, family)
+) STRICT;
+";
+/// From the layout with epochs: what is of an earlier epoch was revoked.
+const FROM_EPOCHS: &str = "
+ALTER TABLE store RENAME TO epochs;
+UPDATE token SET status = 'revoked', access_token = NULL, refresh_token = NULL
+    WHERE status = 'live' AND epoch < (SELECT epoch FROM epochs);
+DROP INDEX token_by_end;
+ALTER TABLE token DROP COLUMN epoch;
+";
+const COUNTED: &str = "
+INSERT INTO store SELECT version, 0, 0, 0, version, 0 FROM epochs;
+DROP TABLE epochs;
+UPDATE store SET
+    live = (SELECT count(*) FROM token WHERE status = 'live'),
+    total = (SELECT coalesce(sum(version), 0) FROM token);
+";
+/// What a client has in all: its floor, its live rows, and up to which version its rows were gone through to let go of
+/// the tokens below the floor. `live` counts only if the floor is not below that of the store.
+const CLIENT: &str = "
+CREATE TABLE client (
+    client_id TEXT PRIMARY KEY,
+    floor INTEGER NOT NULL,
+    live INTEGER NOT NULL,
+    swept INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX client_to_sweep ON client (client_id) WHERE swept < floor;
+INSERT INTO client SELECT client_id, 0, sum(status = 'live'), 0 FROM token GROUP BY client_id;
+";
+/// Each look-up finds its row by one of these, however many a client has. A refresh token that names no family is looked for among
+/// those that a family without a generation before has consumed. The triggers keep the counts, also for an operator who deletes
+/// rows by hand.
+const INDEXES: &str = "
+CREATE INDEX token_live ON token (client_id, version) WHERE status = 'live';
+CREATE INDEX token_by_consumed ON token (client_id, consumed_sha256)
+    WHERE generation = 0 AND consumed_sha256 IS NOT NULL;
+CREATE INDEX token_by_end ON token (max(access_expires_at, refresh_expires_at))
+    WHERE access_expires_at > 0 AND refresh_expires_at > 0;
+CREATE TRIGGER token_inserted AFTER INSERT ON token BEGIN
+    INSERT INTO client SELECT NEW.client_id, floor, 0, floor FROM store WHERE true
+        ON CONFLICT DO UPDATE SET floor = excluded.floor, live = 0 WHERE client.floor < excluded.floor;
+    UPDATE store SET total = total + NEW.version,
+        live = live + (SELECT NEW.status = 'live' AND NEW.version > floor FROM client WHERE client_id = NEW.client_id);
+    UPDATE client SET live = live + 1
+        WHERE client_id = NEW.client_id AND NEW.status = 'live' AND NEW.version > floor;
+END;
+CREATE TRIGGER token_versioned AFTER UPDATE OF version ON token BEGIN
+    UPDATE store SET total = total + NEW.version - OLD.version;
+END;
+CREATE TRIGGER token_ended AFTER UPDATE OF status, version ON token
+WHEN NEW.status <> OLD.status OR OLD.version <= max(
+    (SELECT floor FROM store), coalesce((SELECT floor FROM client WHERE client_id = OLD.client_id), 0)
+) BEGIN
+    INSERT INTO client SELECT NEW.client_id, floor, 0, floor FROM store WHERE true
+        ON CONFLICT DO UPDATE SET floor = excluded.floor, live = 0 WHERE client.floor < excluded.floor;
+    UPDATE store SET live = live + (
+        SELECT (NEW.status = 'live' AND NEW.version > floor) - (OLD.status = 'live' AND OLD.version > floor)
+        FROM client WHERE client_id = NEW.client_id
+    );
+    UPDATE client
+        SET live = live + (NEW.status = 'live' AND NEW.version > floor) - (OLD.status = 'live' AND OLD.version > floor)
+        WHERE client_id = NEW.client_id
+            AND (NEW.status = 'live' AND NEW.version > floor) <> (OLD.status = 'live' AND OLD.version > floor);
+END;
+CREATE TRIGGER token_deleted AFTER DELETE ON token BEGIN
+    UPDATE store SET total = total - OLD.version, live = live - (
+        OLD.status = 'live' AND OLD.version > floor
+        AND OLD.version > coalesce((SELECT floor FROM client WHERE client_id = OLD.client_id), 0)
+    );
+    UPDATE client SET live = live - 1
+        WHERE client_id = OLD.client_id AND OLD.status = 'live' AND OLD.version > floor
+            AND OLD.version > (SELECT floor FROM store);
+    DELETE FROM client
+        WHERE client_id = OLD.client_id AND NOT EXISTS (SELECT 1 FROM token WHERE client_id = OLD.client_id);
+END;
+";
+/// The tickets that were used.
+const TICKETS: &str = "
+CREATE TABLE IF NOT EXISTS ticket (
+    id TEXT PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS ticket_by_end ON ticket (expires_at);
+";
+
+/// How long SQLite waits for a lock that another process holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long opening is tried again when SQLite is busy without having waited, as it is when two processes switch a
+/// file to WAL at the same moment, and while another process checks the file.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(15);
+/// What the write-ahead log is cut back to, once nobody reads what is in it any more.
+const LOG_SIZE: i64 = 16 << 20;
+
+/// Makes sure that there is a file, and gives its whole path: the store must not follow the working directory about,
+/// and SQLite takes some names (`:memory:`) for something else than a file.
+pub(super) fn locate(path: &Path) -> Result<PathBuf, StoreError> {
+    if path.as_os_str().is_empty() {
+        return Err(failed("the path of the token database is empty: name a file"));
+    }
+    let directory = directory(path);
+    if !directory.is_dir() {
+        let directory = directory.display();
+        return Err(failed(format!("there is no directory {directory} for the token database: create it first")));
+    }
+    create_if_missing(path)
+        .and_then(|()| path.canonicalize())
+        .map_err(|error| failed(format!("cannot create the token database {}", path.display())).caused_by(error))
+}
+
+/// The directory that a file is in.
+pub(super) fn directory(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Creates the file with its mode, which SQLite gives to the files beside it too; leaves one that is there alone.
+///
+/// Closing any handle of a file drops all the locks that the process holds on it, SQLite's included. So a file that
+/// is there is never opened here, and one that is new is closed again before anyone else in this process gets past.
+fn create_if_missing(path: &Path) -> io::Result<()> {
+    static CREATING: Mutex<()> = Mutex::new(());
+    let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+    match create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created,
+    }
+}
+
+/// Creates an empty file for its owner alone, which must not be there yet.
+pub(super) fn create(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.sync_all()?;
+    sync_directory(path);
+    Ok(())
+}
+
+/// The name of the file is in the directory, which has to reach the disk as well; where a directory cannot be
+/// opened, SQLite does without that too.
+pub(super) fn sync_directory(path: &Path) {
+    let _ = fs::File::open(directory(path)).and_then(|directory| directory.sync_all());
+}
+
+/// Opens the writing connection, and makes the file a token database if it is empty.
+pub(super) fn prepare(path: &Path) -> Result<Connection, StoreError> {
+    let deadline = Instant::now() + OPENING_TIMEOUT;
+    loop {
+        match try_prepare(path) {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(refusal)) => return Err(refusal),
+            Err(error) if is_busy(&error) && Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            Err(error) => return Err(unopenable(path, error)),
+        }
+    }
+}
+
+/// The outer result is SQLite's; the inner one is our refusal of what was found.
+fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> {
+    let mut connection = connect(path)?;
+    // Before anything is written: another program's file must stay as it is. In one transaction, or else what is read
+    // may be half of before and half of after another process made its tables.
+    let found = match Content::of(&connection.transaction()?)?.check(path) {
+        Err(refusal) => return Ok(Err(refusal)),
+        Ok(found) => found,
+    };
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        let path = path.display();
+        return Ok(Err(failed(format!("SQLite cannot use WAL for {path}: put the token database on a local disk"))));
+    }
+    // Where there is nothing to make, nobody who is writing is waited for.
+    if matches!(found, Content::Tokens { version: SCHEMA_VERSION }) {
+        return Ok(Ok(connection));
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let steps: &[&str] = match Content::of(&transaction)?.check(path) {
+        Err(refusal) => return Ok(Err(refusal)),
+        Ok(Content::Empty) => &[STORE, TOKEN, CLIENT, INDEXES, TICKETS],
+        Ok(Content::Tokens { version: EPOCH_SCHEMA }) => &[FROM_EPOCHS, STORE, COUNTED, CLIENT, INDEXES, TICKETS],
+        Ok(_) => &[],
+    };
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    if !steps.is_empty() {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    transaction.commit()?;
+    Ok(Ok(connection))
+}
+
+/// What a file turned out to hold.
+pub(super) enum Content {
+    Empty,
+    Tokens { version: i32 },
+    Foreign,
+}
+
+impl Content {
+    pub(super) fn of(connection: &Transaction<'_>) -> rusqlite::Result<Self> {
+        let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok(match (number("application_id")?, number("user_version")?) {
+            (APPLICATION_ID, version) => Self::Tokens { version },
+            (0, 0) if tables == 0 => Self::Empty,
+            _ => Self::Foreign,
+        })
+    }
+
+    pub(super) fn check(self, path: &Path) -> Result<Self, StoreError> {
+        let path = path.display();
+        match self {
+            Self::Foreign => Err(failed(format!("{path} is another program's database: name a file of its own"))),
+            Self::Tokens { version } if version > SCHEMA_VERSION => Err(failed(format!(
+                "{path} was written by a newer version of fastauth (schema {version}, this one knows \
+                 {SCHEMA_VERSION}): use that version, or name another file"
+            ))),
+            Self::Tokens { version } if version < EPOCH_SCHEMA => Err(failed(format!(
+                "{path} has schema {version}, which no release wrote: name another file, and issue tokens anew"
+            ))),
+            content => Ok(content),
+        }
+    }
+}
+
+/// Each connection is used by one thread at a time. Without CREATE, nor URI names.
+pub(super) const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, FLAGS)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // Where `fsync` does not reach the disk (macOS); elsewhere these change nothing.
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 1000, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE, |_| Ok(()))?;
+    Ok(connection)
+}

@@ -1,0 +1,70 @@
+//! Where the tokens are kept: the contract of a store, and the stores that come with the crate.
+
+use std::sync::Arc;
+
+use fastauth_core::settings::StoreSettings;
+pub(crate) use fastauth_core::store::{carried_through, first};
+pub use fastauth_core::{
+    secret::TokenDigestError,
+    store::{
+        Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus,
+        MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, Stamp, StoreError,
+        StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, Verdict,
+    },
+};
+#[cfg(feature = "rest")]
+pub use fastauth_http_store::RestStore;
+#[cfg(feature = "store-service")]
+pub use fastauth_http_store::StoreService;
+#[cfg(feature = "sqlite")]
+pub use fastauth_sqlite::{Conversion, RestoredSessions, SqliteStore};
+
+use crate::config::{ConfigError, Settings};
+
+/// Opens the store that the settings name. A REST store is not asked anything yet.
+///
+/// # Errors
+///
+/// Returns the fault if the database cannot be opened, or TLS not be set up.
+pub fn open(settings: &Settings) -> Result<Arc<dyn TokenStore>, ConfigError> {
+    match &settings.deployment().store {
+        StoreSettings::Sqlite { path } => open_sqlite(settings, path),
+        StoreSettings::Rest { url, headers } => open_rest(settings, url, headers),
+        StoreSettings::Custom(store) => Ok(Arc::clone(store)),
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn open_sqlite(settings: &Settings, path: &std::path::Path) -> Result<Arc<dyn TokenStore>, ConfigError> {
+    match SqliteStore::open_by(path, settings.deployment().clock.clone()) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => {
+            let problem = format!("{}: {}", path.display(), error.with_causes());
+            Err(settings.store_fault(problem, "write \"sqlite:FILE\" with a usable file"))
+        }
+    }
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn open_sqlite(settings: &Settings, _: &std::path::Path) -> Result<Arc<dyn TokenStore>, ConfigError> {
+    Err(settings.store_fault("this build has no embedded store".to_owned(), "build with the feature `sqlite`"))
+}
+
+#[cfg(feature = "rest")]
+fn open_rest(settings: &Settings, url: &str, headers: &http::HeaderMap) -> Result<Arc<dyn TokenStore>, ConfigError> {
+    match RestStore::new(url, headers.clone()) {
+        Ok(store) => Ok(Arc::new(store.opened_by(settings.keys().ring()))),
+        Err(error) => {
+            let remedy = match std::error::Error::source(&error) {
+                None => "write \"http://HOST:PORT/PATH\"",
+                Some(_) => "an https store is verified by the certificates of the system",
+            };
+            Err(settings.store_fault(error.with_causes(), remedy))
+        }
+    }
+}
+
+#[cfg(not(feature = "rest"))]
+fn open_rest(settings: &Settings, _: &str, _: &http::HeaderMap) -> Result<Arc<dyn TokenStore>, ConfigError> {
+    Err(settings.store_fault("this build has no REST store".to_owned(), "build with the feature `rest`"))
+}
