@@ -449,6 +449,7 @@ impl SettingsBuilder {
     ///
     /// ```
     /// use axum::extract::ConnectInfo;
+    /// # use fastauth_config as fastauth;
     /// use fastauth::Settings;
     /// use std::net::SocketAddr;
     ///
