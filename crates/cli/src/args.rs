@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Explain(Explain),
     /// List the keys, change them, and take out earlier ones
     Keys(Keys),
-    /// Issue, renew, read, list or revoke tokens
+    /// Issue, refresh, decode, list or revoke tokens
     Token(Token),
     /// Serve, back up, restore, convert or test a token store
     Store(Store),
@@ -207,9 +207,9 @@ pub(crate) struct Token {
 
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Issue a pair of tokens, in place of the one that the client has
+    /// Issue an access/refresh pair, ending the client's current session unless `tokens-per-client` is "many"
     New {
-        /// Whom to issue it to [default: a random id]
+        /// The client id [default: a random one]
         #[arg(long, alias = "client", value_name = "ID")]
         client_id: Option<String>,
         #[command(flatten)]
@@ -217,40 +217,40 @@ pub(crate) enum TokenCommand {
     },
     /// Exchange a refresh token for a new pair
     Refresh {
-        /// The token, or `-` to read it from standard input, where no other user of the machine sees it
+        /// The token, or `-` to read it from standard input, so that other users of the machine cannot see it
         token: String,
         #[command(flatten)]
         config: Config,
     },
-    /// Verify a token and print its claims; whether it is the client's canonical one is not asked
+    /// Verify the signature and lifetime of a token and print its claims, without asking the store
     Decode {
-        /// The token, or `-` to read it from standard input, where no other user of the machine sees it
+        /// The token, or `-` to read it from standard input, so that other users of the machine cannot see it
         token: String,
         #[command(flatten)]
         config: Config,
     },
     /// Ask the store whether a token is accepted, and print its claims if it is
     Introspect {
-        /// The token, or `-` to read it from standard input, where no other user of the machine sees it
+        /// The token, or `-` to read it from standard input, so that other users of the machine cannot see it
         token: String,
         #[command(flatten)]
         config: Config,
     },
-    /// List log-ins: whose, since when, until when
+    /// List sessions
     List(ListTokens),
-    /// Let tokens not be accepted any more
+    /// Revoke tokens
     Revoke(RevokeTokens),
 }
 
 #[derive(ClapArgs)]
 pub(crate) struct ListTokens {
-    /// Those of this client
+    /// Only sessions of this client
     #[arg(long, alias = "client", value_name = "ID")]
     pub(crate) client_id: Option<String>,
-    /// Those of clients whose id begins so
+    /// Only sessions of clients whose id starts with this
     #[arg(long, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
-    /// Those with this status; live ones may have expired
+    /// Only sessions with this status; a live session may have expired
     #[arg(long, value_enum)]
     pub(crate) status: Option<Status>,
     /// Print a JSON object on each line
@@ -280,19 +280,19 @@ impl From<Status> for FamilyStatus {
 #[derive(ClapArgs)]
 #[command(group = ArgGroup::new("which").required(true).multiple(true).args(["token", "client_id", "family", "all"]))]
 pub(crate) struct RevokeTokens {
-    /// A token, access or refresh, whose log-in is to end; `-` reads it from standard input
+    /// The access or refresh token of the session to revoke, or `-` to read it from standard input
     #[arg(conflicts_with_all = ["client_id", "family", "all"])]
     pub(crate) token: Option<String>,
-    /// Every log-in of this client, or those that --family names
+    /// Revoke all sessions of this client, or those that --family names
     #[arg(long, alias = "client", value_name = "ID")]
     pub(crate) client_id: Option<String>,
-    /// One log-in, as `token list` shows it; may be repeated
+    /// Revoke one session, by its family as shown by `token list`; may be repeated
     #[arg(long, value_name = "FAMILY")]
     pub(crate) family: Vec<String>,
-    /// Everything that was issued until now
+    /// Revoke everything that was issued until now
     #[arg(long, conflicts_with_all = ["client_id", "family"])]
     pub(crate) all: bool,
-    /// Do not ask before --all
+    /// Do not ask for confirmation before --all
     #[arg(long, short)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -311,22 +311,22 @@ pub(crate) enum StoreCommand {
     Serve(Serve),
     /// Test whether a REST store keeps the promises of the wire contract
     Test(StoreTest),
-    /// Copy an SQLite store to a new file, while it is in use
+    /// Back up an SQLite store to a new file, while it is in use
     Backup(Backup),
-    /// Put a backup in the place of an SQLite store that is not in use, and revoke every log-in in it
+    /// Replace an SQLite store that is not in use by a backup, and revoke all sessions in it
     Restore(Restore),
-    /// Encrypt what an SQLite store keeps of tokens, or keep it plain again, while it is in use
+    /// Encrypt the tokens in an SQLite store, or store them as plain text again, while it is in use
     Convert(Convert),
 }
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-The copy is whole whatever is written meanwhile, and for its owner alone: whoever reads it can act as every client. \
-Copying the file with other programs while it is in use is not safe.")]
+The copy is consistent, whatever is written during it, and readable by its owner alone: anyone who can read it can act as \
+every client. Do not copy a file that is in use with other programs.")]
 pub(crate) struct Backup {
-    /// The file to write, which must not be there
+    /// The file to create, which must not exist
     pub(crate) file: PathBuf,
-    /// The database, in place of the configured one: "sqlite:FILE", or just the file
+    /// The database, instead of the configured one: "sqlite:FILE", or just the file
     #[arg(long, value_name = "DATABASE")]
     pub(crate) database: Option<String>,
     #[command(flatten)]
@@ -335,15 +335,15 @@ pub(crate) struct Backup {
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-Stop every process that uses the database before. The backup is checked first; the database that was there is kept, under \
-a name that is told. A backup does not know what was revoked after it was made, so all that is in it is revoked.")]
+Stop every process that uses the database first. The backup is checked before anything is replaced; the replaced database \
+is kept under a name that is printed. A backup cannot know which tokens were revoked after it, so all are revoked.")]
 pub(crate) struct Restore {
     /// The backup
     pub(crate) file: PathBuf,
-    /// The database, in place of the configured one: "sqlite:FILE", or just the file
+    /// The database, instead of the configured one: "sqlite:FILE", or just the file
     #[arg(long, value_name = "DATABASE")]
     pub(crate) database: Option<String>,
-    /// Keep the log-ins of the backup good, also those that were revoked since
+    /// Keep the sessions of the backup valid, including those that were revoked after it
     #[arg(long)]
     pub(crate) keep_sessions: bool,
     #[command(flatten)]
@@ -352,17 +352,17 @@ pub(crate) struct Restore {
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-Set `store-format` and restart every node before, so that all write the new form; both are read at any time. Tokens \
-that an earlier key encrypted are encrypted by the one that signs. It can be stopped, and run again.")]
+Set `store-format` and restart every node first, so that all write the new format; both can be read at any time. Tokens \
+encrypted with an earlier key are encrypted with the one that signs. The conversion can be stopped and run again.")]
 pub(crate) struct Convert {
-    /// The form that tokens are to be stored in
+    /// The format to store tokens in
     #[arg(long, value_enum)]
     pub(crate) to: Format,
-    /// The database, in place of the configured one: "sqlite:FILE", or just the file
+    /// The database, instead of the configured one: "sqlite:FILE", or just the file
     #[arg(long, value_name = "DATABASE")]
     pub(crate) database: Option<String>,
-    /// Do not write the file anew after encrypting: it holds writes up, about two seconds for a hundred thousand log-ins.
-    /// Plain tokens may stay in free parts of the file until this is run without it
+    /// Do not rewrite the file after encrypting, which delays writes, about two seconds for a hundred thousand sessions.
+    /// Plain tokens may stay in free parts of the file until the command is run without this flag
     #[arg(long)]
     pub(crate) no_compact: bool,
     #[command(flatten)]
@@ -373,7 +373,7 @@ pub(crate) struct Convert {
 pub(crate) enum Format {
     /// Encrypted, as with `store-format` "fernet"
     Fernet,
-    /// As they are
+    /// As plain text
     Plain,
 }
 

@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn back_up(args: Backup) -> Result<ExitCode, Failure> {
     let database = database(args.config, args.database)?;
     if !database.exists() {
-        return Err(Failure::new(format!("{}: there is no such database to back up", database.display())));
+        return Err(Failure::new(format!("there is no database {} to back up", database.display())));
     }
     let store = SqliteStore::open(&database).map_err(|error| Failure::new(chain(&error)))?;
     store.back_up(&args.file).map_err(|error| Failure::new(chain(&error)))?;
@@ -30,21 +30,21 @@ pub(crate) fn restore(args: Restore) -> Result<ExitCode, Failure> {
     output::line(&format!("{} was restored from {}", database.display(), args.file.display()))?;
     if let Some(replaced) = replaced {
         output::line(&format!(
-            "what was there is {} now, with everybody's tokens: delete it in time",
+            "the replaced database is {} now; it contains all clients' tokens, so delete it when you no longer need it",
             replaced.display()
         ))?;
     }
     output::note(match sessions {
-        RestoredSessions::Revoked => "Every log-in of the backup is revoked: clients log in again",
+        RestoredSessions::Revoked => "All sessions of the backup are revoked: clients have to log in again",
         RestoredSessions::Kept => {
-            "Every log-in of the backup is as good as it was then, also those that were revoked since. Refresh tokens that were \
-             renewed since are refused"
+            "All sessions of the backup are as they were then, including those that were revoked later. Refresh tokens that were \
+             issued later are refused"
         }
     });
     Ok(ExitCode::SUCCESS)
 }
 
-/// The database that is named, or else the configured one.
+/// Returns the database that is named, or else the configured one.
 fn database(config: Config, named: Option<String>) -> Result<PathBuf, Failure> {
     match named {
         Some(named) => convert::file_in(&named),

@@ -1,4 +1,4 @@
-//! Going through the log-ins that a store holds.
+//! Reading the sessions of a store, and showing them.
 
 use std::{
     sync::Arc,
@@ -12,7 +12,7 @@ use fastauth::{
 
 use crate::failure::Failure;
 
-/// The configured store, unless it is a file that is not there yet: opening that would make it, for whoever looks.
+/// Opens the configured store, unless its file does not exist yet: looking must not create it.
 pub(crate) fn existing_store(settings: &Settings) -> Result<Option<Arc<dyn TokenStore>>, Failure> {
     if settings.database_file().is_some_and(|path| !path.exists()) {
         return Ok(None);
@@ -20,13 +20,12 @@ pub(crate) fn existing_store(settings: &Settings) -> Result<Option<Arc<dyn Token
     Ok(Some(fastauth::store::open(&settings)?))
 }
 
-/// Calls `each` with every page of what `filter` asks for.
+/// Calls `each` with every page of a list.
 pub(crate) async fn pages(
     store: &dyn TokenStore,
-    filter: FamilyFilter,
+    mut filter: FamilyFilter,
     mut each: impl FnMut(FamilyPage),
 ) -> Result<(), StoreError> {
-    let mut filter = filter;
     loop {
         let page = store.list(&filter).await?;
         let next = page.next.clone();
@@ -38,7 +37,7 @@ pub(crate) async fn pages(
     }
 }
 
-/// Whether a token of the family may not have expired. An end that is not known may be far off.
+/// Returns true unless all tokens of the family have expired. An unknown end may be far off.
 pub(crate) fn may_be_valid(entry: &FamilyEntry, now: u64) -> bool {
     [entry.access_expires_at, entry.refresh_expires_at].iter().any(|end| *end == 0 || *end >= now)
 }
@@ -47,9 +46,9 @@ pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-/// Seconds since the Unix epoch for people to read.
+/// Formats seconds since the Unix epoch.
 pub(crate) fn time(seconds: u64) -> String {
-    /// The last one that has a year of four digits.
+    /// The last second of the year 9999.
     const LAST: u64 = 253_402_300_799;
     match seconds {
         0 => "unknown".to_owned(),
@@ -57,7 +56,7 @@ pub(crate) fn time(seconds: u64) -> String {
     }
 }
 
-/// "1 log-in", "2 log-ins".
+/// Returns "1 session" or "2 sessions".
 pub(crate) fn count(number: u64) -> String {
-    format!("{number} log-in{}", if number == 1 { "" } else { "s" })
+    format!("{number} session{}", if number == 1 { "" } else { "s" })
 }

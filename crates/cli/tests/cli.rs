@@ -577,7 +577,7 @@ fn keys_are_rotated_and_retired() {
     assert!(waiting[0]["signs_from"].as_str().unwrap().ends_with('Z'));
     assert_eq!((kid(&waiting[1]), &waiting[1]["live_families"]), (kid(&first[0]), &json!(1)));
     let text = place.done(&["keys", "list"]);
-    assert!(text.contains("signs from 20") && text.contains("1 log-in live"), "{text}");
+    assert!(text.contains("signs from 20") && text.contains("1 session live"), "{text}");
     assert!(!text.contains(&before) && !text.contains(&after));
     let refusal = place.fails(&["keys", "rotate"], 1);
     assert!(refusal.contains("wait until then, or let the new key sign at once"), "{refusal}");
@@ -586,7 +586,7 @@ fn keys_are_rotated_and_retired() {
     place.done(&["keys", "rotate", "--now"]);
     assert!(!fs::read_to_string(place.path().join(".env")).unwrap().contains("SIGNS_FROM"));
     let refusal = place.fails(&["keys", "retire", kid(&first[0])], 1);
-    assert!(refusal.contains("1 log-in live with tokens of") && refusal.contains("--force"), "{refusal}");
+    assert!(refusal.contains("1 session live with tokens of") && refusal.contains("--force"), "{refusal}");
     // Nobody has a token of the one that never signed.
     place.done(&["keys", "retire", kid(&waiting[0])]);
     renew(&place, &issued);
@@ -614,7 +614,7 @@ fn a_leaked_key_is_taken_out() {
     place.done(&["keys", "retire", "--force", kid(&leaked[0])]);
     assert!(place.fails(&["token", "decode", access], 1).contains("the signature does not match"));
     let output = place.run(&["keys", "list"]);
-    assert!(stderr(&output).contains("1 log-in live whose tokens are of"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 session live whose tokens are of"), "{}", stderr(&output));
     assert!(stderr(&output).contains("which is not configured"), "{}", stderr(&output));
 }
 
@@ -749,7 +749,7 @@ async fn pairs_that_name_no_key_hold_back_the_one_that_signed_them() {
     };
     save(&of_first).await;
     let refusal = place.fails(&["keys", "retire", kid(&first[0])], 1);
-    assert!(refusal.contains("1 log-in live whose tokens name no key and may be of"), "{refusal}");
+    assert!(refusal.contains("1 session live whose tokens name no key and may be of"), "{refusal}");
     save(&of_second).await;
     place.done(&["keys", "retire", kid(&first[0])]);
 }
@@ -757,7 +757,7 @@ async fn pairs_that_name_no_key_hold_back_the_one_that_signed_them() {
 #[test]
 fn tokens_are_revoked_in_every_way() {
     let place = Place::ready(&json!({ "tokens-per-client": "many" }));
-    assert_eq!(place.done(&["token", "revoke", "--all", "--yes"]), "Revoked 0 log-ins\n");
+    assert_eq!(place.done(&["token", "revoke", "--all", "--yes"]), "Revoked 0 sessions\n");
     assert!(!place.path().join("fastauth.db").exists());
     let issued: Vec<_> = ["a", "a", "b", "b", "c"].map(|client_id| issue(&place, client_id)).into();
     let families = |client_id: &str| -> Vec<String> {
@@ -765,19 +765,19 @@ fn tokens_are_revoked_in_every_way() {
         lines(&live).iter().map(|entry| entry["family"].as_str().unwrap().to_owned()).collect()
     };
     let of_a = families("a");
-    assert_eq!(place.done(&["token", "revoke", "--client-id", "a", "--family", &of_a[0]]), "Revoked 1 log-in\n");
+    assert_eq!(place.done(&["token", "revoke", "--client-id", "a", "--family", &of_a[0]]), "Revoked 1 session\n");
     assert_eq!(families("a"), of_a[1..]);
     let of_b = families("b");
     let both = place.done(&["token", "revoke", "--family", &of_a[1], "--family", &of_b[0]]);
-    assert_eq!(both, "Revoked 2 log-ins\n");
-    assert!(place.fails(&["token", "revoke", "--family", "nobody's"], 1).contains("no log-in has the family"));
-    assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 1 log-in\n");
-    assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 0 log-ins\n");
+    assert_eq!(both, "Revoked 2 sessions\n");
+    assert!(place.fails(&["token", "revoke", "--family", "nobody's"], 1).contains("no session has the family"));
+    assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 1 session\n");
+    assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 0 sessions\n");
 
     let refresh = issued[4]["refresh_token"].as_str().unwrap();
     assert!(place.done(&["token", "introspect", refresh]).contains("\"active\": true"));
     let output = place.run_with_input(&["token", "revoke", "-"], format!("{refresh}\n").as_bytes());
-    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "Revoked 1 log-in\n"));
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "Revoked 1 session\n"));
     assert_eq!(
         serde_json::from_str::<Value>(&place.done(&["token", "introspect", refresh])).unwrap(),
         json!({ "active": false })
@@ -789,7 +789,7 @@ fn tokens_are_revoked_in_every_way() {
     let refusal = place.fails(&["token", "revoke", "--all"], 1);
     assert!(refusal.contains("--yes"), "{refusal}");
     assert_eq!(families("d").len(), 1);
-    assert_eq!(place.done(&["token", "revoke", "--all", "--yes"]), "Revoked 1 log-in\n");
+    assert_eq!(place.done(&["token", "revoke", "--all", "--yes"]), "Revoked 1 session\n");
     assert!(families("d").is_empty());
     place.fails(&["token", "revoke"], 2);
     place.fails(&["token", "revoke", "--all", "--client-id", "a"], 2);
@@ -809,12 +809,12 @@ fn is_in(text: &str, bytes: &[u8]) -> bool {
 #[test]
 fn a_store_is_backed_up_and_restored() {
     let place = Place::ready(&json!({ "tokens-per-client": "many" }));
-    assert!(place.fails(&["store", "backup", "backup.db"], 1).contains("there is no such database"));
+    assert!(place.fails(&["store", "backup", "backup.db"], 1).contains("there is no database"));
     let access = |pair: &Value| pair["access_token"].as_str().unwrap().to_owned();
     let active = |token: &str| place.done(&["token", "introspect", token]).contains("\"active\": true");
     let first = access(&issue(&place, "a"));
     assert_eq!(place.done(&["store", "backup", "backup.db"]), "backup.db is a backup of fastauth.db\n");
-    assert!(place.fails(&["store", "backup", "backup.db"], 1).contains("backup.db is there already"));
+    assert!(place.fails(&["store", "backup", "backup.db"], 1).contains("backup.db exists already"));
     place.done(&["token", "revoke", "--client", "a"]);
     let second = access(&issue(&place, "b"));
     assert!(!active(&first) && active(&second));
@@ -826,14 +826,14 @@ fn a_store_is_backed_up_and_restored() {
     let replaced = place.path().canonicalize().unwrap().join("fastauth.db.replaced-1");
     let kept = format!("what was there is {} now, with everybody's tokens: delete it in time", replaced.display());
     assert_eq!(stdout(&output), format!("fastauth.db was restored from backup.db\n{kept}\n"));
-    assert!(stderr(&output).contains("Every log-in of the backup is revoked"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("All sessions of the backup are revoked"), "{}", stderr(&output));
     assert!(!active(&first) && !active(&second));
     assert!(active(&access(&issue(&place, "a"))));
 
     let words = ["store", "restore", "backup.db", "--keep-sessions", "--database", "sqlite:fastauth.db"];
     let output = place.run(&words);
     assert!(stdout(&output).contains("fastauth.db.replaced-2"), "{}", stdout(&output));
-    assert!(stderr(&output).contains("also those that were revoked since"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("including those that were revoked later"), "{}", stderr(&output));
     assert!(active(&first));
     assert!(place.fails(&["store", "restore", "missing.db"], 1).contains("missing.db"));
 }
@@ -841,14 +841,14 @@ fn a_store_is_backed_up_and_restored() {
 #[test]
 fn a_store_is_encrypted_and_kept_plain_again() {
     let place = Place::ready(&json!({}));
-    assert!(place.fails(&["store", "convert", "--to", "fernet"], 1).contains("there is no such database"));
+    assert!(place.fails(&["store", "convert", "--to", "fernet"], 1).contains("there is no database"));
     let mut issued: Vec<_> = (0..40).map(|number| issue(&place, &format!("c{number}"))).collect();
     for _ in 0..3 {
         issued[0] = renew(&place, &issued[0]);
     }
     assert!(is_in("eyJhbGciOi", &database_bytes(&place)));
     let output = place.run(&["store", "convert", "--to", "fernet"]);
-    assert_eq!(stdout(&output), "40 rows, 40 converted, 0 that no key opens\n", "{}", stderr(&output));
+    assert_eq!(stdout(&output), "40 rows, 40 converted, 0 that no key decrypts\n", "{}", stderr(&output));
     assert!(stderr(&output).contains("`store-format` is not \"fernet\""), "{}", stderr(&output));
     let bytes = database_bytes(&place);
     assert!(!is_in("eyJhbGciOi", &bytes) && is_in("gAAAAA", &bytes));
@@ -870,16 +870,16 @@ fn a_store_is_encrypted_and_kept_plain_again() {
     let first = keys(&place);
     place.done(&["keys", "rotate", "--now"]);
     let words = ["store", "convert", "--to", "fernet", "--database", "sqlite:fastauth.db", "--no-compact"];
-    assert_eq!(place.done(&words), "40 rows, 40 converted, 0 that no key opens\n");
+    assert_eq!(place.done(&words), "40 rows, 40 converted, 0 that no key decrypts\n");
     place.done(&["keys", "retire", "--force", kid(&first[0])]);
-    assert_eq!(place.done(&["store", "convert", "--to", "plain"]), "40 rows, 40 converted, 0 that no key opens\n");
+    assert_eq!(place.done(&["store", "convert", "--to", "plain"]), "40 rows, 40 converted, 0 that no key decrypts\n");
     let bytes = database_bytes(&place);
     assert!(is_in("eyJhbGciOi", &bytes));
-    assert_eq!(place.done(&["store", "convert", "--to", "plain"]), "40 rows, 0 converted, 0 that no key opens\n");
+    assert_eq!(place.done(&["store", "convert", "--to", "plain"]), "40 rows, 0 converted, 0 that no key decrypts\n");
 
     let away = Place::ready(&json!({ "database-api-url": "http://127.0.0.1:1" }));
     let told = away.fails(&["store", "convert", "--to", "fernet"], 1);
-    assert!(told.contains("run this where its database is") && told.contains("--database"), "{told}");
+    assert!(told.contains("run this on the machine of its database") && told.contains("--database"), "{told}");
 }
 
 #[test]
@@ -946,17 +946,17 @@ async fn a_served_store_tells_whose_tokens_are_live() {
     let first = keys(&place);
     assert_eq!(first[0]["live_families"], 1);
     place.done(&["keys", "rotate", "--now"]);
-    assert!(place.fails(&["keys", "retire", kid(&first[0])], 1).contains("1 log-in live with tokens of"));
+    assert!(place.fails(&["keys", "retire", kid(&first[0])], 1).contains("1 session live with tokens of"));
     // Encrypted by the first key still; the store's own machine has the file, and was given the keys.
     fs::copy(place.path().join(".env"), served_from.path().join(".env")).unwrap();
     fs::copy(place.path().join("fastauth.config.json"), served_from.path().join("fastauth.config.json")).unwrap();
     let converted = served_from.done(&["store", "convert", "--to", "fernet", "--database", "sqlite:tokens.db"]);
-    assert_eq!(converted, "1 rows, 1 converted, 0 that no key opens\n");
+    assert_eq!(converted, "1 rows, 1 converted, 0 that no key decrypts\n");
     renew(&place, &issued);
     place.done(&["keys", "retire", kid(&first[0])]);
     let live = lines(&place.done(&["token", "list", "--json", "--status", "live"]));
     assert_eq!((live.len(), &live[0]["kid"]), (1, &keys(&place)[0]["kid"]));
-    assert_eq!(place.done(&["token", "revoke", "--client-id", "c"]), "Revoked 1 log-in\n");
+    assert_eq!(place.done(&["token", "revoke", "--client-id", "c"]), "Revoked 1 session\n");
     served.stop();
 }
 

@@ -1,4 +1,4 @@
-//! Backups, which are taken while the file is in use, and put back in a way that brings no revoked token back.
+//! Backups of a file that is in use, and restoring one without making revoked tokens valid.
 
 use std::{
     fs::{self, TryLockError},
@@ -8,6 +8,8 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
+use fastauth_core::store::StoreError;
+
 use super::{
     SqliteStore,
     error::{failed, unopenable, unreadable, unwritable},
@@ -15,55 +17,52 @@ use super::{
     presence::beside,
     schema::{self, Content, directory, prepare, sync_directory},
 };
-use fastauth_core::store::StoreError;
 
-/// What becomes of the log-ins of a backup that is restored.
+/// What happens to the sessions of a restored backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoredSessions {
-    /// All of them are revoked: nothing that was revoked since the backup was made is good again.
+    /// All are revoked, so that no token that was revoked after the backup becomes valid.
     Revoked,
-    /// They are as good as they were when the backup was made, also those that were revoked since.
+    /// All are as they were at the time of the backup, including those that were revoked after it.
     Kept,
 }
 
 impl SqliteStore {
-    /// Writes a copy of the whole database, as it is at one moment, to a new file for its owner alone. Others read and write
-    /// meanwhile.
+    /// Writes a consistent copy of the database to a new file, readable by its owner alone. Reads and writes go on during it.
     ///
-    /// This blocks.
+    /// Blocks.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) where there is a file of that name, and where there
-    /// is no room for it. Nothing is left of it then.
+    /// Returns [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the file exists, or if there is no room for it. An
+    /// incomplete copy is removed.
     pub fn back_up(&self, to: &Path) -> Result<(), StoreError> {
         create(to)?;
         let connection = schema::connect(&self.path).map_err(unreadable)?;
         copy(&connection, to).inspect_err(|_| drop(fs::remove_file(to)))
     }
 
-    /// Puts a backup in the place of the database at `path`, which nobody may have open, and gives the name that the file that
-    /// was there has now.
+    /// Replaces the database at `path`, which must not be in use, by a backup. Keeps the replaced file and returns its new path.
     ///
-    /// This blocks.
+    /// Blocks.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) where the backup is none or is damaged, where the database
-    /// is in use, and where there is no room. The database is as it was then.
+    /// Returns [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the backup is not one or is damaged, if the database
+    /// is in use, or if there is no room. The database stays as it was.
     pub fn restore(backup: &Path, path: &Path, sessions: RestoredSessions) -> Result<Option<PathBuf>, StoreError> {
         if !directory(path).is_dir() {
             let directory = directory(path).display();
             return Err(failed(format!("there is no directory {directory} for the token database: create it first")));
         }
-        // Opening a pipe would wait for somebody to write to it.
+        // Opening a pipe would wait for a writer.
         if fs::metadata(backup).is_ok_and(|backup| !backup.is_file()) {
-            return Err(failed(format!("{} is no file: name a backup", backup.display())));
+            return Err(failed(format!("{} is not a file: name a backup", backup.display())));
         }
         let path = &behind_links(path)?;
         let _alone = lock_directory(path)?;
         let staged = beside(path, ".restoring");
-        // One that was killed may have left them.
+        // A restore that was killed may have left them.
         remove(&staged);
         create(&staged)?;
         let restored = stage(backup, &staged).and_then(|()| replace(&staged, path, sessions));
@@ -72,7 +71,7 @@ impl SqliteStore {
     }
 }
 
-/// What SQLite keeps in a file and beside it.
+/// The endings of the files of a database.
 const SUFFIXES: [&str; 3] = ["-wal", "-shm", ""];
 
 fn remove(staged: &Path) {
@@ -81,7 +80,7 @@ fn remove(staged: &Path) {
     }
 }
 
-/// The file that a name stands for, as it is opened: a link stays one.
+/// Follows links to the file itself, so that a link stays one.
 fn behind_links(path: &Path) -> Result<PathBuf, StoreError> {
     match path.canonicalize() {
         Err(error) if path.is_symlink() => {
@@ -92,7 +91,7 @@ fn behind_links(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Keeps other restores off a directory until this is dropped, where a directory can be locked.
+/// Locks a directory against other restores, on systems that can lock one.
 fn lock_directory(path: &Path) -> Result<Option<fs::File>, StoreError> {
     let Ok(directory) = fs::File::open(directory(path)) else { return Ok(None) };
     match directory.try_lock() {
@@ -107,13 +106,13 @@ fn create(path: &Path) -> Result<(), StoreError> {
     schema::create(path).map_err(|error| {
         let path = path.display();
         match error.kind() {
-            io::ErrorKind::AlreadyExists => failed(format!("{path} is there already: name a file that is not")),
+            io::ErrorKind::AlreadyExists => failed(format!("{path} exists already: name a new file")),
             _ => failed(format!("cannot create {path}")).caused_by(error),
         }
     })
 }
 
-/// Copies what a connection sees into an empty file.
+/// Copies the database of a connection into an empty file.
 fn copy(connection: &Connection, to: &Path) -> Result<(), StoreError> {
     let name = to.to_str().ok_or_else(|| failed("the name of the copy has to be UTF-8"))?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(unwritable)?;
@@ -123,12 +122,14 @@ fn copy(connection: &Connection, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Copies a backup, and sees whether it is whole.
+/// Copies a backup that is not empty beside the database.
 fn stage(backup: &Path, staged: &Path) -> Result<(), StoreError> {
-    let unreadable = |error| unopenable(backup, error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut source = Connection::open_with_flags(backup, flags).map_err(unreadable)?;
-    let content = source.transaction().and_then(|transaction| Content::of(&transaction)).map_err(unreadable)?;
+    let opened = Connection::open_with_flags(backup, flags).and_then(|mut source| {
+        let content = Content::read(&*source.transaction()?)?;
+        Ok((source, content))
+    });
+    let (source, content) = opened.map_err(|error| unopenable(backup, error))?;
     if matches!(content.check(backup)?, Content::Empty) {
         return Err(failed(format!("{} is empty: name a backup", backup.display())));
     }
@@ -138,17 +139,10 @@ fn stage(backup: &Path, staged: &Path) -> Result<(), StoreError> {
 fn replace(staged: &Path, path: &Path, sessions: RestoredSessions) -> Result<Option<PathBuf>, StoreError> {
     let connection = prepare(staged)?;
     check(staged, &connection, None)?;
-    let present = if path.exists() { Some(hold(path)?) } else { None };
-    // Versions go on from the later of the two, since they must not run backwards.
-    let version: u64 = present.as_ref().and_then(Option::as_ref).and_then(|(_, version)| *version).unwrap_or_default();
-    let set_on = match sessions {
-        RestoredSessions::Revoked => "floor = max(version, ?1) + 1, live = 0,",
-        RestoredSessions::Kept => "",
-    };
-    let set_on = format!("UPDATE store SET {set_on} version = max(version, ?1) + 1, closed = max(version, ?1) + 1");
-    connection.execute(&set_on, [version]).map_err(unwritable)?;
+    let present = lock_out_others(path)?;
+    set_on(&connection, sessions, present.as_ref().and_then(version_of).unwrap_or(0)).map_err(unwritable)?;
     connection.close().map_err(|(_, error)| unwritable(error))?;
-    // A log that is left would be taken for that of the new file.
+    // A log that is left behind would be taken for that of the new file.
     let is_there = SUFFIXES.iter().any(|suffix| beside(path, suffix).exists());
     let moved = if is_there { Some(move_away(path)?) } else { None };
     fs::rename(staged, path)
@@ -158,16 +152,28 @@ fn replace(staged: &Path, path: &Path, sessions: RestoredSessions) -> Result<Opt
     Ok(moved)
 }
 
-/// A connection that keeps others out, and the version that the file has, as far as that can be read.
-type Held = (Connection, Option<u64>);
+/// Sets the version on from the later of the two files, since versions must not run backwards.
+fn set_on(connection: &Connection, sessions: RestoredSessions, replaced: u64) -> rusqlite::Result<()> {
+    let revoke = match sessions {
+        RestoredSessions::Revoked => "floor = max(version, ?1) + 1, live = 0,",
+        RestoredSessions::Kept => "",
+    };
+    let update = format!("UPDATE store SET {revoke} version = max(version, ?1) + 1, closed = max(version, ?1) + 1");
+    connection.execute(&update, [replaced]).map(drop)
+}
 
-/// Keeps others from opening a database; one that is damaged cannot be opened anyway.
-fn hold(path: &Path) -> Result<Option<Held>, StoreError> {
+fn version_of(connection: &Connection) -> Option<u64> {
+    connection.query_row("SELECT version FROM store", [], |row| row.get(0)).ok()
+}
+
+/// Keeps other processes from opening a database as long as the connection is open. Returns `None` if there is no database, or if it
+/// is so damaged that it cannot be opened.
+fn lock_out_others(path: &Path) -> Result<Option<Connection>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
     match open_alone(path) {
-        Ok(Some(connection)) => {
-            let version = connection.query_row("SELECT version FROM store", [], |row| row.get(0)).ok();
-            Ok(Some((connection, version)))
-        }
+        Ok(Some(connection)) => Ok(Some(connection)),
         Ok(None) => {
             let path = path.display();
             Err(failed(format!("{path} is in use: stop every process that has it open, and restore then")))
@@ -176,18 +182,19 @@ fn hold(path: &Path) -> Result<Option<Held>, StoreError> {
     }
 }
 
-/// Gives a database, with its log, or what there is of them, a name that no file has.
+/// Renames a database and its log to a free name, and returns it.
 fn move_away(path: &Path) -> Result<PathBuf, StoreError> {
-    let is_free = |name: &PathBuf| !SUFFIXES.iter().any(|suffix| beside(name, suffix).exists());
-    let name = (1..).map(|number| beside(path, &format!(".replaced-{number}"))).find(is_free);
-    let name = name.unwrap_or_else(|| beside(path, ".replaced"));
+    let mut number = 1;
+    let mut name = beside(path, ".replaced-1");
+    while SUFFIXES.iter().any(|suffix| beside(&name, suffix).exists()) {
+        number += 1;
+        name = beside(path, &format!(".replaced-{number}"));
+    }
     for suffix in SUFFIXES {
-        let moved = fs::rename(beside(path, suffix), beside(&name, suffix));
-        match moved {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed(format!("cannot move {} away", path.display())).caused_by(error));
-            }
-            _ => {}
+        if let Err(error) = fs::rename(beside(path, suffix), beside(&name, suffix))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(failed(format!("cannot move {} away", path.display())).caused_by(error));
         }
     }
     Ok(name)

@@ -1,4 +1,4 @@
-//! Converting what is kept of tokens, and writing the file anew.
+//! Encrypting stored tokens, or storing them as plain text again, and compacting the file.
 
 use std::{
     path::Path,
@@ -6,56 +6,57 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fastauth_core::{
+    keys::{Reform, Reforming, StoreFormat},
+    secret::Secret,
+    store::{StoreError, TokenDigest},
+};
 use rusqlite::{Connection, params};
 
 use super::{
     SqliteStore,
-    books::{Command, Outcome},
-    error::{unreadable, unwritable, writer_gone},
+    command::Command,
+    error::{unreadable, unwritable},
     read::secret,
     schema::connect,
 };
-use fastauth_core::store::{StoreError, TokenDigest};
-use fastauth_core::{
-    keys::{Reform, Reforming, StoreFormat},
-    secret::Secret,
-};
 
-/// How long a compaction waits for writers and readers to leave it a moment.
+/// How long a compaction waits for a moment without writers and readers.
 const COMPACTING_TIMEOUT: Duration = Duration::from_secs(60);
-/// Rows that are converted in one transaction: a few milliseconds.
+/// The number of rows that one transaction converts: a few milliseconds.
 const CONVERTED_AT_ONCE: usize = 100;
-/// How often all rows are gone through, since others write meanwhile.
+/// The number of passes over all rows, since other processes write during each.
 const CONVERTING_PASSES: usize = 4;
 
-/// How far a conversion is.
+/// The progress of a conversion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conversion {
-    /// Rows that were gone through, in the last pass.
+    /// Rows that were read in the last pass.
     pub rows: u64,
-    /// Rows that were converted in all.
+    /// Rows that were converted, in all passes.
     pub converted: u64,
-    /// Rows with a token that no key opens, which were left as they are.
+    /// Rows with a token that no key decrypts. They stay as they are.
     pub unopened: u64,
-    /// Rows that the last pass still found in need of it: somebody goes on writing the other format.
+    /// Rows that the last pass still had to convert: another process goes on writing the other format.
     pub remaining: u64,
 }
 
 impl SqliteStore {
-    /// Converts what is kept of all tokens to `format`, while this and other processes go on using the file: row by row, each
-    /// only if nobody has written it meanwhile. Tokens that an earlier key encrypted are encrypted by the one that signs.
-    /// `progress` is told now and then, and the final counts are returned.
+    /// Converts all stored tokens to `format`, while this and other processes use the file. Encrypted tokens are encrypted with the
+    /// key that signs now. A row is replaced only if it has not been written since it was read. Calls `progress` after every hundred
+    /// rows, and returns the final counts.
     ///
-    /// Both formats can be read at any time. It can be stopped at any time, too, and done again. Processes that write the
-    /// other format should be told of the new one before, or else rows of theirs are [left](Conversion::remaining).
+    /// Both formats can be read at any time. The conversion can be stopped and repeated. Configure the new format in all
+    /// processes before, or else rows that they write [remain](Conversion::remaining).
     ///
-    /// What was plain stays in free parts of the file, and in its log, until it is [compacted](Self::compact).
+    /// Plain tokens stay in free parts of the file, and in its log, until it is [compacted](Self::compact).
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Unsupported`](fastauth_core::store::StoreErrorKind::Unsupported) where the key that signs is none of Fernet's and cannot encrypt;
-    /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) where the file cannot be read or written.
+    /// Returns [`StoreErrorKind::Unsupported`](fastauth_core::store::StoreErrorKind::Unsupported) if the key that signs is not a Fernet
+    /// key and cannot encrypt, and [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the file cannot be read
+    /// or written.
     pub async fn convert(
         &self,
         keys: &dyn Reforming,
@@ -67,7 +68,7 @@ impl SqliteStore {
         }
         let mut conversion = Conversion::default();
         for _ in 0..CONVERTING_PASSES {
-            (conversion.rows, conversion.unopened, conversion.remaining) = (0, 0, 0);
+            conversion = Conversion { converted: conversion.converted, ..Conversion::default() };
             self.convert_once(keys, format, &mut conversion, &mut progress).await?;
             if conversion.remaining == 0 {
                 break;
@@ -76,7 +77,7 @@ impl SqliteStore {
         Ok(conversion)
     }
 
-    /// Goes through the rows once. What it had to convert counts as remaining: others may write the like again.
+    /// Converts all rows once. Each converted row counts as remaining, since another process may write such a row again.
     async fn convert_once(
         &self,
         keys: &dyn Reforming,
@@ -89,36 +90,34 @@ impl SqliteStore {
             let rows = kept_rows(&*self.reader()?, &place).map_err(unreadable)?;
             after = rows.last().filter(|_| rows.len() == CONVERTED_AT_ONCE).map(KeptRow::key);
             conversion.rows += rows.len() as u64;
-            let reform = |kept: &Secret| keys.reform(kept, format);
-            let converted: Vec<_> = rows.into_iter().filter_map(|row| row.converted(&reform, conversion)).collect();
+            let converted: Vec<_> = rows
+                .into_iter()
+                .filter_map(|row| row.converted(|kept| keys.reform(kept, format), conversion))
+                .collect();
             if !converted.is_empty() {
                 conversion.remaining += converted.len() as u64;
-                match self.write(Command::Convert(converted)).await? {
-                    Outcome::Converted(count) => conversion.converted += count,
-                    _ => return Err(writer_gone()),
-                }
+                conversion.converted += self.write(|reply| Command::Convert(converted, reply)).await?;
             }
             progress(conversion);
         }
         Ok(())
     }
 
-    /// Writes the file anew, so that nothing is left in it of what was deleted or replaced, nor in the file of the
-    /// write-ahead log. Other processes read on meanwhile; their writes wait, about two seconds for every hundred thousand
-    /// rows, and those that would have to wait more than nine seconds fail.
+    /// Rewrites the file, so that nothing deleted or replaced is left in it or in its log. Other processes can read during it.
+    /// Their writes wait, about two seconds for every hundred thousand rows, and fail after nine seconds.
     ///
-    /// This blocks.
+    /// Blocks.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) where there is no room for a second copy beside the first one, or where others never
-    /// let go of the file. It can be tried again.
+    /// Returns [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if there is no room for a second copy of the file, or
+    /// if other processes keep it locked. It can be tried again.
     pub fn compact(&self) -> Result<(), StoreError> {
         compact(&self.path).map_err(unwritable)
     }
 }
 
-/// What a row keeps of its tokens, to be converted.
+/// The tokens of a row, as they are kept.
 pub(super) struct KeptRow {
     client_id: String,
     family: String,
@@ -127,7 +126,7 @@ pub(super) struct KeptRow {
     refresh: Option<Secret>,
 }
 
-/// What takes the place of what a row keeps, if the row is still of this version.
+/// The replacement for the tokens of a row, if the row still has this version.
 pub(super) struct ConvertedRow {
     pub(super) client_id: String,
     pub(super) family: String,
@@ -141,23 +140,23 @@ impl KeptRow {
         (self.client_id.clone(), self.family.clone())
     }
 
-    pub(super) fn converted(
-        self,
-        reform: &impl Fn(&Secret) -> Reform,
-        counts: &mut Conversion,
-    ) -> Option<ConvertedRow> {
-        let reforms = [&self.access, &self.refresh].map(|kept| kept.as_ref().map(reform));
+    /// Returns the replacement, if there is one, and counts what cannot be decrypted.
+    pub(super) fn converted(self, reform: impl Fn(&Secret) -> Reform, counts: &mut Conversion) -> Option<ConvertedRow> {
+        let reforms = [&self.access, &self.refresh].map(|kept| kept.as_ref().map(&reform));
         counts.unopened += u64::from(reforms.contains(&Some(Reform::Unopened)));
         let [access, refresh] = reforms.map(|reform| match reform {
             Some(Reform::Replace(text, digest)) => Some((text, digest)),
             _ => None,
         });
+        if access.is_none() && refresh.is_none() {
+            return None;
+        }
         let KeptRow { client_id, family, version, .. } = self;
-        (access.is_some() || refresh.is_some()).then_some(ConvertedRow { client_id, family, version, access, refresh })
+        Some(ConvertedRow { client_id, family, version, access, refresh })
     }
 }
 
-/// The next rows in the order of the primary key, revoked ones and those of an earlier epoch too.
+/// Reads the next rows in the order of the primary key, revoked ones as well.
 pub(super) fn kept_rows(connection: &Connection, after: &(String, String)) -> rusqlite::Result<Vec<KeptRow>> {
     let mut query = connection.prepare_cached(
         "SELECT client_id, family, version, access_token, refresh_token FROM token
@@ -179,18 +178,20 @@ fn compact(path: &Path) -> rusqlite::Result<()> {
     let connection = connect(path)?;
     connection.busy_timeout(COMPACTING_TIMEOUT)?;
     connection.execute_batch("VACUUM")?;
-    let checkpoint = |mode: &str| -> rusqlite::Result<bool> {
-        connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))
-    };
-    // Most of it without being in anybody's way.
-    checkpoint("PASSIVE")?;
-    // SQLite does not wait for a checkpoint of somebody else's, and under load there is one with every write.
+    // Most of it without blocking others.
+    is_busy_at_checkpoint(&connection, "PASSIVE")?;
+    // SQLite does not wait for a checkpoint of another process, and under load there is one with every write.
     let deadline = Instant::now() + COMPACTING_TIMEOUT;
-    while checkpoint("TRUNCATE")? {
+    while is_busy_at_checkpoint(&connection, "TRUNCATE")? {
         if Instant::now() > deadline {
             return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None));
         }
         thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Writes the log back, and returns true if other processes prevented that.
+fn is_busy_at_checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
+    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(0))
 }

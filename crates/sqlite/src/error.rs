@@ -1,10 +1,9 @@
-//! What SQLite's errors mean for an operator.
+//! SQLite's errors, in the words of an operator.
 
-use std::{borrow::Cow, path::Path};
-
-use rusqlite::ErrorCode;
+use std::{borrow::Cow, io, path::Path};
 
 use fastauth_core::store::{StoreError, StoreErrorKind};
+use rusqlite::ErrorCode;
 
 pub(super) fn failed(message: impl Into<Cow<'static, str>>) -> StoreError {
     StoreError::new(StoreErrorKind::Failed, message)
@@ -14,24 +13,27 @@ pub(super) fn writer_gone() -> StoreError {
     failed("the thread that writes the token database failed: look for a panic in the log")
 }
 
+pub(super) fn writer_not_started(error: io::Error) -> StoreError {
+    failed("cannot start the thread that writes the token database").caused_by(error)
+}
+
 pub(super) fn reader_gone() -> StoreError {
     failed("the thread that lists the token database failed: look for a panic in the log")
 }
 
 pub(super) fn file_lost() -> StoreError {
     failed(
-        "the file of the token database was removed or replaced while it was in use: nothing is read or written until \
-         this process is restarted on the right file",
+        "the file of the token database was removed or replaced while in use: all reads and writes fail until this process \
+         is restarted on the right file",
     )
 }
 
-/// Where a half-copied file, or one that is damaged, is found.
 pub(super) fn damaged(path: &Path, what: &str) -> StoreError {
     let path = path.display();
     failed(format!(
         "the token database {path} is damaged ({what}), as by copying it, or only a part of it, while it was in use: \
-         restore a backup with `fastauth store restore BACKUP --database {path}`, or move {path}, {path}-wal and \
-         {path}-shm away, and all clients log in again"
+         restore a backup with `fastauth store restore BACKUP --database {path}`; or move {path}, {path}-wal and \
+         {path}-shm away, and all clients have to log in again"
     ))
 }
 
@@ -42,8 +44,8 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 pub(super) fn unopenable(path: &Path, error: rusqlite::Error) -> StoreError {
     let shown = path.display();
     let message = match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => format!("{shown} is no SQLite database: name another file"),
-        Some(ErrorCode::DatabaseBusy) => format!("{shown} is locked by another program: end that first"),
+        Some(ErrorCode::NotADatabase) => format!("{shown} is not an SQLite database: name another file"),
+        Some(ErrorCode::DatabaseBusy) => format!("{shown} is locked by another program: stop that program first"),
         Some(ErrorCode::ReadOnly) => {
             format!("{shown} cannot be written: check the rights of the file and its directory")
         }

@@ -1,18 +1,20 @@
 //! Tokens in an SQLite file.
 //!
-//! A point read takes a few microseconds, less than handing it to another thread would, so [`load`](TokenStore::load)
-//! reads where it is called, on connections of its own. Writes wait for the disk, so one thread does them all: it
-//! takes whatever has queued up, writes it in one transaction, and only then answers each writer. Under load one
-//! `fsync` thus serves many writers, and nobody waits on purpose.
+//! A point read takes a few microseconds, less than handing it to another thread, so [`load`](TokenStore::load) reads on the
+//! caller's thread, on a connection of its own. Writes wait for the disk, so one thread does them all: it takes all that have
+//! queued up, writes them in one transaction, and then answers each caller. Under load, one `fsync` serves many callers, and no
+//! write is delayed on purpose.
 //!
-//! The same thread looks for what other processes wrote, by SQLite's `data_version`: on the connection that writes, it
-//! changes with the commits of others alone. It also looks whether the file still stands where it was.
+//! The same thread looks for writes of other processes, by SQLite's `data_version`, which changes on this connection with the
+//! commits of others alone. It also checks that the file is still under its name.
 //!
 //! ```text
-//!  schema     the tables, and opening a file          integrity   whether a file was left in order
-//!  read       look-ups, and the thread that lists     backup      copies, and putting one back
-//!  writer     the thread that writes, and its queue   presence    whether the file is still there
-//!  books      what one transaction does               convert     other forms of what is kept
+//!  command    the writes and their answers        schema      the tables, and opening a file
+//!  queue      the queue of the writing thread     integrity   checking a file that was not closed in order
+//!  writer     one transaction for many writes     presence    detecting that the file was replaced
+//!  tables     what each command does              backup      copies, and restoring one
+//!  cleaning   deleting expired rows               convert     encrypting stored tokens, and compacting
+//!  read       look-ups, and the listing thread
 //! ```
 
 use std::{
@@ -24,31 +26,37 @@ use std::{
     time::Instant,
 };
 
+use fastauth_core::{
+    clock::Clock,
+    store::{
+        Canonical, Changes, Comparison, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation,
+        SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore, sqlite_path,
+    },
+};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::{
-    books::{Command, Outcome},
-    error::{file_lost, unopenable, unreadable, writer_gone},
+    command::{Command, Reply},
+    error::{file_lost, unopenable, unreadable, writer_gone, writer_not_started},
     presence::Presence,
+    queue::{QUEUE, Write, serve},
     read::{Lister, Readers, canonical, newest_pair, pair_of},
     schema::{locate, prepare},
-    writer::{LOCK_TIMEOUT, QUEUE, Write, Writer, serve},
-};
-use fastauth_core::clock::Clock;
-use fastauth_core::store::{
-    Canonical, Changes, Comparison, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation,
-    SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore, sqlite_path,
+    writer::{LOCK_TIMEOUT, Writer},
 };
 
 mod backup;
-mod books;
+mod cleaning;
+mod command;
 mod convert;
 mod error;
 mod integrity;
 mod presence;
+mod queue;
 mod read;
 mod schema;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -56,32 +64,33 @@ mod writer;
 pub use backup::RestoredSessions;
 pub use convert::Conversion;
 
-/// Keeps the tokens in one SQLite file, with nothing else to run.
+/// A token store in one SQLite file.
 ///
-/// Several processes on one machine may share the file; each sees the others' writes at once, and is
-/// told of them by [`changes`](TokenStore::changes) within 50 ms. A write is answered
-/// when it is on the disk (WAL, `synchronous=FULL`) and survives a crash of the process and a loss of power. An
-/// operator may look inside with `sqlite3`, and revoke with `DELETE FROM token WHERE client_id = …`. Families that were
-/// revoked stay, without their tokens, until those would have expired.
+/// Several processes on one machine may share the file. Each sees the writes of the others at once, and
+/// [`changes`](TokenStore::changes) reports them within 50 ms. A write is answered when it is on the disk (WAL,
+/// `synchronous=FULL`), and survives a crash of the process and a power loss. An operator may inspect the file with `sqlite3`,
+/// and revoke with `DELETE FROM token WHERE client_id = …`. Revoked families stay, without their tokens, until those would have
+/// expired.
 ///
-/// The file must be on a local disk: WAL does not work over a network file system. One that the store makes is for its
-/// owner alone (mode 0600 on Unix), since whoever reads it can act as every client; one that is there keeps its mode. A file that
-/// an earlier version wrote is brought up to date when it is opened; earlier versions refuse it then.
+/// The file must be on a local disk: WAL does not work over a network file system. A new file is readable by its owner alone
+/// (mode 0600 on Unix), since anyone who can read it can act as every client; the mode of an existing file stays. A file of an
+/// earlier version is upgraded when it is opened, and earlier versions refuse it then.
 ///
-/// On Unix, a file that is removed, or that another one takes the place of, is noticed within 50 ms: from then on every
-/// call fails, until the process is restarted. A file that was not left in order, as after a crash, is checked when it is
-/// opened, for ten seconds at most, and refused if it is damaged.
+/// On Unix, the store notices within 50 ms if the file is removed or replaced. From then on every call fails, until the process is
+/// restarted. A file that was not closed in order, as after a crash, is checked when it is opened, for at most ten seconds, and
+/// refused if it is damaged.
 ///
-/// A read that finds the file locked blocks its thread until it is free, for two seconds at the most; in WAL this
-/// happens only while another process recovers the file after a crash. A write that finds it locked fails after nine seconds in
-/// all; a revocation is tried for a minute, though its caller is told after nine seconds that it waits. Dropping the store writes what is still queued, then ends its threads and closes the file.
+/// A read that finds the file locked blocks its thread for at most two seconds. In WAL mode this happens only while another process
+/// recovers the file after a crash. A write that finds it locked fails after nine seconds in all. A revocation is retried for a
+/// minute, and its caller gets an error after nine seconds. Dropping the store writes what is queued, ends its threads and closes
+/// the file.
 pub struct SqliteStore {
     path: PathBuf,
     readers: Readers,
     lister: Lister,
     presence: Arc<Presence>,
     writes: Option<mpsc::Sender<Write>>,
-    /// Room in the queue of writes.
+    /// The free places in the queue.
     room: Arc<Semaphore>,
     writer: Option<thread::JoinHandle<()>>,
     changes: Arc<Changes>,
@@ -94,24 +103,24 @@ impl SqliteStore {
         sqlite_path(url)
     }
 
-    /// Opens the token database at `path`, making it if there is none.
+    /// Opens the token database at `path`, and creates it if there is none.
     ///
-    /// This blocks: for milliseconds usually, for some seconds when another process holds the file locked, or when the file was
-    /// not left in order and is large.
+    /// Blocks, usually for milliseconds; for some seconds if another process has locked the file, or if the file is large and was
+    /// not closed in order.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) when the file cannot be made, opened or read, when its directory is missing, and
-    /// when it is another program's database or one that a newer version wrote, and when it is damaged. The text names the file.
+    /// Returns [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the file cannot be created, opened or read, if its
+    /// directory is missing, if it is damaged, or if it belongs to another program or a newer version. The text names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_by(path.as_ref(), Clock::default())
     }
 
-    /// As [`open`](Self::open), with a test's clock for the times of what is written.
+    /// Opens a store as [`open`](Self::open) does, with a test's clock.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// Returns the errors of [`open`](Self::open).
     #[cfg(feature = "test-util")]
     pub fn open_with_clock(
         path: impl AsRef<Path>,
@@ -120,7 +129,7 @@ impl SqliteStore {
         Self::open_by(path.as_ref(), Clock::set_by(clock))
     }
 
-    /// As [`open`](Self::open), by this clock.
+    /// Opens a store as [`open`](Self::open) does, with this clock.
     #[doc(hidden)]
     pub fn open_by(path: &Path, clock: Clock) -> Result<Self, StoreError> {
         let path = locate(path)?;
@@ -133,17 +142,18 @@ impl SqliteStore {
         let lister = Lister::start(&path, Arc::clone(&presence))?;
         let mut writer = Writer::new(connection, Arc::clone(&changes), clock, Arc::clone(&presence));
         let (writes, queue) = mpsc::channel();
-        let write = move || {
-            serve(&queue, |writes| writer.commit(writes));
-            writer.close(was_checked);
-        };
-        let writer =
-            thread::Builder::new().name("fastauth-sqlite".to_owned()).spawn(write).map_err(writer::not_started)?;
+        let writer = thread::Builder::new()
+            .name("fastauth-sqlite".to_owned())
+            .spawn(move || {
+                serve(&queue, |writes| writer.commit(writes));
+                writer.close(was_checked);
+            })
+            .map_err(writer_not_started)?;
         let room = Arc::new(Semaphore::new(QUEUE));
         Ok(Self { path, readers, lister, presence, writes: Some(writes), room, writer: Some(writer), changes })
     }
 
-    /// A connection to read with, unless the file is not the one any more that others see.
+    /// Returns a connection to read with.
     fn reader(&self) -> Result<MutexGuard<'_, Connection>, StoreError> {
         if self.presence.is_lost() {
             return Err(file_lost());
@@ -155,23 +165,22 @@ impl SqliteStore {
         canonical(&*self.reader()?, client_id, family).map_err(unreadable)
     }
 
-    async fn write(&self, command: Command) -> Result<Outcome, StoreError> {
+    /// Queues a write, once there is room, and waits for its answer.
+    async fn write<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
         let since = Instant::now();
         let room = Arc::clone(&self.room).acquire_owned().await.ok();
         self.queue(command, since, room)?.await.map_err(|_| writer_gone())?
     }
 
-    /// Queues a write. What takes a right away needs no room, so that neither a full queue nor a caller that goes away keeps it
-    /// from being done.
-    fn queue(
+    fn queue<T>(
         &self,
-        command: Command,
+        command: impl FnOnce(Reply<T>) -> Command,
         since: Instant,
         room: Option<OwnedSemaphorePermit>,
-    ) -> Result<oneshot::Receiver<Result<Outcome, StoreError>>, StoreError> {
-        let (answer, answered) = oneshot::channel();
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
+        let (reply, answered) = Reply::new();
         let writes = self.writes.as_ref().ok_or_else(writer_gone)?;
-        writes.send(Write { command, answer: Some(answer), since, _room: room }).map_err(|_| writer_gone())?;
+        writes.send(Write { command: command(reply), since, _room: room }).map_err(|_| writer_gone())?;
         Ok(answered)
     }
 }
@@ -206,30 +215,24 @@ impl TokenStore for SqliteStore {
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
         Box::pin(async move {
-            match self.write(Command::Save(record.clone(), options)).await.map_err(StoreError::on_save)? {
-                Outcome::Saved(saved) => Ok(saved),
-                _ => Err(writer_gone()),
-            }
+            let saved = self.write(|reply| Command::Save(record.clone(), options, reply)).await;
+            saved.map_err(StoreError::on_save)
         })
     }
 
     fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
         Box::pin(async move {
-            // One step looks and writes, and what fails is the write.
-            match self.write(Command::Rotate(rotation.clone())).await.map_err(StoreError::on_save)? {
-                Outcome::Rotated(rotated) => Ok(rotated),
-                _ => Err(writer_gone()),
-            }
+            let rotated = self.write(|reply| Command::Rotate(rotation.clone(), reply)).await;
+            // One step reads and writes, so every failure is one of the write.
+            rotated.map_err(StoreError::on_save)
         })
     }
 
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
         Box::pin(async move {
-            let command = Command::Revoke(revocation.clone(), if_version);
-            match self.queue(command, Instant::now(), None)?.await.map_err(|_| writer_gone())?? {
-                Outcome::Revoked(revoked) => Ok(revoked),
-                _ => Err(writer_gone()),
-            }
+            // Without waiting for room, so that neither a full queue nor a caller that goes away prevents it.
+            let revoke = |reply| Command::Revoke(revocation.clone(), if_version, reply);
+            self.queue(revoke, Instant::now(), None)?.await.map_err(|_| writer_gone())?
         })
     }
 
@@ -238,18 +241,13 @@ impl TokenStore for SqliteStore {
     }
 
     fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
-        Box::pin(async move {
-            match self.write(Command::Spend(ticket.to_owned(), expires_at)).await? {
-                Outcome::Spent(is_first) => Ok(is_first),
-                _ => Err(writer_gone()),
-            }
-        })
+        Box::pin(self.write(move |reply| Command::Spend(ticket.to_owned(), expires_at, reply)))
     }
 
     fn check(&self) -> StoreFuture<'_, ()> {
         Box::pin(async {
             self.canonical("", None)?;
-            self.write(Command::Beat).await.map(drop)
+            self.write(Command::Beat).await
         })
     }
 
@@ -257,7 +255,7 @@ impl TokenStore for SqliteStore {
         Box::pin(async { Ok(Promises::ALL) })
     }
 
-    /// It answers as soon as it has written.
+    // It answers as soon as it has written.
     fn patience(&self) -> Duration {
         Duration::ZERO
     }
@@ -269,7 +267,7 @@ impl TokenStore for SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        // The thread ends when the channel does; joining it means that the file is closed when this returns.
+        // The thread ends with the channel. It is joined so that the file is closed when this returns.
         self.writes = None;
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();

@@ -1,4 +1,4 @@
-//! Whether the files that are open are still those that stand under their names.
+//! Detecting that the open files were removed or replaced.
 
 use std::{
     fs, io,
@@ -6,20 +6,20 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Watches the file and those beside it. A file that was removed, or that another one took the place of, can still be read and
-/// written, but nobody else sees that, and it is gone at the next start.
+/// The files of a database, as they were opened. A file that was removed or replaced can still be read and written, but no other
+/// process sees that, and it is gone at the next start.
 pub(super) struct Presence {
     path: PathBuf,
     log: PathBuf,
     files: Vec<(PathBuf, FileId)>,
-    /// Once it is, it stays so: what has been written meanwhile went to another file.
+    /// Never reset, since some writes may have gone to another file.
     is_lost: AtomicBool,
 }
 
 /// Device and inode.
 #[cfg(unix)]
 type FileId = (u64, u64);
-/// What is open cannot be removed there.
+/// Elsewhere, an open file cannot be removed.
 #[cfg(not(unix))]
 type FileId = ();
 
@@ -33,7 +33,7 @@ fn id(file: &fs::Metadata) -> FileId {
 fn id(_: &fs::Metadata) -> FileId {}
 
 impl Presence {
-    /// Watches what stands there now, when it has been opened.
+    /// Takes note of the files under their names, right after they were opened.
     pub(super) fn new(path: &Path) -> Self {
         let log = beside(path, "-wal");
         let names = [path.to_owned(), log.clone(), beside(path, "-shm")];
@@ -45,31 +45,34 @@ impl Presence {
         self.is_lost.load(Ordering::Acquire)
     }
 
-    /// Looks whether the files are there, and says so in the log when they are not any more. Where a name cannot be looked up for
-    /// another reason, as in a directory that the process has no rights to any more, nothing is known.
-    pub(super) fn look(&self) -> bool {
-        let is_gone = |(name, known): &(PathBuf, FileId)| match fs::metadata(name) {
-            Ok(file) => id(&file) != *known,
-            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
-        };
+    /// Returns true if the files are still there, and logs it once if not. A name that cannot be looked up for another reason,
+    /// such as the rights of a directory, proves nothing.
+    pub(super) fn check(&self) -> bool {
         if !self.is_lost() && self.files.iter().any(is_gone) && !self.is_lost.swap(true, Ordering::AcqRel) {
             let path = self.path.display();
             tracing::error!(
                 target: "fastauth",
-                "the token database {path} was removed or replaced while it is in use: nothing is read or written any more; \
-                 put the right file there (`fastauth store restore`) and restart this process"
+                "the token database {path} was removed or replaced while in use: all reads and writes fail from now on; put \
+                 the right file there (`fastauth store restore`) and restart this process"
             );
         }
         !self.is_lost()
     }
 
-    /// The size of the write-ahead log, in bytes.
+    /// Returns the size of the write-ahead log in bytes.
     pub(super) fn log_size(&self) -> u64 {
         fs::metadata(&self.log).map_or(0, |log| log.len())
     }
 }
 
-/// The name of a file that SQLite keeps beside another one.
+fn is_gone((name, known): &(PathBuf, FileId)) -> bool {
+    match fs::metadata(name) {
+        Ok(file) => id(&file) != *known,
+        Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
+}
+
+/// Returns the name of a file that SQLite keeps beside another one.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

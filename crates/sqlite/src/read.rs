@@ -1,4 +1,4 @@
-//! Reading, which changes nothing.
+//! Look-ups, and the thread that lists.
 
 use std::{
     path::Path,
@@ -10,6 +10,13 @@ use std::{
     thread,
 };
 
+use fastauth_core::{
+    secret::Secret,
+    store::{
+        Canonical, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, SCANNED_AT_ONCE, StoreError, StoredPair,
+        TokenDigest,
+    },
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
@@ -18,16 +25,11 @@ use super::{
     presence::Presence,
     schema::connect,
 };
-use fastauth_core::secret::Secret;
-use fastauth_core::store::{
-    Canonical, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, SCANNED_AT_ONCE, StoreError, StoredPair,
-    TokenDigest,
-};
 
-/// No UTF-8 has this byte, and it comes after all of its.
+/// A byte that sorts after all UTF-8, which never contains it.
 const AFTER_ALL_TEXT: u8 = 0xff;
 
-/// Connections that only read. There are as many as threads that can run, so that one is nearly always free.
+/// Read-only connections, as many as threads can run, so that one is nearly always free.
 pub(super) struct Readers {
     connections: Box<[Mutex<Connection>]>,
     next: AtomicUsize,
@@ -40,7 +42,7 @@ impl Readers {
         Ok(Self { connections, next: AtomicUsize::new(0) })
     }
 
-    /// A free connection, or else the next in turn as soon as it is free: a read takes microseconds.
+    /// Returns a free connection, or waits for the next in turn: a read takes microseconds.
     pub(super) fn one(&self) -> MutexGuard<'_, Connection> {
         let count = self.connections.len();
         let first = self.next.fetch_add(1, Ordering::Relaxed) % count;
@@ -55,62 +57,62 @@ impl Readers {
     }
 }
 
-/// Opens a connection that only reads.
+/// Opens a read-only connection.
 fn reading(path: &Path) -> Result<Connection, StoreError> {
-    let open = || {
-        let connection = connect(path)?;
+    let opened = connect(path).and_then(|connection| {
         connection.pragma_update(None, "query_only", true)?;
         Ok(connection)
-    };
-    open().map_err(|error| unopenable(path, error))
+    });
+    opened.map_err(|error| unopenable(path, error))
 }
 
-/// A page that somebody waits for.
-type Asked = (FamilyFilter, oneshot::Sender<Result<FamilyPage, StoreError>>);
+/// The request for a page.
+type ListCall = (FamilyFilter, oneshot::Sender<Result<FamilyPage, StoreError>>);
 
-/// Makes lists, one after the other, on a thread of its own: a page may take ten milliseconds, for which a runtime's thread
-/// must not stand still.
+/// The thread that makes lists, one after the other. A page may take ten milliseconds, for which a thread of the runtime must not
+/// block.
 pub(super) struct Lister {
-    asked: Option<mpsc::Sender<Asked>>,
+    calls: Option<mpsc::Sender<ListCall>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Lister {
     pub(super) fn start(path: &Path, presence: Arc<Presence>) -> Result<Self, StoreError> {
         let connection = reading(path)?;
-        let (asked, queue) = mpsc::channel::<Asked>();
-        let serve = move || {
-            // One whose caller has gone is not made.
-            for (filter, answer) in queue.iter().filter(|(_, answer)| !answer.is_closed()) {
-                let lost = presence.is_lost().then(file_lost);
-                let page = lost.map_or_else(|| list(&connection, &filter).map_err(unreadable), Err);
-                let _ = answer.send(page);
-            }
-        };
-        let thread = thread::Builder::new().name("fastauth-lists".to_owned()).spawn(serve);
-        let thread =
-            thread.map_err(|error| failed("cannot start the thread that lists the token database").caused_by(error))?;
-        Ok(Self { asked: Some(asked), thread: Some(thread) })
+        let (calls, queue) = mpsc::channel::<ListCall>();
+        let thread = thread::Builder::new()
+            .name("fastauth-lists".to_owned())
+            .spawn(move || {
+                for (filter, answer) in queue.iter().filter(|(_, answer)| !answer.is_closed()) {
+                    let page = match presence.is_lost() {
+                        true => Err(file_lost()),
+                        false => list(&connection, &filter).map_err(unreadable),
+                    };
+                    let _ = answer.send(page);
+                }
+            })
+            .map_err(|error| failed("cannot start the thread that lists the token database").caused_by(error))?;
+        Ok(Self { calls: Some(calls), thread: Some(thread) })
     }
 
     pub(super) async fn list(&self, filter: FamilyFilter) -> Result<FamilyPage, StoreError> {
         let (answer, answered) = oneshot::channel();
-        let asked = self.asked.as_ref().ok_or_else(reader_gone)?;
-        asked.send((filter, answer)).map_err(|_| reader_gone())?;
+        let calls = self.calls.as_ref().ok_or_else(reader_gone)?;
+        calls.send((filter, answer)).map_err(|_| reader_gone())?;
         answered.await.map_err(|_| reader_gone())?
     }
 }
 
 impl Drop for Lister {
     fn drop(&mut self) {
-        self.asked = None;
+        self.calls = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// What makes a row of the client `?1` count: it is live, and above both floors.
+/// The condition for a row of the client `?1` to be live: its status says so, and its version is above both floors.
 macro_rules! counts {
     () => {
         "status = 'live' AND version >
@@ -119,7 +121,7 @@ macro_rules! counts {
 }
 pub(super) use counts;
 
-/// The status of a row by its client's floor and the store's.
+/// The status of a row, by its own column and both floors.
 pub(super) const STATUS: &str = "CASE WHEN status = 'live' AND version <= max(
         (SELECT floor FROM store),
         coalesce((SELECT floor FROM client WHERE client.client_id = token.client_id), 0)
@@ -139,15 +141,17 @@ pub(super) fn canonical(
         counts!(),
         " ORDER BY version DESC LIMIT 1"
     );
-    let read =
-        |row: &Row<'_>| Ok(Canonical { access: digest(row, 0)?, refresh: digest(row, 1)?, version: Some(row.get(2)?) });
     if let Some(family) = family {
-        let found = connection.prepare_cached(NAMED)?.query_row([client_id, family], read).optional()?;
+        let found = connection.prepare_cached(NAMED)?.query_row([client_id, family], canonical_in).optional()?;
         if found.is_some() {
             return Ok(found);
         }
     }
-    connection.prepare_cached(NEWEST)?.query_row([client_id], read).optional()
+    connection.prepare_cached(NEWEST)?.query_row([client_id], canonical_in).optional()
+}
+
+fn canonical_in(row: &Row<'_>) -> rusqlite::Result<Canonical> {
+    Ok(Canonical { access: digest(row, 0)?, refresh: digest(row, 1)?, version: Some(row.get(2)?) })
 }
 
 pub(super) fn newest_pair(connection: &Connection, client_id: &str) -> rusqlite::Result<Option<StoredPair>> {
@@ -159,7 +163,7 @@ pub(super) fn newest_pair(connection: &Connection, client_id: &str) -> rusqlite:
     connection.prepare_cached(NEWEST)?.query_row([client_id], pair).optional()
 }
 
-/// The pair of a family, or else the newest.
+/// Reads the pair of a family, or else the newest of the client.
 pub(super) fn pair_of(connection: &Connection, client_id: &str, family: &str) -> rusqlite::Result<Option<StoredPair>> {
     const NAMED: &str = concat!(
         "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND family = ?2 AND ",
@@ -185,39 +189,57 @@ pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<FamilySta
     Ok(FamilyStatus::of_name(row.get_ref(column)?.as_str()?).unwrap_or(FamilyStatus::Revoked))
 }
 
-/// In the order of the primary key, from where the page before ended, so that a page costs the same wherever it is. It looks at
-/// so many rows and no more: where few of them are asked for, a page is short, or empty, and says where to go on.
-pub(super) fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::Result<FamilyPage> {
-    let limit = filter.page_limit();
-    // A bound that is always there lets SQLite walk the key from it. It is also what tells prefixes: SQLite's functions
-    // of text end at a NUL.
-    let (first, last) = match (&filter.client_id, &filter.client_id_prefix) {
-        (Some(client_id), Some(prefix)) if !client_id.starts_with(prefix) => return Ok(FamilyPage::default()),
-        (Some(client_id), _) => (client_id.as_str(), client_id.clone().into_bytes()),
-        (None, prefix) => {
-            let prefix = prefix.as_deref().unwrap_or_default();
-            (prefix, [prefix.as_bytes(), &[AFTER_ALL_TEXT]].concat())
+/// The part of the primary key that a list walks through.
+struct Range {
+    first: String,
+    last: Vec<u8>,
+    place: (String, String),
+    /// How a row compares with `place`.
+    comparison: &'static str,
+}
+
+impl Range {
+    /// Returns `None` if no row can match.
+    fn from_filter(filter: &FamilyFilter) -> Option<Self> {
+        let (first, last) = match (&filter.client_id, &filter.client_id_prefix) {
+            (Some(client_id), Some(prefix)) if !client_id.starts_with(prefix) => return None,
+            (Some(client_id), _) => (client_id.as_str(), client_id.clone().into_bytes()),
+            (None, Some(prefix)) => (prefix.as_str(), [prefix.as_bytes(), &[AFTER_ALL_TEXT]].concat()),
+            (None, None) => ("", vec![AFTER_ALL_TEXT]),
+        };
+        if let (Some(client_id), Some(family)) = (&filter.client_id, &filter.family) {
+            if filter.after.as_ref().is_some_and(|after| (&after.0, &after.1) >= (client_id, family)) {
+                return None;
+            }
+            let place = (client_id.clone(), family.clone());
+            return Some(Self { first: client_id.clone(), last, place, comparison: "=" });
         }
-    };
-    let mut place = filter.after.clone().unwrap_or_default();
-    let mut comparison = if filter.after.is_some() { ">" } else { ">=" };
-    // One family is where it is.
-    if let (Some(client_id), Some(family)) = (&filter.client_id, &filter.family) {
-        if filter.after.as_ref().is_some_and(|after| (&after.0, &after.1) >= (client_id, family)) {
-            return Ok(FamilyPage::default());
-        }
-        (place, comparison) = ((client_id.clone(), family.clone()), "=");
+        Some(match &filter.after {
+            Some(after) => {
+                Self { first: after.0.as_str().max(first).to_owned(), last, place: after.clone(), comparison: ">" }
+            }
+            None => Self { first: first.to_owned(), last, place: (String::new(), String::new()), comparison: ">=" },
+        })
     }
+}
+
+/// Reads a page in the order of the primary key, from the end of the page before, so that every page costs the same. It looks at
+/// a limited number of rows: if few of them match, the page is short or empty, and has a place to go on from.
+pub(super) fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::Result<FamilyPage> {
+    let mut page = FamilyPage::default();
+    let Some(range) = Range::from_filter(filter) else { return Ok(page) };
+    // The bounds are always there, so that SQLite walks the key from the first one. They also select by prefix, since SQLite's
+    // text functions stop at a NUL.
     let mut query = connection.prepare_cached(&format!(
         "SELECT client_id, family, generation, kid, {STATUS}, issued_at, renewed_at, access_expires_at,
              refresh_expires_at, version
          FROM token
-         WHERE client_id >= ?1 AND client_id <= CAST(?2 AS TEXT) AND (client_id, family) {comparison} (?3, ?4)
-         ORDER BY client_id, family LIMIT ?5"
+         WHERE client_id >= ?1 AND client_id <= CAST(?2 AS TEXT) AND (client_id, family) {} (?3, ?4)
+         ORDER BY client_id, family LIMIT ?5",
+        range.comparison
     ))?;
-    let from = place.0.as_str().max(first).to_owned();
-    let mut rows = query.query(params![from, last, place.0, place.1, SCANNED_AT_ONCE + 1])?;
-    let mut page = FamilyPage::default();
+    let mut place = range.place;
+    let mut rows = query.query(params![range.first, range.last, place.0, place.1, SCANNED_AT_ONCE + 1])?;
     let mut seen = 0;
     while let Some(row) = rows.next()? {
         if seen == SCANNED_AT_ONCE {
@@ -230,7 +252,7 @@ pub(super) fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::
         if !filter.admits(&entry) {
             continue;
         }
-        if page.families.len() == limit {
+        if page.families.len() == filter.page_limit() {
             page.next = page.families.last().map(|entry| (entry.client_id.clone(), entry.family.clone()));
             return Ok(page);
         }

@@ -8,29 +8,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use fastauth_core::store::StoreError;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::{failed, is_busy, unopenable};
-use fastauth_core::store::StoreError;
 
-/// Marks the file as ours (`PRAGMA application_id`): "FstA".
-pub(super) const APPLICATION_ID: i32 = 0x4673_7441;
-/// The layout of the tables (`PRAGMA user_version`).
+/// The mark of a token database (`PRAGMA application_id`): "FstA".
+const APPLICATION_ID: i32 = 0x4673_7441;
+/// The version of the tables (`PRAGMA user_version`).
 pub(super) const SCHEMA_VERSION: i32 = 3;
-/// The earlier layout that is still brought up to date.
+/// The earlier version that is still upgraded.
 const EPOCH_SCHEMA: i32 = 2;
 
-/// What `closed` is in the file itself while the log has what came after, and in that log.
+/// The value of `closed` while the log has later writes: in the file itself, and in the log.
 pub(super) const NEEDS_LOG: i64 = -1;
 pub(super) const LOGGED: i64 = -2;
 
-/// `version` counts all writes, so that it never runs backwards, whatever is deleted. What a row says of its status holds
-/// only above two floors, that of the store and that of the client: a row whose version is not above both is revoked.
-/// Everything, or all that a client has, is thus revoked by raising a floor, however many rows there are.
+/// `version` counts all writes and never runs backwards, whatever is deleted. The status of a row holds only if its version is above
+/// two floors, that of the store and that of its client; all others are revoked. Raising a floor thus revokes everything, or all that
+/// a client has, however many rows there are.
 ///
-/// `live` counts the rows that are live, and `total` adds up the versions of all rows: a file that was put together of two
-/// states does not add up. `closed` is the version at the last orderly end, or how far a process that writes has come
-/// ([`LOGGED`], [`NEEDS_LOG`]), and `beat` when it was last tried to write.
+/// `live` counts the live rows, and `total` adds up the versions of all rows, which shows a file that was put together of two states.
+/// `closed` is the version at the last orderly end, or the mark of a process that writes ([`LOGGED`], [`NEEDS_LOG`]). `beat` is the
+/// time of the last attempt to write.
 const STORE: &str = "
 CREATE TABLE store (
     version INTEGER NOT NULL,
@@ -63,7 +63,7 @@ CREATE TABLE token (
     PRIMARY KEY (client_id, family)
 ) STRICT;
 ";
-/// From the layout with epochs: what is of an earlier epoch was revoked.
+/// The upgrade from the schema with epochs, in which rows of an earlier epoch are revoked.
 const FROM_EPOCHS: &str = "
 ALTER TABLE store RENAME TO epochs;
 UPDATE token SET status = 'revoked', access_token = NULL, refresh_token = NULL
@@ -78,8 +78,8 @@ UPDATE store SET
     live = (SELECT count(*) FROM token WHERE status = 'live'),
     total = (SELECT coalesce(sum(version), 0) FROM token);
 ";
-/// What a client has in all: its floor, its live rows, and up to which version its rows were gone through to let go of
-/// the tokens below the floor. `live` counts only if the floor is not below that of the store.
+/// The floor of a client, the number of its live rows, and the floor up to which the tokens of its rows were removed. `live` is valid
+/// only if the floor is not below that of the store.
 const CLIENT: &str = "
 CREATE TABLE client (
     client_id TEXT PRIMARY KEY,
@@ -90,9 +90,9 @@ CREATE TABLE client (
 CREATE INDEX client_to_sweep ON client (client_id) WHERE swept < floor;
 INSERT INTO client SELECT client_id, 0, sum(status = 'live'), 0 FROM token GROUP BY client_id;
 ";
-/// Each look-up finds its row by one of these, however many a client has. A refresh token that names no family is looked for among
-/// those that a family without a generation before has consumed. The triggers keep the counts, also for an operator who deletes
-/// rows by hand.
+/// The index of each look-up, so that it costs the same however many rows a client has. A refresh token that names no family is
+/// looked up among those that a family of generation 0 has consumed. The triggers keep the counts, also if an operator deletes rows by
+/// hand.
 const INDEXES: &str = "
 CREATE INDEX token_live ON token (client_id, version) WHERE status = 'live';
 CREATE INDEX token_by_consumed ON token (client_id, consumed_sha256)
@@ -148,14 +148,14 @@ CREATE INDEX IF NOT EXISTS ticket_by_end ON ticket (expires_at);
 
 /// How long SQLite waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long opening is tried again when SQLite is busy without having waited, as it is when two processes switch a
-/// file to WAL at the same moment, and while another process checks the file.
+/// How long opening is retried if SQLite is busy without having waited, as if two processes switch a file to WAL at the same moment,
+/// and while another process checks the file.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(15);
-/// What the write-ahead log is cut back to, once nobody reads what is in it any more.
+/// The size to which the write-ahead log is cut back, once no one reads in it.
 const LOG_SIZE: i64 = 16 << 20;
 
-/// Makes sure that there is a file, and gives its whole path: the store must not follow the working directory about,
-/// and SQLite takes some names (`:memory:`) for something else than a file.
+/// Creates the file if it is missing, and returns its absolute path: the working directory may change, and SQLite takes some names
+/// (`:memory:`) for something else than a file.
 pub(super) fn locate(path: &Path) -> Result<PathBuf, StoreError> {
     if path.as_os_str().is_empty() {
         return Err(failed("the path of the token database is empty: name a file"));
@@ -170,15 +170,15 @@ pub(super) fn locate(path: &Path) -> Result<PathBuf, StoreError> {
         .map_err(|error| failed(format!("cannot create the token database {}", path.display())).caused_by(error))
 }
 
-/// The directory that a file is in.
+/// Returns the directory of a file.
 pub(super) fn directory(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Creates the file with its mode, which SQLite gives to the files beside it too; leaves one that is there alone.
+/// Creates the file with its mode, which SQLite gives to the files beside it too. Leaves an existing file alone.
 ///
-/// Closing any handle of a file drops all the locks that the process holds on it, SQLite's included. So a file that
-/// is there is never opened here, and one that is new is closed again before anyone else in this process gets past.
+/// Closing any handle of a file drops all locks of the process on it, SQLite's included. So an existing file is never opened here,
+/// and a new one is closed before another thread gets past.
 fn create_if_missing(path: &Path) -> io::Result<()> {
     static CREATING: Mutex<()> = Mutex::new(());
     let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,7 +188,7 @@ fn create_if_missing(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates an empty file for its owner alone, which must not be there yet.
+/// Creates an empty file, readable by its owner alone, and fails if it exists.
 pub(super) fn create(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -199,13 +199,12 @@ pub(super) fn create(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name of the file is in the directory, which has to reach the disk as well; where a directory cannot be
-/// opened, SQLite does without that too.
+/// Syncs the directory, which has the name of the file. Like SQLite, does nothing if a directory cannot be opened.
 pub(super) fn sync_directory(path: &Path) {
     let _ = fs::File::open(directory(path)).and_then(|directory| directory.sync_all());
 }
 
-/// Opens the writing connection, and makes the file a token database if it is empty.
+/// Opens the writing connection, and creates the tables in an empty file.
 pub(super) fn prepare(path: &Path) -> Result<Connection, StoreError> {
     let deadline = Instant::now() + OPENING_TIMEOUT;
     loop {
@@ -218,12 +217,12 @@ pub(super) fn prepare(path: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-/// The outer result is SQLite's; the inner one is our refusal of what was found.
+/// The outer error is SQLite's. The inner one refuses what was found in the file.
 fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> {
     let mut connection = connect(path)?;
     // Before anything is written: another program's file must stay as it is. In one transaction, or else what is read
     // may be half of before and half of after another process made its tables.
-    let found = match Content::of(&connection.transaction()?)?.check(path) {
+    let found = match Content::read(&*connection.transaction()?)?.check(path) {
         Err(refusal) => return Ok(Err(refusal)),
         Ok(found) => found,
     };
@@ -232,12 +231,12 @@ fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> 
         let path = path.display();
         return Ok(Err(failed(format!("SQLite cannot use WAL for {path}: put the token database on a local disk"))));
     }
-    // Where there is nothing to make, nobody who is writing is waited for.
+    // No wait for other writers if there is nothing to create.
     if matches!(found, Content::Tokens { version: SCHEMA_VERSION }) {
         return Ok(Ok(connection));
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let steps: &[&str] = match Content::of(&transaction)?.check(path) {
+    let steps: &[&str] = match Content::read(&transaction)?.check(path) {
         Err(refusal) => return Ok(Err(refusal)),
         Ok(Content::Empty) => &[STORE, TOKEN, CLIENT, INDEXES, TICKETS],
         Ok(Content::Tokens { version: EPOCH_SCHEMA }) => &[FROM_EPOCHS, STORE, COUNTED, CLIENT, INDEXES, TICKETS],
@@ -254,7 +253,7 @@ fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> 
     Ok(Ok(connection))
 }
 
-/// What a file turned out to hold.
+/// What a file holds.
 pub(super) enum Content {
     Empty,
     Tokens { version: i32 },
@@ -262,16 +261,18 @@ pub(super) enum Content {
 }
 
 impl Content {
-    pub(super) fn of(connection: &Transaction<'_>) -> rusqlite::Result<Self> {
-        let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+    /// Reads what a file holds, within one transaction if others may write to it.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        Ok(match (number("application_id")?, number("user_version")?) {
-            (APPLICATION_ID, version) => Self::Tokens { version },
-            (0, 0) if tables == 0 => Self::Empty,
+        let version = number(connection, "user_version")?;
+        Ok(match number(connection, "application_id")? {
+            APPLICATION_ID => Self::Tokens { version },
+            0 if version == 0 && tables == 0 => Self::Empty,
             _ => Self::Foreign,
         })
     }
 
+    /// Refuses the file of another program and other schemas.
     pub(super) fn check(self, path: &Path) -> Result<Self, StoreError> {
         let path = path.display();
         match self {
@@ -281,14 +282,18 @@ impl Content {
                  {SCHEMA_VERSION}): use that version, or name another file"
             ))),
             Self::Tokens { version } if version < EPOCH_SCHEMA => Err(failed(format!(
-                "{path} has schema {version}, which no release wrote: name another file, and issue tokens anew"
+                "{path} has schema {version}, which no release wrote: name another file, and issue new tokens"
             ))),
             content => Ok(content),
         }
     }
 }
 
-/// Each connection is used by one thread at a time. Without CREATE, nor URI names.
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, pragma, |row| row.get(0))
+}
+
+/// The flags of a connection that one thread uses at a time. Neither CREATE nor URI names.
 pub(super) const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -94,7 +94,7 @@ fn other_files_are_refused_and_left_alone() {
             },
             "newer version of fastauth",
         ),
-        ("no database", &|path| fs::write(path, "hello ".repeat(1000)).unwrap(), "no SQLite database"),
+        ("no database", &|path| fs::write(path, "hello ".repeat(1000)).unwrap(), "not an SQLite database"),
     ];
     for (name, make, expected) in cases {
         let (_directory, path) = scratch();

@@ -302,7 +302,7 @@ async fn a_backup_under_load_is_whole_and_brings_no_revoked_token_back() {
             store.back_up(&backup).expect_err("there is one").to_string()
         }
     });
-    assert!(made.await.unwrap().contains("is there already"));
+    assert!(made.await.unwrap().contains("exists already"));
     store.revoke_all_of("a").await;
     let before = store.begin("d", "f", 3).await;
     let in_use = SqliteStore::restore(&backup, &path, RestoredSessions::Revoked).expect_err("in use").to_string();

@@ -79,7 +79,7 @@ async fn a_pipe_is_no_backup() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for backup in [&pipe, directory.path()] {
         let error = SqliteStore::restore(backup, &path, RestoredSessions::Revoked).expect_err("no file").to_string();
-        assert!(error.contains("is no file"), "{error}");
+        assert!(error.contains("is not a file"), "{error}");
     }
     assert!(SqliteStore::open(&path).unwrap().accepts("a", "f", 1).await);
 }

@@ -25,25 +25,24 @@ pub(super) fn run(args: ListTokens) -> Result<(), Failure> {
         ..FamilyFilter::default()
     };
     let Some(store) = existing_store(&settings)? else {
-        output::note("The database is not there yet: nothing was issued");
+        output::note("The database does not exist yet: no tokens were issued");
         return Ok(());
     };
     let mut total = 0;
     let mut written = Ok(());
     block_on(pages(&*store, filter, |page| {
-        let print = || match args.json {
-            true => page.families.iter().try_for_each(|entry| output::json_line(&object(entry))),
-            false => table(&page.families, total == 0),
-        };
-        // Where a page could not be written, the rest is not tried.
+        // After a page that could not be written, no other is tried.
         if written.is_ok() {
-            written = print();
+            written = match args.json {
+                true => page.families.iter().try_for_each(|entry| output::json_line(&object(entry))),
+                false => table(&page.families, total == 0),
+            };
         }
         total += page.families.len();
     }))??;
     written?;
     if total == 0 && !args.json {
-        output::note("There are none");
+        output::note("No sessions found");
     }
     Ok(())
 }
@@ -63,14 +62,18 @@ fn object(entry: &FamilyEntry) -> Value {
     })
 }
 
-/// Each page is as wide as it has to be: what comes later is not waited for.
+/// Prints a page, its columns as wide as this page needs.
 fn table(families: &[FamilyEntry], with_head: bool) -> Result<(), Failure> {
     let mut rows: Vec<_> = families.iter().map(row).collect();
     if with_head && !rows.is_empty() {
         rows.insert(0, HEAD.map(str::to_owned));
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; 9] = std::array::from_fn(width);
+    let mut widths = [0; HEAD.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     for row in &rows {
         let cells = row.iter().zip(widths).map(|(text, width)| format!("{text:width$}"));
         output::line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
@@ -78,13 +81,12 @@ fn table(families: &[FamilyEntry], with_head: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn row(entry: &FamilyEntry) -> [String; 9] {
-    let status = serde_json::to_value(entry.status).unwrap_or_default();
+fn row(entry: &FamilyEntry) -> [String; HEAD.len()] {
     [
         cell(&entry.client_id),
         cell(&entry.family),
         format!("{}x", entry.generation),
-        status.as_str().unwrap_or_default().to_owned(),
+        entry.status.as_str().to_owned(),
         time(entry.issued_at),
         time(entry.renewed_at),
         time(entry.access_expires_at),

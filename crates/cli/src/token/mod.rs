@@ -25,12 +25,14 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
             print(&block_on(issuer.issue(&client_id))??)?;
         }
         TokenCommand::Refresh { token, config } => {
-            let (issuer, token) = (issuer(config.settings())?, read(token)?);
+            let issuer = issuer(config.settings())?;
+            let token = read(token)?;
             print(&block_on(issuer.refresh(token.expose()))??)?;
         }
         TokenCommand::Decode { token, config } => {
-            // The key alone reads a token: the store is not opened.
-            let (issuer, token) = (issuer(config.settings().store(MemoryStore::new()))?, read(token)?);
+            // Only the keys are needed, so the configured store is not opened.
+            let issuer = issuer(config.settings().store(MemoryStore::new()))?;
+            let token = read(token)?;
             let claims = match issuer.verify(token.expose(), TokenType::Access) {
                 Err(TokenError::WrongType) => issuer.verify(token.expose(), TokenType::Refresh),
                 verified => verified,
@@ -38,7 +40,8 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
             output::json(&serde_json::Value::Object(claims?.as_object().clone()))?;
         }
         TokenCommand::Introspect { token, config } => {
-            let (issuer, token) = (issuer(config.settings())?, read(token)?);
+            let issuer = issuer(config.settings())?;
+            let token = read(token)?;
             let mut answer = json!({ "active": false });
             if let Introspection::Active(claims) = block_on(issuer.introspect(token.expose()))?? {
                 answer = serde_json::Value::Object(claims.as_object().clone());
@@ -52,7 +55,7 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs a future to its end on a runtime of its own.
+/// Runs a future to completion on a new runtime.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(future))
@@ -62,6 +65,7 @@ fn issuer(settings: SettingsBuilder) -> Result<TokenIssuer, Failure> {
     Ok(FastAuthLayer::new(settings.load()?)?.issuer())
 }
 
+/// Returns the token, read from standard input if it is `-`.
 fn read(token: String) -> Result<Secret, Failure> {
     if token != "-" {
         return Ok(Secret::from(token));

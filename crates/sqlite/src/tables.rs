@@ -1,0 +1,396 @@
+//! The tables within one transaction, and what each command does to them.
+
+use std::time::Duration;
+
+use fastauth_core::store::{
+    Condition, Family, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoredPair,
+    TokenDigest, TokenRecord, Verdict,
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    convert::ConvertedRow,
+    read::{STATUS, canonical, counts, digest, pair, status},
+    schema::{LOGGED, NEEDS_LOG},
+};
+
+/// The number of rows of a client that a new one may replace at once. Any others are revoked, and deleted later.
+const REPLACED_AT_ONCE: usize = 16;
+
+/// The tables within a transaction of the writer.
+pub(super) struct Tables<'a> {
+    pub(super) connection: &'a Connection,
+    version: u64,
+    /// The version that was found.
+    found: u64,
+    closed: i64,
+    now_ms: u64,
+    /// Set if a write succeeded a moment ago.
+    is_proven: bool,
+}
+
+/// The families of a client that a pair replaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replaces {
+    SameFamily,
+    AllFamilies,
+}
+
+/// The part of a row that a rotation needs.
+struct HeldFamily {
+    name: String,
+    family: Family,
+    issued_at: u64,
+}
+
+impl<'a> Tables<'a> {
+    pub(super) fn open(connection: &'a Connection, now_ms: u64, is_proven: bool) -> rusqlite::Result<Self> {
+        let mut query = connection.prepare_cached("SELECT version, closed FROM store")?;
+        query.query_row([], |row| {
+            let version = row.get(0)?;
+            Ok(Self { connection, version, found: version, closed: row.get(1)?, now_ms, is_proven })
+        })
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.now_ms / 1000
+    }
+
+    /// Writes the version, if it has changed, and returns true if the file has to be marked as in use.
+    pub(super) fn close(self, mark_again: bool) -> rusqlite::Result<bool> {
+        if self.version == self.found {
+            return Ok(false);
+        }
+        let needs_mark = mark_again || self.closed != LOGGED;
+        let closed = if needs_mark { NEEDS_LOG } else { LOGGED };
+        let mut update = self.connection.prepare_cached("UPDATE store SET version = ?1, closed = ?2")?;
+        update.execute(params![self.version, closed])?;
+        Ok(needs_mark)
+    }
+
+    pub(super) fn save(&mut self, record: &TokenRecord, options: SaveOptions) -> rusqlite::Result<Saved> {
+        if !self.meets(&record.client_id, options.condition)? {
+            return Ok(Saved::ConditionFailed);
+        }
+        if let Some(saved) = self.saved_before(record)? {
+            return Ok(saved);
+        }
+        let replaces = if options.keep_others { Replaces::SameFamily } else { Replaces::AllFamilies };
+        self.put(record, None, self.now(), replaces)?;
+        let saved = self.version;
+        self.limit(&record.client_id, options.max_families)?;
+        Ok(Saved::Saved(saved))
+    }
+
+    /// Returns the answer if the pair, or a later one of its family, arrived before. A revoked family stays revoked.
+    fn saved_before(&self, record: &TokenRecord) -> rusqlite::Result<Option<Saved>> {
+        if record.family.is_empty() {
+            return Ok(None);
+        }
+        let held = format!(
+            "SELECT access_sha256, refresh_sha256, version, generation, {STATUS} FROM token
+             WHERE client_id = ?1 AND family = ?2"
+        );
+        let mut query = self.connection.prepare_cached(&held)?;
+        let saved = query.query_row([&record.client_id, &record.family], |row| {
+            let is_same =
+                digest(row, 0)? == Some(record.access.digest) && digest(row, 1)? == Some(record.refresh.digest);
+            Ok(match status(row, 4)? {
+                FamilyStatus::Live if is_same => Some(Saved::Saved(row.get(2)?)),
+                FamilyStatus::Live if row.get::<_, u64>(3)? <= record.generation => None,
+                _ => Some(Saved::ConditionFailed),
+            })
+        });
+        Ok(saved.optional()?.flatten())
+    }
+
+    fn meets(&self, client_id: &str, condition: Condition) -> rusqlite::Result<bool> {
+        if condition == Condition::None {
+            return Ok(true);
+        }
+        Ok(condition.is_met_by(canonical(self.connection, client_id, None)?.and_then(|canonical| canonical.version)))
+    }
+
+    /// Writes a pair. Rows are updated in place, since deleting and inserting one writes more pages to the disk.
+    fn put(
+        &mut self,
+        record: &TokenRecord,
+        consumed: Option<&TokenDigest>,
+        issued_at: u64,
+        replaces: Replaces,
+    ) -> rusqlite::Result<()> {
+        const COLUMNS: &str = "generation, kid, status, access_token, access_sha256, access_expires_at, refresh_token,
+             refresh_sha256, refresh_expires_at, consumed_sha256, consumed_at_ms, issued_at, renewed_at, version";
+        const VALUES: &str = "?3, ?4, 'live', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15";
+        let is_alone = replaces == Replaces::AllFamilies && self.clear(&record.client_id)?;
+        self.version += 1;
+        let (access, refresh) = (&record.access, &record.refresh);
+        let values = params![
+            record.client_id,
+            record.family,
+            integer(record.generation),
+            record.kid,
+            access.text.expose(),
+            access.digest.as_bytes(),
+            integer(access.expires_at),
+            refresh.text.expose(),
+            refresh.digest.as_bytes(),
+            integer(refresh.expires_at),
+            consumed.map(TokenDigest::as_bytes),
+            self.now_ms,
+            issued_at,
+            self.now(),
+            self.version,
+        ];
+        if is_alone {
+            let update = format!("UPDATE token SET family = ?2, ({COLUMNS}) = ({VALUES}) WHERE client_id = ?1");
+            if self.connection.prepare_cached(&update)?.execute(values)? > 0 {
+                return Ok(());
+            }
+        }
+        let upsert = format!(
+            "INSERT INTO token (client_id, family, {COLUMNS}) VALUES (?1, ?2, {VALUES})
+             ON CONFLICT (client_id, family) DO UPDATE SET ({COLUMNS}) = ({VALUES})"
+        );
+        self.connection.prepare_cached(&upsert)?.execute(values).map(drop)
+    }
+
+    /// Deletes all rows of a client but one and returns true. Revokes all and returns false if there are too many for that.
+    fn clear(&mut self, client_id: &str) -> rusqlite::Result<bool> {
+        let mut delete = self.connection.prepare_cached(
+            "DELETE FROM token WHERE rowid IN (
+                 SELECT rowid FROM token WHERE client_id = ?1 ORDER BY family LIMIT ?2 OFFSET 1
+             )",
+        )?;
+        if delete.execute(params![client_id, REPLACED_AT_ONCE])? < REPLACED_AT_ONCE {
+            return Ok(true);
+        }
+        self.version += 1;
+        self.raise_floor(client_id, self.version, 0)?;
+        Ok(false)
+    }
+
+    /// Revokes the families of a client that were renewed longest ago until at most `most` are live; zero is no limit.
+    fn limit(&mut self, client_id: &str, most: usize) -> rusqlite::Result<()> {
+        const OLDEST: &str = concat!(
+            "SELECT version FROM token WHERE client_id = ?1 AND ",
+            counts!(),
+            " ORDER BY version LIMIT 1 OFFSET ?2"
+        );
+        let most = most as u64;
+        let excess = self.live(client_id)?.saturating_sub(most);
+        if most == 0 || excess == 0 {
+            return Ok(());
+        }
+        let mut query = self.connection.prepare_cached(OLDEST)?;
+        let floor: Option<u64> = query.query_row(params![client_id, excess - 1], |row| row.get(0)).optional()?;
+        match floor {
+            Some(floor) => self.raise_floor(client_id, floor, most),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the live families of a client.
+    fn live(&self, client_id: &str) -> rusqlite::Result<u64> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT client.live FROM client, store WHERE client.client_id = ?1 AND client.floor >= store.floor",
+        )?;
+        Ok(query.query_row([client_id], |row| row.get(0)).optional()?.unwrap_or(0))
+    }
+
+    /// Revokes the families of a client up to a version, which leaves `left` of them live.
+    fn raise_floor(&self, client_id: &str, floor: u64, left: u64) -> rusqlite::Result<()> {
+        let ended = self.live(client_id)?.saturating_sub(left);
+        let mut raise = self.connection.prepare_cached(
+            "INSERT INTO client VALUES (?1, ?2, ?3, 0) ON CONFLICT DO UPDATE SET floor = ?2, live = ?3",
+        )?;
+        raise.execute(params![client_id, floor, left])?;
+        self.connection.prepare_cached("UPDATE store SET live = live - ?1")?.execute([ended]).map(drop)
+    }
+
+    /// Rotates, or returns `None` if the caller has gone, whose refresh token must stay valid. A reuse is acted on all the same.
+    pub(super) fn rotate(&mut self, rotation: &Rotation, is_abandoned: bool) -> rusqlite::Result<Option<Rotated>> {
+        let client_id = &rotation.successor.client_id;
+        let Some(held) = self.presented(rotation)? else {
+            let is_known = canonical(self.connection, client_id, None)?.is_some();
+            return Ok(Some(if is_known { Rotated::Superseded } else { Rotated::UnknownClient }));
+        };
+        Ok(Some(match held.family.judge(rotation) {
+            Verdict::Rotate if is_abandoned => return Ok(None),
+            Verdict::Rotate => {
+                if held.name != rotation.successor.family {
+                    self.forget(client_id, &held.name)?;
+                }
+                self.put(&rotation.successor, Some(&rotation.presented), held.issued_at, Replaces::SameFamily)?;
+                Rotated::Rotated
+            }
+            Verdict::Repeat => Rotated::Repeated(self.pair_of(client_id, &held.name)?),
+            Verdict::Reuse => {
+                self.end(client_id, &held.name, FamilyStatus::Reused)?;
+                Rotated::Reused
+            }
+            Verdict::Superseded => Rotated::Superseded,
+            Verdict::Revoked => Rotated::Revoked,
+        }))
+    }
+
+    /// Finds the family of the presented token: the one that it names; else the one without a name, if it holds the token; else
+    /// the one that the token began.
+    fn presented(&self, rotation: &Rotation) -> rusqlite::Result<Option<HeldFamily>> {
+        let columns = format!(
+            "SELECT family, generation, refresh_sha256, consumed_sha256, consumed_at_ms, {STATUS}, issued_at FROM token"
+        );
+        let client_id = &rotation.successor.client_id;
+        if let Some((family, _)) = &rotation.presented_family {
+            let named = format!("{columns} WHERE client_id = ?1 AND family = ?2");
+            let mut query = self.connection.prepare_cached(&named)?;
+            let found = query.query_row([client_id, family], |row| HeldFamily::read(row, self.now_ms)).optional()?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        // Without INDEXED BY, SQLite walks all rows of the client in the order that is asked for.
+        for holder in [
+            "WHERE client_id = ?1 AND family = '' AND (refresh_sha256 = ?2 OR consumed_sha256 = ?2)",
+            "INDEXED BY token_by_consumed WHERE client_id = ?1 AND generation = 0 AND consumed_sha256 = ?2
+             ORDER BY family LIMIT 1",
+        ] {
+            let mut query = self.connection.prepare_cached(&format!("{columns} {holder}"))?;
+            let values = params![client_id, rotation.presented.as_bytes()];
+            let found = query.query_row(values, |row| HeldFamily::read(row, self.now_ms)).optional()?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn pair_of(&self, client_id: &str, family: &str) -> rusqlite::Result<StoredPair> {
+        let mut query = self.connection.prepare_cached(
+            "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND family = ?2",
+        )?;
+        query.query_row([client_id, family], pair)
+    }
+
+    fn forget(&self, client_id: &str, family: &str) -> rusqlite::Result<()> {
+        let mut delete = self.connection.prepare_cached("DELETE FROM token WHERE client_id = ?1 AND family = ?2")?;
+        delete.execute([client_id, family]).map(drop)
+    }
+
+    /// Ends a family if it is live, removes its tokens, and returns the number of ended families.
+    fn end(&mut self, client_id: &str, family: &str, status: FamilyStatus) -> rusqlite::Result<u64> {
+        const END: &str = concat!(
+            "UPDATE token SET status = ?3, version = ?4, access_token = NULL, refresh_token = NULL
+             WHERE client_id = ?1 AND family = ?2 AND ",
+            counts!()
+        );
+        let mut update = self.connection.prepare_cached(END)?;
+        let ended = update.execute(params![client_id, family, status.as_str(), self.version + 1])?;
+        if ended > 0 {
+            self.version += 1;
+            self.touch(client_id)?;
+        }
+        Ok(ended as u64)
+    }
+
+    /// Gives the newest live family a new version: the one that has just ended may be newer, and the version of a client only
+    /// grows.
+    fn touch(&mut self, client_id: &str) -> rusqlite::Result<()> {
+        const TOUCH: &str = concat!(
+            "UPDATE token SET version = ?2 WHERE rowid = (SELECT rowid FROM token WHERE client_id = ?1 AND ",
+            counts!(),
+            " ORDER BY version DESC LIMIT 1)"
+        );
+        self.version += 1;
+        self.connection.prepare_cached(TOUCH)?.execute(params![client_id, self.version]).map(drop)
+    }
+
+    /// Ends all families of a client.
+    fn end_client(&mut self, client_id: &str) -> rusqlite::Result<u64> {
+        // The rows decide, should the count ever be wrong.
+        if canonical(self.connection, client_id, None)?.is_none() {
+            return Ok(0);
+        }
+        let ended = self.live(client_id)?.max(1);
+        self.version += 1;
+        self.raise_floor(client_id, self.version, 0)?;
+        Ok(ended)
+    }
+
+    /// Ends everything.
+    fn end_all(&mut self) -> rusqlite::Result<u64> {
+        let live = self.connection.query_row("SELECT live FROM store", [], |row| row.get(0))?;
+        if live > 0 {
+            self.version += 1;
+            self.connection.execute("UPDATE store SET floor = ?1, live = 0", [self.version])?;
+        }
+        Ok(live)
+    }
+
+    pub(super) fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> rusqlite::Result<Revoked> {
+        let condition = if_version.map_or(Condition::None, Condition::Version);
+        let ended = match revocation {
+            Revocation::Family { client_id, .. } | Revocation::Client(client_id)
+                if !self.meets(client_id, condition)? =>
+            {
+                return Ok(Revoked::ConditionFailed);
+            }
+            Revocation::Family { client_id, family } => self.end(client_id, family, FamilyStatus::Revoked)?,
+            Revocation::Client(client_id) => self.end_client(client_id)?,
+            Revocation::All => self.end_all()?,
+        };
+        Ok(Revoked::Families(ended))
+    }
+
+    /// Replaces what is kept of tokens, and returns the number of rows that had not changed since they were read. Versions stay,
+    /// since the tokens do, and the newest family is found by its version.
+    pub(super) fn convert(&self, rows: &[ConvertedRow]) -> rusqlite::Result<u64> {
+        let mut update = self.connection.prepare_cached(
+            "UPDATE token SET
+                 access_token = coalesce(?4, access_token), access_sha256 = coalesce(?5, access_sha256),
+                 refresh_token = coalesce(?6, refresh_token), refresh_sha256 = coalesce(?7, refresh_sha256)
+             WHERE client_id = ?1 AND family = ?2 AND version = ?3",
+        )?;
+        let mut count = 0;
+        for row in rows {
+            count += update.execute(params![
+                row.client_id,
+                row.family,
+                row.version,
+                row.access.as_ref().map(|(text, _)| text.expose()),
+                row.access.as_ref().map(|(_, digest)| digest.as_bytes()),
+                row.refresh.as_ref().map(|(text, _)| text.expose()),
+                row.refresh.as_ref().map(|(_, digest)| digest.as_bytes()),
+            ])?;
+        }
+        Ok(count as u64)
+    }
+
+    /// Stores a ticket and returns true if it was unused.
+    pub(super) fn spend(&self, ticket: &str, expires_at: u64) -> rusqlite::Result<bool> {
+        let mut insert = self.connection.prepare_cached("INSERT INTO ticket VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
+        Ok(insert.execute(params![ticket, integer(expires_at)])? > 0)
+    }
+
+    /// Writes the time, unless a write has succeeded a moment ago.
+    pub(super) fn beat(&self) -> rusqlite::Result<()> {
+        if !self.is_proven {
+            self.connection.prepare_cached("UPDATE store SET beat = ?1")?.execute([self.now_ms])?;
+        }
+        Ok(())
+    }
+}
+
+impl HeldFamily {
+    fn read(row: &Row<'_>, now_ms: u64) -> rusqlite::Result<Self> {
+        let ago = Duration::from_millis(now_ms.saturating_sub(row.get(4)?));
+        let consumed = digest(row, 3)?.map(|consumed| (consumed, ago));
+        let family = Family { generation: row.get(1)?, refresh: digest(row, 2)?, consumed, status: status(row, 5)? };
+        Ok(Self { name: row.get(0)?, family, issued_at: row.get(6)? })
+    }
+}
+
+/// Returns the number, or the largest that SQLite can hold: a token may claim any end, and must not fail the writes beside it.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
