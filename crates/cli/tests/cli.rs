@@ -824,7 +824,10 @@ fn a_store_is_backed_up_and_restored() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     // By its whole name: the database may be behind a link.
     let replaced = place.path().canonicalize().unwrap().join("fastauth.db.replaced-1");
-    let kept = format!("what was there is {} now, with everybody's tokens: delete it in time", replaced.display());
+    let kept = format!(
+        "the replaced database is {} now; it contains all clients' tokens, so delete it when you no longer need it",
+        replaced.display()
+    );
     assert_eq!(stdout(&output), format!("fastauth.db was restored from backup.db\n{kept}\n"));
     assert!(stderr(&output).contains("All sessions of the backup are revoked"), "{}", stderr(&output));
     assert!(!active(&first) && !active(&second));
