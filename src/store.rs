@@ -36,7 +36,7 @@ pub fn open(settings: &Settings) -> Result<Arc<dyn TokenStore>, ConfigError> {
 
 #[cfg(feature = "sqlite")]
 fn open_sqlite(settings: &Settings, path: &std::path::Path) -> Result<Arc<dyn TokenStore>, ConfigError> {
-    match SqliteStore::open_by(path, settings.deployment().clock.clone()) {
+    match SqliteStore::open_with(path, settings.deployment().clock.clone()) {
         Ok(store) => Ok(Arc::new(store)),
         Err(error) => {
             let problem = format!("{}: {}", path.display(), error.with_causes());

@@ -1,4 +1,21 @@
-//! Tokens in an SQLite file.
+//! The embedded token store of FastAuth, in one SQLite file. Applications use it as `fastauth::store::SqliteStore`.
+//!
+//! ```
+//! use fastauth_core::store::{Revocation, Revoked, TokenStore};
+//! use fastauth_sqlite::SqliteStore;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("tokens.db");
+//! let store = SqliteStore::open(&path)?;
+//! assert_eq!(store.load("client-1", None).await?, None);
+//! assert_eq!(store.revoke(&Revocation::All, None).await?, Revoked::Families(0));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
 //!
 //! A point read takes a few microseconds, less than handing it to another thread, so [`load`](TokenStore::load) reads on the
 //! caller's thread, on a connection of its own. Writes wait for the disk, so one thread does them all: it takes all that have
@@ -113,7 +130,7 @@ impl SqliteStore {
     /// Returns [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the file cannot be created, opened or read, if its
     /// directory is missing, if it is damaged, or if it belongs to another program or a newer version. The text names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::open_by(path.as_ref(), Clock::default())
+        Self::open_with(path.as_ref(), Clock::default())
     }
 
     /// Opens a store as [`open`](Self::open) does, with a test's clock.
@@ -126,12 +143,12 @@ impl SqliteStore {
         path: impl AsRef<Path>,
         clock: &fastauth_core::manual_clock::ManualClock,
     ) -> Result<Self, StoreError> {
-        Self::open_by(path.as_ref(), Clock::set_by(clock))
+        Self::open_with(path.as_ref(), Clock::set_by(clock))
     }
 
     /// Opens a store as [`open`](Self::open) does, with this clock.
     #[doc(hidden)]
-    pub fn open_by(path: &Path, clock: Clock) -> Result<Self, StoreError> {
+    pub fn open_with(path: &Path, clock: Clock) -> Result<Self, StoreError> {
         let path = locate(path)?;
         let was_checked = integrity::check_at_start(&path)?;
         let changes = Arc::new(Changes::of_watched_store());
