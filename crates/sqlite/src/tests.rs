@@ -1,7 +1,4 @@
-use std::{
-    sync::{Mutex, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use fastauth_core::{
     keys::Reform,
@@ -330,7 +327,9 @@ fn what_a_floor_revoked_keeps_no_tokens() {
     assert_eq!(kept(&writer), 1, "that which was saved later");
     assert!(canonical(&writer.connection, "after", None).expect("readable").is_some());
     commit(&mut writer, [revoke(Revocation::All)]);
-    (0..4).for_each(|_| drop(writer.run(&mut [], true).expect("swept")));
+    for _ in 0..4 {
+        writer.run(&mut [], true).expect("swept");
+    }
     assert_eq!(kept(&writer), 0, "and again with the next");
 }
 
@@ -413,17 +412,17 @@ fn one_transaction_is_as_good_as_many() {
     let apart = commands().map(|command| answer(&commit(&mut other, [command])[0]));
     assert_eq!(together, apart);
     let expected = [
-        "Saved(Saved(1))",
+        "Saved(1)",
         "Families(1)",
         "Families(0)",
-        "Saved(Saved(3))",
-        "Saved(ConditionFailed)",
+        "Saved(3)",
+        "ConditionFailed",
         "UnknownClient",
-        "Saved(Saved(4))",
+        "Saved(4)",
         "Rotated",
         "Families(1)",
         "Families(1)",
-        "Saved(Saved(8))",
+        "Saved(8)",
     ];
     assert_eq!(apart, expected.map(|answer| format!("Some({answer})")));
     let held = |writer: &Writer| canonical(&writer.connection, "a", None).expect("readable");
