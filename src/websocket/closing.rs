@@ -1,12 +1,11 @@
-//! Refusing a WebSocket by opening and closing it: a browser tells a page nothing of a handshake that failed.
+//! Refusing a WebSocket by opening and closing it: a browser tells a page nothing about a handshake that failed.
 //!
-//! The client is sent what `fastauth-api` sends, one text message and a closing. That takes two frames, which are written by
-//! hand; of what the client sends, nothing is read but where its own closing is.
+//! The client is sent what `fastauth-api` sends: one text message and a closing.
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
-use base64_simd::STANDARD as BASE64;
 use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
@@ -14,67 +13,72 @@ use http::{
     },
 };
 use http_body_util::Full;
-use hyper::{
-    rt::{Read, ReadBuf, Write},
-    upgrade::{OnUpgrade, Upgraded},
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::{io::AsyncWrite, runtime::Handle, time::timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Message,
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role, WebSocketConfig},
+    },
 };
-use sha1::{Digest, Sha1};
-use tokio::{runtime::Handle, time::timeout};
 
 use super::{PROTOCOL, entries, offered};
 use crate::{Denial, DenialReason};
 
-/// How long such a socket may take in all.
+/// How long such a socket may stay open.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
-/// How much of what the client sends is looked at for its closing.
+/// How much the client may send before its own closing.
 const MAX_READ: usize = 64 * 1024;
 
 /// The codes of closings (RFC 6455 7.4, and its registry).
 const POLICY: u16 = 1008;
 const TRY_AGAIN_LATER: u16 = 1013;
 
-/// The longest text that one byte tells the length of.
-const SHORT: usize = 125;
-
-/// A handshake that is to be accepted, to tell the client why it is refused.
+/// A handshake that is accepted to say why it is refused.
 pub(crate) struct Closing {
     upgrade: OnUpgrade,
     runtime: Handle,
-    /// Over HTTP/1.1, what proves that the handshake was understood.
+    /// `Sec-WebSocket-Accept`, over HTTP/1.1.
     accept: Option<HeaderValue>,
     protocol: Option<HeaderValue>,
-    frames: Vec<u8>,
+    code: u16,
+    detail: &'static str,
 }
 
 impl Closing {
-    /// Takes what is needed out of a request; `None` where it is no sound handshake, or its refusal is no matter of
-    /// credentials: that is for the browser, and not for the page.
+    /// Takes what is needed out of a request. Returns `None` if the handshake is not sound, or if the refusal is for the
+    /// browser instead of the page.
     pub(crate) fn take<B>(request: &mut Request<B>, denial: &Denial) -> Option<Self> {
         let (code, detail) = words(denial.reason())?;
         let headers = request.headers();
-        let is_sound =
-            is_sound(request) && single(headers, SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
-        let accept = match request.version() {
-            _ if !is_sound => return None,
-            version if version <= Version::HTTP_11 => Some(accept(single(headers, SEC_WEBSOCKET_KEY)?)?),
-            _ => None,
+        if !is_sound(request) || single(headers, SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            return None;
+        }
+        let accept = if request.version() <= Version::HTTP_11 {
+            Some(accept(single(headers, SEC_WEBSOCKET_KEY)?)?)
+        } else {
+            None
         };
         let protocol = offered(headers).find(|protocol| *protocol == PROTOCOL.as_bytes());
         let protocol = protocol.or_else(|| offered(headers).next());
         let protocol = protocol.and_then(|protocol| HeaderValue::from_bytes(protocol).ok());
-        let (runtime, upgrade) = (Handle::try_current().ok()?, request.extensions_mut().remove::<OnUpgrade>()?);
-        Some(Self { upgrade, runtime, accept, protocol, frames: frames(detail, code) })
+        let runtime = Handle::try_current().ok()?;
+        let upgrade = request.extensions_mut().remove::<OnUpgrade>()?;
+        Some(Self { upgrade, runtime, accept, protocol, code, detail })
     }
 
-    /// The answer that opens the socket. It is closed as soon as it is open.
+    /// Returns the answer that opens the socket, which is closed as soon as it is open.
     pub(crate) fn open(self) -> Response<Full<Bytes>> {
-        let Self { upgrade, runtime, accept, protocol, frames } = self;
+        let Self { upgrade, runtime, accept, protocol, code, detail } = self;
         let closing = async move {
-            if let Ok(socket) = upgrade.await {
-                close(socket, &frames).await;
+            if let Ok(connection) = upgrade.await {
+                close(connection, code, detail).await;
             }
         };
-        // The timer is made by the task: on a runtime without timers, the request must not be what fails.
+        // The task makes the timer: on a runtime without timers the task fails, and the request does not.
         drop(runtime.spawn(async move { timeout(CLOSING_TIME, closing).await }));
         let mut response = Response::new(Full::default());
         if let Some(accept) = accept {
@@ -88,8 +92,6 @@ impl Closing {
         response
     }
 }
-
-/// How a refusal is told, in the words that clients of `fastauth-api` go by.
 fn words(reason: &DenialReason) -> Option<(u16, &'static str)> {
     use DenialReason as Reason;
     match reason {
@@ -109,18 +111,7 @@ fn words(reason: &DenialReason) -> Option<(u16, &'static str)> {
     }
 }
 
-/// The message, and the closing after it. A server's frames are not masked.
-fn frames(detail: &str, code: u16) -> Vec<u8> {
-    let text = format!(r#"{{"status":"error","detail":"{detail}"}}"#);
-    debug_assert!(text.len() <= SHORT, "{detail}");
-    let mut frames = vec![0x81, text.len() as u8];
-    frames.extend_from_slice(text.as_bytes());
-    frames.extend_from_slice(&[0x88, 2]);
-    frames.extend_from_slice(&code.to_be_bytes());
-    frames
-}
-
-/// Whether a request asks for a WebSocket as the standards have it: by an upgrade of HTTP/1.1 (RFC 6455 4.1), or by an
+/// Returns true if a request asks for a WebSocket by the standards: by an upgrade of HTTP/1.1 (RFC 6455 4.1), or by an
 /// extended CONNECT (RFC 8441 5).
 fn is_sound<B>(request: &Request<B>) -> bool {
     let names = |header, name: &[u8]| {
@@ -135,94 +126,41 @@ fn is_sound<B>(request: &Request<B>) -> bool {
     }
 }
 
-/// The one value of a header.
+/// Returns the value of a header that appears once.
 fn single(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// The answer to a key, which is sixteen bytes in base64 (RFC 6455 4.2.2).
+/// Returns the answer to a key, which is sixteen bytes in base64 (RFC 6455 4.2.2).
 fn accept(key: &HeaderValue) -> Option<HeaderValue> {
-    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    let is_key = BASE64.decode_to_vec(key).is_ok_and(|bytes| bytes.len() == 16);
-    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
-    HeaderValue::try_from(BASE64.encode_to_string(digest)).ok().filter(|_| is_key)
+    let digits = key.as_bytes().strip_suffix(b"==")?;
+    if digits.len() != 22 || !digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')) {
+        return None;
+    }
+    HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()
 }
 
-/// Sends the frames, and waits until the client has closed as well, so that nothing is lost on the way.
-async fn close(mut socket: Upgraded, frames: &[u8]) {
-    let mut socket = Pin::new(&mut socket);
-    let mut rest = frames;
-    while !rest.is_empty() {
-        match poll_fn(|cx| socket.as_mut().poll_write(cx, rest)).await {
-            Ok(written) if written > 0 => rest = &rest[written..],
-            _ => return,
-        }
-    }
-    if poll_fn(|cx| socket.as_mut().poll_flush(cx)).await.is_err() {
+/// Sends the message and the closing, and waits for the client's closing, so that nothing is lost on the way.
+async fn close(connection: Upgraded, code: u16, detail: &str) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(1024)
+        .max_message_size(Some(MAX_READ))
+        .max_frame_size(Some(MAX_READ));
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
+    let text = format!(r#"{{"status":"error","detail":"{detail}"}}"#);
+    let frame = CloseFrame { code: code.into(), reason: "".into() };
+    if socket.feed(Message::text(text)).await.is_err() || socket.send(Message::Close(Some(frame))).await.is_err() {
         return;
     }
-    let (mut scan, mut buffer, mut total) = (Scan::default(), [0; 1024], 0);
-    while total < MAX_READ {
-        let mut read = ReadBuf::new(&mut buffer);
-        let outcome = poll_fn(|cx| socket.as_mut().poll_read(cx, read.unfilled())).await;
-        let bytes = read.filled();
-        if outcome.is_err() || bytes.is_empty() || scan.finds_closing(bytes) {
-            break;
-        }
-        total += bytes.len();
+    let mut read = 0;
+    while read < MAX_READ
+        && let Some(Ok(message)) = socket.next().await
+    {
+        read += message.len();
     }
-    let _ = poll_fn(|cx| socket.as_mut().poll_shutdown(cx)).await;
-}
-
-/// Looks for the closing among the frames of a client, piece by piece.
-#[derive(Default)]
-struct Scan {
-    /// The head of a frame, as far as it has come: at most ten bytes and a mask.
-    head: [u8; 14],
-    len: usize,
-    /// What is left of a frame's content.
-    content: u64,
-}
-
-impl Scan {
-    fn finds_closing(&mut self, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
-            if self.content > 0 {
-                let skipped = usize::try_from(self.content).unwrap_or(usize::MAX).min(bytes.len());
-                self.content -= skipped as u64;
-                bytes = &bytes[skipped..];
-                continue;
-            }
-            self.head[self.len] = bytes[0];
-            self.len += 1;
-            bytes = &bytes[1..];
-            if self.head[0] & 0x0f == 0x08 {
-                return true;
-            }
-            if let Some(content) = self.content() {
-                (self.len, self.content) = (0, content);
-            }
-        }
-        false
-    }
-
-    /// How long the frame's content is, once its head is whole.
-    fn content(&self) -> Option<u64> {
-        if self.len < 2 {
-            return None;
-        }
-        let length = self.head[1] & 0x7f;
-        let extra = match length {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        let mask = if self.head[1] & 0x80 == 0 { 0 } else { 4 };
-        let is_whole = self.len == 2 + extra + mask;
-        let big = self.head[2..2 + extra].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        is_whole.then(|| if extra == 0 { length.into() } else { big })
-    }
+    let mut connection = Pin::new(socket.get_mut());
+    let _ = poll_fn(|cx| connection.as_mut().poll_shutdown(cx)).await;
 }
 
 #[cfg(test)]
@@ -230,52 +168,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_proof_is_that_of_the_standard() {
-        let of = |key: &'static str| accept(&HeaderValue::from_static(key));
-        assert_eq!(of("dGhlIHNhbXBsZSBub25jZQ==").unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    fn accepted_key_is_that_of_the_standard() {
+        let accept = |key: &'static str| accept(&HeaderValue::from_static(key));
+        assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ==").unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         for key in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25j", "x"] {
-            assert!(of(key).is_none(), "{key}");
-        }
-    }
-
-    #[test]
-    fn frames_are_short_and_plain() {
-        let reasons = [
-            DenialReason::MissingMasterToken,
-            DenialReason::MissingAccessToken,
-            DenialReason::StoreUnavailable(crate::store::StoreError::unsupported("x")),
-        ];
-        for reason in reasons {
-            let (code, detail) = words(&reason).unwrap();
-            let frames = frames(detail, code);
-            let length = usize::from(frames[1]);
-            assert!(frames[0] == 0x81 && length <= SHORT);
-            let text: serde_json::Value = serde_json::from_slice(&frames[2..2 + length]).unwrap();
-            assert_eq!(text, serde_json::json!({ "status": "error", "detail": detail }));
-            assert_eq!(frames[2 + length..], [&[0x88, 2][..], &code.to_be_bytes()].concat());
-        }
-    }
-
-    #[test]
-    fn a_closing_is_found_behind_other_frames() {
-        let masked = |opcode: u8, length: &[u8], content: usize| {
-            let mut frame = vec![0x80 | opcode, 0x80 | length[0]];
-            frame.extend_from_slice(&length[1..]);
-            frame.extend(std::iter::repeat_n(0x88, 4 + content));
-            frame
-        };
-        let others = [
-            masked(1, &[3], 3),
-            masked(2, &[126, 1, 0], 256),
-            masked(2, &[127, 0, 0, 0, 0, 0, 1, 0, 1], 65_537),
-            masked(9, &[0], 0),
-            vec![0x81, 2, 0x88, 0x88],
-        ]
-        .concat();
-        for step in [1, 7, 1024] {
-            let mut scan = Scan::default();
-            assert!(!others.chunks(step).any(|piece| scan.finds_closing(piece)), "{step}");
-            assert!(masked(8, &[2], 2).chunks(step).any(|piece| scan.finds_closing(piece)), "{step}");
+            assert!(accept(key).is_none(), "{key}");
         }
     }
 }
