@@ -13,7 +13,7 @@ use crate::{
     DenialReason, IssueError,
     gate::{Denial, PathCounts, TokenCounts},
     permit::Permit,
-    rule::{Deciding, PathList, PathRefusal, RequestLine, Requirement, RuleId, Rules},
+    rule::{PathList, PathRefusal, RequestLine, Requirement, RuleId, Rules},
     shown::shown,
     store::StoreError,
 };
@@ -32,22 +32,17 @@ const ADMINISTRATION: &str = "administration";
 /// Stands for a prefix where the endpoint for tickets asks for an access token by itself.
 const TICKET: &str = "ticket";
 
-/// What a decision is about: the checks that the path asks for, and the prefixes that ask for them.
+/// What a decision is about: the checks that the path asks for, and the rules that ask for them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Case {
     requirement: Option<Requirement>,
-    deciding: Deciding,
 }
 
 impl Case {
-    /// The checks that a request needs; the rest is noted only where somebody wants to know.
+    /// Computes the checks that a request needs.
     #[inline]
     pub(crate) fn requirement(&mut self, rules: &Rules, line: &RequestLine<'_>) -> Result<Requirement, PathRefusal> {
-        let is_told = cfg!(feature = "metrics") || tracing::enabled!(target: "fastauth", Level::ERROR);
-        if !is_told {
-            return rules.requirement(line);
-        }
-        let requirement = rules.requirement_by(line, &mut self.deciding)?;
+        let requirement = rules.requirement(line)?;
         self.requirement = Some(requirement);
         Ok(requirement)
     }
@@ -62,12 +57,14 @@ impl Case {
         }
     }
 
-    /// The prefix of the check that came last: where both are asked for, the master token's comes first.
+    /// Returns the rule of the check that came last: if both are asked for, the master token's comes first.
     fn rule(&self, failed: Option<&DenialReason>) -> Option<RuleId> {
         let requirement = self.requirement?;
-        let master = self.deciding.master.filter(|_| requirement.needs_master());
-        let access = self.deciding.access.filter(|_| requirement.needs_access());
-        if failed.is_some_and(DenialReason::is_of_master_token) { master } else { access.or(master) }
+        let master = requirement.rule(PathList::Master);
+        if failed.is_some_and(DenialReason::is_of_master_token) {
+            return master;
+        }
+        requirement.rule(PathList::Access).or(master)
     }
 }
 
@@ -129,7 +126,7 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(rules: &Rules, is_shadow: bool) -> Self {
-        let prefixes: Box<[_]> = rules.prefixes().map(|(list, prefix)| (list, prefix.into())).collect();
+        let prefixes: Box<[_]> = rules.iter().map(|rule| (rule.list(), rule.prefix().into())).collect();
         Self {
             #[cfg(feature = "metrics")]
             meters: meters::Meters::new(&prefixes),
@@ -278,7 +275,7 @@ impl Observer {
     }
 
     fn list(&self, rule: Option<RuleId>) -> &str {
-        match rule.and_then(|rule| self.prefixes.get(rule)) {
+        match rule.and_then(|rule| self.prefixes.get(rule.place())) {
             Some((PathList::Master, _)) => "master",
             Some((PathList::Access, _)) => "access",
             Some((PathList::Public, _)) => "public",
@@ -287,7 +284,7 @@ impl Observer {
     }
 
     fn prefix(&self, rule: Option<RuleId>) -> &str {
-        rule.and_then(|rule| self.prefixes.get(rule)).map_or(NO_RULE, |(_, prefix)| prefix)
+        rule.and_then(|rule| self.prefixes.get(rule.place())).map_or(NO_RULE, |(_, prefix)| prefix)
     }
 }
 

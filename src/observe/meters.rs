@@ -129,7 +129,7 @@ impl Meters {
     }
 
     fn rule(&self, rule: Option<RuleId>) -> Option<&Rule> {
-        rule.and_then(|rule| self.rules.get(rule)).or(self.rules.last())
+        rule.and_then(|rule| self.rules.get(rule.place())).or(self.rules.last())
     }
 
     pub(super) fn permitted(&self, rule: Option<RuleId>) {

@@ -459,7 +459,7 @@ fn warnings_are_given() {
         ("published", same, "`cryptography-key` is a published example"),
         ("short", with("master-token", json!("short")), "has only 5 characters"),
         ("closed", closed, "minting over HTTP is closed"),
-        ("an exemption of nothing", with("public-paths", json!(["/open"])), "\"/open\" opens nothing"),
+        ("an exemption of nothing", with("public-paths", json!(["/open"])), "\"/open\" has no effect"),
         ("shadow", with("shadow", json!(true)), "no path is guarded"),
         ("lifetimes", with("refresh-ttl", json!("1m")), "`refresh-ttl` is shorter than `access-ttl`"),
         (

@@ -7,7 +7,7 @@ use std::{
 
 use tracing::Level;
 
-use fastauth_core::{policy::PathList, settings::Deployment};
+use fastauth_core::{policy::{PathList, Rule}, settings::Deployment};
 
 /// Writes a line to standard error. It may be closed, which is no reason not to start.
 fn say(line: &str) {
@@ -61,8 +61,7 @@ impl Announcement<'_> {
     }
 
     fn prefixes(&self, list: PathList) -> String {
-        let all = self.0.rules.prefixes().filter(|(other, _)| *other == list).map(|(_, prefix)| prefix);
-        let all: Vec<_> = all.collect();
+        let all: Vec<_> = self.0.rules.iter().filter(|rule| rule.list() == list).map(Rule::prefix).collect();
         let shown: Vec<_> = all.iter().take(MAX_SHOWN).map(|prefix| format!("{prefix:?}")).collect();
         let shown = shown.join(", ");
         if all.len() > MAX_SHOWN { format!("{shown} and {} more", all.len() - MAX_SHOWN) } else { shown }

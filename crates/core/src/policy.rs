@@ -9,61 +9,70 @@
 //! An exemption opens a reading if it is longer than every guarded prefix that the reading meets, and a path if it opens
 //! every reading. Else it has no effect.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, ops::Index};
 
 use http::{Method, Uri};
 use serde::{Serialize, Serializer};
 
-mod deciding;
+mod case;
 mod explain;
-mod filter;
 mod matcher;
 mod overlap;
 mod prefix;
 mod readings;
+mod requirement;
 mod template;
 #[cfg(test)]
 mod tests;
 
-pub use self::deciding::{Deciding, RuleId};
 pub use self::explain::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList};
-pub use self::prefix::{Prefix, Use};
 pub use self::readings::Step;
 use self::{
-    filter::Filter,
-    matcher::{Entry, PrefixSet},
+    case::fold,
+    matcher::{End, Entry, Matcher},
+    prefix::Form,
     readings::{Reading, faults, has_short_name, is_calm, is_plain, readings},
+    requirement::{Asking, Cause},
+};
+pub use self::{
+    prefix::{Prefix, Use},
+    requirement::Requirement,
 };
 
 /// A longer path is not looked at. It bounds the work together with the limits on readings.
 const MAX_PATH: usize = 8 * 1024;
 
-const MASTER: u8 = 1;
-const ACCESS: u8 = 2;
-
-/// Which checks are asked of which paths.
+/// The rules: which checks are asked of which paths.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The prefixes of both checks, folded where case does not count.
-    guards: PrefixSet,
-    exemptions: PrefixSet,
-    /// Of the guards. There is none where a path without trouble may still be read in another way.
-    filter: Option<Filter>,
-    /// All prefixes, with the lists that they stand in.
-    prefixes: Vec<(PathList, Prefix)>,
+    /// In the order of their ids.
+    rules: Vec<Rule>,
+    matcher: Matcher,
     base_path: Option<String>,
     options: PathOptions,
 }
 
+/// One rule: what is asked of the paths that start with a prefix.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    id: RuleId,
+    list: PathList,
+    prefix: Prefix,
+}
+
+/// The id of a rule: its place in the configuration, the lists one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RuleId(u32);
+
 /// How paths are read, where the defaults do not fit what is behind the guard. All are off by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PathOptions {
-    /// Case does not count where a check is asked for. It still does for exemptions: a guard errs towards asking.
+    /// Ignores case where a check is asked for, but not for exemptions: a guard errs towards asking.
     pub case_insensitive: bool,
-    /// Dots and spaces at the end of a segment do not count, nor does the name of a stream (`::$DATA`), and a name that may be
-    /// short for another is asked every check.
+    /// Ignores dots and spaces at the end of a segment and the name of a stream (`::$DATA`), and asks every check for a
+    /// name that may be short for another.
     pub windows: bool,
-    /// A CORS preflight needs no check.
+    /// Asks nothing of a CORS preflight.
     pub skip_preflight: bool,
     pub ambiguous: Ambiguous,
 }
@@ -73,29 +82,21 @@ pub struct PathOptions {
 pub enum Ambiguous {
     #[default]
     Refuse,
-    /// Every check that any prefix asks for is needed: for applications with URLs in Latin-1.
+    /// Every check that any rule asks for is needed: for applications with URLs in Latin-1.
     Protect,
 }
 
-/// What the rules look at of a request.
+/// The parts of a request that the rules look at.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLine<'a> {
     pub method: &'a Method,
     pub uri: &'a Uri,
-    /// The URI before a router stripped a prefix, where the request tells it.
+    /// The URI before a router stripped a prefix, if the request has it.
     pub original_uri: Option<&'a Uri>,
-    /// Whether there are an `Origin` and an `Access-Control-Request-Method`.
+    /// The request has both `Origin` and `Access-Control-Request-Method`.
     pub cors_headers: bool,
-    /// What a [glance](Rules::glance) at the URI's path has shown.
+    /// The result of a [glance](Rules::glance) at the URI's path.
     pub glance: Option<Requirement>,
-}
-
-/// The checks that a request needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Requirement {
-    asked: u8,
-    /// Those that the path asks for as it was sent.
-    asked_as_sent: u8,
 }
 
 /// Why a path is refused whatever the prefixes say. The path itself is not in it, so it may be shown and logged.
@@ -131,11 +132,11 @@ pub enum PathRefusal {
 }
 
 impl Rules {
-    /// The rules that ask for the master token below the prefixes of `master`, for an access token below those of
-    /// `access`, and for nothing where every reading is below one of `public`.
+    /// Creates the rules that ask for the master token below the prefixes of `master`, for an access token below those of
+    /// `access`, and for nothing if every reading is below one of `public`.
     ///
-    /// Where an outer router strips a prefix before the guard sees the path, that is the `base_path`: the path is
-    /// looked at without and with it, so that prefixes can be written either way.
+    /// If an outer router strips a prefix before the guard sees the path, that is the `base_path`: the path is looked at
+    /// without and with it, so that prefixes can be written either way.
     pub fn new(
         master: Vec<Prefix>,
         access: Vec<Prefix>,
@@ -144,45 +145,39 @@ impl Rules {
         options: PathOptions,
     ) -> Self {
         let lists = [(PathList::Master, master), (PathList::Access, access), (PathList::Public, public)];
-        let prefixes: Vec<_> =
-            lists.into_iter().flat_map(|(list, prefixes)| prefixes.into_iter().map(move |p| (list, p))).collect();
-        let entries = prefixes.iter().enumerate().map(|(id, (list, prefix))| entry(id, *list, prefix, options));
-        let (exemptions, guards): (Vec<_>, Vec<_>) =
-            entries.partition(|entry| prefixes[entry.id].0 == PathList::Public);
+        let listed = lists.into_iter().flat_map(|(list, prefixes)| prefixes.into_iter().map(move |p| (list, p)));
+        let rules: Vec<_> =
+            listed.enumerate().map(|(place, (list, prefix))| Rule { id: RuleId::new(place), list, prefix }).collect();
         let base_path = base_path.map(|base| base.text().trim_end_matches('/')).filter(|base| !base.is_empty());
-        let only_as_sent = base_path.is_none() && !options.windows;
-        let texts: Vec<_> = guards.iter().map(|entry| &*entry.text).collect();
+        // Of the same length, the guard has the last word.
+        let (exemptions, guards): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.list == PathList::Public);
+        let entries = exemptions.into_iter().chain(guards).map(|rule| rule.entry(options));
         Self {
-            filter: only_as_sent.then(|| Filter::new(&texts)),
-            guards: PrefixSet::new(guards),
-            exemptions: PrefixSet::new(exemptions),
+            matcher: Matcher::new(entries.collect(), options.case_insensitive),
             base_path: base_path.map(str::to_owned),
-            prefixes,
+            rules,
             options,
         }
     }
 
-    /// The checks that a path asks for, where one scan of it shows that it has no other reading: so it is with nearly all.
-    ///
-    /// A path without anything in it that can be trouble is ASCII, too, so that the filter, to which case never counts,
-    /// holds for it whether or not case counts.
+    /// Returns all rules, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
+    /// Returns the checks that a path asks for, if one scan shows that it has no other reading, as with nearly all.
     #[inline]
     pub fn glance(&self, path: &str) -> Option<Requirement> {
-        let filter = self.filter.as_ref()?;
+        let only_as_sent = self.base_path.is_none() && !self.options.windows;
         let bytes = path.as_bytes();
-        if !(bytes.starts_with(b"/") && bytes.len() <= MAX_PATH && is_calm(bytes)) {
+        if !(only_as_sent && bytes.starts_with(b"/") && bytes.len() <= MAX_PATH && is_calm(bytes)) {
             return None;
         }
-        Some(if filter.rules_out_head(bytes) { Requirement::NOTHING } else { self.look(filter, path) })
+        // A path without anything that can be trouble is ASCII, whose case the matcher ignores.
+        Some(if self.matcher.meets_nothing(path) { Requirement::NOTHING } else { self.weigh(path, &[]) })
     }
 
-    #[inline(never)]
-    fn look(&self, filter: &Filter, path: &str) -> Requirement {
-        let is_open = !self.guards.has_few() && filter.rules_out(path.as_bytes());
-        if is_open { Requirement::NOTHING } else { self.weigh(path, &[]) }
-    }
-
-    /// The checks that a request needs: what is asked for by either URI is needed, and either may be the reason to refuse.
+    /// Returns the checks that a request needs: what either URI asks for, and either may be the reason to refuse.
     #[inline]
     pub fn requirement(&self, line: &RequestLine<'_>) -> Result<Requirement, PathRefusal> {
         match line.glance {
@@ -191,24 +186,21 @@ impl Rules {
         }
     }
 
-    #[inline]
     fn consider(&self, line: &RequestLine<'_>, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         let mut requirement = self.consider_uri(line.method, line.uri, watch)?;
         if let Some(original) = line.other_path() {
-            requirement = requirement.union(self.consider_uri(line.method, original, watch)?);
+            requirement = requirement.or(self.consider_uri(line.method, original, watch)?);
         }
         Ok(if self.options.skip_preflight && line.is_preflight() { Requirement::NOTHING } else { requirement })
     }
 
-    #[inline]
     fn consider_uri(&self, method: &Method, uri: &Uri, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         let path = target_path(method, uri)?;
         let requirement = self.consider_path(path, watch)?;
         let Some(base) = &self.base_path else { return Ok(requirement) };
-        Ok(requirement.union(self.consider_path(&format!("{base}{path}"), watch)?))
+        Ok(requirement.or(self.consider_path(&format!("{base}{path}"), watch)?))
     }
 
-    #[inline]
     fn consider_path(&self, path: &str, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         if path.len() > MAX_PATH {
             return Err(PathRefusal::TargetTooLong);
@@ -231,13 +223,13 @@ impl Rules {
         }
         if let Some(fault) = ambiguous {
             watch.reading(path, Step::AsSent, None);
-            return Ok(self.everything(path, fault, watch));
+            return Ok(self.everything(path, &[], fault, watch));
         }
-        let folded = if self.options.case_insensitive { self.guards.longest() } else { 0 };
+        let folded = if self.options.case_insensitive { self.matcher.longest() } else { 0 };
         let readings = match readings(path, self.options.windows, folded, &|path| self.is_above(path)) {
             Err(fault) if self.tolerates(fault) => {
                 watch.reading(path, Step::AsSent, None);
-                return Ok(self.everything(path, fault, watch));
+                return Ok(self.everything(path, &[], fault, watch));
             }
             readings => readings?,
         };
@@ -245,18 +237,24 @@ impl Rules {
             watch.reading(text, *step, *from);
         }
         if !readings.complete {
-            return Ok(self.everything(path, PathRefusal::TooManyReadings, watch));
+            return Ok(self.everything(path, &readings.list, PathRefusal::TooManyReadings, watch));
         }
         if self.options.windows && readings.list.iter().any(|reading| has_short_name(&reading.text)) {
-            return Ok(self.everything(path, PathRefusal::ShortName, watch));
+            return Ok(self.everything(path, &readings.list, PathRefusal::ShortName, watch));
         }
         Ok(self.weigh(path, &readings.list))
     }
 
-    /// Every check that there is, for this fault of the path.
-    fn everything(&self, path: &str, fault: PathRefusal, watch: &mut impl Watch) -> Requirement {
+    /// Asks for every check that any rule asks for, because of a fault of the path. The rules that its readings meet are
+    /// named all the same.
+    fn everything(&self, path: &str, readings: &[Reading], fault: PathRefusal, watch: &mut impl Watch) -> Requirement {
         watch.fault(fault);
-        Requirement { asked: self.guards.all_marks(), asked_as_sent: self.checks(path) }
+        let cause = |list| if self.iter().any(|rule| rule.list == list) { Cause::Fault } else { Cause::None };
+        let as_sent = Asking { is_exempt: false, ..self.ask(path) };
+        let others = readings.iter().skip(1).map(|reading| self.ask(&reading.text));
+        let met = others.fold(as_sent, Asking::or);
+        let all = Asking { master: cause(PathList::Master), access: cause(PathList::Access), is_exempt: false };
+        Requirement::new(met.or(all), as_sent)
     }
 
     fn tolerates(&self, fault: PathRefusal) -> bool {
@@ -265,56 +263,86 @@ impl Rules {
         ambiguity && self.options.ambiguous == Ambiguous::Protect
     }
 
-    /// What the path asks for with its readings, which may be left out when it is the only one.
-    #[inline]
+    /// Computes what the path asks for with its readings, which may be left out if it is the only one.
     fn weigh(&self, path: &str, readings: &[Reading]) -> Requirement {
-        let asked_as_sent = self.checks(path);
-        let others = readings.iter().skip(1);
-        let asked = others.clone().fold(asked_as_sent, |asked, reading| asked | self.checks(&reading.text));
-        if asked == 0 || self.exemptions.is_empty() {
-            return Requirement { asked, asked_as_sent };
-        }
-        self.weigh_exemptions(Requirement { asked, asked_as_sent }, path, readings)
+        let as_sent = self.ask(path);
+        let others = readings.iter().skip(1).map(|reading| self.ask(&reading.text));
+        Requirement::new(others.fold(as_sent, Asking::and), as_sent)
     }
 
-    #[inline(never)]
-    fn weigh_exemptions(&self, asked: Requirement, path: &str, readings: &[Reading]) -> Requirement {
-        if !self.is_exempt(path) {
-            return asked;
-        }
-        match readings.iter().skip(1).all(|reading| self.is_exempt(&reading.text)) {
-            true => Requirement::NOTHING,
-            false => Requirement { asked_as_sent: 0, ..asked },
-        }
+    /// Computes what one reading asks for.
+    fn ask(&self, reading: &str) -> Asking {
+        let mut asking = Asking::default();
+        self.met(reading, &self.cased(reading)).for_each(|rule| asking.add(rule));
+        asking
     }
 
-    /// Whether an exemption that the reading meets is longer than every guard that it meets.
-    fn is_exempt(&self, reading: &str) -> bool {
-        self.exemptions.depth(reading) > self.guards.depth(&self.cased(reading))
+    /// Finds the rules that a reading meets, given with its case and without: the shortest first, and exemptions before
+    /// guards of the same length.
+    fn met<'a>(&'a self, reading: &'a str, cased: &'a str) -> impl Iterator<Item = &'a Rule> {
+        let rules = self.matcher.met(cased).map(move |id| &self[id]);
+        // The case of exemptions counts.
+        rules.filter(move |rule| rule.list != PathList::Public || rule.prefix.exempts(reading))
     }
 
-    #[inline]
-    fn checks(&self, reading: &str) -> u8 {
-        self.guards.marks(&self.cased(reading))
-    }
-
-    /// The prefixes of a list that a reading meets.
-    fn met(&self, reading: &str, list: PathList) -> impl Iterator<Item = &Prefix> {
-        let entries = match list {
-            PathList::Public => self.exemptions.met(reading),
-            PathList::Master | PathList::Access => self.guards.met(&self.cased(reading)),
-        };
-        entries.into_iter().map(|entry| &self.prefixes[entry.id]).filter(move |(of, _)| *of == list).map(|(_, p)| p)
-    }
-
-    /// Whether a path is above one of the prefixes, by whole segments.
+    /// Returns true if a path is above the prefix of a rule, by whole segments.
     fn is_above(&self, path: &str) -> bool {
-        self.guards.is_above(&self.cased(path)) || self.exemptions.is_above(path)
+        self.matcher.is_above(&self.cased(path))
     }
 
-    #[inline]
+    /// Folds a reading as far as it can be matched, if case is ignored.
     fn cased<'a>(&self, reading: &'a str) -> Cow<'a, str> {
-        if self.options.case_insensitive { fold(self.guards.head(reading)) } else { Cow::Borrowed(reading) }
+        if !self.options.case_insensitive || reading.is_ascii() {
+            return Cow::Borrowed(reading);
+        }
+        // However its characters are folded, each leaves at least one byte.
+        let end = reading.char_indices().nth(self.matcher.longest() + 1).map_or(reading.len(), |(end, _)| end);
+        fold(&reading[..end])
+    }
+}
+
+impl Index<RuleId> for Rules {
+    type Output = Rule;
+
+    fn index(&self, id: RuleId) -> &Rule {
+        &self.rules[id.place()]
+    }
+}
+
+impl Rule {
+    /// Returns the id.
+    pub fn id(&self) -> RuleId {
+        self.id
+    }
+
+    /// Returns the list that the rule stands in, which says what it asks for.
+    pub fn list(&self) -> PathList {
+        self.list
+    }
+
+    /// Returns the prefix, as it was written.
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_str()
+    }
+
+    fn entry(&self, options: PathOptions) -> Entry {
+        let text = self.prefix.text();
+        let text = if options.case_insensitive { fold(text).into_owned() } else { text.to_owned() };
+        let is_exemption = self.list == PathList::Public;
+        let form = if is_exemption { self.prefix.form_of_exemption() } else { self.prefix.form() };
+        Entry { text, end: End { rule: self.id, form } }
+    }
+}
+
+impl RuleId {
+    #[allow(clippy::expect_used, reason = "a configuration of so many rules does not fit into memory")]
+    fn new(place: usize) -> Self {
+        Self(u32::try_from(place).expect("there are less than 2^32 rules"))
+    }
+
+    /// Returns the place of the rule among all rules.
+    pub fn place(self) -> usize {
+        self.0 as usize
     }
 }
 
@@ -323,7 +351,7 @@ impl<'a> RequestLine<'a> {
         Self { method, uri, original_uri: None, cors_headers: false, glance: None }
     }
 
-    /// The URI before a router stripped a prefix, where its path is another one.
+    /// Returns the URI before a router stripped a prefix, if its path is another one.
     #[inline]
     fn other_path(&self) -> Option<&'a Uri> {
         self.original_uri.filter(|original| original.path() != self.uri.path())
@@ -334,42 +362,16 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-impl Requirement {
-    const NOTHING: Self = Self { asked: 0, asked_as_sent: 0 };
-
-    pub fn needs_master(self) -> bool {
-        self.asked & MASTER != 0
-    }
-
-    pub fn needs_access(self) -> bool {
-        self.asked & ACCESS != 0
-    }
-
-    #[inline]
-    pub fn is_public(self) -> bool {
-        self.asked == 0
-    }
-
-    /// Whether the path as it was sent would have got by with less: an attack, or a client with a fault.
-    pub fn only_by_other_reading(self) -> bool {
-        self.asked & !self.asked_as_sent != 0
-    }
-
-    fn union(self, other: Self) -> Self {
-        Self { asked: self.asked | other.asked, asked_as_sent: self.asked_as_sent | other.asked_as_sent }
-    }
-}
-
 impl Serialize for PathRefusal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// Is told what the rules look at: nobody, or who has to explain it.
+/// A watcher of what the rules look at, for explanations.
 trait Watch {
     fn reading(&mut self, text: &str, step: Step, from: Option<usize>);
-    /// A fault for which every check is asked, whatever the reading meets.
+    /// Takes a fault for which every check is asked, whatever the readings meet.
     fn fault(&mut self, fault: PathRefusal);
 }
 
@@ -380,8 +382,8 @@ impl Watch for () {
     fn fault(&mut self, _: PathRefusal) {}
 }
 
-/// The path of a request target, `/` where the target is one that has none (RFC 9112, section 3.2). Of hosts, queries
-/// and fragments nothing counts.
+/// Returns the path of a request target, `/` if the target has none (RFC 9112, section 3.2). Hosts, queries and
+/// fragments do not count.
 #[inline]
 fn target_path<'a>(method: &Method, uri: &'a Uri) -> Result<&'a str, PathRefusal> {
     match uri.path() {
@@ -391,49 +393,4 @@ fn target_path<'a>(method: &Method, uri: &'a Uri) -> Result<&'a str, PathRefusal
         // HTTP/2 let paths without a slash through before http 1.4.1.
         _ => Err(PathRefusal::RequestTarget),
     }
-}
-
-fn entry(id: usize, list: PathList, prefix: &Prefix, options: PathOptions) -> Entry {
-    let text = prefix.text();
-    let folded = if options.case_insensitive { fold(text).into_owned() } else { text.to_owned() };
-    // Both are measured folded, as the guards are compared.
-    let depth = folded.len();
-    match list {
-        PathList::Master => Entry { text: folded, form: prefix.form(), mark: MASTER, depth, id },
-        PathList::Access => Entry { text: folded, form: prefix.form(), mark: ACCESS, depth, id },
-        PathList::Public => Entry { text: text.to_owned(), form: prefix.form_of_exemption(), mark: 1, depth, id },
-    }
-}
-
-/// The text without its case. Each character is folded by itself, so that what starts with a text still does after it;
-/// the way over capitals unites what only shares those, as `ß` and `ẞ`, `s` and `ſ`.
-fn fold(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        return Cow::Borrowed(text);
-    }
-    let mut folded = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '\0'..='\x7f' => folded.push(char.to_ascii_lowercase()),
-            '\u{80}'..TWO_BYTES_END => folded.push_str(&FOLDED[char as usize]),
-            _ if has_no_case(char) => folded.push(char),
-            _ => folded.extend(fold_char(char)),
-        }
-    }
-    Cow::Owned(folded)
-}
-
-fn fold_char(char: char) -> impl Iterator<Item = char> {
-    char.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
-}
-
-const TWO_BYTES_END: char = '\u{800}';
-
-/// The first characters, folded: they are looked up sooner.
-static FOLDED: LazyLock<Vec<String>> =
-    LazyLock::new(|| ('\0'..TWO_BYTES_END).map(|char| fold_char(char).collect()).collect());
-
-/// Scripts that have no case, by the first bytes of their characters.
-fn has_no_case(char: char) -> bool {
-    matches!(char, '\u{800}'..='\u{fff}' | '\u{3000}'..='\u{9fff}' | '\u{b000}'..='\u{efff}')
 }

@@ -1,13 +1,16 @@
-//! Why a path is answered as it is, step by step.
+//! Explains why a path is answered as it is, step by step.
 
 use std::fmt;
 
 use http::{Method, Uri};
 use serde::Serialize;
 
-use super::{ACCESS, MASTER, PathRefusal, RequestLine, Requirement, Rules, Step, Watch, deciding::First};
+use super::{
+    PathRefusal, RequestLine, Requirement, Rules, Step, Watch,
+    requirement::{Asking, Cause},
+};
 
-/// What the rules say of one request target, and why.
+/// The decision on one request target, with its reasons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     decision: PathDecision,
@@ -19,7 +22,7 @@ pub struct Explanation {
     readings: Vec<ExplainedReading>,
 }
 
-/// What a request has to bring, by its path.
+/// The credentials that a request needs, by its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PathDecision {
@@ -44,12 +47,12 @@ pub enum PathList {
     Master,
     /// The paths that need an access token.
     Access,
-    /// The paths that need nothing, but for those that a longer prefix of the other lists guards.
+    /// The paths that need nothing, except those that a longer prefix of the other lists guards.
     Public,
 }
 
 impl PathList {
-    /// The key of the list in the configuration.
+    /// Returns the key of the list in the configuration.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
@@ -72,7 +75,7 @@ pub struct ExplainedReading {
     public: Vec<String>,
 }
 
-/// A prefix that a decision rests on, with the first reading that meets it.
+/// A prefix that decides or loses, with the first reading that meets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DecidingPrefix {
     list: PathList,
@@ -81,34 +84,34 @@ pub struct DecidingPrefix {
 }
 
 impl Explanation {
-    /// What the request has to bring.
+    /// Returns the credentials that the request needs.
     #[must_use]
     pub fn decision(&self) -> PathDecision {
         self.decision
     }
 
-    /// Why the path is refused, or why every check is asked for whatever the prefixes say.
+    /// Returns the reason why the path is refused, or why every check is asked for whatever the prefixes say.
     #[must_use]
     pub fn reason(&self) -> Option<PathRefusal> {
         self.reason
     }
 
-    /// The prefixes that the decision rests on: one for each check that is asked for, or, where a guarded path is
-    /// public, the exemption that is longer than its guards. None where nothing applies.
+    /// Returns the prefixes that decide: one for each check that is asked for, or, if a guarded path is public, the
+    /// exemption that is longer than its guards. Empty if no prefix applies.
     #[must_use]
     pub fn decided_by(&self) -> &[DecidingPrefix] {
         &self.decided_by
     }
 
-    /// The prefixes that lose to those that decide, since they are shorter, or as long and exempt: exemptions where a
-    /// check is asked for, guards where a guarded path is public.
+    /// Returns the prefixes that lose to those that decide, since they are shorter, or as long and exempt: exemptions if a
+    /// check is asked for, guards if a guarded path is public.
     #[must_use]
     pub fn overruled(&self) -> &[DecidingPrefix] {
         &self.overruled
     }
 
-    /// The readings of the path, in the order in which they are found. The first is the path as it was sent; there is
-    /// none when the path is refused.
+    /// Returns the readings of the path, in the order in which they are found. The first is the path as it was sent. Empty
+    /// if the path is refused.
     #[must_use]
     pub fn readings(&self) -> &[ExplainedReading] {
         &self.readings
@@ -125,55 +128,50 @@ impl Explanation {
     }
 
     fn decided(requirement: Requirement, notes: Notes<'_>) -> Self {
-        let Notes { first, readings, fault, .. } = &notes;
-        let (mut decided_by, mut overruled) = (Vec::new(), Vec::new());
-        let asked = [
-            (PathList::Master, MASTER, requirement.needs_master()),
-            (PathList::Access, ACCESS, requirement.needs_access()),
-        ];
-        for (list, met) in
-            asked.iter().filter(|(_, _, asked)| *asked).filter_map(|(list, mark, _)| Some((*list, first.met(*mark)?)))
-        {
-            let prefix = notes.rules.prefixes[met.rule].1.as_str().to_owned();
-            decided_by.push(DecidingPrefix { list, prefix, reading: met.reading });
-            if met.wins {
-                overruled.extend(named(readings, met.reading, PathList::Public));
+        let Notes { readings, .. } = &notes;
+        let mut decided_by = Vec::new();
+        let mut overruled = Vec::new();
+        for list in [PathList::Master, PathList::Access] {
+            let cause = requirement.cause(list);
+            let first = notes.asked.iter().position(|asked| asked.cause(list) == cause);
+            let (Some(reading), Some(rule)) = (first, requirement.rule(list)) else { continue };
+            let prefix = notes.rules[rule].prefix().to_owned();
+            decided_by.push(DecidingPrefix { list, prefix, reading });
+            if matches!(cause, Cause::Guard(_)) {
+                overruled.extend(named(readings, reading, PathList::Public));
             }
         }
         overruled.dedup();
         let guarded = readings.iter().position(|reading| !reading.master.is_empty() || !reading.access.is_empty());
         if let (true, Some(reading)) = (requirement.is_public(), guarded) {
             decided_by.extend(named(readings, reading, PathList::Public).last());
-            overruled.extend(named(readings, reading, PathList::Master).chain(named(
-                readings,
-                reading,
-                PathList::Access,
-            )));
+            overruled.extend(named(readings, reading, PathList::Master));
+            overruled.extend(named(readings, reading, PathList::Access));
         }
-        Self { decision: requirement.into(), reason: *fault, decided_by, overruled, readings: notes.readings }
+        Self { decision: requirement.into(), reason: notes.fault, decided_by, overruled, readings: notes.readings }
     }
 }
 
 impl ExplainedReading {
-    /// The path, by this reading.
+    /// Returns the path, by this reading.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The step that made it.
+    /// Returns the step that made it.
     #[must_use]
     pub fn step(&self) -> Step {
         self.step
     }
 
-    /// The place, among the readings, of the one that the step was taken from.
+    /// Returns the index of the reading that the step was taken from.
     #[must_use]
     pub fn from(&self) -> Option<usize> {
         self.from
     }
 
-    /// The prefixes of a list that it meets, as they were written, shortest first.
+    /// Returns the prefixes of a list that it meets, as they were written, shortest first.
     #[must_use]
     pub fn met(&self, list: PathList) -> &[String] {
         match list {
@@ -185,19 +183,19 @@ impl ExplainedReading {
 }
 
 impl DecidingPrefix {
-    /// The list that the prefix stands in.
+    /// Returns the list of the prefix.
     #[must_use]
     pub fn list(&self) -> PathList {
         self.list
     }
 
-    /// The prefix, as it was written.
+    /// Returns the prefix, as it was written.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The place of the reading, in [`Explanation::readings`].
+    /// Returns the index of the reading in [`Explanation::readings`].
     #[must_use]
     pub fn reading(&self) -> usize {
         self.reading
@@ -228,15 +226,15 @@ impl fmt::Display for PathDecision {
 }
 
 impl Rules {
-    /// Explains what [`requirement`](Self::requirement) answers for a request target, as it would stand in a request
-    /// line: origin form, absolute form, `host:port` or `*`.
+    /// Explains what [`requirement`](Self::requirement) answers for a request target, as it is written in a request line:
+    /// origin form, absolute form, `host:port` or `*`.
     pub fn explain(&self, method: &Method, target: &str) -> Explanation {
         // The http crate takes no more, and hyper answers 414 as we do.
         if target.len() >= usize::from(u16::MAX) {
             return Explanation::refused(PathRefusal::TargetTooLong);
         }
         let Ok(uri) = target.parse::<Uri>() else { return Explanation::refused(PathRefusal::RequestTarget) };
-        let mut notes = Notes { rules: self, first: First::new(self), readings: Vec::new(), fault: None, as_sent: 0 };
+        let mut notes = Notes { rules: self, readings: Vec::new(), asked: Vec::new(), fault: None, as_sent: 0 };
         match self.consider(&RequestLine::new(method, &uri), &mut notes) {
             Ok(requirement) => Explanation::decided(requirement, notes),
             Err(reason) => Explanation::refused(reason),
@@ -244,11 +242,12 @@ impl Rules {
     }
 }
 
-/// What is noted down while the rules consider a request.
+/// The notes on what the rules look at.
 struct Notes<'a> {
     rules: &'a Rules,
-    first: First<'a>,
     readings: Vec<ExplainedReading>,
+    /// The checks that each reading asks for by itself.
+    asked: Vec<Asking>,
     fault: Option<PathRefusal>,
     /// The place of the first reading of the path that is being looked at.
     as_sent: usize,
@@ -256,19 +255,29 @@ struct Notes<'a> {
 
 impl Watch for Notes<'_> {
     fn reading(&mut self, text: &str, step: Step, from: Option<usize>) {
-        self.first.reading(text, step, from);
         if step == Step::AsSent {
             self.as_sent = self.readings.len();
         }
-        let met = |list| self.rules.met(text, list).map(|prefix| prefix.as_str().to_owned()).collect();
-        self.readings.push(ExplainedReading {
+        let mut reading = ExplainedReading {
             text: text.to_owned(),
             step,
             from: from.map(|from| self.as_sent + from),
-            master: met(PathList::Master),
-            access: met(PathList::Access),
-            public: met(PathList::Public),
-        });
+            master: Vec::new(),
+            access: Vec::new(),
+            public: Vec::new(),
+        };
+        let mut asking = Asking::default();
+        for rule in self.rules.met(text, &self.rules.cased(text)) {
+            asking.add(rule);
+            let met = match rule.list() {
+                PathList::Master => &mut reading.master,
+                PathList::Access => &mut reading.access,
+                PathList::Public => &mut reading.public,
+            };
+            met.push(rule.prefix().to_owned());
+        }
+        self.readings.push(reading);
+        self.asked.push(asking);
     }
 
     fn fault(&mut self, fault: PathRefusal) {
@@ -276,7 +285,7 @@ impl Watch for Notes<'_> {
     }
 }
 
-/// The prefixes of a list that a reading meets.
+/// Returns the prefixes of a list that a reading meets.
 fn named(readings: &[ExplainedReading], reading: usize, list: PathList) -> impl Iterator<Item = DecidingPrefix> {
     readings[reading].met(list).iter().map(move |prefix| DecidingPrefix { list, prefix: prefix.clone(), reading })
 }

@@ -1,99 +1,110 @@
-//! Where guards and exemptions overlap, in words.
+//! Describes where guards and exemptions overlap.
 
-use super::{PathList, Rules, entry, matcher::PrefixSet};
+use std::borrow::Cow;
 
-/// What an operator should know of how the lists work together.
+use super::{PathList, Rule, RuleId, Rules, case::fold};
+
+/// The overlaps of the lists that an operator should know of.
 #[derive(Debug, Default)]
 pub struct Overlaps {
     /// Each guard below an exemption, and each exemption below a guard.
     pub notes: Vec<String>,
-    /// Exemptions that open nothing, and guards of what is found under another name.
+    /// Exemptions without effect, and guards of files that can be reached by another name.
     pub warnings: Vec<String>,
 }
 
 impl Rules {
-    /// Tells of each guard that is below an exemption, and of each exemption.
+    /// Describes each guard that is below an exemption, and each exemption.
     pub fn overlaps(&self) -> Overlaps {
         let mut overlaps = Overlaps::default();
-        // As guards are compared: without case if that does not count.
-        let exemptions = self.prefixes.iter().enumerate().filter(|(_, (list, _))| *list == PathList::Public).map(
-            |(id, (_, prefix))| {
-                let form = prefix.form_of_exemption();
-                super::matcher::Entry { form, ..entry(id, PathList::Access, prefix, self.options) }
-            },
-        );
-        let exemptions = PrefixSet::new(exemptions.collect());
-        for (id, (list, prefix)) in self.prefixes.iter().enumerate() {
-            let folded = entry(id, PathList::Access, prefix, self.options);
-            if *list == PathList::Public {
-                self.tell_of_exemption(id, &folded.text, &mut overlaps);
+        for rule in self.iter() {
+            if rule.list == PathList::Public {
+                self.describe_exemption(rule, &mut overlaps);
                 continue;
             }
-            self.tell_of_file(id, &mut overlaps);
-            let above = exemptions.met(&folded.text).into_iter().filter(|exemption| exemption.depth < folded.depth);
-            overlaps.notes.extend(above.map(|exemption| {
-                format!("{} stays guarded, though it is below {}", self.entry_of(id), self.of_list(exemption.id))
+            self.describe_file(rule, &mut overlaps);
+            let above = self.above(rule).filter(|above| above.list == PathList::Public);
+            overlaps.notes.extend(above.filter(|above| self.depth(above) < self.depth(rule)).map(|exemption| {
+                format!("{} stays guarded, though it is below {}", rule.in_list(), exemption.of_list())
             }));
         }
         overlaps
     }
 
-    fn tell_of_exemption(&self, id: usize, folded: &str, overlaps: &mut Overlaps) {
-        if self.guards.is_empty() {
+    /// Finds the rules that the prefix of a rule meets, the shortest first, as guards are compared: without case if that
+    /// does not count.
+    fn above(&self, rule: &Rule) -> impl Iterator<Item = &Rule> {
+        let text = self.folded(rule);
+        let above: Vec<_> = self.matcher.met(&text).collect();
+        above.into_iter().map(|id: RuleId| &self[id])
+    }
+
+    fn depth(&self, rule: &Rule) -> usize {
+        self.folded(rule).len()
+    }
+
+    fn folded<'a>(&self, rule: &'a Rule) -> Cow<'a, str> {
+        let text = rule.prefix.text();
+        if self.options.case_insensitive { fold(text) } else { Cow::Borrowed(text) }
+    }
+
+    fn describe_exemption(&self, exemption: &Rule, overlaps: &mut Overlaps) {
+        if self.iter().all(|rule| rule.list == PathList::Public) {
             return;
         }
-        let above = self.guards.met(folded);
-        let name = self.entry_of(id);
+        let above: Vec<_> = self.above(exemption).filter(|above| above.list != PathList::Public).collect();
+        let name = exemption.in_list();
         match above.last() {
-            None => overlaps.warnings.push(format!("{name} opens nothing: it is below no guarded prefix")),
-            Some(guard) if guard.depth == folded.len() => {
-                let key = self.prefixes[guard.id].0.key();
-                overlaps.warnings.push(format!("{name} opens nothing: `{key}` has it too, and the guard wins"));
+            None => overlaps.warnings.push(format!("{name} has no effect: it is below no guarded prefix")),
+            Some(guard) if self.depth(guard) == self.depth(exemption) => {
+                let key = guard.list.key();
+                overlaps.warnings.push(format!("{name} has no effect: `{key}` has the same path, and the guard wins"));
             }
-            Some(_) => overlaps.notes.extend(
-                above.iter().map(|guard| format!("{name} stays open, though it is below {}", self.of_list(guard.id))),
-            ),
+            Some(_) => {
+                let notes =
+                    above.iter().map(|guard| format!("{name} stays open, though it is below {}", guard.of_list()));
+                overlaps.notes.extend(notes);
+            }
         }
     }
 
-    /// Tells of names that a file system or a file server has beside the one that is guarded.
-    fn tell_of_file(&self, id: usize, overlaps: &mut Overlaps) {
-        let (list, prefix) = &self.prefixes[id];
-        let (text, name) = (prefix.text(), self.entry_of(id));
+    /// Warns of names that a file system or a file server knows the guarded file by, too.
+    fn describe_file(&self, rule: &Rule, overlaps: &mut Overlaps) {
+        let name = rule.in_list();
+        let text = rule.prefix.text();
         let Some((directory, file)) = text.rsplit_once('/') else { return };
-        let stem = file.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
         let directory = format!("{directory}/");
         let asked = self.weigh(&directory, &[]);
-        let is_guarded = if *list == PathList::Master { asked.needs_master() } else { asked.needs_access() };
-        if ["index", "default"].contains(&&*stem) && !is_guarded {
+        if ["index", "default"].contains(&&*stem) && asked.rule(rule.list).is_none() {
             let left = if asked.is_public() { "open" } else { "without this check" };
             overlaps.warnings.push(format!(
                 "{name} leaves {directory:?} {left}, which file servers answer with that file: guard {directory:?}"
             ));
         }
-        if let Some(colon) = prefix.colon() {
-            let (before, after) = prefix.as_str().split_at(colon);
+        if let Some(colon) = rule.prefix.colon() {
+            let (before, after) = rule.prefix().split_at(colon);
             overlaps.warnings.push(format!(
-                "{name} guards that very text: if what follows the colon is a parameter, guard {before:?}; if not, write \
+                "{name} guards exactly this text: if what follows the colon is a parameter, guard {before:?}; if not, write \
                  `{before}%3A{}`",
                 &after[1..]
             ));
         }
         if !text.is_ascii() {
             overlaps.notes.push(format!(
-                "{name} is guarded as it is written: where a file system takes composed and decomposed letters for the same, as \
+                "{name} is guarded as it is written: if a file system treats composed and decomposed letters as the same, as \
                  that of macOS does, guard a directory above it that is named in ASCII"
             ));
         }
     }
+}
 
-    fn entry_of(&self, id: usize) -> String {
-        let (list, prefix) = &self.prefixes[id];
-        format!("`{}`: {:?}", list.key(), prefix.as_str())
+impl Rule {
+    fn in_list(&self) -> String {
+        format!("`{}`: {:?}", self.list.key(), self.prefix())
     }
 
-    fn of_list(&self, id: usize) -> String {
-        let (list, prefix) = &self.prefixes[id];
-        format!("{:?} of `{}`", prefix.as_str(), list.key())
+    fn of_list(&self) -> String {
+        format!("{:?} of `{}`", self.prefix(), self.list.key())
     }
 }

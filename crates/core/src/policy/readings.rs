@@ -1,31 +1,29 @@
-//! The readings of a path: every text that something behind the guard may take it for.
+//! Computes the readings of a path: every text that something behind the guard may take it for.
 
 use std::{borrow::Cow, fmt, mem};
 
-use wide::u8x16;
-
 use super::PathRefusal;
 
-/// More readings than this by the steps that every path is taken through, no real path has: one to four are usual.
+/// The most readings by the steps that every path is taken through. Real paths have one to four.
 const MAX_READINGS: usize = 256;
-/// How many readings there may be beyond those.
+/// The most readings beyond those.
 const MAX_BEYOND: usize = 256;
-/// How much work the steps may do, in bytes that they go through or make: so much for any path, and so much for each of its
-/// bytes. It bounds the time, as the number of readings does not.
+/// The most work of all steps, in bytes that they go through or make: so much for any path, and so much for each of its
+/// bytes. It bounds the time, which the number of readings does not.
 const MAX_WORK: usize = 16 * 1024;
 const MAX_WORK_BY_BYTE: usize = 10;
-/// How much of it is kept for what goes beyond the eight steps: one part of so many.
+/// The part of it that is kept for what goes beyond the eight steps: one of so many.
 const KEPT_FOR_BEYOND: usize = 6;
-/// What a step costs that finds nothing, and what it costs to keep a reading, as if it were bytes.
+/// The cost of a step that finds nothing, and of keeping a reading, as if it were bytes.
 const LOOK: usize = 8;
 const KEEP: usize = 64;
-/// The same of comparing a text without its case, for each byte and for each character that is not folded by a table.
+/// The cost of comparing a text without its case, for each byte and for each character that is not folded by a table.
 const FOLD: usize = 1;
 const FOLD_SLOWLY: usize = 64;
-/// How many times a path may be encoded.
+/// The most times that a path may be encoded.
 const MAX_ROUNDS: usize = 3;
 
-/// How a reading comes about: as the path was sent, or by one step from another reading.
+/// The origin of a reading: as the path was sent, or by one step from another reading.
 ///
 /// The first eight steps are taken from every reading; more readings by these than can be looked at are refused. The others
 /// go beyond, for what is mounted below a prefix and for the ways of the url crate; they never are a reason to refuse.
@@ -73,7 +71,7 @@ pub enum Step {
 #[derive(Debug)]
 pub(super) struct Readings {
     pub(super) list: Vec<Reading>,
-    /// Whether these are all. Where they are not, anything may be behind the others.
+    /// These are all. If not, the others may be anything.
     pub(super) complete: bool,
 }
 
@@ -82,11 +80,11 @@ pub(super) struct Readings {
 pub(super) struct Reading {
     pub(super) text: String,
     pub(super) step: Step,
-    /// The place among the readings of the one that the step was taken from.
+    /// The index of the reading that the step was taken from.
     pub(super) from: Option<usize>,
 }
 
-/// Whether a path has no other reading than itself, as nearly all have: one scan, and nothing is allocated.
+/// Returns true if a path has no other reading than itself, as nearly all have: one scan, and nothing is allocated.
 #[inline]
 pub(super) fn is_plain(path: &str, windows: bool) -> bool {
     let found = trouble(path.as_bytes());
@@ -94,81 +92,40 @@ pub(super) fn is_plain(path: &str, windows: bool) -> bool {
         && !(windows && (windows_names(path).is_some() || has_short_name(path)))
 }
 
-/// The classes of trouble in a path.
+/// Returns the classes of trouble in a path.
 #[inline]
 fn trouble(path: &[u8]) -> u8 {
     if is_calm(path) { 0 } else { trouble_by_bytes(path) }
 }
 
-/// Whether nothing in the path can be trouble: neither what is, nor a colon, nor some rare characters that are only
-/// taken along. It is looked at in blocks, the last of which may overlap the one before it.
+/// Returns true if nothing in the path can be trouble: neither what is, nor a colon, nor anything beyond ASCII, nor some
+/// rare characters that save comparisons.
 #[inline(never)]
 pub(super) fn is_calm(path: &[u8]) -> bool {
-    let [head @ .., _] = path else { return true };
-    let tail = &path[1..];
-    if let (Some(before_last), Some(last)) = (head.last_chunk(), tail.last_chunk()) {
-        let mut blocks = head.as_chunks().0.iter().zip(tail.as_chunks().0);
-        return blocks.all(|(before, block)| is_calm_block(*before, *block)) && is_calm_block(*before_last, *last);
-    }
-    let ends = |text: &[u8]| Some([word(text.first_chunk()?), word(text.last_chunk()?)]);
-    let first = first_word(path);
-    let before = ends(head).unwrap_or([first << 8; 2]);
-    let block = ends(tail).unwrap_or([first; 2]);
-    is_calm_block(bytes(before), bytes(block))
+    let [before @ .., _] = path else { return true };
+    let bytes = &path[1..];
+    let calm = is_calm_by::<16>(before, bytes).or_else(|| is_calm_by::<8>(before, bytes));
+    calm.or_else(|| is_calm_by::<1>(before, bytes)).unwrap_or(true)
 }
 
-/// Whether nothing in the block can be trouble. The bytes of `before` stand one place before its own.
+/// Looks at the bytes in blocks, the last of which may overlap the one before it. `None` if there are too few. The bytes of
+/// `before` stand one place before the others.
 #[inline]
-fn is_calm_block(before: [u8; 16], block: [u8; 16]) -> bool {
-    let (before, block, all) = (u8x16::new(before), u8x16::new(block), u8x16::splat);
-    let control_to_percent = block.simd_eq(block.min(all(b'%')));
-    // Two innocent characters are taken along by one comparison less.
-    let colon_or_question = (block | all(5)).simd_eq(all(b'?'));
-    let backslash = block.simd_eq(all(b'\\'));
-    let delete_or_more = block.simd_eq(block.max(all(0x7f)));
-    let after_slash = before.simd_eq(all(b'/')) & (block | all(1)).simd_eq(all(b'/'));
-    !(control_to_percent | colon_or_question | backslash | delete_or_more | after_slash).any()
+fn is_calm_by<const N: usize>(before: &[u8], bytes: &[u8]) -> Option<bool> {
+    let last = is_calm_block::<N>(before.last_chunk()?, bytes.last_chunk()?);
+    let mut blocks = before.as_chunks().0.iter().zip(bytes.as_chunks().0);
+    Some(last && blocks.all(|(before, block)| is_calm_block::<N>(before, block)))
 }
 
-/// The first eight bytes. Where there are fewer, letters take the place of those that are missing.
+/// Looks at a block in a form of which compilers make a few vector instructions.
 #[inline]
-pub(super) fn first_word(text: &[u8]) -> u64 {
-    text.first_chunk().map_or_else(|| short_word(text), word)
-}
-
-/// The bits of the first eight bytes that a text of this length has.
-pub(super) fn first_mask(len: usize) -> u64 {
-    u64::MAX.checked_shr(8_usize.saturating_sub(len) as u32 * 8).unwrap_or_default()
-}
-
-/// The last eight bytes, in the same way.
-#[inline]
-pub(super) fn last_word(text: &[u8]) -> u64 {
-    text.last_chunk().map_or_else(|| short_word(text), word)
-}
-
-#[inline]
-fn short_word(text: &[u8]) -> u64 {
-    let letters = each(b'a') << (text.len() % 8 * 8);
-    let half = |half: &[u8; 4]| u64::from(u32::from_le_bytes(*half));
-    match (text.first_chunk(), text.last_chunk()) {
-        (Some(first), Some(last)) => half(first) | half(last) << ((text.len() - 4) * 8) | letters,
-        _ => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)) | letters,
-    }
-}
-
-#[inline]
-pub(super) fn word(bytes: &[u8; 8]) -> u64 {
-    u64::from_le_bytes(*bytes)
-}
-
-#[inline]
-fn bytes(words: [u64; 2]) -> [u8; 16] {
-    (u128::from(words[0]) | u128::from(words[1]) << 64).to_le_bytes()
-}
-
-pub(super) const fn each(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; 8])
+fn is_calm_block<const N: usize>(before: &[u8; N], block: &[u8; N]) -> bool {
+    !before.iter().zip(block).fold(false, |found, (&before, &byte)| {
+        // Two innocent characters are taken along by one comparison less.
+        let colon_or_question = (byte | 5) == b'?';
+        let after_slash = (before == b'/') & ((byte | 1) == b'/');
+        found | (byte <= b'%') | colon_or_question | (byte == b'\\') | (byte >= 0x7f) | after_slash
+    })
 }
 
 #[inline(never)]
@@ -206,10 +163,13 @@ const fn classes() -> [u8; 256] {
     classes
 }
 
-/// What is wrong with a path that has no sound reading. Rounds of decoding tell: each decodes every well-formed escape.
+/// Finds what is wrong with a path that has no sound reading, in rounds of decoding every well-formed escape.
 pub(super) fn faults(path: &str) -> impl Iterator<Item = PathRefusal> {
     let mut round = Cow::Borrowed(path.as_bytes());
-    let (mut malformed, mut not_utf8, mut control, mut unsettled) = (false, false, has_control(path.as_bytes()), false);
+    let mut malformed = false;
+    let mut not_utf8 = false;
+    let mut control = has_control(path.as_bytes());
+    let mut unsettled = false;
     for rounds in 0.. {
         let escapes = Escapes::read(&round, |_| true);
         malformed |= rounds == 0 && escapes.malformed;
@@ -232,15 +192,15 @@ pub(super) fn faults(path: &str) -> impl Iterator<Item = PathRefusal> {
     .flatten()
 }
 
-/// All bytes are looked at, which compiles to a few vector instructions.
+/// Returns true if there is a control character. All bytes are looked at, which compiles to a few vector instructions.
 fn has_control(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, byte| found | (*byte < b' ') | (*byte == 0x7f))
 }
 
-/// The closure of a path under the steps. Only those beyond the eight depend on the rules: `is_above` says whether a
-/// path is above one of their prefixes, by whole segments.
+/// Computes the closure of a path under the steps. Only those beyond the eight depend on the rules: `is_above` returns true
+/// for a path above one of their prefixes, by whole segments.
 ///
-/// So much of each reading, `folded`, is compared without its case, which is work as well.
+/// `folded` bytes of each reading are compared without case, which is work as well.
 pub(super) fn readings(
     path: &str,
     windows: bool,
@@ -272,7 +232,7 @@ struct Closure {
     most: usize,
     work: usize,
     most_work: usize,
-    /// How much of a text is compared without its case, in bytes.
+    /// The bytes of each text that are compared without case.
     folded: usize,
 }
 
@@ -287,7 +247,7 @@ impl Closure {
         Ok(())
     }
 
-    /// Takes all steps from each reading. Those that there are have been taken through the eight.
+    /// Takes all steps from each reading. The eight have been taken already from those in the list.
     fn go_beyond(&mut self, windows: bool, is_above: IsAbove<'_>) -> Result<(), PathRefusal> {
         let closed = self.list.len();
         self.most = closed + MAX_BEYOND;
@@ -304,7 +264,7 @@ impl Closure {
         Ok(())
     }
 
-    /// Takes steps from one reading. Its text is out of the list meanwhile, where nothing could find it: no step makes it.
+    /// Takes steps from one reading. During that, its text is not in the list, which no step can notice: none makes it.
     fn expand(
         &mut self,
         at: usize,
@@ -349,11 +309,13 @@ impl Closure {
         if self.list.len() <= self.most { Ok(()) } else { Err(PathRefusal::TooManyReadings) }
     }
 
-    /// What it costs to compare a text without its case, of which no more than `folded` characters count.
+    /// Returns the cost of comparing a text without case, of which no more than `folded` characters count.
     fn folding(&self, text: &str) -> usize {
-        // What begins a character of a script that is not folded by a table.
-        let is_slow = |byte: &&u8| matches!(byte, 0xe1 | 0xe2 | 0xea | 0xef..);
-        let slow = if self.folded == 0 { 0 } else { text.as_bytes().iter().filter(is_slow).count() };
+        if self.folded == 0 {
+            return 0;
+        }
+        // These begin a character of a script that is not folded by a table.
+        let slow = text.bytes().filter(|byte| matches!(byte, 0xe1 | 0xe2 | 0xea | 0xef..)).count();
         FOLD * text.len().min(2 * self.folded) + FOLD_SLOWLY * slow.min(self.folded)
     }
 
@@ -363,7 +325,7 @@ impl Closure {
     }
 }
 
-/// Saves comparing texts that differ, and is trusted with nothing else.
+/// Hashes a text, only to save comparing texts that differ.
 fn hash(text: &[u8]) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(ODD);
@@ -397,8 +359,8 @@ impl fmt::Display for Step {
 }
 
 impl Step {
-    /// How much work it was to take this step, as if it were bytes: as many as there are where all were gone through, and
-    /// less where what the step looks for was not there.
+    /// Returns the work of taking this step, in bytes: all of the path if the step went through it, and less if what it
+    /// looks for was not there.
     fn work(self, path: &str, has_made: bool) -> usize {
         let bytes = path.as_bytes();
         let passes = match self {
@@ -420,7 +382,7 @@ impl Step {
         LOOK + passes * bytes.len()
     }
 
-    /// What this step makes of the whole of `path`, where that is something else.
+    /// Returns what this step makes of the whole of `path`, if that is something else.
     fn take(self, path: &str) -> Result<Option<String>, PathRefusal> {
         Ok(match self {
             Self::Decode => decode(path, |_| true)?,
@@ -478,8 +440,8 @@ fn beyond(
     }
 }
 
-/// Adds the first name in `rest` to the path of a mount, and returns what is below. `None` where no rule cares for what
-/// is mounted there. Runs of slashes count as one, since services that axum nests take one more each than they are
+/// Adds the first name in `rest` to the path of a mount, and returns what is below. `None` if no rule is about what is
+/// mounted there. Runs of slashes count as one, since services that axum nests take one more each than they are
 /// mounted at, and a name may be encoded.
 fn descend<'a>(mount: &mut String, rest: &'a str, is_above: IsAbove<'_>) -> Option<&'a str> {
     let named = rest.trim_start_matches('/');
@@ -501,7 +463,7 @@ fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Result<Option<String>, Pat
     decoded.map_err(|_| PathRefusal::NotUtf8)
 }
 
-/// The same but for separators; `None` also where that is what all escapes decoded come to.
+/// Decodes once all escapes but those of separators. `None` also if that is the same as decoding all.
 fn decode_but_separators(path: &str) -> Result<Option<String>, PathRefusal> {
     if !has_separator(path.as_bytes()) {
         return Ok(None);
@@ -509,29 +471,31 @@ fn decode_but_separators(path: &str) -> Result<Option<String>, PathRefusal> {
     decode(path, |byte| !matches!(byte, b'/' | b'\\'))
 }
 
-/// Whether there is an escape of a separator.
+/// Returns true if there is an escape of a separator.
 fn has_separator(path: &[u8]) -> bool {
-    let is_separator = |escape: &[u8]| matches!(escape, [b'%', b'2', b'f' | b'F'] | [b'%', b'5', b'c' | b'C']);
-    position(path, b'%').is_some_and(|first| path[first..].windows(3).any(is_separator))
+    position(path, b'%').is_some_and(|first| {
+        let mut escapes = path[first..].windows(3);
+        escapes.any(|escape| matches!(escape, [b'%', b'2', b'f' | b'F'] | [b'%', b'5', b'c' | b'C']))
+    })
 }
 
-/// Where the first escape of a dot is.
+/// Finds the first escape of a dot.
 fn first_escaped_dot(path: &[u8]) -> Option<usize> {
     let first = position(path, b'%')?;
     let dot = path[first..].windows(3).position(|escape| matches!(escape, [b'%', b'2', b'e' | b'E']))?;
     Some(first + dot)
 }
 
-/// As [`decode`], for any bytes. `None` when nothing changes.
+/// Decodes as [`decode`] does, for any bytes. `None` if nothing changes.
 pub(super) fn decode_bytes(path: &[u8], wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     Escapes::read(path, wanted).decoded
 }
 
-/// What the escapes of a path come to.
+/// The result of decoding the escapes of a path.
 struct Escapes {
-    /// `None` when nothing changes.
+    /// `None` if nothing changes.
     decoded: Option<Vec<u8>>,
-    /// Whether two hex digits do not follow some `%`.
+    /// Some `%` has no two hex digits after it.
     malformed: bool,
 }
 
@@ -541,7 +505,8 @@ impl Escapes {
             return Self { decoded: None, malformed: false };
         }
         let mut decoded = Vec::with_capacity(path.len());
-        let (mut rest, mut malformed) = (path, false);
+        let mut rest = path;
+        let mut malformed = false;
         while let Some(at) = position(rest, b'%') {
             decoded.extend_from_slice(&rest[..at]);
             rest = &rest[at..];
@@ -559,33 +524,35 @@ impl Escapes {
     }
 }
 
-/// Where a byte stands first, looked for in blocks, which compilers make a few instructions of.
+/// Finds the first place of a byte, in blocks, of which compilers make a few vector instructions.
 fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
-    let is_in = |block: &[u8; 32]| block.iter().fold(false, |found, byte| found | (*byte == wanted));
-    let skipped = 32 * bytes.as_chunks().0.iter().take_while(|block| !is_in(block)).count();
+    let blocks = bytes.as_chunks::<32>().0.iter();
+    let without = blocks.take_while(|block| !block.iter().fold(false, |found, byte| found | (*byte == wanted)));
+    let skipped = 32 * without.count();
     bytes[skipped..].iter().position(|byte| *byte == wanted).map(|at| skipped + at)
 }
 
-/// As [`position`], for two bytes in a row.
+/// Finds the first place of two bytes in a row, in the same way.
 fn position_of_pair(bytes: &[u8], [first, second]: [u8; 2]) -> Option<usize> {
     let seconds = bytes.get(1..)?;
-    let is_in = |(block, seconds): &(&[u8; 32], &[u8; 32])| {
-        block.iter().zip(*seconds).fold(false, |found, (a, b)| found | ((*a == first) & (*b == second)))
-    };
-    let blocks = bytes.as_chunks().0.iter().zip(seconds.as_chunks().0);
-    let skipped = 32 * blocks.take_while(|blocks| !is_in(blocks)).count();
+    let blocks = bytes.as_chunks::<32>().0.iter().zip(seconds.as_chunks::<32>().0);
+    let without = blocks.take_while(|(block, seconds)| {
+        !block.iter().zip(*seconds).fold(false, |found, (a, b)| found | ((*a == first) & (*b == second)))
+    });
+    let skipped = 32 * without.count();
     bytes[skipped..].windows(2).position(|pair| pair == [first, second]).map(|at| skipped + at)
 }
 
-/// The byte that the escape stands for with which `text` begins.
+/// Decodes the escape that `text` begins with.
 #[inline]
 pub(super) fn unescape(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = *text else { return None };
-    let (high, low) = (HEX[usize::from(high)], HEX[usize::from(low)]);
+    let high = HEX[usize::from(high)];
+    let low = HEX[usize::from(low)];
     (high | low <= 0xf).then_some(high << 4 | low)
 }
 
-/// What each hex digit stands for; of all else, more than that.
+/// The value of each hex digit; of all else, more than that.
 const HEX: [u8; 256] = {
     let mut digits = [0xff; 256];
     let mut digit = 0;
@@ -629,7 +596,7 @@ pub(super) fn merge_slashes(path: &str) -> Option<String> {
     String::from_utf8(merged).ok()
 }
 
-/// A path in which dots are resolved at the root.
+/// Resolves dots at the root.
 pub(super) fn normal_form(path: &str) -> String {
     remove_dot_segments(path).unwrap_or_else(|| path.to_owned())
 }
@@ -651,13 +618,14 @@ fn leave_out_dot_segments(path: &str) -> Option<String> {
     has_two.then(|| resolve_dots(path, first, |segment| dots(segment).min(1))).flatten()
 }
 
-/// Resolves dot segments as RFC 3986, section 5.2.4, does, where there are any at or behind the slash at `first`. `..`
-/// does not climb above the root.
+/// Resolves the dot segments at and behind the slash at `first` as RFC 3986, section 5.2.4, does. `..` does not climb above
+/// the root.
 fn resolve_dots(path: &str, first: usize, dots: impl Fn(&str) -> usize) -> Option<String> {
     let (before, rest) = path.split_at(first);
     let mut resolved = String::with_capacity(path.len() + 1);
     resolved.push_str(before);
-    let (mut last, mut found) = (0, false);
+    let mut last = 0;
+    let mut found = false;
     for segment in segments(rest) {
         last = dots(segment);
         found |= last > 0;
@@ -677,7 +645,7 @@ fn resolve_dots(path: &str, first: usize, dots: impl Fn(&str) -> usize) -> Optio
     found.then_some(resolved)
 }
 
-/// How many dots a segment is that is nothing else: one, two, or none.
+/// Counts the dots of a segment that is `.` or `..`; 0 for any other.
 #[inline]
 fn dots(segment: &str) -> usize {
     match segment.as_bytes() {
@@ -687,15 +655,14 @@ fn dots(segment: &str) -> usize {
     }
 }
 
-/// URL parsers take an escaped dot for a dot, and leave all other escapes as they are.
+/// Counts dots as URL parsers do, to which an escaped dot is a dot. They leave all other escapes as they are.
 fn dots_of_urls(segment: &str) -> usize {
-    let escaped = |text: &str| text.get(..3).is_some_and(|escape| escape.eq_ignore_ascii_case("%2e"));
     let mut rest = segment;
     for found in 0..=2 {
         rest = match rest {
             "" => return found,
             _ if rest.starts_with('.') => &rest[1..],
-            _ if escaped(rest) => &rest[3..],
+            _ if rest.get(..3).is_some_and(|escape| escape.eq_ignore_ascii_case("%2e")) => &rest[3..],
             _ => return 0,
         };
     }
@@ -707,18 +674,18 @@ fn drop_authority(path: &str) -> Option<String> {
     Some(from_host.find('/').map_or("/", |at| &from_host[at..]).to_owned())
 }
 
-/// To a base of the same scheme, `http:/x` and `http:x` are relative; to any other they are `http://x`, which is why a
-/// slash takes the place of the scheme.
+/// Drops a scheme. To a base of the same scheme, `http:/x` and `http:x` are relative; to any other they are `http://x`,
+/// which is why a slash takes the place of the scheme.
 fn drop_scheme(path: &str) -> Option<String> {
     after_scheme(path.trim_start_matches('/')).map(|rest| format!("//{rest}"))
 }
 
-/// What follows the first scheme in a path that a segment begins with. Without one, no step drops any.
+/// Returns what follows the first scheme that a segment begins with. Without one, no step drops any.
 fn drop_schemes(path: &str) -> Option<&str> {
     path.split('/').find_map(after_scheme)
 }
 
-/// What follows the scheme, if it is one of those that URL parsers call special.
+/// Returns what follows a scheme that URL parsers call special.
 fn after_scheme(text: &str) -> Option<&str> {
     const SPECIAL: [&str; 6] = ["http", "https", "ws", "wss", "ftp", "file"];
     let colon = text.bytes().take("https:".len()).position(|byte| byte == b':')?;
@@ -738,14 +705,16 @@ fn windows_names(path: &str) -> Option<String> {
     (names.len() < path.len()).then_some(names)
 }
 
-/// Whether a name may be a short one of Windows, such as `PRIVAT~1` for `private-files`: what it is short for only the disk
-/// knows.
+/// Returns true if a name may be a short one of Windows, such as `PRIVAT~1` for `private-files`: only the disk knows what it
+/// is short for.
 pub(super) fn has_short_name(path: &str) -> bool {
-    let is_short = |pair: &[u8]| pair[0] == b'~' && pair[1].is_ascii_digit();
-    position(path.as_bytes(), b'~').is_some_and(|first| path.as_bytes()[first..].windows(2).any(is_short))
+    position(path.as_bytes(), b'~').is_some_and(|first| {
+        let mut pairs = path.as_bytes()[first..].windows(2);
+        pairs.any(|pair| pair[0] == b'~' && pair[1].is_ascii_digit())
+    })
 }
 
-/// Where the first name may end that Windows takes for a shorter one.
+/// Finds where the first name may end that Windows takes for a shorter one.
 fn first_odd_name(path: &[u8]) -> Option<usize> {
     let ends = [*b"./", *b" /"].into_iter().filter_map(|end| position_of_pair(path, end));
     let last = path.last().filter(|byte| matches!(byte, b'.' | b' ')).map(|_| path.len() - 1);
@@ -759,7 +728,7 @@ fn windows_name(segment: &str) -> &str {
     }
 }
 
-/// The segments of a path, which are one more than it has slashes after the first.
+/// Splits a path into segments, which are one more than it has slashes after the first.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(path.strip_prefix('/').unwrap_or(path));
     std::iter::from_fn(move || {

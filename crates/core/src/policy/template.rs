@@ -1,4 +1,4 @@
-//! What is asked for by the paths of a template, such as `/items/{id}`.
+//! Decides on the paths of a template, such as `/items/{id}`.
 //!
 //! A path meets a prefix by what it begins with, and of the prefixes that it meets, the longest one tells what the others
 //! are. So it is enough to try, for each prefix, the paths of the template that begin with it, once ending a segment there
@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use http::{Method, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{PathDecision, RequestLine, Rules, fold};
+use super::{PathDecision, RequestLine, Rules, case::fold};
 
-/// What a text of a path has to have encoded (RFC 3986 3.3), but for what is meant to be there.
+/// The characters that are encoded in a path (RFC 3986, section 3.3), except those of its syntax.
 const IN_LITERAL: AsciiSet = CONTROLS
     .add(b' ')
     .add(b'"')
@@ -30,7 +30,7 @@ const IN_LITERAL: AsciiSet = CONTROLS
     .add(b'}');
 const IN_VALUE: AsciiSet = IN_LITERAL.add(b'%').add(b'/');
 
-/// A template by its segments.
+/// The segments of a template.
 struct Template<'a>(Vec<Vec<Piece<'a>>>);
 
 #[derive(Clone, Copy)]
@@ -43,16 +43,16 @@ enum Piece<'a> {
 }
 
 impl Rules {
-    /// What the paths of a template ask for: one decision if all of them ask for the same.
+    /// Returns the decisions on the paths of a template: one if all of them ask for the same.
     ///
-    /// A value is some text as it means itself. One that another reading makes a path of, such as `..%2faccess`, asks for
-    /// more below any template, and does not count here.
+    /// A value is taken literally. One that another reading makes a path of, such as `..%2faccess`, asks for more below any
+    /// template, and does not count here.
     pub fn decisions(&self, method: &Method, template: &str) -> Vec<PathDecision> {
         use PathDecision as Decision;
         let template = Template::parse(template);
         let stranger = self.stranger();
         let mut paths: BTreeSet<_> = template.paths(&[], &stranger).into_iter().collect();
-        let models = self.prefixes.iter().flat_map(|(_, prefix)| self.as_requested(prefix.text()));
+        let models = self.iter().flat_map(|rule| self.as_requested(rule.prefix.text()));
         for model in models.filter(|_| template.has_values()) {
             paths.extend(template.paths(&model.split('/').collect::<Vec<_>>(), &stranger));
         }
@@ -66,17 +66,18 @@ impl Rules {
         self.requirement(&RequestLine::new(method, &uri)).ok().map(PathDecision::from)
     }
 
-    /// A prefix as paths may begin, with the base path and without.
+    /// Returns a prefix as paths may begin, with the base path and without.
     fn as_requested<'a>(&self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         let stripped = self.base_path.as_deref().and_then(|base| prefix.strip_prefix(base));
         [Some(prefix), stripped].into_iter().flatten()
     }
 
-    /// A text whose first character is in no prefix, nor has another case.
+    /// Returns a text whose first character is in no prefix, nor has another case.
     fn stranger(&self) -> String {
-        let is_strange = |char: &char| !self.prefixes.iter().any(|(_, prefix)| prefix.text().contains(*char));
         // Unicode's private use, which the prefixes do not exhaust.
-        ('\u{e000}'..='\u{f8ff}').find(is_strange).unwrap_or('\u{e000}').to_string()
+        let mut strangers = '\u{e000}'..='\u{f8ff}';
+        let is_known = |char| self.iter().any(|rule| rule.prefix.text().contains(char));
+        strangers.find(|char| !is_known(*char)).unwrap_or('\u{e000}').to_string()
     }
 }
 
@@ -89,8 +90,8 @@ impl<'a> Template<'a> {
         self.0.iter().flatten().any(|piece| !matches!(piece, Piece::Literal(_)))
     }
 
-    /// The paths that begin as the model does, a path by its segments, as far as they can; what it does not tell, strangers
-    /// are. Each begins in another way with what comes right after the model.
+    /// Returns the paths that begin as the model does, as far as they can; all other values are strangers. Each goes on in
+    /// another way right after the model.
     fn paths(&self, model: &[&str], stranger: &str) -> Vec<String> {
         let mut paths = vec![String::new()];
         for (at, pieces) in self.0.iter().enumerate() {
@@ -108,12 +109,12 @@ impl<'a> Template<'a> {
     }
 }
 
-/// The segment with values that no prefix knows.
+/// Returns the segment with values that no prefix knows.
 fn strange(pieces: &[Piece<'_>], stranger: &str) -> String {
     pieces.iter().map(|piece| piece.literal().map_or_else(|| value(stranger), literal)).collect()
 }
 
-/// The segment if it can be the model.
+/// Returns the segment if it can be the model.
 fn whole(pieces: &[Piece<'_>], model: &str) -> Option<String> {
     let Some((piece, rest)) = pieces.split_first() else { return model.is_empty().then(String::new) };
     if let Some(text) = piece.literal() {
@@ -122,7 +123,7 @@ fn whole(pieces: &[Piece<'_>], model: &str) -> Option<String> {
     splits(model).find_map(|(text, left)| whole(rest, left).map(|more| value(text) + &more))
 }
 
-/// The segments that begin with the model, or are it.
+/// Returns the segments that begin with the model, or are it.
 fn begun(pieces: &[Piece<'_>], model: &str, stranger: &str) -> Vec<String> {
     let Some((piece, rest)) = pieces.split_first() else {
         return if model.is_empty() { vec![String::new()] } else { Vec::new() };
@@ -141,7 +142,7 @@ fn begun(pieces: &[Piece<'_>], model: &str, stranger: &str) -> Vec<String> {
     ends.chain([goes_on]).collect()
 }
 
-/// The rests that begin with the model, or are it.
+/// Returns the rests that begin with the model, or are it.
 fn rests(model: &[&str], stranger: &str) -> Vec<String> {
     let text: Vec<_> = model.iter().map(|segment| value(segment)).collect();
     let text = text.join("/");
@@ -149,12 +150,12 @@ fn rests(model: &[&str], stranger: &str) -> Vec<String> {
     if text.is_empty() { vec![goes_on] } else { vec![text, goes_on] }
 }
 
-/// The ways to take some of a text, and what is left of it.
+/// Splits a text in two in all ways.
 fn splits(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.char_indices().map(|(at, char)| text.split_at(at + char.len_utf8()))
 }
 
-/// What comes after the beginning, whose case does not count: whether it does, the rules decide.
+/// Does what `strip_prefix` does, without case: whether it counts, the rules decide.
 fn strip<'a>(text: &'a str, beginning: &str) -> Option<&'a str> {
     let mut chars = text.chars();
     let is_same = |a: char, b: char| a == b || fold(a.encode_utf8(&mut [0; 4])) == fold(b.encode_utf8(&mut [0; 4]));

@@ -1,14 +1,15 @@
-use std::{collections::HashSet, hint::black_box, time::Instant};
-
 use http::{Method, Uri};
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{case::fold_char, *};
 
 mod bound;
 mod corpus;
 mod exemptions;
+mod explanations;
+mod figures;
 mod policy;
+mod properties;
 
 const PLAIN: PathOptions =
     PathOptions { case_insensitive: false, windows: false, skip_preflight: false, ambiguous: Ambiguous::Refuse };
@@ -464,70 +465,6 @@ fn ordinary_paths_have_few_readings() {
     }
 }
 
-#[test]
-fn an_explanation_shows_each_step() {
-    let rules = rules_with(&["/master"], &["/access/", "/acc"], &["/x"], PLAIN);
-    let explanation = rules.explain(&Method::GET, "/x//%2e./access?q");
-    let reading = |at: usize| &explanation.readings()[at];
-    assert_eq!(explanation.decision(), PathDecision::Access);
-    assert_eq!(reading(0).text(), "/x//%2e./access");
-    assert_eq!((reading(0).step(), reading(0).from()), (Step::AsSent, None));
-    assert_eq!(reading(0).met(PathList::Public), ["/x"]);
-    let by = &explanation.decided_by()[0];
-    assert_eq!((by.list(), by.prefix()), (PathList::Access, "/acc"));
-    assert_eq!(reading(by.reading()).text(), "/access");
-    assert_eq!(reading(by.reading()).met(PathList::Access), ["/acc", "/access/"]);
-    assert_eq!(reading(by.reading()).step(), Step::RemoveDotSegments);
-}
-
-#[test]
-fn an_explanation_says_why() {
-    let rules = rules_with(&["/master"], &["/"], &["/health"], PLAIN);
-    for (method, target, decision, reason) in [
-        ("GET", "/health", "public", None),
-        ("GET", "/master", "master+access", None),
-        ("GET", "http://h/x", "access", None),
-        ("GET", "/%", "reject", Some("malformed escape")),
-        ("GET", "host:1", "reject", Some("request target")),
-        ("GET", "access", "reject", Some("request target")),
-        ("GET", "a/b", "reject", Some("request target")),
-        ("GET", "", "reject", Some("request target")),
-        ("GET", "/a b", "reject", Some("request target")),
-        ("CONNECT", "host:1", "access", None),
-    ] {
-        let explanation = rules.explain(&method.parse().unwrap(), target);
-        assert_eq!(explanation.decision().to_string(), decision, "{target}");
-        assert_eq!(explanation.reason().map(|reason| reason.to_string()).as_deref(), reason, "{target}");
-    }
-    let long = format!("/{}", "a".repeat(70_000));
-    assert_eq!(rules.explain(&Method::GET, &long).reason(), Some(PathRefusal::TargetTooLong));
-    let by = rules.explain(&Method::GET, "/health/x").decided_by().to_vec();
-    assert_eq!((by[0].list(), by[0].prefix(), by[0].reading()), (PathList::Public, "/health", 0));
-    let protect = rules_with(&[], &["/x"], &[], PROTECT).explain(&Method::GET, "/%");
-    assert_eq!((protect.decision(), protect.reason()), (PathDecision::Access, Some(PathRefusal::MalformedEscape)));
-}
-
-#[test]
-fn an_explanation_is_data() {
-    let rules = rules(&["/master"], &["/access"]);
-    let json = serde_json::to_value(rules.explain(&Method::GET, "//access")).unwrap();
-    assert_eq!(
-        json,
-        serde_json::json!({
-            "decision": "access",
-            "decided_by": [{"list": "access", "prefix": "/access", "reading": 1}],
-            "readings": [
-                {"text": "//access", "step": "as-sent", "master": [], "access": [], "public": []},
-                {"text": "/access", "step": "merge-slashes", "from": 0, "master": [], "access": ["/access"], "public": []},
-                {"text": "/", "step": "drop-authority", "from": 0, "master": [], "access": [], "public": []},
-            ],
-        })
-    );
-    let json = serde_json::to_value(rules.explain(&Method::GET, "/%00")).unwrap();
-    assert_eq!(json["decision"], "reject");
-    assert_eq!(json["reason"], "control character");
-}
-
 /// Every byte at every place of a block, and where blocks meet.
 #[test]
 fn a_path_is_calm_when_none_of_its_bytes_can_be_trouble() {
@@ -569,8 +506,10 @@ fn a_glance_tells_of_ordinary_paths() {
     ] {
         assert_eq!(rules.glance(path), Some(Requirement::NOTHING), "{path}");
     }
-    for (path, asked) in [("/access/x", ACCESS), ("/ACCESS/", ACCESS), ("/master/x", MASTER), ("/access/public", 0)] {
-        assert_eq!(rules.glance(path).map(|requirement| requirement.asked), Some(asked), "{path}");
+    for (path, asked) in
+        [("/access/x", "access"), ("/ACCESS/", "access"), ("/master/x", "master"), ("/access/public", "public")]
+    {
+        assert_eq!(rules.glance(path).map(|glance| said(Ok(glance))).as_deref(), Some(asked), "{path}");
     }
     for path in ["", "*", "x", "//", "/%61", "/é"] {
         assert_eq!(rules.glance(path), None, "{path}");
@@ -604,245 +543,8 @@ fn covers(more: Result<Requirement, PathRefusal>, less: Result<Requirement, Path
     match (more, less) {
         (Err(_), _) => true,
         (Ok(_), Err(_)) => false,
-        (Ok(more), Ok(less)) => less.asked & !more.asked == 0,
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
-    #[test]
-    fn one_more_rule_removes_no_check(
-        path in hostile(), master in list(), access in list(), more in list(), options in options(),
-    ) {
-        let rules = |master: &[String], access: &[String]| {
-            Rules::new(prefixes(master), prefixes(access), vec![], None, options)
-        };
-        let less = of_path(&rules(&master, &access), &path);
-        let (more_master, more_access) = ([&master[..], &more].concat(), [&access[..], &more].concat());
-        prop_assert!(covers(of_path(&rules(&more_master, &more_access), &path), less));
-    }
-
-    #[test]
-    fn no_option_removes_a_check(path in hostile(), master in list(), access in list(), public in list(), options in options()) {
-        let rules = |options| Rules::new(prefixes(&master), prefixes(&access), prefixes(&public), None, options);
-        let refusing = PathOptions { ambiguous: Ambiguous::Refuse, ..options };
-        prop_assert!(covers(of_path(&rules(refusing), &path), of_path(&rules(PLAIN), &path)));
-    }
-
-    #[test]
-    fn no_reading_asks_for_more_than_the_path(path in hostile(), access in list(), windows: bool) {
-        let rules = Rules::new(vec![], prefixes(&access), vec![], None, PathOptions { windows, ..PLAIN });
-        let whole = of_path(&rules, &path);
-        for text in texts(&path, windows).unwrap_or_default() {
-            let asked = Requirement { asked: rules.checks(&text), asked_as_sent: 0 };
-            prop_assert!(covers(whole, Ok(asked)), "{}", text);
+        (Ok(more), Ok(less)) => {
+            (more.needs_master() || !less.needs_master()) && (more.needs_access() || !less.needs_access())
         }
     }
-
-    #[test]
-    fn what_upstream_guards_is_guarded(path in hostile(), access in list(), options in options()) {
-        let rules = Rules::new(vec![], prefixes(&access), vec![], None, options);
-        let upstream = access.iter().any(|prefix| path.starts_with(prefix));
-        let ours = of_path(&rules, &path);
-        prop_assert!(!upstream || ours.is_err() || ours.unwrap().needs_access());
-    }
-
-    #[test]
-    fn closures_are_closed(path in hostile(), windows: bool) {
-        // Where everything may be a mount, there may be more readings than are looked at.
-        let Some(whole) = readings(&path, windows, 0, &|_| true).ok().filter(|whole| whole.complete) else { return Ok(()) };
-        let whole: HashSet<_> = whole.list.into_iter().map(|reading| reading.text).collect();
-        for text in &whole {
-            let of_reading: HashSet<_> = texts(text, windows).unwrap().into_iter().collect();
-            prop_assert!(of_reading.is_subset(&whole), "{}", text);
-            prop_assert!(text.starts_with('/') && !text.contains(|c: char| c.is_ascii_control()));
-        }
-    }
-
-    #[test]
-    fn plain_is_what_has_no_other_reading(path in hostile(), windows: bool) {
-        if is_plain(&path, windows) {
-            prop_assert_eq!(texts(&path, windows), Ok(vec![path.clone()]));
-            prop_assert_eq!(faults(&path).count(), 0);
-        }
-    }
-
-    #[test]
-    fn a_glance_tells_what_all_readings_ask_for(
-        path in prop_oneof![hostile(), "/[aA]?(access|MASTER|a|\u{212a})?[a-zA-Z0-9/.]{0,40}"],
-        master in list(), access in list(), public in list(), options in options(), based: bool,
-    ) {
-        let base = Prefix::parse("/a").unwrap();
-        let base = based.then_some(&base);
-        let rules = Rules::new(prefixes(&master), prefixes(&access), prefixes(&public), base, options);
-        if let Some(requirement) = rules.glance(&path) {
-            prop_assert!(is_plain(&path, options.windows));
-            prop_assert_eq!(of_path(&rules, &path), Ok(requirement));
-        }
-    }
-
-    #[test]
-    fn what_a_glance_leaves_open_starts_with_no_prefix(
-        numbers in vec(0..1_000_u32, 1..300), number in 0..1_000_u32, rest in "(/[aA][rR]?[eE]?[aA]?|/open)?",
-        case_insensitive: bool,
-    ) {
-        let access: Vec<_> = numbers.iter().map(|number| format!("/access{number}/area")).collect();
-        let rules = Rules::new(vec![], prefixes(&access), vec![], None, PathOptions { case_insensitive, ..PLAIN });
-        let path = format!("/access{number}{rest}");
-        let cased = if case_insensitive { path.to_lowercase() } else { path.clone() };
-        let guarded = access.iter().any(|prefix| cased.starts_with(&**prefix));
-        prop_assert_eq!(of_path(&rules, &path).unwrap().needs_access(), guarded);
-        prop_assert_eq!(rules.glance(&path).map(Requirement::needs_access), Some(guarded), "{}", path);
-    }
-
-    #[test]
-    fn exempt_is_what_is_exempt_by_every_reading(path in hostile(), public in list(), options in options()) {
-        let rules = Rules::new(prefixes(&["/"]), vec![], prefixes(&public), None, options);
-        if of_path(&rules, &path).is_ok_and(Requirement::is_public) {
-            for text in texts(&path, options.windows).unwrap() {
-                let below = |stem: &str| text.strip_prefix(stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-                prop_assert!(public.iter().any(|prefix| below(prefix.trim_end_matches('/'))), "{}", text);
-            }
-        }
-    }
-
-    #[test]
-    fn explanations_agree(
-        path in hostile(), master in list(), access in list(), public in list(), options in options(), based: bool,
-    ) {
-        let base = Prefix::parse("/a").unwrap();
-        let base = based.then_some(&base);
-        let rules = Rules::new(prefixes(&master), prefixes(&access), prefixes(&public), base, options);
-        let Ok(uri) = path.parse::<Uri>() else { return Ok(()) };
-        let explanation = rules.explain(&Method::GET, &path);
-        let decision = rules.requirement(&RequestLine::new(&Method::GET, &uri)).map(PathDecision::from);
-        prop_assert_eq!(explanation.decision(), decision.unwrap_or(PathDecision::Reject));
-        let mut deciding = Deciding::default();
-        let noted = rules.requirement_by(&RequestLine::new(&Method::GET, &uri), &mut deciding).map(PathDecision::from);
-        prop_assert_eq!(noted, decision);
-        let places = [(PathList::Master, deciding.master), (PathList::Access, deciding.access)];
-        for by in explanation.decided_by().iter().filter(|by| by.list() != PathList::Public) {
-            let (_, place) = places.into_iter().find(|(list, _)| *list == by.list()).unwrap();
-            prop_assert_eq!(rules.prefixes().nth(place.unwrap()), Some((by.list(), by.prefix())));
-        }
-        for reading in explanation.readings() {
-            let from = reading.from().map(|from| explanation.readings()[from].text());
-            prop_assert_ne!(from, Some(reading.text()));
-        }
-        if explanation.reason().is_none() {
-            for (list, asked) in [(PathList::Master, "master"), (PathList::Access, "access")] {
-                let asked = explanation.decision().to_string().contains(asked);
-                prop_assert_eq!(asked, explanation.decided_by().iter().any(|by| by.list() == list));
-            }
-        }
-    }
-
-    #[test]
-    fn nothing_panics(bytes in vec(any::<u8>(), 0..200), text in "\\PC{0,50}", options in options()) {
-        let rules = rules_with(&["/a"], &["/%C3%A9/"], &["/x"], options);
-        let lossy = String::from_utf8_lossy(&bytes);
-        for path in [&*lossy, &text, &format!("/{lossy}"), &format!("/{text}")] {
-            let _ = of_path(&rules, path);
-            let _ = rules.explain(&Method::GET, path);
-            let _ = texts(path, true);
-            let _ = Prefix::parse(path);
-        }
-        if let Ok(uri) = Uri::try_from(&bytes[..]) {
-            let _ = rules.requirement(&RequestLine::new(&Method::CONNECT, &uri));
-        }
-    }
-}
-
-/// `cargo test --release --lib rule -- --ignored --nocapture`
-#[test]
-#[ignore = "measures"]
-fn figures() {
-    let many = |count: usize| (0..count).map(|at| format!("/svc{at}/v{}/private", at % 7)).collect::<Vec<_>>();
-    let lists = [
-        ("2+2", vec!["/access".into(), "/admin/".into()], vec!["/master".into(), "/internal".into()]),
-        ("10", many(5), many(5)),
-        ("1000", many(500), many(500)),
-        ("10000", many(5000), many(5000)),
-    ];
-    for path in ["/api/v1/items/42", "/access/health", "/svc4321/v2/public/items"] {
-        println!("{path}");
-        println!("  scan alone                {:8.1} ns", nanoseconds(|| is_plain(black_box(path), false)));
-        for (name, access, master) in &lists {
-            let rules = Rules::new(prefixes(master), prefixes(access), vec![], None, PLAIN);
-            let uri: Uri = path.parse().unwrap();
-            let linear =
-                || access.iter().chain(master).filter(|prefix| black_box(path).starts_with(&***prefix)).count();
-            println!(
-                "  {name:>6} prefixes: match {:8.1} ns, all {:8.1} ns, linear starts_with {:8.1} ns",
-                nanoseconds(|| rules.checks(black_box(path))),
-                nanoseconds(|| rules.requirement(&RequestLine::new(black_box(&Method::GET), black_box(&uri)))),
-                nanoseconds(linear),
-            );
-        }
-    }
-    let strict = PathOptions { windows: true, case_insensitive: true, ..PLAIN };
-    let all_options = rules_with(&["/master"], &["/access"], &["/public"], strict);
-    for path in ["/a%20b/c", "/files/caf%C3%A9/%61bc", "//a/../b%2Fc;d"] {
-        println!("{path}: {:.0} ns", nanoseconds(|| of_path(&all_options, black_box(path))));
-    }
-    let defaults = rules(&["/master"], &["/access"]);
-    let nested = rules_with(&["/a/a/a/a/a/master"], &["/a/access"], &["/a/a/public"], strict);
-    for (name, rules) in [("defaults", defaults), ("all options", all_options), ("nested", nested)] {
-        let milliseconds = |path: &str| {
-            let start = Instant::now();
-            let _ = black_box(of_path(&rules, path));
-            start.elapsed().as_secs_f64() * 1e3
-        };
-        let mut worst = (0.0, String::new(), String::new());
-        for (made_of, path) in hostile_8_kib() {
-            // What other programs took does not count.
-            if milliseconds(&path) > worst.0 {
-                let took = (0..5).map(|_| milliseconds(&path)).fold(f64::MAX, f64::min);
-                worst = if took > worst.0 { (took, made_of, path) } else { worst };
-            }
-        }
-        let (took, made_of, path) = worst;
-        let (count, answer) = (texts(&path, false).map(|texts| texts.len()), said(of_path(&rules, &path)));
-        println!(
-            "worst of 8 KiB, {name}: {took:.2} ms ({made_of}, {} bytes, {count:?} readings, {answer})",
-            path.len()
-        );
-    }
-}
-
-/// Paths of up to 8 KiB, with what they are made of.
-fn hostile_8_kib() -> impl Iterator<Item = (String, String)> {
-    const PARTS: [&str; 15] =
-        ["/a", "/..", "/.", "//", ";v", "%2f", "%252f", "\\", "%3f", "%2e%2e", " ", "%41", "/http:", "%252525", "//a"];
-    let shapes = PARTS.iter().flat_map(|a| PARTS.iter().flat_map(move |b| PARTS.iter().map(move |c| (*a, *b, *c))));
-    // Four has no factor in common with their number, so that each part comes in each place.
-    shapes.step_by(4).flat_map(|(a, b, c)| {
-        let block = [a, b, c].concat();
-        // Hosts before a long rest: as many readings as there may be.
-        let hosts = |count: usize| "//a".repeat(count);
-        let paths = [
-            block.repeat(8191 / block.len()),
-            format!("{}{}{}", a.repeat(2730 / a.len()), b.repeat(2730 / b.len()), c.repeat(2730 / c.len())),
-            format!("{a}/{b}{c}/{}", "x".repeat(8000)),
-            format!("{}/{block}{block}", "x".repeat(7900)),
-            format!("{}/{}", hosts(25), block.repeat(8000 / block.len())),
-            format!("{}/{}/{block}", hosts(40), "/x".repeat(3900)),
-            format!("{}/{}/{block}", hosts(12), "x".repeat(7900)),
-            format!("{}/{block}", hosts(2700)),
-        ];
-        (1..).zip(paths).map(move |(shape, path)| (format!("{a} {b} {c} in shape {shape}"), format!("/{path}")))
-    })
-}
-
-fn nanoseconds<T>(mut run: impl FnMut() -> T) -> f64 {
-    let mut best = f64::MAX;
-    for _ in 0..10 {
-        let start = Instant::now();
-        for _ in 0..20_000 {
-            black_box(run());
-        }
-        best = best.min(start.elapsed().as_secs_f64() * 1e9 / 20_000.0);
-    }
-    best
 }

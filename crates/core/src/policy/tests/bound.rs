@@ -1,5 +1,7 @@
 //! What a path may cost, and what becomes of one that would cost more.
 
+use std::{hint::black_box, time::Instant};
+
 use super::*;
 
 /// So many bytes are in all readings together, at the most: each of them was looked at a few times.

@@ -1,0 +1,98 @@
+//! Measurements, which are run by hand.
+
+use std::{hint::black_box, time::Instant};
+
+use super::*;
+
+/// `cargo test --release --lib rule -- --ignored --nocapture`
+#[test]
+#[ignore = "measures"]
+fn figures() {
+    let many = |count: usize| (0..count).map(|at| format!("/svc{at}/v{}/private", at % 7)).collect::<Vec<_>>();
+    let lists = [
+        ("2+2", vec!["/access".into(), "/admin/".into()], vec!["/master".into(), "/internal".into()]),
+        ("10", many(5), many(5)),
+        ("1000", many(500), many(500)),
+        ("10000", many(5000), many(5000)),
+    ];
+    for path in ["/api/v1/items/42", "/access/health", "/svc4321/v2/public/items"] {
+        println!("{path}");
+        println!("  scan alone                {:8.1} ns", nanoseconds(|| is_plain(black_box(path), false)));
+        for (name, access, master) in &lists {
+            let rules = Rules::new(prefixes(master), prefixes(access), vec![], None, PLAIN);
+            let uri: Uri = path.parse().unwrap();
+            let linear =
+                || access.iter().chain(master).filter(|prefix| black_box(path).starts_with(&***prefix)).count();
+            println!(
+                "  {name:>6} prefixes: match {:8.1} ns, all {:8.1} ns, linear starts_with {:8.1} ns",
+                nanoseconds(|| rules.ask(black_box(path))),
+                nanoseconds(|| rules.requirement(&RequestLine::new(black_box(&Method::GET), black_box(&uri)))),
+                nanoseconds(linear),
+            );
+        }
+    }
+    let strict = PathOptions { windows: true, case_insensitive: true, ..PLAIN };
+    let all_options = rules_with(&["/master"], &["/access"], &["/public"], strict);
+    for path in ["/a%20b/c", "/files/caf%C3%A9/%61bc", "//a/../b%2Fc;d"] {
+        println!("{path}: {:.0} ns", nanoseconds(|| of_path(&all_options, black_box(path))));
+    }
+    let defaults = rules(&["/master"], &["/access"]);
+    let nested = rules_with(&["/a/a/a/a/a/master"], &["/a/access"], &["/a/a/public"], strict);
+    for (name, rules) in [("defaults", defaults), ("all options", all_options), ("nested", nested)] {
+        let milliseconds = |path: &str| {
+            let start = Instant::now();
+            let _ = black_box(of_path(&rules, path));
+            start.elapsed().as_secs_f64() * 1e3
+        };
+        let mut worst = (0.0, String::new(), String::new());
+        for (made_of, path) in hostile_8_kib() {
+            // What other programs took does not count.
+            if milliseconds(&path) > worst.0 {
+                let took = (0..5).map(|_| milliseconds(&path)).fold(f64::MAX, f64::min);
+                worst = if took > worst.0 { (took, made_of, path) } else { worst };
+            }
+        }
+        let (took, made_of, path) = worst;
+        let (count, answer) = (texts(&path, false).map(|texts| texts.len()), said(of_path(&rules, &path)));
+        println!(
+            "worst of 8 KiB, {name}: {took:.2} ms ({made_of}, {} bytes, {count:?} readings, {answer})",
+            path.len()
+        );
+    }
+}
+
+/// Paths of up to 8 KiB, with what they are made of.
+fn hostile_8_kib() -> impl Iterator<Item = (String, String)> {
+    const PARTS: [&str; 15] =
+        ["/a", "/..", "/.", "//", ";v", "%2f", "%252f", "\\", "%3f", "%2e%2e", " ", "%41", "/http:", "%252525", "//a"];
+    let shapes = PARTS.iter().flat_map(|a| PARTS.iter().flat_map(move |b| PARTS.iter().map(move |c| (*a, *b, *c))));
+    // Four has no factor in common with their number, so that each part comes in each place.
+    shapes.step_by(4).flat_map(|(a, b, c)| {
+        let block = [a, b, c].concat();
+        // Hosts before a long rest: as many readings as there may be.
+        let hosts = |count: usize| "//a".repeat(count);
+        let paths = [
+            block.repeat(8191 / block.len()),
+            format!("{}{}{}", a.repeat(2730 / a.len()), b.repeat(2730 / b.len()), c.repeat(2730 / c.len())),
+            format!("{a}/{b}{c}/{}", "x".repeat(8000)),
+            format!("{}/{block}{block}", "x".repeat(7900)),
+            format!("{}/{}", hosts(25), block.repeat(8000 / block.len())),
+            format!("{}/{}/{block}", hosts(40), "/x".repeat(3900)),
+            format!("{}/{}/{block}", hosts(12), "x".repeat(7900)),
+            format!("{}/{block}", hosts(2700)),
+        ];
+        (1..).zip(paths).map(move |(shape, path)| (format!("{a} {b} {c} in shape {shape}"), format!("/{path}")))
+    })
+}
+
+fn nanoseconds<T>(mut run: impl FnMut() -> T) -> f64 {
+    let mut best = f64::MAX;
+    for _ in 0..10 {
+        let start = Instant::now();
+        for _ in 0..20_000 {
+            black_box(run());
+        }
+        best = best.min(start.elapsed().as_secs_f64() * 1e9 / 20_000.0);
+    }
+    best
+}
