@@ -170,7 +170,7 @@ impl Rules {
     pub fn glance(&self, path: &str) -> Option<Requirement> {
         let only_as_sent = self.base_path.is_none() && !self.options.windows;
         let bytes = path.as_bytes();
-        if !(only_as_sent && bytes.starts_with(b"/") && bytes.len() <= MAX_PATH && is_calm(bytes)) {
+        if !(only_as_sent && bytes.len() <= MAX_PATH && is_calm(bytes)) {
             return None;
         }
         // A path without anything that can be trouble is ASCII, whose case the matcher ignores.

@@ -98,12 +98,12 @@ fn trouble(path: &[u8]) -> u8 {
     if is_calm(path) { 0 } else { trouble_by_bytes(path) }
 }
 
-/// Returns true if nothing in the path can be trouble: neither what is, nor a colon, nor anything beyond ASCII, nor some
-/// rare characters that save comparisons.
+/// Returns true if the path begins with a slash and nothing behind it can be trouble: neither what is, nor a colon, nor
+/// anything beyond ASCII, nor some rare characters that save comparisons.
 #[inline(never)]
 pub(super) fn is_calm(path: &[u8]) -> bool {
-    let [before @ .., _] = path else { return true };
-    let bytes = &path[1..];
+    let [b'/', bytes @ ..] = path else { return false };
+    let before = &path[..bytes.len()];
     let calm = is_calm_by::<16>(before, bytes).or_else(|| is_calm_by::<8>(before, bytes));
     calm.or_else(|| is_calm_by::<1>(before, bytes)).unwrap_or(true)
 }
