@@ -117,8 +117,16 @@ fn reason(explanation: &Explanation) -> String {
 }
 
 fn print(method: &str, target: &str, explanation: &Explanation) -> Result<(), Failure> {
-    output::line(&format!("{} {}: {}", shown(method), shown(target), explanation.decision()))?;
-    output::line(&format!("  because {}", reason(explanation)))?;
+    let request = format!("{} {}", shown(method), shown(target));
+    let fault = explanation.reason().map(|fault| format!("\"{}\" {}", shown(target), fault.description()));
+    match (explanation.decision(), fault) {
+        (PathDecision::Reject, Some(fault)) => output::line(&format!("{request}: rejected: {fault}"))?,
+        (decision, Some(fault)) => output::line(&format!("{request}: {decision}, since {fault}"))?,
+        (decision, None) => {
+            output::line(&format!("{request}: {decision}"))?;
+            output::line(&format!("  because {}", reason(explanation)))?;
+        }
+    }
     for (number, reading) in explanation.readings().iter().enumerate() {
         let from = reading.from().map(|from| format!(", from {from}")).unwrap_or_default();
         output::line(&format!("  {number:3}  \"{}\" ({}{from})", shown(reading.text()), reading.step()))?;

@@ -186,6 +186,8 @@ fn explain_answers_line_by_line() {
 
     let text = place.done(&["explain", "GET", "//access/x"]);
     assert!(text.contains("GET //access/x: access") && text.contains("slashes merged"), "{text}");
+    let text = place.done(&["explain", "GET", "access"]);
+    assert_eq!(text.lines().next(), Some("GET access: rejected: \"access\" is not an absolute path (expected \"/…\")"));
     place.fails(&["explain", "GET"], 2);
 }
 

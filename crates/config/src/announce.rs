@@ -7,7 +7,10 @@ use std::{
 
 use tracing::Level;
 
-use fastauth_core::{policy::{PathList, Rule}, settings::Deployment};
+use fastauth_core::{
+    policy::{PathList, Rule},
+    settings::Deployment,
+};
 
 /// Writes a line to standard error. It may be closed, which is no reason not to start.
 fn say(line: &str) {

@@ -3,11 +3,11 @@
 //! A guard in front of a router never knows what is behind it: the router may match the path as it was sent, decode it,
 //! merge its slashes, resolve its dots, or hand it to a server with rules of its own. So a request needs every check
 //! whose prefix is met by *any* plausible [reading](readings) of its path, the path as it was sent included; a path
-//! with no sound reading is refused; everything else is public. Nothing is rewritten: the guard only asks more often,
-//! and one more reading or one more guarded prefix can never remove a check.
+//! that cannot be normalised unambiguously is refused; everything else is public. Nothing is rewritten: the guard only
+//! asks more often, and one more reading or one more guarded prefix can never remove a check.
 //!
 //! An exemption opens a reading if it is longer than every guarded prefix that the reading meets, and a path if it opens
-//! every reading. Else it has no effect.
+//! every reading. Otherwise it has no effect.
 
 use std::{borrow::Cow, ops::Index};
 
@@ -99,14 +99,14 @@ pub struct RequestLine<'a> {
     pub glance: Option<Requirement>,
 }
 
-/// Why a path is refused whatever the prefixes say. The path itself is not in it, so it may be shown and logged.
+/// The reason why a path is refused whatever the rules say. It does not contain the path, so it may be shown and logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathRefusal {
-    /// A `%` that two hex digits do not follow: decoders disagree on what it is.
+    /// A `%` without two hex digits after it: decoders disagree on what it is.
     #[error("malformed escape")]
     MalformedEscape,
-    /// Decoded, the path is no text.
+    /// Decoded, the path is not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
     /// A control character, plain or encoded: some parsers drop it, others end the path there.
@@ -115,20 +115,37 @@ pub enum PathRefusal {
     /// The path is encoded more than three times.
     #[error("encoded too often")]
     EncodedTooOften,
-    /// The form of the request target is not one for this method, or the path does not begin with `/`.
+    /// The form of the request target is wrong for this method, or the path does not begin with `/`.
     #[error("request target")]
     RequestTarget,
     /// The path can be read in more ways than any real one: in more than 256, or in more than can be looked at in the time
     /// that a path is given.
     #[error("too many readings")]
     TooManyReadings,
-    /// A name in the path, such as `PRIVAT~1`, may be short for another one on Windows. No path is refused for it: every check
-    /// that there is is asked for, with the option `windows`.
+    /// A name in the path, such as `PRIVAT~1`, may be short for another one on Windows. With the option `windows`, every
+    /// check is asked for. No path is refused for it.
     #[error("short name")]
     ShortName,
     /// The path is longer than 8 KiB.
     #[error("target too long")]
     TargetTooLong,
+}
+
+impl PathRefusal {
+    /// Describes the fault, to follow the path in a sentence.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::MalformedEscape => "has a `%` without two hex digits after it",
+            Self::NotUtf8 => "is not UTF-8 when it is decoded",
+            Self::ControlCharacter => "has a control character, plain or escaped",
+            Self::EncodedTooOften => "is encoded more than three times",
+            Self::RequestTarget => "is not an absolute path (expected \"/…\")",
+            Self::TooManyReadings => "can be read in too many ways",
+            Self::ShortName => "has a name that may be a short one of Windows",
+            Self::TargetTooLong => "is longer than 8 KiB",
+        }
+    }
 }
 
 impl Rules {
@@ -174,7 +191,7 @@ impl Rules {
             return None;
         }
         // A path without anything that can be trouble is ASCII, whose case the matcher ignores.
-        Some(if self.matcher.meets_nothing(path) { Requirement::NOTHING } else { self.weigh(path, &[]) })
+        Some(if self.matcher.rules_out(path) { Requirement::NOTHING } else { self.weigh(path, &[]) })
     }
 
     /// Returns the checks that a request needs: what either URI asks for, and either may be the reason to refuse.
@@ -264,6 +281,7 @@ impl Rules {
     }
 
     /// Computes what the path asks for with its readings, which may be left out if it is the only one.
+    #[inline(never)]
     fn weigh(&self, path: &str, readings: &[Reading]) -> Requirement {
         let as_sent = self.ask(path);
         let others = readings.iter().skip(1).map(|reading| self.ask(&reading.text));
@@ -273,16 +291,20 @@ impl Rules {
     /// Computes what one reading asks for.
     fn ask(&self, reading: &str) -> Asking {
         let mut asking = Asking::default();
-        self.met(reading, &self.cased(reading)).for_each(|rule| asking.add(rule));
+        self.visit(reading, |rule| asking.add(rule));
         asking
     }
 
-    /// Finds the rules that a reading meets, given with its case and without: the shortest first, and exemptions before
-    /// guards of the same length.
-    fn met<'a>(&'a self, reading: &'a str, cased: &'a str) -> impl Iterator<Item = &'a Rule> {
-        let rules = self.matcher.met(cased).map(move |id| &self[id]);
-        // The case of exemptions counts.
-        rules.filter(move |rule| rule.list != PathList::Public || rule.prefix.exempts(reading))
+    /// Visits the rules that a reading meets: the shortest first, and exemptions before guards of the same length.
+    #[inline]
+    fn visit(&self, reading: &str, mut met: impl FnMut(&Rule)) {
+        self.matcher.visit(&self.cased(reading), |id| {
+            let rule = &self[id];
+            // The case of exemptions counts.
+            if rule.list != PathList::Public || rule.prefix.exempts(reading) {
+                met(rule);
+            }
+        });
     }
 
     /// Returns true if a path is above the prefix of a rule, by whole segments.

@@ -267,7 +267,7 @@ impl Watch for Notes<'_> {
             public: Vec::new(),
         };
         let mut asking = Asking::default();
-        for rule in self.rules.met(text, &self.rules.cased(text)) {
+        self.rules.visit(text, |rule| {
             asking.add(rule);
             let met = match rule.list() {
                 PathList::Master => &mut reading.master,
@@ -275,7 +275,7 @@ impl Watch for Notes<'_> {
                 PathList::Public => &mut reading.public,
             };
             met.push(rule.prefix().to_owned());
-        }
+        });
         self.readings.push(reading);
         self.asked.push(asking);
     }

@@ -2,11 +2,12 @@
 
 use super::{Form, RuleId};
 
-/// The texts of all rules as a radix tree.
+/// The texts of all rules as a radix tree, behind a filter of their first bytes.
 ///
-/// The cost of a look-up grows with the length of the path that the rules share, not with the number of rules.
+/// The cost of a look-up grows with the part of the path that is shared with the rules, not with the number of rules.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Matcher {
+    heads: Heads,
     root: Node,
     longest: usize,
     any_case: bool,
@@ -45,7 +46,7 @@ impl Matcher {
     pub(super) fn new(mut entries: Vec<Entry>, any_case: bool) -> Self {
         entries.sort_by(|a, b| a.text.cmp(&b.text));
         let longest = entries.iter().map(|entry| entry.text.len()).max().unwrap_or(0);
-        Self { root: Node::new(&entries, 0), longest, any_case }
+        Self { heads: Heads::new(&entries), root: Node::new(&entries, 0), longest, any_case }
     }
 
     /// Returns the length of the longest text.
@@ -53,30 +54,25 @@ impl Matcher {
         self.longest
     }
 
-    /// Returns true if no rule is met: what an open path costs.
+    /// Returns true if an ASCII path meets no rule for certain. It is most of what an open path costs.
     #[inline]
-    pub(super) fn meets_nothing(&self, path: &str) -> bool {
-        self.met(path).next().is_none()
+    pub(super) fn rules_out(&self, path: &str) -> bool {
+        !self.heads.has(path.as_bytes())
     }
 
-    /// Finds the rules that `path` meets, the shortest first.
+    /// Visits the rules that `path` meets, the shortest first.
     #[inline]
-    pub(super) fn met<'a>(&'a self, path: &'a str) -> impl Iterator<Item = RuleId> + 'a {
-        let mut next = Some((&self.root, path.as_bytes()));
-        let nodes = std::iter::from_fn(move || {
-            loop {
-                let (node, rest) = next?;
-                let rest = self.strip(rest, &node.label)?;
-                next = rest.split_first().and_then(|(key, rest)| Some((node.child(self.cased(*key))?, rest)));
-                if !node.ends.is_empty() {
-                    return Some((node, matches!(rest, [] | [b'/', ..])));
-                }
-            }
-        });
-        nodes.flat_map(|(node, ends_segment)| {
-            let ends = node.ends.iter().filter(move |end| end.form == Form::Plain || ends_segment);
-            ends.map(|end| end.rule)
-        })
+    pub(super) fn visit(&self, path: &str, mut met: impl FnMut(RuleId)) {
+        let mut node = &self.root;
+        let mut rest = path.as_bytes();
+        while let Some(tail) = self.strip(rest, &node.label) {
+            let ends_segment = matches!(tail, [] | [b'/', ..]);
+            node.ends.iter().filter(|end| end.form == Form::Plain || ends_segment).for_each(|end| met(end.rule));
+            let Some((key, tail)) = tail.split_first() else { return };
+            let Some(child) = node.child(self.cased(*key)) else { return };
+            node = child;
+            rest = tail;
+        }
     }
 
     /// Returns true if a text goes on with a slash where `path` ends.
@@ -139,6 +135,52 @@ impl Node {
     }
 }
 
+/// The first bytes of all texts, as many as the shortest has, at most eight: a bit for each. It saves most open paths the way
+/// through the tree, without which they would cost a quarter more.
+#[derive(Debug, Clone, Default)]
+struct Heads {
+    mask: u64,
+    /// Their number is a power of two.
+    blocks: Box<[u64]>,
+}
+
+impl Heads {
+    fn new(entries: &[Entry]) -> Self {
+        let shortest = entries.iter().map(|entry| entry.text.len()).min().unwrap_or(0);
+        let mask = u64::MAX.checked_shr(8_usize.saturating_sub(shortest) as u32 * 8).unwrap_or(0);
+        let mut heads = Self { mask, blocks: vec![0; (entries.len() / 4 + 1).next_power_of_two()].into() };
+        for entry in entries {
+            let (at, bit) = heads.place(entry.text.as_bytes());
+            heads.blocks[at] |= bit;
+        }
+        heads
+    }
+
+    /// Returns false if no text begins as an ASCII path does. Case does not count.
+    #[inline]
+    fn has(&self, path: &[u8]) -> bool {
+        let (at, bit) = self.place(path);
+        self.blocks.get(at).is_some_and(|block| block & bit != 0)
+    }
+
+    #[inline]
+    fn place(&self, text: &[u8]) -> (usize, u64) {
+        const NO_CASE: u64 = u64::from_le_bytes([0x20; 8]);
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let hash = ((first_word(text) | NO_CASE) & self.mask).wrapping_mul(ODD);
+        ((hash >> 32) as usize & self.blocks.len().wrapping_sub(1), 1 << (hash >> 58))
+    }
+}
+
+/// Returns the first eight bytes, with zeros for those that are missing.
+#[inline]
+fn first_word(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => text.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
 /// Returns the bytes that both texts begin with.
 fn shared<'a>(a: &'a [u8], b: &[u8]) -> &'a [u8] {
     let len = a.iter().zip(b).take_while(|(a, b)| a == b).count();
@@ -159,6 +201,12 @@ mod tests {
         Matcher::new(entries.collect(), any_case)
     }
 
+    fn met(matcher: &Matcher, path: &str) -> Vec<usize> {
+        let mut met = Vec::new();
+        matcher.visit(path, |rule| met.push(rule.place()));
+        met
+    }
+
     /// Does what the tree must do, the plain way.
     fn meets(path: &str, text: &str, segment: bool) -> bool {
         path.strip_prefix(text).is_some_and(|rest| !segment || rest.is_empty() || rest.starts_with('/'))
@@ -166,8 +214,19 @@ mod tests {
 
     #[test]
     fn empty_tree_meets_nothing() {
-        assert!(Matcher::default().meets_nothing("/") && !Matcher::default().is_above("/"));
-        assert_eq!(Matcher::new(vec![], false).met("/").count(), 0);
+        for empty in [Matcher::default(), Matcher::new(vec![], false)] {
+            assert!(empty.rules_out("/") && !empty.is_above("/") && met(&empty, "/").is_empty());
+        }
+    }
+
+    #[test]
+    fn most_open_paths_are_ruled_out_by_their_first_bytes() {
+        let entries: Vec<_> = (0..10_000).map(|number| (format!("/access{number}/area"), false)).collect();
+        let matcher = matcher(&entries, false);
+        let out = (0..10_000).filter(|number| matcher.rules_out(&format!("/api/v1/items/{number}"))).count();
+        assert_eq!(out, 10_000);
+        let out = (0..10_000).filter(|number| matcher.rules_out(&format!("/{number}/items"))).count();
+        assert!(out > 9_000, "{out}");
     }
 
     proptest! {
@@ -190,9 +249,8 @@ mod tests {
             // The shortest first, and those of the same length as they were given.
             expected.sort_by_key(|place| entries[*place].0.len());
             let written = if any_case { path.to_ascii_uppercase() } else { path.clone() };
-            let met: Vec<_> = matcher.met(&written).map(RuleId::place).collect();
-            prop_assert_eq!(&met, &expected);
-            prop_assert_eq!(matcher.meets_nothing(&written), expected.is_empty());
+            prop_assert!(expected.is_empty() || !matcher.rules_out(&written));
+            prop_assert_eq!(met(&matcher, &written), expected);
             let below = format!("{path}/");
             prop_assert_eq!(matcher.is_above(&written), entries.iter().any(|(text, _)| text.starts_with(&below)));
         }

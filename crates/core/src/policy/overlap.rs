@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{PathList, Rule, RuleId, Rules, case::fold};
+use super::{PathList, Rule, Rules, case::fold};
 
 /// The overlaps of the lists that an operator should know of.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ impl Rules {
                 continue;
             }
             self.describe_file(rule, &mut overlaps);
-            let above = self.above(rule).filter(|above| above.list == PathList::Public);
+            let above = self.above(rule).into_iter().filter(|above| above.list == PathList::Public);
             overlaps.notes.extend(above.filter(|above| self.depth(above) < self.depth(rule)).map(|exemption| {
                 format!("{} stays guarded, though it is below {}", rule.in_list(), exemption.of_list())
             }));
@@ -33,10 +33,10 @@ impl Rules {
 
     /// Finds the rules that the prefix of a rule meets, the shortest first, as guards are compared: without case if that
     /// does not count.
-    fn above(&self, rule: &Rule) -> impl Iterator<Item = &Rule> {
-        let text = self.folded(rule);
-        let above: Vec<_> = self.matcher.met(&text).collect();
-        above.into_iter().map(|id: RuleId| &self[id])
+    fn above(&self, rule: &Rule) -> Vec<&Rule> {
+        let mut above = Vec::new();
+        self.matcher.visit(&self.folded(rule), |id| above.push(&self[id]));
+        above
     }
 
     fn depth(&self, rule: &Rule) -> usize {
@@ -52,7 +52,7 @@ impl Rules {
         if self.iter().all(|rule| rule.list == PathList::Public) {
             return;
         }
-        let above: Vec<_> = self.above(exemption).filter(|above| above.list != PathList::Public).collect();
+        let above: Vec<_> = self.above(exemption).into_iter().filter(|above| above.list != PathList::Public).collect();
         let name = exemption.in_list();
         match above.last() {
             None => overlaps.warnings.push(format!("{name} has no effect: it is below no guarded prefix")),

@@ -99,22 +99,29 @@ fn trouble(path: &[u8]) -> u8 {
 }
 
 /// Returns true if the path begins with a slash and nothing behind it can be trouble: neither what is, nor a colon, nor
-/// anything beyond ASCII, nor some rare characters that save comparisons.
+/// anything beyond ASCII, nor some rare characters that save comparisons. It is looked at in blocks, the last of which may
+/// overlap the one before it.
 #[inline(never)]
 pub(super) fn is_calm(path: &[u8]) -> bool {
     let [b'/', bytes @ ..] = path else { return false };
     let before = &path[..bytes.len()];
-    let calm = is_calm_by::<16>(before, bytes).or_else(|| is_calm_by::<8>(before, bytes));
-    calm.or_else(|| is_calm_by::<1>(before, bytes)).unwrap_or(true)
+    if let (Some(before_last), Some(last)) = (before.last_chunk(), bytes.last_chunk()) {
+        let mut blocks = before.as_chunks::<16>().0.iter().zip(bytes.as_chunks::<16>().0);
+        return is_calm_block::<16>(before_last, last) && blocks.all(|(before, block)| is_calm_block(before, block));
+    }
+    if let (Some(before), Some(block)) = (both_ends(before), both_ends(bytes)) {
+        return is_calm_block(&before, &block);
+    }
+    before.iter().zip(bytes).all(|(before, byte)| is_calm_block(&[*before], &[*byte]))
 }
 
-/// Looks at the bytes in blocks, the last of which may overlap the one before it. `None` if there are too few. The bytes of
-/// `before` stand one place before the others.
+/// Returns the first and the last eight bytes, which may overlap.
 #[inline]
-fn is_calm_by<const N: usize>(before: &[u8], bytes: &[u8]) -> Option<bool> {
-    let last = is_calm_block::<N>(before.last_chunk()?, bytes.last_chunk()?);
-    let mut blocks = before.as_chunks().0.iter().zip(bytes.as_chunks().0);
-    Some(last && blocks.all(|(before, block)| is_calm_block::<N>(before, block)))
+fn both_ends(bytes: &[u8]) -> Option<[u8; 16]> {
+    let mut ends = [0; 16];
+    ends[..8].copy_from_slice(bytes.first_chunk::<8>()?);
+    ends[8..].copy_from_slice(bytes.last_chunk::<8>()?);
+    Some(ends)
 }
 
 /// Looks at a block in a form of which compilers make a few vector instructions.

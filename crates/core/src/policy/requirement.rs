@@ -58,11 +58,13 @@ impl Requirement {
     }
 
     /// Returns true if the master token is asked for.
+    #[inline]
     pub fn needs_master(self) -> bool {
         self.master.cause.asks()
     }
 
     /// Returns true if an access token is asked for.
+    #[inline]
     pub fn needs_access(self) -> bool {
         self.access.cause.asks()
     }
