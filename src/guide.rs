@@ -1,0 +1,47 @@
+//! The guide: a tutorial, how-tos, reference and explanation.
+//!
+//! - Start with the [tutorial].
+//! - How to use FastAuth with [axum], [hyper], [tonic], [behind a proxy](proxies), in [containers], with [browsers]; how to [test an application](testing),
+//!   [manage keys and revoke tokens](keys), [back up the database](backup), and [move over from `fastauth-api`](migrating).
+//! - Reference: every [configuration key](configuration), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api).
+//! - Explanation: [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
+//!
+//! It is built from the files under `docs/`. Their code is compiled with the tests, which have what it needs.
+
+macro_rules! pages {
+    ($($name:ident = $path:literal, $title:literal;)+) => {
+        $(
+            #[doc = $title]
+            pub mod $name {
+                #![doc = include_str!($path)]
+            }
+        )+
+    };
+}
+
+pages! {
+    tutorial = "../docs/guide/tutorial.md", "From an empty folder to a guarded application.\n\n";
+    axum = "../docs/guide/axum.md", "How to guard an axum application.\n\n";
+    hyper = "../docs/guide/hyper.md", "How to guard a hyper server.\n\n";
+    tonic = "../docs/guide/tonic.md", "How to guard gRPC services.\n\n";
+    proxies = "../docs/guide/proxies.md", "How to run it behind nginx.\n\n";
+    containers = "../docs/guide/containers.md", "How to run it in Docker and Kubernetes.\n\n";
+    browsers = "../docs/guide/browsers.md", "How pages log in, refresh and open WebSockets.\n\n";
+    testing = "../docs/guide/testing.md", "How to test an application.\n\n";
+    keys = "../docs/guide/keys.md", "How to rotate keys, revoke tokens and encrypt the store.\n\n";
+    backup = "../docs/backup.md", "How to back up the embedded database.\n\n";
+    migrating = "../docs/guide/migrating.md", "How to move over from `fastauth-api`.\n\n";
+    endpoints = "../docs/guide/endpoints.md", "The endpoints for tokens.\n\n";
+    observability = "../docs/observability.md", "Logs, reasons, metrics and health.\n\n";
+    store_api = "../docs/store-api.md", "The HTTP API of token stores.\n\n";
+    paths = "../docs/guide/paths.md", "Which paths a prefix guards, and how a path is read.\n\n";
+    sessions = "../docs/guide/sessions.md", "Sessions, rotation, and what is cached.\n\n";
+    performance = "../docs/performance.md", "What it costs.\n\n";
+}
+
+/// Where settings come from, and every configuration key.
+///
+pub mod configuration {
+    #![doc = include_str!("../docs/guide/settings.md")]
+    #![doc = include_str!("../docs/configuration.md")]
+}
