@@ -307,9 +307,9 @@ pub(crate) struct Store {
 
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Serve the REST store of the wire contract, in both of its versions
+    /// Serve an SQLite store over HTTP, by both versions of the store API
     Serve(Serve),
-    /// Test whether a REST store keeps the promises of the wire contract
+    /// Test whether a store behind HTTP conforms to the store API
     Test(StoreTest),
     /// Back up an SQLite store to a new file, while it is in use
     Backup(Backup),
@@ -388,10 +388,10 @@ impl From<Format> for StoreFormat {
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-FASTAUTH_STORE_TOKEN, if set, is the bearer token that every call must bring, of 16 characters or more. Without it, only
-addresses of this machine can be listened on, and only programs are answered, by the name localhost or such an address: whoever
-reads the store has every client's tokens. The applications bring it by \"headers\": {\"Authorization\": \"Bearer ...\"} in
-their configuration. A signal to stop lets calls under way come to their end; a second one does not.")]
+FASTAUTH_STORE_TOKEN, if set, is the bearer token that every call must send, of at least 16 characters. Without it, the server
+listens only on addresses of this machine, and answers only programs that call it as localhost or by such an address: a caller
+can read every client's tokens. Applications send the token by \"headers\": {\"Authorization\": \"Bearer ...\"} in their
+configuration. On SIGTERM or SIGINT, calls in progress are completed; a second signal stops at once.")]
 pub(crate) struct Serve {
     /// The address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6789")]
@@ -403,14 +403,14 @@ pub(crate) struct Serve {
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-FASTAUTH_STORE_TOKEN, if set, is sent as the bearer token. The test writes clients of its own, whose ids begin with
-fastauth-test-, and revokes them in the end; of a store of the first version, which cannot delete, it voids them. It is
-meant for a live store, but not for a busy one: it sends some hundred calls. What it finds is told line by line: kept,
-broken, or not offered. The exit code is 1 where something is broken that the store claims to keep.")]
+FASTAUTH_STORE_TOKEN, if set, is sent as the bearer token. The test creates clients whose ids begin with fastauth-test-, and
+revokes them at the end; in a store of the first version, which cannot delete, it overwrites their tokens. It can run on a live
+store, but not on a busy one: it sends several hundred calls. It prints a line per promise: kept, broken, or not offered. The exit
+code is 1 if a promise is broken.")]
 pub(crate) struct StoreTest {
-    /// Where the store is, as in database-api-url
+    /// The URL of the store, as in database-api-url
     pub(crate) url: String,
-    /// A header that goes with every call; may be repeated
+    /// A header to send with every call; can be repeated
     #[arg(long, value_name = "NAME: VALUE")]
     pub(crate) header: Vec<String>,
     /// Print one JSON object

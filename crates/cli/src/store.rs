@@ -1,4 +1,4 @@
-//! `store serve`; and `store test`, which is in `store_test`.
+//! `store serve`, and the other commands of `store`.
 
 use std::{env::VarError, process::ExitCode, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ mod signals;
 
 pub(crate) const BEARER_VARIABLE: &str = "FASTAUTH_STORE_TOKEN";
 
-/// How long after a signal to stop a request may still take to come, and how long calls under way may go on then.
+/// How long after a signal to stop a request may still take to arrive, and how long calls in progress may then go on.
 const RECEIVING: Duration = Duration::from_secs(1);
 const ANSWERING: Duration = Duration::from_secs(9);
 
@@ -41,14 +41,14 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     let bearer = bearer_token()?;
     if bearer.is_none() && !args.listen.ip().is_loopback() {
         return Err(Failure::new(format!(
-            "{} can be reached from other machines, and whoever reads the store has every client's tokens; \
-             set {BEARER_VARIABLE} to the bearer token that calls must bring, or listen on 127.0.0.1",
+            "{} can be reached from other machines, and a caller can read every client's tokens: \
+             set {BEARER_VARIABLE} to the bearer token that calls must send, or listen on 127.0.0.1",
             args.listen
         )));
     }
     let Some(database) = SqliteStore::path_in_url(&args.database) else {
-        let problem = "is not sqlite:FILE with the plain path of a file, such as sqlite:tokens.db";
-        return Err(Failure::new(format!("{:?} {problem}", args.database)));
+        let remedy = "write sqlite:FILE with the plain path of a file, such as sqlite:tokens.db";
+        return Err(Failure::new(format!("--database {:?} is not a database: {remedy}", args.database)));
     };
     let store = SqliteStore::open(database)
         .map_err(|error| Failure::new(format!("{}: {}", database.display(), chain(&error))))?;
@@ -63,20 +63,20 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     runtime.block_on(serve(args, service))
 }
 
-/// The bearer token of the store, from the environment.
+/// Reads the bearer token of the store from the environment.
 pub(crate) fn bearer_token() -> Result<Option<Secret>, Failure> {
-    // As with every variable, a line break at its end is no part of it.
+    // As in every variable, a line break at the end is not part of the value.
     let without_line_break = |token: String| {
         let token = token.strip_suffix('\n').unwrap_or(&token);
         Secret::from(token.strip_suffix('\r').unwrap_or(token))
     };
     match std::env::var(BEARER_VARIABLE).map(without_line_break) {
-        // No other could be sent.
+        // Any other could not be sent.
         Ok(token) if token.expose().bytes().all(|byte| byte.is_ascii_graphic()) && !token.expose().is_empty() => {
             Ok(Some(token))
         }
         Ok(_) | Err(VarError::NotUnicode(_)) => {
-            Err(Failure::new(format!("{BEARER_VARIABLE} has to be printable ASCII without spaces")))
+            Err(Failure::new(format!("{BEARER_VARIABLE} must be printable ASCII without spaces")))
         }
         Err(VarError::NotPresent) => Ok(None),
     }
@@ -87,16 +87,17 @@ async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> 
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| Failure::new(format!("cannot listen on {}: {error}", args.listen)))?;
-    // Calls are answered, whether anybody reads this or not.
+    // Serving does not depend on standard output.
     let _ = output::line(&format!("Listening on http://{}", listener.local_addr()?));
-    let (stage, connections) = (watch::Sender::new(Stage::Serving), &mut JoinSet::new());
+    let stage = watch::Sender::new(Stage::Serving);
+    let connections = &mut JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => _ = connections.spawn(connection::serve(stream, service.clone(), stage.subscribe())),
                 // Out of descriptors, most likely: it passes as connections end.
                 Err(error) => {
-                    tracing::warn!(%error, "no connection was accepted");
+                    tracing::warn!(%error, "cannot accept a connection");
                     time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -108,14 +109,14 @@ async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> 
     tokio::select! {
         () = finish(connections, &stage) => Ok(ExitCode::SUCCESS),
         () = signals.next() => {
-            output::note("fastauth: stopped at once by a second signal; calls under way were given up");
-            // Without closing the database, which would wait for what is being written.
+            output::note("fastauth: stopped at once by a second signal; calls in progress were dropped");
+            // The database is not closed, for that would wait for writes in progress.
             std::process::exit(1)
         }
     }
 }
 
-/// Lets calls under way come to their end, and nothing else.
+/// Completes the calls in progress.
 async fn finish(connections: &mut JoinSet<()>, stage: &watch::Sender<Stage>) {
     stage.send_replace(Stage::Stopping);
     if timeout(RECEIVING, all(connections)).await.is_ok() {

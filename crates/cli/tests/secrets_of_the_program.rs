@@ -276,7 +276,7 @@ fn a_database_is_named_by_a_plain_path() {
     let place = TempDir::new().unwrap();
     for database in ["sqlite:tokens.db?mode=rwc", "sqlite:///tokens.db", "sqlite:file:tokens.db", "sqlite::memory:"] {
         let refusal = run(place.path(), &["store", "serve", "--listen", "127.0.0.1:0", "--database", database], 1).1;
-        assert!(refusal.contains("is not sqlite:FILE with the plain path of a file"), "{refusal}");
+        assert!(refusal.contains("write sqlite:FILE with the plain path of a file"), "{refusal}");
     }
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }

@@ -1,4 +1,4 @@
-//! Calls to a remote store, client by client: look-ups of one client share a call, writes of one client take turns.
+//! Orders the calls to a remote store by client: look-ups of one client share a call, writes of one client take turns.
 
 use std::{
     collections::HashMap,
@@ -15,17 +15,24 @@ use futures_util::{
     future::{Shared, WeakShared},
 };
 
-type Call<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// What of a client is looked up: one family, or what was issued last.
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// The part of a client that is looked up: one family, or what was issued last.
 type Lane = Option<String>;
-/// By client and lane, each with its number, to tell it from a later one of the same.
-type FlightMap<T> = Arc<Mutex<HashMap<String, HashMap<Lane, (u64, WeakShared<Call<T>>)>>>>;
+/// The flights by client and lane.
+type FlightMap<T> = Arc<Mutex<HashMap<String, HashMap<Lane, Flight<T>>>>>;
 
-/// The look-ups that are under way, one for each client and lane at the most.
+/// A look-up that is under way.
+struct Flight<T> {
+    /// Tells it from a later one of the same client and lane.
+    number: u64,
+    call: WeakShared<BoxFuture<T>>,
+}
+
+/// The look-ups that are under way, at most one for each client and lane.
 ///
-/// Those that ask while a call is under way wait for its answer too. Each of them drives the call, so it goes on as
-/// long as one of them waits, whoever gives up; when the last one does, the call is dropped. Nothing is kept: when the
-/// call ends, well or badly, the next to ask makes a new one.
+/// A caller that asks while a look-up is under way waits for its result too. Each of the callers drives it, so it goes on as long as
+/// one of them waits; when the last one gives up, it is dropped. Nothing is cached: when it ends, well or badly, the next
+/// caller starts a new one.
 pub(super) struct Flights<T> {
     flights: FlightMap<T>,
 }
@@ -41,33 +48,34 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         Self { flights: Arc::default() }
     }
 
-    /// The call for this lane of `client_id` that is under way, or a new one that `call` makes.
-    pub(super) fn join<F>(&self, client_id: &str, lane: Option<&str>, call: impl FnOnce() -> F) -> Shared<Call<T>>
+    /// Joins the look-up for this lane of `client_id` that is under way, or starts the one that `call` makes.
+    pub(super) fn join<F>(&self, client_id: &str, lane: Option<&str>, call: impl FnOnce() -> F) -> Shared<BoxFuture<T>>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut flights = lock(&self.flights);
         let lane = lane.map(str::to_owned);
         let under_way = flights.get(client_id).and_then(|lanes| lanes.get(&lane));
-        if let Some(flight) = under_way.and_then(|(_, flight)| flight.upgrade()) {
-            return flight;
+        if let Some(shared) = under_way.and_then(|flight| flight.call.upgrade()) {
+            return shared;
         }
         let landing = Landing::new(&self.flights, client_id, lane.clone());
-        let (number, call) = (landing.number, call());
-        let flight = async move {
+        let number = landing.number;
+        let call = call();
+        let shared = async move {
             let _landing = landing;
             call.await
         }
         .boxed()
         .shared();
-        if let Some(weak) = flight.downgrade() {
-            flights.entry(client_id.to_owned()).or_default().insert(lane, (number, weak));
+        if let Some(call) = shared.downgrade() {
+            flights.entry(client_id.to_owned()).or_default().insert(lane, Flight { number, call });
         }
-        flight
+        shared
     }
 
-    /// Lets nobody join a look-up of `client_id` (of any client, where there is none) that began before now, nor, once the
-    /// guard is dropped, one that began before then: what begins after a write has to see it.
+    /// Closes the look-ups of `client_id`, or of all clients, to further callers, now and again when the guard is dropped: a
+    /// caller that comes after a write has to see it.
     pub(super) fn writing<'a>(&'a self, client_id: Option<&'a str>) -> Writing<'a, T> {
         let writing = Writing { flights: &self.flights, client_id };
         writing.close();
@@ -96,7 +104,7 @@ impl<T> Drop for Writing<'_, T> {
     }
 }
 
-/// Takes its flight out of the map when the call has ended or nobody waits for it any more.
+/// Removes its flight from the map when the look-up has ended or its last caller gave up.
 struct Landing<T> {
     flights: FlightMap<T>,
     client_id: String,
@@ -117,7 +125,7 @@ impl<T> Drop for Landing<T> {
         let mut flights = lock(&self.flights);
         let Some(lanes) = flights.get_mut(&self.client_id) else { return };
         // After a write the entry may be a later flight's.
-        if lanes.get(&self.lane).is_some_and(|(number, _)| *number == self.number) {
+        if lanes.get(&self.lane).is_some_and(|flight| flight.number == self.number) {
             lanes.remove(&self.lane);
         }
         if lanes.is_empty() {
@@ -126,8 +134,8 @@ impl<T> Drop for Landing<T> {
     }
 }
 
-/// Two tokio mutexes, for they are fair: first come, first served. Those that go first take the second one alone, so that
-/// nobody but the one whose turn it is goes before them.
+/// The queue of one client: two tokio mutexes, which are fair. An urgent write takes only the second one, so it waits for no other
+/// write but the one whose turn it is.
 #[derive(Default)]
 struct Queue {
     usual: tokio::sync::Mutex<()>,
@@ -136,7 +144,7 @@ struct Queue {
 
 type Queues = Arc<Mutex<HashMap<String, Arc<Queue>>>>;
 
-/// The queues of those that write, one for each client that has any.
+/// The queues of writes, one for each client that has any.
 #[derive(Clone)]
 pub(super) struct Turns {
     queues: Queues,
@@ -147,55 +155,55 @@ impl Turns {
         Self { queues: Queues::default() }
     }
 
-    /// A place in the queue of a client.
-    pub(super) fn queue(&self, client_id: &str) -> Place {
+    /// Enters the queue of a client.
+    pub(super) fn queue(&self, client_id: &str) -> Queued {
         let queue = Arc::clone(lock(&self.queues).entry(client_id.to_owned()).or_default());
-        Place { queues: Arc::clone(&self.queues), client_id: client_id.to_owned(), queue }
+        Queued { queues: Arc::clone(&self.queues), client_id: client_id.to_owned(), queue }
     }
 }
 
-/// A place in a queue; the last one to leave takes the queue away.
-pub(super) struct Place {
+/// A write in a queue; the last one to leave removes the queue.
+pub(super) struct Queued {
     queues: Queues,
     client_id: String,
     queue: Arc<Queue>,
 }
 
-/// The turn of one that writes. It ends when this is dropped.
+/// The turn of a write, which ends when this is dropped.
 pub(super) struct Turn<'a> {
     _turn: tokio::sync::MutexGuard<'a, ()>,
     _usual: Option<tokio::sync::MutexGuard<'a, ()>>,
 }
 
-impl Place {
-    /// Waits until nobody else writes, in the order of asking.
+impl Queued {
+    /// Waits until no other write has its turn, first come, first served.
     pub(super) async fn turn(&self) -> Turn<'_> {
         let usual = self.queue.usual.lock().await;
         Turn { _turn: self.queue.turn.lock().await, _usual: Some(usual) }
     }
 
-    /// Waits for the one whose turn it is, and goes before all others.
+    /// Waits for the write whose turn it is, and goes before all others.
     pub(super) async fn next_turn(&self) -> Turn<'_> {
         Turn { _turn: self.queue.turn.lock().await, _usual: None }
     }
 
-    /// Whether somebody writes, or waits to.
+    /// Returns true if a write has its turn or waits for it.
     pub(super) fn is_busy(&self) -> bool {
         self.queue.turn.try_lock().is_err() || self.queue.usual.try_lock().is_err()
     }
 }
 
-impl Drop for Place {
+impl Drop for Queued {
     fn drop(&mut self) {
         let mut queues = lock(&self.queues);
-        // The map's and mine: clones are made under this lock alone.
+        // The map's and this one: clones are made only under this lock.
         if Arc::strong_count(&self.queue) == 2 {
             queues.remove(&self.client_id);
         }
     }
 }
 
-/// Nothing that runs while these are locked leaves them half changed, so a poisoned one is still whole.
+/// Locks a map. A poisoned one is still whole, for nothing that runs under the lock leaves it half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -222,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_wait_share_a_call_though_the_first_gives_up() {
+    async fn callers_share_a_look_up_though_the_first_gives_up() {
         let flights = Flights::new();
         let (answer, answered) = oneshot::channel::<u8>();
         let mut first = flights.join("a", None, || answered);
@@ -231,7 +239,7 @@ mod tests {
         start(&mut second).await;
         drop(first);
         let third = flights.join("a", None, || async { panic!("a third call") });
-        answer.send(7).expect("somebody waits");
+        answer.send(7).expect("two callers wait");
         assert_eq!(second.await, Ok(7));
         assert_eq!(third.await, Ok(7));
         assert!(lock(&flights.flights).is_empty());
@@ -239,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_nobody_waits_for_is_dropped() {
+    async fn a_look_up_without_callers_is_dropped() {
         let flights = Flights::<u8>::new();
         let mut only = flights.join("a", None, pending);
         start(&mut only).await;
@@ -250,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_parts_the_look_ups_before_from_those_after() {
+    async fn a_write_separates_the_look_ups_before_from_those_after() {
         let flights = Flights::new();
         let calls = AtomicUsize::new(0);
         let call = || {
@@ -271,7 +279,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_lane_has_a_call_of_its_own_until_everything_is_written() {
+    async fn each_lane_has_a_look_up_of_its_own_until_everything_is_written() {
         let flights = Flights::new();
         let calls = AtomicUsize::new(0);
         let call = || {
@@ -288,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_at_a_time_and_nothing_stays() {
+    async fn writes_of_one_client_take_turns_and_leave_nothing() {
         let turns = Turns::new();
         let places = [turns.queue("a"), turns.queue("a"), turns.queue("a"), turns.queue("a")];
         assert!(!places[0].is_busy());

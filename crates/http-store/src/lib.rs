@@ -1,5 +1,5 @@
-//! The token store behind HTTP: a client for it (feature `client`), and a tower service that answers it over any store (feature
-//! `server`). Applications use the crate `fastauth`, which re-exports both.
+//! The API between FastAuth and a token store behind HTTP: its client (feature `client`), and its server as a tower service over any
+//! store (feature `server`). Applications use the crate `fastauth`, which re-exports both.
 
 #[cfg(feature = "client")]
 mod client;
@@ -10,6 +10,6 @@ mod server;
 mod wire;
 
 #[cfg(feature = "client")]
-pub use client::RestStore;
+pub use client::{HttpClient, HttpError, RestStore};
 #[cfg(feature = "server")]
 pub use server::StoreService;

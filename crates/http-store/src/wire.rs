@@ -1,4 +1,4 @@
-//! The second version of the store API as JSON, for both of its ends.
+//! The JSON and the headers of the second version of the store API, for client and server.
 
 #![cfg_attr(
     not(all(feature = "client", feature = "server")),
@@ -15,15 +15,15 @@ use serde_json::Value;
 use fastauth_core::store::{Canonical, FamilyEntry, Rotation, StoredPair, TokenDigest, TokenEntry, TokenRecord};
 use fastauth_core::{json, secret::Secret};
 
-/// The header by which a store says which version it speaks: `v=2`, and parameters that are free.
+/// The header by which a store announces the version that it speaks: `v=2`, and free parameters.
 pub(super) const ANNOUNCEMENT: HeaderName = HeaderName::from_static("fastauth-store");
 
 /// The largest number that all readers of JSON can hold (RFC 8259 6).
 const MAX_NUMBER: u64 = (1 << 53) - 1;
-/// The longest id of a ticket that is taken, in bytes.
+/// The longest id of a ticket, in bytes.
 const MAX_TICKET_ID: usize = 256;
 
-/// The names of what can be wrong. They are part of the contract: a program may go by them.
+/// The codes of problems, which are a part of the contract.
 pub(super) mod code {
     pub(crate) const LOST_RACE: &str = "lost_race";
     pub(crate) const REUSE_DETECTED: &str = "reuse_detected";
@@ -32,7 +32,7 @@ pub(super) mod code {
     pub(crate) const SPENT: &str = "spent";
 }
 
-/// Reads one object; nothing of an error is shown, for there may be a token in it.
+/// Reads one object. There is no error to show, for a token might be in it.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     serde_json::from_value(Value::Object(json::object(body).ok()?)).ok()
 }
@@ -56,7 +56,7 @@ impl From<HexDigest> for String {
     }
 }
 
-/// A pair on its way into the store. Whoever leaves a digest out has the text kept as the token itself.
+/// A pair on its way into the store. Without a digest, the text is the token itself.
 #[derive(Serialize, Deserialize)]
 pub(super) struct RecordBody {
     #[serde(default)]
@@ -77,7 +77,8 @@ pub(super) struct RecordBody {
 
 impl From<&TokenRecord> for RecordBody {
     fn from(record: &TokenRecord) -> Self {
-        let (access, refresh) = (&record.access, &record.refresh);
+        let access = &record.access;
+        let refresh = &record.refresh;
         Self {
             family: record.family.clone(),
             generation: record.generation,
@@ -93,16 +94,18 @@ impl From<&TokenRecord> for RecordBody {
 }
 
 impl RecordBody {
-    /// The record of this client; `None` where a number is larger than any real one.
+    /// Returns the record of this client, or `None` if a number is too large.
     pub(super) fn record(self, client_id: String) -> Option<TokenRecord> {
         let numbers = [self.generation, self.access_expires_at, self.refresh_expires_at];
-        let is_real = numbers.iter().all(|number| *number <= MAX_NUMBER);
+        if numbers.iter().any(|number| *number > MAX_NUMBER) {
+            return None;
+        }
         let entry = |text: String, digest: Option<HexDigest>, expires_at| TokenEntry {
             digest: digest.map_or_else(|| TokenDigest::of(&text), |digest| digest.0),
             text: Secret::from(text),
             expires_at,
         };
-        is_real.then(|| TokenRecord {
+        Some(TokenRecord {
             client_id,
             family: self.family,
             generation: self.generation,
@@ -113,14 +116,14 @@ impl RecordBody {
     }
 }
 
-/// What is issued.
+/// A pair to be issued.
 #[derive(Serialize, Deserialize)]
 pub(super) struct IssueBody {
     #[serde(flatten)]
     pub(super) record: RecordBody,
     #[serde(default)]
     pub(super) keep_others: bool,
-    /// How many families may be live then; 0, as where it is not said, is any number.
+    /// The limit of live families after this; 0, the default, is none.
     #[serde(default)]
     pub(super) max_families: usize,
 }
@@ -150,7 +153,7 @@ impl From<&Rotation> for RotateBody {
 }
 
 impl RotateBody {
-    /// The rotation of this client; `None` where one of family and generation is there without the other.
+    /// Returns the rotation of this client, or `None` if family and generation do not come together or a number is too large.
     pub(super) fn rotation(self, client_id: String) -> Option<Rotation> {
         let presented_family = match (self.family, self.generation) {
             (Some(family), Some(generation)) => Some((family, generation)),
@@ -166,7 +169,7 @@ impl RotateBody {
     }
 }
 
-/// What a store holds to compare with.
+/// The digests that tokens are compared with.
 #[derive(Serialize, Deserialize)]
 pub(super) struct DigestBody {
     version: Option<u64>,
@@ -194,7 +197,7 @@ impl From<DigestBody> for Canonical {
     }
 }
 
-/// How a rotation went well.
+/// The outcome of a rotation that succeeded.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub(super) enum RotatedBody {
@@ -226,7 +229,7 @@ impl PairBody {
     }
 }
 
-/// A ticket to be spent.
+/// A ticket to spend.
 #[derive(Serialize, Deserialize)]
 pub(super) struct TicketBody {
     pub(super) id: String,
@@ -234,8 +237,8 @@ pub(super) struct TicketBody {
 }
 
 impl TicketBody {
-    /// Whether the id is neither empty nor very long, and the end not later than any real one.
-    pub(super) fn is_real(&self) -> bool {
+    /// Returns true if the id is neither empty nor too long, and the number is not too large.
+    pub(super) fn is_valid(&self) -> bool {
         (1..=MAX_TICKET_ID).contains(&self.id.len()) && self.expires_at <= MAX_NUMBER
     }
 }
@@ -247,7 +250,7 @@ pub(super) struct SavedBody {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct RevokedBody {
-    /// How many families it were.
+    /// The number of families that it ended.
     pub(super) revoked: u64,
 }
 
@@ -257,7 +260,7 @@ pub(super) struct PageBody {
     pub(super) next: Option<String>,
 }
 
-/// A place in a list as an opaque text.
+/// Returns a place in a list as an opaque text.
 pub(super) fn cursor((client_id, family): &(String, String)) -> String {
     BASE64URL.encode_to_string(serde_json::json!([client_id, family]).to_string())
 }
@@ -266,24 +269,26 @@ pub(super) fn place(cursor: &str) -> Option<(String, String)> {
     serde_json::from_slice(&BASE64URL.decode_to_vec(cursor).ok()?).ok()
 }
 
-/// The entity tag of a version (RFC 9110 8.8.3).
+/// Returns the entity tag of a version (RFC 9110 8.8.3).
+#[allow(clippy::expect_used, reason = "no input: a number in quotes")]
 pub(super) fn etag(version: u64) -> HeaderValue {
-    let tag = format!("\"{version}\"");
-    // Digits in quotes can always be a header's value.
-    HeaderValue::try_from(tag).unwrap_or_else(|_| HeaderValue::from(version))
+    HeaderValue::try_from(format!("\"{version}\"")).expect("digits and quotes are visible ASCII")
 }
 
-/// The version in a strong entity tag of ours.
+/// Returns the version in a strong entity tag that [`etag`] made.
 pub(super) fn version(tag: &str) -> Option<u64> {
     let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
 }
 
-/// Whether a store that sends this header speaks the second version. A later one has to go on doing so.
+/// Returns true if a store that sends this header speaks the second version, which every later one includes.
 pub(super) fn announces(value: &HeaderValue) -> bool {
-    let parameters = value.to_str().unwrap_or_default().split(';');
-    let version = parameters.filter_map(|parameter| parameter.trim().strip_prefix("v=")).next();
-    version.and_then(|version| version.trim().parse::<u32>().ok()).is_some_and(|version| version >= 2)
+    let Ok(value) = value.to_str() else { return false };
+    let version = value.split(';').find_map(|parameter| parameter.trim().strip_prefix("v="));
+    version.is_some_and(|version| version.trim().parse::<u32>().is_ok_and(|version| version >= 2))
 }
 
 #[cfg(test)]
@@ -330,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_an_object_and_its_numbers_are_real() {
+    fn a_body_is_an_object_with_numbers_in_range() {
         let record = |body: &str| read::<RecordBody>(body.as_bytes())?.record("c".to_owned());
         let plain = record(r#"{"access_token":"a","refresh_token":"r","more":[1]}"#).unwrap();
         assert_eq!((plain.access.digest, plain.refresh.digest), (TokenDigest::of("a"), TokenDigest::of("r")));

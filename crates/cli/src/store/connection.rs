@@ -1,4 +1,4 @@
-//! One connection to a served store.
+//! Serves one connection to the store.
 
 use std::{
     pin::pin,
@@ -23,17 +23,17 @@ use tower_service::Service;
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an answer that is there may take to be sent when the server stops.
+/// How long a finished answer may take to be sent when the server stops.
 const LAST_ANSWER: Duration = Duration::from_millis(250);
 
-/// How far the server is with stopping.
+/// The stages of stopping a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// It does not stop.
+    /// It is not stopping.
     Serving,
-    /// The request that a connection is at is its last one.
+    /// The current request of each connection is its last.
     Stopping,
-    /// What has not come whole by now is given up.
+    /// Requests that have not arrived whole are dropped.
     Answering,
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn serve(stream: TcpStream, service: StoreService, mut stage: w
     let is_answering = Arc::new(AtomicBool::new(false));
     let noting = Arc::clone(&is_answering);
     let service = service_fn(move |request| answer(service.clone(), request, Arc::clone(&noting)));
-    // HTTP/1.1 alone, which is all that the contract needs: its timer covers connections that never say anything.
+    // The contract needs only HTTP/1.1, whose timer covers connections that never send anything.
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
@@ -69,11 +69,11 @@ pub(super) async fn serve(stream: TcpStream, service: StoreService, mut stage: w
 }
 
 async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
-    // An error is that the server has ended, which is further than any stage.
+    // An error means that the server has ended, which is beyond every stage.
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
 }
 
-/// Answers a request, and notes whether it has come whole and has no answer yet.
+/// Answers a request, and sets the flag while the request has arrived whole and is not answered.
 async fn answer(
     mut service: StoreService,
     request: Request<Incoming>,
@@ -84,7 +84,7 @@ async fn answer(
         drop(received);
         service.call(request)
     } else {
-        // The service lets go of a body as soon as it has read it.
+        // The service drops a body as soon as it has read it.
         service.call(request.map(|body| {
             body.map_frame(move |frame| {
                 let _held = &received;
@@ -97,7 +97,7 @@ async fn answer(
     answer
 }
 
-/// Notes, when it is dropped, that a request has come whole.
+/// Sets the flag when it is dropped: the request has arrived whole.
 struct Received(Arc<AtomicBool>);
 
 impl Drop for Received {

@@ -1,8 +1,8 @@
-//! Signals to stop.
+//! Waits for signals to stop.
 
 use std::io;
 
-/// Those that come from now on.
+/// The signals to stop that arrive from now on.
 #[cfg(unix)]
 pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,

@@ -4,15 +4,14 @@ use std::process::ExitCode;
 
 use fastauth::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
-use reqwest::Url;
 use serde_json::{Value, json};
 
-use self::probe::{Answer, Fault, Pair, Probe, Verdict};
+use self::probe::{Pair, Probe, ProbeResponse, Unkept, Verdict};
 use fastauth_core::shown::shown;
 
 use crate::{
     args::StoreTest,
-    failure::Failure,
+    failure::{Failure, chain},
     output,
     store::{BEARER_VARIABLE, bearer_token},
     token::block_on,
@@ -23,12 +22,8 @@ mod v1;
 mod v2;
 
 pub(crate) fn run(args: &StoreTest) -> Result<ExitCode, Failure> {
-    let is_http = Url::parse(&args.url)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none());
-    if !is_http {
-        return Err(Failure::new("the store's URL has to be http:// or https://, without a query"));
-    }
-    let probe = Probe::new(&args.url, headers(args, bearer_token()?)?)?;
+    let headers = headers(args, bearer_token()?)?;
+    let probe = Probe::new(&args.url, headers).map_err(|error| Failure::new(chain(&error)))?;
     let suite = block_on(test(&probe))??;
     if args.json {
         output::json(&suite.json())?;
@@ -41,8 +36,8 @@ pub(crate) fn run(args: &StoreTest) -> Result<ExitCode, Failure> {
 fn headers(args: &StoreTest, bearer: Option<Secret>) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for header in &args.header {
-        // The line is not shown: it may hold a secret.
-        let unread = || Failure::new("--header takes \"NAME: VALUE\"");
+        // The error does not show the header: there may be a secret in it.
+        let unread = || Failure::new("--header must be \"NAME: VALUE\"");
         let (name, value) = header.split_once(':').ok_or_else(unread)?;
         let mut value = HeaderValue::try_from(value.trim()).map_err(|_| unread())?;
         value.set_sensitive(true);
@@ -56,7 +51,7 @@ fn headers(args: &StoreTest, bearer: Option<Secret>) -> Result<HeaderMap, Failur
     Ok(headers)
 }
 
-/// What was found of each promise.
+/// The verdicts on all promises.
 pub(super) struct Suite {
     speaks_v2: bool,
     findings: Vec<(&'static str, &'static str, Verdict)>,
@@ -70,35 +65,38 @@ async fn test(probe: &Probe) -> Result<Suite, Failure> {
         v2::run(&mut suite, probe).await;
     } else {
         for promise in v2::PROMISES {
-            suite.v2(promise, Err(Fault::NotOffered("the store speaks the first version")));
+            suite.v2(promise, Err(Unkept::NotOffered("the store speaks the first version")));
         }
     }
     let cleaned = if speaks_v2 { v2::clean_up(probe).await } else { void(probe).await };
     if cleaned.is_err() {
-        output::note(&format!("fastauth: not all clients of the test could be removed: see {}…", probe.run()));
+        output::note(&format!(
+            "fastauth: not all clients of the test could be revoked: their ids begin with {}",
+            probe.run()
+        ));
     }
     Ok(suite)
 }
 
-/// What does not get this far is no matter of promises.
-async fn first_answer(probe: &Probe) -> Result<Answer, Failure> {
+/// Returns the first response. A store that gives none cannot be tested.
+async fn first_answer(probe: &Probe) -> Result<ProbeResponse, Failure> {
     match probe.get(&probe.id("-first")).send().await {
         Ok(answer) if matches!(answer.status.as_u16(), 401 | 403) => Err(Failure::new(format!(
-            "the store refuses with status {}: set {BEARER_VARIABLE} to its bearer token, or give its --header",
+            "the store refused with status {}: set {BEARER_VARIABLE} to its bearer token, or add its --header",
             answer.status.as_u16()
         ))),
         Ok(answer) => Ok(answer),
-        Err(Fault::Broken { found, .. }) => Err(Failure::new(format!("the store cannot be asked: {found}"))),
-        Err(Fault::NotOffered(why)) => Err(Failure::new(why)),
+        Err(Unkept::Broken { found, .. }) => Err(Failure::new(format!("the store cannot be reached: {found}"))),
+        Err(Unkept::NotOffered(why)) => Err(Failure::new(why)),
     }
 }
 
-fn speaks_v2(answer: &Answer) -> bool {
+fn speaks_v2(answer: &ProbeResponse) -> bool {
     let announced = answer.header("fastauth-store").unwrap_or_default();
     announced.split(';').any(|parameter| parameter.trim() == "v=2")
 }
 
-/// What a store of the first version holds of the run is made worthless; it cannot be deleted.
+/// Overwrites the tokens of the run in a store of the first version, which cannot delete them.
 async fn void(probe: &Probe) -> Verdict {
     let void = Pair { access: "revoked".to_owned(), refresh: "revoked".to_owned() };
     for id in probe.made() {
@@ -119,7 +117,7 @@ impl Suite {
     }
 
     fn is_broken(&self) -> bool {
-        self.findings.iter().any(|(_, _, verdict)| matches!(verdict, Err(Fault::Broken { .. })))
+        self.findings.iter().any(|(_, _, verdict)| matches!(verdict, Err(Unkept::Broken { .. })))
     }
 
     fn speaks(&self) -> &'static str {
@@ -130,10 +128,10 @@ impl Suite {
         for (version, promise, verdict) in &self.findings {
             output::line(&match verdict {
                 Ok(()) => format!("kept         {version}  {promise}"),
-                Err(Fault::Broken { expected, found }) => {
-                    format!("broken       {version}  {promise}: expected {expected}; came {}", shown(found))
+                Err(Unkept::Broken { expected, found }) => {
+                    format!("broken       {version}  {promise}: expected {expected}; got {}", shown(found))
                 }
-                Err(Fault::NotOffered(why)) => format!("not offered  {version}  {promise}: {}", shown(why)),
+                Err(Unkept::NotOffered(why)) => format!("not offered  {version}  {promise}: {}", shown(why)),
             })?;
         }
         let count = |is: fn(&Verdict) -> bool| self.findings.iter().filter(|(_, _, verdict)| is(verdict)).count();
@@ -141,18 +139,18 @@ impl Suite {
             "The store speaks {}: {} kept, {} broken, {} not offered.",
             self.speaks(),
             count(Result::is_ok),
-            count(|verdict| matches!(verdict, Err(Fault::Broken { .. }))),
-            count(|verdict| matches!(verdict, Err(Fault::NotOffered(_)))),
+            count(|verdict| matches!(verdict, Err(Unkept::Broken { .. }))),
+            count(|verdict| matches!(verdict, Err(Unkept::NotOffered(_)))),
         ))
     }
 
     fn json(&self) -> Value {
         let findings = self.findings.iter().map(|(version, promise, verdict)| match verdict {
             Ok(()) => json!({ "version": version, "promise": promise, "verdict": "kept" }),
-            Err(Fault::Broken { expected, found }) => json!({
+            Err(Unkept::Broken { expected, found }) => json!({
                 "version": version, "promise": promise, "verdict": "broken", "expected": expected, "found": found,
             }),
-            Err(Fault::NotOffered(why)) => {
+            Err(Unkept::NotOffered(why)) => {
                 json!({ "version": version, "promise": promise, "verdict": "not-offered", "why": why })
             }
         });

@@ -1,4 +1,4 @@
-//! Calls of a store that is being tested, and what it is expected to answer.
+//! Calls of a store under test, and the checks of its responses.
 
 use std::{
     collections::BTreeSet,
@@ -11,48 +11,49 @@ use std::{
 };
 
 use base64_simd::URL_SAFE_NO_PAD as BASE64URL;
-use fastauth::store::TokenDigest;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use fastauth_core::store::{StoreError, TokenDigest};
+use fastauth_http_store::HttpClient;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::failure::chain;
 
-/// What the contract lets stand in a client id.
+/// The characters of a client id that are sent as they are.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// How long the store may take, as the contract has it.
+/// How long the store may take, by the contract.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the tokens of the test would be valid, if they were: a store that cleans up may do so soon.
+/// How long the tokens of the test last, in seconds: a store that cleans up may do so soon.
 const LIFETIME: u64 = 600;
-/// How much of an answer is shown.
+/// How many characters of a response are shown.
 const SHOWN: usize = 160;
 
-/// What became of a promise.
-pub(crate) type Verdict = Result<(), Fault>;
+/// The verdict on a promise.
+pub(crate) type Verdict = Result<(), Unkept>;
 
-/// Why a promise is not kept.
+/// The reason why a promise is not kept.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum Unkept {
     Broken { expected: String, found: String },
     NotOffered(&'static str),
 }
 
-pub(crate) fn broken<T>(expected: impl Display, found: impl Display) -> Result<T, Fault> {
-    Err(Fault::Broken { expected: expected.to_string(), found: found.to_string() })
+pub(crate) fn broken<T>(expected: impl Display, found: impl Display) -> Result<T, Unkept> {
+    Err(Unkept::Broken { expected: expected.to_string(), found: found.to_string() })
 }
 
-/// The store, and the clients that were made there.
+/// The store, and the clients that were created there.
 pub(crate) struct Probe {
-    base: String,
     pub(crate) headers: HeaderMap,
-    client: Client,
+    client: HttpClient,
     run: String,
     made: Mutex<BTreeSet<String>>,
     counter: AtomicU64,
 }
 
-/// A pair that nobody accepts: its signature is none.
+/// A pair of tokens without a valid signature, so that no server accepts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pair {
     pub(crate) access: String,
@@ -64,7 +65,7 @@ impl Pair {
         json!({ "data": { "access_token": self.access, "refresh_token": self.refresh } })
     }
 
-    /// The body of what the second version issues.
+    /// Returns the body that issues the pair by the second version.
     pub(crate) fn record(&self, family: &str, generation: u64, kid: &str) -> Value {
         json!({
             "family": family, "generation": generation, "kid": kid,
@@ -78,13 +79,13 @@ pub(crate) fn digest(token: &str) -> String {
     TokenDigest::of(token).to_string()
 }
 
-/// When what the test makes would end.
+/// Returns the second in which the tokens of the test expire.
 pub(crate) fn end() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() + LIFETIME
 }
 
-/// A request on its way.
-pub(crate) struct Ask<'a> {
+/// A request to be sent.
+pub(crate) struct ProbeRequest<'a> {
     probe: &'a Probe,
     method: Method,
     path: String,
@@ -92,7 +93,7 @@ pub(crate) struct Ask<'a> {
     body: Option<String>,
 }
 
-impl Ask<'_> {
+impl ProbeRequest<'_> {
     pub(crate) fn header(mut self, name: HeaderName, value: &str) -> Self {
         self.headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
         self
@@ -107,49 +108,54 @@ impl Ask<'_> {
         self
     }
 
-    /// Without the headers that let one in.
+    /// Removes the headers that authorize it.
     pub(crate) fn without_headers(mut self) -> Self {
         self.probe.headers.keys().for_each(|name| _ = self.headers.remove(name));
         self
     }
 
-    pub(crate) async fn send(self) -> Result<Answer, Fault> {
+    pub(crate) async fn send(self) -> Result<ProbeResponse, Unkept> {
         let client = &self.probe.client;
         self.send_by(client).await
     }
 
-    /// On a connection of its own.
-    pub(crate) async fn send_apart(self) -> Result<Answer, Fault> {
-        match client(&self.probe.base) {
-            Ok(client) => self.send_by(&client).await,
-            Err(error) => broken("an answer", chain(&error.without_url())),
-        }
+    /// Sends it on a connection of its own.
+    pub(crate) async fn send_apart(self) -> Result<ProbeResponse, Unkept> {
+        let client = self.probe.client.without_reuse();
+        self.send_by(&client).await
     }
 
-    async fn send_by(self, client: &Client) -> Result<Answer, Fault> {
-        let request = client.request(self.method, format!("{}/{}", self.probe.base, self.path)).headers(self.headers);
-        let request = if let Some(body) = self.body { request.body(body) } else { request };
+    async fn send_by(self, client: &HttpClient) -> Result<ProbeResponse, Unkept> {
+        let body = Full::from(self.body.unwrap_or_default());
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method;
+        *request.headers_mut() = self.headers;
+        match client.url(&self.path) {
+            Ok(url) => *request.uri_mut() = url,
+            Err(error) => return broken("a URL", error),
+        }
         let read = async {
-            let response = request.send().await?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            Ok::<_, reqwest::Error>(Answer { status, headers, body: response.bytes().await?.to_vec() })
+            let response = client.send(request).await.or_else(|error| broken("an answer", chain(&error)))?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.or_else(|error| broken("a whole answer", chain(&error)))?;
+            Ok(ProbeResponse { status: head.status, headers: head.headers, body: body.to_bytes().to_vec() })
         };
-        read.await.or_else(|error| broken("an answer", chain(&error.without_url())))
+        timeout(TIMEOUT, read).await.unwrap_or_else(|_| broken("an answer within ten seconds", "none"))
     }
 }
 
-pub(crate) struct Answer {
+pub(crate) struct ProbeResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
-    pub(crate) fn is(self, status: u16) -> Result<Self, Fault> {
+impl ProbeResponse {
+    pub(crate) fn is(self, status: u16) -> Result<Self, Unkept> {
         if self.status.as_u16() == status { Ok(self) } else { broken(format!("status {status}"), self.shown()) }
     }
 
-    pub(crate) fn json(&self) -> Result<Value, Fault> {
+    pub(crate) fn json(&self) -> Result<Value, Unkept> {
         serde_json::from_slice(&self.body).or_else(|_| broken("JSON", self.shown()))
     }
 
@@ -157,7 +163,7 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// A problem of the second version (RFC 9457).
+    /// Checks for a problem of the second version (RFC 9457).
     pub(crate) fn refused(self, status: u16, code: &str) -> Verdict {
         let answer = self.is(status)?;
         let expected = format!("application/problem+json with the code {code}");
@@ -171,8 +177,8 @@ impl Answer {
         if body["data"] == pair.body()["data"] { Ok(()) } else { broken("the pair that was written", self.shown()) }
     }
 
-    /// The version in the entity tag.
-    pub(crate) fn version(&self) -> Result<u64, Fault> {
+    /// Returns the version in the entity tag.
+    pub(crate) fn version(&self) -> Result<u64, Unkept> {
         let tag = self.header("etag").unwrap_or_default();
         let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|tag| tag.parse().ok());
         version.map_or_else(|| broken("ETag: \"VERSION\"", format!("ETag: {tag}")), Ok)
@@ -185,23 +191,22 @@ impl Answer {
 }
 
 impl Probe {
-    pub(crate) fn new(url: &str, headers: HeaderMap) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(url: &str, headers: HeaderMap) -> Result<Self, StoreError> {
         Ok(Self {
-            base: url.trim_end_matches('/').to_owned(),
             headers,
-            client: client(url)?,
+            client: HttpClient::new(url)?,
             run: format!("fastauth-test-{}", uuid::Uuid::new_v4().simple()),
             made: Mutex::default(),
             counter: AtomicU64::new(0),
         })
     }
 
-    /// How the ids of all clients of this run begin.
+    /// Returns the prefix of the client ids of this run.
     pub(crate) fn run(&self) -> &str {
         &self.run
     }
 
-    /// A client of this run, with this text in its id.
+    /// Returns the id of a client of this run, with this text in it.
     pub(crate) fn id(&self, text: &str) -> String {
         let id = format!("{}{text}", self.run);
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
@@ -212,7 +217,7 @@ impl Probe {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A pair that there was not before.
+    /// Returns a new pair.
     pub(crate) fn pair(&self) -> Pair {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let token = |token_type: &str| {
@@ -223,25 +228,25 @@ impl Probe {
         Pair { access: token("access"), refresh: token("refresh") }
     }
 
-    pub(crate) fn ask(&self, method: Method, path: impl Into<String>) -> Ask<'_> {
-        Ask { probe: self, method, path: path.into(), headers: self.headers.clone(), body: None }
+    pub(crate) fn ask(&self, method: Method, path: impl Into<String>) -> ProbeRequest<'_> {
+        ProbeRequest { probe: self, method, path: path.into(), headers: self.headers.clone(), body: None }
     }
 
-    /// `{path}?client_id={id}`
-    pub(crate) fn of(&self, method: Method, path: &str, id: &str) -> Ask<'_> {
+    /// Creates a request of `{path}?client_id={id}`.
+    pub(crate) fn of(&self, method: Method, path: &str, id: &str) -> ProbeRequest<'_> {
         self.ask(method, format!("{path}?client_id={}", encode(id)))
     }
 
-    pub(crate) fn get(&self, id: &str) -> Ask<'_> {
+    pub(crate) fn get(&self, id: &str) -> ProbeRequest<'_> {
         self.of(Method::GET, "token", id)
     }
 
-    pub(crate) fn post(&self, id: &str, pair: &Pair) -> Ask<'_> {
+    pub(crate) fn post(&self, id: &str, pair: &Pair) -> ProbeRequest<'_> {
         self.of(Method::POST, "token", id).json(&pair.body())
     }
 
-    /// Has the store hold a new pair.
-    pub(crate) async fn put(&self, id: &str) -> Result<Pair, Fault> {
+    /// Writes a new pair.
+    pub(crate) async fn put(&self, id: &str) -> Result<Pair, Unkept> {
         let pair = self.pair();
         self.post(id, &pair).send().await?.is(200)?;
         Ok(pair)
@@ -254,17 +259,4 @@ impl Probe {
 
 pub(crate) fn encode(text: &str) -> impl Display {
     utf8_percent_encode(text, ENCODED)
-}
-
-fn client(url: &str) -> Result<Client, reqwest::Error> {
-    let builder = Client::builder();
-    // Without TLS there is nothing to verify, and no certificates of authorities are needed for it.
-    let builder = if url.starts_with("https:") { builder } else { builder.tls_certs_only([]) };
-    builder
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .http1_only()
-        .timeout(TIMEOUT)
-        .build()
 }

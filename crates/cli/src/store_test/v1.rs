@@ -1,14 +1,14 @@
-//! What every store promises.
+//! The promises of every store.
 
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
 use super::{
     Suite,
-    probe::{Fault, Pair, Probe, Verdict, broken},
+    probe::{Pair, Probe, Unkept, Verdict, broken},
 };
 
-/// Ends of ids that are easily spoilt on the way, or confused with another.
+/// Ends of ids that are easily altered on the way, or confused with another.
 pub(super) const ENDINGS: [&str; 22] = [
     "",
     "-A",
@@ -40,10 +40,10 @@ pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
     suite.v1("a write takes the place of the pair before it", replaces(probe).await);
     suite.v1("a client id is any text, and is kept exactly", ids(probe).await);
     suite.v1("tokens of 8 KiB are kept whole", long_tokens(probe).await);
-    suite.v1("halves of two pairs are never seen together", whole_pairs(probe).await);
-    suite.v1("what was acknowledged is there on any connection", acknowledged(probe).await);
-    suite.v1("32 writes at once are all kept", many_writes(probe).await);
-    suite.v1("who lacks the configured headers is refused", strangers(probe).await);
+    suite.v1("tokens of two pairs are never seen together", whole_pairs(probe).await);
+    suite.v1("an acknowledged write is seen on every connection", acknowledged(probe).await);
+    suite.v1("32 concurrent writes are all kept", many_writes(probe).await);
+    suite.v1("requests without the configured headers are refused", strangers(probe).await);
 }
 
 async fn an_unknown_client(probe: &Probe) -> Verdict {
@@ -51,7 +51,7 @@ async fn an_unknown_client(probe: &Probe) -> Verdict {
     let is_refusal = serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["detail"].is_string());
     match answer.body.is_empty() || is_refusal {
         true => Ok(()),
-        // It could be the page of a proxy, and would not be believed.
+        // It could be the page of a proxy, and clients would not believe it.
         false => broken("404 without a body, or with {\"detail\":\"…\"}", answer.shown()),
     }
 }
@@ -93,7 +93,8 @@ async fn ids(probe: &Probe) -> Verdict {
 }
 
 async fn long_tokens(probe: &Probe) -> Verdict {
-    let (id, short) = (probe.id("-long"), probe.pair());
+    let id = probe.id("-long");
+    let short = probe.pair();
     let long = |token: &str| format!("{token}{}", "x".repeat(8 * 1024 - token.len()));
     let pair = Pair { access: long(&short.access), refresh: long(&short.refresh) };
     probe.post(&id, &pair).send().await?.is(200)?;
@@ -117,7 +118,7 @@ async fn whole_pairs(probe: &Probe) -> Verdict {
                 return broken("one of the pairs that were written", answer.shown());
             }
         }
-        Ok::<_, Fault>(())
+        Ok::<_, Unkept>(())
     };
     tokio::try_join!(write, read).map(drop)
 }
@@ -139,7 +140,7 @@ async fn many_writes(probe: &Probe) -> Verdict {
 
 async fn strangers(probe: &Probe) -> Verdict {
     if probe.headers.is_empty() {
-        return Err(Fault::NotOffered("no header or bearer token was given"));
+        return Err(Unkept::NotOffered("no header or bearer token was given"));
     }
     let id = probe.id("-strangers");
     let pair = probe.put(&id).await?;

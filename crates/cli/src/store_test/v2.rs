@@ -1,13 +1,15 @@
-//! What a store promises by announcing the second version.
+//! The promises that a store makes by announcing the second version.
 
 use futures_util::future::try_join_all;
-use http::header::{IF_MATCH, IF_NONE_MATCH};
-use reqwest::Method;
+use http::{
+    Method,
+    header::{IF_MATCH, IF_NONE_MATCH},
+};
 use serde_json::{Value, json};
 
 use super::{
     Suite,
-    probe::{Answer, Ask, Fault, Pair, Probe, Verdict, broken, digest, encode, end},
+    probe::{Pair, Probe, ProbeRequest, ProbeResponse, Unkept, Verdict, broken, digest, encode, end},
     v1::ENDINGS,
 };
 
@@ -16,24 +18,25 @@ const ROTATE: &str = "v2/clients/-/rotate";
 const TICKETS: &str = "v2/tickets";
 const RIVALS: usize = 32;
 
-pub(super) const PROMISES: [&str; 19] = [
+pub(super) const PROMISES: [&str; 20] = [
     "every answer announces the version",
     "each write gives a greater version, as ETag",
     "If-None-Match: 304 without a body, until the next write",
     "If-Match and If-None-Match: * guard a write: 412, and nothing changes",
-    "digests are told, and no token",
+    "a save that arrives twice or late changes nothing: 200 with the version, or 412",
+    "digests are returned, and no token",
     "the client may be in the path or in the query, and is any text",
-    "what is issued with its family is found under it",
-    "a rotation puts the new pair in the place of the old one",
-    "of 32 rotations at once one wins, and the others get its pair within the grace",
-    "of 32 rotations at once without grace one wins, and the family ends",
-    "a used refresh token ends its family: 409, then 410",
-    "another's refresh token changes nothing: 409, or 404 for an unknown client",
+    "a pair is found by its family",
+    "a rotation replaces the old pair by the new one",
+    "of 32 concurrent rotations one succeeds, and the others get its pair within the grace",
+    "of 32 concurrent rotations without grace one succeeds, and the family is revoked",
+    "a used refresh token revokes its family: 409, then 410",
+    "an unknown refresh token changes nothing: 409, or 404 for an unknown client",
     "revoking a client leaves a tombstone: 404, and versions go on",
     "revoking one family leaves the others",
     "a list is in order, page by page, and has no token",
     "a list is filtered",
-    "of 32 that spend a ticket at once one does, and nobody after it",
+    "of 32 concurrent uses of a ticket one succeeds, and none after it",
     "refusals are problem JSON, and 405 says Allow",
     "the API is described at v2/openapi.json",
 ];
@@ -44,6 +47,7 @@ pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
         versions(probe).await,
         not_modified(probe).await,
         preconditions(probe).await,
+        repeated_saves(probe).await,
         digests(probe).await,
         ids(probe).await,
         families(probe).await,
@@ -65,7 +69,7 @@ pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
     }
 }
 
-/// Ends all that the run began.
+/// Revokes every client of the run.
 pub(super) async fn clean_up(probe: &Probe) -> Verdict {
     for id in probe.made() {
         probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
@@ -74,18 +78,18 @@ pub(super) async fn clean_up(probe: &Probe) -> Verdict {
 }
 
 impl Probe {
-    fn issue(&self, id: &str, record: &Value) -> Ask<'_> {
+    fn issue(&self, id: &str, record: &Value) -> ProbeRequest<'_> {
         self.of(Method::POST, TOKEN, id).json(record)
     }
 
-    /// Has the store hold the first pair of a family.
-    async fn begin(&self, id: &str, family: &str) -> Result<Pair, Fault> {
+    /// Issues the first pair of a family.
+    async fn begin(&self, id: &str, family: &str) -> Result<Pair, Unkept> {
         let pair = self.pair();
         self.issue(id, &pair.record(family, 0, "key")).send().await?.is(200)?;
         Ok(pair)
     }
 
-    /// The exchange of a refresh token for the pair of the next generation.
+    /// Exchanges a refresh token for the pair of the next generation.
     async fn rotate(
         &self,
         id: &str,
@@ -93,7 +97,7 @@ impl Probe {
         (generation, presented): (u64, &str),
         grace_ms: u64,
         new: &Pair,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<ProbeResponse, Unkept> {
         let body = json!({
             "refresh_sha256": digest(presented), "family": family, "generation": generation, "grace_ms": grace_ms,
             "new": new.record(family, generation + 1, "key"),
@@ -101,16 +105,16 @@ impl Probe {
         self.of(Method::POST, ROTATE, id).json(&body).send().await
     }
 
-    async fn digests(&self, id: &str, family: Option<&str>) -> Result<Answer, Fault> {
+    async fn digests(&self, id: &str, family: Option<&str>) -> Result<ProbeResponse, Unkept> {
         let family = family.map(|family| format!("&family={}", encode(family))).unwrap_or_default();
         self.ask(Method::GET, format!("{TOKEN}?client_id={}{family}", encode(id))).send().await
     }
 
     async fn are_digests(&self, id: &str, family: Option<&str>, pair: &Pair) -> Verdict {
         let answer = self.digests(id, family).await?.is(200)?;
-        let (body, expected) = (answer.json()?, (digest(&pair.access), digest(&pair.refresh)));
-        let is_it = body["access_sha256"] == expected.0.as_str() && body["refresh_sha256"] == expected.1.as_str();
-        if is_it { Ok(()) } else { broken("the digests of the pair that was written", answer.shown()) }
+        let body = answer.json()?;
+        let is_held = body["access_sha256"] == digest(&pair.access) && body["refresh_sha256"] == digest(&pair.refresh);
+        if is_held { Ok(()) } else { broken("the digests of the pair that was written", answer.shown()) }
     }
 
     async fn is_unknown(&self, id: &str) -> Verdict {
@@ -118,7 +122,7 @@ impl Probe {
         self.digests(id, None).await?.refused(404, "unknown_client")
     }
 
-    async fn page(&self, query: &str) -> Result<Value, Fault> {
+    async fn page(&self, query: &str) -> Result<Value, Unkept> {
         let answer = self.ask(Method::GET, format!("v2/clients?{query}")).send().await?.is(200)?;
         match answer.json()? {
             page if page["families"].is_array() => Ok(page),
@@ -126,8 +130,8 @@ impl Probe {
         }
     }
 
-    /// Clients and families of one page, asked for by this filter.
-    async fn listed(&self, filter: &str) -> Result<Vec<(String, String)>, Fault> {
+    /// Returns the clients and families of one page, by this filter.
+    async fn listed(&self, filter: &str) -> Result<Vec<(String, String)>, Unkept> {
         Ok(names(&self.page(&format!("prefix={}&{filter}&limit=1000", self.run())).await?))
     }
 }
@@ -164,7 +168,8 @@ async fn announced(probe: &Probe) -> Verdict {
 }
 
 async fn versions(probe: &Probe) -> Verdict {
-    let (id, mut last) = (probe.id("-versions"), 0);
+    let id = probe.id("-versions");
+    let mut last = 0;
     for _ in 0..5 {
         let version = probe.post(&id, &probe.pair()).send().await?.is(200)?.version()?;
         if version <= last {
@@ -196,7 +201,8 @@ async fn not_modified(probe: &Probe) -> Verdict {
 }
 
 async fn preconditions(probe: &Probe) -> Verdict {
-    let (id, pair) = (probe.id("-preconditions"), probe.pair());
+    let id = probe.id("-preconditions");
+    let pair = probe.pair();
     let write = |pair: &Pair, path: &str| match path {
         "token" => probe.post(&id, pair),
         _ => probe.issue(&id, &pair.record("f", 0, "key")),
@@ -217,12 +223,28 @@ async fn preconditions(probe: &Probe) -> Verdict {
     Ok(())
 }
 
+async fn repeated_saves(probe: &Probe) -> Verdict {
+    let id = probe.id("-repeated");
+    let first = probe.pair();
+    let save = || probe.issue(&id, &first.record("f", 0, "key")).send();
+    let version = save().await?.is(200)?.version()?;
+    equal(&version, &save().await?.is(200)?.version()?)?;
+    let second = probe.pair();
+    probe.rotate(&id, "f", (0, &first.refresh), 0, &second).await?.is(200)?;
+    save().await?.refused(412, "precondition_failed")?;
+    probe.are_digests(&id, Some("f"), &second).await?;
+    probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
+    save().await?.refused(412, "precondition_failed")?;
+    probe.is_unknown(&id).await
+}
+
 async fn digests(probe: &Probe) -> Verdict {
     let id = probe.id("-digests");
     let pair = probe.put(&id).await?;
     probe.are_digests(&id, None, &pair).await?;
-    // Of what is encrypted, the digest that the caller gives counts.
-    let (sealed, open) = (probe.pair(), probe.pair());
+    // Of an encrypted token, the digest that the caller gives counts.
+    let sealed = probe.pair();
+    let open = probe.pair();
     let mut record = sealed.record("f", 0, "key");
     record["access_sha256"] = digest(&open.access).into();
     record["refresh_sha256"] = digest(&open.refresh).into();
@@ -231,8 +253,8 @@ async fn digests(probe: &Probe) -> Verdict {
     probe.is_held(&id, &sealed).await?;
     let answer = probe.digests(&id, None).await?;
     let body = String::from_utf8_lossy(&answer.body).into_owned();
-    let is_told = [&sealed.access, &sealed.refresh].into_iter().any(|token| body.contains(token));
-    if is_told { broken("no token", answer.shown()) } else { Ok(()) }
+    let has_token = [&sealed.access, &sealed.refresh].into_iter().any(|token| body.contains(token));
+    if has_token { broken("no token", answer.shown()) } else { Ok(()) }
 }
 
 async fn ids(probe: &Probe) -> Verdict {
@@ -248,9 +270,8 @@ async fn ids(probe: &Probe) -> Verdict {
             .or_else(|_| broken(format!("what was issued to {id:?}"), "else"))?;
     }
     // Both spellings are one client, as long as the id can be in a path.
-    let (id, pair) = (&ids[0], &pairs[0]);
-    let answer = probe.ask(Method::GET, format!("v2/clients/{}/token", encode(id))).send().await?.is(200)?;
-    equal(&Some(digest(&pair.access).as_str()), &answer.json()?["access_sha256"].as_str())
+    let answer = probe.ask(Method::GET, format!("v2/clients/{}/token", encode(&ids[0]))).send().await?.is(200)?;
+    equal(&Some(digest(&pairs[0].access).as_str()), &answer.json()?["access_sha256"].as_str())
 }
 
 async fn families(probe: &Probe) -> Verdict {
@@ -283,8 +304,8 @@ async fn rotation(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-/// What a crowd of rotations of one token got, each with the pair that it brought.
-async fn race(probe: &Probe, id: &str, grace_ms: u64) -> Result<Vec<(Answer, Pair)>, Fault> {
+/// Sends concurrent rotations of one token, and returns each response with the pair that was to be held.
+async fn race(probe: &Probe, id: &str, grace_ms: u64) -> Result<Vec<(ProbeResponse, Pair)>, Unkept> {
     let held = probe.begin(id, "f").await?;
     let rotations = (0..RIVALS).map(|_| async {
         let new = probe.pair();
@@ -293,12 +314,14 @@ async fn race(probe: &Probe, id: &str, grace_ms: u64) -> Result<Vec<(Answer, Pai
     try_join_all(rotations).await
 }
 
-fn winner(outcomes: &[(Answer, Pair)]) -> Result<&Pair, Fault> {
-    let won = |answer: &Answer| answer.status == 200 && answer.json().is_ok_and(|body| body["outcome"] == "rotated");
-    let winners: Vec<_> = outcomes.iter().filter(|(answer, _)| won(answer)).map(|(_, pair)| pair).collect();
+fn winner(outcomes: &[(ProbeResponse, Pair)]) -> Result<&Pair, Unkept> {
+    let winners = outcomes
+        .iter()
+        .filter(|(answer, _)| answer.status == 200 && answer.json().is_ok_and(|body| body["outcome"] == "rotated"));
+    let winners: Vec<_> = winners.map(|(_, pair)| pair).collect();
     match winners[..] {
         [winner] => Ok(winner),
-        _ => broken("one that rotated", format!("{} that did", winners.len())),
+        _ => broken("one rotation that succeeds", winners.len()),
     }
 }
 
@@ -320,8 +343,8 @@ async fn race_without_grace(probe: &Probe) -> Verdict {
     let id = probe.id("-race-without-grace");
     let outcomes = race(probe, &id, 0).await?;
     winner(&outcomes)?;
-    let is = |answer: &Answer, code: &str| answer.json().is_ok_and(|body| body["code"] == code);
-    let count = |code: &str| outcomes.iter().filter(|(answer, _)| is(answer, code)).count();
+    let count =
+        |code: &str| outcomes.iter().filter(|(answer, _)| answer.json().is_ok_and(|body| body["code"] == code)).count();
     let found = (count("reuse_detected"), count("revoked"));
     equal(&(1, RIVALS - 2), &found)
         .or_else(|_| broken("one reuse_detected, then revoked", format!("(reuse_detected, revoked) = {found:?}")))?;
@@ -330,7 +353,9 @@ async fn race_without_grace(probe: &Probe) -> Verdict {
 
 async fn reuse(probe: &Probe) -> Verdict {
     let id = probe.id("-reuse");
-    let (first, second, third) = (probe.begin(&id, "f").await?, probe.pair(), probe.pair());
+    let first = probe.begin(&id, "f").await?;
+    let second = probe.pair();
+    let third = probe.pair();
     probe.rotate(&id, "f", (0, &first.refresh), 0, &second).await?.is(200)?;
     probe.rotate(&id, "f", (1, &second.refresh), 0, &third).await?.is(200)?;
     probe.rotate(&id, "f", (0, &first.refresh), 60_000, &probe.pair()).await?.refused(409, "reuse_detected")?;
@@ -345,7 +370,7 @@ async fn superseded(probe: &Probe) -> Verdict {
     let rotate = |generation| probe.rotate(&id, "f", (generation, &other.refresh), 0, &other);
     rotate(0).await?.refused(404, "unknown_client")?;
     let held = probe.begin(&id, "f").await?;
-    // A later generation than what is held: the store was set back, and nobody has a copy.
+    // A later generation than what is held is no sign of theft: the store was restored from a backup.
     for generation in [0, 7] {
         rotate(generation).await?.refused(409, "lost_race")?;
         probe.is_held(&id, &held).await?;
@@ -366,7 +391,8 @@ async fn tombstone(probe: &Probe) -> Verdict {
 
 async fn one_family(probe: &Probe) -> Verdict {
     let id = probe.id("-one-family");
-    let (first, second) = (probe.begin(&id, "one").await?, probe.pair());
+    let first = probe.begin(&id, "one").await?;
+    let second = probe.pair();
     let mut record = second.record("two", 0, "key");
     record["keep_others"] = true.into();
     probe.issue(&id, &record).send().await?.is(200)?;
@@ -386,7 +412,8 @@ async fn pages(probe: &Probe) -> Verdict {
     for id in ids.iter().rev() {
         tokens.push(probe.begin(id, "f").await?);
     }
-    let (mut found, mut cursor) = (Vec::new(), String::new());
+    let mut found = Vec::new();
+    let mut cursor = String::new();
     loop {
         let page = probe.page(&format!("prefix={}-page-&limit=3{cursor}", probe.run())).await?;
         let text = page.to_string();
@@ -395,7 +422,7 @@ async fn pages(probe: &Probe) -> Verdict {
         }
         let names = names(&page);
         if names.len() > 3 {
-            return broken("3 at the most", names.len());
+            return broken("at most 3", names.len());
         }
         found.extend(names);
         match page["next"].as_str() {
@@ -407,7 +434,8 @@ async fn pages(probe: &Probe) -> Verdict {
 }
 
 async fn filters(probe: &Probe) -> Verdict {
-    let (id, other) = (probe.id("-filter-a%b"), probe.id("-filter-A_b"));
+    let id = probe.id("-filter-a%b");
+    let other = probe.id("-filter-A_b");
     let kid = format!("kid{}", probe.run());
     probe.issue(&id, &probe.pair().record("f", 0, &kid)).send().await?.is(200)?;
     probe.begin(&other, "f").await?;
@@ -430,7 +458,7 @@ async fn tickets(probe: &Probe) -> Verdict {
     let spend = || probe.ask(Method::POST, TICKETS.to_owned()).json(&json!({ "id": id, "expires_at": end() })).send();
     let outcomes = try_join_all((0..RIVALS).map(|_| spend())).await?;
     let (first, others): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|answer| answer.status == 201);
-    equal(&1, &first.len()).or_else(|_| broken("one 201", format!("{} of them", first.len())))?;
+    equal(&1, &first.len()).or_else(|_| broken("one 201", first.len()))?;
     for answer in others {
         answer.refused(409, "spent")?;
     }
@@ -445,14 +473,14 @@ async fn problems(probe: &Probe) -> Verdict {
     probe.of(Method::POST, ROTATE, &id).json(&json!([])).send().await?.refused(422, "invalid_body")?;
     probe.of(Method::POST, TOKEN, &id).text("{}").send().await?.refused(415, "unsupported_media_type")?;
     probe.of(Method::GET, TOKEN, "").send().await?.refused(400, "bad_request")?;
-    // Not so long that the connection is cut before the answer is read.
+    // Not so long that the connection is closed before the answer is read.
     let long = "x".repeat(96 * 1024);
     let answer = probe.of(Method::POST, TOKEN, &id).json(&json!({ "kid": long })).send().await?;
     answer.refused(413, "too_large")?;
     let answer = probe.of(Method::GET, ROTATE, &id).send().await?;
     let allow = answer.header("allow").unwrap_or_default().to_owned();
     answer.refused(405, "method_not_allowed")?;
-    // It is not tried what it does, for it does that to everybody.
+    // It is not called, for it revokes every client.
     let options = probe.ask(Method::OPTIONS, "v2/revoke-all").send().await?;
     for allow in [allow.as_str(), options.header("allow").unwrap_or_default()] {
         if !allow.split(',').any(|method| method.trim() == "POST") {
@@ -465,7 +493,7 @@ async fn problems(probe: &Probe) -> Verdict {
 async fn description(probe: &Probe) -> Verdict {
     let answer = probe.ask(Method::GET, "v2/openapi.json").send().await?;
     if answer.status == 404 {
-        return Err(Fault::NotOffered("it may be left out"));
+        return Err(Unkept::NotOffered("it may be left out"));
     }
     let answer = answer.is(200)?;
     match answer.json()?["openapi"].as_str() {

@@ -1,4 +1,4 @@
-//! What becomes of a write whose answer does not come.
+//! Finds out whether a write happened whose answer does not come.
 
 use std::{
     future::{Future, pending},
@@ -8,35 +8,35 @@ use std::{
 use futures_util::future::select;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::calls::Via;
+use super::connection::Via;
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
-/// What a store that is asked after a write tells of it.
+/// What a store that is asked after a write says of it.
 pub(super) enum Asked<T> {
     /// It happened.
     Done(T),
-    /// It did not, and nothing else did: it can be sent once more.
+    /// It did not, and nothing else did: it can be sent again.
     NotDone,
     /// Something else is held.
     Unclear,
 }
 
-/// When a write that the store says did not happen is sent once more.
+/// When a write is sent again that the store says did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
     Never,
-    /// When its connection broke before any answer.
+    /// If its connection broke before any answer.
     WhenBroken,
-    /// Also when nothing was heard of it. The first one may be on its way still, and arrive after whatever was done since: this is
-    /// for what takes rights away alone.
+    /// Also if nothing was heard of it. The first one may still be on its way, and arrive after whatever was done since, so this
+    /// is for revocations alone.
     WhenSilent,
 }
 
-/// Sends a write, and asks the store what became of it when its answer does not come, or is not the store's own. What did not
-/// happen may be sent once more, on a new connection: the store closed the first one before it read the write.
+/// Sends a write, and asks the store whether it happened if the answer does not come or is not the store's own. A write that did
+/// not happen may be sent again, on a new connection: the store closed the first one before it read the write.
 ///
-/// The store is asked after a quarter of the time that is left, and once more after three quarters; a slow write goes on
-/// meanwhile.
+/// The store is asked after a quarter of the time that is left, and again after three quarters; a slow write goes on in the
+/// meantime.
 pub(super) async fn settle<T, W, A>(
     deadline: Instant,
     repeat: Repeat,
@@ -92,7 +92,7 @@ where
     }
 }
 
-/// Whether an error leaves it open what became of a write.
+/// Returns true if an error leaves it open whether a write happened.
 fn is_open(error: &StoreError) -> bool {
     matches!(error.kind(), StoreErrorKind::TimedOut | StoreErrorKind::Unreachable | StoreErrorKind::InvalidAnswer)
 }

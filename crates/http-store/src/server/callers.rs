@@ -1,4 +1,4 @@
-//! Who may ask: whoever brings the bearer token or, where there is none, programs on this machine.
+//! Admits callers: those with the bearer token or, if there is none, programs on this machine.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,33 +8,33 @@ use http::{
     uri::Authority,
 };
 
-use super::reply::Refusal;
+use super::reply::Problem;
 use fastauth_core::{
     credential,
     secret::Secret,
     store::{StoreError, StoreErrorKind},
 };
 
-/// The fewest characters of a bearer token. Whoever guesses it has every client's tokens.
+/// The shortest bearer token, in characters. A caller that guesses it has every client's tokens.
 const MIN_BEARER_LEN: usize = 16;
-/// The fewest different ones.
+/// The fewest different characters.
 const MIN_VARIETY: usize = 6;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Whom a service answers.
+/// The callers that a service answers.
 #[derive(Clone)]
 pub(super) enum Callers {
-    /// Programs that ask by a name of this machine.
+    /// Programs that call it by a name of this machine.
     Local,
-    /// Those that bring this token.
+    /// Those with this token.
     Bearer(Secret),
-    /// Whoever gets through to it.
+    /// Every caller.
     All,
 }
 
 impl Callers {
-    /// Those that bring `token`, unless it could be guessed.
+    /// Creates the callers with this token, unless it could be guessed.
     pub(super) fn with_bearer(token: Secret) -> Result<Self, StoreError> {
         let text = token.expose();
         let mut characters: Vec<_> = text.chars().collect();
@@ -54,20 +54,20 @@ impl Callers {
         Ok(Self::Bearer(token))
     }
 
-    /// Refuses a request of somebody else.
-    pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// Refuses the requests of all other callers.
+    pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         match self {
             Self::All => Ok(()),
             Self::Bearer(bearer) if brings(headers, bearer) => Ok(()),
-            Self::Bearer(_) => Err(Refusal::unauthorized()),
-            // A browser says where a page that sends a request comes from. What a page of another site sends to a name
-            // of its own that leads here says nothing of the kind, but that name.
+            Self::Bearer(_) => Err(Problem::unauthorized()),
+            // A browser names the origin of a page that sends a request. A page of another site whose own name leads here is
+            // known by that name, in `Host`.
             Self::Local if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) => {
-                Err(Refusal::forbidden("a store without a bearer token does not answer browsers"))
+                Err(Problem::forbidden("a store without a bearer token does not answer browsers"))
             }
             Self::Local if is_for_this_machine(uri, headers) => Ok(()),
-            Self::Local => Err(Refusal::forbidden(
-                "a store without a bearer token answers this machine alone: ask it as localhost or 127.0.0.1",
+            Self::Local => Err(Problem::forbidden(
+                "a store without a bearer token answers only its own machine: call it as localhost or 127.0.0.1",
             )),
         }
     }
@@ -79,7 +79,7 @@ fn brings(headers: &HeaderMap, bearer: &Secret) -> bool {
     credential::bearer(value).is_some_and(|token| bearer.matches(token))
 }
 
-/// Whether each name that a request calls this server by is one of this machine. One that names none comes from no browser.
+/// Returns true if each name by which a request calls this server is one of this machine. Browsers always send a name.
 fn is_for_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
     let in_headers = headers.get_all(HOST).iter().map(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let in_uri = uri.authority().cloned().map(Some);
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_of_this_machine_or_not() {
+    fn names_of_this_machine_are_recognised() {
         for (host, expected) in [
             ("localhost", true),
             ("LocalHost:6789", true),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_counts() {
+    fn one_foreign_name_is_enough_to_refuse() {
         let headers = |hosts: &[&str]| hosts.iter().map(|host| (HOST, host.parse().expect("text"))).collect();
         for (uri, hosts, expected) in [
             ("/token", &[][..], true),

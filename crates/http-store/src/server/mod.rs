@@ -1,4 +1,4 @@
-//! A token store behind HTTP, for [`RestStore`](crate::RestStore) and `fastauth-api` to use.
+//! The server of the store API, for [`RestStore`](crate::RestStore) and `fastauth-api`.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -22,7 +22,7 @@ use tower_service::Service;
 
 use self::{
     callers::Callers,
-    reply::{Refusal, Reply, empty, json_reply, typed, with_version},
+    reply::{Problem, Reply, empty, json_reply, typed, with_version},
     route::{Route, client_id, family, parameter},
 };
 use crate::wire::{
@@ -41,47 +41,43 @@ mod route;
 
 /// The longest body that is read.
 const MAX_BODY: usize = 64 * 1024;
-/// How long a body may take to come.
+/// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many families a page of a list has, unless the caller wants more.
+/// The default number of families in a page of a list.
 const PAGE: usize = 100;
-/// How long a page may become, whatever the ids are: callers need not read more than 1 MiB.
+/// The longest page, whatever the ids are: callers need not read more than 1 MiB.
 const MAX_PAGE_BYTES: usize = 512 * 1024;
 
-/// The description of the whole API.
+/// The OpenAPI document of the store API.
 const OPENAPI: &str = include_str!("../../store-api.openapi.json");
 
-/// Answers the calls of a REST token store over any [`TokenStore`]. The first version of that API is what `fastauth-api`
-/// speaks:
+/// A tower service that serves the store API over any [`TokenStore`]. The first version of that API is what `fastauth-api` speaks:
 ///
 /// | call | answer |
 /// |---|---|
 /// | `GET /token?client_id=ID` | 200 `{"data":{"access_token":"…","refresh_token":"…"}}`, 404 for an unknown client |
 /// | `POST /token?client_id=ID` with that JSON as the body | 200 once the store has acknowledged it |
 ///
-/// Where the store [promises](TokenStore::promises) all that it needs, the second version is there too: versions and
-/// conditional requests, rotations that the store decides on, revoking and listing, under `/v2/`. Each answer says so in
-/// the header `FastAuth-Store: v=2`. `docs/store-api.md` tells all calls, `/v2/openapi.json` describes them for programs.
+/// If the store [promises](TokenStore::promises) all that it needs, the second version is served too, under `/v2/`: versions and
+/// conditional requests, rotations that the store decides on, revoking and listing. Each answer then has the header
+/// `FastAuth-Store: v=2`. `docs/store-api.md` documents all calls, and `/v2/openapi.json` describes them for programs.
 ///
-/// Each call has one path, and everything else is 404. Below another path, mount it by what strips that, as axum's
-/// `nest_service` does. A request is refused with JSON: 400 without exactly one `client_id` that is text, 401 without the
+/// Each call has one path, and everything else is 404. To mount the service below another path, use a router that strips it, such
+/// as axum's `nest_service`. Refusals are JSON: 400 without exactly one `client_id` in UTF-8, 401 without the
 /// [`bearer`](Self::bearer) token, 405, 415 for a body that is not `application/json`, 408 for one that takes more than ten
-/// seconds, 413 for one of more than 64 KiB, 422 for one that is not the JSON of the call. Trouble with the store is 503
-/// with `Retry-After`. No answer is to be cached.
+/// seconds, 413 for one of more than 64 KiB, 422 for one that is not the JSON of the call. If the store fails, the answer is 503 with
+/// `Retry-After`. No answer may be cached.
 ///
-/// Whoever may ask reads every client's tokens. So without a bearer token it answers programs on this machine alone: by its `Host`
-/// a request has to be for `localhost` or a loopback address, and what a browser sends for a page (with `Origin` or
-/// `Sec-Fetch-Site`) is refused with 403. That holds off pages, and not other machines: without a bearer token listen on
-/// loopback. With one, keep it on loopback or behind TLS.
+/// A caller of this API can read every client's tokens. So without a bearer token the service answers only programs on its machine:
+/// the `Host` has to be `localhost` or a loopback address, and requests that a browser sends for a page (with `Origin` or
+/// `Sec-Fetch-Site`) are refused with 403. That keeps pages out, but not other machines: without a bearer token, listen on
+/// loopback. With one, keep the service on loopback or behind TLS.
 #[derive(Clone)]
 pub struct StoreService {
     store: Arc<dyn TokenStore>,
     callers: Callers,
 }
-
-/// An answer, or why there is none.
-type Outcome = Result<Reply, Refusal>;
 
 impl StoreService {
     /// Creates a service over `store` that answers programs on this machine.
@@ -89,17 +85,17 @@ impl StoreService {
         Self { store, callers: Callers::Local }
     }
 
-    /// Answers those that bring `Authorization: Bearer` with this token, from wherever they come, and nobody else.
+    /// Answers only requests with `Authorization: Bearer` and this token, from any machine.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) when the token could be guessed: when it has fewer than 16 characters, or fewer than 6
+    /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the token could be guessed: if it has fewer than 16 characters, or fewer than 6
     /// different ones.
     pub fn bearer(self, token: Secret) -> Result<Self, StoreError> {
         Ok(Self { callers: Callers::with_bearer(token)?, ..self })
     }
 
-    /// Answers whoever gets through to it: something in front of it, such as a layer of yours, has to refuse all others.
+    /// Answers every request: something in front, such as a layer of yours, has to refuse those of strangers.
     #[must_use]
     pub fn guarded_in_front(self) -> Self {
         Self { callers: Callers::All, ..self }
@@ -110,33 +106,41 @@ impl StoreService {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (uri, method) = (request.uri().clone(), request.method().clone());
+        let uri = request.uri().clone();
+        let method = request.method().clone();
         let route = Route::of(uri.path());
         let is_v2 = route.is_some_and(|route| route != Route::Pair);
-        if let Err(refusal) = self.callers.admit(&uri, request.headers()) {
-            return refusal.into_reply(is_v2);
+        if let Err(problem) = self.callers.admit(&uri, request.headers()) {
+            return problem.into_reply(is_v2);
         }
         let speaks_v2 = match self.store.promises().await {
             Ok(promises) => suffices(promises),
-            Err(error) => return Refusal::trouble(&error).into_reply(is_v2),
+            Err(error) => return Problem::trouble(&error).into_reply(is_v2),
         };
         let outcome = match route.filter(|_| speaks_v2 || !is_v2) {
             Some(route) => self.dispatch(route, speaks_v2, &uri, request).await,
-            None => Err(Refusal::nothing_here()),
+            None => Err(Problem::nothing_here()),
         };
-        let reply = outcome.unwrap_or_else(|refusal| refusal.into_reply(is_v2));
+        let reply = outcome.unwrap_or_else(|problem| problem.into_reply(is_v2));
         let reply = if speaks_v2 { reply::announced(reply) } else { reply };
         if method == Method::HEAD { reply::without_body(reply) } else { reply }
     }
 
-    async fn dispatch<B>(&self, route: Route<'_>, speaks_v2: bool, uri: &Uri, request: Request<B>) -> Outcome
+    async fn dispatch<B>(
+        &self,
+        route: Route<'_>,
+        speaks_v2: bool,
+        uri: &Uri,
+        request: Request<B>,
+    ) -> Result<Reply, Problem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (known, query) = (route.methods(speaks_v2), uri.query().unwrap_or_default());
+        let known = route.methods(speaks_v2);
+        let query = uri.query().unwrap_or_default();
         let method = match request.method() {
-            method if !known.contains(method) => return Err(Refusal::method(known)),
+            method if !known.contains(method) => return Err(Problem::method(known)),
             &Method::OPTIONS => return Ok(reply::options(known)),
             &Method::HEAD => Method::GET,
             method => method.clone(),
@@ -157,7 +161,8 @@ impl StoreService {
             }
             (Route::Rotate(id), _) => self.rotate(client_id(id, query)?.into_owned(), request).await,
             (Route::Family(id, name), _) => {
-                let (client_id, family) = (client_id(id, query)?.into_owned(), family(name, query)?.into_owned());
+                let client_id = client_id(id, query)?.into_owned();
+                let family = family(name, query)?.into_owned();
                 self.revoke(Revocation::Family { client_id, family }, headers).await
             }
             (Route::List, _) => self.list(query).await,
@@ -167,138 +172,140 @@ impl StoreService {
         }
     }
 
-    /// Asks the database itself where a node asks for its health: whether it can be written is not seen by reading.
-    async fn check_for(&self, client_id: &str) -> Result<(), Refusal> {
+    /// Checks the store itself if a node asks for its health: a read does not show whether it can be written.
+    async fn check_for(&self, client_id: &str) -> Result<(), Problem> {
         if client_id != PROBE {
             return Ok(());
         }
-        self.store.check().await.map_err(|error| Refusal::trouble(&error))
+        self.store.check().await.map_err(|error| Problem::trouble(&error))
     }
 
-    async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Outcome {
+    async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<Reply, Problem> {
         self.check_for(client_id).await?;
         let held = match parameter(query, "family")? {
             Some(family) => self.store.pair_of(client_id, &family).await,
             None => self.store.pair(client_id).await,
         };
-        let held = held.map_err(|error| Refusal::trouble(&error))?;
-        let held = held.ok_or_else(Refusal::unknown_client)?;
+        let held = held.map_err(|error| Problem::trouble(&error))?;
+        let held = held.ok_or_else(Problem::unknown_client)?;
         Ok(versioned(held.version, headers, || json!({ "data": PairBody::from(&held) })))
     }
 
-    async fn upsert<B>(&self, client_id: String, request: Request<B>) -> Outcome
+    async fn upsert<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, Problem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let condition = precondition::of_save(request.headers())?;
         let record = parse_pair(client_id, &body(request).await?)
-            .ok_or_else(|| Refusal::body(r#"the body has to be {"data":{"access_token":"…","refresh_token":"…"}}"#))?;
+            .ok_or_else(|| Problem::body(r#"the body must be {"data":{"access_token":"…","refresh_token":"…"}}"#))?;
         let version = self.save(&record, SaveOptions { condition, ..SaveOptions::default() }).await?;
         Ok(with_version(json_reply(StatusCode::OK, &json!({ "detail": "saved" })), Some(version)))
     }
 
-    async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Outcome {
+    async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<Reply, Problem> {
         self.check_for(client_id).await?;
         let family = parameter(query, "family")?;
-        let held = self.store.load(client_id, family.as_deref()).await.map_err(|error| Refusal::trouble(&error))?;
-        let held = held.ok_or_else(Refusal::unknown_client)?;
+        let held = self.store.load(client_id, family.as_deref()).await.map_err(|error| Problem::trouble(&error))?;
+        let held = held.ok_or_else(Problem::unknown_client)?;
         Ok(versioned(held.version, headers, || DigestBody::from(held)))
     }
 
-    async fn issue<B>(&self, client_id: String, request: Request<B>) -> Outcome
+    async fn issue<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, Problem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let condition = precondition::of_save(request.headers())?;
         let IssueBody { record, keep_others, max_families } =
-            read(request, "the body is no pair with what is known of it").await?;
-        let record = record.record(client_id).ok_or_else(|| Refusal::body("a number is larger than any real one"))?;
+            read(request, "the body must be an object with access_token and refresh_token").await?;
+        let record =
+            record.record(client_id).ok_or_else(|| Problem::body("a number is larger than 9007199254740991"))?;
         let version = self.save(&record, SaveOptions { keep_others, max_families, condition }).await?;
         Ok(with_version(json_reply(StatusCode::OK, &SavedBody { version }), Some(version)))
     }
 
-    async fn save(&self, record: &TokenRecord, options: SaveOptions) -> Result<u64, Refusal> {
-        match self.store.save(record, options).await.map_err(|error| Refusal::trouble(&error))? {
+    async fn save(&self, record: &TokenRecord, options: SaveOptions) -> Result<u64, Problem> {
+        match self.store.save(record, options).await.map_err(|error| Problem::trouble(&error))? {
             Saved::Saved(version) => Ok(version),
-            Saved::ConditionFailed => Err(Refusal::precondition_failed()),
+            Saved::ConditionFailed => Err(Problem::precondition_failed()),
         }
     }
 
-    async fn rotate<B>(&self, client_id: String, request: Request<B>) -> Outcome
+    async fn rotate<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, Problem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let body: RotateBody = read(request, "the body is no rotation").await?;
+        let body: RotateBody = read(request, "the body must be an object with refresh_sha256 and new").await?;
         let rotation = body.rotation(client_id).ok_or_else(|| {
-            Refusal::body("family and generation go together, and no number may be larger than any real one")
+            Problem::body("family and generation must come together, and no number may be larger than 9007199254740991")
         })?;
-        let conflict = |code, detail| Err(Refusal::new(StatusCode::CONFLICT, code, detail));
-        match self.store.rotate(&rotation).await.map_err(|error| Refusal::trouble(&error))? {
+        let conflict = |code, detail| Err(Problem::new(StatusCode::CONFLICT, code, detail));
+        match self.store.rotate(&rotation).await.map_err(|error| Problem::trouble(&error))? {
             Rotated::Rotated => {
                 let version = self.version_of(&rotation.successor).await;
                 Ok(with_version(json_reply(StatusCode::OK, &RotatedBody::Rotated { version }), version))
             }
             Rotated::Repeated(pair) => {
-                let (version, data) = (pair.version, PairBody::from(&pair));
+                let version = pair.version;
+                let data = PairBody::from(&pair);
                 Ok(with_version(json_reply(StatusCode::OK, &RotatedBody::Repeated { version, data }), version))
             }
             Rotated::Superseded => conflict(code::LOST_RACE, "another refresh token is held"),
             Rotated::Reused => {
                 conflict(code::REUSE_DETECTED, "the refresh token was used before, and its family is revoked now")
             }
-            Rotated::Revoked => Err(Refusal::new(StatusCode::GONE, code::REVOKED, "the family was revoked")),
-            Rotated::UnknownClient => Err(Refusal::unknown_client()),
+            Rotated::Revoked => Err(Problem::new(StatusCode::GONE, code::REVOKED, "the family was revoked")),
+            Rotated::UnknownClient => Err(Problem::unknown_client()),
         }
     }
 
-    /// The version of what was just written, unless it was replaced since.
+    /// Returns the version of the pair that was just written, unless it was replaced since.
     async fn version_of(&self, record: &TokenRecord) -> Option<u64> {
         let held = self.store.load(&record.client_id, Some(&record.family)).await.ok()??;
         held.version.filter(|_| held.refresh == Some(record.refresh.digest))
     }
 
-    /// Revokes, and goes on with it when the caller leaves.
-    async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Outcome {
+    /// Revokes, and goes on with it if the caller leaves.
+    async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Result<Reply, Problem> {
         let if_version = precondition::of_revocation(headers)?;
         let store = Arc::clone(&self.store);
         let revoked = carried_through(async move { store.revoke(&revocation, if_version).await }).await;
-        match revoked.map_err(|error| Refusal::trouble(&error))? {
+        match revoked.map_err(|error| Problem::trouble(&error))? {
             Revoked::Families(revoked) => Ok(json_reply(StatusCode::OK, &RevokedBody { revoked })),
-            Revoked::ConditionFailed => Err(Refusal::precondition_failed()),
+            Revoked::ConditionFailed => Err(Problem::precondition_failed()),
         }
     }
 
-    /// The body has to be there, as JSON, though it says nothing: a page in a browser can POST without one unasked.
-    async fn revoke_all<B>(&self, request: Request<B>) -> Outcome
+    /// Revokes everything. The body has to be JSON, though it says nothing: a page in a browser can POST without one unasked.
+    async fn revoke_all<B>(&self, request: Request<B>) -> Result<Reply, Problem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let headers = request.headers().clone();
-        let _: serde_json::Map<String, Value> = read(request, "the body has to be {}").await?;
+        let _: serde_json::Map<String, Value> = read(request, "the body must be {}").await?;
         self.revoke(Revocation::All, &headers).await
     }
 
-    async fn spend<B>(&self, request: Request<B>) -> Outcome
+    async fn spend<B>(&self, request: Request<B>) -> Result<Reply, Problem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let ticket: TicketBody = read(request, "the body is no ticket").await?;
-        if !ticket.is_real() {
-            return Err(Refusal::body("an id has 1 to 256 bytes, and no number may be larger than any real one"));
+        let ticket: TicketBody = read(request, "the body must be an object with id and expires_at").await?;
+        if !ticket.is_valid() {
+            return Err(Problem::body("an id has 1 to 256 bytes, and no number may be larger than 9007199254740991"));
         }
-        match self.store.spend(&ticket.id, ticket.expires_at).await.map_err(|error| Refusal::trouble(&error))? {
+        match self.store.spend(&ticket.id, ticket.expires_at).await.map_err(|error| Problem::trouble(&error))? {
             true => Ok(json_reply(StatusCode::CREATED, &json!({ "detail": "spent" }))),
-            false => Err(Refusal::new(StatusCode::CONFLICT, code::SPENT, "the ticket was spent before")),
+            false => Err(Problem::new(StatusCode::CONFLICT, code::SPENT, "the ticket was spent before")),
         }
     }
 
-    async fn list(&self, query: &str) -> Outcome {
-        let page = self.store.list(&filter(query)?).await.map_err(|error| Refusal::trouble(&error))?;
+    async fn list(&self, query: &str) -> Result<Reply, Problem> {
+        let page = self.store.list(&filter(query)?).await.map_err(|error| Problem::trouble(&error))?;
         Ok(json_reply(StatusCode::OK, &page_body(page)))
     }
 }
@@ -331,21 +338,21 @@ impl fmt::Debug for StoreService {
     }
 }
 
-/// Whether a store can do all that the second version offers.
+/// Returns true if a store can do all that the second version offers.
 fn suffices(promises: Promises) -> bool {
     promises.atomic_rotation && promises.many_families && promises.revoke_all && promises.list && promises.tickets
 }
 
-/// The one `client_id` of a query, which must not be empty.
-fn pair_client_id(query: &str) -> Result<Cow<'_, str>, Refusal> {
+/// Returns the one `client_id` of a query, which must not be empty.
+fn pair_client_id(query: &str) -> Result<Cow<'_, str>, Problem> {
     match parameter(query, "client_id")? {
-        Some(client_id) if client_id.is_empty() => Err(Refusal::bad_request("client_id is empty")),
+        Some(client_id) if client_id.is_empty() => Err(Problem::bad_request("client_id is empty")),
         Some(client_id) => Ok(client_id),
-        None => Err(Refusal::bad_request("client_id is missing")),
+        None => Err(Problem::bad_request("client_id is missing")),
     }
 }
 
-/// 200 with the body, or 304 where the caller has this version.
+/// Answers 200 with the body, or 304 if the caller has this version.
 fn versioned<T: serde::Serialize>(version: Option<u64>, headers: &HeaderMap, body: impl FnOnce() -> T) -> Reply {
     let reply = if precondition::is_known(headers, version) {
         empty(StatusCode::NOT_MODIFIED)
@@ -355,22 +362,22 @@ fn versioned<T: serde::Serialize>(version: Option<u64>, headers: &HeaderMap, bod
     with_version(reply, version)
 }
 
-fn filter(query: &str) -> Result<FamilyFilter, Refusal> {
-    let text = |name| Ok::<_, Refusal>(parameter(query, name)?.map(Cow::into_owned));
+fn filter(query: &str) -> Result<FamilyFilter, Problem> {
+    let text = |name| Ok::<_, Problem>(parameter(query, name)?.map(Cow::into_owned));
     let status = match parameter(query, "status")?.as_deref() {
         None => None,
         Some(name) => Some(
             FamilyStatus::of_name(name)
-                .ok_or_else(|| Refusal::bad_request("status has to be live, revoked or reused"))?,
+                .ok_or_else(|| Problem::bad_request("status must be live, revoked or reused"))?,
         ),
     };
     let after = parameter(query, "cursor")?
-        .map(|cursor| wire::place(&cursor).ok_or_else(|| Refusal::bad_request("cursor is none of this store's")));
+        .map(|cursor| wire::place(&cursor).ok_or_else(|| Problem::bad_request("cursor is not one of this store")));
     let limit = parameter(query, "limit")?.map(|limit| limit.parse::<usize>().ok().filter(|limit| *limit > 0));
     let limit = match limit {
         None => PAGE,
         Some(Some(limit)) => limit.min(MAX_PAGE),
-        Some(None) => return Err(Refusal::bad_request("limit has to be a number from 1 to 1000")),
+        Some(None) => return Err(Problem::bad_request("limit must be a number from 1 to 1000")),
     };
     Ok(FamilyFilter {
         client_id: text("client_id")?,
@@ -384,7 +391,7 @@ fn filter(query: &str) -> Result<FamilyFilter, Refusal> {
     })
 }
 
-/// As many of the families as fit into an answer.
+/// Returns the body with as many of the families as fit.
 fn page_body(page: FamilyPage) -> PageBody {
     let FamilyPage { mut families, next } = page;
     let mut bytes = 0;
@@ -407,43 +414,45 @@ fn parse_pair(client_id: String, body: &[u8]) -> Option<TokenRecord> {
     Some(unverified_record(client_id, token("access_token")?, token("refresh_token")?))
 }
 
-async fn read<T, B>(request: Request<B>, otherwise: &'static str) -> Result<T, Refusal>
+async fn read<T, B>(request: Request<B>, otherwise: &'static str) -> Result<T, Problem>
 where
     T: DeserializeOwned,
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    wire::read(&body(request).await?).ok_or_else(|| Refusal::body(otherwise))
+    wire::read(&body(request).await?).ok_or_else(|| Problem::body(otherwise))
 }
 
-async fn body<B>(request: Request<B>) -> Result<Bytes, Refusal>
+async fn body<B>(request: Request<B>) -> Result<Bytes, Problem>
 where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     if !is_json(request.headers()) {
-        const DETAIL: &str = "the content type has to be application/json";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", DETAIL));
+        const DETAIL: &str = "the content type must be application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", DETAIL));
     }
     let body = Limited::new(request.into_body(), MAX_BODY).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(body) => Ok(body.map_err(|error| unread(&*error))?.to_bytes()),
-        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took more than ten seconds")),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took more than ten seconds")),
     }
 }
 
-/// A page in a browser can send other content types across sites unasked, and a store on loopback has no other guard.
+/// Returns true if the body is JSON. A page in a browser can send other content types across sites unasked, and a store on loopback
+/// has no other guard.
 fn is_json(headers: &HeaderMap) -> bool {
-    let essence = |value: &HeaderValue| Some(value.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase());
-    headers.get(CONTENT_TYPE).and_then(essence).as_deref() == Some("application/json")
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|content_type| content_type.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn unread(error: &(dyn Error + 'static)) -> Refusal {
-    // A limit that the application sets around this is wrapped by what it goes through.
+fn unread(error: &(dyn Error + 'static)) -> Problem {
+    // The error of a limit that the application set is wrapped by the bodies around it.
     let mut chain = std::iter::successors(Some(error), |error| (*error).source());
     if chain.any(<dyn Error>::is::<LengthLimitError>) {
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB")
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB")
     } else {
-        Refusal::bad_request("the body broke off")
+        Problem::bad_request("the body broke off")
     }
 }

@@ -5,51 +5,51 @@ use http::{
     header::{IF_MATCH, IF_NONE_MATCH},
 };
 
-use super::reply::Refusal;
+use super::reply::Problem;
 use crate::wire;
 use fastauth_core::store::Condition;
 
-/// Whether a GET is to be answered with 304: the caller has this version.
+/// Returns true if the caller of a GET has this version, so that the answer is 304.
 pub(super) fn is_known(headers: &HeaderMap, version: Option<u64>) -> bool {
     let tags = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    // Our tags have no comma in them.
+    // The tags of this server contain no comma.
     let mut tags = tags.flat_map(|value| value.split(',')).map(str::trim);
     version.is_some_and(|held| {
         tags.any(|tag| tag == "*" || wire::version(tag.strip_prefix("W/").unwrap_or(tag)) == Some(held))
     })
 }
 
-/// What a write may only be done under.
-pub(super) fn of_save(headers: &HeaderMap) -> Result<Condition, Refusal> {
+/// Reads the condition of a write.
+pub(super) fn of_save(headers: &HeaderMap) -> Result<Condition, Problem> {
     match (single(headers, &IF_MATCH)?, single(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(Condition::None),
         (None, Some("*")) => Ok(Condition::Absent),
         (Some(tag), None) => strong(tag).map(Condition::Version),
-        _ => Err(Refusal::bad_request("a write takes If-Match with one version, or If-None-Match: *")),
+        _ => Err(Problem::bad_request("a write takes If-Match with one version, or If-None-Match: *")),
     }
 }
 
-/// The version that a revocation is for.
-pub(super) fn of_revocation(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+/// Reads the version that a revocation is for.
+pub(super) fn of_revocation(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     match of_save(headers)? {
         Condition::None => Ok(None),
         Condition::Version(version) => Ok(Some(version)),
-        Condition::Absent => Err(Refusal::bad_request("a revocation takes If-Match with one version")),
+        Condition::Absent => Err(Problem::bad_request("a revocation takes If-Match with one version")),
     }
 }
 
-/// A tag that is none of ours, or weak, matches nothing that is held.
-fn strong(tag: &str) -> Result<u64, Refusal> {
+/// Reads a strong tag. One that is weak, or not of this server, matches no version that is held.
+fn strong(tag: &str) -> Result<u64, Problem> {
     match tag {
-        "*" => Err(Refusal::bad_request("If-Match takes one version here, not *")),
-        tag if tag.contains(',') => Err(Refusal::bad_request("If-Match takes one version here")),
-        tag => wire::version(tag).ok_or_else(Refusal::precondition_failed),
+        "*" => Err(Problem::bad_request("If-Match takes one version here, not *")),
+        tag if tag.contains(',') => Err(Problem::bad_request("If-Match takes one version here")),
+        tag => wire::version(tag).ok_or_else(Problem::precondition_failed),
     }
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name).iter();
-    let unread = || Refusal::bad_request(format!("{name} has to be there once, as text"));
+    let unread = || Problem::bad_request(format!("{name} must appear at most once, in ASCII"));
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => value.to_str().map(|value| Some(value.trim())).map_err(|_| unread()),
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_write_is_strong_and_takes_one() {
-        let of = |lines: &[_]| of_save(&headers(lines)).map_err(|refusal| refusal.into_reply(true).status().as_u16());
+        let of = |lines: &[_]| of_save(&headers(lines)).map_err(|problem| problem.into_reply(true).status().as_u16());
         for (lines, expected) in [
             (&[][..], Ok(Condition::None)),
             (&[(IF_MATCH, "\"7\"")], Ok(Condition::Version(7))),

@@ -1,4 +1,4 @@
-//! Answers, and refusals in the form of the path: `{"detail":…}` in the first version, RFC 9457 in the second.
+//! Replies, and problems in the form of the path: `{"detail":…}` in the first version, RFC 9457 in the second.
 
 use std::{borrow::Cow, error::Error};
 
@@ -16,16 +16,16 @@ use fastauth_core::store::{StoreError, StoreErrorKind};
 
 pub(super) type Reply = Response<Full<Bytes>>;
 
-/// Why a call is refused.
+/// The reason why a call is refused.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Refusal {
+impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, detail: detail.into(), header: None }
     }
@@ -40,7 +40,7 @@ impl Refusal {
     }
 
     pub(super) fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "a bearer token is needed")
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "a bearer token is required")
             .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
@@ -61,7 +61,7 @@ impl Refusal {
     }
 
     pub(super) fn method(known: &[Method]) -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("only {} are known here", list(known)))
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("allowed methods: {}", list(known)))
             .with(ALLOW, allow(known))
     }
 
@@ -69,13 +69,13 @@ impl Refusal {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail)
     }
 
-    /// What the store's trouble is goes into the log alone.
+    /// Creates the problem of a store that failed. The cause is logged, and not sent.
     pub(super) fn trouble(error: &StoreError) -> Self {
         if error.kind() == StoreErrorKind::Unsupported {
-            return Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "the token store is not able to do this");
+            return Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "the token store does not support this");
         }
         tracing::error!(kind = ?error.kind(), error = error as &dyn Error, "the token store failed");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the token store is in trouble: try again")
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the token store failed: try again")
             .with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
@@ -97,9 +97,10 @@ impl Refusal {
     }
 }
 
+#[allow(clippy::expect_used, reason = "no input: the bodies are this crate's own types")]
 pub(super) fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
-    // Texts and numbers under textual names can always be written.
-    typed(status, "application/json", serde_json::to_string(body).unwrap_or_default())
+    let body = serde_json::to_string(body).expect("strings and numbers under string keys serialize");
+    typed(status, "application/json", body)
 }
 
 pub(super) fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
@@ -132,7 +133,7 @@ pub(super) fn announced(mut reply: Reply) -> Reply {
     reply
 }
 
-/// The answer to HEAD, by that to GET (RFC 9110 9.3.2).
+/// Turns the reply to GET into that to HEAD (RFC 9110 9.3.2).
 pub(super) fn without_body(mut reply: Reply) -> Reply {
     use http_body::Body;
     let length = reply.body().size_hint().exact().unwrap_or_default();
@@ -147,7 +148,7 @@ fn list(methods: &[Method]) -> String {
     methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
 }
 
+#[allow(clippy::expect_used, reason = "no input: the methods are constants")]
 fn allow(methods: &[Method]) -> HeaderValue {
-    // Names of methods are tokens.
-    HeaderValue::try_from(list(methods)).unwrap_or_else(|_| HeaderValue::from_static("OPTIONS"))
+    HeaderValue::try_from(list(methods)).expect("names of methods are tokens")
 }

@@ -1,16 +1,16 @@
-//! Which call a path means.
+//! Finds the call that a path names.
 
 use std::borrow::Cow;
 
 use http::Method;
 
-use super::reply::Refusal;
+use super::reply::Problem;
 use fastauth_core::query;
 
-/// In a path, the id of a client or family that the query names.
+/// Stands in a path for the id of a client or family that is in the query.
 const IN_QUERY: &str = "-";
 
-/// A call of the store API, at the one path that it has below the place where the service is mounted.
+/// A call of the store API, by the one path that it has below the mount point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     /// `/token`, the one path of the first version.
@@ -48,7 +48,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The methods that it knows; of a store that speaks the first version alone, or both.
+    /// Returns the methods that it allows.
     pub(super) fn methods(self, speaks_v2: bool) -> &'static [Method] {
         match self {
             Self::Pair if !speaks_v2 => &[Method::GET, Method::HEAD, Method::POST, Method::OPTIONS],
@@ -60,34 +60,34 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The client of a path of the second version: `client_id` in the query, where the path has `-`, or else what the path has.
+/// Returns the client of a path of the second version: `client_id` in the query if the path has `-`, or else the one in the path.
 ///
-/// A path cannot carry each text: `.` and `..` are taken out by who normalises a URL, however they are encoded, and `%2F` is
-/// refused or decoded by some proxies.
-pub(super) fn client_id<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Refusal> {
+/// A path cannot carry every text: clients and proxies remove `.` and `..` from a URL, however they are encoded, and some proxies
+/// refuse or decode `%2F`.
+pub(super) fn client_id<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Problem> {
     match named("client_id", segment, query)? {
-        id if id.is_empty() => Err(Refusal::bad_request("client_id is empty")),
+        id if id.is_empty() => Err(Problem::bad_request("client_id is empty")),
         id => Ok(id),
     }
 }
 
-pub(super) fn family<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Refusal> {
+pub(super) fn family<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Problem> {
     named("family", segment, query)
 }
 
-fn named<'a>(name: &str, segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Refusal> {
+fn named<'a>(name: &str, segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Problem> {
     match parameter(query, name)? {
         Some(given) if segment == IN_QUERY => Ok(given),
-        None if segment == IN_QUERY => Err(Refusal::bad_request(format!("{name} is missing"))),
-        Some(_) => Err(Refusal::bad_request(format!("{name} is in the path and in the query: write - in the path"))),
+        None if segment == IN_QUERY => Err(Problem::bad_request(format!("{name} is missing"))),
+        Some(_) => Err(Problem::bad_request(format!("{name} is in the path and in the query: write - in the path"))),
         None => query::segment(segment)
-            .ok_or_else(|| Refusal::bad_request(format!("{name}: the path is not percent-encoded UTF-8"))),
+            .ok_or_else(|| Problem::bad_request(format!("{name}: the path is not percent-encoded UTF-8"))),
     }
 }
 
-/// The one value of a parameter, which may be missing.
-pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-    query::parameter(query, name).map_err(|error| Refusal::bad_request(format!("{name}: {error}")))
+/// Returns the value of a parameter that appears at most once.
+pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Problem> {
+    query::parameter(query, name).map_err(|error| Problem::bad_request(format!("{name}: {error}")))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How many may wait for a store, so that one that does not answer cannot take what the process has.
+//! Bounds the calls that wait for a store, so that one that does not answer cannot take all that the process has.
 
 use std::{
     future::Future,
@@ -14,20 +14,20 @@ use tokio::{
 
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
-/// After how long without any answer, while some are waited for, a store is taken to be silent.
+/// A store is silent if calls wait for it and none was answered for so long.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How many may revoke at once. They have places of their own, for they go first.
+/// Slots of revocations, which go first.
 const REVOKING: usize = 16;
 
-/// The places of those that wait for a store.
+/// The slots of calls that wait for a store.
 ///
-/// While the store answers, who finds no place gets one soon. When it is silent, those that have a place wait for as long as
-/// a call may take, and all others are refused at once, until it answers again.
-pub(super) struct Places {
+/// While the store answers, a call that finds no free slot gets one soon. While it is silent, the calls that have a slot wait for as
+/// long as a call may take, and all others are refused at once, until it answers again.
+pub(super) struct Slots {
     usual: Semaphore,
     revoking: Semaphore,
-    /// Of those that wait until another call has come to its end.
+    /// Those of calls that wait for the end of another call.
     queueing: Semaphore,
     heard: Mutex<Heard>,
 }
@@ -36,26 +36,26 @@ pub(super) struct Places {
 struct Heard {
     last: Instant,
     is_silent: bool,
-    /// How many have a place or wait for one.
+    /// The number of calls that have a slot or wait for one.
     waiting: usize,
 }
 
-/// A place among those that wait for the store.
-pub(super) struct Place<'a> {
+/// The slot of one call, which is free when this is dropped.
+pub(super) struct Slot<'a> {
     _permit: SemaphorePermit<'a>,
-    _entry: Entry<'a>,
+    _waiting: Waiting<'a>,
 }
 
-/// One of those that have a place or wait for one.
-struct Entry<'a>(&'a Places);
+/// A call that has a slot or waits for one.
+struct Waiting<'a>(&'a Slots);
 
-impl Drop for Entry<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.lock().waiting -= 1;
     }
 }
 
-impl Places {
+impl Slots {
     pub(super) fn new(count: usize) -> Self {
         Self {
             usual: Semaphore::new(count),
@@ -66,34 +66,34 @@ impl Places {
         }
     }
 
-    /// A place, which is free when it is dropped.
-    pub(super) async fn take(&self) -> Result<Place<'_>, StoreError> {
+    /// Takes a slot.
+    pub(super) async fn take(&self) -> Result<Slot<'_>, StoreError> {
         self.take_of(&self.usual).await
     }
 
-    /// A place for a revocation.
-    pub(super) async fn take_to_revoke(&self) -> Result<Place<'_>, StoreError> {
+    /// Takes a slot for a revocation.
+    pub(super) async fn take_to_revoke(&self) -> Result<Slot<'_>, StoreError> {
         self.take_of(&self.revoking).await
     }
 
-    async fn take_of<'a>(&'a self, places: &'a Semaphore) -> Result<Place<'a>, StoreError> {
-        let entry = self.enter();
-        let permit = match places.try_acquire() {
+    async fn take_of<'a>(&'a self, slots: &'a Semaphore) -> Result<Slot<'a>, StoreError> {
+        let waiting = self.enter();
+        let permit = match slots.try_acquire() {
             Ok(permit) => permit,
-            Err(_) => self.patiently(places.acquire()).await?.map_err(closed)?,
+            Err(_) => self.patiently(slots.acquire()).await?.map_err(closed)?,
         };
-        Ok(Place { _permit: permit, _entry: entry })
+        Ok(Slot { _permit: permit, _waiting: waiting })
     }
 
-    /// Waits for another call to come to its end.
+    /// Waits for the end of another call.
     pub(super) async fn queue<T>(&self, turn: impl Future<Output = T>) -> Result<T, StoreError> {
         match self.queueing.try_acquire() {
-            Ok(_place) => Ok(turn.await),
+            Ok(_slot) => Ok(turn.await),
             Err(_) => self.patiently(turn).await,
         }
     }
 
-    /// Waits for what others hold for as long as the store answers.
+    /// Waits for what other calls hold for as long as the store answers.
     async fn patiently<T>(&self, waiting: impl Future<Output = T>) -> Result<T, StoreError> {
         let mut waiting = pin!(waiting);
         loop {
@@ -105,7 +105,7 @@ impl Places {
                     if heard.last + SILENCE <= Instant::now() {
                         if !heard.is_silent {
                             tracing::warn!(
-                                "the token store does not answer: what would have to wait for it is refused"
+                                "the token store does not answer: calls that would have to wait for it are refused"
                             );
                         }
                         heard.is_silent = true;
@@ -119,17 +119,18 @@ impl Places {
     /// Notes that the store answered.
     pub(super) fn hear(&self) {
         let mut heard = self.lock();
-        (heard.last, heard.is_silent) = (Instant::now(), false);
+        heard.last = Instant::now();
+        heard.is_silent = false;
     }
 
-    /// Only from the first call on is there an answer to wait for.
-    fn enter(&self) -> Entry<'_> {
+    /// Starts the clock with the first call, for before that there was no answer to wait for.
+    fn enter(&self) -> Waiting<'_> {
         let mut heard = self.lock();
         if heard.waiting == 0 && !heard.is_silent {
             heard.last = Instant::now();
         }
         heard.waiting += 1;
-        Entry(self)
+        Waiting(self)
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -137,8 +138,8 @@ impl Places {
     }
 }
 
-/// How many may wait: an eighth of the descriptors that the process may have, for each of them may take one for whom it waits
-/// and two for its calls.
+/// Returns how many calls may wait: an eighth of the descriptors that the process may have, for each may take one for the request
+/// that it serves and two for its connections.
 pub(super) fn count() -> usize {
     const MOST: usize = 512;
     const FEWEST: usize = 16;
@@ -158,7 +159,7 @@ fn descriptors() -> Option<usize> {
 }
 
 fn silent() -> StoreError {
-    const MESSAGE: &str = "the token store does not answer, and as many calls as may wait for it do so";
+    const MESSAGE: &str = "the token store does not answer, and the limit of calls that wait for it is reached";
     StoreError::new(StoreErrorKind::Unreachable, MESSAGE)
 }
 
@@ -173,49 +174,49 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_place_is_refused_when_the_store_is_silent() {
-        let places = Places::new(2);
+    async fn a_call_without_a_slot_is_refused_when_the_store_is_silent() {
+        let slots = Slots::new(2);
         tokio::time::advance(SILENCE * 60).await;
-        let first = places.take().await.expect("free");
-        let _second = places.take().await.expect("free");
+        let first = slots.take().await.expect("free");
+        let _second = slots.take().await.expect("free");
         let start = Instant::now();
-        assert!(places.take().await.is_err());
+        assert!(slots.take().await.is_err());
         assert_eq!(start.elapsed().as_secs(), SILENCE.as_secs(), "from the first call on");
-        assert!(matches!(places.take().now_or_never(), Some(Err(_))), "and then at once");
-        let revoking = places.take_to_revoke().await.expect("it has a place of its own");
+        assert!(matches!(slots.take().now_or_never(), Some(Err(_))), "and then at once");
+        let revoking = slots.take_to_revoke().await.expect("it has a slot of its own");
         drop((first, revoking));
-        let _third = places.take().await.expect("free");
-        assert!(matches!(places.take().now_or_never(), Some(Err(_))), "it is as silent as before");
-        places.hear();
-        assert!(places.take().now_or_never().is_none(), "it may answer");
+        let _third = slots.take().await.expect("free");
+        assert!(matches!(slots.take().now_or_never(), Some(Err(_))), "it is as silent as before");
+        slots.hear();
+        assert!(slots.take().now_or_never().is_none(), "it may answer");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_was_idle_is_not_silent_to_revocations() {
-        let places = Places::new(2);
+        let slots = Slots::new(2);
         tokio::time::advance(SILENCE * 60).await;
         let mut revoking = Vec::new();
         for _ in 0..REVOKING {
-            revoking.push(places.take_to_revoke().await.expect("free"));
+            revoking.push(slots.take_to_revoke().await.expect("free"));
         }
-        let mut next = Box::pin(places.take_to_revoke());
+        let mut next = Box::pin(slots.take_to_revoke());
         assert!((&mut next).now_or_never().is_none(), "it may answer");
-        places.hear();
+        slots.hear();
         revoking.pop();
         assert!(next.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_place_waits_while_the_store_answers() {
-        let places = Places::new(1);
-        let place = places.take().await.expect("free");
-        let mut waiting = Box::pin(places.take());
+    async fn a_call_without_a_slot_waits_while_the_store_answers() {
+        let slots = Slots::new(1);
+        let slot = slots.take().await.expect("free");
+        let mut waiting = Box::pin(slots.take());
         for _ in 0..10 {
             assert!((&mut waiting).now_or_never().is_none());
             tokio::time::advance(SILENCE * 3 / 4).await;
-            places.hear();
+            slots.hear();
         }
-        drop(place);
+        drop(slot);
         assert!(waiting.await.is_ok());
     }
 }

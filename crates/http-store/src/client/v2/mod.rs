@@ -1,0 +1,114 @@
+//! A store that speaks the second version, and decides on every operation itself.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    connection::Connection,
+    settle::{Asked, Repeat, settle},
+};
+use fastauth_core::store::{
+    Canonical, Condition, FamilyFilter, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+    StoreError, TokenRecord,
+};
+
+mod calls;
+
+/// The store, once it has announced the second version.
+#[derive(Clone)]
+pub(super) struct V2 {
+    connection: Arc<Connection>,
+}
+
+impl V2 {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection }
+    }
+
+    pub(super) async fn save(
+        &self,
+        deadline: Instant,
+        record: &TokenRecord,
+        options: SaveOptions,
+    ) -> Result<Saved, StoreError> {
+        let repeat = if options.condition == Condition::None { Repeat::WhenBroken } else { Repeat::Never };
+        settle(
+            deadline,
+            repeat,
+            move |via| self.post_record(record, options, via),
+            move || async move {
+                let held = self.digests(&record.client_id, Some(&record.family)).await?;
+                let version = held.filter(|held| is_digest_of(held, record)).and_then(|held| held.version);
+                Ok(version.map_or(Asked::NotDone, |version| Asked::Done(Saved::Saved(version))))
+            },
+        )
+        .await
+    }
+
+    pub(super) async fn rotate(&self, deadline: Instant, rotation: &Rotation) -> Result<Rotated, StoreError> {
+        let successor = &rotation.successor;
+        // Without a grace, the second of two that arrive looks like a stolen token.
+        let repeat = if rotation.grace.is_zero() { Repeat::Never } else { Repeat::WhenBroken };
+        settle(
+            deadline,
+            repeat,
+            move |via| self.post_rotation(rotation, via),
+            move || async move {
+                Ok(match self.digests(&successor.client_id, Some(&successor.family)).await? {
+                    Some(held) if is_digest_of(&held, successor) => Asked::Done(Rotated::Rotated),
+                    Some(held) if held.refresh == Some(rotation.presented) => Asked::NotDone,
+                    _ => Asked::Unclear,
+                })
+            },
+        )
+        .await
+    }
+
+    /// Revokes. If the answer to a revocation is lost, the number of families that it ended is not known: it is at least one.
+    pub(super) async fn revoke(
+        &self,
+        deadline: Instant,
+        revocation: &Revocation,
+        if_version: Option<u64>,
+    ) -> Result<Revoked, StoreError> {
+        let live = &live_families(revocation);
+        let name = live.family.as_deref();
+        let repeat = if if_version.is_none() { Repeat::WhenSilent } else { Repeat::Never };
+        settle(
+            deadline,
+            repeat,
+            move |via| self.delete(revocation, if_version, via),
+            move || async move {
+                let page = self.page(live).await?;
+                let is_live = page.families.iter().any(|entry| name.is_none_or(|name| entry.family == name));
+                Ok(match page.next {
+                    _ if is_live => Asked::NotDone,
+                    // What this page lacks, the next may have.
+                    Some(_) => Asked::Unclear,
+                    None => Asked::Done(Revoked::Families(1)),
+                })
+            },
+        )
+        .await
+    }
+}
+
+/// Returns the filter for the families that a revocation is to end.
+fn live_families(revocation: &Revocation) -> FamilyFilter {
+    let mut filter = FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
+    match revocation {
+        Revocation::Family { client_id, family } => {
+            filter.client_id = Some(client_id.clone());
+            filter.family = Some(family.clone());
+        }
+        Revocation::Client(client_id) => filter.client_id = Some(client_id.clone()),
+        Revocation::All => {}
+    }
+    filter
+}
+
+/// Returns true if the digests are those of a record's tokens.
+fn is_digest_of(held: &Canonical, record: &TokenRecord) -> bool {
+    held.access == Some(record.access.digest) && held.refresh == Some(record.refresh.digest)
+}
