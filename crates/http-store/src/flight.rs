@@ -59,7 +59,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         if let Some(shared) = under_way.and_then(|flight| flight.call.upgrade()) {
             return shared;
         }
-        let landing = Landing::new(&self.flights, client_id, lane.clone());
+        let landing = FlightGuard::new(&self.flights, client_id, lane.clone());
         let number = landing.number;
         let call = call();
         let shared = async move {
@@ -105,14 +105,14 @@ impl<T> Drop for Writing<'_, T> {
 }
 
 /// Removes its flight from the map when the look-up has ended or its last caller gave up.
-struct Landing<T> {
+struct FlightGuard<T> {
     flights: FlightMap<T>,
     client_id: String,
     lane: Lane,
     number: u64,
 }
 
-impl<T> Landing<T> {
+impl<T> FlightGuard<T> {
     fn new(flights: &FlightMap<T>, client_id: &str, lane: Lane) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +120,7 @@ impl<T> Landing<T> {
     }
 }
 
-impl<T> Drop for Landing<T> {
+impl<T> Drop for FlightGuard<T> {
     fn drop(&mut self) {
         let mut flights = lock(&self.flights);
         let Some(lanes) = flights.get_mut(&self.client_id) else { return };
@@ -137,36 +137,36 @@ impl<T> Drop for Landing<T> {
 /// The queue of one client: two tokio mutexes, which are fair. An urgent write takes only the second one, so it waits for no other
 /// write but the one whose turn it is.
 #[derive(Default)]
-struct Queue {
+struct WriteQueue {
     usual: tokio::sync::Mutex<()>,
     turn: tokio::sync::Mutex<()>,
 }
 
-type Queues = Arc<Mutex<HashMap<String, Arc<Queue>>>>;
+type WriteQueues = Arc<Mutex<HashMap<String, Arc<WriteQueue>>>>;
 
 /// The queues of writes, one for each client that has any.
 #[derive(Clone)]
 pub(super) struct Turns {
-    queues: Queues,
+    queues: WriteQueues,
 }
 
 impl Turns {
     pub(super) fn new() -> Self {
-        Self { queues: Queues::default() }
+        Self { queues: WriteQueues::default() }
     }
 
     /// Enters the queue of a client.
-    pub(super) fn queue(&self, client_id: &str) -> Queued {
+    pub(super) fn queue(&self, client_id: &str) -> QueuedWrite {
         let queue = Arc::clone(lock(&self.queues).entry(client_id.to_owned()).or_default());
-        Queued { queues: Arc::clone(&self.queues), client_id: client_id.to_owned(), queue }
+        QueuedWrite { queues: Arc::clone(&self.queues), client_id: client_id.to_owned(), queue }
     }
 }
 
 /// A write in a queue; the last one to leave removes the queue.
-pub(super) struct Queued {
-    queues: Queues,
+pub(super) struct QueuedWrite {
+    queues: WriteQueues,
     client_id: String,
-    queue: Arc<Queue>,
+    queue: Arc<WriteQueue>,
 }
 
 /// The turn of a write, which ends when this is dropped.
@@ -175,7 +175,7 @@ pub(super) struct Turn<'a> {
     _usual: Option<tokio::sync::MutexGuard<'a, ()>>,
 }
 
-impl Queued {
+impl QueuedWrite {
     /// Waits until no other write has its turn, first come, first served.
     pub(super) async fn turn(&self) -> Turn<'_> {
         let usual = self.queue.usual.lock().await;
@@ -193,7 +193,7 @@ impl Queued {
     }
 }
 
-impl Drop for Queued {
+impl Drop for QueuedWrite {
     fn drop(&mut self) {
         let mut queues = lock(&self.queues);
         // The map's and this one: clones are made only under this lock.

@@ -6,7 +6,7 @@ use fastauth::Secret;
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use serde_json::{Value, json};
 
-use self::probe::{Pair, Probe, ProbeResponse, Unkept, Verdict};
+use self::probe::{Kept, Pair, ProbeResponse, StoreProbe, Unkept};
 use fastauth_core::shown::shown;
 
 use crate::{
@@ -23,7 +23,7 @@ mod v2;
 
 pub(crate) fn run(args: &StoreTest) -> Result<ExitCode, Failure> {
     let headers = headers(args, bearer_token()?)?;
-    let probe = Probe::new(&args.url, headers).map_err(|error| Failure::new(chain(&error)))?;
+    let probe = StoreProbe::new(&args.url, headers).map_err(|error| Failure::new(chain(&error)))?;
     let suite = block_on(test(&probe))??;
     if args.json {
         output::json(&suite.json())?;
@@ -54,10 +54,10 @@ fn headers(args: &StoreTest, bearer: Option<Secret>) -> Result<HeaderMap, Failur
 /// The verdicts on all promises.
 pub(super) struct Suite {
     speaks_v2: bool,
-    findings: Vec<(&'static str, &'static str, Verdict)>,
+    findings: Vec<(&'static str, &'static str, Kept)>,
 }
 
-async fn test(probe: &Probe) -> Result<Suite, Failure> {
+async fn test(probe: &StoreProbe) -> Result<Suite, Failure> {
     let speaks_v2 = speaks_v2(&first_answer(probe).await?);
     let mut suite = Suite { speaks_v2, findings: Vec::new() };
     v1::run(&mut suite, probe).await;
@@ -79,7 +79,7 @@ async fn test(probe: &Probe) -> Result<Suite, Failure> {
 }
 
 /// Returns the first response. A store that gives none cannot be tested.
-async fn first_answer(probe: &Probe) -> Result<ProbeResponse, Failure> {
+async fn first_answer(probe: &StoreProbe) -> Result<ProbeResponse, Failure> {
     match probe.get(&probe.id("-first")).send().await {
         Ok(answer) if matches!(answer.status.as_u16(), 401 | 403) => Err(Failure::new(format!(
             "the store refused with status {}: set {BEARER_VARIABLE} to its bearer token, or add its --header",
@@ -97,7 +97,7 @@ fn speaks_v2(answer: &ProbeResponse) -> bool {
 }
 
 /// Overwrites the tokens of the run in a store of the first version, which cannot delete them.
-async fn void(probe: &Probe) -> Verdict {
+async fn void(probe: &StoreProbe) -> Kept {
     let void = Pair { access: "revoked".to_owned(), refresh: "revoked".to_owned() };
     for id in probe.made() {
         if probe.get(&id).send().await?.status == 200 {
@@ -108,11 +108,11 @@ async fn void(probe: &Probe) -> Verdict {
 }
 
 impl Suite {
-    fn v1(&mut self, promise: &'static str, verdict: Verdict) {
+    fn v1(&mut self, promise: &'static str, verdict: Kept) {
         self.findings.push(("v1", promise, verdict));
     }
 
-    fn v2(&mut self, promise: &'static str, verdict: Verdict) {
+    fn v2(&mut self, promise: &'static str, verdict: Kept) {
         self.findings.push(("v2", promise, verdict));
     }
 
@@ -134,7 +134,7 @@ impl Suite {
                 Err(Unkept::NotOffered(why)) => format!("not offered  {version}  {promise}: {}", shown(why)),
             })?;
         }
-        let count = |is: fn(&Verdict) -> bool| self.findings.iter().filter(|(_, _, verdict)| is(verdict)).count();
+        let count = |is: fn(&Kept) -> bool| self.findings.iter().filter(|(_, _, verdict)| is(verdict)).count();
         output::line(&format!(
             "The store speaks {}: {} kept, {} broken, {} not offered.",
             self.speaks(),

@@ -31,7 +31,7 @@ const LIFETIME: u64 = 600;
 const SHOWN: usize = 160;
 
 /// The verdict on a promise.
-pub(crate) type Verdict = Result<(), Unkept>;
+pub(crate) type Kept = Result<(), Unkept>;
 
 /// The reason why a promise is not kept.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(crate) fn broken<T>(expected: impl Display, found: impl Display) -> Result<T
 }
 
 /// The store, and the clients that were created there.
-pub(crate) struct Probe {
+pub(crate) struct StoreProbe {
     pub(crate) headers: HeaderMap,
     client: HttpClient,
     run: String,
@@ -86,7 +86,7 @@ pub(crate) fn end() -> u64 {
 
 /// A request to be sent.
 pub(crate) struct ProbeRequest<'a> {
-    probe: &'a Probe,
+    probe: &'a StoreProbe,
     method: Method,
     path: String,
     headers: HeaderMap,
@@ -164,7 +164,7 @@ impl ProbeResponse {
     }
 
     /// Checks for a problem of the second version (RFC 9457).
-    pub(crate) fn refused(self, status: u16, code: &str) -> Verdict {
+    pub(crate) fn refused(self, status: u16, code: &str) -> Kept {
         let answer = self.is(status)?;
         let expected = format!("application/problem+json with the code {code}");
         let is_typed = answer.header("content-type").is_some_and(|value| value.starts_with("application/problem+json"));
@@ -172,7 +172,7 @@ impl ProbeResponse {
         if is_typed && body["code"] == code { Ok(()) } else { broken(expected, answer.shown()) }
     }
 
-    pub(crate) fn holds(&self, pair: &Pair) -> Verdict {
+    pub(crate) fn holds(&self, pair: &Pair) -> Kept {
         let body = self.json()?;
         if body["data"] == pair.body()["data"] { Ok(()) } else { broken("the pair that was written", self.shown()) }
     }
@@ -190,7 +190,7 @@ impl ProbeResponse {
     }
 }
 
-impl Probe {
+impl StoreProbe {
     pub(crate) fn new(url: &str, headers: HeaderMap) -> Result<Self, StoreError> {
         Ok(Self {
             headers,
@@ -252,7 +252,7 @@ impl Probe {
         Ok(pair)
     }
 
-    pub(crate) async fn is_held(&self, id: &str, pair: &Pair) -> Verdict {
+    pub(crate) async fn is_held(&self, id: &str, pair: &Pair) -> Kept {
         self.get(id).send().await?.is(200)?.holds(pair)
     }
 }

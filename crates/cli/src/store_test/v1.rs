@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     Suite,
-    probe::{Pair, Probe, Unkept, Verdict, broken},
+    probe::{Kept, Pair, StoreProbe, Unkept, broken},
 };
 
 /// Ends of ids that are easily altered on the way, or confused with another.
@@ -34,7 +34,7 @@ pub(super) const ENDINGS: [&str; 22] = [
     " ",
 ];
 
-pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
+pub(super) async fn run(suite: &mut Suite, probe: &StoreProbe) {
     suite.v1("an unknown client is 404", an_unknown_client(probe).await);
     suite.v1("a pair that was written is read back", read_back(probe).await);
     suite.v1("a write takes the place of the pair before it", replaces(probe).await);
@@ -46,7 +46,7 @@ pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
     suite.v1("requests without the configured headers are refused", strangers(probe).await);
 }
 
-async fn an_unknown_client(probe: &Probe) -> Verdict {
+async fn an_unknown_client(probe: &StoreProbe) -> Kept {
     let answer = probe.get(&probe.id("-nobody")).send().await?.is(404)?;
     let is_refusal = serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["detail"].is_string());
     match answer.body.is_empty() || is_refusal {
@@ -56,13 +56,13 @@ async fn an_unknown_client(probe: &Probe) -> Verdict {
     }
 }
 
-async fn read_back(probe: &Probe) -> Verdict {
+async fn read_back(probe: &StoreProbe) -> Kept {
     let id = probe.id("-read-back");
     let pair = probe.put(&id).await?;
     probe.is_held(&id, &pair).await
 }
 
-async fn replaces(probe: &Probe) -> Verdict {
+async fn replaces(probe: &StoreProbe) -> Kept {
     let id = probe.id("-replaces");
     for _ in 0..3 {
         let pair = probe.put(&id).await?;
@@ -71,7 +71,7 @@ async fn replaces(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-async fn ids(probe: &Probe) -> Verdict {
+async fn ids(probe: &StoreProbe) -> Kept {
     let mut ids: Vec<String> = ENDINGS.iter().map(|ending| probe.id(ending)).collect();
     ids.push(probe.id(&"x".repeat(150)));
     ids.push(probe.id(&"🦀".repeat(150)));
@@ -92,7 +92,7 @@ async fn ids(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-async fn long_tokens(probe: &Probe) -> Verdict {
+async fn long_tokens(probe: &StoreProbe) -> Kept {
     let id = probe.id("-long");
     let short = probe.pair();
     let long = |token: &str| format!("{token}{}", "x".repeat(8 * 1024 - token.len()));
@@ -101,7 +101,7 @@ async fn long_tokens(probe: &Probe) -> Verdict {
     probe.is_held(&id, &pair).await
 }
 
-async fn whole_pairs(probe: &Probe) -> Verdict {
+async fn whole_pairs(probe: &StoreProbe) -> Kept {
     let id = probe.id("-whole");
     let mut pairs = vec![probe.put(&id).await?];
     pairs.resize_with(25, || probe.pair());
@@ -123,7 +123,7 @@ async fn whole_pairs(probe: &Probe) -> Verdict {
     tokio::try_join!(write, read).map(drop)
 }
 
-async fn acknowledged(probe: &Probe) -> Verdict {
+async fn acknowledged(probe: &StoreProbe) -> Kept {
     let id = probe.id("-acknowledged");
     for _ in 0..8 {
         let pair = probe.put(&id).await?;
@@ -132,13 +132,13 @@ async fn acknowledged(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-async fn many_writes(probe: &Probe) -> Verdict {
+async fn many_writes(probe: &StoreProbe) -> Kept {
     let ids: Vec<_> = (0..32).map(|n| probe.id(&format!("-many-{n}"))).collect();
     let pairs = try_join_all(ids.iter().map(|id| probe.put(id))).await?;
     try_join_all(ids.iter().zip(&pairs).map(|(id, pair)| probe.is_held(id, pair))).await.map(drop)
 }
 
-async fn strangers(probe: &Probe) -> Verdict {
+async fn strangers(probe: &StoreProbe) -> Kept {
     if probe.headers.is_empty() {
         return Err(Unkept::NotOffered("no header or bearer token was given"));
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Suite,
-    probe::{Pair, Probe, ProbeRequest, ProbeResponse, Unkept, Verdict, broken, digest, encode, end},
+    probe::{Kept, Pair, ProbeRequest, ProbeResponse, StoreProbe, Unkept, broken, digest, encode, end},
     v1::ENDINGS,
 };
 
@@ -41,7 +41,7 @@ pub(super) const PROMISES: [&str; 20] = [
     "the API is described at v2/openapi.json",
 ];
 
-pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
+pub(super) async fn run(suite: &mut Suite, probe: &StoreProbe) {
     let verdicts = [
         announced(probe).await,
         versions(probe).await,
@@ -70,14 +70,14 @@ pub(super) async fn run(suite: &mut Suite, probe: &Probe) {
 }
 
 /// Revokes every client of the run.
-pub(super) async fn clean_up(probe: &Probe) -> Verdict {
+pub(super) async fn clean_up(probe: &StoreProbe) -> Kept {
     for id in probe.made() {
         probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
     }
     Ok(())
 }
 
-impl Probe {
+impl StoreProbe {
     fn issue(&self, id: &str, record: &Value) -> ProbeRequest<'_> {
         self.of(Method::POST, TOKEN, id).json(record)
     }
@@ -110,14 +110,14 @@ impl Probe {
         self.ask(Method::GET, format!("{TOKEN}?client_id={}{family}", encode(id))).send().await
     }
 
-    async fn are_digests(&self, id: &str, family: Option<&str>, pair: &Pair) -> Verdict {
+    async fn are_digests(&self, id: &str, family: Option<&str>, pair: &Pair) -> Kept {
         let answer = self.digests(id, family).await?.is(200)?;
         let body = answer.json()?;
         let is_held = body["access_sha256"] == digest(&pair.access) && body["refresh_sha256"] == digest(&pair.refresh);
         if is_held { Ok(()) } else { broken("the digests of the pair that was written", answer.shown()) }
     }
 
-    async fn is_unknown(&self, id: &str) -> Verdict {
+    async fn is_unknown(&self, id: &str) -> Kept {
         self.get(id).send().await?.is(404)?;
         self.digests(id, None).await?.refused(404, "unknown_client")
     }
@@ -142,11 +142,11 @@ fn names(page: &Value) -> Vec<(String, String)> {
     families.map(|entry| (text(entry, "client_id"), text(entry, "family"))).collect()
 }
 
-fn equal<T: PartialEq + std::fmt::Debug>(expected: &T, found: &T) -> Verdict {
+fn equal<T: PartialEq + std::fmt::Debug>(expected: &T, found: &T) -> Kept {
     if expected == found { Ok(()) } else { broken(format!("{expected:?}"), format!("{found:?}")) }
 }
 
-async fn announced(probe: &Probe) -> Verdict {
+async fn announced(probe: &StoreProbe) -> Kept {
     let id = probe.id("-announced");
     let asks = [
         (probe.get(&id), 404),
@@ -167,7 +167,7 @@ async fn announced(probe: &Probe) -> Verdict {
     if unknown.json()?["detail"].is_string() { Ok(()) } else { broken("{\"detail\":…} with a 404", unknown.shown()) }
 }
 
-async fn versions(probe: &Probe) -> Verdict {
+async fn versions(probe: &StoreProbe) -> Kept {
     let id = probe.id("-versions");
     let mut last = 0;
     for _ in 0..5 {
@@ -184,7 +184,7 @@ async fn versions(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-async fn not_modified(probe: &Probe) -> Verdict {
+async fn not_modified(probe: &StoreProbe) -> Kept {
     let id = probe.id("-not-modified");
     probe.put(&id).await?;
     for path in ["token", TOKEN] {
@@ -200,7 +200,7 @@ async fn not_modified(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-async fn preconditions(probe: &Probe) -> Verdict {
+async fn preconditions(probe: &StoreProbe) -> Kept {
     let id = probe.id("-preconditions");
     let pair = probe.pair();
     let write = |pair: &Pair, path: &str| match path {
@@ -223,7 +223,7 @@ async fn preconditions(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-async fn repeated_saves(probe: &Probe) -> Verdict {
+async fn repeated_saves(probe: &StoreProbe) -> Kept {
     let id = probe.id("-repeated");
     let first = probe.pair();
     let save = || probe.issue(&id, &first.record("f", 0, "key")).send();
@@ -238,7 +238,7 @@ async fn repeated_saves(probe: &Probe) -> Verdict {
     probe.is_unknown(&id).await
 }
 
-async fn digests(probe: &Probe) -> Verdict {
+async fn digests(probe: &StoreProbe) -> Kept {
     let id = probe.id("-digests");
     let pair = probe.put(&id).await?;
     probe.are_digests(&id, None, &pair).await?;
@@ -257,7 +257,7 @@ async fn digests(probe: &Probe) -> Verdict {
     if has_token { broken("no token", answer.shown()) } else { Ok(()) }
 }
 
-async fn ids(probe: &Probe) -> Verdict {
+async fn ids(probe: &StoreProbe) -> Kept {
     let ids: Vec<_> = ENDINGS.iter().map(|ending| probe.id(&format!("-v2-{ending}"))).collect();
     let mut pairs = Vec::new();
     for id in &ids {
@@ -274,7 +274,7 @@ async fn ids(probe: &Probe) -> Verdict {
     equal(&Some(digest(&pairs[0].access).as_str()), &answer.json()?["access_sha256"].as_str())
 }
 
-async fn families(probe: &Probe) -> Verdict {
+async fn families(probe: &StoreProbe) -> Kept {
     let id = probe.id("-families");
     let first = probe.begin(&id, "one").await?;
     let second = probe.pair();
@@ -289,7 +289,7 @@ async fn families(probe: &Probe) -> Verdict {
     probe.are_digests(&id, Some("one"), &third).await
 }
 
-async fn rotation(probe: &Probe) -> Verdict {
+async fn rotation(probe: &StoreProbe) -> Kept {
     let id = probe.id("-rotation");
     let mut held = probe.begin(&id, "f").await?;
     for generation in 0..3 {
@@ -305,7 +305,7 @@ async fn rotation(probe: &Probe) -> Verdict {
 }
 
 /// Sends concurrent rotations of one token, and returns each response with the pair that was to be held.
-async fn race(probe: &Probe, id: &str, grace_ms: u64) -> Result<Vec<(ProbeResponse, Pair)>, Unkept> {
+async fn race(probe: &StoreProbe, id: &str, grace_ms: u64) -> Result<Vec<(ProbeResponse, Pair)>, Unkept> {
     let held = probe.begin(id, "f").await?;
     let rotations = (0..RIVALS).map(|_| async {
         let new = probe.pair();
@@ -325,7 +325,7 @@ fn winner(outcomes: &[(ProbeResponse, Pair)]) -> Result<&Pair, Unkept> {
     }
 }
 
-async fn race_with_grace(probe: &Probe) -> Verdict {
+async fn race_with_grace(probe: &StoreProbe) -> Kept {
     let id = probe.id("-race-with-grace");
     let outcomes = race(probe, &id, 60_000).await?;
     let winner = winner(&outcomes)?;
@@ -339,7 +339,7 @@ async fn race_with_grace(probe: &Probe) -> Verdict {
     probe.are_digests(&id, Some("f"), winner).await
 }
 
-async fn race_without_grace(probe: &Probe) -> Verdict {
+async fn race_without_grace(probe: &StoreProbe) -> Kept {
     let id = probe.id("-race-without-grace");
     let outcomes = race(probe, &id, 0).await?;
     winner(&outcomes)?;
@@ -351,7 +351,7 @@ async fn race_without_grace(probe: &Probe) -> Verdict {
     probe.is_unknown(&id).await
 }
 
-async fn reuse(probe: &Probe) -> Verdict {
+async fn reuse(probe: &StoreProbe) -> Kept {
     let id = probe.id("-reuse");
     let first = probe.begin(&id, "f").await?;
     let second = probe.pair();
@@ -364,7 +364,7 @@ async fn reuse(probe: &Probe) -> Verdict {
     equal(&vec![(id.clone(), "f".to_owned())], &probe.listed(&format!("client_id={id}&status=reused")).await?)
 }
 
-async fn superseded(probe: &Probe) -> Verdict {
+async fn superseded(probe: &StoreProbe) -> Kept {
     let id = probe.id("-superseded");
     let other = probe.pair();
     let rotate = |generation| probe.rotate(&id, "f", (generation, &other.refresh), 0, &other);
@@ -378,7 +378,7 @@ async fn superseded(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-async fn tombstone(probe: &Probe) -> Verdict {
+async fn tombstone(probe: &StoreProbe) -> Kept {
     let id = probe.id("-tombstone");
     let version = probe.post(&id, &probe.pair()).send().await?.is(200)?.version()?;
     for _ in 0..2 {
@@ -389,7 +389,7 @@ async fn tombstone(probe: &Probe) -> Verdict {
     if after > version { Ok(()) } else { broken(format!("a version after {version}"), after) }
 }
 
-async fn one_family(probe: &Probe) -> Verdict {
+async fn one_family(probe: &StoreProbe) -> Kept {
     let id = probe.id("-one-family");
     let first = probe.begin(&id, "one").await?;
     let second = probe.pair();
@@ -406,7 +406,7 @@ async fn one_family(probe: &Probe) -> Verdict {
     probe.rotate(&id, "two", presented, 0, &probe.pair()).await?.refused(410, "revoked")
 }
 
-async fn pages(probe: &Probe) -> Verdict {
+async fn pages(probe: &StoreProbe) -> Kept {
     let ids: Vec<_> = (0..7).map(|n| probe.id(&format!("-page-{n}"))).collect();
     let mut tokens = Vec::new();
     for id in ids.iter().rev() {
@@ -433,7 +433,7 @@ async fn pages(probe: &Probe) -> Verdict {
     equal(&ids.iter().map(|id| (id.clone(), "f".to_owned())).collect::<Vec<_>>(), &found)
 }
 
-async fn filters(probe: &Probe) -> Verdict {
+async fn filters(probe: &StoreProbe) -> Kept {
     let id = probe.id("-filter-a%b");
     let other = probe.id("-filter-A_b");
     let kid = format!("kid{}", probe.run());
@@ -453,7 +453,7 @@ async fn filters(probe: &Probe) -> Verdict {
     Ok(())
 }
 
-async fn tickets(probe: &Probe) -> Verdict {
+async fn tickets(probe: &StoreProbe) -> Kept {
     let id = format!("{}-ticket", probe.run());
     let spend = || probe.ask(Method::POST, TICKETS.to_owned()).json(&json!({ "id": id, "expires_at": end() })).send();
     let outcomes = try_join_all((0..RIVALS).map(|_| spend())).await?;
@@ -467,7 +467,7 @@ async fn tickets(probe: &Probe) -> Verdict {
     probe.ask(Method::POST, TICKETS.to_owned()).json(&other).send().await?.is(201).map(drop)
 }
 
-async fn problems(probe: &Probe) -> Verdict {
+async fn problems(probe: &StoreProbe) -> Kept {
     let id = probe.id("-problems");
     probe.of(Method::POST, TOKEN, &id).json(&json!({})).send().await?.refused(422, "invalid_body")?;
     probe.of(Method::POST, ROTATE, &id).json(&json!([])).send().await?.refused(422, "invalid_body")?;
@@ -490,7 +490,7 @@ async fn problems(probe: &Probe) -> Verdict {
     probe.is_unknown(&id).await
 }
 
-async fn description(probe: &Probe) -> Verdict {
+async fn description(probe: &StoreProbe) -> Kept {
     let answer = probe.ask(Method::GET, "v2/openapi.json").send().await?;
     if answer.status == 404 {
         return Err(Unkept::NotOffered("it may be left out"));

@@ -24,7 +24,7 @@ use tokio::{sync::Semaphore, time::Instant};
 pub use self::http_client::{HttpClient, HttpError};
 use self::{
     connection::{Connection, Version, failed, until},
-    v1::{Held, V1},
+    v1::{HeldPair, V1},
     v2::V2,
 };
 use crate::flight::{Flights, Turns};
@@ -73,7 +73,7 @@ pub struct RestStore {
     connection: Arc<Connection>,
     v1: V1,
     v2: V2,
-    pairs: Flights<Result<Held, StoreError>>,
+    pairs: Flights<Result<HeldPair, StoreError>>,
     digests: Flights<Result<Option<Canonical>, StoreError>>,
     turns: Turns,
     timeout: Duration,
@@ -141,7 +141,7 @@ impl RestStore {
         now.checked_add(self.timeout).unwrap_or(now + TIMEOUT)
     }
 
-    async fn shared_pair(&self, client_id: &str, family: Option<&str>) -> Result<Held, StoreError> {
+    async fn shared_pair(&self, client_id: &str, family: Option<&str>) -> Result<HeldPair, StoreError> {
         let call = self.pairs.join(client_id, family, || {
             let v1 = self.v1.clone();
             let deadline = self.deadline();

@@ -12,7 +12,7 @@ use super::connection::Via;
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
 /// What a store that is asked after a write says of it.
-pub(super) enum Asked<T> {
+pub(super) enum WriteState<T> {
     /// It happened.
     Done(T),
     /// It did not, and nothing else did: it can be sent again.
@@ -45,7 +45,7 @@ pub(super) async fn settle<T, W, A>(
 ) -> Result<T, StoreError>
 where
     W: Future<Output = Result<T, StoreError>>,
-    A: Future<Output = Result<Asked<T>, StoreError>>,
+    A: Future<Output = Result<WriteState<T>, StoreError>>,
 {
     let start = Instant::now();
     let left = deadline.saturating_duration_since(start);
@@ -53,11 +53,11 @@ where
     let mut first = Box::pin(write(Via::Kept));
     match timeout(left / 4, &mut first).await {
         Ok(Err(error)) if is_open(&error) => match Box::pin(ask()).await {
-            Ok(Asked::Done(done)) => Ok(done),
-            Ok(Asked::NotDone) if repeat != Repeat::Never && error.kind() == StoreErrorKind::Unreachable => {
+            Ok(WriteState::Done(done)) => Ok(done),
+            Ok(WriteState::NotDone) if repeat != Repeat::Never && error.kind() == StoreErrorKind::Unreachable => {
                 match Box::pin(write(Via::Fresh)).await {
                     Err(error) if is_open(&error) => match Box::pin(ask()).await {
-                        Ok(Asked::Done(done)) => Ok(done),
+                        Ok(WriteState::Done(done)) => Ok(done),
                         _ => Err(error),
                     },
                     outcome => outcome,
@@ -69,8 +69,8 @@ where
         Err(_) => {
             let again = async {
                 match ask().await {
-                    Ok(Asked::Done(done)) => return done,
-                    Ok(Asked::NotDone) if repeat == Repeat::WhenSilent => {
+                    Ok(WriteState::Done(done)) => return done,
+                    Ok(WriteState::NotDone) if repeat == Repeat::WhenSilent => {
                         if let Ok(done) = write(Via::Fresh).await {
                             return done;
                         }
@@ -82,7 +82,7 @@ where
             let last = async {
                 sleep_until(start + left * 3 / 4).await;
                 match ask().await {
-                    Ok(Asked::Done(done)) => done,
+                    Ok(WriteState::Done(done)) => done,
                     _ => pending().await,
                 }
             };

@@ -41,7 +41,7 @@ struct Heard {
 }
 
 /// The slot of one call, which is free when this is dropped.
-pub(super) struct Slot<'a> {
+pub(super) struct CallSlot<'a> {
     _permit: SemaphorePermit<'a>,
     _waiting: Waiting<'a>,
 }
@@ -67,22 +67,22 @@ impl Slots {
     }
 
     /// Takes a slot.
-    pub(super) async fn take(&self) -> Result<Slot<'_>, StoreError> {
+    pub(super) async fn take(&self) -> Result<CallSlot<'_>, StoreError> {
         self.take_of(&self.usual).await
     }
 
     /// Takes a slot for a revocation.
-    pub(super) async fn take_to_revoke(&self) -> Result<Slot<'_>, StoreError> {
+    pub(super) async fn take_to_revoke(&self) -> Result<CallSlot<'_>, StoreError> {
         self.take_of(&self.revoking).await
     }
 
-    async fn take_of<'a>(&'a self, slots: &'a Semaphore) -> Result<Slot<'a>, StoreError> {
+    async fn take_of<'a>(&'a self, slots: &'a Semaphore) -> Result<CallSlot<'a>, StoreError> {
         let waiting = self.enter();
         let permit = match slots.try_acquire() {
             Ok(permit) => permit,
             Err(_) => self.patiently(slots.acquire()).await?.map_err(closed)?,
         };
-        Ok(Slot { _permit: permit, _waiting: waiting })
+        Ok(CallSlot { _permit: permit, _waiting: waiting })
     }
 
     /// Waits for the end of another call.

@@ -8,7 +8,7 @@ use http::{
     uri::Authority,
 };
 
-use super::reply::Problem;
+use super::reply::StoreProblem;
 use fastauth_core::{
     credential,
     secret::Secret,
@@ -24,7 +24,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The callers that a service answers.
 #[derive(Clone)]
-pub(super) enum Callers {
+pub(super) enum AllowedCallers {
     /// Programs that call it by a name of this machine.
     Local,
     /// Those with this token.
@@ -33,7 +33,7 @@ pub(super) enum Callers {
     All,
 }
 
-impl Callers {
+impl AllowedCallers {
     /// Creates the callers with this token, unless it could be guessed.
     pub(super) fn with_bearer(token: Secret) -> Result<Self, StoreError> {
         let text = token.expose();
@@ -55,18 +55,18 @@ impl Callers {
     }
 
     /// Refuses the requests of all other callers.
-    pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), StoreProblem> {
         match self {
             Self::All => Ok(()),
             Self::Bearer(bearer) if brings(headers, bearer) => Ok(()),
-            Self::Bearer(_) => Err(Problem::unauthorized()),
+            Self::Bearer(_) => Err(StoreProblem::unauthorized()),
             // A browser names the origin of a page that sends a request. A page of another site whose own name leads here is
             // known by that name, in `Host`.
             Self::Local if headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE) => {
-                Err(Problem::forbidden("a store without a bearer token does not answer browsers"))
+                Err(StoreProblem::forbidden("a store without a bearer token does not answer browsers"))
             }
             Self::Local if is_for_this_machine(uri, headers) => Ok(()),
-            Self::Local => Err(Problem::forbidden(
+            Self::Local => Err(StoreProblem::forbidden(
                 "a store without a bearer token answers only its own machine: call it as localhost or 127.0.0.1",
             )),
         }
@@ -158,11 +158,11 @@ mod tests {
         for weak in
             ["", "x", "hush-hush", "hush-hush-hush-", "xxxxxxxxxxxxxxxxxxxxxxxx", "ababababababababab", "éèéèéè"]
         {
-            let error = Callers::with_bearer(Secret::from(weak)).err().expect(weak).to_string();
+            let error = AllowedCallers::with_bearer(Secret::from(weak)).err().expect(weak).to_string();
             assert!(error.contains("fastauth keygen") && (weak.len() < 2 || !error.contains(weak)), "{error}");
         }
-        assert!(Callers::with_bearer(Secret::generate()).is_ok());
-        assert!(Callers::with_bearer(Secret::from("hush-hush-hush-h")).is_err(), "five different characters");
-        assert!(Callers::with_bearer(Secret::from("correct-horse-battery")).is_ok());
+        assert!(AllowedCallers::with_bearer(Secret::generate()).is_ok());
+        assert!(AllowedCallers::with_bearer(Secret::from("hush-hush-hush-h")).is_err(), "five different characters");
+        assert!(AllowedCallers::with_bearer(Secret::from("correct-horse-battery")).is_ok());
     }
 }

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use tower_service::Service;
 
 use self::{
-    callers::Callers,
-    reply::{Problem, Reply, empty, json_reply, typed, with_version},
+    callers::AllowedCallers,
+    reply::{Reply, StoreProblem, empty, json_reply, typed, with_version},
     route::{Route, client_id, family, parameter},
 };
 use crate::wire::{
@@ -76,13 +76,13 @@ const OPENAPI: &str = include_str!("../../store-api.openapi.json");
 #[derive(Clone)]
 pub struct StoreService {
     store: Arc<dyn TokenStore>,
-    callers: Callers,
+    callers: AllowedCallers,
 }
 
 impl StoreService {
     /// Creates a service over `store` that answers programs on this machine.
     pub fn new(store: Arc<dyn TokenStore>) -> Self {
-        Self { store, callers: Callers::Local }
+        Self { store, callers: AllowedCallers::Local }
     }
 
     /// Answers only requests with `Authorization: Bearer` and this token, from any machine.
@@ -92,13 +92,13 @@ impl StoreService {
     /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the token could be guessed: if it has fewer than 16 characters, or fewer than 6
     /// different ones.
     pub fn bearer(self, token: Secret) -> Result<Self, StoreError> {
-        Ok(Self { callers: Callers::with_bearer(token)?, ..self })
+        Ok(Self { callers: AllowedCallers::with_bearer(token)?, ..self })
     }
 
     /// Answers every request: something in front, such as a layer of yours, has to refuse those of strangers.
     #[must_use]
     pub fn guarded_in_front(self) -> Self {
-        Self { callers: Callers::All, ..self }
+        Self { callers: AllowedCallers::All, ..self }
     }
 
     async fn answer<B>(self, request: Request<B>) -> Reply
@@ -115,11 +115,11 @@ impl StoreService {
         }
         let speaks_v2 = match self.store.promises().await {
             Ok(promises) => suffices(promises),
-            Err(error) => return Problem::trouble(&error).into_reply(is_v2),
+            Err(error) => return StoreProblem::trouble(&error).into_reply(is_v2),
         };
         let outcome = match route.filter(|_| speaks_v2 || !is_v2) {
             Some(route) => self.dispatch(route, speaks_v2, &uri, request).await,
-            None => Err(Problem::nothing_here()),
+            None => Err(StoreProblem::nothing_here()),
         };
         let reply = outcome.unwrap_or_else(|problem| problem.into_reply(is_v2));
         let reply = if speaks_v2 { reply::announced(reply) } else { reply };
@@ -132,7 +132,7 @@ impl StoreService {
         speaks_v2: bool,
         uri: &Uri,
         request: Request<B>,
-    ) -> Result<Reply, Problem>
+    ) -> Result<Reply, StoreProblem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -140,7 +140,7 @@ impl StoreService {
         let known = route.methods(speaks_v2);
         let query = uri.query().unwrap_or_default();
         let method = match request.method() {
-            method if !known.contains(method) => return Err(Problem::method(known)),
+            method if !known.contains(method) => return Err(StoreProblem::method(known)),
             &Method::OPTIONS => return Ok(reply::options(known)),
             &Method::HEAD => Method::GET,
             method => method.clone(),
@@ -173,45 +173,47 @@ impl StoreService {
     }
 
     /// Checks the store itself if a node asks for its health: a read does not show whether it can be written.
-    async fn check_for(&self, client_id: &str) -> Result<(), Problem> {
+    async fn check_for(&self, client_id: &str) -> Result<(), StoreProblem> {
         if client_id != PROBE {
             return Ok(());
         }
-        self.store.check().await.map_err(|error| Problem::trouble(&error))
+        self.store.check().await.map_err(|error| StoreProblem::trouble(&error))
     }
 
-    async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<Reply, Problem> {
+    async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<Reply, StoreProblem> {
         self.check_for(client_id).await?;
         let held = match parameter(query, "family")? {
             Some(family) => self.store.pair_of(client_id, &family).await,
             None => self.store.pair(client_id).await,
         };
-        let held = held.map_err(|error| Problem::trouble(&error))?;
-        let held = held.ok_or_else(Problem::unknown_client)?;
+        let held = held.map_err(|error| StoreProblem::trouble(&error))?;
+        let held = held.ok_or_else(StoreProblem::unknown_client)?;
         Ok(versioned(held.version, headers, || json!({ "data": PairBody::from(&held) })))
     }
 
-    async fn upsert<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, Problem>
+    async fn upsert<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, StoreProblem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let condition = precondition::of_save(request.headers())?;
-        let record = parse_pair(client_id, &body(request).await?)
-            .ok_or_else(|| Problem::body(r#"the body must be {"data":{"access_token":"…","refresh_token":"…"}}"#))?;
+        let record = parse_pair(client_id, &body(request).await?).ok_or_else(|| {
+            StoreProblem::body(r#"the body must be {"data":{"access_token":"…","refresh_token":"…"}}"#)
+        })?;
         let version = self.save(&record, SaveOptions { condition, ..SaveOptions::default() }).await?;
         Ok(with_version(json_reply(StatusCode::OK, &json!({ "detail": "saved" })), Some(version)))
     }
 
-    async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<Reply, Problem> {
+    async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<Reply, StoreProblem> {
         self.check_for(client_id).await?;
         let family = parameter(query, "family")?;
-        let held = self.store.load(client_id, family.as_deref()).await.map_err(|error| Problem::trouble(&error))?;
-        let held = held.ok_or_else(Problem::unknown_client)?;
+        let held =
+            self.store.load(client_id, family.as_deref()).await.map_err(|error| StoreProblem::trouble(&error))?;
+        let held = held.ok_or_else(StoreProblem::unknown_client)?;
         Ok(versioned(held.version, headers, || DigestBody::from(held)))
     }
 
-    async fn issue<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, Problem>
+    async fn issue<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, StoreProblem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -220,29 +222,31 @@ impl StoreService {
         let IssueBody { record, keep_others, max_families } =
             read(request, "the body must be an object with access_token and refresh_token").await?;
         let record =
-            record.record(client_id).ok_or_else(|| Problem::body("a number is larger than 9007199254740991"))?;
+            record.record(client_id).ok_or_else(|| StoreProblem::body("a number is larger than 9007199254740991"))?;
         let version = self.save(&record, SaveOptions { keep_others, max_families, condition }).await?;
         Ok(with_version(json_reply(StatusCode::OK, &SavedBody { version }), Some(version)))
     }
 
-    async fn save(&self, record: &TokenRecord, options: SaveOptions) -> Result<u64, Problem> {
-        match self.store.save(record, options).await.map_err(|error| Problem::trouble(&error))? {
+    async fn save(&self, record: &TokenRecord, options: SaveOptions) -> Result<u64, StoreProblem> {
+        match self.store.save(record, options).await.map_err(|error| StoreProblem::trouble(&error))? {
             Saved::Saved(version) => Ok(version),
-            Saved::ConditionFailed => Err(Problem::precondition_failed()),
+            Saved::ConditionFailed => Err(StoreProblem::precondition_failed()),
         }
     }
 
-    async fn rotate<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, Problem>
+    async fn rotate<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, StoreProblem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let body: RotateBody = read(request, "the body must be an object with refresh_sha256 and new").await?;
         let rotation = body.rotation(client_id).ok_or_else(|| {
-            Problem::body("family and generation must come together, and no number may be larger than 9007199254740991")
+            StoreProblem::body(
+                "family and generation must come together, and no number may be larger than 9007199254740991",
+            )
         })?;
-        let conflict = |code, detail| Err(Problem::new(StatusCode::CONFLICT, code, detail));
-        match self.store.rotate(&rotation).await.map_err(|error| Problem::trouble(&error))? {
+        let conflict = |code, detail| Err(StoreProblem::new(StatusCode::CONFLICT, code, detail));
+        match self.store.rotate(&rotation).await.map_err(|error| StoreProblem::trouble(&error))? {
             Rotated::Rotated => {
                 let version = self.version_of(&rotation.successor).await;
                 Ok(with_version(json_reply(StatusCode::OK, &RotatedBody::Rotated { version }), version))
@@ -256,8 +260,8 @@ impl StoreService {
             Rotated::Reused => {
                 conflict(code::REUSE_DETECTED, "the refresh token was used before, and its family is revoked now")
             }
-            Rotated::Revoked => Err(Problem::new(StatusCode::GONE, code::REVOKED, "the family was revoked")),
-            Rotated::UnknownClient => Err(Problem::unknown_client()),
+            Rotated::Revoked => Err(StoreProblem::new(StatusCode::GONE, code::REVOKED, "the family was revoked")),
+            Rotated::UnknownClient => Err(StoreProblem::unknown_client()),
         }
     }
 
@@ -268,18 +272,18 @@ impl StoreService {
     }
 
     /// Revokes, and goes on with it if the caller leaves.
-    async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Result<Reply, Problem> {
+    async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Result<Reply, StoreProblem> {
         let if_version = precondition::of_revocation(headers)?;
         let store = Arc::clone(&self.store);
         let revoked = carried_through(async move { store.revoke(&revocation, if_version).await }).await;
-        match revoked.map_err(|error| Problem::trouble(&error))? {
+        match revoked.map_err(|error| StoreProblem::trouble(&error))? {
             Revoked::Families(revoked) => Ok(json_reply(StatusCode::OK, &RevokedBody { revoked })),
-            Revoked::ConditionFailed => Err(Problem::precondition_failed()),
+            Revoked::ConditionFailed => Err(StoreProblem::precondition_failed()),
         }
     }
 
     /// Revokes everything. The body has to be JSON, though it says nothing: a page in a browser can POST without one unasked.
-    async fn revoke_all<B>(&self, request: Request<B>) -> Result<Reply, Problem>
+    async fn revoke_all<B>(&self, request: Request<B>) -> Result<Reply, StoreProblem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -289,23 +293,25 @@ impl StoreService {
         self.revoke(Revocation::All, &headers).await
     }
 
-    async fn spend<B>(&self, request: Request<B>) -> Result<Reply, Problem>
+    async fn spend<B>(&self, request: Request<B>) -> Result<Reply, StoreProblem>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let ticket: TicketBody = read(request, "the body must be an object with id and expires_at").await?;
         if !ticket.is_valid() {
-            return Err(Problem::body("an id has 1 to 256 bytes, and no number may be larger than 9007199254740991"));
+            return Err(StoreProblem::body(
+                "an id has 1 to 256 bytes, and no number may be larger than 9007199254740991",
+            ));
         }
-        match self.store.spend(&ticket.id, ticket.expires_at).await.map_err(|error| Problem::trouble(&error))? {
+        match self.store.spend(&ticket.id, ticket.expires_at).await.map_err(|error| StoreProblem::trouble(&error))? {
             true => Ok(json_reply(StatusCode::CREATED, &json!({ "detail": "spent" }))),
-            false => Err(Problem::new(StatusCode::CONFLICT, code::SPENT, "the ticket was spent before")),
+            false => Err(StoreProblem::new(StatusCode::CONFLICT, code::SPENT, "the ticket was spent before")),
         }
     }
 
-    async fn list(&self, query: &str) -> Result<Reply, Problem> {
-        let page = self.store.list(&filter(query)?).await.map_err(|error| Problem::trouble(&error))?;
+    async fn list(&self, query: &str) -> Result<Reply, StoreProblem> {
+        let page = self.store.list(&filter(query)?).await.map_err(|error| StoreProblem::trouble(&error))?;
         Ok(json_reply(StatusCode::OK, &page_body(page)))
     }
 }
@@ -333,7 +339,7 @@ where
 impl fmt::Debug for StoreService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreService")
-            .field("bearer", &matches!(self.callers, Callers::Bearer(_)))
+            .field("bearer", &matches!(self.callers, AllowedCallers::Bearer(_)))
             .finish_non_exhaustive()
     }
 }
@@ -344,11 +350,11 @@ fn suffices(promises: Promises) -> bool {
 }
 
 /// Returns the one `client_id` of a query, which must not be empty.
-fn pair_client_id(query: &str) -> Result<Cow<'_, str>, Problem> {
+fn pair_client_id(query: &str) -> Result<Cow<'_, str>, StoreProblem> {
     match parameter(query, "client_id")? {
-        Some(client_id) if client_id.is_empty() => Err(Problem::bad_request("client_id is empty")),
+        Some(client_id) if client_id.is_empty() => Err(StoreProblem::bad_request("client_id is empty")),
         Some(client_id) => Ok(client_id),
-        None => Err(Problem::bad_request("client_id is missing")),
+        None => Err(StoreProblem::bad_request("client_id is missing")),
     }
 }
 
@@ -362,22 +368,22 @@ fn versioned<T: serde::Serialize>(version: Option<u64>, headers: &HeaderMap, bod
     with_version(reply, version)
 }
 
-fn filter(query: &str) -> Result<FamilyFilter, Problem> {
-    let text = |name| Ok::<_, Problem>(parameter(query, name)?.map(Cow::into_owned));
+fn filter(query: &str) -> Result<FamilyFilter, StoreProblem> {
+    let text = |name| Ok::<_, StoreProblem>(parameter(query, name)?.map(Cow::into_owned));
     let status = match parameter(query, "status")?.as_deref() {
         None => None,
         Some(name) => Some(
             FamilyStatus::of_name(name)
-                .ok_or_else(|| Problem::bad_request("status must be live, revoked or reused"))?,
+                .ok_or_else(|| StoreProblem::bad_request("status must be live, revoked or reused"))?,
         ),
     };
     let after = parameter(query, "cursor")?
-        .map(|cursor| wire::place(&cursor).ok_or_else(|| Problem::bad_request("cursor is not one of this store")));
+        .map(|cursor| wire::place(&cursor).ok_or_else(|| StoreProblem::bad_request("cursor is not one of this store")));
     let limit = parameter(query, "limit")?.map(|limit| limit.parse::<usize>().ok().filter(|limit| *limit > 0));
     let limit = match limit {
         None => PAGE,
         Some(Some(limit)) => limit.min(MAX_PAGE),
-        Some(None) => return Err(Problem::bad_request("limit must be a number from 1 to 1000")),
+        Some(None) => return Err(StoreProblem::bad_request("limit must be a number from 1 to 1000")),
     };
     Ok(FamilyFilter {
         client_id: text("client_id")?,
@@ -414,28 +420,28 @@ fn parse_pair(client_id: String, body: &[u8]) -> Option<TokenRecord> {
     Some(unverified_record(client_id, token("access_token")?, token("refresh_token")?))
 }
 
-async fn read<T, B>(request: Request<B>, otherwise: &'static str) -> Result<T, Problem>
+async fn read<T, B>(request: Request<B>, otherwise: &'static str) -> Result<T, StoreProblem>
 where
     T: DeserializeOwned,
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    wire::read(&body(request).await?).ok_or_else(|| Problem::body(otherwise))
+    wire::read(&body(request).await?).ok_or_else(|| StoreProblem::body(otherwise))
 }
 
-async fn body<B>(request: Request<B>) -> Result<Bytes, Problem>
+async fn body<B>(request: Request<B>) -> Result<Bytes, StoreProblem>
 where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     if !is_json(request.headers()) {
         const DETAIL: &str = "the content type must be application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", DETAIL));
+        return Err(StoreProblem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", DETAIL));
     }
     let body = Limited::new(request.into_body(), MAX_BODY).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(body) => Ok(body.map_err(|error| unread(&*error))?.to_bytes()),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took more than ten seconds")),
+        Err(_) => Err(StoreProblem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took more than ten seconds")),
     }
 }
 
@@ -447,12 +453,12 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn unread(error: &(dyn Error + 'static)) -> Problem {
+fn unread(error: &(dyn Error + 'static)) -> StoreProblem {
     // The error of a limit that the application set is wrapped by the bodies around it.
     let mut chain = std::iter::successors(Some(error), |error| (*error).source());
     if chain.any(<dyn Error>::is::<LengthLimitError>) {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB")
+        StoreProblem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB")
     } else {
-        Problem::bad_request("the body broke off")
+        StoreProblem::bad_request("the body broke off")
     }
 }

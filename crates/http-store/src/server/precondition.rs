@@ -5,7 +5,7 @@ use http::{
     header::{IF_MATCH, IF_NONE_MATCH},
 };
 
-use super::reply::Problem;
+use super::reply::StoreProblem;
 use crate::wire;
 use fastauth_core::store::Condition;
 
@@ -20,36 +20,36 @@ pub(super) fn is_known(headers: &HeaderMap, version: Option<u64>) -> bool {
 }
 
 /// Reads the condition of a write.
-pub(super) fn of_save(headers: &HeaderMap) -> Result<Condition, Problem> {
+pub(super) fn of_save(headers: &HeaderMap) -> Result<Condition, StoreProblem> {
     match (single(headers, &IF_MATCH)?, single(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(Condition::None),
         (None, Some("*")) => Ok(Condition::Absent),
         (Some(tag), None) => strong(tag).map(Condition::Version),
-        _ => Err(Problem::bad_request("a write takes If-Match with one version, or If-None-Match: *")),
+        _ => Err(StoreProblem::bad_request("a write takes If-Match with one version, or If-None-Match: *")),
     }
 }
 
 /// Reads the version that a revocation is for.
-pub(super) fn of_revocation(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+pub(super) fn of_revocation(headers: &HeaderMap) -> Result<Option<u64>, StoreProblem> {
     match of_save(headers)? {
         Condition::None => Ok(None),
         Condition::Version(version) => Ok(Some(version)),
-        Condition::Absent => Err(Problem::bad_request("a revocation takes If-Match with one version")),
+        Condition::Absent => Err(StoreProblem::bad_request("a revocation takes If-Match with one version")),
     }
 }
 
 /// Reads a strong tag. One that is weak, or not of this server, matches no version that is held.
-fn strong(tag: &str) -> Result<u64, Problem> {
+fn strong(tag: &str) -> Result<u64, StoreProblem> {
     match tag {
-        "*" => Err(Problem::bad_request("If-Match takes one version here, not *")),
-        tag if tag.contains(',') => Err(Problem::bad_request("If-Match takes one version here")),
-        tag => wire::version(tag).ok_or_else(Problem::precondition_failed),
+        "*" => Err(StoreProblem::bad_request("If-Match takes one version here, not *")),
+        tag if tag.contains(',') => Err(StoreProblem::bad_request("If-Match takes one version here")),
+        tag => wire::version(tag).ok_or_else(StoreProblem::precondition_failed),
     }
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, StoreProblem> {
     let mut values = headers.get_all(name).iter();
-    let unread = || Problem::bad_request(format!("{name} must appear at most once, in ASCII"));
+    let unread = || StoreProblem::bad_request(format!("{name} must appear at most once, in ASCII"));
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => value.to_str().map(|value| Some(value.trim())).map_err(|_| unread()),

@@ -18,14 +18,14 @@ pub(super) type Reply = Response<Full<Bytes>>;
 
 /// The reason why a call is refused.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct StoreProblem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
-impl Problem {
+impl StoreProblem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, detail: detail.into(), header: None }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::reply::Problem;
+use super::reply::StoreProblem;
 use fastauth_core::query;
 
 /// Stands in a path for the id of a client or family that is in the query.
@@ -64,30 +64,32 @@ impl<'a> Route<'a> {
 ///
 /// A path cannot carry every text: clients and proxies remove `.` and `..` from a URL, however they are encoded, and some proxies
 /// refuse or decode `%2F`.
-pub(super) fn client_id<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Problem> {
+pub(super) fn client_id<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, StoreProblem> {
     match named("client_id", segment, query)? {
-        id if id.is_empty() => Err(Problem::bad_request("client_id is empty")),
+        id if id.is_empty() => Err(StoreProblem::bad_request("client_id is empty")),
         id => Ok(id),
     }
 }
 
-pub(super) fn family<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Problem> {
+pub(super) fn family<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, StoreProblem> {
     named("family", segment, query)
 }
 
-fn named<'a>(name: &str, segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, Problem> {
+fn named<'a>(name: &str, segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, StoreProblem> {
     match parameter(query, name)? {
         Some(given) if segment == IN_QUERY => Ok(given),
-        None if segment == IN_QUERY => Err(Problem::bad_request(format!("{name} is missing"))),
-        Some(_) => Err(Problem::bad_request(format!("{name} is in the path and in the query: write - in the path"))),
+        None if segment == IN_QUERY => Err(StoreProblem::bad_request(format!("{name} is missing"))),
+        Some(_) => {
+            Err(StoreProblem::bad_request(format!("{name} is in the path and in the query: write - in the path")))
+        }
         None => query::segment(segment)
-            .ok_or_else(|| Problem::bad_request(format!("{name}: the path is not percent-encoded UTF-8"))),
+            .ok_or_else(|| StoreProblem::bad_request(format!("{name}: the path is not percent-encoded UTF-8"))),
     }
 }
 
 /// Returns the value of a parameter that appears at most once.
-pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, Problem> {
-    query::parameter(query, name).map_err(|error| Problem::bad_request(format!("{name}: {error}")))
+pub(super) fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, StoreProblem> {
+    query::parameter(query, name).map_err(|error| StoreProblem::bad_request(format!("{name}: {error}")))
 }
 
 #[cfg(test)]

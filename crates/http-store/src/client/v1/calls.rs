@@ -17,7 +17,7 @@ const DISCOVERY: &str = "fastauth-discovery";
 
 /// The answer to a look-up.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct HeldPair {
     /// The pair, or `None` if the store does not know the client.
     pub(crate) pair: Option<StoredPair>,
     /// True if the store announced the second version.
@@ -28,12 +28,12 @@ pub(crate) struct Held {
 
 impl V1 {
     /// Looks a client up.
-    pub(crate) async fn get(&self, client_id: &str) -> Result<Held, StoreError> {
+    pub(crate) async fn get(&self, client_id: &str) -> Result<HeldPair, StoreError> {
         self.get_of(client_id, None).await
     }
 
     /// Looks one family of a client up; a store that does not tell families apart ignores it.
-    pub(crate) async fn get_of(&self, client_id: &str, family: Option<&str>) -> Result<Held, StoreError> {
+    pub(crate) async fn get_of(&self, client_id: &str, family: Option<&str>) -> Result<HeldPair, StoreError> {
         let call = Call::new(Method::GET, "token").parameter("client_id", client_id);
         let response = self.call(call.parameters([("family", family)])).await?;
         let is_announced = response.is_announced;
@@ -41,7 +41,7 @@ impl V1 {
         let held = match response.status() {
             StatusCode::OK => {
                 let pair = StoredPair { version, ..parse(&response.body().await?)? };
-                Held { pair: Some(pair), is_announced, is_bare: false }
+                HeldPair { pair: Some(pair), is_announced, is_bare: false }
             }
             StatusCode::NOT_FOUND => {
                 let body = response.body().await?;
@@ -50,7 +50,7 @@ impl V1 {
                 if !is_refusal(&body) && (is_announced || !is_bare) {
                     return Err(not_its_own());
                 }
-                Held { pair: None, is_announced, is_bare }
+                HeldPair { pair: None, is_announced, is_bare }
             }
             _ => return Err(response.unexpected("a look-up").await),
         };

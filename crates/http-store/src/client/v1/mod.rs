@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     connection::Connection,
-    settle::{Asked, Repeat, settle},
+    settle::{Repeat, WriteState, settle},
 };
 use fastauth_core::{
     keys::KeyRing,
@@ -26,7 +26,7 @@ use fastauth_core::{
 mod calls;
 mod voiding;
 
-pub(super) use calls::{Held, foreign};
+pub(super) use calls::{HeldPair, foreign};
 pub(super) use voiding::{LOOKED_UP, WATCHED};
 
 /// The store, for as long as it has not announced the second version. An operation returns `None` if the store announced that
@@ -124,9 +124,11 @@ impl V1 {
             move |via| async move { Ok(Saved::Saved(self.post(record, via).await?.unwrap_or_default())) },
             move || async move {
                 Ok(match self.get(&record.client_id).await?.pair {
-                    Some(held) if holds(&held, record) => Asked::Done(Saved::Saved(held.version.unwrap_or_default())),
-                    held if is_replaced(held.as_ref()) => Asked::NotDone,
-                    _ => Asked::Unclear,
+                    Some(held) if holds(&held, record) => {
+                        WriteState::Done(Saved::Saved(held.version.unwrap_or_default()))
+                    }
+                    held if is_replaced(held.as_ref()) => WriteState::NotDone,
+                    _ => WriteState::Unclear,
                 })
             },
         )

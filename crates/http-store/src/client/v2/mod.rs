@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     connection::Connection,
-    settle::{Asked, Repeat, settle},
+    settle::{Repeat, WriteState, settle},
 };
 use fastauth_core::store::{
     Canonical, Condition, FamilyFilter, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
@@ -40,7 +40,7 @@ impl V2 {
             move || async move {
                 let held = self.digests(&record.client_id, Some(&record.family)).await?;
                 let version = held.filter(|held| is_digest_of(held, record)).and_then(|held| held.version);
-                Ok(version.map_or(Asked::NotDone, |version| Asked::Done(Saved::Saved(version))))
+                Ok(version.map_or(WriteState::NotDone, |version| WriteState::Done(Saved::Saved(version))))
             },
         )
         .await
@@ -56,9 +56,9 @@ impl V2 {
             move |via| self.post_rotation(rotation, via),
             move || async move {
                 Ok(match self.digests(&successor.client_id, Some(&successor.family)).await? {
-                    Some(held) if is_digest_of(&held, successor) => Asked::Done(Rotated::Rotated),
-                    Some(held) if held.refresh == Some(rotation.presented) => Asked::NotDone,
-                    _ => Asked::Unclear,
+                    Some(held) if is_digest_of(&held, successor) => WriteState::Done(Rotated::Rotated),
+                    Some(held) if held.refresh == Some(rotation.presented) => WriteState::NotDone,
+                    _ => WriteState::Unclear,
                 })
             },
         )
@@ -83,10 +83,10 @@ impl V2 {
                 let page = self.page(live).await?;
                 let is_live = page.families.iter().any(|entry| name.is_none_or(|name| entry.family == name));
                 Ok(match page.next {
-                    _ if is_live => Asked::NotDone,
+                    _ if is_live => WriteState::NotDone,
                     // What this page lacks, the next may have.
-                    Some(_) => Asked::Unclear,
-                    None => Asked::Done(Revoked::Families(1)),
+                    Some(_) => WriteState::Unclear,
+                    None => WriteState::Done(Revoked::Families(1)),
                 })
             },
         )
