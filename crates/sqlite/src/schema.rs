@@ -217,7 +217,7 @@ pub(super) fn prepare(path: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-/// The outer error is SQLite's. The inner one refuses what was found in the file.
+/// Returns SQLite's errors as the outer error, and the refusal of what the file holds as the inner one.
 fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> {
     let mut connection = connect(path)?;
     // Before anything is written: another program's file must stay as it is. In one transaction, or else what is read

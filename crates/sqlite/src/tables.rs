@@ -124,18 +124,17 @@ impl<'a> Tables<'a> {
         const VALUES: &str = "?3, ?4, 'live', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15";
         let is_alone = replaces == Replaces::AllFamilies && self.clear(&record.client_id)?;
         self.version += 1;
-        let (access, refresh) = (&record.access, &record.refresh);
         let values = params![
             record.client_id,
             record.family,
             integer(record.generation),
             record.kid,
-            access.text.expose(),
-            access.digest.as_bytes(),
-            integer(access.expires_at),
-            refresh.text.expose(),
-            refresh.digest.as_bytes(),
-            integer(refresh.expires_at),
+            record.access.text.expose(),
+            record.access.digest.as_bytes(),
+            integer(record.access.expires_at),
+            record.refresh.text.expose(),
+            record.refresh.digest.as_bytes(),
+            integer(record.refresh.expires_at),
             consumed.map(TokenDigest::as_bytes),
             self.now_ms,
             issued_at,
