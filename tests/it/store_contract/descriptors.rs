@@ -21,7 +21,7 @@ use crate::{app, support::stores::any_port};
 const STORE: &str = "FASTAUTH_TEST_SILENT_STORE";
 const LISTENING: &str = "listening on ";
 
-/// Less than the ten seconds for which a call of the store may be waited for.
+/// Less than the ten seconds that a call of the store may take.
 const SOON: Duration = Duration::from_secs(6);
 
 struct Server {
@@ -43,7 +43,7 @@ impl Server {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let address =
             lines.find_map(|line| line.split_once(LISTENING)?.1.parse().ok()).expect("it says where it listens");
-        // What it says after that is read by nobody, and not much.
+        // Its later output is not read, and is short.
         Self { child, address }
     }
 
@@ -64,8 +64,8 @@ impl Drop for Server {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_silent_store_does_not_take_the_descriptors_of_open_paths() {
-    // It is connected to, and nobody accepts.
+async fn silent_store_does_not_take_the_descriptors_of_open_paths() {
+    // It listens, and never accepts.
     let silent = TcpListener::bind(any_port()).await.unwrap();
     let issuer = app::layer();
     let clients = (0..300).map(|n| if n % 2 == 0 { "one".to_owned() } else { format!("client-{n}") });
@@ -80,7 +80,7 @@ async fn a_silent_store_does_not_take_the_descriptors_of_open_paths() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(start.elapsed() < SOON);
     }
-    // Those that find no place are told so at once.
+    // Those without a place are refused at once.
     let mut refused = server.ask("/access/health", tokens[1].expose()).await;
     let mut answer = String::new();
     tokio::time::timeout(SOON, refused.read_to_string(&mut answer)).await.expect("an answer").unwrap();
@@ -90,7 +90,7 @@ async fn a_silent_store_does_not_take_the_descriptors_of_open_paths() {
 
 /// The process with few descriptors: serves until its input ends.
 #[tokio::test]
-#[ignore = "run by a_silent_store_does_not_take_the_descriptors_of_open_paths"]
+#[ignore = "run by silent_store_does_not_take_the_descriptors_of_open_paths"]
 async fn server_with_few_descriptors() {
     let Ok(url) = std::env::var(STORE) else { return };
     let store = RestStore::new(&url, HeaderMap::new()).unwrap();

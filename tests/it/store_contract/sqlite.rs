@@ -25,7 +25,7 @@ fn scratch() -> (TempDir, std::path::PathBuf) {
     (directory, path)
 }
 
-/// The message of a refusal to open `path`.
+/// Returns the message of the refusal to open `path`.
 fn refusal(path: &Path) -> String {
     let error = SqliteStore::open(path).expect_err("refused");
     assert_eq!(error.kind(), StoreErrorKind::Failed);
@@ -49,7 +49,7 @@ async fn two_stores_on_one_file_see_each_other() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_after_reopening() {
+async fn answered_writes_are_there_after_reopening() {
     let (_directory, path) = scratch();
     for n in 0..3 {
         let store = SqliteStore::open(&path).unwrap();
@@ -65,7 +65,7 @@ async fn what_was_answered_is_there_after_reopening() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn only_the_owner_may_read_the_files() {
+async fn files_are_readable_by_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
 
     let (directory, path) = scratch();
@@ -79,7 +79,7 @@ async fn only_the_owner_may_read_the_files() {
 }
 
 #[test]
-fn other_files_are_refused_and_left_alone() {
+fn other_files_are_refused_and_not_changed() {
     let foreign = |sql: &'static str| move |path: &Path| Connection::open(path).unwrap().execute_batch(sql).unwrap();
     type Make<'a> = &'a dyn Fn(&Path);
     let cases: [(&str, Make<'_>, &str); 5] = [
@@ -108,7 +108,7 @@ fn other_files_are_refused_and_left_alone() {
 }
 
 #[test]
-fn a_path_that_cannot_be_used_is_refused_with_a_reason() {
+fn unusable_path_is_refused_with_a_reason() {
     let (directory, path) = scratch();
     let missing = directory.path().join("missing/tokens.db");
     let message = refusal(&missing);
@@ -120,7 +120,7 @@ fn a_path_that_cannot_be_used_is_refused_with_a_reason() {
 }
 
 #[test]
-fn many_may_open_a_fresh_file_at_once() {
+fn many_open_a_new_file_at_once() {
     for _ in 0..4 {
         let (_directory, path) = scratch();
         let start = Barrier::new(8);
@@ -142,7 +142,7 @@ fn many_may_open_a_fresh_file_at_once() {
 }
 
 #[tokio::test]
-async fn a_writer_that_is_locked_out_says_so_and_goes_on() {
+async fn write_behind_a_lock_fails_and_the_next_succeeds() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     store.put("a", 1).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_writer_that_is_locked_out_says_so_and_goes_on() {
 }
 
 #[tokio::test]
-async fn what_an_operator_takes_out_is_gone_at_once() {
+async fn row_deleted_by_hand_is_gone_at_once() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     store.put("a", 1).await.unwrap();
@@ -170,9 +170,8 @@ async fn what_an_operator_takes_out_is_gone_at_once() {
     assert_eq!(store.held("b").await.unwrap(), Some((None, Some(refresh(2)))));
 }
 
-/// Nothing of it needs tokio's runtime.
 #[test]
-fn it_runs_without_a_runtime() {
+fn store_runs_without_a_runtime() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     block_on(store.put("a", 1)).unwrap();
@@ -197,9 +196,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// As two processes on one file do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_rotations_in_two_stores_one_wins() {
+async fn one_of_many_rotations_in_two_stores_wins() {
     const RIVALS: usize = 40;
     let (_directory, path) = scratch();
     let stores = [(); 2].map(|()| Arc::new(SqliteStore::open(&path).unwrap()));
@@ -233,9 +231,9 @@ async fn of_rotations_in_two_stores_one_wins() {
     }
 }
 
-/// A revocation in one is seen by the other, whose statements were prepared before.
+/// The other store has prepared its statements before the revocation.
 #[tokio::test]
-async fn what_one_store_revokes_the_other_does_not_hold() {
+async fn revocation_in_one_store_is_seen_by_the_other() {
     let (_directory, path) = scratch();
     let (one, other) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
     for (family, revocation) in
@@ -251,7 +249,7 @@ async fn what_one_store_revokes_the_other_does_not_hold() {
     }
 }
 
-/// The layout that counted epochs, with `bob` of the present one and `old` of the one before.
+/// The schema that counted epochs, in its second epoch.
 const EPOCHS: &str = "
 CREATE TABLE store (epoch INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;
 INSERT INTO store VALUES (2, 7);
@@ -272,7 +270,7 @@ PRAGMA user_version = 2;
 PRAGMA journal_mode = WAL;
 ";
 
-/// Writes a row of that layout, which holds the pair number `n` of generation 0.
+/// Writes a row of that schema with the pair number `n`.
 fn insert_of_epoch(connection: &Connection, client_id: &str, family: &str, n: i32, epoch: i64) {
     let record = crate::support::stores::record(client_id, family, 0, n);
     let mut insert = connection
@@ -295,7 +293,7 @@ fn insert_of_epoch(connection: &Connection, client_id: &str, family: &str, n: i3
 }
 
 #[tokio::test]
-async fn a_file_of_an_earlier_version_is_brought_up_to_date() {
+async fn file_of_an_earlier_version_is_upgraded() {
     let (_directory, path) = scratch();
     let connection = Connection::open(&path).unwrap();
     connection.execute_batch(EPOCHS).unwrap();
@@ -303,7 +301,7 @@ async fn a_file_of_an_earlier_version_is_brought_up_to_date() {
         insert_of_epoch(&connection, client_id, family, n, epoch);
     }
     drop(connection);
-    // As processes do that are restarted together.
+    // Like processes that are restarted together.
     let stores: Vec<_> = thread::scope(|scope| {
         let opening: Vec<_> = (0..4).map(|_| scope.spawn(|| SqliteStore::open(&path).unwrap())).collect();
         opening.into_iter().map(|opened| opened.join().unwrap()).collect()
@@ -320,13 +318,13 @@ async fn a_file_of_an_earlier_version_is_brought_up_to_date() {
     assert_eq!(stores[3].held("bob").await.unwrap(), None);
 }
 
-/// What others see of the writes of `store`: a number that every commit changes.
+/// Returns a number that every commit on another connection changes.
 fn data_version(observer: &Connection) -> i64 {
     observer.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap()
 }
 
 #[tokio::test]
-async fn what_changes_nothing_is_not_written() {
+async fn call_that_changes_nothing_writes_nothing() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     store.begin("a", "f", 1).await;
@@ -347,9 +345,9 @@ async fn what_changes_nothing_is_not_written() {
     assert_ne!(data_version(&observer), before);
 }
 
-/// Its caller has gone, and before it the queue was full.
+/// The queue is full when the revocation comes.
 #[tokio::test]
-async fn a_revocation_goes_on_without_its_caller() {
+async fn revocation_is_written_though_its_caller_has_gone() {
     let (_directory, path) = scratch();
     let store = Arc::new(SqliteStore::open(&path).unwrap());
     for client_id in ["a", "b", "c"] {
@@ -377,9 +375,8 @@ async fn a_revocation_goes_on_without_its_caller() {
     assert!(store.accepts("c", "f", 2).await);
 }
 
-/// A refresh token that was used before ends its log-in, though who brought it has gone; one that was not stays good.
 #[tokio::test]
-async fn a_reuse_goes_on_without_its_caller_and_a_rotation_does_not() {
+async fn reuse_is_written_though_its_caller_has_gone_and_a_rotation_is_not() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     store.begin("a", "f", 1).await;
@@ -387,7 +384,7 @@ async fn a_reuse_goes_on_without_its_caller_and_a_rotation_does_not() {
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // What is being written when its caller goes is written: this one keeps the writer busy.
+    // This write keeps the writer busy, since it does not drop a write that it has begun.
     let mut first = std::pin::pin!(store.put("z", 1));
     assert!(futures_util::poll!(&mut first).is_pending());
     for client_id in ["a", "b"] {
@@ -406,9 +403,9 @@ const CRASH_ROUND: &str = "FASTAUTH_TEST_CRASH_ROUND";
 const ACKNOWLEDGED: &str = "acknowledged ";
 const REVOKED: u64 = 4;
 
-/// Kills processes in the middle of their writes, and looks for everything that they had been told was written.
+/// Kills processes while they write, and looks for every write that was acknowledged.
 #[tokio::test]
-async fn what_was_answered_survives_kills() {
+async fn acknowledged_writes_survive_kills() {
     let (_directory, path) = scratch();
     let mut acknowledged = HashMap::new();
     for round in 0..10 {
@@ -427,7 +424,7 @@ async fn what_was_answered_survives_kills() {
     assert_eq!(check, "ok");
 }
 
-/// The client has been taken to that step, or to the next one, whose answer the kill may have cut off.
+/// Checks that a client has reached this step, or the next, whose acknowledgement the kill may have cut off.
 async fn assert_holds(store: &SqliteStore, client_id: &str, step: u64) {
     let family = store.family(client_id, "f").await;
     if family.status == FamilyStatus::Revoked {
@@ -441,7 +438,7 @@ async fn assert_holds(store: &SqliteStore, client_id: &str, step: u64) {
     }
 }
 
-/// Has a process write, kills it, and gives how far it had been told that it had come with each client.
+/// Runs a process that writes, kills it, and returns the last acknowledged step of each client.
 fn crash(path: &Path, round: usize) -> HashMap<String, u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "store_contract::sqlite::crash_child", "--ignored", "--nocapture"])
@@ -453,13 +450,13 @@ fn crash(path: &Path, round: usize) -> HashMap<String, u64> {
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let (mut steps, mut count, mut line) = (HashMap::new(), 0, String::new());
     while lines.read_line(&mut line).unwrap() > 0 {
-        // A line that the kill cut short was not written whole.
+        // A line that the kill cut short is no acknowledgement.
         let acknowledged = line.strip_suffix('\n').and_then(|line| line.strip_prefix(ACKNOWLEDGED));
         if let Some((client_id, step)) = acknowledged.and_then(|words| words.split_once(' ')) {
             steps.insert(client_id.to_owned(), step.parse().unwrap());
             count += 1;
         }
-        // At another moment each time.
+        // At a different moment in each round.
         if count == 60 + 17 * round {
             child.kill().unwrap();
         }
@@ -470,9 +467,9 @@ fn crash(path: &Path, round: usize) -> HashMap<String, u64> {
     steps
 }
 
-/// The process that is killed: issues, renews and revokes for ever, and says what was acknowledged.
+/// The process that is killed: issues, refreshes and revokes without end, and prints each acknowledgement.
 #[test]
-#[ignore = "run by what_was_answered_survives_kills"]
+#[ignore = "run by acknowledged_writes_survive_kills"]
 fn crash_child() {
     let Some(path) = std::env::var_os(CRASH_FILE) else { return };
     let round = std::env::var(CRASH_ROUND).unwrap();

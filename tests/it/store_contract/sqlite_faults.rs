@@ -27,7 +27,7 @@ fn scratch() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-/// The name of a file beside another one.
+/// Returns the name of a file beside another one.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
@@ -36,7 +36,7 @@ fn layer_on(path: &Path) -> FastAuthLayer {
     FastAuthLayer::new(settings().store(SqliteStore::open(path).unwrap()).build().unwrap()).unwrap()
 }
 
-/// Waits for something that has to come, and fails in place of waiting for ever.
+/// Waits for a condition, and fails if it takes too long.
 async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
@@ -46,7 +46,7 @@ async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it never comes");
 }
 
-/// A connection of another program that keeps all others from writing.
+/// Opens a connection that keeps all others from writing.
 fn lock(path: &Path) -> Connection {
     let other = Connection::open(path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -54,7 +54,7 @@ fn lock(path: &Path) -> Connection {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_logout_goes_on_though_its_client_hangs_up() {
+async fn logout_is_written_though_its_client_hangs_up() {
     struct Gone(Arc<Notify>);
     impl Drop for Gone {
         fn drop(&mut self) {
@@ -80,7 +80,7 @@ async fn a_logout_goes_on_though_its_client_hangs_up() {
     };
     let address = serve(watched).await;
     let other = lock(&path);
-    // This one keeps the writer busy.
+    // This write keeps the writer busy.
     let busy = tokio::spawn({
         let issuer = layer.issuer();
         async move { issuer.issue("busy").await }
@@ -103,9 +103,9 @@ async fn a_logout_goes_on_though_its_client_hangs_up() {
     assert!(server.opens(kept.tokens.access_token.expose()).await);
 }
 
-/// Else every program that only looks would go through a large file once more.
+/// Otherwise every program that only reads would check a large file again.
 #[tokio::test]
-async fn a_file_that_was_checked_is_in_order() {
+async fn checked_file_is_not_checked_again() {
     let (directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     store.put("a", 1).await.unwrap();
@@ -122,9 +122,8 @@ async fn a_file_that_was_checked_is_in_order() {
     assert!(in_order(&crashed));
 }
 
-/// Looking needs no lock.
 #[tokio::test]
-async fn a_store_opens_while_another_program_writes() {
+async fn store_opens_while_another_program_writes() {
     let (_directory, path) = scratch();
     SqliteStore::open(&path).unwrap().put("a", 1).await.unwrap();
     let other = lock(&path);
@@ -135,10 +134,10 @@ async fn a_store_opens_while_another_program_writes() {
     put.await.unwrap();
 }
 
-/// What is written to a file that nobody else sees is lost at the next start, and what is read of it is out of date.
+/// A write to a file that no other process sees would be lost at the next start.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_is_removed_or_replaced_in_use_is_noticed() {
+async fn file_removed_or_replaced_in_use_is_noticed() {
     type Deed = fn(&Path);
     let deeds: [(&str, Deed); 5] = [
         ("removed", |path| fs::remove_file(path).unwrap()),
@@ -175,10 +174,9 @@ async fn a_file_that_is_removed_or_replaced_in_use_is_noticed() {
     }
 }
 
-/// A write that would be lost is not acknowledged, however soon it comes.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_write_right_after_its_file_went_is_refused() {
+async fn write_right_after_its_file_went_is_refused() {
     for _ in 0..20 {
         let (_directory, path) = scratch();
         let store = SqliteStore::open(&path).unwrap();
@@ -190,7 +188,7 @@ async fn a_write_right_after_its_file_went_is_refused() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_written_is_not_healthy() {
+async fn store_that_cannot_be_written_is_unhealthy() {
     let (_directory, path) = scratch();
     let layer = layer_on(&path);
     let server = Endpoints::of(&layer).await;
@@ -201,16 +199,16 @@ async fn a_store_that_cannot_be_written_is_not_healthy() {
     let other = Connection::open(&path).unwrap();
     let full = "CREATE TRIGGER full BEFORE UPDATE ON store BEGIN SELECT RAISE(ABORT, 'no room'); END";
     other.execute_batch(full).unwrap();
-    // What was written a moment ago shows for ten seconds that it can be done.
+    // A write proves for ten seconds that the file can be written.
     becomes(503).await;
     assert!(layer.issuer().verify("x", fastauth::TokenType::Access).is_err(), "the process is well");
     other.execute_batch("DROP TRIGGER full").unwrap();
     becomes(200).await;
 }
 
-/// Health asks often, and everybody may ask it: beside writes it writes nothing, and it is told to nobody.
+/// Health is asked often, and by anyone.
 #[tokio::test]
-async fn a_check_beside_writes_writes_nothing() {
+async fn health_check_after_a_write_writes_nothing() {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     store.put("a", 1).await.unwrap();
@@ -225,7 +223,7 @@ async fn a_check_beside_writes_writes_nothing() {
     assert_eq!(store.held("a").await.unwrap(), held(1));
 }
 
-/// The files of a store as they are at this moment, as after a crash.
+/// Copies the files of a store as they are, as after a crash.
 fn crashed_copy(path: &Path, to: &Path) {
     for suffix in ["", "-wal"] {
         fs::copy(beside(path, suffix), beside(to, suffix)).unwrap();
@@ -233,7 +231,7 @@ fn crashed_copy(path: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn a_file_that_was_copied_in_part_is_refused_and_a_crash_is_not() {
+async fn partly_copied_file_is_refused_and_a_crashed_one_is_not() {
     let (directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     for n in 0..300 {
@@ -255,16 +253,16 @@ async fn a_file_that_was_copied_in_part_is_refused_and_a_crash_is_not() {
         let connection = Connection::open(&path).unwrap();
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap()
     };
-    // It is busy while anybody reads.
+    // It is busy while a connection reads.
     until(async || !checkpoint()).await;
-    // It leaves its note that all is in order, and the first one goes on until it crashes.
+    // It marks the file as closed, and the first one goes on until it crashes.
     let other = SqliteStore::open(&path).unwrap();
     other.begin("b", "f", 1).await;
     drop(other);
     let crashed = directory.path().join("crashed.db");
     crashed_copy(&path, &crashed);
     drop(store);
-    // The old file over the new one, and the log left.
+    // The old file over the new one, with the log left behind.
     let mixed = directory.path().join("mixed.db");
     fs::copy(&old, &mixed).unwrap();
     fs::copy(beside(&crashed, "-wal"), beside(&mixed, "-wal")).unwrap();
@@ -275,12 +273,12 @@ async fn a_file_that_was_copied_in_part_is_refused_and_a_crash_is_not() {
     let store = SqliteStore::open(&crashed).unwrap();
     assert!(store.accepts("b", "f", 1).await && store.accepts("a", "f8", 1008).await);
     assert_eq!(store.family("a", "f7").await.status, FamilyStatus::Revoked);
-    // While it is in use, others may open it, in whatever order it is.
+    // A file in use is not checked when others open it.
     SqliteStore::open(&crashed).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_backup_under_load_is_whole_and_brings_no_revoked_token_back() {
+async fn backup_under_load_is_whole_and_revives_no_revoked_token() {
     let (directory, path) = scratch();
     let store = Arc::new(SqliteStore::open(&path).unwrap());
     store.begin("a", "f", 1).await;
@@ -332,7 +330,7 @@ async fn a_backup_under_load_is_whole_and_brings_no_revoked_token_back() {
 }
 
 #[tokio::test]
-async fn what_is_no_backup_leaves_the_database_alone() {
+async fn invalid_backup_leaves_the_database_alone() {
     let (directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     for n in 0..200 {
@@ -368,9 +366,9 @@ async fn what_is_no_backup_leaves_the_database_alone() {
     assert!(SqliteStore::open(&path).unwrap().accepts("a", "f7", 7).await);
 }
 
-/// What was revoked last stands in the log alone.
+/// The last revocations are in the log alone.
 #[tokio::test]
-async fn a_database_that_has_lost_its_log_is_refused() {
+async fn database_without_its_log_is_refused() {
     let (directory, path) = scratch();
     let refused = |name: &str| {
         let lost = directory.path().join(name);
@@ -379,7 +377,7 @@ async fn a_database_that_has_lost_its_log_is_refused() {
             let error = SqliteStore::open(&lost).expect_err(name).to_string();
             assert!(error.contains("damaged") && error.contains("log") && error.contains("store restore"), "{error}");
         }
-        // Someone who cut the log to nothing.
+        // The log is truncated.
         fs::write(beside(&lost, "-wal"), "").unwrap();
         assert!(SqliteStore::open(&lost).is_err(), "{name}");
     };
@@ -391,14 +389,14 @@ async fn a_database_that_has_lost_its_log_is_refused() {
     store.begin("c", "f", 3).await;
     store.revoke_all_of("a").await;
     refused("lost.db");
-    // Another one that leaves the file in order does not speak for the first.
+    // An orderly end of another process does not count for the first.
     let other = SqliteStore::open(&path).unwrap();
     other.begin("d", "f", 4).await;
     drop(other);
     store.revoke_all_of("b").await;
     refused("lost again.db");
 
-    // With its log it is a crash, also when an operator has looked inside since, which writes the log back.
+    // With its log it is a crash, also if an operator has opened it since, which writes the log back.
     for looks in [false, true] {
         let crashed = directory.path().join(format!("crashed {looks}.db"));
         crashed_copy(&path, &crashed);
@@ -414,7 +412,7 @@ async fn a_database_that_has_lost_its_log_is_refused() {
             store.accepts("c", "f", 3).await && !store.accepts("a", "f", 1).await && !store.accepts("b", "f", 2).await
         );
     }
-    // Nor does it need the log after an orderly end.
+    // After an orderly end, it does not need the log.
     drop(store);
     assert!(!beside(&path, "-wal").exists());
     assert!(SqliteStore::open(&path).unwrap().accepts("d", "f", 4).await);

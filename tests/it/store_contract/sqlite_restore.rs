@@ -14,7 +14,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// A database that holds `a`, and a backup of it.
+/// Creates a database that holds client "a", and a backup of it.
 async fn with_backup() -> (TempDir, PathBuf, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let (path, backup) = (directory.path().join("tokens.db"), directory.path().join("backup.db"));
@@ -24,9 +24,9 @@ async fn with_backup() -> (TempDir, PathBuf, PathBuf) {
     (directory, path, backup)
 }
 
-/// SQLite would take it for that of the new file.
+/// SQLite would take it for the log of the new file.
 #[tokio::test]
-async fn a_log_that_was_left_alone_is_moved_away() {
+async fn log_left_behind_is_moved_away() {
     let (directory, path, backup) = with_backup().await;
     let crashed = directory.path().join("crashed.db");
     let store = SqliteStore::open(&path).unwrap();
@@ -43,7 +43,7 @@ async fn a_log_that_was_left_alone_is_moved_away() {
 }
 
 #[tokio::test]
-async fn a_restore_that_was_killed_is_in_nobodys_way() {
+async fn killed_restore_does_not_prevent_the_next() {
     let (_directory, path, backup) = with_backup().await;
     for suffix in ["", "-wal", "-shm", "-journal"] {
         fs::write(beside(&path, &format!(".restoring{suffix}")), "half of it").unwrap();
@@ -57,7 +57,7 @@ async fn a_restore_that_was_killed_is_in_nobodys_way() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn one_restore_at_a_time() {
+async fn second_restore_at_a_time_is_refused() {
     let (directory, path, backup) = with_backup().await;
     let other = fs::File::open(directory.path()).unwrap();
     other.lock().unwrap();
@@ -70,10 +70,10 @@ async fn one_restore_at_a_time() {
     SqliteStore::restore(&backup, &path, RestoredSessions::Kept).unwrap();
 }
 
-/// It would wait for ever for somebody to write.
+/// Opening one would wait for a writer.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_pipe_is_no_backup() {
+async fn pipe_is_refused_as_a_backup() {
     let (directory, path, _) = with_backup().await;
     let pipe = directory.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -84,10 +84,10 @@ async fn a_pipe_is_no_backup() {
     assert!(SqliteStore::open(&path).unwrap().accepts("a", "f", 1).await);
 }
 
-/// The link may lead to a volume of its own.
+/// The link may lead to another volume.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_restore_goes_where_a_link_leads() {
+async fn restore_follows_a_link() {
     let (directory, path, backup) = with_backup().await;
     let volume = directory.path().join("volume");
     fs::create_dir(&volume).unwrap();

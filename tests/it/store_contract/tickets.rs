@@ -4,26 +4,26 @@ use tokio::task::JoinSet;
 
 use super::Store;
 
-tests_on!(on_memory, memory, a_ticket_is_spent_once, of_many_that_spend_one_wins);
-tests_on!(on_sqlite, sqlite, a_ticket_is_spent_once, of_many_that_spend_one_wins);
-tests_on!(on_rest, rest, a_ticket_is_spent_once, of_many_that_spend_one_wins);
+tests_on!(on_memory, memory, ticket_is_spent_once, one_of_many_spends_wins);
+tests_on!(on_sqlite, sqlite, ticket_is_spent_once, one_of_many_spends_wins);
+tests_on!(on_rest, rest, ticket_is_spent_once, one_of_many_spends_wins);
 
 const FAR_AWAY: u64 = 4_000_000_000;
 
-async fn a_ticket_is_spent_once(store: &Store) {
+async fn ticket_is_spent_once(store: &Store) {
     for id in ["a", "A", "\0", "\u{e9}\"/", &"x".repeat(256)] {
         assert!(store.spend(id, FAR_AWAY).await.unwrap(), "{id:?}");
         assert!(!store.spend(id, FAR_AWAY).await.unwrap(), "{id:?}");
     }
     assert!(store.promises().await.unwrap().tickets);
-    // One that has just expired may be one that is good by another clock.
+    // A ticket that has just expired may be valid by another clock.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     assert!(store.spend("late", now - 60).await.unwrap());
     assert!(store.spend("other", FAR_AWAY).await.unwrap());
     assert!(!store.spend("late", now - 60).await.unwrap());
 }
 
-async fn of_many_that_spend_one_wins(store: &Store) {
+async fn one_of_many_spends_wins(store: &Store) {
     let mut tasks = JoinSet::new();
     for _ in 0..64 {
         let store = store.clone();
