@@ -104,6 +104,29 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Nothing sets a clock but the feature `test-util`.
+#[cfg(doctest)]
+#[cfg_attr(feature = "test-util", doc = "```")]
+#[cfg_attr(not(feature = "test-util"), doc = "```compile_fail")]
+/// use fastauth::test_util::ManualClock;
+/// ```
+///
+#[cfg_attr(feature = "test-util", doc = "```")]
+#[cfg_attr(not(feature = "test-util"), doc = "```compile_fail")]
+/// let set = fastauth::SettingsBuilder::clock;
+/// ```
+///
+#[cfg_attr(feature = "test-util", doc = "```")]
+#[cfg_attr(not(feature = "test-util"), doc = "```compile_fail")]
+/// let set = fastauth::store::MemoryStore::with_clock;
+/// ```
+///
+#[cfg_attr(all(feature = "test-util", feature = "sqlite"), doc = "```")]
+#[cfg_attr(not(all(feature = "test-util", feature = "sqlite")), doc = "```compile_fail")]
+/// let set = |path: &str, clock| fastauth::store::SqliteStore::open_with_clock(path, clock);
+/// ```
+struct OnlyTestsSetIt;
+
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 

@@ -23,6 +23,8 @@ mod openapi;
 #[cfg(feature = "utoipa")]
 mod openapi_security;
 mod options;
+#[cfg(unix)]
+mod output;
 mod paths;
 mod permit;
 #[cfg(feature = "rate-limit")]

@@ -4,5 +4,7 @@ pub(crate) mod faulty;
 pub(crate) mod front;
 pub(crate) mod h2_socket;
 pub(crate) mod log;
+#[cfg(unix)]
+pub(crate) mod process;
 pub(crate) mod stores;
 pub(crate) mod v1;
