@@ -28,7 +28,7 @@ async fn answer(request: Request<Incoming>, tokens: TokenRouter) -> Result<Respo
     match request.uri().path() {
         path if path.starts_with("/auth/") => tokens.oneshot(request).await,
         "/access/health" => {
-            // The guard has put it there: no request for this path arrives without.
+            // The guard adds the permit. Without one, no request for this path arrives here.
             let client = request.extensions().get::<Permit>().and_then(Permit::client_id).unwrap_or_default();
             Ok(Response::new(Full::from(format!("healthy, {client}\n"))))
         }
@@ -48,22 +48,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = auth.layer(service_fn(move |request| answer(request, tokens.clone())));
 
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 8000))).await?;
-    // `println!` would end the server if nobody can read it.
+    // `println!` panics if standard output is closed. The server goes on instead.
     let _ = writeln!(io::stdout(), "Listening on http://{}", listener.local_addr()?);
     loop {
-        // A connection that was gone before it was accepted does not end the server.
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: it passes as connections end.
+            // Most likely there is no file descriptor left. One is free when a connection ends.
             time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let service = TowerToHyperService::new(service.clone());
         tokio::spawn(async move {
             let mut server = auto::Builder::new(TokioExecutor::new());
-            // What the head of a request may take: without a timer, a client may take as long as it likes.
+            // Without a timer, a client may take forever to send the head of a request.
             server.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_buf_size(MAX_HEAD);
             server.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32);
-            // What ends with an error is a connection that the client broke off.
+            // An error means that the client broke the connection off.
             let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
         });
     }

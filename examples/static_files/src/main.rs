@@ -1,9 +1,9 @@
 //! A file server whose paths are guarded:
 //! `cargo run --release -p example-static-files -- [DIR] [--config PATH] [--listen ADDR]`.
 //!
-//! A file server decodes what it is asked for: to `ServeDir`, `/%61ccess/plan.pdf`, `//access/plan.pdf` and
-//! `/access%2fplan.pdf` are all the file `access/plan.pdf`. A check of how the path begins would let those through, and
-//! so would a `route_layer`, since files are served by the router's fallback.
+//! A file server decodes the paths of requests: to `ServeDir`, `/%61ccess/plan.pdf`, `//access/plan.pdf` and
+//! `/access%2fplan.pdf` are all the file `access/plan.pdf`. A check of the path's beginning would let those through, and
+//! so would a `route_layer`, since the router's fallback serves the files.
 
 use std::{
     env,
@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let settings = match config {
         Some(file) => Settings::builder().config_file(file).load()?,
-        // To try it out: secrets that nobody knows, so that what is below `/access` is closed to all.
+        // To try it out: random secrets, so that every path below `/access` is closed.
         None => Settings::builder()
             .master_token(Secret::generate())
             .cryptography_key(Secret::generate())
@@ -55,7 +55,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let shown = directory.display().to_string();
     let app = app(FastAuthLayer::new(settings)?, directory);
     let listener = TcpListener::bind(listen).await?;
-    // Whether anybody can read it or not, the server runs.
+    // `println!` panics if standard output is closed. The server goes on instead.
     let _ = writeln!(io::stdout(), "Serving {shown} on http://{}", listener.local_addr()?);
     axum::serve(listener, app).await?;
     Ok(())

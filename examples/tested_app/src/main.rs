@@ -1,4 +1,4 @@
-//! An application with tests of its own behind the guard: `cargo test -p example-tested-app`.
+//! An application with its own tests behind the guard: `cargo test -p example-tested-app`.
 //!
 //! What makes it easy to test is that `app` is given its guard. The tests are in `tests.rs`. The feature
 //! `test-util` is in `[dev-dependencies]` alone. `cargo run -p example-tested-app` serves it.
@@ -44,7 +44,7 @@ fn app(auth: FastAuthLayer) -> Router {
         .layer(auth)
 }
 
-/// Which paths are guarded: an application may leave that to `fastauth.config.json`.
+/// Returns the settings with the guarded paths, which may also stand in `fastauth.config.json`.
 fn guarded() -> fastauth::SettingsBuilder {
     Settings::builder().access_token_paths(["/notes"]).master_token_paths(["/admin"])
 }
@@ -56,7 +56,7 @@ struct Login {
 }
 
 async fn login(State(issuer): State<TokenIssuer>, Json(login): Json<Login>) -> Response {
-    // Where the users of an application would be.
+    // An application looks its users up here.
     if login.user != "alice" || !Secret::from("wonderland").matches(login.password.as_bytes()) {
         return StatusCode::FORBIDDEN.into_response();
     }
@@ -92,7 +92,7 @@ async fn read_all(State(notes): State<Notes>) -> Json<Vec<Note>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let auth = FastAuthLayer::new(guarded().load()?)?;
     let listener = TcpListener::bind("127.0.0.1:8000").await?;
-    // `println!` would end the server if nobody can read it.
+    // `println!` panics if standard output is closed. The server goes on instead.
     let _ = writeln!(io::stdout(), "Listening on http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, app(auth)).await?)
 }

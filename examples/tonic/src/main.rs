@@ -1,4 +1,4 @@
-//! A tonic server behind the guard, and a client that shows its token: `cargo run -p example-tonic`.
+//! A tonic server behind the guard, and a client that sends its token: `cargo run -p example-tonic`.
 //!
 //! A gRPC method's path is `/package.Service/Method`, so a prefix guards a service.
 
