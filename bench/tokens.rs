@@ -110,7 +110,7 @@ fn main() {
 
 fn decode(key: &Secret, tokens: &[String]) -> impl Fn() -> f64 {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    let key = DecodingKey::from_secret(key.expose().as_bytes());
+    let key = DecodingKey::from_secret(key.expose().as_bytes()).unwrap();
     let validation = Validation::new(Algorithm::HS256);
     move || {
         time_alone(tokens, CALLS, |token| {

@@ -26,12 +26,12 @@ use std::{
     time::Duration,
 };
 
-use constant_time_eq::constant_time_eq;
 use foldhash::fast::RandomState;
 use papaya::HashMap;
 
 use crate::{
     permit::Access,
+    secret::eq_in_constant_time,
     store::{Changes, Stamp},
     token::Claims,
 };
@@ -167,7 +167,7 @@ impl TokenCache {
     #[inline]
     pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Access>> {
         let is_unchanged = |access: &Access| {
-            constant_time_eq(access.token(), token)
+            eq_in_constant_time(access.token(), token)
                 && access.expires_at() >= now_ms / 1000
                 && access.stamp().is_some_and(|stamp| changes.unchanged_since(stamp, now_ms))
         };

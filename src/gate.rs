@@ -278,7 +278,7 @@ impl Gate {
         Expected {
             issuer: self.issuing.issuer.as_deref(),
             audience: self.issuing.audience.as_deref(),
-            ..Expected::of(token_type, now)
+            ..Expected::new(token_type, now)
         }
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     gate::Gate,
     observe::{GrantKind, Issued},
+    random::unique_name,
     rotations::Exchanged,
     secret::Secret,
     shown::shown,
@@ -15,7 +16,7 @@ use crate::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
         StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, carried_through,
     },
-    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name},
+    token::{Claims, NewToken, TokenError, TokenType, is_reserved},
 };
 
 /// Issues, renews, revokes and reads tokens in code: what the [`TokenRouter`](crate::TokenRouter) does over HTTP.

@@ -157,7 +157,7 @@ mod ticket;
 mod websocket;
 
 pub(crate) use fastauth_core::{
-    clock, credential as credentials, json, keys, policy as rule, query, secret, shown, token,
+    clock, credential as credentials, json, keys, policy as rule, query, random, secret, shown, token,
 };
 
 /// The configuration: where it is read from, in which order, and what it has to be.

@@ -182,7 +182,7 @@ impl Access {
     /// The same, where the store has to be waited for.
     pub(crate) async fn compare(&self, store: &dyn TokenStore) -> Result<Comparison, StoreError> {
         let held = store.load(self.client_id(), Some(self.family())).await?;
-        Ok(Comparison::of(self.digest(), held.as_ref()))
+        Ok(Comparison::new(self.digest(), held.as_ref()))
     }
 
     /// The digest of the access token.

@@ -29,8 +29,10 @@ use crate::{
     cookie, credentials,
     gate::Gate,
     issuer::{Presented, TokenIssuer},
+    keys::CAN_ENCRYPT,
     observe::{self, Issued},
     query::ParameterError,
+    random::random_uuid,
     response,
     shown::shown,
     store::{Revocation, StoreError, StoreErrorKind, TokenDigest},
@@ -266,7 +268,7 @@ impl TokenRouter {
         if let Some(client_id) = &named {
             self.admit_client(client_id)?;
         }
-        let client_id = named.unwrap_or_else(|| Cow::Owned(uuid::Uuid::new_v4().to_string()));
+        let client_id = named.unwrap_or_else(|| Cow::Owned(random_uuid()));
         let issued = self.issuer().issue(&client_id).await.map_err(Refusal::NotIssued)?;
         Ok(self.issued(&issued, self.options().shape))
     }
@@ -394,6 +396,11 @@ impl TokenRouter {
     /// A ticket of a store that cannot hold it to one use would be an access token in a URL.
     async fn ticket(&self, request: &Parts) -> Answer {
         let ticket = self.gate.issue_ticket(&request.method, &request.headers).await.map_err(Refusal::Denied)?;
+        if !CAN_ENCRYPT {
+            return Err(Refusal::Store(StoreError::unsupported(
+                "tickets need the feature `fernet`, which this build lacks",
+            )));
+        }
         if !self.gate.store.promises().await.map_err(Refusal::Store)?.tickets {
             return Err(Refusal::Store(StoreError::unsupported("the token store cannot hold tickets to one use")));
         }

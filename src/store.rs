@@ -5,11 +5,13 @@ use std::sync::Arc;
 use fastauth_core::settings::StoreSettings;
 pub(crate) use fastauth_core::store::{carried_through, first};
 pub use fastauth_core::{
+    forward_store,
     secret::TokenDigestError,
     store::{
         Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus,
-        MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, Stamp, StoreError,
-        StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, Verdict,
+        MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, Stamp, StoreCall,
+        StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
+        TokenStore, Verdict,
     },
 };
 #[cfg(feature = "rest")]

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::{
     keys::KeyRing,
     permit::Access,
+    random::unique_name,
     secret::{Secret, TokenDigest},
-    token::{TokenError, unique_name},
+    token::TokenError,
 };
 
 /// How long a ticket is good: for as long as a page takes to open a socket.
@@ -45,7 +46,7 @@ impl Ticket {
     /// What the client gets; `None` where it cannot be encrypted.
     pub(crate) fn seal(&self, keys: &KeyRing, now: u64) -> Option<Secret> {
         let content: Content<'_> = (&self.id, self.expires_at, &self.client_id, &self.family, self.access.to_string());
-        Some(keys.seal_ticket(&serde_json::to_vec(&content).ok()?, now))
+        keys.seal_ticket(&serde_json::to_vec(&content).ok()?, now)
     }
 
     /// Reads a ticket, if it is one of ours and still good.
@@ -77,9 +78,9 @@ mod tests {
     }
 
     fn access(keys: &KeyRing, client_id: &str, lifetime: u64) -> Access {
-        let new = NewToken::plain(client_id, TokenType::Access, NOW, Duration::from_secs(lifetime));
+        let new = NewToken::new(client_id, TokenType::Access, NOW, Duration::from_secs(lifetime));
         let (token, _) = keys.mint(&new).unwrap();
-        let claims = keys.verify(token.expose().as_bytes(), &Expected::of(TokenType::Access, NOW)).unwrap();
+        let claims = keys.verify(token.expose().as_bytes(), &Expected::new(TokenType::Access, NOW)).unwrap();
         Access::stamped(claims, Changes::of_own_store().stamp("c"))
     }
 
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn tickets_and_what_is_kept_are_told_apart() {
         let keys = ring();
-        let token = keys.mint(&NewToken::plain("c", TokenType::Access, NOW, LIFETIME)).unwrap().0;
+        let token = keys.mint(&NewToken::new("c", TokenType::Access, NOW, LIFETIME)).unwrap().0;
         let kept = keys.seal(&token, NOW).unwrap();
         let ticket = sealed(&keys, 600);
         assert_eq!(keys.open(&ticket), None);

@@ -239,7 +239,7 @@ fn alone(name: &'static str, mut work: impl FnMut(&str) + 'static) -> Subject {
 }
 
 fn decode<C: DeserializeOwned + 'static>(name: &'static str, key: &Secret, outcome: Outcome) -> Subject {
-    let key = DecodingKey::from_secret(key.expose().as_bytes());
+    let key = DecodingKey::from_secret(key.expose().as_bytes()).unwrap();
     let validation = Validation::new(Algorithm::HS256);
     alone(name, move |token| {
         let decoded = black_box(jsonwebtoken::decode::<C>(token, &key, &validation));
@@ -286,7 +286,7 @@ fn from_fn(key: &Secret) -> Subject {
         Ok(next.run(request).await)
     }
     let keys = Keys {
-        key: DecodingKey::from_secret(key.expose().as_bytes()),
+        key: DecodingKey::from_secret(key.expose().as_bytes()).unwrap(),
         validation: Validation::new(Algorithm::HS256),
         prefixes: prefixes(2).concat(),
     };

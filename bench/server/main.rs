@@ -81,7 +81,7 @@ async fn run(variant: &str, once: bool) {
         "fastauth-routed" => serve(listener, router.layer(auth), once).await,
         "from-fn" => {
             let keys = Keys {
-                key: DecodingKey::from_secret(key.expose().as_bytes()),
+                key: DecodingKey::from_secret(key.expose().as_bytes()).unwrap(),
                 validation: Validation::new(Algorithm::HS256),
             };
             serve(listener, router.layer(from_fn_with_state(Arc::new(keys), check)), once).await;

@@ -14,10 +14,9 @@ use std::{
     },
 };
 
-use constant_time_eq::constant_time_eq;
 use thread_local::ThreadLocal;
 
-use crate::permit::Access;
+use crate::{permit::Access, secret::eq_in_constant_time};
 
 /// How many a thread has at the most.
 const PLACES: usize = 64;
@@ -93,7 +92,7 @@ fn place_of(hash: u64) -> usize {
 
 impl Own {
     fn is_of(&self, shared: &Access) -> bool {
-        self.access.stamp() == shared.stamp() && constant_time_eq(self.access.token(), shared.token())
+        self.access.stamp() == shared.stamp() && eq_in_constant_time(self.access.token(), shared.token())
     }
 }
 

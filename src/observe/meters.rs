@@ -7,11 +7,11 @@ use std::{fmt, iter, sync::OnceLock, time::Duration};
 
 use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
-use super::{ADMINISTRATION, GrantKind, Issued, Limited, NO_RULE, Outcome, store::Operation};
+use super::{ADMINISTRATION, GrantKind, Issued, Limited, NO_RULE, Outcome};
 use crate::{
     DenialReason, IssueError,
     rule::{PathList, RuleId},
-    store::StoreErrorKind,
+    store::{StoreCall, StoreErrorKind},
 };
 
 const DECISIONS: &str = "fastauth_decisions_total";
@@ -183,7 +183,7 @@ impl Meters {
 /// How long a store takes, by what it is asked for and what comes of it.
 pub(super) struct StoreMeters {
     store: &'static str,
-    seconds: [[OnceLock<Histogram>; StoreErrorKind::ALL.len() + 1]; Operation::COUNT],
+    seconds: [[OnceLock<Histogram>; StoreErrorKind::ALL.len() + 1]; StoreCall::COUNT],
 }
 
 impl StoreMeters {
@@ -191,7 +191,7 @@ impl StoreMeters {
         Self { store, seconds: Default::default() }
     }
 
-    pub(super) fn answered(&self, operation: Operation, failed: Option<StoreErrorKind>, time: Duration) {
+    pub(super) fn answered(&self, operation: StoreCall, failed: Option<StoreErrorKind>, time: Duration) {
         let outcome = failed.map_or(0, |kind| kind as usize + 1);
         let histogram = self.seconds[operation as usize][outcome].get_or_init(|| {
             let outcome = failed.map_or("ok", StoreErrorKind::code);

@@ -1,4 +1,4 @@
-//! The store as the gate sees it: each call in a span and timed, where somebody is interested.
+//! The store as the guard uses it: each call is timed and has a span, if that is enabled.
 
 use std::{
     fmt,
@@ -8,45 +8,11 @@ use std::{
 
 use tracing::{Instrument, Level, Span};
 
-use crate::store::{
-    Canonical, Changes, Comparison, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation,
-    SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
-};
+use fastauth_core::forward_store;
 
-/// What a store is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    Load,
-    Pair,
-    Save,
-    Rotate,
-    Revoke,
-    List,
-    Spend,
-    Check,
-    Promises,
-}
+use crate::store::{Comparison, StoreCall, StoreError, StoreErrorKind, StoreFuture, TokenStore};
 
-impl Operation {
-    #[cfg(feature = "metrics")]
-    pub(super) const COUNT: usize = 9;
-
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Load => "load",
-            Self::Pair => "pair",
-            Self::Save => "save",
-            Self::Rotate => "rotate",
-            Self::Revoke => "revoke",
-            Self::List => "list",
-            Self::Spend => "spend",
-            Self::Check => "check",
-            Self::Promises => "promises",
-        }
-    }
-}
-
-/// A store whose calls are told of.
+/// A store whose calls are logged and counted.
 pub(crate) struct ObservedStore {
     inner: Arc<dyn TokenStore>,
     #[cfg(feature = "metrics")]
@@ -62,12 +28,17 @@ impl ObservedStore {
         }
     }
 
-    fn span(&self, operation: Operation) -> Span {
+    fn span(&self, operation: StoreCall) -> Span {
         tracing::debug_span!(target: "fastauth", "store", store = self.inner.kind(), operation = operation.as_str())
     }
 
-    /// Follows a call. One that is dropped, as that of a client that has left, is not told of.
-    fn call<'a, T: 'a>(&'a self, operation: Operation, future: StoreFuture<'a, T>) -> StoreFuture<'a, T> {
+    /// Logs and counts a call. A call that is dropped, because its client has left, is not logged.
+    fn call<'a, T: 'a>(
+        &'a self,
+        operation: StoreCall,
+        inner: impl FnOnce() -> StoreFuture<'a, T>,
+    ) -> StoreFuture<'a, T> {
+        let future = inner();
         if !is_told() {
             return future;
         }
@@ -79,7 +50,7 @@ impl ObservedStore {
         })
     }
 
-    fn answered(&self, span: &Span, operation: Operation, time: Duration, error: Option<&StoreError>) {
+    fn answered(&self, span: &Span, operation: StoreCall, time: Duration, error: Option<&StoreError>) {
         let failed = error.map(StoreError::kind);
         #[cfg(feature = "metrics")]
         self.meters.answered(operation, failed, time);
@@ -98,13 +69,8 @@ fn is_told() -> bool {
 }
 
 impl TokenStore for ObservedStore {
-    fn kind(&self) -> &'static str {
-        self.inner.kind()
-    }
-
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        self.call(Operation::Load, self.inner.load(client_id, family))
-    }
+    forward_store!(|store| store.inner, call;
+        kind load pair pair_of save rotate revoke list spend check promises patience changes);
 
     fn compare_now(
         &self,
@@ -115,54 +81,10 @@ impl TokenStore for ObservedStore {
         if !is_told() {
             return self.inner.compare_now(client_id, family, token);
         }
-        let (span, started) = (self.span(Operation::Load), Instant::now());
+        let (span, started) = (self.span(StoreCall::Load), Instant::now());
         let answer = span.in_scope(|| self.inner.compare_now(client_id, family, token))?;
-        self.answered(&span, Operation::Load, started.elapsed(), answer.as_ref().err());
+        self.answered(&span, StoreCall::Load, started.elapsed(), answer.as_ref().err());
         Some(answer)
-    }
-
-    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.call(Operation::Pair, self.inner.pair(client_id))
-    }
-
-    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.call(Operation::Pair, self.inner.pair_of(client_id, family))
-    }
-
-    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
-        self.call(Operation::Save, self.inner.save(record, options))
-    }
-
-    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
-        self.call(Operation::Rotate, self.inner.rotate(rotation))
-    }
-
-    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
-        self.call(Operation::Revoke, self.inner.revoke(revocation, if_version))
-    }
-
-    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
-        self.call(Operation::List, self.inner.list(filter))
-    }
-
-    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
-        self.call(Operation::Spend, self.inner.spend(ticket, expires_at))
-    }
-
-    fn check(&self) -> StoreFuture<'_, ()> {
-        self.call(Operation::Check, self.inner.check())
-    }
-
-    fn promises(&self) -> StoreFuture<'_, Promises> {
-        self.call(Operation::Promises, self.inner.promises())
-    }
-
-    fn patience(&self) -> Duration {
-        self.inner.patience()
-    }
-
-    fn changes(&self) -> Option<&Changes> {
-        self.inner.changes()
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::{
 use super::{Access, EndReason};
 use crate::{
     clock::Clock,
+    random::random_bytes,
     store::{FamilyFilter, FamilyStatus, Stamp, TokenDigest, TokenStore, first},
 };
 
@@ -311,7 +312,7 @@ async fn expiry(expires_at: u64, clock: &Clock) -> EndReason {
 
 /// Three quarters of a time, and up to a quarter more, so that not all ask at once.
 fn jittered(time: Duration) -> Duration {
-    let share = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+    let share = u32::from(random_bytes::<1>()[0]);
     time * 3 / 4 + time / 4 * share / 256
 }
 
@@ -352,7 +353,7 @@ mod tests {
             let ends = Arc::new(Ends { least_interval: Duration::from_secs(3600), ..ends });
             let keys = KeyRing::new(&Secret::generate(), 0, &[]).unwrap();
             let now = Clock::default().unix_now();
-            let (token, _) = keys.mint(&NewToken::plain("c", TokenType::Access, now, LONG * 100)).unwrap();
+            let (token, _) = keys.mint(&NewToken::new("c", TokenType::Access, now, LONG * 100)).unwrap();
             let digest = TokenDigest::of(token.expose());
             let entry = TokenEntry { text: token.clone(), digest, expires_at: 0 };
             let record = TokenRecord {
@@ -364,7 +365,7 @@ mod tests {
                 refresh: entry,
             };
             store.save(&record, SaveOptions::default()).await.unwrap();
-            let claims = keys.verify(token.expose().as_bytes(), &Expected::of(TokenType::Access, now)).unwrap();
+            let claims = keys.verify(token.expose().as_bytes(), &Expected::new(TokenType::Access, now)).unwrap();
             let access = Arc::new(Access::of(claims, &ends));
             Self { store, ends, access }
         }

@@ -1,4 +1,4 @@
-//! A guard to test an application with.
+//! A guard for the tests of an application.
 
 use std::{
     error::Error,
@@ -15,54 +15,53 @@ use crate::{
     store::MemoryStore,
 };
 
-/// A guard with a store in memory, a [clock](ManualClock) that stands still, and random secrets, to put before the application that
-/// is tested.
+/// A guard for the application under test, with a store in memory, a [clock](ManualClock) that stands still, and random secrets.
 ///
-/// Each is by itself, so that tests that run side by side do not meet.
+/// Every guard has its own, so tests can run side by side.
 #[derive(Clone, Debug)]
 pub struct TestAuth {
     layer: FastAuthLayer,
     store: FailingStore<MemoryStore>,
     clock: ManualClock,
     master_token: Secret,
-    /// With the store apart from the test.
+    /// The settings with a store that neither fails nor counts.
     settings: SettingsBuilder,
     read: Read,
 }
 
-/// How a builder is made settings.
+/// The method that turns a builder into settings.
 type Read = fn(SettingsBuilder) -> Result<Settings, ConfigError>;
 
 impl TestAuth {
-    /// Guards these prefixes by access tokens.
+    /// Creates a guard that requires an access token below these prefixes.
     ///
     /// # Panics
     ///
-    /// Where a prefix is none.
+    /// If a prefix is invalid.
     #[must_use]
     #[track_caller]
     pub fn new<P: Into<String>>(access_token_paths: impl IntoIterator<Item = P>) -> Self {
         Self::with(Settings::builder().access_token_paths(access_token_paths))
     }
 
-    /// By these settings, but for the store, the clock and both secrets, which are the test's.
+    /// Creates a guard with these settings, except for the store, the clock and both secrets.
     ///
     /// # Panics
     ///
-    /// With every fault of the settings.
+    /// If the settings are invalid, with every fault.
     #[must_use]
     #[track_caller]
     pub fn with(settings: SettingsBuilder) -> Self {
         Self::read(settings, SettingsBuilder::build)
     }
 
-    /// As [`with`](Self::with), with what [`SettingsBuilder::load`] reads beside: `TestAuth::load(Settings::builder())` guards what
-    /// `FastAuthLayer::from_config()` does. The environment counts, unless the builder is told
-    /// [otherwise](SettingsBuilder::environment).
+    /// Creates a guard as [`with`](Self::with) does, and also reads what [`SettingsBuilder::load`] reads:
+    /// `TestAuth::load(Settings::builder())` guards the same paths as `FastAuthLayer::from_config()`. Variables are read, unless the
+    /// builder says [otherwise](SettingsBuilder::environment).
     ///
     /// # Panics
     ///
-    /// With every fault of the settings.
+    /// If the settings are invalid, with every fault.
     #[must_use]
     #[track_caller]
     pub fn load(settings: SettingsBuilder) -> Self {
@@ -83,48 +82,47 @@ impl TestAuth {
         Self { layer, store, clock, master_token, settings, read }
     }
 
-    /// The guard, as the application takes it; its [router](FastAuthLayer::router) and its [issuer](FastAuthLayer::issuer)
-    /// come of it as ever.
+    /// Returns the guard as the application takes it, with its [router](FastAuthLayer::router) and [issuer](FastAuthLayer::issuer).
     #[must_use]
     pub fn layer(&self) -> FastAuthLayer {
         self.layer.clone()
     }
 
-    /// What the guard asks, to be told to fail.
+    /// Returns the store of the guard, which can be made to fail.
     #[must_use]
     pub fn store(&self) -> &FailingStore<MemoryStore> {
         &self.store
     }
 
-    /// The time of the guard and of the store.
+    /// Returns the clock of the guard and of the store.
     #[must_use]
     pub fn clock(&self) -> &ManualClock {
         &self.clock
     }
 
-    /// The master token of this guard.
+    /// Returns the master token of the guard.
     #[must_use]
     pub fn master_token(&self) -> &Secret {
         &self.master_token
     }
 
-    /// An access token for a client, once it is awaited: `auth.token("alice").await`.
+    /// Issues an access token to a client when it is awaited: `auth.token("alice").await`.
     ///
-    /// As ever it takes the place of those that the client had, unless
-    /// [`many_tokens_per_client`](SettingsBuilder::many_tokens_per_client) is set. It can be had while the
-    /// [store](Self::store) fails, and is not among the calls that are counted.
+    /// As in production, it ends the client's earlier session, unless
+    /// [`many_tokens_per_client`](SettingsBuilder::many_tokens_per_client) is set. It works while the [store](Self::store) fails, and its
+    /// calls of the store are not counted.
     pub fn token(&self, client_id: impl Into<String>) -> TestToken<'_> {
         let (client_id, claims) = (client_id.into(), Map::new());
         TestToken { auth: self, client_id, claims, lifetime: None, expired: false, forged: false }
     }
 }
 
-/// A token to be issued: what [`TestAuth::token`] begins. Awaiting it gives the access token.
+/// A token to be issued by [`TestAuth::token`]. Awaiting it returns the access token.
 ///
 /// # Panics
 ///
-/// When it is awaited and not issued: where the client id is none, a claim's name is reserved, the lifetime is out of its range, or
-/// the [`ClaimsHook`](crate::ClaimsHook) refuses.
+/// Awaiting it panics if the client id is invalid, the name of a claim is reserved, the lifetime is out of range, or the
+/// [`ClaimsHook`](crate::ClaimsHook) refuses.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is issued before it is awaited"]
 pub struct TestToken<'a> {
@@ -137,41 +135,41 @@ pub struct TestToken<'a> {
 }
 
 impl<'a> TestToken<'a> {
-    /// With the claim `scope`: names with spaces between them.
+    /// Sets the claim `scope`: names separated by spaces.
     pub fn scope(self, scope: &str) -> Self {
         self.claim("scope", scope)
     }
 
-    /// With a claim of the application's, which a [`ClaimsHook`](crate::ClaimsHook) may change.
+    /// Sets a claim of the application, which a [`ClaimsHook`](crate::ClaimsHook) may change.
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.claims.insert(name.into(), value.into());
         self
     }
 
-    /// With another lifetime than `access-ttl`, in whole seconds.
+    /// Sets another lifetime than `access-ttl`, in whole seconds.
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
 
-    /// Issued so long ago that its last second is over; that of the refresh token, too.
+    /// Makes the token expired, and the refresh token, too.
     pub fn expired(mut self) -> Self {
         self.expired = true;
         self
     }
 
-    /// As somebody makes it who does not have the key: signed by another one, and held by no store.
+    /// Makes the token a forgery: signed by another key and unknown to the store.
     pub fn forged(mut self) -> Self {
         self.forged = true;
         self
     }
 
-    /// The refresh token of the pair.
+    /// Issues the pair, and returns its refresh token.
     pub async fn refresh_token(self) -> Secret {
         self.pair().await.tokens.refresh_token
     }
 
-    /// Both tokens, and what else is known of them.
+    /// Issues the pair, and returns both tokens with their data.
     pub async fn pair(self) -> IssuedTokens {
         match self.issuer().issue_with(&self.client_id, self.claims.clone()).await {
             Ok(issued) => issued,
@@ -179,7 +177,7 @@ impl<'a> TestToken<'a> {
         }
     }
 
-    /// An issuer of the guard's own kind, who writes to its store past what the test has told that to do.
+    /// Creates an issuer that writes to the guard's store even while that fails.
     fn issuer(&self) -> TokenIssuer {
         /// Short, so that not even a clock that stands near the epoch is set back before it.
         const SECOND: Duration = Duration::from_secs(1);
@@ -228,9 +226,9 @@ mod tests {
     use super::*;
     use crate::test_util::WithCredentials;
 
-    /// What is valid at one step of a request is so at the next.
+    // A token that is valid at one step of a request is valid at the next.
     #[tokio::test]
-    async fn a_request_reads_the_time_once() {
+    async fn request_reads_the_time_once() {
         let auth = TestAuth::new(["/access"]);
         let service =
             auth.layer().layer(service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::<&[u8]>::default()))));
@@ -241,7 +239,7 @@ mod tests {
         assert_eq!(auth.clock().reads(), 1);
 
         let (clock, settings) = (ManualClock::new(), auth.settings.clone());
-        // Its store has a clock of its own, and is not a part of this.
+        // Its store has its own clock.
         let settings = settings.clock(&clock).store(MemoryStore::new()).build().unwrap();
         let layer = FastAuthLayer::new(settings).unwrap();
         clock.reads();

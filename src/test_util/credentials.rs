@@ -1,10 +1,10 @@
-//! Putting credentials into requests.
+//! Credentials for the requests of a test.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header::AUTHORIZATION, request};
 
 use crate::Secret;
 
-/// Puts a token where the guard looks for it: into a request, its builder, or a map of headers.
+/// A request, request builder or map of headers that takes the credentials the guard looks for.
 ///
 /// ```
 /// use fastauth::{Secret, test_util::WithCredentials};
@@ -14,22 +14,22 @@ use crate::Secret;
 /// # Ok::<(), http::Error>(())
 /// ```
 pub trait WithCredentials: Sized {
-    /// With this header, beside those of the name that are there.
+    /// Adds a header, beside any others of its name.
     #[must_use]
     fn with_header(self, name: HeaderName, value: HeaderValue) -> Self;
 
-    /// With an access token, in the header `ACCESS-TOKEN`.
+    /// Adds an access token in the header `ACCESS-TOKEN`.
     ///
     /// # Panics
     ///
-    /// Where no header can carry it; tokens that were issued never are so.
+    /// If a header cannot carry the text. Issued tokens never have such a text.
     #[must_use]
     #[track_caller]
     fn access_token(self, token: &Secret) -> Self {
         self.with_header(HeaderName::from_static("access-token"), value(token.expose()))
     }
 
-    /// With an access token, in the header `Authorization`.
+    /// Adds an access token in the header `Authorization`.
     ///
     /// # Panics
     ///
@@ -40,7 +40,7 @@ pub trait WithCredentials: Sized {
         self.with_header(AUTHORIZATION, value(&format!("Bearer {}", token.expose())))
     }
 
-    /// With a master token, in the header `MASTER-TOKEN`.
+    /// Adds a master token in the header `MASTER-TOKEN`.
     ///
     /// # Panics
     ///

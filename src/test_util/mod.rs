@@ -1,10 +1,10 @@
-//! For the tests of applications (feature `test-util`): tokens in one line, a clock to set, and a store that fails when told to.
+//! Utilities for the tests of applications (feature `test-util`): tokens in one line, a clock to set, and a store that fails on
+//! demand.
 //!
-//! It is for `[dev-dependencies]` alone. What it adds is taken up by code and by nothing else: no configuration file and no
-//! variable reaches it. A guard with a [`ManualClock`] says so in the log, since outside of a test its tokens would not end.
+//! Enable the feature in `[dev-dependencies]` only. It only adds API: no configuration file and no variable can switch it on. A
+//! guard with a [`ManualClock`] logs a warning, since outside of tests its tokens would not expire.
 //!
-//! Tokens come from the issuer and are judged by the layer that run in production; only the clock and the store
-//! beneath them are a test's.
+//! Tokens are issued and verified by the same code as in production. Only the clock and the store beneath are replaced.
 //!
 #![cfg_attr(feature = "axum", doc = "```")]
 #![cfg_attr(not(feature = "axum"), doc = "```ignore")]
@@ -15,7 +15,7 @@
 //! use http::{Request, StatusCode};
 //! use tower::ServiceExt;
 //!
-//! /// The application's own function, which `main` calls with `FastAuthLayer::from_config()`.
+//! /// The application's function, which `main` calls with `FastAuthLayer::from_config()`.
 //! fn app(auth: FastAuthLayer) -> Router {
 //!     let hello = async |permit: Permit| format!("hello, {}", permit.client_id().unwrap_or("nobody"));
 //!     Router::new().route("/access/hello", get(hello)).layer(auth)

@@ -1,4 +1,4 @@
-//! A store that fails when it is told to.
+//! A store that fails on demand.
 
 use std::{
     collections::BTreeMap,
@@ -7,16 +7,19 @@ use std::{
     time::Duration,
 };
 
+use fastauth_core::forward_store;
+
+pub use crate::store::StoreCall;
 use crate::store::{
-    Canonical, Changes, Comparison, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation,
-    SaveOptions, Saved, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
+    Changes, Comparison, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind,
+    StoreFuture, TokenRecord, TokenStore,
 };
 
-/// Passes calls on to another store, unless it is told to fail or to take its time, and counts them. A clone is another handle
-/// on the same.
+/// A store that counts calls and forwards them to another store, unless a test makes it fail or wait. A clone is another handle on
+/// the same store.
 ///
-/// To the guard it is what a store behind HTTP is: every request asks it, but for those that `cache-ttl` answers. So what it
-/// does is seen at once. A call that fails does not reach the store beneath.
+/// The guard treats it like a store behind HTTP: every request asks it, except those that `cache-ttl` answers. A failure is
+/// therefore seen at once. A failing call does not reach the store beneath.
 ///
 /// ```
 /// use fastauth::{store::{MemoryStore, StoreErrorKind, TokenStore}, test_util::{FailingStore, StoreCall}};
@@ -37,29 +40,7 @@ pub struct FailingStore<S> {
     script: Arc<Mutex<Script>>,
 }
 
-/// What a store is asked to do: the methods of [`TokenStore`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum StoreCall {
-    /// [`load`](TokenStore::load), and [`compare_now`](TokenStore::compare_now) where that answers.
-    Load,
-    /// [`pair`](TokenStore::pair) and [`pair_of`](TokenStore::pair_of)
-    Pair,
-    /// [`save`](TokenStore::save)
-    Save,
-    /// [`rotate`](TokenStore::rotate)
-    Rotate,
-    /// [`revoke`](TokenStore::revoke)
-    Revoke,
-    /// [`list`](TokenStore::list)
-    List,
-    /// [`spend`](TokenStore::spend)
-    Spend,
-    /// [`promises`](TokenStore::promises)
-    Promises,
-}
-
-/// What it was told, and what it was asked.
+/// The failures that a test has ordered, and the calls so far.
 #[derive(Default)]
 struct Script {
     fail_next: usize,
@@ -78,7 +59,7 @@ impl Script {
         *self.calls.entry(call).or_default() += 1;
     }
 
-    /// How a call ends, where it fails.
+    /// Returns the error of a call if it fails.
     fn failure(&mut self, call: StoreCall) -> Option<StoreErrorKind> {
         let lasting = self.fail_all.or_else(|| self.fail_on.get(&call).copied());
         if lasting.is_none() && self.fail_next > 0 {
@@ -90,50 +71,49 @@ impl Script {
 }
 
 impl<S: TokenStore> FailingStore<S> {
-    /// Puts itself before a store. Nothing fails yet.
+    /// Wraps a store. Nothing fails yet.
     pub fn new(inner: S) -> Self {
         Self { inner, changes: Arc::new(Changes::of_shared_store()), script: Arc::default() }
     }
 
-    /// Lets the next calls, so many of them, fail as if the store could not be reached.
+    /// Makes the next `calls` calls fail as if the store could not be reached.
     pub fn fail_next(&self, calls: usize) {
         self.script(|script| script.fail_next = calls);
     }
 
-    /// Lets every call fail in this way, until it is told to [`recover`](Self::recover).
+    /// Makes every call fail with this kind of error, until [`recover`](Self::recover).
     pub fn fail_all(&self, kind: StoreErrorKind) {
         self.script(|script| script.fail_all = Some(kind));
     }
 
-    /// Lets every call of one method fail in this way, until it is told to [`recover`](Self::recover).
+    /// Makes every call of one method fail with this kind of error, until [`recover`](Self::recover).
     pub fn fail_on(&self, call: StoreCall, kind: StoreErrorKind) {
         self.script(|script| script.fail_on.insert(call, kind));
     }
 
-    /// Lets every call wait so long before anything happens, by tokio's clock, until it is told to
-    /// [`recover`](Self::recover).
+    /// Makes every call wait first, by tokio's clock, until [`recover`](Self::recover).
     pub fn delay(&self, delay: Duration) {
         self.script(|script| script.delay = delay);
     }
 
-    /// Lets no call fail or wait any more.
+    /// Ends all failures and delays.
     pub fn recover(&self) {
         self.script(|script| *script = Script { calls: std::mem::take(&mut script.calls), ..Script::default() });
     }
 
-    /// How often it was asked to do this, those that failed among them.
+    /// Returns the number of calls of one method, including those that failed.
     #[must_use]
     pub fn calls(&self, call: StoreCall) -> u64 {
         self.script(|script| script.calls.get(&call).copied().unwrap_or_default())
     }
 
-    /// The store beneath.
+    /// Returns the store beneath.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
     }
 
-    /// The same store for who does not take part in the test: its calls neither fail nor count.
+    /// Returns a handle on the same store whose calls neither fail nor count.
     pub(super) fn apart(&self) -> Self
     where
         S: Clone,
@@ -141,7 +121,7 @@ impl<S: TokenStore> FailingStore<S> {
         Self { inner: self.inner.clone(), changes: Arc::clone(&self.changes), script: Arc::default() }
     }
 
-    /// Nothing can panic while it is locked, so a poisoned lock still guards a whole script.
+    // Nothing can panic while it is locked, so a poisoned lock still guards a whole script.
     fn script<T>(&self, work: impl FnOnce(&mut Script) -> T) -> T {
         work(&mut self.script.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -166,14 +146,11 @@ impl<S: TokenStore> FailingStore<S> {
         })
     }
 
-    /// A call that writes, and what it tells of that afterwards.
-    fn write<'a, T: Send + 'a>(
+    fn announced<'a, T: Send + 'a>(
         &'a self,
-        call: StoreCall,
-        inner: impl FnOnce() -> StoreFuture<'a, T> + Send + 'a,
+        written: StoreFuture<'a, T>,
         announce: impl FnOnce(&Changes) + Send + 'a,
     ) -> StoreFuture<'a, T> {
-        let written = self.call(call, inner);
         Box::pin(async move {
             let written = written.await;
             announce(&self.changes);
@@ -183,9 +160,7 @@ impl<S: TokenStore> FailingStore<S> {
 }
 
 impl<S: TokenStore> TokenStore for FailingStore<S> {
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        self.call(StoreCall::Load, move || self.inner.load(client_id, family))
-    }
+    forward_store!(|store| store.inner, call; load pair pair_of list spend promises patience);
 
     fn compare_now(
         &self,
@@ -201,43 +176,19 @@ impl<S: TokenStore> TokenStore for FailingStore<S> {
         Some(answer)
     }
 
-    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.call(StoreCall::Pair, move || self.inner.pair(client_id))
-    }
-
-    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.call(StoreCall::Pair, move || self.inner.pair_of(client_id, family))
-    }
-
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
-        let announce = |changes: &Changes| changes.client_changed(&record.client_id);
-        self.write(StoreCall::Save, move || self.inner.save(record, options), announce)
+        let saved = self.call(StoreCall::Save, move || self.inner.save(record, options));
+        self.announced(saved, |changes| changes.client_changed(&record.client_id))
     }
 
     fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
-        let announce = |changes: &Changes| changes.client_changed(&rotation.successor.client_id);
-        self.write(StoreCall::Rotate, move || self.inner.rotate(rotation), announce)
+        let rotated = self.call(StoreCall::Rotate, move || self.inner.rotate(rotation));
+        self.announced(rotated, |changes| changes.client_changed(&rotation.successor.client_id))
     }
 
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
-        let announce = |changes: &Changes| changes.revoked(revocation);
-        self.write(StoreCall::Revoke, move || self.inner.revoke(revocation, if_version), announce)
-    }
-
-    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
-        self.call(StoreCall::List, move || self.inner.list(filter))
-    }
-
-    fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
-        self.call(StoreCall::Spend, move || self.inner.spend(ticket, expires_at))
-    }
-
-    fn promises(&self) -> StoreFuture<'_, Promises> {
-        self.call(StoreCall::Promises, || self.inner.promises())
-    }
-
-    fn patience(&self) -> Duration {
-        self.inner.patience()
+        let revoked = self.call(StoreCall::Revoke, move || self.inner.revoke(revocation, if_version));
+        self.announced(revoked, |changes| changes.revoked(revocation))
     }
 
     fn changes(&self) -> Option<&Changes> {

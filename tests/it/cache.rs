@@ -12,9 +12,8 @@ use std::{
 use fastauth::{
     FastAuthLayer, Secret,
     store::{
-        Canonical, Changes, MemoryStore, Promises, RestStore, Revocation, Revoked, Rotated, Rotation, SaveOptions,
-        Saved, SqliteStore, StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenRecord,
-        TokenStore,
+        Canonical, Changes, MemoryStore, RestStore, Revocation, SaveOptions, SqliteStore, StoreError, StoreErrorKind,
+        StoreFuture, TokenDigest, TokenEntry, TokenRecord, TokenStore, forward_store,
     },
 };
 use http::StatusCode;
@@ -49,32 +48,14 @@ impl Counting {
 }
 
 impl TokenStore for Counting {
+    forward_store!(|store| store.inner; pair save rotate revoke promises);
+
     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         if self.fails.load(Ordering::Relaxed) {
             return Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "on purpose")) });
         }
         self.inner.load(client_id, family)
-    }
-
-    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.inner.pair(client_id)
-    }
-
-    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
-        self.inner.save(record, options)
-    }
-
-    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
-        self.inner.rotate(rotation)
-    }
-
-    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
-        self.inner.revoke(revocation, if_version)
-    }
-
-    fn promises(&self) -> StoreFuture<'_, Promises> {
-        self.inner.promises()
     }
 
     fn changes(&self) -> Option<&Changes> {
@@ -375,7 +356,7 @@ fn forgeries(good: &Secret, number: usize) -> Secret {
     let parts: Vec<_> = good.expose().split('.').collect();
     let claims = json!({ "client_id": format!("c-{number}"), "type": "access", "exp": 4_000_000_000u64 });
     let of_another_key = |algorithm| {
-        let key = EncodingKey::from_secret(format!("a key that is made for attempt {number}").as_bytes());
+        let key = EncodingKey::from_secret(format!("a key that is made for attempt {number}").as_bytes()).unwrap();
         encode(&Header::new(algorithm), &claims, &key).unwrap()
     };
     let payload = of_another_key(Algorithm::HS256).split('.').nth(1).unwrap().to_owned();

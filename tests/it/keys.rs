@@ -285,7 +285,8 @@ async fn tokens_without_a_kid_are_good_until_their_key_is_withdrawn() {
 
 /// As python-jose writes it.
 fn jose(claims: &Value, key: &str) -> String {
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(key.as_bytes())).unwrap()
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(key.as_bytes()).unwrap())
+        .unwrap()
 }
 
 fn unix_now() -> u64 {

@@ -11,8 +11,7 @@ use std::{
 use fastauth::{
     ClaimsRefusal, FastAuthLayer, Grant, IssuedTokens, SettingsBuilder,
     store::{
-        Canonical, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
-        StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
+        MemoryStore, Revocation, Revoked, StoreCall, StoreError, StoreErrorKind, StoreFuture, TokenStore, forward_store,
     },
 };
 use http::StatusCode;
@@ -69,43 +68,22 @@ struct Moody {
 }
 
 impl Moody {
-    fn ask<'a, T>(&self, answer: StoreFuture<'a, T>) -> StoreFuture<'a, T>
-    where
-        T: 'a,
-    {
+    fn ask<'a, T: 'a>(&self, _: StoreCall, ask: impl FnOnce() -> StoreFuture<'a, T>) -> StoreFuture<'a, T> {
         if self.is_away.load(Ordering::Relaxed) {
             return Box::pin(async { Err(StoreError::new(StoreErrorKind::Unreachable, "the test wants it so")) });
         }
-        answer
+        ask()
     }
 }
 
 impl TokenStore for Moody {
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        self.ask(self.inner.load(client_id, family))
-    }
-
-    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.ask(self.inner.pair(client_id))
-    }
-
-    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
-        self.ask(self.inner.save(record, options))
-    }
-
-    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
-        self.ask(self.inner.rotate(rotation))
-    }
+    forward_store!(|store| store.inner, ask; load pair save rotate promises);
 
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
         if self.cannot_revoke {
             return Box::pin(async { Err(StoreError::unsupported("this one keeps pairs and no more")) });
         }
-        self.ask(self.inner.revoke(revocation, if_version))
-    }
-
-    fn promises(&self) -> StoreFuture<'_, Promises> {
-        self.ask(self.inner.promises())
+        self.ask(StoreCall::Revoke, || self.inner.revoke(revocation, if_version))
     }
 }
 

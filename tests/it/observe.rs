@@ -90,7 +90,7 @@ async fn what_strangers_chose_is_bounded_and_harmless_in_the_log() {
     let claims = serde_json::json!({
         "client_id": hostile, "type": "access", "exp": 4_000_000_000_u64, "fam": hostile, "gen": 1,
     });
-    let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(KEY.as_bytes())).unwrap();
+    let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(KEY.as_bytes()).unwrap()).unwrap();
     for method in ["A".repeat(300_000), "BREW".to_owned()] {
         for headers in [&[][..], &[("access-token", &*token)], &[("master-token", "wrong")]] {
             for path in ["/access/x", "//access/x", "/master", "/%zz"] {

@@ -4,10 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use fastauth::{
     FastAuthLayer, IssueError, IssuedTokens,
-    store::{
-        Canonical, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
-        StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
-    },
+    store::{MemoryStore, Rotated, Rotation, StoreError, StoreErrorKind, StoreFuture, TokenStore, forward_store},
     test_util::{FailingStore, ManualClock, StoreCall},
 };
 use http::{Request, StatusCode};
@@ -53,17 +50,7 @@ impl Gated {
 }
 
 impl TokenStore for Gated {
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        self.inner.load(client_id, family)
-    }
-
-    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.inner.pair(client_id)
-    }
-
-    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
-        self.inner.save(record, options)
-    }
+    forward_store!(|store| store.inner; load pair save revoke promises);
 
     fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
         Box::pin(async move {
@@ -74,14 +61,6 @@ impl TokenStore for Gated {
                 false => rotated,
             }
         })
-    }
-
-    fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
-        self.inner.revoke(revocation, if_version)
-    }
-
-    fn promises(&self) -> StoreFuture<'_, Promises> {
-        self.inner.promises()
     }
 }
 

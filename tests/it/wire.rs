@@ -140,7 +140,7 @@ fn claims(token_type: &str, changes: &Value) -> Value {
 }
 
 fn token(algorithm: Algorithm, key: &str, claims: &Value) -> String {
-    encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key.as_bytes())).unwrap()
+    encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key.as_bytes()).unwrap()).unwrap()
 }
 
 fn ours(claims: &Value) -> String {

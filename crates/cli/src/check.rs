@@ -7,6 +7,7 @@ use fastauth::{
     config::{Fault, Report, StoreFormat},
     store::{Promises, StoreError, TokenStore},
 };
+use fastauth_core::random::unique_name;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -61,7 +62,7 @@ fn try_store(settings: &Settings) -> Result<Result<Tried, String>, Failure> {
 
 async fn ask(store: &dyn TokenStore) -> Result<Promises, StoreError> {
     // A client that nobody has.
-    store.load(&format!("fastauth-check-{}", uuid::Uuid::new_v4()), None).await?;
+    store.load(&format!("fastauth-check-{}", unique_name()), None).await?;
     store.check().await?;
     store.promises().await
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fastauth_core::secret::Secret;
+use fastauth_core::{random::unique_name, secret::Secret};
 
 /// Reads a file of text. What is no regular file is refused: a pipe would be waited for.
 pub(super) fn read_text(path: &Path) -> io::Result<Secret> {
@@ -198,7 +198,7 @@ fn check_links(_path: &Path) -> io::Result<()> {
 
 fn draft_of(target: &Path) -> PathBuf {
     let mut draft = target.to_owned().into_os_string();
-    draft.push(format!(".{}", uuid::Uuid::new_v4().simple()));
+    draft.push(format!(".{}", unique_name()));
     PathBuf::from(draft)
 }
 

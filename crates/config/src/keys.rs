@@ -21,7 +21,7 @@ use fastauth_core::{
     json,
     keys::{KeyRing, Reform, Reforming, StoreFormat},
     secret::Secret,
-    token::SelfTestError,
+    token::InvalidKey,
 };
 
 pub(super) const KEY: &str = "cryptography-key";
@@ -131,7 +131,7 @@ impl ConfiguredKeys {
         previous: Vec<Secret>,
         places: Places,
         clock: Clock,
-    ) -> Result<Self, SelfTestError> {
+    ) -> Result<Self, InvalidKey> {
         let ring = Arc::new(KeyRing::new(&newest, signs_from, &previous)?);
         Ok(Self { newest, signs_from, previous, ring, clock, places })
     }

@@ -16,7 +16,7 @@ use fastauth_core::{
     clock::Clock,
     credential::TokenHeaders,
     issue::{ClaimsHook, Issuing},
-    keys::StoreFormat,
+    keys::{CAN_ENCRYPT, StoreFormat, is_fernet_key},
     origin::{self, Origins},
     policy::{Ambiguous, Explanation, PathOptions, Prefix, Rules, Use},
     secret::Secret,
@@ -993,10 +993,14 @@ impl Draft<'_> {
         const KEY: &str = "store-format";
         let sealed = self.one_of(KEY, ["plain", "fernet"]) == 1;
         let Some(keys) = keys.filter(|_| sealed) else { return sealed };
-        let is_fernet = |key: &Secret| fernet::Fernet::new(key.expose()).is_some();
+        if !CAN_ENCRYPT {
+            let problem = "\"fernet\" needs the feature `fernet`, which this build lacks";
+            self.fault(KEY, problem, "build with it, or write \"plain\"");
+            return sealed;
+        }
         // Until the newest key signs, the one before it encrypts.
         let signs_first = keys.previous.first().filter(|_| self.clock.unix_now() < keys.signs_from);
-        if !is_fernet(&keys.newest) || !signs_first.is_none_or(is_fernet) {
+        if !is_fernet_key(&keys.newest) || !signs_first.is_none_or(is_fernet_key) {
             let problem = "\"fernet\" encrypts by the key that signs, which is not a Fernet key";
             self.fault(KEY, problem, "write \"plain\", and \"fernet\" when a key of `fastauth keys rotate` signs");
         }

@@ -1,15 +1,15 @@
-//! The time by which tokens are issued and judged.
+//! The clock by which tokens are issued and verified.
 
 use std::{
     sync::LazyLock,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// How far the time is behind at the most, but where the machine stands still: a tick of the kernel, of which Linux has a
-/// hundred a second or more.
+/// How far the clock may be behind, in milliseconds, unless the machine stands still: one tick of the Linux kernel, of which there
+/// are at least a hundred a second.
 pub const MAX_DELAY_MS: u64 = 10;
 
-/// The system's time. With the feature `test-util`, and only by code, it is one that a test sets.
+/// The system's clock, or with the feature `test-util` a clock that a test sets in code.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     #[cfg(feature = "test-util")]
@@ -17,12 +17,12 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The seconds since the Unix epoch.
+    /// Returns the seconds since the Unix epoch.
     pub fn unix_now(&self) -> u64 {
         self.unix_now_ms() / 1000
     }
 
-    /// The milliseconds since the Unix epoch, [ten](MAX_DELAY_MS) behind at the most. With a clock before the epoch, every
+    /// Returns the milliseconds since the Unix epoch, at most [ten](MAX_DELAY_MS) behind. If the clock is before the epoch, every
     /// token has expired.
     #[inline]
     pub fn unix_now_ms(&self) -> u64 {
@@ -33,14 +33,14 @@ impl Clock {
         system_ms()
     }
 
-    /// Waits for this much time or less: whoever waits looks at the clock again. A clock that a test sets may be set any moment.
+    /// Waits for at most this time. The caller then looks at the clock again, since a test may set its clock at any moment.
     pub async fn wait_up_to(&self, time: Duration) {
         #[cfg(feature = "test-util")]
         let time = if self.is_manual() { time.min(Duration::from_millis(5)) } else { time };
         tokio::time::sleep(time).await;
     }
 
-    /// How much time has passed since some moment, which no setting of the system's time changes.
+    /// Returns the time since some fixed moment, which does not change when the system's clock is set.
     pub fn elapsed(&self) -> Duration {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         #[cfg(feature = "test-util")]
@@ -51,7 +51,7 @@ impl Clock {
     }
 }
 
-/// As of the kernel's last tick: every guarded request asks for it, and the exact time takes some three times as long.
+// The time of the kernel's last tick: every guarded request reads it, and the exact time takes three times as long.
 #[cfg(target_os = "linux")]
 #[inline]
 fn system_ms() -> u64 {
@@ -76,10 +76,14 @@ fn unix_ms(time: SystemTime) -> u64 {
 
 #[cfg(feature = "test-util")]
 impl Clock {
+    /// Creates a clock that a test sets.
+    #[must_use]
     pub fn set_by(manual: &crate::manual_clock::ManualClock) -> Self {
         Self { manual: Some(manual.clone()) }
     }
 
+    /// Returns true if a test sets the clock.
+    #[must_use]
     pub fn is_manual(&self) -> bool {
         self.manual.is_some()
     }
@@ -90,11 +94,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_systems_unless_it_is_set() {
+    fn clock_is_the_systems_unless_set() {
         let clock = Clock::default();
         let before = unix_ms(SystemTime::now());
         let now_ms = clock.unix_now_ms();
-        // A machine that has a lot to do ticks late.
+        // A busy machine ticks late.
         assert!((before - 1000..=unix_ms(SystemTime::now())).contains(&now_ms));
         let (elapsed, start) = (clock.elapsed(), Instant::now());
         while start.elapsed().is_zero() {}
@@ -103,7 +107,7 @@ mod tests {
 
     #[cfg(not(feature = "test-util"))]
     #[test]
-    fn there_is_nothing_to_set() {
+    fn clock_takes_no_room_without_test_util() {
         assert_eq!(size_of::<Clock>(), 0);
     }
 }

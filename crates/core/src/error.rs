@@ -1,8 +1,8 @@
-//! How errors are shown.
+//! The `Debug` form of errors.
 
 use std::{error::Error, fmt};
 
-/// Has `Debug` show errors as `Display` does, with their causes: it is what `fn main() -> Result<(), Box<dyn Error>>` prints.
+/// Implements `Debug` like `Display`, with the causes: `fn main() -> Result<(), Box<dyn Error>>` prints it.
 #[macro_export]
 macro_rules! debug_as_text {
     ($($error:ty),+ $(,)?) => {
@@ -14,7 +14,7 @@ macro_rules! debug_as_text {
     };
 }
 
-/// Writes an error and those of its causes that it does not tell itself.
+/// Writes an error and its causes, except those whose text is part of it.
 pub fn write_with_causes(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let text = causes

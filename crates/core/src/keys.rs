@@ -1,11 +1,19 @@
-//! The keys: which one signs, which ones verify, and encrypting what is kept in a store.
+//! The key ring: the key that signs, the keys that verify, and encryption at rest.
 
+pub use crate::seal::CAN_ENCRYPT;
 use crate::{
+    seal::Sealer,
     secret::{Secret, TokenDigest},
-    token::{Claims, Expected, NewToken, Parts, SelfTestError, TokenError, TokenKey},
+    token::{Claims, Expected, InvalidKey, NewToken, Parts, TokenError, TokenKey},
 };
 
-/// In which form tokens are stored: `store-format`.
+/// The beginning of every Fernet token: its version, 0x80, and the first bytes of a time before the year 2106. No JWT begins so.
+const SEALED: &str = "gAAAAA";
+
+/// The message from which the key of tickets is derived. It has no `.`, so it is not the signed part of a token.
+const TICKETS: &[u8] = b"fastauth tickets";
+
+/// The form in which tokens are stored: `store-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreFormat {
     /// As they are, which `fastauth-api` can read.
@@ -14,72 +22,74 @@ pub enum StoreFormat {
     Fernet,
 }
 
-/// How every Fernet token begins: its version, 0x80, and the first bytes of a time before the year 2106. No JWT does.
-const SEALED: &str = "gAAAAA";
-
-/// What the key of tickets is derived by. It has no `.` in it, so it is no text that is signed as a token.
-const TICKETS: &[u8] = b"fastauth tickets";
-
-/// One key that signs, and others that only verify: earlier ones, and one that is to sign soon.
+/// The key that signs, and keys that only verify: earlier ones, and one that is going to sign.
 #[derive(Debug)]
 pub struct KeyRing {
     /// The newest first.
     keys: Vec<RingKey>,
-    /// When the newest begins to sign, since the Unix epoch. Until then the next one does.
+    /// The time from which the newest key signs, since the Unix epoch. Until then the second one does.
     signs_from: u64,
 }
 
 struct RingKey {
     token: TokenKey,
-    /// Only where the key is one of Fernet's.
-    fernet: Option<fernet::Fernet>,
-    /// By a key that is derived from this one, whatever kind it is, so that no ticket is taken for something else.
-    tickets: fernet::Fernet,
+    /// Encrypts stored tokens, if the key is a Fernet key.
+    tokens: Option<Sealer>,
+    /// Encrypts tickets, by a key that is derived from this one, so that no ticket can pass for a stored token.
+    tickets: Option<Sealer>,
 }
 
 impl KeyRing {
-    /// Takes the newest key, when it begins to sign, and the keys before it, the latest first.
-    pub fn new(newest: &Secret, signs_from: u64, previous: &[Secret]) -> Result<Self, SelfTestError> {
+    /// Creates a ring of the newest key, the time from which it signs, and the keys before it, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// If a key is empty.
+    pub fn new(newest: &Secret, signs_from: u64, previous: &[Secret]) -> Result<Self, InvalidKey> {
         let keys = std::iter::once(newest).chain(previous).map(RingKey::new).collect::<Result<_, _>>()?;
         Ok(Self { keys, signs_from })
     }
 
-    /// The key that signs at `now`. Nodes that were not told of it yet have until then to be.
+    /// Returns the key that signs at `now`. Until the newest one does, all nodes have time to get it.
     fn signing(&self, now: u64) -> &RingKey {
         let second = self.keys.get(1).filter(|_| now < self.signs_from);
         second.unwrap_or(&self.keys[0])
     }
 
-    /// The ids of the keys, the newest first.
+    /// Returns the ids of the keys, the newest first.
     pub fn kids(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|key| key.token.kid())
     }
 
-    /// A new token, and the id of the key that signed it.
+    /// Creates a token, and returns it with the id of the key that signed it; `None` if its end is not a number of 64 bits.
     pub fn mint(&self, token: &NewToken<'_>) -> Option<(Secret, &str)> {
         let key = &self.signing(token.issued_at).token;
         Some((key.mint(token)?, key.kid()))
     }
 
-    /// A ticket of this content.
-    pub fn seal_ticket(&self, content: &[u8], now: u64) -> Secret {
-        Secret::from(self.signing(now).tickets.encrypt(content))
+    /// Creates a ticket with this content; `None` if this build cannot encrypt.
+    pub fn seal_ticket(&self, content: &[u8], now: u64) -> Option<Secret> {
+        self.signing(now).tickets.as_ref().map(|tickets| tickets.seal(content))
     }
 
-    /// The content of a ticket; `None` where none of the keys has made it.
+    /// Returns the content of a ticket; `None` if none of the keys opens it.
     pub fn open_ticket(&self, ticket: &str) -> Option<Vec<u8>> {
-        self.keys.iter().find_map(|key| key.tickets.decrypt(ticket).ok())
+        self.keys.iter().find_map(|key| key.tickets.as_ref()?.open(ticket))
     }
 
-    /// The claims of a token, if one of the keys signed it and it is as `expected`.
+    /// Verifies a token, and returns its claims if one of the keys signed it and it is as `expected`.
     ///
-    /// A token that names one of the keys is held to it. Others, such as those of `fastauth-api`, name none.
+    /// A token that names one of the keys must be signed by that one. Tokens of `fastauth-api` name none.
+    ///
+    /// # Errors
+    ///
+    /// If the token is refused.
     pub fn verify(&self, token: &[u8], expected: &Expected<'_>) -> Result<Claims, TokenError> {
         let (parts, signer) = self.signer(token)?;
         signer.token.verify(&parts, expected)
     }
 
-    /// The key that a token names, by a header that this key writes or by another one, else the one that has signed it.
+    /// Splits a token, and returns its parts with the key that its header names, else with the key that signed it.
     fn signer<'a>(&self, token: &'a [u8]) -> Result<(Parts<'a>, &RingKey), TokenError> {
         let written = self.keys.iter().find_map(|key| Some((key.token.split(token)?, key)));
         if let Some((parts, key)) = written {
@@ -92,13 +102,12 @@ impl KeyRing {
         Ok((parts, signer.ok_or(TokenError::InvalidSignature)?))
     }
 
-    /// The token encrypted; `None` where the key is none of Fernet's.
+    /// Encrypts a token; `None` if the key that signs is not a Fernet key.
     pub fn seal(&self, token: &Secret, now: u64) -> Option<Secret> {
-        let fernet = self.signing(now).fernet.as_ref()?;
-        Some(Secret::from(fernet.encrypt(token.expose().as_bytes())))
+        self.signing(now).tokens.as_ref().map(|tokens| tokens.seal(token.expose().as_bytes()))
     }
 
-    /// What is to be kept of a token in place of what is: encrypted by the key that signs now, or not encrypted.
+    /// Decides what replaces the stored form of a token: the token itself, or the token encrypted by the key that signs now.
     pub fn reform(&self, kept: &Secret, format: StoreFormat, now: u64) -> Reform {
         let is_current = || self.signing(now).open(kept).is_some();
         let is_right = match format {
@@ -117,7 +126,7 @@ impl KeyRing {
         text.map_or(Reform::Unopened, |text| Reform::Replace(text, digest))
     }
 
-    /// Whether the key of this id may have signed what is kept as a token.
+    /// Returns false if the key of this id did not sign the stored token, and true if it did or if this cannot be known.
     pub fn may_have_signed(&self, kid: &str, kept: &Secret) -> bool {
         let (Some(token), Some(key)) = (self.open(kept), self.keys.iter().find(|key| key.token.kid() == kid)) else {
             return true;
@@ -125,7 +134,7 @@ impl KeyRing {
         Parts::split(token.expose().as_bytes()).is_ok_and(|parts| key.token.has_signed(&parts))
     }
 
-    /// The token by what is kept of it, encrypted or not; `None` where none of the keys opens it.
+    /// Returns the token of a stored form, encrypted or not; `None` if no key opens it.
     pub fn open(&self, kept: &Secret) -> Option<Secret> {
         if !is_sealed(kept) {
             return Some(kept.clone());
@@ -134,40 +143,46 @@ impl KeyRing {
     }
 }
 
-/// Says what is to be kept of a token in place of what is.
+/// A decision on the stored form of tokens, for stores that convert them.
 pub trait Reforming: Sync {
     /// Returns true if the key that signs now can encrypt.
     fn can_encrypt(&self) -> bool;
 
-    /// Returns what becomes of what is kept of a token.
+    /// Decides what replaces the stored form of a token.
     fn reform(&self, kept: &Secret, format: StoreFormat) -> Reform;
 }
 
-/// What becomes of what is kept of a token.
+/// The fate of the stored form of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reform {
-    /// It is right as it is.
+    /// It has the right form.
     Keep,
-    /// This takes its place; the digest is that of the token itself.
+    /// This text replaces it. The digest is that of the token itself.
     Replace(Secret, TokenDigest),
     /// No key opens it.
     Unopened,
 }
 
-/// Whether what is kept of a token is encrypted.
+/// Returns true if a key can encrypt: it is a Fernet key, and this build can encrypt.
+#[must_use]
+pub fn is_fernet_key(key: &Secret) -> bool {
+    Sealer::new(key).is_some()
+}
+
+/// Returns true if the stored form of a token is encrypted.
 pub fn is_sealed(kept: &Secret) -> bool {
     kept.expose().starts_with(SEALED)
 }
 
 impl RingKey {
-    fn new(key: &Secret) -> Result<Self, SelfTestError> {
+    fn new(key: &Secret) -> Result<Self, InvalidKey> {
         let token = TokenKey::new(key)?;
-        let tickets = fernet::Fernet::new(token.derive(TICKETS)?.expose()).ok_or(SelfTestError)?;
-        Ok(Self { token, fernet: fernet::Fernet::new(key.expose()), tickets })
+        let tickets = Sealer::new(&token.derive(TICKETS));
+        Ok(Self { token, tokens: Sealer::new(key), tickets })
     }
 
     fn open(&self, kept: &Secret) -> Option<Secret> {
-        let token = self.fernet.as_ref()?.decrypt(kept.expose()).ok()?;
+        let token = self.tokens.as_ref()?.open(kept.expose())?;
         String::from_utf8(token).ok().map(Secret::from)
     }
 }
@@ -186,10 +201,10 @@ mod tests {
     use crate::token::TokenType;
 
     const NOW: u64 = 1_800_000_000;
-    const EXPECTED: Expected<'static> = Expected::of(TokenType::Access, NOW);
+    const EXPECTED: Expected<'static> = Expected::new(TokenType::Access, NOW);
 
     fn new_token(issued_at: u64) -> NewToken<'static> {
-        NewToken::plain("c", TokenType::Access, issued_at, Duration::from_secs(600))
+        NewToken::new("c", TokenType::Access, issued_at, Duration::from_secs(600))
     }
 
     fn ring(signs_from: u64, previous: &[Secret]) -> (KeyRing, Secret) {
@@ -198,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn previous_keys_verify_and_do_not_sign() {
+    fn previous_keys_only_verify() {
         let (before, old) = ring(0, &[]);
         let (after, new) = ring(0, &[old]);
         let (token, kid) = before.mint(&new_token(NOW)).unwrap();
@@ -211,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_signs_from_its_time_on() {
+    fn newest_key_signs_from_its_time_on() {
         let (before, old) = ring(0, &[]);
         let (after, _) = ring(NOW, &[old]);
         let kid = |ring: &KeyRing, now| ring.mint(&new_token(now)).unwrap().1.to_owned();
@@ -220,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_names_a_key_is_held_to_it() {
+    fn token_that_names_a_key_must_be_signed_by_it() {
         let (one, key) = ring(0, &[]);
         let (two, _) = ring(0, &[key]);
         let (token, kid) = one.mint(&new_token(NOW)).unwrap();
@@ -231,8 +246,9 @@ mod tests {
         assert!(two.verify(token.expose().as_bytes(), &EXPECTED).is_ok(), "{kid}");
     }
 
+    #[cfg(feature = "fernet")]
     #[test]
-    fn what_is_sealed_is_opened_by_every_key() {
+    fn sealed_token_is_opened_by_later_rings() {
         let (before, old) = ring(0, &[]);
         let (after, _) = ring(0, &[old]);
         let token = Secret::from("a.b.c");
@@ -243,8 +259,9 @@ mod tests {
         assert_eq!(ring(0, &[]).0.open(&sealed), None);
     }
 
+    #[cfg(feature = "fernet")]
     #[test]
-    fn what_is_kept_takes_the_form_that_is_wanted() {
+    fn stored_token_takes_the_wanted_form() {
         let (before, old) = ring(0, &[]);
         let (after, _) = ring(0, std::slice::from_ref(&old));
         let (token, digest) = (Secret::from("a.b.c"), TokenDigest::of("a.b.c"));
@@ -268,8 +285,9 @@ mod tests {
         assert_eq!(waiting.reform(&by_old, StoreFormat::Fernet, NOW), Reform::Keep);
     }
 
+    #[cfg(feature = "fernet")]
     #[test]
-    fn who_signed_is_known_of_what_can_be_opened() {
+    fn signer_is_known_if_the_token_can_be_opened() {
         let (before, old) = ring(0, &[]);
         let (after, _) = ring(0, &[old]);
         let kids: Vec<_> = after.kids().map(str::to_owned).collect();
@@ -278,13 +296,22 @@ mod tests {
             assert_eq!([0, 1].map(|number| after.may_have_signed(&kids[number], &kept)), [false, true]);
         }
         let foreign = ring(0, &[]).0.seal(&token, NOW).unwrap();
-        assert!(kids.iter().all(|kid| after.may_have_signed(kid, &foreign)), "nobody knows");
+        assert!(kids.iter().all(|kid| after.may_have_signed(kid, &foreign)), "it cannot be known");
         assert!(!after.may_have_signed(&kids[1], &"no token".into()));
     }
 
     #[test]
-    fn a_key_that_is_not_fernets_seals_nothing() {
+    fn key_of_another_form_seals_nothing() {
         let ring = KeyRing::new(&Secret::from("a key of at least thirty-two bytes"), 0, &[]).unwrap();
         assert_eq!(ring.seal(&Secret::from("a.b.c"), NOW), None);
+    }
+
+    #[cfg(not(feature = "fernet"))]
+    #[test]
+    fn nothing_is_sealed_without_the_feature() {
+        let (ring, _) = ring(0, &[]);
+        assert_eq!(ring.seal(&Secret::from("a.b.c"), NOW), None);
+        assert_eq!(ring.seal_ticket(b"content", NOW), None);
+        assert_eq!(ring.open_ticket("gAAAAAcontent"), None);
     }
 }

@@ -15,6 +15,8 @@ pub mod manual_clock;
 pub mod origin;
 pub mod policy;
 pub mod query;
+pub mod random;
+mod seal;
 pub mod secret;
 pub mod settings;
 pub mod shown;

@@ -1,4 +1,4 @@
-//! A clock that tests set.
+//! A clock that a test sets.
 
 use std::{
     fmt,
@@ -6,12 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// A clock that stands still until it is told otherwise. A clone is another handle on the same clock.
+/// A clock that stands still until a test sets or advances it. A clone is another handle on the same clock.
 ///
-/// Given to [`SettingsBuilder::clock`](https://docs.rs/fastauth/latest/fastauth/struct.SettingsBuilder.html#method.clock), it is what tokens are issued and verified by, what `cache-ttl`,
-/// `cryptography-key-signs-from` and rate limits go by, and the time in the embedded store. A store of the application's own
-/// has a clock of its own: [`MemoryStore::with_clock`](crate::store::MemoryStore::with_clock) takes this one, so that `refresh-grace`
-/// goes by it. Timeouts, of bodies and of calls to a REST store, are by tokio's clock (`tokio::time::pause`).
+/// With `SettingsBuilder::clock`, it is the clock by which tokens are issued and verified, the clock of `cache-ttl`,
+/// `cryptography-key-signs-from` and rate limits, and the clock of the embedded store. Other stores have their own clock:
+/// [`MemoryStore::with_clock`](crate::store::MemoryStore::with_clock) takes this one, so that `refresh-grace` goes by it. Timeouts
+/// of bodies and of calls to a REST store go by tokio's clock (`tokio::time::pause`).
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -29,24 +29,24 @@ pub struct ManualClock(Arc<Mutex<Times>>);
 struct Times {
     now: SystemTime,
     elapsed: Duration,
-    /// How often somebody asked for the time.
+    /// The number of reads of the time.
     reads: usize,
 }
 
 impl ManualClock {
-    /// A clock at the system's present time.
+    /// Creates a clock at the system's present time.
     #[must_use]
     pub fn new() -> Self {
         Self::at(SystemTime::now())
     }
 
-    /// A clock at this time.
+    /// Creates a clock at this time.
     #[must_use]
     pub fn at(now: SystemTime) -> Self {
         Self(Arc::new(Mutex::new(Times { now, elapsed: Duration::ZERO, reads: 0 })))
     }
 
-    /// The time.
+    /// Returns the time.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         self.with(|times| {
@@ -55,11 +55,11 @@ impl ManualClock {
         })
     }
 
-    /// Lets this much time pass.
+    /// Advances the clock.
     ///
     /// # Panics
     ///
-    /// Where the system has no such time.
+    /// If the system cannot represent the time.
     #[track_caller]
     pub fn advance(&self, by: Duration) {
         let was_possible = self.with(|times| match times.now.checked_add(by) {
@@ -72,8 +72,8 @@ impl ManualClock {
         assert!(was_possible, "the clock cannot be advanced by {by:?}: there is no such time");
     }
 
-    /// Sets the time. Forwards, the time between passes, as by [`advance`](Self::advance). Backwards, none does: that is
-    /// what happens where somebody sets the clock of the system back.
+    /// Sets the time. If it is later, the time between passes, as by [`advance`](Self::advance). If it is earlier, no time passes, as
+    /// when the system's clock is set back.
     pub fn set(&self, now: SystemTime) {
         self.with(|times| {
             let passed = now.duration_since(times.now).unwrap_or_default();
@@ -81,17 +81,19 @@ impl ManualClock {
         });
     }
 
-    /// How often somebody has asked for the time since this was asked.
+    /// Returns the number of reads of the time since the last call.
     #[doc(hidden)]
     pub fn reads(&self) -> usize {
         self.with(|times| std::mem::take(&mut times.reads))
     }
 
+    /// Returns the time that has passed by this clock.
+    #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.with(|times| times.elapsed)
     }
 
-    /// Nothing can panic while it is locked, so a poisoned lock still guards whole times.
+    // Nothing can panic while it is locked, so a poisoned lock still guards whole times.
     fn with<T>(&self, work: impl FnOnce(&mut Times) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_passes_forwards_alone() {
+    fn time_passes_only_forwards() {
         let clock = ManualClock::at(SystemTime::UNIX_EPOCH);
         let minute = Duration::from_secs(60);
         clock.advance(minute);
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "there is no such time")]
-    fn there_is_an_end_of_time() {
+    fn advancing_past_the_end_of_time_panics() {
         ManualClock::new().advance(Duration::MAX);
     }
 }

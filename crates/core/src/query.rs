@@ -1,27 +1,35 @@
-//! The parameters of a query or of a form, read strictly.
+//! Strict reading of query and form parameters.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
-/// Why a parameter has no single reading.
+/// A parameter without a single reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParameterError {
-    #[error("the parameter is there more than once")]
+    /// The parameter appears more than once.
+    #[error("the parameter appears more than once")]
     Repeated,
+    /// The parameter is not percent-encoded UTF-8.
     #[error("the parameter is not percent-encoded UTF-8")]
     NotText,
+    /// The parameter is not a text.
     #[error("the parameter is not a text")]
     NotAString,
+    /// The parameter is neither `true` nor `false`.
     #[error("the parameter is neither true nor false")]
     NotAFlag,
 }
 
-/// The value of `name` in a form-encoded query (`+` is a space), or `None` where it is not there.
+/// Returns the value of `name` in a form-encoded query (`+` is a space), or `None` if it is missing.
 ///
-/// Strict where the WHATWG's form decoding is not: a `%` that two hex digits do not follow (RFC 3986 2.1) and bytes that
-/// are no UTF-8 are refused rather than kept or replaced, since two ids must not become one.
+/// It is stricter than the WHATWG's form decoding: a `%` without two hex digits (RFC 3986 2.1) and bytes that are not UTF-8 are
+/// refused instead of kept or replaced, so that two client ids cannot become one.
+///
+/// # Errors
+///
+/// If the parameter appears more than once or cannot be decoded.
 pub fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, ParameterError> {
     let mut values = query.split('&').filter_map(|pair| {
         let (key, value) = split(pair);
@@ -34,7 +42,11 @@ pub fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>,
     }
 }
 
-/// All parameters of a form (`application/x-www-form-urlencoded`), each as a text, as strictly as [`parameter`].
+/// Reads all parameters of a form (`application/x-www-form-urlencoded`) as texts, as strictly as [`parameter`] does.
+///
+/// # Errors
+///
+/// If a parameter appears more than once or cannot be decoded.
 pub fn form(text: &str) -> Result<Map<String, Value>, ParameterError> {
     let mut parameters = Map::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -47,7 +59,8 @@ pub fn form(text: &str) -> Result<Map<String, Value>, ParameterError> {
     Ok(parameters)
 }
 
-/// A query without this parameter, and else as it is.
+/// Removes a parameter from a query.
+#[must_use]
 pub fn without(query: &str, name: &str) -> String {
     let others = query.split('&').filter(|pair| decode(split(pair).0).as_deref() != Some(name));
     others.collect::<Vec<_>>().join("&")
@@ -64,7 +77,8 @@ fn decode(text: &str) -> Option<Cow<'_, str>> {
     segment(text)
 }
 
-/// The text of a percent-encoded part of a path, read as strictly as a query. A `+` is a plus sign there.
+/// Decodes a percent-encoded part of a path, as strictly as a query. There, a `+` is a plus sign.
+#[must_use]
 pub fn segment(text: &str) -> Option<Cow<'_, str>> {
     let is_escape =
         |at: usize| text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
@@ -79,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_one_parameter() {
+    fn one_parameter_is_read() {
         let table: [(&str, Result<Option<&str>, ParameterError>); 13] = [
             ("", Ok(None)),
             ("b=1", Ok(None)),
@@ -104,8 +118,9 @@ mod tests {
             );
         }
     }
+
     #[test]
-    fn reads_a_form() {
+    fn form_is_read() {
         let found = form("a=1&&b+c=%C3%A9+x&d").unwrap();
         assert_eq!(Value::Object(found), serde_json::json!({ "a": "1", "b c": "é x", "d": "" }));
         for (text, expected) in [

@@ -1,4 +1,4 @@
-//! Text that must not be shown: secrets, keys and tokens.
+//! Secrets: keys, tokens and their digests.
 
 use std::{
     fmt,
@@ -7,14 +7,17 @@ use std::{
     str::FromStr,
 };
 
-use constant_time_eq::constant_time_eq_32;
+use base64::{Engine, prelude::BASE64_URL_SAFE};
+use ctutils::CtEq;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
-/// A secret text: a master token, a key, a token.
+use crate::random::random_bytes;
+
+/// A secret text: a master token, a key or a token.
 ///
-/// Its [`Debug`](fmt::Debug) form is `Secret(..)`, it has no `Display`, it compares in constant time, and its
-/// memory is overwritten when it is dropped. The text comes out through [`expose`](Self::expose) alone, so that
-/// every place that shows one can be searched for.
+/// Its [`Debug`](fmt::Debug) form is `Secret(..)`, it has no `Display`, it compares in constant time, and its memory is
+/// overwritten on drop. Only [`expose`](Self::expose) returns the text, so every place that shows a secret can be searched for.
 ///
 /// ```
 /// # mod fastauth { pub use fastauth_core::secret::Secret; }
@@ -28,20 +31,25 @@ use sha2::{Digest, Sha256};
 pub struct Secret(String);
 
 impl Secret {
-    /// Makes a random secret: 32 bytes from the system's generator as URL-safe base64, the form of a Fernet key,
-    /// which is also what `fastauth-api` uses for both of its secrets.
+    /// Creates a random secret: 32 random bytes as URL-safe base64, which is the form of a Fernet key. `fastauth-api` uses this form
+    /// for both of its secrets.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system gives no random bytes.
     #[must_use]
     pub fn generate() -> Self {
-        Self(fernet::Fernet::generate_key())
+        let key = Zeroizing::new(random_bytes::<32>());
+        Self(BASE64_URL_SAFE.encode(*key))
     }
 
-    /// The text itself. Keep it out of logs, errors and answers.
+    /// Returns the text. Keep it out of logs, errors and answers.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether `candidate` is this text, in a time that tells nothing of where they differ or how long the secret is.
+    /// Returns true if `candidate` is this text. The time that it takes shows neither where they differ nor how long the secret is.
     #[must_use]
     pub fn matches(&self, candidate: &[u8]) -> bool {
         SecretDigest::of(self.expose().as_bytes()).matches(candidate)
@@ -62,7 +70,14 @@ impl Drop for Secret {
     }
 }
 
-/// Overwrites all of it at once. `Zeroizing` writes byte by byte, and a token has hundreds.
+/// Compares two texts of one length in a time that does not depend on where they differ.
+#[inline]
+#[must_use]
+pub fn eq_in_constant_time(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).to_bool()
+}
+
+/// Overwrites all bytes at once. `Zeroizing` writes byte by byte, and a token has hundreds.
 fn overwrite(bytes: &mut [u8]) {
     bytes.fill(0);
     zeroize::optimization_barrier(bytes);
@@ -88,17 +103,19 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// The SHA-256 of a secret: what is kept of one that only has to be recognised.
-///
-/// Comparing digests is what hides the length.
+/// The SHA-256 of a secret that only has to be recognised. Comparing digests hides the length of the secret.
 #[derive(Clone)]
 pub struct SecretDigest([u8; 32]);
 
 impl SecretDigest {
+    /// Computes the digest of a secret.
+    #[must_use]
     pub fn of(text: &[u8]) -> Self {
         Self(Sha256::digest(text).into())
     }
 
+    /// Returns true if `candidate` is the secret. It compares in constant time.
+    #[must_use]
     pub fn matches(&self, candidate: &[u8]) -> bool {
         *self == Self::of(candidate)
     }
@@ -111,9 +128,9 @@ impl Drop for SecretDigest {
 }
 
 impl PartialEq for SecretDigest {
-    /// In constant time.
+    /// Compares in constant time.
     fn eq(&self, other: &Self) -> bool {
-        constant_time_eq_32(&self.0, &other.0)
+        eq_in_constant_time(&self.0, &other.0)
     }
 }
 
@@ -123,7 +140,7 @@ impl fmt::Debug for SecretDigest {
     }
 }
 
-/// The SHA-256 of a token, by which it is recognised. It gives nothing away: a signed token cannot be guessed.
+/// The SHA-256 of a token, by which a store recognises it. The token cannot be found out from it.
 ///
 /// ```
 /// # mod fastauth { pub use fastauth_core::store; }
@@ -136,19 +153,19 @@ impl fmt::Debug for SecretDigest {
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    /// The digest of a token.
+    /// Computes the digest of a token.
     #[must_use]
     pub fn of(token: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(token).into())
     }
 
-    /// The digest of these bytes.
+    /// Creates a digest from its bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes of the digest.
+    /// Returns the bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -156,9 +173,9 @@ impl TokenDigest {
 }
 
 impl PartialEq for TokenDigest {
-    /// In constant time.
+    /// Compares in constant time.
     fn eq(&self, other: &Self) -> bool {
-        constant_time_eq_32(&self.0, &other.0)
+        eq_in_constant_time(&self.0, &other.0)
     }
 }
 
@@ -171,10 +188,10 @@ impl Hash for TokenDigest {
 }
 
 impl fmt::Display for TokenDigest {
-    /// In hex.
+    /// Writes the digest in hex.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        // `{:02x}` takes five thousand instructions for these, and two digests go to a store with every pair.
+        // `{:02x}` takes five thousand instructions for these, and every pair has two digests.
         let mut hex = [0; 64];
         for (digits, byte) in hex.as_chunks_mut().0.iter_mut().zip(self.0) {
             *digits = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]];
@@ -189,9 +206,9 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
-/// A text is not the hex of a [`TokenDigest`].
+/// An error of parsing a [`TokenDigest`].
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a digest has 64 hex digits")]
+#[error("a digest must have 64 hex digits")]
 pub struct TokenDigestError;
 
 impl FromStr for TokenDigest {
@@ -214,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_text_matches() {
+    fn other_text_does_not_match() {
         let secret = Secret::from("abc");
         assert!(secret.matches(b"abc"));
         for other in ["", "ab", "abd", "abcd", "ABC", "abc\0"] {
@@ -224,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing() {
+    fn debug_hides_the_text() {
         assert_eq!(format!("{:?}", Secret::from("hush")), "Secret(..)");
         assert_eq!(format!("{:?}", SecretDigest::of(b"hush")), "SecretDigest(..)");
     }

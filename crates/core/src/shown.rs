@@ -1,12 +1,11 @@
-//! Text that others chose, as people are shown it: in logs, in errors and by the program.
+//! Foreign text made safe to show: in logs, in errors and by the program.
 
 use std::{borrow::Cow, fmt::Write};
 
-/// As many characters of a text are shown. No id of ours is longer.
+/// The number of characters shown. No client id is longer.
 const MOST: usize = 256;
 
-/// Returns a text of at most 256 characters in which nothing is left that a terminal obeys or that cannot be seen, line
-/// ends among it.
+/// Escapes control characters, line ends and invisible characters, and cuts the text after 256 characters.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if text.len() <= MOST && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Cow::Borrowed(text);
@@ -23,12 +22,12 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Escapes what is hidden, but for what is `kept`.
+/// Escapes control and invisible characters, except those for which `kept` returns true.
 pub fn escaped(text: &str, kept: fn(char) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len() + 1);
     for char in text.chars() {
         if is_hidden(char) && !kept(char) {
-            // Writing to a text does not fail.
+            // Writing to a `String` does not fail.
             let _ = write!(escaped, "{}", char.escape_default());
         } else {
             escaped.push(char);
@@ -37,8 +36,8 @@ pub fn escaped(text: &str, kept: fn(char) -> bool) -> String {
     escaped
 }
 
-/// Whether a character is a control, turns the order of what is read, ends a line, is not seen at all, or is a space that is
-/// not the plain one. Those that join letters and emoji are left.
+/// Returns true for controls, line ends, invisible characters, spaces other than the plain one, and characters that reverse the
+/// direction of text. Characters that join letters and emoji are not among them.
 pub fn is_hidden(char: char) -> bool {
     const HIDDEN: [(char, char); 22] = [
         ('\u{a0}', '\u{a0}'),
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_plain_is_shown_as_it_is() {
+    fn plain_text_is_not_changed() {
         for text in ["", "alice", "a \\ \"b\"", "élève", "日本", "e\u{301}", "👩\u{200d}🚀", &"é".repeat(256)]
         {
             assert!(matches!(shown(text), Cow::Borrowed(shown) if shown == text), "{text}");
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_is_escaped() {
+    fn hidden_characters_are_escaped() {
         for (text, expected) in [
             ("a\u{1b}[31m", r"a\u{1b}[31m"),
             ("a\nb\r\tc", r"a\nb\r\tc"),

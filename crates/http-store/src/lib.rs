@@ -5,6 +5,7 @@
 mod client;
 #[cfg(feature = "client")]
 mod flight;
+mod record;
 #[cfg(feature = "server")]
 mod server;
 mod wire;

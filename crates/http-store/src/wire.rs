@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use base64_simd::URL_SAFE_NO_PAD as BASE64URL;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -262,11 +262,11 @@ pub(super) struct PageBody {
 
 /// Returns a place in a list as an opaque text.
 pub(super) fn cursor((client_id, family): &(String, String)) -> String {
-    BASE64URL.encode_to_string(serde_json::json!([client_id, family]).to_string())
+    BASE64URL.encode(serde_json::json!([client_id, family]).to_string())
 }
 
 pub(super) fn place(cursor: &str) -> Option<(String, String)> {
-    serde_json::from_slice(&BASE64URL.decode_to_vec(cursor).ok()?).ok()
+    serde_json::from_slice(&BASE64URL.decode(cursor).ok()?).ok()
 }
 
 /// Returns the entity tag of a version (RFC 9110 8.8.3).

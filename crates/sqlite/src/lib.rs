@@ -219,7 +219,7 @@ impl TokenStore for SqliteStore {
         token: &[u8],
     ) -> Option<Result<Comparison, StoreError>> {
         let held = self.canonical(client_id, family);
-        Some(held.map(|held| Comparison::of(TokenDigest::of(token), held.as_ref())))
+        Some(held.map(|held| Comparison::new(TokenDigest::of(token), held.as_ref())))
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {

@@ -186,7 +186,7 @@ pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<To
 }
 
 pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<FamilyStatus> {
-    Ok(FamilyStatus::of_name(row.get_ref(column)?.as_str()?).unwrap_or(FamilyStatus::Revoked))
+    Ok(FamilyStatus::from_name(row.get_ref(column)?.as_str()?).unwrap_or(FamilyStatus::Revoked))
 }
 
 /// The part of the primary key that a list walks through.

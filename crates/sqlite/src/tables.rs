@@ -93,13 +93,9 @@ impl<'a> Tables<'a> {
         );
         let mut query = self.connection.prepare_cached(&held)?;
         let saved = query.query_row([&record.client_id, &record.family], |row| {
-            let is_same =
-                digest(row, 0)? == Some(record.access.digest) && digest(row, 1)? == Some(record.refresh.digest);
-            Ok(match status(row, 4)? {
-                FamilyStatus::Live if is_same => Some(Saved::Saved(row.get(2)?)),
-                FamilyStatus::Live if row.get::<_, u64>(3)? <= record.generation => None,
-                _ => Some(Saved::ConditionFailed),
-            })
+            let family =
+                Family { generation: row.get(3)?, refresh: digest(row, 1)?, consumed: None, status: status(row, 4)? };
+            Ok(family.judge_save(record, digest(row, 0)?, row.get(2)?))
         });
         Ok(saved.optional()?.flatten())
     }

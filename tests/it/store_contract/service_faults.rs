@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fastauth::store::{
-    Canonical, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
-    StoreErrorKind, StoreFuture, StoreService, StoredPair, TokenRecord, TokenStore,
+    MemoryStore, Revocation, Revoked, StoreError, StoreErrorKind, StoreFuture, StoreService, TokenStore, forward_store,
 };
 use futures_util::StreamExt;
 use http::{Method, StatusCode};
@@ -60,21 +59,7 @@ struct SlowToRevoke {
 }
 
 impl TokenStore for SlowToRevoke {
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        self.behind.load(client_id, family)
-    }
-
-    fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        self.behind.pair(client_id)
-    }
-
-    fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
-        self.behind.save(record, options)
-    }
-
-    fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated> {
-        self.behind.rotate(rotation)
-    }
+    forward_store!(|store| store.behind; load pair save rotate promises);
 
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
         Box::pin(async move {
@@ -88,10 +73,6 @@ impl TokenStore for SlowToRevoke {
 
     fn check(&self) -> StoreFuture<'_, ()> {
         Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "the disk is full")) })
-    }
-
-    fn promises(&self) -> StoreFuture<'_, Promises> {
-        self.behind.promises()
     }
 }
 

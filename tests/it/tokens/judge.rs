@@ -105,7 +105,7 @@ pub(crate) struct JudgedKey {
 
 impl JudgedKey {
     fn decoding(&self) -> DecodingKey {
-        DecodingKey::from_secret(self.secret.as_bytes())
+        DecodingKey::from_secret(self.secret.as_bytes()).expect("a key")
     }
 }
 
@@ -244,7 +244,7 @@ impl Judge {
         }
         let part = |members| BASE64URL.encode(Tree::Object(members).value().to_string());
         let message = format!("{}.{}", part(header), part(payload));
-        let key = EncodingKey::from_secret(signer.secret.as_bytes());
+        let key = EncodingKey::from_secret(signer.secret.as_bytes()).expect("a key");
         let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a signature");
         if self.decode(&format!("{message}.{signature}")).is_ok() { found } else { Vec::new() }
     }

@@ -286,7 +286,8 @@ impl Key {
             Self::Previous => PREVIOUS,
             Self::Foreign => FOREIGN,
         };
-        crypto::sign(message, &EncodingKey::from_secret(secret.as_bytes()), algorithm).expect("a signature")
+        crypto::sign(message, &EncodingKey::from_secret(secret.as_bytes()).expect("a key"), algorithm)
+            .expect("a signature")
     }
 }
 

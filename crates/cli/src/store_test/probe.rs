@@ -10,8 +10,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use base64_simd::URL_SAFE_NO_PAD as BASE64URL;
-use fastauth_core::store::{StoreError, TokenDigest};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
+use fastauth_core::{
+    random::unique_name,
+    store::{StoreError, TokenDigest},
+};
 use fastauth_http_store::HttpClient;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
@@ -195,7 +198,7 @@ impl StoreProbe {
         Ok(Self {
             headers,
             client: HttpClient::new(url)?,
-            run: format!("fastauth-test-{}", uuid::Uuid::new_v4().simple()),
+            run: format!("fastauth-test-{}", unique_name()),
             made: Mutex::default(),
             counter: AtomicU64::new(0),
         })
@@ -222,7 +225,7 @@ impl StoreProbe {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let token = |token_type: &str| {
             let claims = json!({ "client_id": self.run, "type": token_type, "exp": end(), "jti": number.to_string() });
-            let part = |text: &str| BASE64URL.encode_to_string(text);
+            let part = |text: &str| BASE64URL.encode(text);
             format!("{}.{}.{}", part(r#"{"alg":"HS256"}"#), part(&claims.to_string()), part("no signature"))
         };
         Pair { access: token("access"), refresh: token("refresh") }

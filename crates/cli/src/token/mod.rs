@@ -6,6 +6,7 @@ use fastauth::{
     FastAuthLayer, Introspection, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType,
     store::MemoryStore,
 };
+use fastauth_core::random::random_uuid;
 use serde_json::json;
 
 use crate::{
@@ -20,7 +21,7 @@ mod revoke;
 pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
     match args.command {
         TokenCommand::New { client_id, config } => {
-            let client_id = client_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+            let client_id = client_id.unwrap_or_else(|| random_uuid());
             let issuer = issuer(config.settings())?;
             print(&block_on(issuer.issue(&client_id))??)?;
         }

@@ -1,4 +1,4 @@
-//! What takes a right away is done though nobody waits for it.
+//! Revocations that are completed even if their callers go away.
 
 use std::future::Future;
 
@@ -7,8 +7,8 @@ use tracing::Instrument;
 
 use super::{StoreError, StoreErrorKind};
 
-/// Runs what takes a right away to its end though its caller goes away, where there is a runtime to run it. What fails then is
-/// logged, since nobody else hears of it.
+/// Runs a revocation to its end even if its caller goes away, provided that there is a tokio runtime. A failure after that is
+/// logged.
 pub async fn carried_through<T: Send + 'static>(
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -17,10 +17,12 @@ pub async fn carried_through<T: Send + 'static>(
     let work = async move {
         if let Err(Err(error)) = answer.send(work.await) {
             let error = error.with_causes();
-            tracing::error!(target: "fastauth", "a revocation did not succeed, and its caller has gone: {error}");
+            tracing::error!(target: "fastauth", "a revocation failed after its caller went away: {error}");
         }
     };
     drop(runtime.spawn(work.in_current_span()));
-    let broken_off = |_| Err(StoreError::new(StoreErrorKind::Failed, "the revocation did not run to its end"));
-    answered.await.unwrap_or_else(broken_off)
+    match answered.await {
+        Ok(answer) => answer,
+        Err(_) => Err(StoreError::new(StoreErrorKind::Failed, "the revocation was interrupted")),
+    }
 }

@@ -1,4 +1,4 @@
-//! What a store tells of changes, so that what was read of it can be kept until then.
+//! The changes of a store, which say how long its answers can be cached.
 
 use std::{
     fmt,
@@ -16,25 +16,25 @@ use tokio::sync::Notify;
 use super::Revocation;
 use crate::clock::MAX_DELAY_MS;
 
-/// How many counters there are. Clients that share one are thought changed together, which costs a look-up.
+/// The number of counters. Clients that share one seem to change together, which costs a look-up.
 const COUNTERS: usize = 4096;
-/// How many groups of those who wait for a change there are. A change wakes the group of its client.
+/// The number of groups of waiting tasks. A change wakes the group of its client.
 const GROUPS: usize = 256;
 
-/// Counts the changes to what a store holds, client by client.
+/// A count of the changes to a store, client by client.
 ///
-/// A store that has one (see [`TokenStore::changes`](super::TokenStore::changes)) lets its answers be kept: each with a
-/// [`Stamp`] from *before* it was asked. An answer counts as long as its stamp does, so what changes while the store is
-/// being asked is not missed either. The store owes this in return:
+/// The answers of a store that has one (see [`TokenStore::changes`](super::TokenStore::changes)) are cached, each with a
+/// [`Stamp`] from *before* the store was asked. An answer is valid as long as its stamp is, so a change while the store is being
+/// asked is not missed either. In return, the store does this:
 ///
-/// - It tells of a change after readers can see it, and before the writer is answered.
-/// - Where others may write as well, it looks for their changes and says by [`watched_until`](Self::watched_until)
-///   until when nothing can have been missed; from then on nothing counts, until it has looked again.
+/// - It announces a change after readers can see it, and before it answers the writer.
+/// - If other processes may write as well, it looks for their changes and states by [`watched_until`](Self::watched_until) until
+///   when none can have been missed. After that time nothing is valid until it has looked again.
 pub struct Changes {
     counters: Box<[AtomicU64]>,
     /// By the counter, in turn.
     waiting: Box<[Notify]>,
-    /// Counts on where somebody else may have changed anything.
+    /// Counts the times that another process may have changed anything.
     others: AtomicU64,
     waiting_for_others: Notify,
     hasher: RandomState,
@@ -42,33 +42,33 @@ pub struct Changes {
     tells_of_others: bool,
 }
 
-/// A moment in the life of a client, by which it is seen whether anything has changed since.
+/// A moment in the life of a client: it shows if anything has changed since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// The place of the counter, from one on, so that no stamp takes no room of its own.
+    /// The place of the counter, from one on, so that an `Option` of a stamp takes no extra room.
     counter: NonZeroU32,
-    /// What the counter said; the end of it is enough to tell two moments apart.
+    /// The low half of the counter, which is enough to tell two moments apart.
     here: u32,
-    /// The same with what is counted of others. Neither is ever less, so the sum tells of a change to either.
+    /// The sum of the counter and of `others`. Both only grow, so the sum changes with either.
     count: u64,
 }
 
 impl Changes {
-    /// Counts the changes of a store that only this process writes to.
+    /// Creates the count of a store that only this process writes to.
     #[must_use]
     pub fn of_own_store() -> Self {
         Self::new(u64::MAX, true)
     }
 
-    /// Counts the changes of a store that others write to and that is watched: nothing counts until the first
+    /// Creates the count of a store that other processes write to and that is watched: nothing is valid until the first
     /// [`watched_until`](Self::watched_until).
     #[must_use]
     pub fn of_watched_store() -> Self {
         Self::new(0, true)
     }
 
-    /// Counts what this process changes in a store that others write to unseen. Answers can be kept then for those who accept that
-    /// they are out of date.
+    /// Creates the count of a store that other processes write to unseen. It only counts the changes of this process, so cached
+    /// answers may be out of date.
     #[must_use]
     pub fn of_shared_store() -> Self {
         Self::new(u64::MAX, false)
@@ -89,21 +89,21 @@ impl Changes {
         }
     }
 
-    /// Says that what is held of this client has changed.
+    /// Announces that something of this client has changed.
     pub fn client_changed(&self, client_id: &str) {
         let place = self.place(client_id);
         self.counters[place].fetch_add(1, Ordering::Release);
         self.group(place).notify_waiters();
     }
 
-    /// Says that others may have changed what is held of any client. It is what a store says that watches for their writes:
-    /// whoever has sockets to look after bears with a moment's delay then, since it may come all the time.
+    /// Announces that another process may have changed something of any client, for stores that watch for such writes. It may come
+    /// all the time, so guarded sockets look again after a short delay.
     pub fn others_changed(&self) {
         self.others.fetch_add(1, Ordering::Release);
         self.waiting_for_others.notify_waiters();
     }
 
-    /// Says that what is held of any client may have changed.
+    /// Announces that something of any client may have changed.
     pub fn anything_changed(&self) {
         for counter in &self.counters {
             counter.fetch_add(1, Ordering::Release);
@@ -111,7 +111,7 @@ impl Changes {
         self.waiting.iter().for_each(Notify::notify_waiters);
     }
 
-    /// Says that something was revoked.
+    /// Announces a revocation.
     pub fn revoked(&self, revocation: &Revocation) {
         match revocation {
             Revocation::Family { client_id, .. } | Revocation::Client(client_id) => self.client_changed(client_id),
@@ -119,13 +119,13 @@ impl Changes {
         }
     }
 
-    /// Says that the changes of others are known up to a moment that is not longer ago than may be, until this one; in milliseconds since
-    /// the Unix epoch. What is read of the clock later may be 10 ms late, and so much is taken off here.
+    /// States that no change of another process can be missed until this time, in milliseconds since the Unix epoch. Readers of the
+    /// clock may be 10 ms behind, which is taken off here.
     pub fn watched_until(&self, unix_ms: u64) {
         self.watched_until_ms.store(unix_ms.saturating_sub(MAX_DELAY_MS), Ordering::Release);
     }
 
-    /// The present moment in the life of a client.
+    /// Returns the present moment in the life of a client.
     #[must_use]
     pub fn stamp(&self, client_id: &str) -> Stamp {
         let place = self.place(client_id);
@@ -134,7 +134,7 @@ impl Changes {
         Stamp { counter: NonZeroU32::MIN.saturating_add(place as u32), here: here as u32, count }
     }
 
-    /// Whether nothing has changed since then, as far as is known at `now_ms`, in milliseconds since the Unix epoch.
+    /// Returns true if nothing has changed since then, as known at `now_ms`, in milliseconds since the Unix epoch.
     #[inline]
     #[must_use]
     pub fn unchanged_since(&self, stamp: Stamp, now_ms: u64) -> bool {
@@ -144,7 +144,7 @@ impl Changes {
     /// Waits until something may have changed for the client since then.
     pub async fn changed_since(&self, stamp: Stamp) {
         loop {
-            // From here on, who tells of a change wakes this one.
+            // From here on, a change wakes this task.
             let woken = self.group(stamp.place()).notified();
             let woken_by_others = self.waiting_for_others.notified();
             if self.have_come(stamp) {
@@ -166,7 +166,7 @@ impl Changes {
         }
     }
 
-    /// Whether something may have changed for the client since then.
+    /// Returns true if something may have changed for the client since then.
     #[inline]
     pub fn have_come(&self, stamp: Stamp) -> bool {
         let others = self.others.load(Ordering::Acquire);
@@ -178,7 +178,7 @@ impl Changes {
         &self.waiting[place % GROUPS]
     }
 
-    /// Whether the changes of others are told of, too.
+    /// Returns true if the changes of other processes are announced, too.
     #[must_use]
     pub fn tells_of_others(&self) -> bool {
         self.tells_of_others
@@ -202,7 +202,7 @@ impl fmt::Debug for Changes {
     }
 }
 
-/// Returns what the first of two futures gives.
+/// Returns the output of whichever of two futures is ready first.
 pub async fn first<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
     let (mut a, mut b) = (pin!(a), pin!(b));
     poll_fn(|cx| match a.as_mut().poll(cx) {
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_counts_until_its_client_changes() {
+    fn stamp_is_valid_until_its_client_changes() {
         let changes = Changes::of_own_store();
         let stamp = changes.stamp("a");
         assert!(changes.unchanged_since(stamp, 0));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_is_woken_by_a_change_that_may_concern_it() {
+    async fn waiting_task_is_woken_by_changes_of_its_client() {
         let changes = Changes::of_own_store();
         let stamp = changes.stamp("a");
         let other = (0..).map(|n| n.to_string()).find(|id| changes.place(id) != stamp.place()).unwrap();
@@ -253,7 +253,7 @@ mod tests {
             waiting.await;
         }
         changes.changed_since(stamp).await;
-        // What others do is told apart.
+        // Changes of other processes are told apart.
         let stamp = changes.stamp("a");
         let mut here = pin!(changes.changed_here_since(stamp));
         changes.others_changed();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counts_unwatched() {
+    fn nothing_is_valid_unless_watched() {
         let changes = Changes::of_watched_store();
         let stamp = changes.stamp("a");
         assert!(!changes.unchanged_since(stamp, 1000));

@@ -1,52 +1,148 @@
-//! The rules of a rotation: what becomes of a refresh token that is presented, by what is held of its family.
+//! The rules of a family: which refresh token may be exchanged, and which pair may be saved.
 
 use std::time::Duration;
 
-use super::{FamilyStatus, Rotation, TokenDigest};
+use super::{FamilyStatus, Rotation, Saved, TokenDigest, TokenRecord};
 
-/// What a store holds of one family, as far as a rotation has to know.
+/// A stored family, as far as the rules need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Family {
-    /// The generation of the pair that is held.
+    /// The generation of the stored pair.
     pub generation: u64,
-    /// The refresh token that is held.
+    /// The stored refresh token.
     pub refresh: Option<TokenDigest>,
     /// The refresh token that the last rotation consumed, and how long ago that was.
     pub consumed: Option<(TokenDigest, Duration)>,
-    /// Whether its tokens are accepted.
+    /// The status of the family.
     pub status: FamilyStatus,
 }
 
-/// What is to become of a presented refresh token.
+/// The verdict on a presented refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the one held: its successor takes its place.
+    /// The token is the stored one: its successor replaces it.
     Rotate,
-    /// It was consumed a moment ago: the pair that is held is given out again.
+    /// The token was consumed within the grace: the stored pair is returned again.
     Repeat,
-    /// It was consumed before: the family is to be revoked.
+    /// The token was consumed before: the family is to be revoked.
     Reuse,
-    /// It is another one, and no proof of a copy.
+    /// The token is another one, and does not prove that a token was copied.
     Superseded,
     /// The family was revoked.
     Revoked,
 }
 
 impl Family {
-    /// Judges the token that `rotation` presents.
+    /// Judges the refresh token that `rotation` presents.
     ///
-    /// Only a token of an *earlier* generation proves that somebody has a copy. One of a later generation than what is
-    /// held means that the store was set back, as by restoring a backup, which is not the client's doing.
+    /// Only a token of an *earlier* generation proves that a token was copied. A token of a later generation than the stored one
+    /// means that the store was set back, for example by restoring a backup, which is not the client's doing.
     #[must_use]
     pub fn judge(&self, rotation: &Rotation) -> Verdict {
-        let is_earlier = || rotation.presented_family.as_ref().is_some_and(|(_, number)| *number < self.generation);
-        match (self.status, self.consumed) {
-            (FamilyStatus::Revoked | FamilyStatus::Reused, _) => Verdict::Revoked,
-            _ if self.refresh == Some(rotation.presented) => Verdict::Rotate,
-            (_, Some((consumed, ago))) if consumed == rotation.presented && ago < rotation.grace => Verdict::Repeat,
-            (_, Some((consumed, _))) if consumed == rotation.presented => Verdict::Reuse,
-            _ if is_earlier() => Verdict::Reuse,
-            _ => Verdict::Superseded,
+        if self.status != FamilyStatus::Live {
+            return Verdict::Revoked;
+        }
+        if self.refresh == Some(rotation.presented) {
+            return Verdict::Rotate;
+        }
+        if let Some((_, ago)) = self.consumed.filter(|(consumed, _)| *consumed == rotation.presented) {
+            return if ago < rotation.grace { Verdict::Repeat } else { Verdict::Reuse };
+        }
+        let presented = rotation.presented_family.as_ref().map(|(_, generation)| *generation);
+        if presented.is_some_and(|generation| generation < self.generation) {
+            return Verdict::Reuse;
+        }
+        Verdict::Superseded
+    }
+
+    /// Judges a pair that is to be saved into this family, which has a name; `access` and `version` are those of the stored pair.
+    /// Returns `None` if the pair is to be written.
+    ///
+    /// A write may arrive twice, and late: it neither revives a family that was revoked nor undoes a refresh, and a pair that is
+    /// stored already keeps its version.
+    #[must_use]
+    pub fn judge_save(&self, record: &TokenRecord, access: Option<TokenDigest>, version: u64) -> Option<Saved> {
+        if self.status != FamilyStatus::Live || self.generation > record.generation {
+            return Some(Saved::ConditionFailed);
+        }
+        let is_same = access == Some(record.access.digest) && self.refresh == Some(record.refresh.digest);
+        is_same.then_some(Saved::Saved(version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{secret::Secret, store::TokenEntry};
+
+    fn entry(text: &str) -> TokenEntry {
+        TokenEntry { text: Secret::from(text), digest: TokenDigest::of(text), expires_at: 0 }
+    }
+
+    fn record(access: &str, refresh: &str, generation: u64) -> TokenRecord {
+        TokenRecord {
+            client_id: "c".to_owned(),
+            family: "f".to_owned(),
+            generation,
+            kid: String::new(),
+            access: entry(access),
+            refresh: entry(refresh),
+        }
+    }
+
+    fn family(status: FamilyStatus) -> Family {
+        Family {
+            generation: 2,
+            refresh: Some(TokenDigest::of("r2")),
+            consumed: Some((TokenDigest::of("r1"), Duration::from_secs(10))),
+            status,
+        }
+    }
+
+    fn rotation(presented: &str, generation: Option<u64>, grace: u64) -> Rotation {
+        Rotation {
+            presented: TokenDigest::of(presented),
+            presented_family: generation.map(|generation| ("f".to_owned(), generation)),
+            successor: record("a3", "r3", 3),
+            grace: Duration::from_secs(grace),
+        }
+    }
+
+    #[test]
+    fn refresh_token_is_judged_by_the_stored_family() {
+        for (presented, generation, grace, verdict) in [
+            ("r2", Some(2), 0, Verdict::Rotate),
+            ("r2", None, 0, Verdict::Rotate),
+            ("r1", Some(1), 11, Verdict::Repeat),
+            ("r1", Some(1), 10, Verdict::Reuse),
+            ("r1", None, 10, Verdict::Reuse),
+            ("r0", Some(0), 11, Verdict::Reuse),
+            ("r0", None, 11, Verdict::Superseded),
+            ("other", Some(2), 11, Verdict::Superseded),
+            ("later", Some(3), 11, Verdict::Superseded),
+        ] {
+            let rotation = rotation(presented, generation, grace);
+            assert_eq!(family(FamilyStatus::Live).judge(&rotation), verdict, "{presented} {generation:?} {grace}");
+            for status in [FamilyStatus::Revoked, FamilyStatus::Reused] {
+                assert_eq!(family(status).judge(&rotation), Verdict::Revoked, "{presented}");
+            }
+        }
+    }
+
+    #[test]
+    fn pair_that_arrives_twice_is_not_written_again() {
+        let access = Some(TokenDigest::of("a2"));
+        for (record, saved) in [
+            (record("a2", "r2", 2), Some(Saved::Saved(7))),
+            (record("a2", "other", 2), None),
+            (record("other", "r2", 2), None),
+            (record("a3", "r3", 3), None),
+            (record("a1", "r1", 1), Some(Saved::ConditionFailed)),
+        ] {
+            assert_eq!(family(FamilyStatus::Live).judge_save(&record, access, 7), saved, "{record:?}");
+            for status in [FamilyStatus::Revoked, FamilyStatus::Reused] {
+                assert_eq!(family(status).judge_save(&record, access, 7), Some(Saved::ConditionFailed), "{record:?}");
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens in memory, for tests and trials.
+//! The token store in memory, for tests and trials.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,19 +8,17 @@ use std::{
     time::Duration,
 };
 
-use constant_time_eq::constant_time_eq;
-
 use super::{
     Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises,
     Revocation, Revoked, Rotated, Rotation, SCANNED_AT_ONCE, SaveOptions, Saved, StoreError, StoreFuture, StoredPair,
     TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, secret::eq_in_constant_time};
 
-/// Keeps the tokens in memory: they are gone when the process ends, and no other process sees them.
+/// A token store in memory, for tests and trials: its tokens are gone when the process ends, and no other process sees them.
 ///
-/// It is meant for tests and for trying things out. A clone is another handle on the same tokens, so that a test can
-/// keep one and look at what the server stored. Families that were revoked are kept, too.
+/// A clone is another handle on the same tokens, so a test can keep one and look at what the server stored. Revoked families are
+/// kept, too.
 #[derive(Clone)]
 pub struct MemoryStore {
     held: Arc<Mutex<Held>>,
@@ -32,17 +30,17 @@ struct Held {
     clients: BTreeMap<String, Client>,
     version: u64,
     clock: Clock,
-    /// The tickets that were used, each with its end before it.
+    /// The used tickets, each after the time when it expires.
     spent: BTreeSet<(u64, String)>,
 }
 
-/// What a client has. Each look-up finds its family by one of these, however many there are.
+/// The families of a client. Each look-up finds its family by one of these maps, however many there are.
 #[derive(Default)]
 struct Client {
     families: BTreeMap<String, HeldFamily>,
-    /// The names of those that are live, by their versions: the newest is the last.
+    /// The names of the live families by their versions: the newest is the last.
     live: BTreeMap<u64, String>,
-    /// The names of those that a refresh token began which named none.
+    /// The names of the families that began with a refresh token which names none.
     by_consumed: BTreeSet<Holder>,
 }
 
@@ -51,7 +49,7 @@ type Holder = ([u8; 32], String);
 
 struct HeldFamily {
     record: TokenRecord,
-    /// And when, by [`Clock::elapsed`].
+    /// The consumed token, and when it was consumed by [`Clock::elapsed`].
     consumed: Option<(TokenDigest, Duration)>,
     status: FamilyStatus,
     issued_at: u64,
@@ -60,13 +58,13 @@ struct HeldFamily {
 }
 
 impl MemoryStore {
-    /// Makes an empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::by(Clock::default())
     }
 
-    /// Makes an empty store whose times are those of a test's clock.
+    /// Creates an empty store that goes by a test's clock.
     #[cfg(feature = "test-util")]
     #[must_use]
     pub fn with_clock(clock: &crate::manual_clock::ManualClock) -> Self {
@@ -82,7 +80,7 @@ impl MemoryStore {
         self.held().canonical(client_id, family).map(HeldFamily::canonical)
     }
 
-    /// No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
+    // No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,7 +97,7 @@ impl Client {
         self.families.get(self.live.last_key_value()?.1)
     }
 
-    /// The family without a name, if it holds or has consumed a refresh token, or else the one that the token began.
+    /// Returns the family without a name if it has or has consumed the refresh token, else the family that began with the token.
     fn holder(&self, refresh: TokenDigest) -> Option<&HeldFamily> {
         let nameless = self.families.get("").filter(|family| family.holds(refresh));
         let begun = || {
@@ -127,8 +125,8 @@ impl Client {
         }
     }
 
-    /// Ends a family, if it is live, and gives what was issued last a new version: it may have been issued before what has just
-    /// ended, and the versions of a client only grow.
+    /// Ends a family if it is live. The newest family that is left gets a new version, since the versions of a client only grow
+    /// and it may be older than the ended one.
     fn end(&mut self, name: &str, status: FamilyStatus, version: &mut u64) -> u64 {
         let Some(family) = self.families.get_mut(name).filter(|family| family.is_live()) else { return 0 };
         self.live.remove(&family.version);
@@ -143,7 +141,7 @@ impl Client {
         1
     }
 
-    /// Ends the oldest live families until so many are left, and says how many those were.
+    /// Ends the oldest live families until `left` are left, and returns how many were ended.
     fn end_oldest(&mut self, left: usize) -> u64 {
         let mut ended = 0;
         while self.live.len() > left
@@ -163,7 +161,7 @@ impl Held {
         self.clients.get(client_id)?.newest()
     }
 
-    /// What is canonical for a family, or else for its client.
+    /// Returns the named family if it is live, else the newest of the client.
     fn canonical(&self, client_id: &str, name: Option<&str>) -> Option<&HeldFamily> {
         let client = self.clients.get(client_id)?;
         let named = name.and_then(|name| client.families.get(name)).filter(|family| family.is_live());
@@ -191,17 +189,12 @@ impl Held {
         Saved::Saved(version)
     }
 
-    /// What becomes of a pair whose family is there already, as one is that arrives twice. What was revoked or renewed since stays
-    /// so.
     fn saved_before(&self, record: &TokenRecord) -> Option<Saved> {
-        let family = self.clients.get(&record.client_id)?.families.get(&record.family);
-        let family = family.filter(|_| !record.family.is_empty())?;
-        let (access, refresh) = (family.record.access.digest, family.record.refresh.digest);
-        if !family.is_live() || family.record.generation > record.generation {
-            return Some(Saved::ConditionFailed);
+        if record.family.is_empty() {
+            return None;
         }
-        let is_same = (access, refresh) == (record.access.digest, record.refresh.digest);
-        is_same.then_some(Saved::Saved(family.version))
+        let held = self.clients.get(&record.client_id)?.families.get(&record.family)?;
+        held.family(self.clock.elapsed()).judge_save(record, Some(held.record.access.digest), held.version)
     }
 
     fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: Option<u64>) -> u64 {
@@ -220,8 +213,7 @@ impl Held {
         self.version
     }
 
-    /// The family that a rotation is about: the one that the token names; else that without a name, if it holds the token, or
-    /// the one that the token began.
+    /// Returns the family of the presented token: the one that it names, else the one that [`Client::holder`] finds.
     fn presented(&self, rotation: &Rotation) -> Option<&HeldFamily> {
         let client = self.clients.get(&rotation.successor.client_id)?;
         let named = rotation.presented_family.as_ref();
@@ -234,7 +226,7 @@ impl Held {
         let Some(family) = self.presented(rotation) else {
             return if self.newest(client_id).is_some() { Rotated::Superseded } else { Rotated::UnknownClient };
         };
-        match family.judge(rotation, self.clock.elapsed()) {
+        match family.family(self.clock.elapsed()).judge(rotation) {
             Verdict::Rotate => {
                 let (name, issued_at) = (family.record.family.clone(), family.issued_at);
                 if let Some(client) = self.clients.get_mut(client_id) {
@@ -254,7 +246,7 @@ impl Held {
         }
     }
 
-    /// Ends the families that are still live, and says how many those were. Each is gone through once in its life.
+    /// Ends the families that are still live, and returns how many. Each family is visited once in its life.
     fn end(&mut self, revocation: &Revocation, status: FamilyStatus) -> u64 {
         let version = &mut self.version;
         match revocation {
@@ -284,8 +276,7 @@ impl Held {
         Revoked::Families(self.end(revocation, FamilyStatus::Revoked))
     }
 
-    /// It looks at so many families and no more: where few of them are asked for, a page is short, or empty, and says where to
-    /// go on.
+    /// Looks at no more than [`SCANNED_AT_ONCE`] families: if few of them match, the page is short and says where to go on.
     fn list(&self, filter: &FamilyFilter) -> FamilyPage {
         let limit = filter.page_limit();
         let (after_client, after_family) = filter.after.as_ref().map(|after| (&after.0, &after.1)).unzip();
@@ -338,14 +329,13 @@ impl HeldFamily {
         self.record.refresh.digest == refresh || self.consumed.is_some_and(|(consumed, _)| consumed == refresh)
     }
 
-    fn judge(&self, rotation: &Rotation, now: Duration) -> Verdict {
-        let family = Family {
+    fn family(&self, now: Duration) -> Family {
+        Family {
             generation: self.record.generation,
             refresh: Some(self.record.refresh.digest),
             consumed: self.consumed.map(|(digest, at)| (digest, now.saturating_sub(at))),
             status: self.status,
-        };
-        family.judge(rotation)
+        }
     }
 
     fn canonical(&self) -> Canonical {
@@ -358,11 +348,11 @@ impl HeldFamily {
 
     fn compare(&self, token: &[u8]) -> Comparison {
         let access = &self.record.access;
-        // Comparing texts takes a fraction of hashing one. Where they differ, what is kept may be encrypted.
-        if constant_time_eq(access.text.expose().as_bytes(), token) {
+        // Comparing texts is much faster than hashing one. If they differ, the stored form may be encrypted.
+        if eq_in_constant_time(access.text.expose().as_bytes(), token) {
             return Comparison::Canonical;
         }
-        Comparison::of(TokenDigest::of(token), Some(&self.canonical()))
+        Comparison::new(TokenDigest::of(token), Some(&self.canonical()))
     }
 
     fn pair(&self) -> StoredPair {
@@ -459,7 +449,7 @@ impl TokenStore for MemoryStore {
         Box::pin(async { Ok(Promises::ALL) })
     }
 
-    /// It answers as soon as it has written.
+    // It answers as soon as it has written.
     fn patience(&self) -> Duration {
         Duration::ZERO
     }

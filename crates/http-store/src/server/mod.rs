@@ -25,14 +25,15 @@ use self::{
     reply::{Reply, StoreProblem, empty, json_reply, typed, with_version},
     route::{Route, client_id, family, parameter},
 };
+use crate::record::unverified_record;
 use crate::wire::{
     self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, TicketBody, code,
 };
+use fastauth_core::secret::Secret;
 use fastauth_core::store::{
     FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, PROBE, Promises, Revocation, Revoked, Rotated, SaveOptions,
     Saved, StoreError, TokenRecord, TokenStore, carried_through,
 };
-use fastauth_core::{secret::Secret, token::unverified_record};
 
 mod callers;
 mod precondition;
@@ -373,7 +374,7 @@ fn filter(query: &str) -> Result<FamilyFilter, StoreProblem> {
     let status = match parameter(query, "status")?.as_deref() {
         None => None,
         Some(name) => Some(
-            FamilyStatus::of_name(name)
+            FamilyStatus::from_name(name)
                 .ok_or_else(|| StoreProblem::bad_request("status must be live, revoked or reused"))?,
         ),
     };

@@ -14,13 +14,13 @@ use super::{
     connection::Connection,
     settle::{Repeat, WriteState, settle},
 };
+use crate::record::unverified_record;
 use fastauth_core::{
     keys::KeyRing,
     secret::Secret,
     store::{
         Canonical, Condition, Rotated, Rotation, SaveOptions, Saved, StoreError, StoredPair, TokenDigest, TokenRecord,
     },
-    token::unverified_record,
 };
 
 mod calls;

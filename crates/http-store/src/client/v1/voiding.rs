@@ -13,10 +13,10 @@ use super::{
     calls::not_its_own,
     holds,
 };
+use crate::record::unverified_record;
 use fastauth_core::{
     secret::Secret,
     store::{Revocation, StoreError, StoredPair, TokenRecord},
-    token::unverified_record,
 };
 
 /// The text that takes the place of a revoked client's tokens. It is no token, so it cannot be presented.

@@ -1,0 +1,189 @@
+//! The values that go into a token store and come out of it.
+
+use std::time::Duration;
+
+use crate::secret::{Secret, TokenDigest};
+
+/// A pair as it was issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPair {
+    /// The token that opens the paths of `access-token-paths`.
+    pub access_token: Secret,
+    /// The token that is exchanged for a new pair.
+    pub refresh_token: Secret,
+}
+
+/// A pair to be saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// The client that the pair is issued to.
+    pub client_id: String,
+    /// The name of the family, unique within the client; empty if the tokens name none, as those of `fastauth-api`.
+    pub family: String,
+    /// The number of earlier pairs in the family.
+    pub generation: u64,
+    /// The id of the key that signed the pair; empty if it is not known.
+    pub kid: String,
+    /// The access token.
+    pub access: TokenEntry,
+    /// The refresh token.
+    pub refresh: TokenEntry,
+}
+
+/// One token of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenEntry {
+    /// The stored form: the token or its encrypted form, by the `store-format`.
+    pub text: Secret,
+    /// The digest of the token itself, by which it is compared.
+    pub digest: TokenDigest,
+    /// The last second in which it is valid, since the Unix epoch; 0 if it is not known.
+    pub expires_at: u64,
+}
+
+/// The options of [`TokenStore::save`](super::TokenStore::save).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SaveOptions {
+    /// Keeps the client's other families. Otherwise they are replaced.
+    pub keep_others: bool,
+    /// The most live families that the client may have, including this one; 0 for any number. Beyond it, the families refreshed
+    /// longest ago are revoked.
+    pub max_families: usize,
+    /// The condition of the write.
+    pub condition: Condition,
+}
+
+/// A condition of a write (RFC 9110 13.1: `If-Match`, `If-None-Match: *`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// No condition.
+    #[default]
+    None,
+    /// The pair issued to the client last has this version.
+    Version(u64),
+    /// The store has no such client.
+    Absent,
+}
+
+impl Condition {
+    /// Returns true if the condition is met; `version` is that of the pair issued last.
+    #[must_use]
+    pub fn is_met_by(self, version: Option<u64>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Absent => version.is_none(),
+            Self::Version(expected) => version == Some(expected),
+        }
+    }
+}
+
+/// The result of [`TokenStore::save`](super::TokenStore::save).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// The record is stored in this version.
+    Saved(u64),
+    /// Nothing changed: the condition was not met, or the family was revoked or refreshed before.
+    ConditionFailed,
+}
+
+/// The tokens that count for a client or a family, as digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canonical {
+    /// The canonical access token. A store that others write to may lack it.
+    pub access: Option<TokenDigest>,
+    /// The only refresh token that can be exchanged.
+    pub refresh: Option<TokenDigest>,
+    /// A number that grows with every write to the client, if the store counts. It also grows when the pair issued last is revoked
+    /// and an older one takes its place.
+    pub version: Option<u64>,
+}
+
+/// The result of comparing an access token with a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// The token is the canonical one.
+    Canonical,
+    /// Another token is canonical.
+    NotCanonical,
+    /// The store has no such client.
+    UnknownClient,
+}
+
+impl Comparison {
+    /// Compares the token of this digest with what a store has.
+    #[must_use]
+    pub fn new(token: TokenDigest, held: Option<&Canonical>) -> Self {
+        match held {
+            None => Self::UnknownClient,
+            Some(held) if held.access == Some(token) => Self::Canonical,
+            Some(_) => Self::NotCanonical,
+        }
+    }
+}
+
+/// A pair in its stored form: the tokens, or their encrypted forms. A store that others write to may lack either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPair {
+    /// The access token.
+    pub access_token: Option<Secret>,
+    /// The refresh token.
+    pub refresh_token: Option<Secret>,
+    /// A number that grows with every write to the client, if the store counts.
+    pub version: Option<u64>,
+}
+
+/// The exchange of a refresh token for a new pair.
+#[derive(Clone, Debug)]
+pub struct Rotation {
+    /// The refresh token that was presented.
+    pub presented: TokenDigest,
+    /// The family and generation that the presented token names. A token that names none belongs to the family without a name, or
+    /// began the family that consumed it.
+    pub presented_family: Option<(String, u64)>,
+    /// The new pair, of the same client. If the presented token names no family, the new pair begins one.
+    pub successor: TokenRecord,
+    /// How long a consumed token is answered with the same successor again, in case the first answer was lost.
+    pub grace: Duration,
+}
+
+/// The result of [`TokenStore::rotate`](super::TokenStore::rotate).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// The successor is stored.
+    Rotated,
+    /// The refresh token was consumed within the grace. This is the pair that it was exchanged for.
+    Repeated(StoredPair),
+    /// The refresh token was consumed before, so it was copied. The family is revoked now (RFC 9700, 4.14.2).
+    Reused,
+    /// The store has another refresh token; this one is refused and nothing changes.
+    Superseded,
+    /// The family was revoked.
+    Revoked,
+    /// The store has no such client.
+    UnknownClient,
+}
+
+/// The tokens that are to be revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Revocation {
+    /// One family.
+    Family {
+        /// The client id.
+        client_id: String,
+        /// The name of the family.
+        family: String,
+    },
+    /// All families of a client.
+    Client(String),
+    /// Everything issued until now.
+    All,
+}
+
+/// The result of [`TokenStore::revoke`](super::TokenStore::revoke).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// This many families were live and are revoked now.
+    Families(u64),
+    /// Nothing changed: the version is another one.
+    ConditionFailed,
+}

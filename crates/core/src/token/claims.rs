@@ -1,0 +1,145 @@
+//! The claims of a verified token.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+
+use super::{TokenType, is_reserved, parts::Parts};
+use crate::{json, secret::Secret};
+
+/// The claims of a verified token: its signature, times and type are good.
+///
+/// The claims that FastAuth needs are read at once, and all others on the first call that asks for one.
+#[derive(Clone)]
+pub struct Claims {
+    /// The token, the client id and the family, end to end: a cache has many of these.
+    text: Secret,
+    token_len: u32,
+    client_id_len: u32,
+    generation: Option<u64>,
+    expires_at: u64,
+    token_type: TokenType,
+    members: OnceLock<Box<Map<String, Value>>>,
+}
+
+impl Claims {
+    /// Returns the client that the token was issued to: the claim `client_id`, never empty.
+    #[must_use]
+    pub fn client_id(&self) -> &str {
+        &self.names()[..self.client_id_len as usize]
+    }
+
+    /// Returns the claim `type`.
+    #[must_use]
+    pub fn token_type(&self) -> TokenType {
+        self.token_type
+    }
+
+    /// Returns the last second in which the token is valid, since the Unix epoch: the claim `exp` in whole seconds.
+    #[must_use]
+    pub fn expires_at(&self) -> u64 {
+        self.expires_at
+    }
+
+    /// Returns the session of the token and how many times it was refreshed: the claims `fam` and `gen`. Tokens of `fastauth-api` name
+    /// none.
+    #[must_use]
+    pub fn family(&self) -> Option<(&str, u64)> {
+        self.generation.map(|generation| (&self.names()[self.client_id_len as usize..], generation))
+    }
+
+    /// Returns the names in the claim `scope`, which spaces separate (RFC 8693 4.2).
+    pub fn scope(&self) -> impl Iterator<Item = &str> {
+        let scope = self.get("scope").and_then(Value::as_str).unwrap_or_default();
+        scope.split(' ').filter(|name| !name.is_empty())
+    }
+
+    /// Returns the texts in the claim `roles` (RFC 9068 2.2.3.1).
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        let roles = self.get("roles").and_then(Value::as_array);
+        roles.into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// Reads the claims into a type of your own.
+    ///
+    /// # Errors
+    ///
+    /// If a claim that the type needs is missing or has the wrong type.
+    pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_value(Value::Object(self.as_object().clone()))
+    }
+
+    /// Returns any claim by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.as_object().get(name)
+    }
+
+    /// Returns the application's claims: those that are not reserved.
+    pub fn own_claims(&self) -> Map<String, Value> {
+        let own = self.as_object().iter().filter(|(name, _)| !is_reserved(name));
+        own.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Returns all claims.
+    #[allow(clippy::expect_used, reason = "there are claims of a token only after its payload was read")]
+    #[must_use]
+    pub fn as_object(&self) -> &Map<String, Value> {
+        self.members.get_or_init(|| {
+            let payload =
+                Parts::split(self.token()).and_then(|parts| parts.payload()).expect("the token was split before");
+            Box::new(json::object(&payload).expect("the payload was read before"))
+        })
+    }
+
+    /// Returns the token.
+    pub fn token(&self) -> &[u8] {
+        &self.text.expose().as_bytes()[..self.token_len as usize]
+    }
+
+    fn names(&self) -> &str {
+        &self.text.expose()[self.token_len as usize..]
+    }
+}
+
+impl PartialEq for Claims {
+    /// Returns true if both are claims of the same token.
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl std::fmt::Debug for Claims {
+    /// Shows only claims of FastAuth, since those of an application may be private.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claims")
+            .field("client_id", &self.client_id())
+            .field("token_type", &self.token_type)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The claims that guards need, of a payload that was found good.
+pub(super) struct Checked<'a> {
+    pub(super) client_id: &'a str,
+    pub(super) family: Option<(&'a str, u64)>,
+    pub(super) expires_at: u64,
+    pub(super) token_type: TokenType,
+}
+
+impl Checked<'_> {
+    pub(super) fn into_claims(self, token: &str) -> Claims {
+        let Self { client_id, family, expires_at, token_type } = self;
+        Claims {
+            text: Secret::from([token, client_id, family.map_or("", |(family, _)| family)].concat()),
+            // No token is longer than `MAX_TOKEN_LEN`.
+            token_len: token.len() as u32,
+            client_id_len: client_id.len() as u32,
+            generation: family.map(|(_, generation)| generation),
+            expires_at,
+            token_type,
+            members: OnceLock::new(),
+        }
+    }
+}

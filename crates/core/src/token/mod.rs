@@ -1,0 +1,162 @@
+//! Tokens: minting them, and verifying them strictly.
+//!
+//! Tokens are compact JWS (RFC 7515) with HS256, as `fastauth-api` makes them with python-jose. The types are jsonwebtoken's, the
+//! cryptography is that of `hmac` and `sha2`. Tokens are read here, since a lenient reader is an opening: `crit` is obeyed (by
+//! refusing it), no member may be repeated, base64url is canonical, and times have no leeway.
+
+use std::{fmt, sync::LazyLock, time::Duration};
+
+use serde_json::{Map, Value};
+
+mod check;
+mod claims;
+mod key;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+pub use claims::Claims;
+pub use key::{InvalidKey, TokenKey};
+pub use parts::Parts;
+
+/// The purpose of a token: the claim `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenType {
+    /// It opens the paths of `access-token-paths`.
+    Access,
+    /// It is exchanged for a new pair.
+    Refresh,
+}
+
+impl TokenType {
+    /// Returns the text of the claim.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+/// The reason for which a token was refused.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// The token is not three parts of base64url, is too long, its header or payload is not a JSON object, or a parameter of the
+    /// header has the wrong type.
+    #[error("not a token")]
+    Malformed,
+    /// The `alg` is not HS256.
+    #[error("the algorithm is not HS256")]
+    UnsupportedAlgorithm,
+    /// The header has a `crit`, and no extension is supported (RFC 7515 4.1.11).
+    #[error("the token asks for an extension that is not known")]
+    UnsupportedExtension,
+    /// The token was signed by another key, or changed.
+    #[error("the signature does not match")]
+    InvalidSignature,
+    /// The time of `exp` is over.
+    #[error("the token has expired")]
+    Expired,
+    /// The time of `nbf` has not come.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// The named claim is missing, has the wrong type or value, or is not allowed.
+    #[error("the claim `{0}` is missing or not usable")]
+    InvalidClaim(&'static str),
+    /// The `client_id` is missing or empty.
+    #[error("the token names no client")]
+    MissingClientId,
+    /// A refresh token was presented as an access token, or the other way round.
+    #[error("the token is of another type")]
+    WrongType,
+}
+
+/// A token to be minted.
+pub struct NewToken<'a> {
+    /// The claim `client_id`.
+    pub client_id: &'a str,
+    /// The claim `type`.
+    pub token_type: TokenType,
+    /// The claim `iat`, in seconds since the Unix epoch.
+    pub issued_at: u64,
+    /// The time from `iat` to `exp`, in whole seconds.
+    pub lifetime: Duration,
+    /// The claim `fam`: the name of the session.
+    pub family: &'a str,
+    /// The claim `gen`: the number of refreshes.
+    pub generation: u64,
+    /// The claim `iss`.
+    pub issuer: Option<&'a str>,
+    /// The claim `aud`.
+    pub audience: Option<&'a str>,
+    /// The application's claims, none of which is [reserved](is_reserved).
+    pub claims: &'a Map<String, Value>,
+}
+
+impl fmt::Debug for NewToken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewToken")
+            .field("client_id", &self.client_id)
+            .field("token_type", &self.token_type)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> NewToken<'a> {
+    /// Creates a token without optional claims and family.
+    #[must_use]
+    pub fn new(client_id: &'a str, token_type: TokenType, issued_at: u64, lifetime: Duration) -> Self {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        Self {
+            client_id,
+            token_type,
+            issued_at,
+            lifetime,
+            family: "",
+            generation: 0,
+            issuer: None,
+            audience: None,
+            claims: &NONE,
+        }
+    }
+}
+
+/// Creates claims that no token has, for the tests of code that holds claims.
+#[cfg(any(test, feature = "test-claims"))]
+#[doc(hidden)]
+#[must_use]
+pub fn test_claims(client_id: &str, expires_at: u64, token: &str) -> Claims {
+    let token_type = TokenType::Access;
+    claims::Checked { client_id, family: None, expires_at, token_type }.into_claims(token)
+}
+
+/// Returns true if FastAuth sets the claim itself, or if no token may have it.
+#[must_use]
+pub fn is_reserved(claim: &str) -> bool {
+    const RESERVED: [&str; 11] =
+        ["client_id", "type", "exp", "iat", "nbf", "jti", "fam", "gen", "iss", "aud", "at_hash"];
+    RESERVED.contains(&claim)
+}
+
+/// The requirements on a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The required `type`.
+    pub token_type: TokenType,
+    /// The present time, in seconds since the Unix epoch.
+    pub now: u64,
+    /// The required `iss`, if any.
+    pub issuer: Option<&'a str>,
+    /// The required `aud`. Without one, no token may name an audience (RFC 7519 4.1.3).
+    pub audience: Option<&'a str>,
+}
+
+impl Expected<'_> {
+    /// Creates requirements without an issuer and an audience.
+    #[must_use]
+    pub const fn new(token_type: TokenType, now: u64) -> Self {
+        Self { token_type, now, issuer: None, audience: None }
+    }
+}
