@@ -30,6 +30,8 @@ pub(crate) enum Sink {
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
+    /// Its working directory, which is there as long as the process.
+    #[allow(dead_code, reason = "one of the test programs that share this file looks into it")]
     pub(crate) place: TempDir,
 }
 
