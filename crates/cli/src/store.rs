@@ -97,7 +97,7 @@ async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> 
                 Ok((stream, _)) => _ = connections.spawn(connection::serve(stream, service.clone(), stage.subscribe())),
                 // Out of descriptors, most likely: it passes as connections end.
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    tracing::warn!(target: "fastauth", %error, "cannot accept a connection");
                     time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -124,7 +124,7 @@ async fn finish(connections: &mut JoinSet<()>, stage: &watch::Sender<Stage>) {
     }
     stage.send_replace(Stage::Answering);
     if timeout(ANSWERING, all(connections)).await.is_err() {
-        tracing::warn!("some calls were not answered");
+        tracing::warn!(target: "fastauth", "some calls were not answered");
     }
 }
 

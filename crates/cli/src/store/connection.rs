@@ -64,7 +64,7 @@ pub(super) async fn serve(stream: TcpStream, service: StoreService, mut stage: w
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke");
+        tracing::debug!(target: "fastauth", %error, "a connection broke");
     }
 }
 

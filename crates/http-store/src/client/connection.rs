@@ -197,7 +197,7 @@ impl Connection {
     /// Notes the version that the store speaks. A store that spoke the second one is never taken for less.
     pub(super) fn learn(&self, version: Version) {
         if self.version.fetch_max(version as u8, Ordering::Relaxed) < version as u8 {
-            tracing::debug!(?version, "the token store's version");
+            tracing::debug!(target: "fastauth", ?version, "the token store's version");
         }
     }
 

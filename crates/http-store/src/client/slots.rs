@@ -105,6 +105,7 @@ impl Slots {
                     if heard.last + SILENCE <= Instant::now() {
                         if !heard.is_silent {
                             tracing::warn!(
+                                target: "fastauth",
                                 "the token store does not answer: calls that would have to wait for it are refused"
                             );
                         }

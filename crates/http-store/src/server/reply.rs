@@ -74,7 +74,7 @@ impl StoreProblem {
         if error.kind() == StoreErrorKind::Unsupported {
             return Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "the token store does not support this");
         }
-        tracing::error!(kind = ?error.kind(), error = error as &dyn Error, "the token store failed");
+        tracing::error!(target: "fastauth", kind = ?error.kind(), error = error as &dyn Error, "the token store failed");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the token store failed: try again")
             .with(RETRY_AFTER, HeaderValue::from_static("1"))
     }

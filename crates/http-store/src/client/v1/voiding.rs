@@ -120,6 +120,7 @@ impl RestStore {
     pub(crate) fn watch(&self, client_id: String, family: String) {
         let Ok(permit) = Arc::clone(&self.watched).try_acquire_owned() else {
             tracing::warn!(
+                target: "fastauth",
                 limit = WATCHED,
                 "too many revocations at once to watch each: a refresh that is under way on another node may undo this one"
             );
@@ -136,7 +137,7 @@ impl RestStore {
                 }
                 // Trouble with the store passes, or every request that needs it is refused.
                 if store.ask(Box::pin(store.v1.is_back(&client_id, &family))).await.unwrap_or(false) {
-                    tracing::warn!("a refresh on another node undid a revocation: revoking again");
+                    tracing::warn!(target: "fastauth", "a refresh on another node undid a revocation: revoking again");
                     let deadline = store.deadline();
                     let again = Box::pin(store.v1.overwrite(deadline, &client_id));
                     let _ = store.write(deadline, Some(&client_id), Urgency::First, again, |()| false).await;
