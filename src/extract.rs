@@ -1,4 +1,4 @@
-//! The parts that only axum has: extractors, and the URI before a router stripped it.
+//! [`Permit`] as an axum extractor.
 
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri},
@@ -25,9 +25,9 @@ pub(crate) fn change_original_uri(extensions: &mut Extensions, change: impl FnOn
     }
 }
 
-/// There is no [`Permit`] in the request: the path is not guarded, or no [`FastAuthLayer`](crate::FastAuthLayer) is
-/// around the route. It answers 500: a handler that asks for a permit must not run without one. With debug assertions the
-/// body says what is wrong, and to the log it is said always.
+/// The rejection if a request has no [`Permit`]: its path is not guarded, or no [`FastAuthLayer`](crate::FastAuthLayer) is
+/// around the route. It answers 500, since a handler that extracts a permit must not run without one. The log says what is
+/// wrong, and with debug assertions the body does as well.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error(
     "the handler asks for a `Permit`, and the request has none: is the path in `access-token-paths` or \

@@ -1,4 +1,4 @@
-//! A WebSocket of axum's that closes when the right to it ends.
+//! An axum WebSocket that closes when its permit ends.
 
 use std::{
     pin::Pin,
@@ -17,18 +17,18 @@ use tokio::time::{Sleep, sleep};
 
 use crate::permit::{EndReason, Ended, Permit};
 
-/// How long a socket that has lost its right is kept to close in good order.
+/// How long the client has to answer the closing.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 impl Permit {
-    /// The socket, for as long as this permit's right lasts: see [`GuardedSocket`].
+    /// Closes the socket when this permit ends: see [`GuardedSocket`].
     #[must_use]
     pub fn guard(&self, socket: WebSocket) -> GuardedSocket {
         GuardedSocket { socket, ended: self.ended(), state: State::Open, sides: Arc::default() }
     }
 }
 
-/// A [`WebSocket`] that closes when the right of a [`Permit`] ends, with code 1008 and the [`EndReason`] as the reason.
+/// A [`WebSocket`] that closes when its [`Permit`] ends, with code 1008 and the [`EndReason`] as the reason.
 ///
 /// ```
 /// use axum::{Router, extract::ws::WebSocketUpgrade, response::Response, routing::any};
@@ -48,9 +48,9 @@ impl Permit {
 /// let app: Router = Router::new().route("/access/echo", any(echo));
 /// ```
 ///
-/// It is a `Stream` and a `Sink` of messages, as the socket is. From the end of the right on, nothing is received and nothing
-/// can be sent. The end is noticed while something is received or sent, so go on receiving where a handler waits for
-/// something else: `tokio::select!` takes [`recv`](Self::recv), which loses nothing when it is dropped.
+/// It is a `Stream` and a `Sink` of messages, as the socket is. After the end of the permit it neither receives nor sends.
+/// It notices the end only while it receives or sends, so keep receiving if a handler waits for something else:
+/// [`recv`](Self::recv) loses no message when `tokio::select!` drops it.
 #[derive(Debug)]
 pub struct GuardedSocket {
     socket: WebSocket,
@@ -62,7 +62,7 @@ pub struct GuardedSocket {
 #[derive(Debug)]
 enum State {
     Open,
-    /// The right has ended, and the client is told.
+    /// The permit has ended, and the client is being informed.
     Closing {
         reason: EndReason,
         step: Step,
@@ -71,7 +71,7 @@ enum State {
     Closed(EndReason),
 }
 
-/// Who waits for the socket: a split one has a task on each side, and the end concerns both, whoever looked for it last.
+/// The tasks that wait for the socket. A split socket has a task on each side, and the end wakes both.
 #[derive(Debug, Default)]
 struct Sides {
     receiving: AtomicWaker,
@@ -93,12 +93,11 @@ impl Wake for Sides {
 enum Step {
     Send,
     Flush,
-    /// For the client's own closing.
-    Await,
+    AwaitClient,
 }
 
 impl GuardedSocket {
-    /// The next message; `None` when the socket has closed, for whatever reason.
+    /// Receives the next message. Returns `None` when the socket has closed, for any reason.
     pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
         self.next().await
     }
@@ -107,12 +106,12 @@ impl GuardedSocket {
     ///
     /// # Errors
     ///
-    /// Where the connection is lost, or the right has ended: the error's source is the [`EndReason`] then.
+    /// If the connection is lost, or if the permit has ended. In that case the error's source is the [`EndReason`].
     pub async fn send(&mut self, message: Message) -> Result<(), Error> {
         SinkExt::send(self, message).await
     }
 
-    /// Why the right has ended, once that was noticed.
+    /// Returns why the permit has ended, after the socket has noticed it.
     #[must_use]
     pub fn end_reason(&self) -> Option<EndReason> {
         match &self.state {
@@ -121,14 +120,14 @@ impl GuardedSocket {
         }
     }
 
-    /// The protocol that was chosen by the handler.
+    /// Returns the protocol that the handler chose.
     #[must_use]
     pub fn protocol(&self) -> Option<&HeaderValue> {
         self.socket.protocol()
     }
 
-    /// Whether the right lasts, or else why not, once the client was told or is not to be reached.
-    fn poll_right(&mut self) -> Poll<Result<(), EndReason>> {
+    /// Returns `Ok` while the permit lasts. After its end, closes the socket and then returns the reason.
+    fn poll_permit(&mut self) -> Poll<Result<(), EndReason>> {
         let waker = Waker::from(Arc::clone(&self.sides));
         let cx = &mut Context::from_waker(&waker);
         if matches!(self.state, State::Open) {
@@ -151,7 +150,7 @@ impl GuardedSocket {
     }
 }
 
-/// Sends the closing, and waits for the client's. What goes wrong ends it as well.
+/// Sends the closing, and waits for the client's. An error ends the wait as well.
 fn poll_closing(socket: &mut WebSocket, reason: EndReason, step: &mut Step, cx: &mut Context<'_>) -> Poll<()> {
     let mut socket = Pin::new(socket);
     loop {
@@ -169,9 +168,9 @@ fn poll_closing(socket: &mut WebSocket, reason: EndReason, step: &mut Step, cx: 
                 if ready!(socket.as_mut().poll_flush(cx)).is_err() {
                     return Poll::Ready(());
                 }
-                *step = Step::Await;
+                *step = Step::AwaitClient;
             }
-            Step::Await => match ready!(socket.as_mut().poll_next(cx)) {
+            Step::AwaitClient => match ready!(socket.as_mut().poll_next(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Poll::Ready(()),
             },
@@ -184,7 +183,7 @@ impl Stream for GuardedSocket {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.sides.receiving.register(cx.waker());
-        match ready!(self.poll_right()) {
+        match ready!(self.poll_permit()) {
             Ok(()) => Pin::new(&mut self.socket).poll_next(cx),
             Err(_) => Poll::Ready(None),
         }
@@ -196,19 +195,19 @@ impl Sink<Message> for GuardedSocket {
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.sides.sending.register(cx.waker());
-        ready!(self.poll_right()).map_err(Error::new)?;
+        ready!(self.poll_permit()).map_err(Error::new)?;
         Pin::new(&mut self.socket).poll_ready(cx)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        // It may have ended since it was asked whether there is room.
+        // The permit may have ended since `poll_ready`.
         self.end_reason().map_or(Ok(()), |reason| Err(Error::new(reason)))?;
         Pin::new(&mut self.socket).start_send(message)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.sides.sending.register(cx.waker());
-        ready!(self.poll_right()).map_err(Error::new)?;
+        ready!(self.poll_permit()).map_err(Error::new)?;
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
