@@ -1,6 +1,6 @@
-//! What the guard asks for, told in an application's OpenAPI document.
+//! Adds what the guard requires to an application's OpenAPI document.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{collections::BTreeMap, mem};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -11,33 +11,34 @@ use utoipa::{
 
 use crate::{
     credentials::TokenHeaders,
-    gate::Gate,
     path::PathDecision,
-    router::{
+    rule::Rules,
+    tokens::{
         TokenRouter,
-        document::{ACCESS_SCHEME, BEARER_SCHEME, DETAIL, MASTER_SCHEME},
+        describe::{ACCESS_SCHEME, BEARER_SCHEME, DETAIL_NAME, MASTER_SCHEME},
     },
 };
 
 const BAD_REQUEST: &str = "FastAuthBadRequest";
 const UNAUTHORIZED: &str = "FastAuthUnauthorized";
+const TOO_MANY: &str = "FastAuthTooManyGuesses";
 const UNAVAILABLE: &str = "FastAuthUnavailable";
 
-/// Completes the OpenAPI document of an application by what the guard asks for: a modifier for [utoipa](https://docs.rs/utoipa).
+/// Adds what the guard requires to the OpenAPI document of an application: a modifier for [utoipa](https://docs.rs/utoipa).
 ///
 /// - The security schemes `AccessTokenHeader`, `Bearer` and `MasterTokenHeader` are added.
-/// - Each operation gets the requirement that its path asks for, and the answers of the guard that it does not have yet:
-///   400 and 401, and 503 where the store is asked. What the operation asks for by itself is still asked for.
-/// - An operation whose path is open is left alone; where the document asks for one of these schemes everywhere, it gets
+/// - Each operation gets the requirement of its path, and the answers of the guard that it does not have yet: 400 and 401,
+///   429 if the number of wrong master tokens is limited, and 503 if the store is asked. Its own requirements are kept.
+/// - An operation whose path is open is left alone. If the document requires one of these schemes everywhere, it gets
 ///   an empty list.
 /// - [`endpoints`](Self::endpoints) adds the endpoints of the [`TokenRouter`](crate::TokenRouter).
 ///
-/// Of a path with parameters, such as `/items/{id}`, all that its values may ask for is said: where `/items/admin` is
-/// guarded and the rest is not, the credential is one alternative, and none (`{}`) is another. A value counts as one plain
-/// segment; `..%2faccess` is asked for an access token wherever it stands, and the document does not tell.
+/// A path with parameters, such as `/items/{id}`, gets all that its values may require: if `/items/admin` is guarded and
+/// the rest is not, the credential is one alternative, and none (`{}`) is another. A value counts as one plain segment: that
+/// `..%2faccess` requires an access token wherever it stands is not in the document.
 ///
 /// Paths are taken with the path of each server that the document names: `/access` of a server `https://example.com/api`
-/// is `/api/access`. Where the guard sees something else, say so by [`base_path`](Self::base_path).
+/// is `/api/access`. If the guard sees other paths, set [`base_path`](Self::base_path).
 ///
 /// ```
 /// use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
@@ -70,34 +71,35 @@ const UNAVAILABLE: &str = "FastAuthUnavailable";
 #[derive(Clone, Debug)]
 #[must_use = "it does nothing until its `modify` is called"]
 pub struct OpenApiSecurity {
-    gate: Arc<Gate>,
+    rules: Rules,
+    router: TokenRouter,
     endpoints: Option<String>,
     base_path: Option<String>,
 }
 
 impl OpenApiSecurity {
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, endpoints: None, base_path: None }
+    pub(crate) fn new(rules: Rules, router: TokenRouter) -> Self {
+        Self { rules, router, endpoints: None, base_path: None }
     }
 
-    /// Adds the endpoints for tokens as well: those of the router that is mounted there, such as `/auth`. Like the paths of the
-    /// document it stands behind that of a server.
+    /// Adds the token endpoints as well, by the mount of their router, such as `/auth`. Like the paths of the document, it is
+    /// relative to the path of a server.
     pub fn endpoints(mut self, mount: &str) -> Self {
         self.endpoints = Some(mount.trim_end_matches('/').to_owned());
         self
     }
 
-    /// What stands before the document's paths in the requests that the guard sees, whatever the document's servers are:
-    /// the empty text where something before the guard strips the path of the server.
+    /// Sets what stands before the document's paths in the requests that the guard sees, whatever the document's servers are:
+    /// the empty text if something before the guard strips the path of the server.
     pub fn base_path(mut self, path: &str) -> Self {
         self.base_path = Some(path.trim_end_matches('/').to_owned());
         self
     }
 
-    /// What the paths of an operation ask for.
+    /// Returns what the paths of an operation require.
     fn decisions(&self, method: &Method, servers: &[String], path: &str) -> Vec<PathDecision> {
         let bases = self.base_path.as_ref().map_or(servers, std::slice::from_ref);
-        let of = |base: &String| self.gate.rules().decisions(method, &format!("{base}{path}"));
+        let of = |base: &String| self.rules.decisions(method, &format!("{base}{path}"));
         bases.iter().flat_map(of).fold(Vec::new(), |mut found, decision| {
             if !found.contains(&decision) {
                 found.push(decision);
@@ -111,33 +113,62 @@ impl OpenApiSecurity {
         for (method, operation) in operations(item) {
             let servers = operation.servers.as_deref().map_or_else(|| servers.clone(), paths_of);
             let decisions = self.decisions(&method, &servers, path);
-            secure_operation(operation, &Alternatives::of(&decisions, self.gate.sources), &decisions, document);
+            if decisions.iter().all(|decision| *decision == PathDecision::Public) {
+                open_operation(operation, document);
+            } else {
+                self.secure_operation(operation, &decisions, document);
+            }
         }
+    }
+
+    fn secure_operation(&self, operation: &mut Operation, decisions: &[PathDecision], document: &Inherited) {
+        let guard = Alternatives::new(decisions, self.router.sources());
+        let own = operation.security.as_deref().map_or_else(|| document.without_ours(), Alternatives::read);
+        if !own.include_some_of(&guard) {
+            operation.security = Some(own.and(&guard).write());
+        }
+        let answers = &mut operation.responses.responses;
+        for (status, name) in self.refusals(decisions) {
+            answers.entry(status.to_owned()).or_insert_with(|| Ref::from_response_name(name).into());
+        }
+    }
+
+    /// Returns the refusals of the guard for paths with these requirements.
+    fn refusals(&self, decisions: &[PathDecision]) -> Vec<(&'static str, &'static str)> {
+        use PathDecision::{Access, Master, MasterAndAccess};
+        let mut refusals = vec![("400", BAD_REQUEST), ("401", UNAUTHORIZED)];
+        if self.router.limits_guesses() && decisions.iter().any(|d| matches!(d, Master | MasterAndAccess)) {
+            refusals.push(("429", TOO_MANY));
+        }
+        if decisions.iter().any(|d| matches!(d, Access | MasterAndAccess)) {
+            refusals.push(("503", UNAVAILABLE));
+        }
+        refusals
     }
 }
 
 impl Modify for OpenApiSecurity {
     fn modify(&self, openapi: &mut OpenApi) {
-        let Some(mut tokens) = own_document(&self.gate) else { return };
+        let mut tokens = own_document(&self.router);
         match &self.endpoints {
             Some(mount) => *openapi = mem::take(openapi).nest(mount, tokens),
             None => {
                 tokens.paths = Paths::new();
                 tokens.tags = None;
                 if let Some(components) = &mut tokens.components {
-                    components.schemas.retain(|name, _| name == DETAIL);
+                    components.schemas.retain(|name, _| name == DETAIL_NAME);
                 }
                 openapi.merge(tokens);
             }
         }
-        let document = Inherited::of(openapi);
+        let document = Inherited::new(openapi);
         for (path, item) in &mut openapi.paths.paths {
             self.secure(item, path, &document);
         }
     }
 }
 
-/// What operations have of the document where they say nothing themselves.
+/// What operations inherit from the document.
 struct Inherited {
     /// The paths of the servers.
     servers: Vec<String>,
@@ -145,13 +176,13 @@ struct Inherited {
 }
 
 impl Inherited {
-    fn of(openapi: &OpenApi) -> Self {
+    fn new(openapi: &OpenApi) -> Self {
         let servers = paths_of(openapi.servers.as_deref().unwrap_or_default());
         Self { servers, security: openapi.security.as_deref().map(Alternatives::read) }
     }
 
-    /// What is asked of an operation that says nothing, but for what the guard asks: that goes by the path.
-    fn but_for_ours(&self) -> Alternatives {
+    /// Returns what an operation inherits, without the guard's schemes: those depend on its path.
+    fn without_ours(&self) -> Alternatives {
         let mut security = self.security.clone().unwrap_or_default();
         for alternative in &mut security.0 {
             alternative.retain(|scheme, _| !is_ours(scheme));
@@ -159,8 +190,8 @@ impl Inherited {
         security
     }
 
-    fn names_ours(&self) -> bool {
-        self.security.as_ref().is_some_and(Alternatives::name_ours)
+    fn has_ours(&self) -> bool {
+        self.security.as_ref().is_some_and(Alternatives::have_ours)
     }
 }
 
@@ -168,10 +199,10 @@ fn is_ours(scheme: &str) -> bool {
     [ACCESS_SCHEME, BEARER_SCHEME, MASTER_SCHEME].contains(&scheme)
 }
 
-/// The schemes that are needed together, each with its scopes.
+/// Schemes that are required together, each with its scopes.
 type Together = BTreeMap<String, Vec<String>>;
 
-/// One of these has to be met. An empty one is: then nothing is asked.
+/// Alternatives, of which one has to be met. An empty one is always met.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Alternatives(Vec<Together>);
 
@@ -190,7 +221,7 @@ impl Alternatives {
         self.0.into_iter().map(write).collect()
     }
 
-    fn of(decisions: &[PathDecision], sources: TokenHeaders) -> Self {
+    fn new(decisions: &[PathDecision], sources: TokenHeaders) -> Self {
         let used: Vec<_> = sources.of(ACCESS_SCHEME, BEARER_SCHEME).chain([MASTER_SCHEME]).collect();
         let is_used = |schemes: &&&[&str]| schemes.iter().all(|scheme| used.contains(scheme));
         let together = |schemes: &&[&str]| schemes.iter().map(|scheme| ((*scheme).to_owned(), Vec::new())).collect();
@@ -198,19 +229,19 @@ impl Alternatives {
         Self(schemes.filter(is_used).map(together).collect())
     }
 
-    fn name_ours(&self) -> bool {
+    fn have_ours(&self) -> bool {
         self.0.iter().flat_map(BTreeMap::keys).any(|scheme| is_ours(scheme))
     }
 
-    /// Whether these are what the guard asks for, or some of it, whatever they ask for besides.
-    fn tell_of(&self, guard: &Self) -> bool {
+    /// Returns true if the guard's schemes in these are alternatives of the guard, whatever else they require.
+    fn include_some_of(&self, guard: &Self) -> bool {
         let ours = |together: &Together| -> Together {
             together.clone().into_iter().filter(|(scheme, _)| is_ours(scheme)).collect()
         };
-        self.name_ours() && self.0.iter().all(|together| guard.0.contains(&ours(together)))
+        self.have_ours() && self.0.iter().all(|together| guard.0.contains(&ours(together)))
     }
 
-    /// What meets both. An empty list asks for nothing.
+    /// Returns what meets both. An empty list requires nothing.
     fn and(self, other: &Self) -> Self {
         let any = [Together::new()];
         let (ours, others) = (if self.0.is_empty() { &any[..] } else { &self.0 }, &other.0);
@@ -225,7 +256,7 @@ impl Alternatives {
     }
 }
 
-/// Both lists of schemes. The access token is one, in whichever of its two headers it comes.
+/// Merges two lists of schemes. The access token counts once, in whichever of its two headers it comes.
 fn unite(a: &Together, b: &Together) -> Together {
     let has_access = a.contains_key(ACCESS_SCHEME) || a.contains_key(BEARER_SCHEME);
     let is_new = |scheme: &str| !(has_access && matches!(scheme, ACCESS_SCHEME | BEARER_SCHEME));
@@ -236,7 +267,7 @@ fn unite(a: &Together, b: &Together) -> Together {
     united
 }
 
-/// The lists of schemes of which one is needed.
+/// Returns the lists of schemes of which one is required.
 fn schemes(decision: PathDecision) -> &'static [&'static [&'static str]] {
     match decision {
         PathDecision::Public => &[&[]],
@@ -247,25 +278,14 @@ fn schemes(decision: PathDecision) -> &'static [&'static [&'static str]] {
     }
 }
 
-fn secure_operation(operation: &mut Operation, guard: &Alternatives, decisions: &[PathDecision], document: &Inherited) {
-    if decisions.iter().all(|decision| *decision == PathDecision::Public) {
-        if operation.security.is_none() && document.names_ours() {
-            let left = document.but_for_ours().and(&Alternatives(vec![Together::new()]));
-            let is_open = left.0.iter().any(BTreeMap::is_empty);
-            operation.security = Some(if is_open { Vec::new() } else { left.write() });
-        }
+/// Exempts an operation from schemes of the guard that the document requires everywhere.
+fn open_operation(operation: &mut Operation, document: &Inherited) {
+    if operation.security.is_some() || !document.has_ours() {
         return;
     }
-    let own = operation.security.as_deref().map_or_else(|| document.but_for_ours(), Alternatives::read);
-    if !own.tell_of(guard) {
-        operation.security = Some(own.and(guard).write());
-    }
-    let asks_store = decisions.iter().any(|d| matches!(d, PathDecision::Access | PathDecision::MasterAndAccess));
-    let answers = [("400", BAD_REQUEST), ("401", UNAUTHORIZED)];
-    for (status, name) in answers.into_iter().chain(asks_store.then_some(("503", UNAVAILABLE))) {
-        let answers = &mut operation.responses.responses;
-        answers.entry(status.to_owned()).or_insert_with(|| Ref::from_response_name(name).into());
-    }
+    let left = document.without_ours().and(&Alternatives(vec![Together::new()]));
+    let is_open = left.0.iter().any(BTreeMap::is_empty);
+    operation.security = Some(if is_open { Vec::new() } else { left.write() });
 }
 
 fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
@@ -286,8 +306,8 @@ fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
     standard.chain(query).chain(others).collect()
 }
 
-/// The path of each server, without a slash at its end. One that is relative to where the document lies has none that
-/// could be known here. Where no server is named, it is the one that the document is from.
+/// Returns the path of each server, without a slash at its end. That of a server relative to the document cannot be known
+/// here. Without any, the server is the one that the document comes from.
 fn paths_of(servers: &[Server]) -> Vec<String> {
     if servers.is_empty() {
         return vec![String::new()];
@@ -301,22 +321,23 @@ fn paths_of(servers: &[Server]) -> Vec<String> {
     servers.iter().map(path).collect()
 }
 
-/// What the router says of itself, without where it is, and how the guard answers what it refuses.
-fn own_document(gate: &Arc<Gate>) -> Option<OpenApi> {
-    let mut document = TokenRouter::new(Arc::clone(gate)).document();
+/// Returns the document of the router without its mount, with the answers of the guard.
+#[allow(clippy::expect_used, reason = "a test reads the document of every configuration")]
+fn own_document(router: &TokenRouter) -> OpenApi {
+    let mut document = router.document();
     document["components"]["responses"] = guard_responses();
-    let read = serde_json::from_value(document);
-    debug_assert!(read.is_ok(), "utoipa reads the document of the endpoints");
-    let mut document: OpenApi = read.ok()?;
+    let mut document: OpenApi = serde_json::from_value(document).expect("utoipa reads the document of the endpoints");
     document.servers = None;
-    Some(document)
+    document
 }
 
 fn guard_responses() -> Value {
-    let content = json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{DETAIL}") } } });
+    let content =
+        json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{DETAIL_NAME}") } } });
     let header =
         |name: &str, description: &str| json!({ name: { "description": description, "schema": { "type": "string" } } });
     let challenge = header("WWW-Authenticate", "`Bearer`, by RFC 6750, or `AccessToken`, or `MasterToken`");
+    let retry_after = header("Retry-After", "Seconds to wait before trying again");
     json!({
         BAD_REQUEST: {
             "description": "The path, or a credential, can be read in more than one way",
@@ -325,13 +346,18 @@ fn guard_responses() -> Value {
         },
         UNAUTHORIZED: {
             "description": "A credential is missing or not accepted. Where the operation has an alternative without any, \
-                            some values of its parameters ask for one",
+                            some values of its parameters require one",
             "headers": challenge,
+            "content": content,
+        },
+        TOO_MANY: {
+            "description": "Too many wrong master tokens",
+            "headers": retry_after,
             "content": content,
         },
         UNAVAILABLE: {
             "description": "The token store is unavailable",
-            "headers": header("Retry-After", "In how many seconds to try again"),
+            "headers": retry_after,
             "content": content,
         },
     })

@@ -1,113 +1,114 @@
-//! Rate limits: how often tokens are issued, by client and by what the application tells its callers apart by.
+//! Rate limits: how often tokens are issued per client and per caller, and how many wrong master tokens a caller may present.
 
 use std::{
     fmt,
     hash::{BuildHasher, Hash, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use fastauth_core::settings::{CallerKey, RateLimit};
 use governor::{
     Quota, RateLimiter, clock::Clock as GovernorClock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore,
 };
 use http::request::Parts;
 
-use crate::{clock::Clock, secret::TokenDigest};
+use crate::{
+    check::master::GuessLimit,
+    clock::Clock,
+    secret::TokenDigest,
+    settings::{CallerKey, RateLimit},
+};
 
 /// How many keys share a bucket, and how many buckets there are: 65,536 keys in about a megabyte.
 const WAYS: usize = 8;
 const BUCKETS: usize = 8192;
 
-/// The limit on each client, and on each caller.
+/// The limits on each client and on each caller.
 pub(crate) struct Limits {
-    clients: Limiter<Elapsed>,
+    clients: Limiter<Clock>,
     hasher: RandomState,
-    callers: Option<Callers>,
+    callers: Option<CallerLimits>,
 }
 
-/// What is counted of callers.
-struct Callers {
+/// The limits on callers, which the application tells apart.
+struct CallerLimits {
     key: CallerKey,
-    requests: Limiter<Elapsed>,
-    /// Wrong master tokens.
-    guesses: Limiter<Elapsed>,
+    requests: Limiter<Clock>,
+    wrong_master_tokens: Limiter<Clock>,
 }
 
 impl Limits {
-    /// So many a minute, and so many at once.
-    pub(crate) fn new(limit: &RateLimit, clock: &Clock) -> Self {
+    /// Creates the limits that are configured, if there are any.
+    pub(crate) fn from_settings(limit: Option<&RateLimit>, clock: &Clock) -> Option<Arc<Self>> {
+        limit.map(|limit| Arc::new(Self::new(limit, clock)))
+    }
+
+    fn new(limit: &RateLimit, clock: &Clock) -> Self {
         let quota = Quota::per_minute(limit.per_minute).allow_burst(limit.burst);
-        let limiter = || Limiter::new(quota, BUCKETS, Elapsed(clock.clone()));
         Self {
-            clients: limiter(),
+            clients: Limiter::new(quota, BUCKETS, clock.clone()),
             hasher: RandomState::new(),
-            callers: limit.caller.clone().map(|key| Callers { key, requests: limiter(), guesses: limiter() }),
+            callers: limit.caller.clone().map(|key| CallerLimits {
+                key,
+                requests: Limiter::new(quota, BUCKETS, clock.clone()),
+                wrong_master_tokens: Limiter::new(quota, BUCKETS, clock.clone()),
+            }),
         }
     }
 
-    /// Counts a request for this client, or says how long it has to wait.
+    /// Counts a request for a client, or returns how long the client has to wait.
     pub(crate) fn admit_client(&self, client_id: &str) -> Result<(), Duration> {
-        self.clients.visit(self.hasher.hash_one(client_id), Kind::Admit)
+        self.clients.visit(self.hasher.hash_one(client_id), Charge::IfWithin)
     }
 
-    /// Says how long this client has to wait if it is issued no more for now, and counts nothing.
+    /// Returns how long a client has to wait, if it is beyond its limit. Counts nothing.
     pub(crate) fn check_client(&self, client_id: &str) -> Result<(), Duration> {
-        self.clients.visit(self.hasher.hash_one(client_id), Kind::Check)
+        self.clients.visit(self.hasher.hash_one(client_id), Charge::Never)
     }
 
-    /// Counts a pair that this client was issued, whether it had to wait or not: then it waits longer for the next.
+    /// Counts a pair that a client was issued, even beyond its limit: then it waits longer for the next.
     pub(crate) fn charge_client(&self, client_id: &str) {
-        let _ = self.clients.visit(self.hasher.hash_one(client_id), Kind::Charge);
+        let _ = self.clients.visit(self.hasher.hash_one(client_id), Charge::Always);
     }
 
-    /// Counts a use of this token of a client's, or says how long it has to wait: nothing of the client's is used up by a token
-    /// that the store does not take, and yet nobody asks the store for one without end.
+    /// Counts a use of one token of a client, or returns how long to wait. A token that the store refuses so costs the client
+    /// nothing, and still cannot be tried without end.
     pub(crate) fn admit_token(&self, client_id: &str, token: TokenDigest) -> Result<(), Duration> {
-        self.clients.visit(self.hasher.hash_one((client_id, token)), Kind::Admit)
+        self.clients.visit(self.hasher.hash_one((client_id, token)), Charge::IfWithin)
     }
 
-    /// Counts a request of its caller, or says how long that one has to wait.
+    /// Counts a request of its caller, or returns how long that has to wait.
     pub(crate) fn admit_caller(&self, request: &Parts) -> Result<(), Duration> {
         let Some(callers) = &self.callers else { return Ok(()) };
-        self.caller(request).map_or(Ok(()), |caller| callers.requests.visit(caller, Kind::Admit))
+        let Some(caller) = callers.key.caller(request) else { return Ok(()) };
+        callers.requests.visit(caller, Charge::IfWithin)
     }
 
     pub(crate) fn tell_callers_apart(&self) -> bool {
         self.callers.is_some()
     }
+}
 
-    /// Who sent a request, if the application tells.
-    pub(crate) fn caller(&self, request: &Parts) -> Option<u64> {
-        self.callers.as_ref().and_then(|callers| callers.key.caller(request))
+impl GuessLimit for Limits {
+    fn caller(&self, request: &Parts) -> Option<u64> {
+        self.callers.as_ref()?.key.caller(request)
     }
 
-    /// Says how long a caller has to wait if it has guessed at the master token too often.
-    pub(crate) fn check_guesses(&self, caller: u64) -> Result<(), Duration> {
-        self.callers.as_ref().map_or(Ok(()), |callers| callers.guesses.visit(caller, Kind::Check))
+    fn check(&self, caller: u64) -> Result<(), Duration> {
+        let Some(callers) = &self.callers else { return Ok(()) };
+        callers.wrong_master_tokens.visit(caller, Charge::Never)
     }
 
-    /// Counts a guess of a caller.
-    pub(crate) fn charge_guess(&self, caller: u64) {
-        let _ = self.callers.as_ref().map(|callers| callers.guesses.visit(caller, Kind::Charge));
+    fn charge(&self, caller: u64) {
+        if let Some(callers) = &self.callers {
+            let _ = callers.wrong_master_tokens.visit(caller, Charge::Always);
+        }
     }
 }
 
 impl fmt::Debug for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limits").field("by_caller", &self.callers.is_some()).finish_non_exhaustive()
-    }
-}
-
-/// The clock that governor goes by.
-#[derive(Clone)]
-struct Elapsed(Clock);
-
-impl GovernorClock for Elapsed {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.elapsed()
     }
 }
 
@@ -118,40 +119,39 @@ impl<C: GovernorClock> Limiter<C> {
         Self(RateLimiter::new(quota, Table::new(buckets, quota.replenish_interval()), clock))
     }
 
-    fn visit(&self, key: u64, kind: Kind) -> Result<(), Duration> {
-        self.0.check_key(&Visit { key, kind }).map_err(|until| until.wait_time_from(self.0.clock().now()))
+    fn visit(&self, key: u64, charge: Charge) -> Result<(), Duration> {
+        self.0.check_key(&Visit { key, charge }).map_err(|until| until.wait_time_from(self.0.clock().now()))
     }
 }
 
-/// What the state of a key is asked for.
+/// A look at the state of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Visit {
     key: u64,
-    kind: Kind,
+    charge: Charge,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
-    /// Counts if it is within the limit.
-    Admit,
-    /// Counts nothing.
-    Check,
-    /// Counts, also beyond the limit.
-    Charge,
+enum Charge {
+    /// Only within the limit.
+    IfWithin,
+    Never,
+    /// Beyond the limit as well.
+    Always,
 }
 
 /// The state of each key, in a table that never grows.
 ///
-/// A key belongs to one bucket, and the keys are hashes, so nobody can choose which. Where a bucket is full, a new key takes
-/// the place of the one whose debt is the smallest: a flood of keys pushes out one another and what has hardly been
-/// used, and no busy key gets a new start by it.
+/// A key belongs to one bucket, and the keys are hashes with a random seed, so no caller can choose it. If a bucket is full, a new
+/// key replaces the one with the smallest debt: the keys of a flood evict one another and what has hardly been used, and no busy
+/// key starts afresh.
 struct Table {
     buckets: Box<[Mutex<[Slot; WAYS]>]>,
-    /// What one more costs.
+    /// What one request costs.
     price: Nanos,
 }
 
-/// A key and the time at which it will have paid its debt. An empty one is a key that owes nothing.
+/// A key and the time at which it will have paid its debt. An empty slot is a key without debt.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     key: u64,
@@ -164,23 +164,22 @@ impl Table {
     }
 
     fn bucket(&self, key: u64) -> &Mutex<[Slot; WAYS]> {
-        let number = usize::try_from(key % self.buckets.len() as u64).unwrap_or_default();
-        &self.buckets[number]
+        &self.buckets[(key % self.buckets.len() as u64) as usize]
     }
 }
 
 impl StateStore for Table {
     type Key = Visit;
 
-    fn measure_and_replace<T, F, E>(&self, Visit { key, kind }: &Visit, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, Visit { key, charge }: &Visit, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        // Nothing but arithmetic runs while it is locked, so a poisoned lock still guards whole slots.
+        // Only arithmetic runs while it is locked, so a poisoned lock still guards whole slots.
         let mut slots = self.bucket(*key).lock().unwrap_or_else(PoisonError::into_inner);
         let known = slots.iter_mut().find(|slot| slot.key == *key);
         let decided = decide(known.as_ref().map(|slot| slot.paid_at));
-        if *kind == Kind::Check {
+        if *charge == Charge::Never {
             return decided.map(|(outcome, _)| outcome);
         }
         let (outcome, paid_at) = match (decided, known) {
@@ -190,7 +189,7 @@ impl StateStore for Table {
             }
             (Ok(decided), None) => decided,
             (Err(refusal), slot) => {
-                if let Some(slot) = slot.filter(|_| *kind == Kind::Charge) {
+                if let Some(slot) = slot.filter(|_| *charge == Charge::Always) {
                     slot.paid_at = slot.paid_at + self.price;
                 }
                 return Err(refusal);
@@ -205,30 +204,30 @@ impl StateStore for Table {
 
 #[cfg(test)]
 mod tests {
-    use governor::clock::FakeRelativeClock;
-
     use std::num::NonZeroU32;
+
+    use governor::clock::FakeRelativeClock;
 
     use super::*;
 
     impl Limiter<FakeRelativeClock> {
         fn admit(&self, key: u64) -> Result<(), Duration> {
-            self.visit(key, Kind::Admit)
+            self.visit(key, Charge::IfWithin)
         }
     }
 
     #[test]
-    fn looking_counts_nothing_and_what_is_charged_beyond_the_limit_is_waited_for() {
+    fn checks_count_nothing_and_charges_beyond_the_limit_prolong_the_wait() {
         let (limiter, clock) = limiter(60, 3, 1);
         for _ in 0..10 {
-            limiter.visit(1, Kind::Check).unwrap();
+            limiter.visit(1, Charge::Never).unwrap();
         }
         for _ in 0..5 {
-            let _ = limiter.visit(1, Kind::Charge);
+            let _ = limiter.visit(1, Charge::Always);
         }
-        assert_eq!(limiter.visit(1, Kind::Check), Err(Duration::from_secs(3)));
+        assert_eq!(limiter.visit(1, Charge::Never), Err(Duration::from_secs(3)));
         clock.advance(Duration::from_secs(3));
-        assert_eq!(limiter.visit(1, Kind::Check), Ok(()));
+        assert_eq!(limiter.visit(1, Charge::Never), Ok(()));
         limiter.admit(1).unwrap();
         assert_eq!(limiter.admit(1), Err(Duration::from_secs(1)));
     }
@@ -257,9 +256,8 @@ mod tests {
         assert_eq!((0..10).filter(|_| limiter.admit(1).is_ok()).count(), 3);
     }
 
-    /// However many keys come, a busy one is not forgotten, and the others still get their turn.
     #[test]
-    fn a_flood_of_keys_gives_no_busy_key_a_new_start() {
+    fn flood_of_keys_does_not_evict_a_busy_key() {
         let (limiter, _) = limiter(60, 3, 4);
         while limiter.admit(0).is_ok() {}
         for key in 1..100_000 {
@@ -269,11 +267,11 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_told_apart_by_what_the_application_says() {
+    fn callers_are_told_apart_by_the_key_of_the_application() {
         let count = |number| NonZeroU32::new(number).unwrap();
         let key = CallerKey::new(|request| request.headers.get("x-caller").cloned());
-        let limits =
-            Limits::new(&RateLimit { per_minute: count(1), burst: count(2), caller: Some(key) }, &Clock::default());
+        let limit = RateLimit { per_minute: count(1), burst: count(2), caller: Some(key) };
+        let limits = Limits::new(&limit, &Clock::default());
         let admit = |caller: Option<&str>| {
             let mut request = http::Request::new(());
             if let Some(caller) = caller {
@@ -284,7 +282,7 @@ mod tests {
         assert!(admit(Some("a")).is_ok() && admit(Some("a")).is_ok() && admit(Some("a")).is_err());
         assert!(admit(Some("b")).is_ok());
         assert!((0..10).all(|_| admit(None).is_ok()));
-        // What a caller has used up is not the client's of the same name.
+        // A client of the same name has a limit of its own.
         assert!(limits.admit_client("a").is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the parts that the guard needs are there: what the health endpoint answers.
+//! Checks that the token store answers, for the health endpoint.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -17,27 +17,27 @@ use crate::{
 
 /// How long the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long its answer counts, and so how often it is asked at the most.
+/// How long its answer counts, and so at most how often it is asked.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Asks the store whether it is there, once a second at the most however many want to know.
+/// Asks the store whether it is up, at most once a second however many callers ask.
 #[derive(Debug, Default)]
-pub(crate) struct Health {
-    latest: Mutex<Option<Probe>>,
+pub(crate) struct StoreProbe {
+    latest: Mutex<Option<Question>>,
 }
 
 /// A question to the store.
 #[derive(Debug)]
-struct Probe {
+struct Question {
     asked_at: Instant,
-    /// Whether the store answered; `None` until that is known.
-    answers: watch::Receiver<Option<bool>>,
+    /// True if the store answered; `None` until that is known.
+    is_up: watch::Receiver<Option<bool>>,
 }
 
-impl Probe {
-    /// A task of its own asks, so that no client that leaves takes the answer away from the others.
-    fn start(store: Arc<dyn TokenStore>) -> Self {
-        let (answered, answers) = watch::channel(None);
+impl Question {
+    /// Asks in a task of its own, so that a client that disconnects does not cancel it for the others.
+    fn ask(store: Arc<dyn TokenStore>) -> Self {
+        let (answered, is_up) = watch::channel(None);
         tokio::spawn(async move {
             let late = |_| Err(StoreError::new(StoreErrorKind::TimedOut, "no answer within two seconds"));
             let answer = timeout(PATIENCE, store.check()).await.unwrap_or_else(late);
@@ -45,7 +45,7 @@ impl Probe {
             failed.inspect(|error| observe::store_trouble(error, "health"));
             answered.send_replace(Some(failed.is_none()));
         });
-        Self { asked_at: Instant::now(), answers }
+        Self { asked_at: Instant::now(), is_up }
     }
 
     fn is_recent(&self) -> bool {
@@ -53,33 +53,33 @@ impl Probe {
     }
 
     fn is_under_way(&self) -> bool {
-        self.answers.borrow().is_none() && self.answers.has_changed().is_ok()
+        self.is_up.borrow().is_none() && self.is_up.has_changed().is_ok()
     }
 }
 
-impl Health {
-    /// Whether the store answers, in two seconds at the most.
-    pub(crate) async fn of_store(&self, store: &Arc<dyn TokenStore>) -> bool {
-        answer(self.probe(store, Probe::is_recent)).await
+impl StoreProbe {
+    /// Returns true if the store answers, after at most two seconds. The answer may be a second old.
+    pub(crate) async fn is_up(&self, store: &Arc<dyn TokenStore>) -> bool {
+        answer(self.ask(store, Question::is_recent)).await
     }
 
-    /// The same of this very moment: only a question that is under way is not put again.
-    pub(crate) async fn of_store_now(&self, store: &Arc<dyn TokenStore>) -> bool {
-        answer(self.probe(store, Probe::is_under_way)).await
+    /// Returns true if the store answers now: only a question that is under way is shared.
+    pub(crate) async fn is_up_now(&self, store: &Arc<dyn TokenStore>) -> bool {
+        answer(self.ask(store, Question::is_under_way)).await
     }
 
-    /// The latest question if it `counts`, and else a new one.
-    fn probe(&self, store: &Arc<dyn TokenStore>, counts: fn(&Probe) -> bool) -> watch::Receiver<Option<bool>> {
+    /// Returns the latest question if it `counts`, or else asks a new one.
+    fn ask(&self, store: &Arc<dyn TokenStore>, counts: fn(&Question) -> bool) -> watch::Receiver<Option<bool>> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
-            Some(probe) if counts(probe) => probe.answers.clone(),
-            _ => latest.insert(Probe::start(Arc::clone(store))).answers.clone(),
+            Some(question) if counts(question) => question.is_up.clone(),
+            _ => latest.insert(Question::ask(Arc::clone(store))).is_up.clone(),
         }
     }
 }
 
-async fn answer(mut answers: watch::Receiver<Option<bool>>) -> bool {
-    let answer = answers.wait_for(Option::is_some).await;
+async fn answer(mut is_up: watch::Receiver<Option<bool>>) -> bool {
+    let answer = is_up.wait_for(Option::is_some).await;
     answer.is_ok_and(|answer| *answer == Some(true))
 }
 
@@ -98,11 +98,11 @@ mod tests {
         TokenRecord,
     };
 
-    /// Answers after a while with what it is told, and counts how often it is asked.
+    /// A store that answers after a while, and counts how often it is asked.
     #[derive(Debug)]
     struct Slow {
         takes: Duration,
-        is_there: bool,
+        is_up: bool,
         asked: AtomicUsize,
     }
 
@@ -111,7 +111,7 @@ mod tests {
             self.asked.fetch_add(1, Ordering::Relaxed);
             Box::pin(async {
                 sleep(self.takes).await;
-                if self.is_there { Ok(None) } else { Err(StoreError::new(StoreErrorKind::Unreachable, "away")) }
+                if self.is_up { Ok(None) } else { Err(StoreError::new(StoreErrorKind::Unreachable, "away")) }
             })
         }
 
@@ -136,48 +136,48 @@ mod tests {
         }
     }
 
-    fn slow(takes: Duration, is_there: bool) -> (Arc<Slow>, Arc<dyn TokenStore>) {
-        let store = Arc::new(Slow { takes, is_there, asked: AtomicUsize::new(0) });
+    fn slow(takes: Duration, is_up: bool) -> (Arc<Slow>, Arc<dyn TokenStore>) {
+        let store = Arc::new(Slow { takes, is_up, asked: AtomicUsize::new(0) });
         (Arc::clone(&store), store)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_questions_is_one() {
+    async fn concurrent_questions_are_one_call() {
         let (slow, store) = slow(Duration::from_millis(100), true);
-        let health = Arc::new(Health::default());
+        let probe = Arc::new(StoreProbe::default());
         let ask = |_| {
-            let (health, store) = (Arc::clone(&health), Arc::clone(&store));
-            tokio::spawn(async move { health.of_store(&store).await })
+            let (probe, store) = (Arc::clone(&probe), Arc::clone(&store));
+            tokio::spawn(async move { probe.is_up(&store).await })
         };
         let askers: Vec<_> = (0..100).map(ask).collect();
         for asker in askers {
             assert!(asker.await.unwrap());
         }
-        assert!(health.of_store(&store).await);
+        assert!(probe.is_up(&store).await);
         assert_eq!(slow.asked.load(Ordering::Relaxed), 1);
         advance(PERIOD).await;
-        assert!(health.of_store(&store).await);
+        assert!(probe.is_up(&store).await);
         assert_eq!(slow.asked.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_takes_nothing_away() {
+    async fn disconnecting_client_does_not_cancel_the_question() {
         let (slow, store) = slow(Duration::from_millis(1500), true);
-        let health = Health::default();
+        let probe = StoreProbe::default();
         for _ in 0..10 {
-            let hurried = timeout(Duration::from_millis(100), health.of_store(&store)).await;
+            let hurried = timeout(Duration::from_millis(100), probe.is_up(&store)).await;
             assert!(hurried.is_err(), "the store takes longer");
         }
-        assert!(health.of_store(&store).await);
+        assert!(probe.is_up(&store).await);
         assert_eq!(slow.asked.load(Ordering::Relaxed), 1, "a question that is under way is not put again");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_is_away_or_silent_does_not_answer() {
-        for (takes, is_there) in [(Duration::ZERO, false), (Duration::from_secs(3600), true)] {
-            let (_, store) = slow(takes, is_there);
+    async fn unreachable_or_silent_store_is_down() {
+        for (takes, is_up) in [(Duration::ZERO, false), (Duration::from_secs(3600), true)] {
+            let (_, store) = slow(takes, is_up);
             let started = Instant::now();
-            assert!(!Health::default().of_store(&store).await);
+            assert!(!StoreProbe::default().of_store(&store).await);
             assert!(started.elapsed() <= PATIENCE + Duration::from_millis(10));
         }
     }

@@ -1,4 +1,4 @@
-//! Exchanges of refresh tokens that are under way: those that present one token at the same time share a call to the store.
+//! Exchanges of refresh tokens that are under way. Concurrent requests with one token share a call to the store.
 
 use std::{
     collections::HashMap,
@@ -12,21 +12,21 @@ use tokio::{runtime::Handle, sync::watch, time::Instant};
 use tracing::Instrument;
 
 use crate::{
-    IssueError, IssuedTokens,
+    issue::{IssueError, IssuedTokens},
     observe::Issued,
     store::{StoreError, StoreErrorKind, TokenDigest},
 };
 
-/// What becomes of an exchange.
+/// The outcome of an exchange.
 pub(crate) type Exchanged = Result<(IssuedTokens, Issued), IssueError>;
 
-/// Nobody joins an exchange that is older: a store answers sooner, and one that does not must not hold a token up for good.
+/// The age up to which an exchange is joined. A store answers sooner, and one that does not must not block a token for good.
 const MAX_AGE: Duration = Duration::from_secs(15);
 
 /// The exchanges that are under way, at most one for each token.
 ///
-/// Each runs in a task of its own, so it goes on though its callers leave. Nothing is kept: when it ends, well or badly, the next
-/// to ask begins a new one, and the store decides again.
+/// Each runs in a task of its own, so it goes on if its callers disconnect. Nothing is kept: when it ends, the next request
+/// begins a new one, and the store decides again.
 #[derive(Clone, Default)]
 pub(crate) struct Rotations {
     under_way: UnderWay,
@@ -41,13 +41,13 @@ struct Exchange {
 }
 
 impl Rotations {
-    /// Waits for the exchange of this token that is under way, or begins it by `exchange`.
+    /// Waits for the exchange of this token that is under way, or begins it with `exchange`.
     pub(crate) async fn join(
         &self,
         token: TokenDigest,
         exchange: impl Future<Output = Exchanged> + Send + 'static,
     ) -> Exchanged {
-        // Where there is no runtime, a store in memory answers at once.
+        // Without a runtime, only a store in memory can answer, and it does so at once.
         let Ok(runtime) = Handle::try_current() else { return exchange.await };
         let (mut outcome, is_first) = self.find_or_begin(token, &runtime, exchange);
         let outcome = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
@@ -55,7 +55,7 @@ impl Rotations {
             None => Err(IssueError::Store(StoreError::new(StoreErrorKind::Failed, "the exchange did not end"))),
             Some(outcome) if is_first => outcome,
             Some(Ok((issued, _))) => Ok((issued, Issued::Again)),
-            // One of them was the proof of a copy, and by then the family was revoked.
+            // The first request has proved the reuse, and the session is revoked by now.
             Some(Err(IssueError::Reused)) => Err(IssueError::Revoked),
             Some(Err(error)) => Err(error),
         }
@@ -74,10 +74,10 @@ impl Rotations {
         let (ended, outcome) = watch::channel(None);
         let began = Instant::now();
         under_way.insert(token, Exchange { began, outcome: outcome.clone() });
-        let landing = Landing { under_way: Arc::clone(&self.under_way), token, outcome: outcome.clone() };
+        let removal = Removal { under_way: Arc::clone(&self.under_way), token, outcome: outcome.clone() };
         let run = async move {
             let outcome = exchange.await;
-            drop(landing);
+            drop(removal);
             ended.send_replace(Some(outcome));
         };
         runtime.spawn(run.in_current_span());
@@ -85,14 +85,14 @@ impl Rotations {
     }
 }
 
-/// Takes its exchange out, also if that is dropped or panics.
-struct Landing {
+/// Removes its exchange, even if that is dropped or panics.
+struct Removal {
     under_way: UnderWay,
     token: TokenDigest,
     outcome: watch::Receiver<Option<Exchanged>>,
 }
 
-impl Drop for Landing {
+impl Drop for Removal {
     fn drop(&mut self) {
         let mut under_way = lock(&self.under_way);
         // A later one may have taken its place.
@@ -102,7 +102,7 @@ impl Drop for Landing {
     }
 }
 
-/// Nothing that runs while it is locked leaves it half changed.
+// Nothing that runs while it is locked leaves it half changed.
 fn lock(under_way: &UnderWay) -> MutexGuard<'_, HashMap<TokenDigest, Exchange>> {
     under_way.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_never_answers_does_not_hold_a_token_up_for_good() {
+    async fn silent_store_does_not_block_a_token_for_good() {
         let rotations = Rotations::default();
         let stuck = tokio::time::timeout(MAX_AGE - Duration::from_secs(1), rotations.join(token(), pending())).await;
         assert!(stuck.is_err());
@@ -136,20 +136,20 @@ mod tests {
         assert!(joined.is_err(), "it is still under way");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(matches!(rotations.join(token(), ended()).await, Err(IssueError::Superseded)));
-        assert!(lock(&rotations.under_way).is_empty(), "the later one has gone, and is what was there");
+        assert!(lock(&rotations.under_way).is_empty(), "the later one has ended, and was the one in the table");
     }
 
     #[tokio::test]
-    async fn an_exchange_that_panics_is_an_error_and_not_kept() {
+    async fn panicking_exchange_is_an_error_and_is_not_kept() {
         let rotations = Rotations::default();
-        let failed = rotations.join(token(), async { panic!("the store's fault") }).await;
+        let failed = rotations.join(token(), async { panic!("the store panics") }).await;
         assert!(matches!(failed, Err(IssueError::Store(_))));
         assert!(matches!(rotations.join(token(), ended()).await, Err(IssueError::Superseded)));
         assert!(lock(&rotations.under_way).is_empty());
     }
 
     #[tokio::test]
-    async fn a_copy_is_found_once() {
+    async fn reuse_is_reported_once() {
         let rotations = Rotations::default();
         let reused = async { Err(IssueError::Reused) };
         let (first, second) = tokio::join!(rotations.join(token(), reused), rotations.join(token(), ended()));

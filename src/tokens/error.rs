@@ -1,59 +1,61 @@
-//! Why an endpoint refuses.
+//! Why an endpoint refuses a request.
 
 use std::{error::Error, time::Duration};
 
-use super::UnreadError;
+use super::parameters::BodyError;
 use crate::{
-    IssueError,
-    gate::Denial,
+    check::denial::Denial,
+    issue::IssueError,
     observe,
     query::ParameterError,
     store::{StoreError, StoreErrorKind},
 };
 
-/// Why a request to an endpoint is not answered as it wishes.
-pub(crate) enum Refusal {
-    /// Only the holder of a master token may do that.
+/// Why an endpoint refuses a request.
+pub(super) enum EndpointError {
+    /// The master token or the access token was refused.
     Denied(Denial),
-    /// A page of another origin sent it.
+    /// A page of another origin sent the request.
     CrossOrigin,
-    /// The methods that there are, are others.
+    /// The method is not one of those that are allowed.
     Method { allow: &'static str },
-    /// The parameters could not be read.
-    Unread(UnreadError),
-    /// A parameter that is needed is not there.
+    /// The body could not be read.
+    Body(BodyError),
+    /// The cookie of the refresh token appears more than once.
+    RepeatedCookie,
+    /// A required parameter is absent.
     Missing { name: &'static str, place: &'static str },
-    /// A parameter has no value that could be used.
+    /// A parameter has no usable value.
     Unusable { name: &'static str, place: &'static str, problem: ParameterError },
-    /// The parameters do not fit together.
+    /// The parameters contradict each other.
     Mixed(&'static str),
-    /// OAuth's words say it.
+    /// The grant is refused in the terms of OAuth.
     Grant(GrantError),
     /// No pair was issued.
     NotIssued(IssueError),
     /// The store failed.
     Store(StoreError),
     /// There were too many requests before; this is how long to wait.
-    #[cfg_attr(not(feature = "rate-limit"), allow(dead_code, reason = "nothing is limited without it"))]
     Limited(Duration),
 }
 
 /// What is wrong with a grant (RFC 6749 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GrantError {
-    /// Clients have no secrets.
+pub(super) enum GrantError {
+    /// The client tries to authenticate itself, but clients have no secrets.
     ClientAuthentication {
-        /// Whether it tried by `Authorization: Basic`, which asks for a challenge.
+        /// It tried by `Authorization: Basic`, which asks for a challenge.
         by_header: bool,
     },
     UnsupportedGrantType,
     /// The token was issued to another client than the one that is named.
     OtherClient,
-    /// More than the token may be used for is asked for.
+    /// The scope that is asked for exceeds that of the token.
     Scope,
 }
 
-impl Refusal {
+impl EndpointError {
+    /// Logs what the operator should know. Faults of the request are left to the answer.
     pub(super) fn log(&self) {
         match self {
             Self::NotIssued(IssueError::Store(error) | IssueError::NotSaved { error, .. }) => {
@@ -63,7 +65,7 @@ impl Refusal {
                 tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued");
             }
             Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
-                tracing::warn!(target: "fastauth", error = error as &dyn Error, "not done: the token store is not able to");
+                tracing::warn!(target: "fastauth", error = error as &dyn Error, "refused: the token store does not support this");
             }
             Self::Store(error) => observe::store_trouble(error, "not done"),
             Self::Limited(wait) => tracing::info!(target: "fastauth", ?wait, "not issued: too many requests"),
@@ -71,7 +73,8 @@ impl Refusal {
             Self::CrossOrigin => tracing::warn!(target: "fastauth", "refused: a page of another origin asked"),
             Self::Denied(_)
             | Self::Method { .. }
-            | Self::Unread(_)
+            | Self::Body(_)
+            | Self::RepeatedCookie
             | Self::Missing { .. }
             | Self::Unusable { .. }
             | Self::Mixed(_) => {}

@@ -1,0 +1,257 @@
+//! What the OpenAPI document says of an endpoint, as data, and the schemas that several endpoints share.
+//!
+//! Of JSON Schema, only what utoipa has a field for is used, since an application's document takes this one in.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    credentials::TokenHeaders,
+    settings::{EndpointOptions, Shape},
+};
+
+/// The names of the security schemes, which are those of `fastauth-api`.
+pub(crate) const MASTER_SCHEME: &str = "MasterTokenHeader";
+pub(crate) const ACCESS_SCHEME: &str = "AccessTokenHeader";
+pub(crate) const BEARER_SCHEME: &str = "Bearer";
+
+/// The settings that the document depends on.
+pub(crate) struct Facts<'a> {
+    pub(super) options: &'a EndpointOptions,
+    pub(super) app_name: &'a str,
+    pub(super) sources: TokenHeaders,
+    /// Issuing is limited.
+    pub(super) is_limited: bool,
+    /// Wrong master tokens are limited.
+    pub(super) limits_guesses: bool,
+    /// The application may refuse to issue, with a status of its own.
+    pub(super) has_claims_hook: bool,
+}
+
+impl Facts<'_> {
+    /// Describes the challenge to a request without a good access token.
+    pub(super) fn access_challenge(&self) -> &'static str {
+        if self.sources.authorization { "`Bearer`, by RFC 6750" } else { "`AccessToken`" }
+    }
+
+    /// Describes the answer that carries a new pair.
+    pub(super) fn pair(&self, shape: Shape) -> ResponseDoc {
+        let response = match shape {
+            Shape::Envelope => ResponseDoc::new("200", "The new pair", [ISSUED]),
+            Shape::OAuth => ResponseDoc::new("200", "The new pair", [TOKEN_PAIR]).oauth(),
+        };
+        if !self.options.cookie {
+            return response;
+        }
+        response.header("Set-Cookie", "The refresh token, in a cookie that scripts cannot read")
+    }
+
+    pub(super) fn refresh_token(&self) -> Parameter {
+        let parameter = Parameter::required("refresh_token", "The refresh token of the pair");
+        Parameter { required: !self.options.cookie, ..parameter }
+    }
+}
+
+/// The parameters of one way to call an endpoint.
+pub(super) struct ParameterSet {
+    /// Empty if there is one way.
+    pub(super) title: &'static str,
+    pub(super) parameters: Vec<Parameter>,
+}
+
+impl ParameterSet {
+    pub(super) fn new(title: &'static str, parameters: impl Into<Vec<Parameter>>) -> Self {
+        Self { title, parameters: parameters.into() }
+    }
+
+    /// Creates the parameters of an endpoint that there is one way to call.
+    pub(super) fn only(parameters: impl Into<Vec<Parameter>>) -> Vec<Self> {
+        vec![Self::new("", parameters)]
+    }
+}
+
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) description: &'static str,
+    pub(super) required: bool,
+    /// The schema of its value in a form or a URL.
+    pub(super) text: Value,
+    /// The schema of its value in JSON, if that is another.
+    pub(super) json: Option<Value>,
+}
+
+impl Parameter {
+    pub(super) fn required(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, required: true, text: json!({ "type": "string", "minLength": 1 }), json: None }
+    }
+
+    /// Creates one that may be empty, which is as if it were absent (RFC 6749 3.2).
+    pub(super) fn optional(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, required: false, text: json!({ "type": "string" }), json: None }
+    }
+}
+
+/// A schema by its name in the document.
+#[derive(Clone, Copy)]
+pub(super) struct Schema {
+    pub(super) name: &'static str,
+    pub(super) render: fn(&Facts<'_>) -> Value,
+}
+
+/// What the document says of an answer.
+pub(super) struct ResponseDoc {
+    pub(super) status: &'static str,
+    pub(super) description: String,
+    pub(super) headers: Map<String, Value>,
+    /// The schemas of the body, which meets one of them. An empty list stands for any object.
+    pub(super) schemas: Vec<Schema>,
+}
+
+impl ResponseDoc {
+    pub(super) fn new(status: &'static str, description: &str, schemas: impl Into<Vec<Schema>>) -> Self {
+        let response =
+            Self { status, description: description.to_owned(), headers: Map::new(), schemas: schemas.into() };
+        // The router sets it on every answer.
+        response.header("Cache-Control", "`no-store`")
+    }
+
+    /// Describes an error in the form in which the endpoint answers.
+    pub(super) fn error(shape: Shape, status: &'static str, description: &str) -> Self {
+        match shape {
+            Shape::Envelope => Self::new(status, description, [FAILURE]),
+            Shape::OAuth => Self::new(status, description, [OAUTH_ERROR]).oauth(),
+        }
+    }
+
+    pub(super) fn header(mut self, name: &str, description: &str) -> Self {
+        let header = json!({ "description": description, "schema": { "type": "string" } });
+        self.headers.insert(name.to_owned(), header);
+        self
+    }
+
+    /// Adds the header that RFC 6749 5.1 asks for.
+    pub(super) fn oauth(self) -> Self {
+        self.header("Pragma", "`no-cache`")
+    }
+
+    pub(super) fn retry_after(self) -> Self {
+        self.header("Retry-After", "Seconds to wait before trying again")
+    }
+}
+
+/// The name of the schema of the guard's refusals.
+pub(crate) const DETAIL_NAME: &str = "FastAuthDetail";
+
+pub(super) const DETAIL: Schema = Schema {
+    name: DETAIL_NAME,
+    render: |_| {
+        json!({
+            "type": "object",
+            "required": ["detail"],
+            "properties": { "detail": { "type": "string" } },
+        })
+    },
+};
+
+pub(super) const ISSUED: Schema = Schema { name: "FastAuthIssued", render: envelope };
+
+pub(super) const TOKEN_PAIR: Schema = Schema { name: "FastAuthTokenPair", render: token_pair };
+
+pub(super) const FAILURE: Schema = Schema { name: "FastAuthFailure", render: |_| failure() };
+
+/// FastAPI's answer to a missing or invalid parameter.
+pub(super) const INVALID: Schema = Schema { name: "FastAuthInvalidParameters", render: |_| invalid_parameters() };
+
+pub(super) const OAUTH_ERROR: Schema = Schema {
+    name: "FastAuthOAuthError",
+    render: |_| {
+        json!({
+            "type": "object",
+            "required": ["error", "error_description"],
+            "properties": {
+                "error": {
+                    "type": "string",
+                    "enum": [
+                        "invalid_request", "invalid_client", "invalid_grant", "invalid_scope",
+                        "unsupported_grant_type", "access_denied", "server_error", "temporarily_unavailable",
+                    ],
+                },
+                "error_description": { "type": "string" },
+            },
+        })
+    },
+};
+
+fn token_pair(facts: &Facts<'_>) -> Value {
+    let mut schema = json!({
+        "type": "object",
+        "required": ["access_token", "token_type", "expires_in"],
+        "properties": {
+            "access_token": { "type": "string" },
+            "token_type": { "type": "string", "enum": ["Bearer"] },
+            "expires_in": { "type": "integer", "minimum": 0, "description": "Seconds until the access token expires" },
+            "scope": { "type": "string" },
+        },
+    });
+    add_refresh_token(&mut schema, facts);
+    schema
+}
+
+fn envelope(facts: &Facts<'_>) -> Value {
+    let mut data = json!({
+        "type": "object",
+        "required": ["client_id", "access_token"],
+        "properties": { "client_id": { "type": "string" }, "access_token": { "type": "string" } },
+    });
+    add_refresh_token(&mut data, facts);
+    json!({
+        "type": "object",
+        "required": ["status", "message", "code", "data"],
+        "properties": {
+            "status": { "type": "string", "enum": ["success"] },
+            "message": { "type": "string" },
+            "code": { "type": "integer", "enum": [200] },
+            "data": data,
+        },
+    })
+}
+
+fn add_refresh_token(schema: &mut Value, facts: &Facts<'_>) {
+    if facts.options.cookie {
+        return;
+    }
+    schema["properties"]["refresh_token"] = json!({ "type": "string" });
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.push(json!("refresh_token"));
+    }
+}
+
+fn failure() -> Value {
+    json!({
+        "type": "object",
+        "required": ["status", "message", "code"],
+        "properties": {
+            "status": { "type": "string", "enum": ["error"] },
+            "message": { "type": "string" },
+            "code": { "type": "integer", "description": "The HTTP status" },
+            "data": { "type": "object", "properties": { "client_id": { "type": "string" } } },
+        },
+    })
+}
+
+fn invalid_parameters() -> Value {
+    let problem = json!({
+        "type": "object",
+        "required": ["type", "loc", "msg", "input"],
+        "properties": {
+            "type": { "type": "string" },
+            "loc": { "type": "array", "items": { "type": "string" }, "description": "`query` or `body`, and the parameter" },
+            "msg": { "type": "string" },
+            "input": { "type": "null" },
+        },
+    });
+    json!({
+        "type": "object",
+        "required": ["detail"],
+        "properties": { "detail": { "type": "array", "items": problem } },
+    })
+}

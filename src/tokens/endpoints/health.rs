@@ -1,0 +1,85 @@
+//! `/healthz`: answers if the process does, and with `deep` if the token store does.
+
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    check::refuse::json_response,
+    settings::Shape,
+    tokens::{
+        describe::{OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+    },
+};
+
+pub(super) const ENDPOINT: Endpoint = Endpoint {
+    path: "/healthz",
+    methods: |_| "GET, HEAD",
+    protection: Protection::Open,
+    effect: Effect::Reads,
+    shape: |_| Shape::OAuth,
+    cookie_replaces: None,
+    id: "health",
+    summary: "Health check",
+    description: "",
+    parameters: |_| {
+        let deep = Parameter {
+            text: json!({ "type": "string", "enum": ["", "true", "false"] }),
+            ..Parameter::optional("deep", "Also checks the token store, at most once a second")
+        };
+        ParameterSet::only([deep])
+    },
+    answers: |_| {
+        vec![
+            ResponseDoc::new("200", "Healthy", [HEALTH]),
+            ResponseDoc::new("400", "The parameter cannot be read", [OAUTH_ERROR]).oauth(),
+            ResponseDoc::new("503", "The token store does not answer", [HEALTH]),
+        ]
+    },
+    run: |call| Box::pin(run(call)),
+};
+
+const HEALTH: Schema = Schema {
+    name: "FastAuthHealth",
+    render: |_| {
+        json!({
+            "type": "object",
+            "required": ["status"],
+            "properties": {
+                "status": { "type": "string", "enum": ["ok", "unavailable"] },
+                "checks": {
+                    "type": "object",
+                    "required": ["store"],
+                    "properties": { "store": { "type": "string", "enum": ["ok", "unavailable"] } },
+                },
+            },
+        })
+    },
+};
+
+async fn run(call: EndpointCall<'_>) -> EndpointResult {
+    let is_deep =
+        call.text("deep").is_ok_and(|value| value.is_some_and(|value| value.is_empty())) || call.flag("deep")?;
+    let store = if is_deep { Some(call.parts.probe.is_up(&call.parts.store).await) } else { None };
+    let is_healthy = store.unwrap_or(true);
+    let status = if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let checks = store.map(|is_up| HealthChecks { store: word(is_up) });
+    Ok(json_response(status, &HealthReport { status: word(is_healthy), checks }))
+}
+
+#[derive(Serialize)]
+struct HealthReport {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<HealthChecks>,
+}
+
+#[derive(Serialize)]
+struct HealthChecks {
+    store: &'static str,
+}
+
+fn word(is_up: bool) -> &'static str {
+    if is_up { "ok" } else { "unavailable" }
+}

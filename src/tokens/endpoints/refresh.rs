@@ -1,0 +1,67 @@
+//! `/token/refresh`: exchanges a refresh token for a new pair.
+
+use crate::{
+    observe::Issued,
+    query::ParameterError,
+    settings::Shape,
+    token::TokenError,
+    tokens::{
+        describe::{FAILURE, ParameterSet, ResponseDoc},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        error::EndpointError,
+        issuer::RefreshToken,
+        render,
+    },
+};
+
+pub(super) const ENDPOINT: Endpoint = Endpoint {
+    path: "/token/refresh",
+    // A link on any page is a GET, and its answer would set the cookie.
+    methods: |options| if options.allow_get && !options.cookie { "GET, POST" } else { "POST" },
+    protection: Protection::Token,
+    effect: Effect::Issues,
+    shape: |options| options.shape,
+    cookie_replaces: Some("`refresh_token`"),
+    id: "refreshTokens",
+    summary: "Exchange a refresh token for a new pair",
+    description: "The pair of the refresh token is replaced, and the token is not accepted again.",
+    parameters: |facts| ParameterSet::only([facts.refresh_token()]),
+    answers: |facts| {
+        let mut answers = vec![facts.pair(facts.options.shape)];
+        if facts.options.shape == Shape::Envelope {
+            let refused = ResponseDoc::new("401", "The refresh token is not valid, was used or was revoked", [FAILURE]);
+            answers.push(refused.header("WWW-Authenticate", facts.access_challenge()));
+        }
+        answers
+    },
+    run: |call| Box::pin(run(call)),
+};
+
+async fn run(call: EndpointCall<'_>) -> EndpointResult {
+    let refresh_token = match call.parameters.get("refresh_token") {
+        Ok(Some(refresh_token)) => refresh_token,
+        Ok(None) => call.cookie()?.ok_or_else(|| call.missing("refresh_token"))?,
+        // What is not text is not a token.
+        Err(ParameterError::NotText) => return Err(EndpointError::NotIssued(TokenError::Malformed.into())),
+        Err(problem) => return Err(call.unusable("refresh_token", problem)),
+    };
+    let token = verify(&call, &refresh_token)?;
+    exchange(&call, &token).await
+}
+
+/// Verifies a refresh token. Only the exchange shows if it is the current one.
+pub(super) fn verify(call: &EndpointCall<'_>, refresh_token: &str) -> Result<RefreshToken, EndpointError> {
+    call.parts.issuer.verify_refresh(refresh_token).map_err(EndpointError::NotIssued)
+}
+
+/// Exchanges a refresh token. The client is charged only after the store has accepted the token, so that a used one costs the
+/// client nothing.
+pub(super) async fn exchange(call: &EndpointCall<'_>, token: &RefreshToken) -> EndpointResult {
+    let parts = call.parts;
+    parts.admit_token(token.client_id(), token.digest())?;
+    let (issued, how) = parts.issuer.exchange(token).await.map_err(EndpointError::NotIssued)?;
+    if how == Issued::Anew {
+        parts.charge_client(token.client_id());
+    }
+    Ok(render::pair(&issued, call.shape(), parts.cookie_age()))
+}

@@ -1,0 +1,133 @@
+//! `/token/revoke`: revokes a token for its holder (RFC 7009), or by client for the holder of the master token.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    settings::Shape,
+    store::{Revocation, StoreError, StoreErrorKind},
+    token::Claims,
+    tokens::{
+        describe::{Facts, OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        error::EndpointError,
+        render,
+    },
+};
+
+pub(super) const ENDPOINT: Endpoint = Endpoint {
+    path: "/token/revoke",
+    methods: |_| "POST",
+    protection: Protection::TokenOrMaster,
+    effect: Effect::Writes,
+    shape: |_| Shape::OAuth,
+    cookie_replaces: Some("any parameter"),
+    id: "revokeTokens",
+    summary: "Revoke tokens",
+    description: "By the token itself, which is proof enough (RFC 7009); or, with the master token, by client, by one \
+                  session of a client, or all of them.",
+    parameters,
+    answers: |facts| {
+        let unable = "The token store does not support revocation";
+        vec![revoked(facts), ResponseDoc::new("501", unable, [OAUTH_ERROR]).oauth()]
+    },
+    run: |call| Box::pin(run(call)),
+};
+
+const REVOKED: Schema = Schema {
+    name: "FastAuthRevoked",
+    render: |_| {
+        json!({
+            "type": "object",
+            "properties": {
+                "revoked": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "How many sessions were revoked; present if the master token was required",
+                },
+            },
+        })
+    },
+};
+
+const ONE_OF: &str = "send `token`, or `client_id` with or without `family`, or `all=true`";
+
+fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
+    let all = Parameter {
+        text: json!({ "type": "string", "enum": ["true"] }),
+        json: Some(json!({ "type": ["boolean", "string"], "enum": [true, "true"] })),
+        ..Parameter::required("all", "Revokes all tokens")
+    };
+    let by_token = [
+        Parameter::required("token", "An access or refresh token"),
+        Parameter::optional("client_id", "The client that it was issued to"),
+    ];
+    let by_client = [
+        Parameter::required("client_id", "The client whose tokens are revoked"),
+        Parameter::optional("family", "The one session of the client to revoke"),
+    ];
+    let mut sets = vec![
+        ParameterSet::new("By token", by_token),
+        ParameterSet::new("By client", by_client),
+        ParameterSet::new("Everything", [all]),
+    ];
+    if facts.options.cookie {
+        sets.push(ParameterSet::new("By the cookie", []));
+    }
+    sets
+}
+
+fn revoked(facts: &Facts<'_>) -> ResponseDoc {
+    let response = ResponseDoc::new("200", "The tokens are revoked, or were not valid", [REVOKED]).oauth();
+    if !facts.options.cookie {
+        return response;
+    }
+    response.header("Set-Cookie", "Removes the cookie, unless the master token was required")
+}
+
+async fn run(call: EndpointCall<'_>) -> EndpointResult {
+    let all = call.flag("all")?;
+    match (call.optional("token")?, call.optional("client_id")?, call.optional("family")?, all) {
+        // A client without a secret names itself beside its token (RFC 7009 2.1).
+        (Some(token), client_id, None, false) => revoke_token(&call, &token, client_id.as_deref()).await,
+        (None, Some(client_id), None, false) => {
+            revoke_as_administrator(&call, Revocation::Client(client_id.into_owned())).await
+        }
+        (None, Some(client_id), Some(family), false) => {
+            let family = Revocation::Family { client_id: client_id.into_owned(), family: family.into_owned() };
+            revoke_as_administrator(&call, family).await
+        }
+        (None, None, None, true) => revoke_as_administrator(&call, Revocation::All).await,
+        (None, None, None, false) => match call.cookie()? {
+            Some(token) => revoke_token(&call, &token, None).await,
+            None => Err(EndpointError::Mixed(ONE_OF)),
+        },
+        _ => Err(EndpointError::Mixed(ONE_OF)),
+    }
+}
+
+async fn revoke_token(call: &EndpointCall<'_>, token: &str, client_id: Option<&str>) -> EndpointResult {
+    let parts = call.parts;
+    let is_of_client = |claims: &Claims| client_id.is_none_or(|client_id| client_id == claims.client_id());
+    match parts.issuer.verify_any(token).ok().filter(is_of_client) {
+        Some(claims) => {
+            parts.issuer.revoke_verified(&claims).await.map_err(EndpointError::Store)?;
+        }
+        // Or else the answers of a store in trouble would show which tokens are valid.
+        None if !parts.probe.is_up_now(&parts.store).await => {
+            let error = StoreError::new(StoreErrorKind::Unreachable, "it did not answer, so nothing can be revoked");
+            return Err(EndpointError::Store(error));
+        }
+        None => {}
+    }
+    let response = render::oauth_ok(&json!({}));
+    // There may be a cookie, which is of no use now.
+    Ok(if parts.options.cookie { render::with_refresh_cookie(response, "", Duration::ZERO) } else { response })
+}
+
+async fn revoke_as_administrator(call: &EndpointCall<'_>, revocation: Revocation) -> EndpointResult {
+    call.check_master()?;
+    let count = call.parts.issuer.revoke(&revocation).await.map_err(EndpointError::Store)?;
+    Ok(render::oauth_ok(&json!({ "revoked": count })))
+}

@@ -1,0 +1,86 @@
+//! `/ticket`: issues a ticket that opens one WebSocket, for the holder of an access token.
+
+use serde_json::json;
+
+use crate::{
+    check::{
+        denial::Denial,
+        ticket::{LIFETIME, Ticket},
+    },
+    credentials::Presented,
+    denial::DenialReason,
+    issue::IssueError,
+    secret::Secret,
+    settings::Shape,
+    store::StoreError,
+    tokens::{
+        describe::{DETAIL, OAUTH_ERROR, ParameterSet, ResponseDoc, Schema},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        error::EndpointError,
+        render,
+    },
+};
+
+pub(super) const ENDPOINT: Endpoint = Endpoint {
+    path: "/ticket",
+    methods: |_| "POST",
+    protection: Protection::Access,
+    effect: Effect::Writes,
+    shape: |_| Shape::OAuth,
+    cookie_replaces: None,
+    id: "newTicket",
+    summary: "Issue a ticket that opens one WebSocket",
+    description: "Requires an access token. `?ticket=…` in the URL of a WebSocket handshake is accepted once.",
+    parameters: |_| ParameterSet::only([]),
+    answers: |facts| {
+        let refused = ResponseDoc::new("401", "The access token is missing or not accepted", [DETAIL]);
+        let unable = "The token store cannot restrict a ticket to one use";
+        vec![
+            ResponseDoc::new("200", "The ticket", [TICKET]).oauth(),
+            refused.header("WWW-Authenticate", facts.access_challenge()),
+            ResponseDoc::new("500", "The ticket could not be encrypted", [OAUTH_ERROR]).oauth(),
+            ResponseDoc::new("501", unable, [OAUTH_ERROR]).oauth(),
+        ]
+    },
+    run: |call| Box::pin(run(call)),
+};
+
+const TICKET: Schema = Schema {
+    name: "FastAuthTicket",
+    render: |_| {
+        json!({
+            "type": "object",
+            "required": ["ticket", "expires_in"],
+            "properties": {
+                "ticket": { "type": "string" },
+                "expires_in": { "type": "integer", "minimum": 0, "description": "Seconds until it expires" },
+            },
+        })
+    },
+};
+
+async fn run(call: EndpointCall<'_>) -> EndpointResult {
+    let parts = call.parts;
+    let ticket = new_ticket(&call).await.map_err(|denial| {
+        parts.observer.no_ticket(&call.request.method, denial.reason(), denial.client_id());
+        EndpointError::Denied(denial)
+    })?;
+    // Without that promise, a ticket would be an access token in a URL.
+    if !parts.store.promises().await.map_err(EndpointError::Store)?.tickets {
+        let error = StoreError::unsupported("the token store cannot restrict a ticket to one use");
+        return Err(EndpointError::Store(error));
+    }
+    let ticket = ticket.ok_or(EndpointError::NotIssued(IssueError::Signing))?;
+    tracing::debug!(target: "fastauth", "a ticket was issued");
+    Ok(render::oauth_ok(&json!({ "ticket": ticket.expose(), "expires_in": LIFETIME.as_secs() })))
+}
+
+/// Creates a ticket for the holder of an access token, or `None` if it cannot be encrypted.
+async fn new_ticket(call: &EndpointCall<'_>) -> Result<Option<Secret>, Denial> {
+    let confirmer = &call.parts.confirmer;
+    let presented = Presented::of(&call.request.headers, call.parts.sources);
+    let token = presented.access_token().map_err(DenialReason::Credentials)?;
+    let access = confirmer.access(token.ok_or(DenialReason::MissingAccessToken)?).await?;
+    let now = confirmer.clock.unix_now();
+    Ok(Ticket::for_access(&access, now).seal(&confirmer.keys, now))
+}

@@ -1,0 +1,452 @@
+//! Issues, refreshes, revokes and reads tokens. A pair is given out only after the store has saved it.
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+
+use super::rotation::{Exchanged, Rotations};
+use crate::{
+    check::confirm::Confirmer,
+    clock::Clock,
+    issue::{ClientIdError, Grant, Introspection, IssueError, IssuedTokens, Issuing, MAX_CLIENT_ID_LEN},
+    keys::KeyRing,
+    observe::{GrantKind, Issued, Observer},
+    secret::Secret,
+    shown::shown,
+    store::{
+        FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
+        StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, carried_through,
+    },
+    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name},
+};
+
+/// Issues, refreshes, revokes and reads tokens in code: what the [`TokenRouter`](crate::TokenRouter) does over HTTP.
+///
+/// Use it if your own code decides who gets tokens, such as a login handler. It requires no master token.
+#[derive(Clone, Debug)]
+pub struct TokenIssuer {
+    parts: Arc<IssuerParts>,
+}
+
+/// What an issuer needs.
+#[derive(Debug)]
+pub(crate) struct IssuerParts {
+    pub(crate) keys: Arc<KeyRing>,
+    pub(crate) clock: Clock,
+    pub(crate) store: Arc<dyn TokenStore>,
+    pub(crate) issuing: Issuing,
+    pub(crate) rotations: Rotations,
+    pub(crate) confirmer: Arc<Confirmer>,
+    pub(crate) observer: Arc<Observer>,
+}
+
+/// A refresh token whose signature, times and type are good. Only its exchange shows if it is the current one.
+#[derive(Clone)]
+pub(crate) struct RefreshToken {
+    claims: Claims,
+    /// The exchange goes by the same time.
+    verified_at: u64,
+}
+
+impl Deref for RefreshToken {
+    type Target = Claims;
+
+    fn deref(&self) -> &Claims {
+        &self.claims
+    }
+}
+
+impl RefreshToken {
+    pub(crate) fn digest(&self) -> TokenDigest {
+        TokenDigest::of(self.claims.token())
+    }
+}
+
+/// A pair to be made.
+struct NewPair<'a> {
+    client_id: &'a str,
+    family: &'a str,
+    generation: u64,
+    claims: &'a Map<String, Value>,
+    issued_at: u64,
+}
+
+/// A pair as the client gets it, and as the store keeps it.
+struct Minted {
+    issued: IssuedTokens,
+    record: TokenRecord,
+}
+
+/// One token of a pair.
+struct MintedToken<'a> {
+    token: Secret,
+    entry: TokenEntry,
+    /// The id of the key that signed it.
+    kid: &'a str,
+}
+
+impl TokenIssuer {
+    pub(crate) fn new(parts: IssuerParts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+
+    pub(crate) fn issuing(&self) -> &Issuing {
+        &self.parts.issuing
+    }
+
+    /// Issues a pair to `client_id`. It replaces the pairs that the client has, or with `tokens-per-client: "many"` is added to them.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::ClientId`] if the id is empty, too long or has control characters;
+    /// [`IssueError::NotSaved`] if the store did not save the pair.
+    pub async fn issue(&self, client_id: &str) -> Result<IssuedTokens, IssueError> {
+        self.issue_with(client_id, Map::new()).await
+    }
+
+    /// Issues a pair with claims of the application. The pairs that it is refreshed to keep them.
+    ///
+    /// # Errors
+    ///
+    /// As [`issue`](Self::issue), and [`IssueError::ReservedClaim`].
+    pub async fn issue_with(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
+        let issued = self.issue_new(client_id, claims).await;
+        self.parts.observer.issued(GrantKind::New, issued.as_ref().map(|_| Issued::Anew));
+        issued
+    }
+
+    async fn issue_new(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
+        check_client_id(client_id)?;
+        let claims = self.decide_claims(client_id, false, claims).await?;
+        let family = unique_name();
+        let pair = NewPair { client_id, family: &family, generation: 0, claims: &claims, issued_at: self.unix_now() };
+        let Minted { issued, record } = self.mint(&pair)?;
+        let issuing = &self.parts.issuing;
+        // Without others to keep, it is one call of the first version of a REST store.
+        let options = if issuing.many_families {
+            SaveOptions { keep_others: true, max_families: issuing.max_families, ..SaveOptions::default() }
+        } else {
+            SaveOptions::default()
+        };
+        let saved = self.parts.store.save(&record, options).await;
+        match saved.map_err(|error| IssueError::NotSaved { client_id: client_id.to_owned(), error })? {
+            Saved::Saved(_) => {}
+            // No condition was set.
+            Saved::ConditionFailed => return Err(IssueError::Superseded),
+        }
+        tracing::info!(target: "fastauth", client_id = &*shown(client_id), family = &*shown(&family), "issued");
+        Ok(issued)
+    }
+
+    /// Exchanges a refresh token, which must be the one that the store holds, for a new pair. Within `refresh-grace` of
+    /// the exchange, the same token gets the same pair again.
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::InvalidRefreshToken`], [`IssueError::Superseded`], [`IssueError::Reused`] and
+    /// [`IssueError::Revoked`] if the token is refused; [`IssueError::Store`] if the store could not be asked,
+    /// [`IssueError::NotSaved`] if it did not save the pair.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
+        let token = self.verify_refresh(refresh_token)?;
+        self.exchange(&token).await.map(|(issued, _)| issued)
+    }
+
+    /// Verifies a refresh token, and counts it if it is not valid.
+    pub(crate) fn verify_refresh(&self, refresh_token: &str) -> Result<RefreshToken, IssueError> {
+        let verified_at = self.unix_now();
+        match self.verify_at(refresh_token, TokenType::Refresh, verified_at) {
+            Ok(claims) => Ok(RefreshToken { claims, verified_at }),
+            Err(error) => {
+                let error = error.into();
+                self.parts.observer.issued(GrantKind::Refresh, Err(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Exchanges a verified refresh token, and returns how the pair was issued.
+    pub(crate) async fn exchange(&self, token: &RefreshToken) -> Exchanged {
+        let exchanged = self.join_exchange(token).await;
+        self.parts.observer.issued(GrantKind::Refresh, exchanged.as_ref().map(|(_, how)| *how));
+        exchanged
+    }
+
+    async fn join_exchange(&self, token: &RefreshToken) -> Exchanged {
+        let claims = self.decide_claims(token.client_id(), true, token.own_claims()).await?;
+        // Without a grace, every use but the first proves that there is a copy.
+        if self.parts.issuing.refresh_grace.is_zero() {
+            return self.rotate(token, claims).await;
+        }
+        let issuer = self.clone();
+        let owned = token.clone();
+        let exchange = async move { issuer.rotate(&owned, claims).await };
+        self.parts.rotations.join(token.digest(), exchange).await
+    }
+
+    async fn rotate(&self, token: &RefreshToken, claims: Map<String, Value>) -> Exchanged {
+        let client_id = token.client_id();
+        let presented_family = token.family().map(|(family, generation)| (family.to_owned(), generation));
+        let (family, generation) = match &presented_family {
+            Some((family, generation)) => (family.clone(), generation.saturating_add(1)),
+            None => (unique_name(), 0),
+        };
+        let pair = NewPair { client_id, family: &family, generation, claims: &claims, issued_at: token.verified_at };
+        let Minted { issued, record: successor } = self.mint(&pair)?;
+        let rotation = Rotation { presented: token.digest(), presented_family, successor, grace: self.grace() };
+        let rotated = self.parts.store.rotate(&rotation).await.map_err(|error| store_error(client_id, error))?;
+        let shown_id = &*shown(client_id);
+        let shown_family = &*shown(&family);
+        match rotated {
+            Rotated::Rotated => {
+                tracing::info!(target: "fastauth", client_id = shown_id, family = shown_family, "refreshed");
+                Ok((issued, Issued::Anew))
+            }
+            Rotated::Repeated(pair) => {
+                tracing::info!(target: "fastauth", client_id = shown_id, family = shown_family, "refreshed again, with the same pair");
+                let issued = self.open_pair(client_id, &pair, token.verified_at)?;
+                Ok((issued, Issued::Again))
+            }
+            Rotated::Reused => {
+                tracing::warn!(target: "fastauth", client_id = shown_id, family = shown_family, "a used refresh token came back: its family is revoked");
+                Err(IssueError::Reused)
+            }
+            Rotated::Revoked => Err(IssueError::Revoked),
+            Rotated::Superseded | Rotated::UnknownClient => Err(IssueError::Superseded),
+        }
+    }
+
+    /// Returns the grace as the store counts it, which is from its rotation. The client's begins when it could have the answer, or
+    /// the news that the store does not answer.
+    fn grace(&self) -> Duration {
+        match self.parts.issuing.refresh_grace {
+            Duration::ZERO => Duration::ZERO,
+            grace => grace.saturating_add(self.parts.store.patience()),
+        }
+    }
+
+    /// Verifies a token's signature, times and type. Only the store knows if it is the current one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the token.
+    pub fn verify(&self, token: &str, expected: TokenType) -> Result<Claims, TokenError> {
+        self.verify_at(token, expected, self.unix_now())
+    }
+
+    fn verify_at(&self, token: &str, expected: TokenType, now: u64) -> Result<Claims, TokenError> {
+        self.parts.confirmer.verify(token, expected, now)
+    }
+
+    fn unix_now(&self) -> u64 {
+        self.parts.clock.unix_now()
+    }
+
+    /// Verifies a token of either type, and asks the store whether it is accepted (RFC 7662).
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
+        let Ok(claims) = self.verify_any(token) else { return Ok(Introspection::Inactive) };
+        let is_canonical = self.parts.confirmer.is_canonical(&claims).await?;
+        Ok(if is_canonical { Introspection::Active(claims) } else { Introspection::Inactive })
+    }
+
+    /// Revokes the family of an access or refresh token for its holder (RFC 7009), and returns true if anything was revoked.
+    /// A superseded token revokes its family as well, until it expires. A foreign or expired token revokes nothing, and is no
+    /// error.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    pub async fn revoke_token(&self, token: &str) -> Result<bool, StoreError> {
+        match self.verify_any(token) {
+            Ok(claims) => self.revoke_verified(&claims).await,
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Revokes the family of a token that is verified already.
+    pub(crate) async fn revoke_verified(&self, claims: &Claims) -> Result<bool, StoreError> {
+        let issuer = self.clone();
+        let claims = claims.clone();
+        carried_through(async move { issuer.revoke_family_of(&claims).await }).await
+    }
+
+    async fn revoke_family_of(&self, claims: &Claims) -> Result<bool, StoreError> {
+        let client_id = claims.client_id().to_owned();
+        let revocation = match claims.family() {
+            Some((family, _)) => Revocation::Family { client_id, family: family.to_owned() },
+            // Tokens without a family are held under the empty name. Only the current one speaks for it.
+            None if self.parts.confirmer.is_canonical(claims).await? => {
+                Revocation::Family { client_id, family: String::new() }
+            }
+            None => return Ok(false),
+        };
+        Ok(self.revoke_in_store(&revocation).await? > 0)
+    }
+
+    /// Revokes a family, all families of a client, or everything, and returns how many families that were. From then on this
+    /// process accepts none of their tokens; others reject them from their next call to the store on. On a tokio runtime it
+    /// runs to its end even if the future is dropped, such as with a request whose client has disconnected.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked, or does not support it
+    /// ([`Unsupported`](crate::store::StoreErrorKind::Unsupported)).
+    pub async fn revoke(&self, revocation: &Revocation) -> Result<u64, StoreError> {
+        let issuer = self.clone();
+        let revocation = revocation.clone();
+        carried_through(async move { issuer.revoke_in_store(&revocation).await }).await
+    }
+
+    async fn revoke_in_store(&self, revocation: &Revocation) -> Result<u64, StoreError> {
+        match self.parts.store.revoke(revocation, None).await? {
+            Revoked::Families(count) => {
+                tracing::info!(target: "fastauth", revocation = %shown(&format!("{revocation:?}")), count, "revoked");
+                Ok(count)
+            }
+            // No condition was set.
+            Revoked::ConditionFailed => Ok(0),
+        }
+    }
+
+    /// Lists families: who is logged in, since when, and until when.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked, or does not support it.
+    pub async fn list(&self, filter: &FamilyFilter) -> Result<FamilyPage, StoreError> {
+        self.parts.store.list(filter).await
+    }
+
+    /// Returns what the store guarantees.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked.
+    pub async fn promises(&self) -> Result<Promises, StoreError> {
+        self.parts.store.promises().await
+    }
+
+    /// Verifies a token of either type.
+    pub(crate) fn verify_any(&self, token: &str) -> Result<Claims, TokenError> {
+        let now = self.unix_now();
+        match self.verify_at(token, TokenType::Access, now) {
+            Err(TokenError::WrongType) => self.verify_at(token, TokenType::Refresh, now),
+            verified => verified,
+        }
+    }
+
+    /// Returns the application's claims for new tokens, on which its hook decides if there is one.
+    async fn decide_claims(
+        &self,
+        client_id: &str,
+        is_refresh: bool,
+        claims: Map<String, Value>,
+    ) -> Result<Map<String, Value>, IssueError> {
+        let claims = match &self.parts.issuing.claims_hook {
+            Some(hook) => {
+                let grant = Grant { client_id: client_id.to_owned(), is_refresh, claims };
+                hook.claims(grant).await.map_err(IssueError::Refused)?
+            }
+            None => claims,
+        };
+        match claims.keys().find(|name| is_reserved(name)) {
+            Some(name) => Err(IssueError::ReservedClaim(name.clone())),
+            None => Ok(claims),
+        }
+    }
+
+    fn mint(&self, pair: &NewPair<'_>) -> Result<Minted, IssueError> {
+        let issuing = &self.parts.issuing;
+        let access = self.mint_token(pair, TokenType::Access, issuing.access_ttl)?;
+        let refresh = self.mint_token(pair, TokenType::Refresh, issuing.refresh_ttl)?;
+        let record = TokenRecord {
+            client_id: pair.client_id.to_owned(),
+            family: pair.family.to_owned(),
+            generation: pair.generation,
+            kid: refresh.kid.to_owned(),
+            access: access.entry,
+            refresh: refresh.entry,
+        };
+        let issued = IssuedTokens {
+            client_id: pair.client_id.to_owned(),
+            family: pair.family.to_owned(),
+            tokens: TokenPair { access_token: access.token, refresh_token: refresh.token },
+            expires_in: issuing.access_ttl,
+            scope: pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+        };
+        Ok(Minted { issued, record })
+    }
+
+    fn mint_token(
+        &self,
+        pair: &NewPair<'_>,
+        token_type: TokenType,
+        lifetime: Duration,
+    ) -> Result<MintedToken<'_>, IssueError> {
+        let new = NewToken {
+            client_id: pair.client_id,
+            token_type,
+            issued_at: pair.issued_at,
+            lifetime,
+            family: pair.family,
+            generation: pair.generation,
+            issuer: self.parts.issuing.issuer.as_deref(),
+            audience: self.parts.issuing.audience.as_deref(),
+            claims: pair.claims,
+        };
+        let (token, kid) = self.parts.keys.mint(&new).ok_or(IssueError::Signing)?;
+        let entry = TokenEntry {
+            text: self.text_to_store(&token, pair.issued_at)?,
+            digest: TokenDigest::of(token.expose()),
+            expires_at: pair.issued_at.saturating_add(lifetime.as_secs()),
+        };
+        Ok(MintedToken { token, entry, kid })
+    }
+
+    /// Encrypts a token for the store, if that is configured.
+    fn text_to_store(&self, token: &Secret, now: u64) -> Result<Secret, IssueError> {
+        if !self.parts.issuing.sealed {
+            return Ok(token.clone());
+        }
+        self.parts.keys.seal(token, now).ok_or(IssueError::Signing)
+    }
+
+    /// Opens the pair that has replaced a refresh token a moment ago.
+    fn open_pair(&self, client_id: &str, pair: &StoredPair, now: u64) -> Result<IssuedTokens, IssueError> {
+        let access_token = self.open(pair.access_token.as_ref())?;
+        let refresh_token = self.open(pair.refresh_token.as_ref())?;
+        // It may have expired by now: then the refresh token beside it is what the client needs.
+        let claims = self.verify_at(access_token.expose(), TokenType::Access, 0)?;
+        Ok(IssuedTokens {
+            client_id: client_id.to_owned(),
+            family: claims.family().map(|(family, _)| family.to_owned()).unwrap_or_default(),
+            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(now)),
+            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+            tokens: TokenPair { access_token, refresh_token },
+        })
+    }
+
+    fn open(&self, stored: Option<&Secret>) -> Result<Secret, IssueError> {
+        stored.and_then(|stored| self.parts.keys.open(stored)).ok_or(IssueError::Superseded)
+    }
+}
+
+fn store_error(client_id: &str, error: StoreError) -> IssueError {
+    if error.is_save() {
+        IssueError::NotSaved { client_id: client_id.to_owned(), error }
+    } else {
+        IssueError::Store(error)
+    }
+}
+
+fn check_client_id(client_id: &str) -> Result<(), ClientIdError> {
+    match client_id {
+        "" => Err(ClientIdError::Empty),
+        id if id.len() > MAX_CLIENT_ID_LEN => Err(ClientIdError::TooLong),
+        id if id.chars().any(char::is_control) => Err(ClientIdError::ControlCharacter),
+        _ => Ok(()),
+    }
+}

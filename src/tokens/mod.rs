@@ -1,0 +1,187 @@
+//! The endpoints at which tokens are issued, refreshed, revoked and introspected.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Once},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header::CONNECTION, request::Parts};
+use http_body::Body;
+use http_body_util::Full;
+use tower_service::Service;
+
+use crate::{
+    check::refuse::{forbid_caching, head_only},
+    credentials,
+};
+
+pub(crate) mod describe;
+mod document;
+mod endpoint;
+mod endpoints;
+mod error;
+pub(crate) mod issuer;
+#[cfg(feature = "rate-limit")]
+pub(crate) mod limit;
+#[cfg(not(feature = "rate-limit"))]
+#[path = "no_limit.rs"]
+pub(crate) mod limit;
+mod parameters;
+mod parts;
+mod place;
+pub(crate) mod probe;
+mod render;
+pub(crate) mod rotation;
+
+use endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection};
+use endpoints::ENDPOINTS;
+use error::EndpointError;
+use parameters::{Parameters, read_body};
+pub(crate) use parts::RouterParts;
+use place::{Mount, PathMatch};
+
+/// The token endpoints: a plain tower service.
+///
+#[doc = include_str!("../../docs/token-endpoints.md")]
+#[derive(Clone, Debug)]
+pub struct TokenRouter {
+    parts: Arc<RouterParts>,
+    mount: Mount,
+    /// Whether it was logged that the mount may be stripped.
+    hint: Arc<Once>,
+}
+
+/// The hint to those who mount the router without its feature.
+const PERHAPS_STRIPPED: &str = "a request asked the token router for an endpoint without `/auth` before it, and was \
+answered 404: if something strips the prefix, call `.prefix(\"\")`, or with axum enable the feature `axum`";
+
+impl TokenRouter {
+    pub(crate) fn new(parts: RouterParts) -> Self {
+        Self { parts: Arc::new(parts), mount: Mount::Usual, hint: Arc::new(Once::new()) }
+    }
+
+    /// Sets what stands before the endpoints' paths when they arrive here: the whole mount of the router, or what is left of it if
+    /// something before it strips a part, or `""` if that strips all of it.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.mount = Mount::new(prefix);
+        self
+    }
+
+    /// Converts it into an axum router, to be merged.
+    #[cfg(feature = "axum")]
+    pub fn into_axum<S: Clone + Send + Sync + 'static>(mut self) -> axum::Router<S> {
+        self.mount = Mount::new(self.mount.prefix());
+        let prefix = self.mount.prefix();
+        ENDPOINTS.iter().fold(axum::Router::new(), |router, Endpoint { path, .. }| {
+            router
+                .route_service(&format!("{prefix}{path}"), self.clone())
+                .route_service(&format!("{prefix}{path}/"), self.clone())
+        })
+    }
+
+    async fn answer<B>(&self, request: &Parts, body: B) -> Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let endpoint = match self.mount.find(&request.uri, &request.extensions) {
+            PathMatch::Endpoint(endpoint) => endpoint,
+            PathMatch::WithSlash(segment) => return render::without_slash(segment, request.uri.query()),
+            PathMatch::Nothing => return render::not_found(),
+            PathMatch::PerhapsStripped => {
+                self.hint.call_once(|| tracing::warn!(target: "fastauth", "{PERHAPS_STRIPPED}"));
+                return render::not_found();
+            }
+        };
+        match self.run(endpoint, request, body).await {
+            Ok(response) => response,
+            Err(error) => {
+                error.log();
+                let shape = (endpoint.shape)(&self.parts.options);
+                render::error(error, shape, request, &self.parts.refusals)
+            }
+        }
+    }
+
+    /// Checks what all endpoints have in common, in this order, and runs the endpoint.
+    async fn run<B>(&self, endpoint: &'static Endpoint, request: &Parts, body: B) -> EndpointResult
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let parts = &*self.parts;
+        let allow = (endpoint.methods)(&parts.options);
+        let is_allowed = allow.split(", ").any(|method| method == request.method.as_str());
+        if is_allowed && endpoint.effect == Effect::Issues {
+            parts.admit_caller(request)?;
+        }
+        if endpoint.protection == Protection::Master {
+            endpoint.check_master(parts, request)?;
+        }
+        if !is_allowed {
+            return Err(EndpointError::Method { allow });
+        }
+        // Browsers send cookies with requests of other pages as well, and take those of the answers.
+        if parts.options.cookie && endpoint.protection != Protection::Open && credentials::is_cross_origin(request) {
+            return Err(EndpointError::CrossOrigin);
+        }
+        let parameters = match request.method {
+            Method::GET | Method::HEAD => Parameters::Url(request.uri.query().unwrap_or_default()),
+            _ => read_body(request, body).await.map_err(EndpointError::Body)?,
+        };
+        (endpoint.run)(EndpointCall { parts, endpoints: ENDPOINTS, endpoint, request, parameters }).await
+    }
+}
+
+#[cfg(feature = "utoipa")]
+impl TokenRouter {
+    /// Returns the OpenAPI document of the endpoints. Their paths stand in it without the mount.
+    pub(crate) fn document(&self) -> serde_json::Value {
+        document::render(ENDPOINTS, &self.parts.facts())
+    }
+
+    pub(crate) fn sources(&self) -> credentials::TokenHeaders {
+        self.parts.sources
+    }
+
+    pub(crate) fn limits_guesses(&self) -> bool {
+        self.parts.master.limits_guesses()
+    }
+}
+
+impl<B> Service<Request<B>> for TokenRouter
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let this = self.clone();
+        let (request, body) = request.into_parts();
+        Box::pin(async move {
+            let mut response = this.answer(&request, body).await;
+            // Answers about tokens are true for a moment, and most of them for one caller.
+            forbid_caching(response.headers_mut());
+            // The rest of such a body is not read, so nothing else can follow on its connection.
+            let is_unread = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+            if is_unread && request.version <= Version::HTTP_11 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(if request.method == Method::HEAD { head_only(response) } else { response })
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! The running parts that the endpoints share.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::request::Parts;
+
+use super::{describe::Facts, error::EndpointError, issuer::TokenIssuer, limit::Limits, probe::StoreProbe};
+use crate::{
+    check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
+    credentials::TokenHeaders,
+    observe::{Limited, Observer},
+    secret::TokenDigest,
+    settings::EndpointOptions,
+    store::TokenStore,
+};
+
+/// What the endpoints need.
+#[derive(Debug)]
+pub(crate) struct RouterParts {
+    pub(crate) issuer: TokenIssuer,
+    pub(crate) store: Arc<dyn TokenStore>,
+    pub(crate) options: EndpointOptions,
+    pub(crate) limits: Option<Arc<Limits>>,
+    pub(crate) sources: TokenHeaders,
+    pub(crate) master: Arc<MasterTokens>,
+    pub(crate) confirmer: Arc<Confirmer>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) probe: StoreProbe,
+    pub(crate) observer: Arc<Observer>,
+    /// The OpenAPI document, once it was asked for.
+    pub(crate) document: OnceLock<Bytes>,
+}
+
+impl RouterParts {
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            options: &self.options,
+            app_name: self.refusals.realm(),
+            sources: self.sources,
+            is_limited: self.limits.is_some(),
+            limits_guesses: self.master.limits_guesses(),
+            has_claims_hook: self.issuer.issuing().claims_hook.is_some(),
+        }
+    }
+
+    /// Returns how long the cookie of a refresh token lasts, if that is how it travels.
+    pub(super) fn cookie_age(&self) -> Option<Duration> {
+        self.options.cookie.then_some(self.issuer.issuing().refresh_ttl)
+    }
+
+    /// Counts a request of its caller, if the application tells callers apart.
+    pub(super) fn admit_caller(&self, request: &Parts) -> Result<(), EndpointError> {
+        self.admit(Limited::Caller, |limits| limits.admit_caller(request))
+    }
+
+    /// Counts a request to issue tokens to a client.
+    pub(super) fn admit_client(&self, client_id: &str) -> Result<(), EndpointError> {
+        self.admit(Limited::Client, |limits| limits.admit_client(client_id))
+    }
+
+    /// Counts a use of a refresh token. The client is charged later, if the store accepts the token.
+    pub(super) fn admit_token(&self, client_id: &str, token: TokenDigest) -> Result<(), EndpointError> {
+        self.admit(Limited::Client, |limits| {
+            limits.check_client(client_id)?;
+            limits.admit_token(client_id, token)
+        })
+    }
+
+    /// Counts a pair that a client was issued for its refresh token.
+    pub(super) fn charge_client(&self, client_id: &str) {
+        if let Some(limits) = &self.limits {
+            limits.charge_client(client_id);
+        }
+    }
+
+    fn admit(&self, by: Limited, admit: impl FnOnce(&Limits) -> Result<(), Duration>) -> Result<(), EndpointError> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        admit(limits).map_err(|wait| {
+            self.observer.limited(by);
+            EndpointError::Limited(wait)
+        })
+    }
+}

@@ -1,0 +1,354 @@
+//! Renders answers in the form that an endpoint has: the envelope of `fastauth-api`, or that of OAuth (RFC 6749 5).
+//!
+//! The texts of the original `fastauth-api` stay as they are, byte for byte.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{ALLOW, LOCATION, PRAGMA, SET_COOKIE, WWW_AUTHENTICATE},
+    request::Parts,
+};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::error::{EndpointError, GrantError};
+use crate::{
+    check::refuse::{
+        BearerError, Challenge, Detail, Form, Refusals, STORE_UNAVAILABLE, after, json_response, quoted, try_later,
+    },
+    cookie::REFRESH_COOKIE,
+    issue::{IssueError, IssuedTokens},
+    store::{StoreError, StoreErrorKind},
+    token::TokenError,
+};
+
+const NOT_SAVED: &str = "Token not saved. Database error";
+const NOT_SIGNED: &str = "Token not signed";
+const UNSUPPORTED: &str = "The token store does not support this";
+const CROSS_ORIGIN: &str = "Requests from pages of another origin are not allowed";
+const TOO_MANY: &str = "Too many requests, try again later";
+const REPEATED_COOKIE: &str = "the cookie of the refresh token appears more than once";
+
+/// Renders a new pair. Its refresh token goes into a cookie of this age, if there is one.
+pub(super) fn pair(issued: &IssuedTokens, shape: Shape, cookie_age: Option<Duration>) -> Response<Full<Bytes>> {
+    let refresh_token = issued.tokens.refresh_token.expose();
+    let in_body = cookie_age.is_none().then_some(refresh_token);
+    let response = match shape {
+        Shape::Envelope => envelope(issued, in_body),
+        Shape::OAuth => bearer_token(issued, in_body),
+    };
+    match cookie_age {
+        Some(age) => with_refresh_cookie(response, refresh_token, age),
+        None => response,
+    }
+}
+
+fn envelope(issued: &IssuedTokens, refresh_token: Option<&str>) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct SuccessEnvelope<'a> {
+        status: &'static str,
+        message: &'static str,
+        code: u16,
+        data: PairEnvelope<'a>,
+    }
+    #[derive(Serialize)]
+    struct PairEnvelope<'a> {
+        client_id: &'a str,
+        access_token: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refresh_token: Option<&'a str>,
+    }
+    let data =
+        PairEnvelope { client_id: &issued.client_id, access_token: issued.tokens.access_token.expose(), refresh_token };
+    json_response(StatusCode::OK, &SuccessEnvelope { status: "success", message: "Token generated", code: 200, data })
+}
+
+fn bearer_token(issued: &IssuedTokens, refresh_token: Option<&str>) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct BearerToken<'a> {
+        access_token: &'a str,
+        token_type: &'static str,
+        expires_in: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refresh_token: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        scope: Option<&'a str>,
+    }
+    oauth_ok(&BearerToken {
+        access_token: issued.tokens.access_token.expose(),
+        token_type: "Bearer",
+        expires_in: issued.expires_in.as_secs(),
+        refresh_token,
+        scope: issued.scope.as_deref(),
+    })
+}
+
+/// Sets the cookie of the refresh token. An age of zero removes it.
+pub(super) fn with_refresh_cookie(
+    mut response: Response<Full<Bytes>>,
+    value: &str,
+    age: Duration,
+) -> Response<Full<Bytes>> {
+    let age = age.as_secs();
+    let cookie = format!("{REFRESH_COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={age}");
+    // A token is text that a cookie can carry, unless the store holds another.
+    if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
+        cookie.set_sensitive(true);
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Renders a result that all endpoints but the original's give in the form of OAuth.
+pub(super) fn oauth_ok(body: &impl Serialize) -> Response<Full<Bytes>> {
+    oauth(StatusCode::OK, body)
+}
+
+/// Adds what RFC 6749 5.1 asks for: the router forbids caching anyway, and old caches know this header alone.
+fn oauth(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    let mut response = json_response(status, body);
+    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
+    response
+}
+
+pub(super) fn not_found() -> Response<Full<Bytes>> {
+    json_response(StatusCode::NOT_FOUND, &Detail { detail: "Not Found" })
+}
+
+/// Redirects to the same path without the slash at its end, of which `segment` is the last. The target is relative, since only the
+/// client knows the path before a proxy changed it.
+pub(super) fn without_slash(segment: &str, query: Option<&str>) -> Response<Full<Bytes>> {
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    // A query is text that a header can carry.
+    if let Ok(mut location) = HeaderValue::try_from(format!("../{segment}{query}")) {
+        // There may be a token in it.
+        location.set_sensitive(true);
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// Renders the answer to a request that is refused.
+pub(super) fn error(error: EndpointError, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
+    let problem = match error {
+        EndpointError::Denied(denial) => {
+            return refusals.answer(denial, Form::of(&request.method, &request.headers));
+        }
+        EndpointError::Method { allow } => return method_not_allowed(allow),
+        EndpointError::Missing { name, place } if shape == Shape::Envelope => {
+            return unprocessable("missing", place, name, "Field required");
+        }
+        EndpointError::Unusable { name, place, problem } if shape == Shape::Envelope => {
+            return unprocessable("value_error", place, name, &problem.to_string());
+        }
+        EndpointError::NotIssued(error) if shape == Shape::Envelope => return not_issued(&error, request, refusals),
+        EndpointError::NotIssued(error) => return not_issued_by_oauth(&error),
+        EndpointError::Store(error) => return store_failed(&error, shape),
+        EndpointError::Grant(error) => return grant_refused(error, shape, refusals.realm()),
+        EndpointError::Limited(wait) => {
+            return after(
+                ErrorText::new(StatusCode::TOO_MANY_REQUESTS, Code::Unavailable, TOO_MANY).render(shape),
+                wait,
+            );
+        }
+        EndpointError::CrossOrigin => ErrorText::new(StatusCode::FORBIDDEN, Code::AccessDenied, CROSS_ORIGIN),
+        EndpointError::RepeatedCookie => ErrorText::invalid(REPEATED_COOKIE),
+        EndpointError::Missing { name, .. } => ErrorText::invalid(format!("{name} is missing")),
+        EndpointError::Unusable { name, problem, .. } => ErrorText::invalid(format!("{name}: {problem}")),
+        EndpointError::Mixed(message) => ErrorText::invalid(message),
+        EndpointError::Body(error) => ErrorText::new(error.status(), Code::InvalidRequest, error.to_string()),
+    };
+    problem.render(shape)
+}
+
+/// What both forms say of an error.
+struct ErrorText {
+    status: StatusCode,
+    code: Code,
+    message: String,
+}
+
+/// The error codes of RFC 6749 5.2 and 4.1.2.1.
+#[derive(Clone, Copy)]
+enum Code {
+    InvalidRequest,
+    InvalidClient,
+    InvalidGrant,
+    InvalidScope,
+    UnsupportedGrantType,
+    AccessDenied,
+    ServerError,
+    Unavailable,
+}
+
+impl Code {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::InvalidScope => "invalid_scope",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::AccessDenied => "access_denied",
+            Self::ServerError => "server_error",
+            Self::Unavailable => "temporarily_unavailable",
+        }
+    }
+}
+
+impl ErrorText {
+    fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, message)
+    }
+
+    fn render(&self, shape: Shape) -> Response<Full<Bytes>> {
+        match shape {
+            Shape::Envelope => failure(self.status, &self.message, None),
+            Shape::OAuth => {
+                let body = json!({ "error": self.code.as_str(), "error_description": self.message });
+                oauth(self.status, &body)
+            }
+        }
+    }
+}
+
+fn grant_refused(error: GrantError, shape: Shape, realm: &str) -> Response<Full<Bytes>> {
+    let problem = match error {
+        GrantError::ClientAuthentication { by_header } => {
+            let status = if by_header { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
+            let message = "client authentication is not supported: clients have no secret, so send none";
+            ErrorText::new(status, Code::InvalidClient, message)
+        }
+        GrantError::UnsupportedGrantType => {
+            let message = "the grant type is not supported: send `refresh_token`";
+            ErrorText::new(StatusCode::BAD_REQUEST, Code::UnsupportedGrantType, message)
+        }
+        // Nothing shows that the token is valid.
+        GrantError::OtherClient => ErrorText::new(StatusCode::BAD_REQUEST, Code::InvalidGrant, "Invalid refresh token"),
+        GrantError::Scope => {
+            let message = "the refresh token does not include this scope";
+            ErrorText::new(StatusCode::BAD_REQUEST, Code::InvalidScope, message)
+        }
+    };
+    let response = problem.render(shape);
+    if response.status() == StatusCode::UNAUTHORIZED { with_basic_challenge(response, realm) } else { response }
+}
+
+fn not_issued_by_oauth(error: &IssueError) -> Response<Full<Bytes>> {
+    let problem = match error {
+        IssueError::ClientId(error) => ErrorText::invalid(format!("client_id: {error}")),
+        IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
+            ErrorText::new(StatusCode::BAD_REQUEST, Code::InvalidGrant, refresh_refused(error))
+        }
+        IssueError::Refused(refusal) => ErrorText::new(refusal.status(), code_of(refusal.status()), refusal.message()),
+        IssueError::Store(_) => ErrorText::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, STORE_UNAVAILABLE),
+        IssueError::NotSaved { .. } => ErrorText::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, NOT_SAVED),
+        _ => ErrorText::new(StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError, NOT_SIGNED),
+    };
+    let response = problem.render(Shape::OAuth);
+    let is_transient = matches!(error, IssueError::Store(_) | IssueError::NotSaved { .. });
+    if is_transient { try_later(response) } else { response }
+}
+
+/// Returns OAuth's code for a refusal of the application.
+fn code_of(status: StatusCode) -> Code {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        status if status.is_server_error() => Code::ServerError,
+        _ => Code::AccessDenied,
+    }
+}
+
+fn store_failed(error: &StoreError, shape: Shape) -> Response<Full<Bytes>> {
+    match error.kind() {
+        StoreErrorKind::Unsupported => {
+            ErrorText::new(StatusCode::NOT_IMPLEMENTED, Code::ServerError, UNSUPPORTED).render(shape)
+        }
+        _ => {
+            let problem = ErrorText::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, STORE_UNAVAILABLE);
+            try_later(problem.render(shape))
+        }
+    }
+}
+
+fn with_basic_challenge(mut response: Response<Full<Bytes>>, realm: &str) -> Response<Full<Bytes>> {
+    if let Ok(challenge) = HeaderValue::try_from(format!("Basic realm={}", quoted(realm))) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// Renders in the envelope why no pair was issued.
+fn not_issued(error: &IssueError, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
+    match error {
+        IssueError::ClientId(error) => {
+            let place = if request.method == Method::GET { "query" } else { "body" };
+            unprocessable("value_error", place, "client_id", &error.to_string())
+        }
+        IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
+            let message = refresh_refused(error);
+            let mut response = failure(StatusCode::UNAUTHORIZED, message, None);
+            let challenge = Challenge::AccessToken(Some(BearerError::InvalidToken));
+            if let Some(challenge) = refusals.challenge(challenge, message) {
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
+            response
+        }
+        IssueError::Refused(refusal) => failure(refusal.status(), refusal.message(), None),
+        IssueError::Store(_) => try_later(failure(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, None)),
+        IssueError::NotSaved { client_id, .. } => {
+            let data = Some(Map::from_iter([("client_id".to_owned(), json!(client_id))]));
+            try_later(failure(StatusCode::SERVICE_UNAVAILABLE, NOT_SAVED, data))
+        }
+        _ => failure(StatusCode::INTERNAL_SERVER_ERROR, NOT_SIGNED, None),
+    }
+}
+
+fn refresh_refused(error: &IssueError) -> &'static str {
+    match error {
+        IssueError::InvalidRefreshToken(TokenError::MissingClientId) => "Invalid refresh token: missing client_id",
+        IssueError::InvalidRefreshToken(TokenError::WrongType) => "Invalid refresh token: not a refresh token",
+        IssueError::InvalidRefreshToken(_) => "Invalid refresh token",
+        _ => "Invalid refresh token: used or revoked",
+    }
+}
+
+fn failure(status: StatusCode, message: &str, data: Option<Map<String, Value>>) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct FailureEnvelope<'a> {
+        status: &'static str,
+        message: &'a str,
+        code: u16,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<Map<String, Value>>,
+    }
+    json_response(status, &FailureEnvelope { status: "error", message, code: status.as_u16(), data })
+}
+
+/// Renders FastAPI's answer to a missing or unusable parameter. What was sent is not repeated.
+fn unprocessable(kind: &str, place: &str, parameter: &str, message: &str) -> Response<Full<Bytes>> {
+    #[derive(Serialize)]
+    struct InvalidParameter<'a> {
+        r#type: &'a str,
+        loc: [&'a str; 2],
+        msg: &'a str,
+        input: (),
+    }
+    let problem = InvalidParameter { r#type: kind, loc: [place, parameter], msg: message, input: () };
+    json_response(StatusCode::UNPROCESSABLE_ENTITY, &Detail { detail: [problem] })
+}
+
+fn method_not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
+    let mut response = json_response(StatusCode::METHOD_NOT_ALLOWED, &Detail { detail: "Method Not Allowed" });
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
