@@ -46,13 +46,13 @@ impl Endpoint {
     pub(super) fn check_master(&self, parts: &RouterParts, request: &Parts) -> Result<(), EndpointError> {
         let name = parts.master.require(request, parts.sources);
         parts.observer.administration(&request.method, name.as_ref().err());
-        let name = &*name.map_err(|reason| EndpointError::Denied(reason.into()))?;
+        let name = name.map_err(|reason| EndpointError::Denied(reason.into()))?;
         let method = observe::name_of(&request.method);
         let path = &*shown(request.uri.path());
         if self.effect == Effect::Reads {
-            tracing::debug!(target: "fastauth", %method, path, master_token = name, "administration");
+            tracing::debug!(target: "fastauth", %method, path, master_token = &*name, "administration");
         } else {
-            tracing::info!(target: "fastauth", %method, path, master_token = name, "administration");
+            tracing::info!(target: "fastauth", %method, path, master_token = &*name, "administration");
         }
         Ok(())
     }

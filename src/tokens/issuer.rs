@@ -157,7 +157,7 @@ impl TokenIssuer {
         match self.verify_at(refresh_token, TokenType::Refresh, verified_at) {
             Ok(claims) => Ok(RefreshToken { claims, verified_at }),
             Err(error) => {
-                let error = error.into();
+                let error = IssueError::from(error);
                 self.parts.observer.issued(GrantKind::Refresh, Err(&error));
                 Err(error)
             }

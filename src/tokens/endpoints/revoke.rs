@@ -7,7 +7,6 @@ use serde_json::json;
 use crate::{
     settings::Shape,
     store::{Revocation, StoreError, StoreErrorKind},
-    token::Claims,
     tokens::{
         describe::{Facts, OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
@@ -109,8 +108,8 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
 
 async fn revoke_token(call: &EndpointCall<'_>, token: &str, client_id: Option<&str>) -> EndpointResult {
     let parts = call.parts;
-    let is_of_client = |claims: &Claims| client_id.is_none_or(|client_id| client_id == claims.client_id());
-    match parts.issuer.verify_any(token).ok().filter(is_of_client) {
+    let claims = parts.issuer.verify_any(token).ok();
+    match claims.filter(|claims| client_id.is_none_or(|client_id| client_id == claims.client_id())) {
         Some(claims) => {
             parts.issuer.revoke_verified(&claims).await.map_err(EndpointError::Store)?;
         }
