@@ -335,7 +335,7 @@ async fn a_store_that_cannot_revoke_says_so() {
     for form in [format!("token={}", refresh(&issued)), "client_id=c".to_owned(), "all=true".to_owned()] {
         let reply = server.post_as_master("/auth/token/revoke", &form).await;
         assert_eq!(error(&reply), (501, "server_error".to_owned()), "{form}");
-        assert_eq!(reply.json()["error_description"], "The token store is not able to do this");
+        assert_eq!(reply.json()["error_description"], "The token store does not support this");
     }
     assert_eq!(server.post("/auth/token/revoke", "token=x").await.status, 200);
 }

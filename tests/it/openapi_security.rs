@@ -154,6 +154,21 @@ fn the_answers_of_the_guard_are_added() {
     assert!(document.get("servers").is_none() && document.get("tags").is_none());
 }
 
+#[cfg(feature = "rate-limit")]
+#[test]
+fn master_paths_may_answer_429_if_wrong_tokens_are_limited() {
+    for (name, settings, expected) in [
+        ("no limits", settings(), false),
+        ("limits on clients alone", settings().rate_limit(1, 1), false),
+        ("limits on callers", settings().rate_limit(1, 1).rate_limit_key(|_| Some(0)), true),
+    ] {
+        let paths = [("/access/x", json!({})), ("/master/x", json!({}))];
+        let document = modified(&of(settings).openapi(), document(&paths, &json!({})));
+        let answers = |path: &str| document["paths"][path]["get"]["responses"]["429"].is_object();
+        assert_eq!((answers("/master/x"), answers("/access/x")), (expected, false), "{name}");
+    }
+}
+
 #[test]
 fn twice_is_as_good_as_once() {
     let auth = of(settings().access_token_paths(["/access", "/auth/token/refresh"]));
