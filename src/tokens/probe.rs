@@ -21,8 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Asks the store whether it is up, at most once a second however many callers ask.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StoreProbe {
+    store: Arc<dyn TokenStore>,
     latest: Mutex<Option<Question>>,
 }
 
@@ -39,11 +40,14 @@ impl Question {
     fn ask(store: Arc<dyn TokenStore>) -> Self {
         let (answered, is_up) = watch::channel(None);
         tokio::spawn(async move {
-            let late = |_| Err(StoreError::new(StoreErrorKind::TimedOut, "no answer within two seconds"));
-            let answer = timeout(PATIENCE, store.check()).await.unwrap_or_else(late);
-            let failed = answer.as_ref().err();
-            failed.inspect(|error| observe::store_trouble(error, "health"));
-            answered.send_replace(Some(failed.is_none()));
+            let answer = match timeout(PATIENCE, store.check()).await {
+                Ok(answer) => answer,
+                Err(_) => Err(StoreError::new(StoreErrorKind::TimedOut, "no answer within two seconds")),
+            };
+            if let Err(error) = &answer {
+                observe::store_trouble(error, "health");
+            }
+            answered.send_replace(Some(answer.is_ok()));
         });
         Self { asked_at: Instant::now(), is_up }
     }
@@ -58,22 +62,26 @@ impl Question {
 }
 
 impl StoreProbe {
+    pub(crate) fn new(store: Arc<dyn TokenStore>) -> Self {
+        Self { store, latest: Mutex::default() }
+    }
+
     /// Returns true if the store answers, after at most two seconds. The answer may be a second old.
-    pub(crate) async fn is_up(&self, store: &Arc<dyn TokenStore>) -> bool {
-        answer(self.ask(store, Question::is_recent)).await
+    pub(crate) async fn is_up(&self) -> bool {
+        answer(self.ask(Question::is_recent)).await
     }
 
     /// Returns true if the store answers now: only a question that is under way is shared.
-    pub(crate) async fn is_up_now(&self, store: &Arc<dyn TokenStore>) -> bool {
-        answer(self.ask(store, Question::is_under_way)).await
+    pub(crate) async fn is_up_now(&self) -> bool {
+        answer(self.ask(Question::is_under_way)).await
     }
 
     /// Returns the latest question if it `counts`, or else asks a new one.
-    fn ask(&self, store: &Arc<dyn TokenStore>, counts: fn(&Question) -> bool) -> watch::Receiver<Option<bool>> {
+    fn ask(&self, counts: fn(&Question) -> bool) -> watch::Receiver<Option<bool>> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
             Some(question) if counts(question) => question.is_up.clone(),
-            _ => latest.insert(Question::ask(Arc::clone(store))).is_up.clone(),
+            _ => latest.insert(Question::ask(Arc::clone(&self.store))).is_up.clone(),
         }
     }
 }
@@ -136,48 +144,55 @@ mod tests {
         }
     }
 
-    fn slow(takes: Duration, is_up: bool) -> (Arc<Slow>, Arc<dyn TokenStore>) {
-        let store = Arc::new(Slow { takes, is_up, asked: AtomicUsize::new(0) });
-        (Arc::clone(&store), store)
+    impl Slow {
+        fn new(takes: Duration, is_up: bool) -> Arc<Self> {
+            Arc::new(Self { takes, is_up, asked: AtomicUsize::new(0) })
+        }
+
+        fn probe(self: &Arc<Self>) -> Arc<StoreProbe> {
+            Arc::new(StoreProbe::new(Arc::clone(self) as _))
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn concurrent_questions_are_one_call() {
-        let (slow, store) = slow(Duration::from_millis(100), true);
-        let probe = Arc::new(StoreProbe::default());
-        let ask = |_| {
-            let (probe, store) = (Arc::clone(&probe), Arc::clone(&store));
-            tokio::spawn(async move { probe.is_up(&store).await })
-        };
-        let askers: Vec<_> = (0..100).map(ask).collect();
-        for asker in askers {
-            assert!(asker.await.unwrap());
+        let store = Slow::new(Duration::from_millis(100), true);
+        let probe = store.probe();
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let probe = Arc::clone(&probe);
+            callers.spawn(async move { probe.is_up().await });
         }
-        assert!(probe.is_up(&store).await);
-        assert_eq!(slow.asked.load(Ordering::Relaxed), 1);
+        assert_eq!(callers.join_all().await, [true; 100]);
+        assert!(probe.is_up().await);
+        assert_eq!(store.asked(), 1);
         advance(PERIOD).await;
-        assert!(probe.is_up(&store).await);
-        assert_eq!(slow.asked.load(Ordering::Relaxed), 2);
+        assert!(probe.is_up().await);
+        assert_eq!(store.asked(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn disconnecting_client_does_not_cancel_the_question() {
-        let (slow, store) = slow(Duration::from_millis(1500), true);
-        let probe = StoreProbe::default();
+        let store = Slow::new(Duration::from_millis(1500), true);
+        let probe = store.probe();
         for _ in 0..10 {
-            let hurried = timeout(Duration::from_millis(100), probe.is_up(&store)).await;
+            let hurried = timeout(Duration::from_millis(100), probe.is_up()).await;
             assert!(hurried.is_err(), "the store takes longer");
         }
-        assert!(probe.is_up(&store).await);
-        assert_eq!(slow.asked.load(Ordering::Relaxed), 1, "a question that is under way is not put again");
+        assert!(probe.is_up().await);
+        assert_eq!(store.asked(), 1, "a question that is under way is not put again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn unreachable_or_silent_store_is_down() {
         for (takes, is_up) in [(Duration::ZERO, false), (Duration::from_secs(3600), true)] {
-            let (_, store) = slow(takes, is_up);
+            let probe = Slow::new(takes, is_up).probe();
             let started = Instant::now();
-            assert!(!StoreProbe::default().of_store(&store).await);
+            assert!(!probe.is_up().await);
             assert!(started.elapsed() <= PATIENCE + Duration::from_millis(10));
         }
     }
