@@ -21,6 +21,7 @@ use crate::{
     },
     cookie::REFRESH_COOKIE,
     issue::{IssueError, IssuedTokens},
+    settings::Shape,
     store::{StoreError, StoreErrorKind},
     token::TokenError,
 };
