@@ -51,7 +51,7 @@ fn expected(base: &str, path: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn of_all_paths_only_those_of_the_endpoints_answer() {
+async fn only_the_paths_of_endpoints_answer() {
     let router = || layer().router();
     let paths = paths();
     for (mounted, base, app) in [
@@ -79,7 +79,7 @@ async fn of_all_paths_only_those_of_the_endpoints_answer() {
 }
 
 #[tokio::test]
-async fn without_axum_it_goes_by_the_prefix_alone() {
+async fn prefix_decides_without_axum() {
     let bare = |router: TokenRouter| {
         async move |path: &str| {
             let (parts, _) = probe(path).into_parts();
@@ -98,7 +98,7 @@ async fn without_axum_it_goes_by_the_prefix_alone() {
 
 /// Who mounts it where something strips the prefix without telling is told why nothing is found, and not by every request.
 #[tokio::test]
-async fn what_may_have_been_stripped_is_said_once() {
+async fn hint_at_a_stripped_prefix_is_logged_once() {
     let router = layer().router();
     log::capture();
     for path in ["/other", "/token/new", "/healthz", "/auth/token/newer"] {
@@ -110,7 +110,7 @@ async fn what_may_have_been_stripped_is_said_once() {
 
 /// `base-path` is of the guard, and changes nothing about where the endpoints are.
 #[tokio::test]
-async fn a_base_path_gives_them_no_second_one() {
+async fn base_path_does_not_add_a_second_path() {
     let layer = fastauth::FastAuthLayer::new(settings().base_path("/v1").build().unwrap()).unwrap();
     let app = Router::new().nest_service("/auth", layer.router()).layer(layer);
     for path in paths() {
@@ -142,7 +142,7 @@ async fn other_spellings_are_not_found() {
 
 /// As `fastauth-api` does: the same request, one slash less. It holds behind any proxy, since it names no more than that.
 #[tokio::test]
-async fn a_slash_at_the_end_is_led_to_the_endpoint() {
+async fn trailing_slash_is_redirected() {
     let response = send(&app(layer()), probe("/auth/token/new/?client_id=a%20b")).await;
     assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
     assert_eq!(response.headers()[LOCATION], "../new?client_id=a%20b");

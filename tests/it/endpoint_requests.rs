@@ -20,9 +20,9 @@ async fn minted(server: &Endpoints, content_type: &str, body: &str) -> Result<St
     Ok(reply.json()["data"]["client_id"].as_str().unwrap().to_owned())
 }
 
-/// Apache's HttpClient and Spring name ISO-8859-1 if nobody tells them otherwise.
+/// Apache's HttpClient and Spring name ISO-8859-1 unless they are configured otherwise.
 #[tokio::test]
-async fn charsets_that_agree_on_ascii_are_taken_for_what_is_ascii() {
+async fn ascii_in_compatible_charsets_is_accepted() {
     let server = Endpoints::of(&layer()).await;
     for charset in [
         "ISO-8859-1",
@@ -57,7 +57,7 @@ async fn charsets_that_agree_on_ascii_are_taken_for_what_is_ascii() {
 
 /// PowerShell and editors put one there.
 #[tokio::test]
-async fn a_byte_order_mark_is_no_part_of_a_body() {
+async fn byte_order_mark_is_ignored() {
     let server = Endpoints::of(&layer()).await;
     assert_eq!(minted(&server, JSON, "\u{feff}{\"client_id\":\"c\"}").await, Ok("c".to_owned()));
     assert_eq!(minted(&server, FORM, "\u{feff}client_id=c").await, Ok("c".to_owned()));
@@ -66,7 +66,7 @@ async fn a_byte_order_mark_is_no_part_of_a_body() {
 
 /// A page that posts a secret must not have its browser ask the user for a password.
 #[tokio::test]
-async fn only_basic_credentials_are_answered_with_a_basic_challenge() {
+async fn only_basic_credentials_get_a_basic_challenge() {
     let layer = layer();
     let server = Endpoints::of(&layer).await;
     let pair = layer.issuer().issue("c").await.unwrap().tokens;
@@ -83,7 +83,7 @@ async fn only_basic_credentials_are_answered_with_a_basic_challenge() {
 
 /// The application's own limit says so as ours does, whether it knows the length before or not.
 #[tokio::test]
-async fn a_body_over_a_limit_around_the_router_is_too_long() {
+async fn body_over_a_limit_around_the_router_is_413() {
     let router = || layer().router();
     // What the layers of tower-http and axum do to a body of which no length is told.
     let limit = async |request: Request<Body>| request.map(|body| Body::new(Limited::new(body, 100)));
@@ -111,7 +111,7 @@ async fn a_body_over_a_limit_around_the_router_is_too_long() {
 
 /// A body that comes slowly has its time; one that stops coming has three seconds.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stops_coming_is_given_up_soon() {
+async fn pausing_body_times_out_soon() {
     let started = tokio::time::Instant::now();
     let frames = futures_util::stream::unfold(0, |sent| async move {
         match sent {

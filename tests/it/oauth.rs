@@ -89,7 +89,7 @@ impl TokenStore for Moody {
 
 /// A library for OAuth, as it comes, renews, looks into and revokes tokens. It asks for HTTPS, which ends before the server.
 #[tokio::test]
-async fn a_client_of_oauth_gets_along() {
+async fn oauth2_crate_is_a_compatible_client() {
     let layer = layer(strict());
     let server = Endpoints::of(&layer).await;
     let issued = layer.issuer().issue_with("a client", scoped()).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_client_of_oauth_gets_along() {
 }
 
 #[tokio::test]
-async fn a_grant_is_answered_in_the_form_of_oauth() {
+async fn grant_is_answered_in_the_form_of_oauth() {
     let layer = layer(strict());
     let server = Endpoints::of(&layer).await;
     let issued = layer.issuer().issue("c").await.unwrap();
@@ -197,7 +197,7 @@ async fn grants_are_refused_in_the_form_of_oauth() {
 }
 
 #[tokio::test]
-async fn a_scope_can_only_be_narrowed() {
+async fn scope_can_only_be_narrowed() {
     let layer = layer(strict());
     let server = Endpoints::of(&layer).await;
     let mut token = refresh(&layer.issuer().issue_with("c", scoped()).await.unwrap()).to_owned();
@@ -217,7 +217,7 @@ async fn a_scope_can_only_be_narrowed() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_is_no_ones_fault() {
+async fn unreachable_store_is_503() {
     let store = Moody::default();
     let layer = layer(strict().store(store.clone()).oauth_responses(true));
     let server = Endpoints::of(&layer).await;
@@ -243,7 +243,7 @@ async fn a_store_that_is_away_is_no_ones_fault() {
 }
 
 #[tokio::test]
-async fn a_token_is_given_up_by_its_holder() {
+async fn holder_revokes_a_token() {
     let layer = layer(strict().many_tokens_per_client(true));
     let server = Endpoints::of(&layer).await;
     let other = layer.issuer().issue("c").await.unwrap();
@@ -260,7 +260,7 @@ async fn a_token_is_given_up_by_its_holder() {
         assert!(!server.opens(access(&issued)).await, "{form}");
         let renewal = format!("grant_type=refresh_token&refresh_token={}", refresh(&issued));
         assert_eq!(error(&server.post("/auth/token", &renewal).await), (400, "invalid_grant".to_owned()));
-        // Once more is as good as once.
+        // Revoking twice has the same result.
         assert_eq!(server.post("/auth/token/revoke", &form).await.status, 200);
     }
     assert!(server.opens(access(&other)).await, "the client's other log-in goes on");
@@ -271,7 +271,7 @@ async fn a_token_is_given_up_by_its_holder() {
         assert_eq!((reply.status, reply.text.as_str()), (200, "{}"), "{token}");
     }
     let reply = server.post("/auth/token/revoke", &format!("token={}&client_id=d", access(&other))).await;
-    assert_eq!((reply.status, reply.text.as_str()), (200, "{}"), "as one that is none");
+    assert_eq!((reply.status, reply.text.as_str()), (200, "{}"), "as for an invalid token");
     assert!(server.opens(access(&other)).await);
 }
 
@@ -328,7 +328,7 @@ async fn clients_and_families_are_revoked_with_the_master_token() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_revoke_says_so() {
+async fn store_without_revocation_is_501() {
     let layer = layer(strict().store(Moody { cannot_revoke: true, ..Moody::default() }));
     let server = Endpoints::of(&layer).await;
     let issued = layer.issuer().issue("c").await.unwrap();
@@ -341,7 +341,7 @@ async fn a_store_that_cannot_revoke_says_so() {
 }
 
 #[tokio::test]
-async fn a_token_is_looked_into() {
+async fn token_is_introspected() {
     let claims = Map::from_iter([
         ("scope".to_owned(), json!("read write")),
         ("roles".to_owned(), json!(["reader"])),
@@ -387,7 +387,7 @@ async fn a_token_is_looked_into() {
 
 /// Both shapes of an answer, and of the refusals that go with them.
 #[tokio::test]
-async fn minting_and_refreshing_answer_as_it_was_configured() {
+async fn issuing_and_refreshing_answer_in_the_configured_form() {
     let layer = layer(strict().oauth_responses(true));
     let server = Endpoints::of(&layer).await;
     let minted = server.send("GET", "/auth/token/new?client_id=c", &[("master-token", MASTER)], "").await;
@@ -411,7 +411,7 @@ async fn minting_and_refreshing_answer_as_it_was_configured() {
 }
 
 #[tokio::test]
-async fn what_the_application_refuses_keeps_its_status_and_its_words() {
+async fn refusal_of_the_application_keeps_its_status_and_text() {
     let hook = |grant: Grant| async move {
         match grant.client_id.as_str() {
             "locked" => Err(ClaimsRefusal::new(StatusCode::FORBIDDEN, "this client is locked")),
@@ -445,7 +445,7 @@ fn cookie(reply: &Reply) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_refresh_token_can_travel_in_a_cookie() {
+async fn refresh_token_can_travel_in_a_cookie() {
     let server = &Endpoints::of(&layer(strict().refresh_token_in_cookie(true))).await;
     let with = async |path: &str, value: &str, form: &str| {
         let line = format!("theme=dark; {COOKIE}={value}; x=y");
@@ -518,7 +518,7 @@ async fn a_refresh_token_can_travel_in_a_cookie() {
 }
 
 #[tokio::test]
-async fn without_that_option_no_cookie_counts() {
+async fn cookie_is_ignored_unless_it_is_configured() {
     let layer = layer(strict());
     let server = Endpoints::of(&layer).await;
     let issued = layer.issuer().issue("c").await.unwrap();
@@ -532,7 +532,7 @@ async fn without_that_option_no_cookie_counts() {
 
 /// Whatever is done with a token, no error and no log has it in it.
 #[tokio::test]
-async fn nothing_shows_a_token() {
+async fn tokens_are_never_logged() {
     log::capture();
     let store = Moody::default();
     let layer = layer(strict().store(store.clone()).refresh_token_in_cookie(true));
@@ -595,7 +595,7 @@ async fn nothing_shows_a_token() {
 
 /// Who administers is noted by the name of the master token.
 #[tokio::test]
-async fn the_log_names_the_master_token() {
+async fn administration_logs_the_name_of_the_master_token() {
     log::capture();
     let settings = strict().master_tokens([("alice", "the master token of alice"), ("bob", "the master token of bob")]);
     let server = Endpoints::of(&layer(settings)).await;

@@ -37,7 +37,7 @@ fn operations(document: &Value) -> BTreeMap<(String, String), Value> {
 }
 
 #[tokio::test]
-async fn it_lies_beside_the_endpoints_wherever_they_are_mounted() {
+async fn document_is_beside_the_endpoints_wherever_they_are_mounted() {
     let router = || layer().router();
     for (name, path, app) in [
         ("nested", "/auth/openapi.json", Router::new().nest_service("/auth", router())),
@@ -54,7 +54,7 @@ async fn it_lies_beside_the_endpoints_wherever_they_are_mounted() {
 }
 
 #[tokio::test]
-async fn it_is_open_to_any_page_and_to_reading_alone() {
+async fn document_is_open_to_any_page_and_read_only() {
     let app = app(with(settings().refresh_token_in_cookie(true)));
     let elsewhere = [("origin", "https://x.example"), ("sec-fetch-site", "cross-site")];
     assert_eq!(send(&app, get_request("/auth/openapi.json?x=1", &elsewhere)).await.status(), StatusCode::OK);
@@ -71,7 +71,7 @@ async fn it_is_open_to_any_page_and_to_reading_alone() {
 }
 
 #[tokio::test]
-async fn it_is_as_the_endpoints_are_configured() {
+async fn document_follows_the_configuration() {
     let document = async |settings: SettingsBuilder| document(&app(with(settings)), "/auth/openapi.json").await;
     let answers =
         |document: &Value, path: &str, status: &str| document["paths"][path]["post"]["responses"].get(status).is_some();
@@ -100,7 +100,7 @@ async fn it_is_as_the_endpoints_are_configured() {
 
 /// Requests of every kind get an answer that the document knows, and all answers that it knows come.
 #[tokio::test]
-async fn the_endpoints_answer_as_it_says() {
+async fn endpoints_answer_as_documented() {
     for (name, settings) in [
         ("as fastauth-api has it", settings()),
         ("as OAuth has it", settings().oauth_responses(true).allow_get(false)),

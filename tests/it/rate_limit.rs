@@ -28,7 +28,7 @@ fn is_limited(reply: &Reply) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_is_issued_so_many_pairs_and_no_more() {
+async fn client_is_limited() {
     let server = Endpoints::of(&layer(limited())).await;
     let first = mint(&server, "c").await.json();
     let token = first["data"]["refresh_token"].as_str().unwrap();
@@ -56,7 +56,7 @@ async fn a_client_is_issued_so_many_pairs_and_no_more() {
 
 /// Who has no token of a client's, and no master token, takes nothing from it.
 #[tokio::test]
-async fn a_forged_token_uses_nothing_up() {
+async fn forged_token_does_not_count() {
     let layer = layer(limited());
     let server = Endpoints::of(&layer).await;
     let stranger = self::layer(settings().cryptography_key("another key of thirty-two bytes.."));
@@ -81,9 +81,9 @@ async fn a_forged_token_uses_nothing_up() {
     assert!(is_limited(&mint(&server, "c").await));
 }
 
-/// A token that the store does not take, whoever has it, and why ever: its client goes on as if nothing had come.
+/// A token that the store refuses, for whatever reason, does not count against its client.
 #[tokio::test]
-async fn a_worthless_token_uses_nothing_up() {
+async fn refused_token_does_not_count() {
     for many in [false, true] {
         let layer = layer(limited().many_tokens_per_client(many).refresh_grace(Duration::ZERO));
         let issuer = layer.issuer();
@@ -115,7 +115,7 @@ async fn a_worthless_token_uses_nothing_up() {
 
 /// What is issued at the same time is counted as well, though only when it is: it has to be waited for afterwards.
 #[tokio::test]
-async fn pairs_that_are_issued_at_once_are_all_counted() {
+async fn concurrent_pairs_are_all_counted() {
     let layer = layer(limited().many_tokens_per_client(true));
     let server = Endpoints::of(&layer).await;
     let mut forms = Vec::new();
@@ -131,9 +131,9 @@ async fn pairs_that_are_issued_at_once_are_all_counted() {
     assert!((owed * 60 + 1..=(owed + 1) * 60).contains(&wait), "{issued} were issued: {wait}");
 }
 
-/// The same pair given once more is no other pair.
+/// The same pair, issued again, is not another pair.
 #[tokio::test]
-async fn a_pair_that_is_given_again_uses_nothing_up() {
+async fn repeated_pair_does_not_count() {
     let layer = layer(limited());
     let server = Endpoints::of(&layer).await;
     let token = layer.issuer().issue("c").await.unwrap().tokens.refresh_token;
@@ -145,7 +145,7 @@ async fn a_pair_that_is_given_again_uses_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_shape_of_oauth_has_its_words() {
+async fn limit_is_answered_in_the_form_of_oauth() {
     let server = Endpoints::of(&layer(limited().oauth_responses(true))).await;
     while mint(&server, "c").await.status == 200 {}
     let reply = mint(&server, "c").await;
@@ -155,7 +155,7 @@ async fn a_shape_of_oauth_has_its_words() {
 
 /// From two addresses of this machine, each with a limit of its own.
 #[tokio::test]
-async fn a_caller_is_limited_by_its_address() {
+async fn caller_is_limited_by_its_address() {
     let settings =
         limited().rate_limit_key(|request| request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -175,9 +175,9 @@ async fn a_caller_is_limited_by_its_address() {
     assert_eq!(guess([127, 0, 0, 2]).await, 401);
 }
 
-/// Whoever guesses is told to wait, also if the next one were right: or it would be a guess like the others.
+/// A caller that guesses has to wait even if its next token is right, or that would be one more guess.
 #[tokio::test]
-async fn guesses_at_the_master_token_are_limited_wherever_it_is_asked_for() {
+async fn wrong_master_tokens_are_limited_everywhere() {
     let layer = layer(limited().rate_limit_key(|request| request.headers.get("x-caller").cloned()));
     let server = Endpoints::of(&layer).await;
     let ask = async |(method, path, form): (&str, &str, &str), caller: &str, token: &str| {
@@ -208,8 +208,8 @@ async fn guesses_at_the_master_token_are_limited_wherever_it_is_asked_for() {
             assert_eq!((refused.json(), refused.header("www-authenticate")), (detail, ""));
         }
         assert!(!matches!(ask(place, "another", MASTER).await.status, 401 | 429), "others go on");
-        let nobody = [("content-type", FORM), ("master-token", MASTER)];
-        assert!(!matches!(server.send(place.0, place.1, &nobody, place.2).await.status, 401 | 429));
+        let anonymous = [("content-type", FORM), ("master-token", MASTER)];
+        assert!(!matches!(server.send(place.0, place.1, &anonymous, place.2).await.status, 401 | 429));
     }
     // It is one limit for all places.
     assert_eq!(ask(places[0], "all", "a").await.status, 401);
@@ -229,7 +229,7 @@ async fn guesses_at_the_master_token_are_limited_wherever_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn without_a_limit_there_is_none() {
+async fn nothing_is_limited_by_default() {
     let server = Endpoints::of(&layer(settings().rate_limit_key(|_| Some("everybody")))).await;
     for _ in 0..50 {
         assert_eq!(mint(&server, "c").await.status, 200);
@@ -237,7 +237,7 @@ async fn without_a_limit_there_is_none() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_key_has_the_limit_of_its_client() {
+async fn request_without_a_caller_is_limited_by_client() {
     let settings = limited().rate_limit_key(|request| request.headers.get("x-caller").cloned());
     let server = Endpoints::of(&layer(settings)).await;
     for n in 0..5 {
@@ -254,7 +254,7 @@ async fn a_request_without_a_key_has_the_limit_of_its_client() {
 
 /// A limit that lets a client in again says when.
 #[tokio::test]
-async fn a_client_is_let_in_again() {
+async fn limited_client_is_admitted_later() {
     let server = Endpoints::of(&layer(settings().rate_limit(120, 1))).await;
     assert_eq!(mint(&server, "c").await.status, 200);
     let mut waited = 0;

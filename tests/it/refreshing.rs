@@ -76,7 +76,7 @@ fn refresh(layer: &FastAuthLayer, token: &str) -> Pin<Box<dyn Future<Output = Re
 }
 
 #[tokio::test]
-async fn a_thousand_refreshes_of_one_token_are_one_call_to_the_store() {
+async fn concurrent_refreshes_of_one_token_are_one_store_call() {
     let store = Gated::new(MemoryStore::new());
     let layer = layer(store.clone());
     let token = layer.issuer().issue("c").await.unwrap().tokens.refresh_token;
@@ -99,7 +99,7 @@ async fn a_thousand_refreshes_of_one_token_are_one_call_to_the_store() {
 
 /// They come one after the other, at a store that is far away: none waits its turn behind all before it.
 #[tokio::test(start_paused = true)]
-async fn refreshes_that_come_while_the_store_is_asked_share_its_answer() {
+async fn refreshes_during_a_store_call_share_its_answer() {
     let store = FailingStore::new(MemoryStore::new());
     let layer = layer(store.clone());
     let server = app(layer.clone());
@@ -124,7 +124,7 @@ async fn refreshes_that_come_while_the_store_is_asked_share_its_answer() {
 }
 
 #[tokio::test]
-async fn who_leaves_takes_the_answer_from_nobody() {
+async fn disconnecting_client_does_not_cancel_the_exchange() {
     let store = Gated::new(MemoryStore::new());
     let layer = layer(store.clone());
     let token = layer.issuer().issue("c").await.unwrap().tokens.refresh_token;
@@ -142,7 +142,7 @@ async fn who_leaves_takes_the_answer_from_nobody() {
 
 /// Two stores' worth of tokens wait for nothing of each other.
 #[tokio::test]
-async fn other_tokens_have_calls_of_their_own() {
+async fn other_tokens_have_their_own_store_calls() {
     let store = Gated::new(MemoryStore::new());
     let layer = layer(store.clone());
     let [one, other] = ["c", "d"].map(|client_id| (layer.issuer(), client_id));
@@ -156,7 +156,7 @@ async fn other_tokens_have_calls_of_their_own() {
 
 /// What failed is not kept, and is told to all that waited for it.
 #[tokio::test]
-async fn a_failure_is_of_those_that_waited_alone() {
+async fn failure_is_not_kept_for_later_requests() {
     let store = Gated::new(MemoryStore::new());
     let layer = layer(store.clone());
     let token = layer.issuer().issue("c").await.unwrap().tokens.refresh_token;
@@ -170,7 +170,7 @@ async fn a_failure_is_of_those_that_waited_alone() {
 
 /// Also at stores that cannot repeat a pair, which one process can all the same while it has it in hand.
 #[tokio::test]
-async fn at_every_store_those_that_ask_together_get_the_same_pair() {
+async fn concurrent_refreshes_get_the_same_pair_from_every_store() {
     for fixture in [stores::memory().await, stores::sqlite().await, stores::rest().await, stores::rest_v1().await] {
         let layer = FastAuthLayer::new(settings().store(fixture.store).build().unwrap()).unwrap();
         let token = layer.issuer().issue("c").await.unwrap().tokens.refresh_token;
@@ -186,7 +186,7 @@ async fn at_every_store_those_that_ask_together_get_the_same_pair() {
 
 /// The store did it, and its answer took as long as a call may. The grace begins when the client can be told.
 #[tokio::test]
-async fn a_client_whose_answer_was_late_is_not_logged_out() {
+async fn late_answer_does_not_revoke_the_session() {
     for grace in [None, Some(Duration::from_secs(1)), Some(Duration::from_secs(10))] {
         let clock = ManualClock::new();
         let store = Gated::new(MemoryStore::with_clock(&clock));
@@ -213,7 +213,7 @@ async fn a_client_whose_answer_was_late_is_not_logged_out() {
 
 /// A store in this process answers as soon as it has done it.
 #[tokio::test]
-async fn without_a_wait_the_grace_is_what_is_configured() {
+async fn grace_is_as_configured_if_the_store_is_fast() {
     let clock = ManualClock::new();
     let store = MemoryStore::with_clock(&clock);
     let settings = settings().store(store).clock(&clock).refresh_grace(Duration::from_secs(10));
@@ -228,7 +228,7 @@ async fn without_a_wait_the_grace_is_what_is_configured() {
 
 /// A store behind HTTP is told the grace with its own patience on top, and none where there is none.
 #[tokio::test]
-async fn a_store_behind_http_is_told_how_long_its_answer_may_take() {
+async fn rest_store_gets_the_grace_and_its_patience() {
     for (grace, told) in [(Duration::from_secs(5), Some(15_000)), (Duration::ZERO, Some(0))] {
         let seen = Arc::new(std::sync::Mutex::new(None));
         let note = Arc::clone(&seen);

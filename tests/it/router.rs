@@ -24,7 +24,7 @@ async fn refresh(app: &Router, token: &str) -> (StatusCode, Value) {
 }
 
 #[tokio::test]
-async fn tokens_are_issued_and_renewed() {
+async fn tokens_are_issued_and_refreshed() {
     let app = app(layer());
     let first = new_tokens(&app, "?client_id=a%20b%2B%C3%A9").await;
     assert_eq!(first["data"]["client_id"], "a b+é");
@@ -41,13 +41,13 @@ async fn tokens_are_issued_and_renewed() {
     };
     assert_eq!(send(&app, access(&first)).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(send(&app, access(&second)).await.status(), StatusCode::OK);
-    // Whoever lost the answer gets it again, for a while.
+    // A client that lost the answer gets the same pair again, for a while.
     let (status, repeated) = refresh(&app, first["data"]["refresh_token"].as_str().unwrap()).await;
     assert_eq!((status, &repeated["data"]), (StatusCode::OK, &second["data"]));
 }
 
 #[tokio::test]
-async fn a_used_refresh_token_is_refused() {
+async fn used_refresh_token_is_refused() {
     let app = app(FastAuthLayer::new(settings().refresh_grace(Duration::ZERO).build().unwrap()).unwrap());
     let first = new_tokens(&app, "?client_id=c").await;
     let refresh_token = first["data"]["refresh_token"].as_str().unwrap();
@@ -57,7 +57,7 @@ async fn a_used_refresh_token_is_refused() {
 }
 
 #[tokio::test]
-async fn an_id_is_made_where_none_is_given() {
+async fn client_id_defaults_to_a_random_one() {
     let app = app(layer());
     let issued = new_tokens(&app, "").await;
     let id = uuid::Uuid::parse_str(issued["data"]["client_id"].as_str().unwrap()).unwrap();
@@ -80,7 +80,7 @@ async fn parameters_are_read_strictly() {
 }
 
 #[tokio::test]
-async fn other_methods_issue_nothing() {
+async fn other_methods_are_answered_with_405() {
     let layer = layer();
     let app = app(layer.clone());
     let first = new_tokens(&app, "?client_id=c").await;
@@ -101,7 +101,7 @@ async fn other_methods_issue_nothing() {
 
 /// However it is mounted, it answers under its paths, and minting is guarded.
 #[tokio::test]
-async fn it_can_be_mounted_in_every_way() {
+async fn router_works_however_it_is_mounted() {
     let router = || layer().router();
     let mounted: [(&str, &str, Router); 5] = [
         ("nested", "/auth", Router::new().nest_service("/auth", router())),
@@ -144,7 +144,7 @@ async fn it_can_be_mounted_in_every_way() {
 }
 
 #[tokio::test]
-async fn it_answers_without_a_framework() {
+async fn router_works_without_a_framework() {
     let router: TokenRouter = layer().router();
     for (target, status) in
         [("/auth/token/new", 200), ("/token/new", 404), ("/auth/token/newer", 404), ("/auth", 404), ("/", 404)]
@@ -156,7 +156,7 @@ async fn it_answers_without_a_framework() {
 }
 
 #[tokio::test]
-async fn lifetimes_are_the_configured_ones() {
+async fn lifetimes_are_as_configured() {
     let layer = layer();
     let issued = layer.issuer().issue("c").await.unwrap();
     let lifetime = |token: &fastauth::Secret, token_type| {
@@ -168,7 +168,7 @@ async fn lifetimes_are_the_configured_ones() {
 }
 
 #[tokio::test]
-async fn only_the_stored_refresh_token_refreshes() {
+async fn only_the_stored_refresh_token_is_exchanged() {
     let layer: FastAuthLayer = layer();
     let app = app(layer.clone());
     let issued = layer.issuer().issue("c").await.unwrap();
@@ -190,7 +190,7 @@ async fn only_the_stored_refresh_token_refreshes() {
 }
 
 #[tokio::test]
-async fn a_post_takes_forms_and_json() {
+async fn post_accepts_forms_and_json() {
     let layer = layer();
     let server = Endpoints::of(&layer).await;
     let forms = ["client_id=a+b%2B%C3%A9", "refresh_token=TOKEN"];
@@ -212,7 +212,7 @@ async fn a_post_takes_forms_and_json() {
 }
 
 #[tokio::test]
-async fn what_is_posted_is_read_strictly() {
+async fn posted_parameters_are_read_strictly() {
     let layer = layer();
     let server = Endpoints::of(&layer).await;
     let kept = layer.issuer().issue("c").await.unwrap();
@@ -249,9 +249,9 @@ async fn what_is_posted_is_read_strictly() {
     assert_eq!((missing.status, missing.json()), (422, body));
 }
 
-/// A body whose length nobody has told is cut off as well.
+/// A body without a stated length is limited as well.
 #[tokio::test]
-async fn a_body_in_chunks_is_cut_off() {
+async fn long_body_in_chunks_is_refused() {
     let chunks = std::iter::repeat_n(Ok::<_, Infallible>("x".repeat(1000)), 100);
     let address = serve(app(layer())).await;
     let request = reqwest::Client::new()
@@ -265,7 +265,7 @@ async fn a_body_in_chunks_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_is_not_waited_for() {
+async fn stalled_body_times_out() {
     let body =
         StreamBody::new(futures_util::stream::once(pending::<Result<http_body::Frame<bytes::Bytes>, Infallible>>()));
     let request = Request::post("/auth/token/new").header("master-token", MASTER).header("content-type", FORM);
@@ -275,7 +275,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_issues_nothing() {
+async fn incomplete_body_issues_nothing() {
     let body = StreamBody::new(futures_util::stream::iter([
         Ok(http_body::Frame::data(bytes::Bytes::from("client_id=c"))),
         Err(std::io::Error::other("the connection is gone")),
@@ -288,7 +288,7 @@ async fn a_body_that_breaks_off_issues_nothing() {
 }
 
 #[tokio::test]
-async fn get_can_be_closed() {
+async fn get_can_be_switched_off() {
     let layer = FastAuthLayer::new(settings().allow_get(false).build().unwrap()).unwrap();
     let server = Endpoints::of(&layer).await;
     let issued = layer.issuer().issue("c").await.unwrap();
@@ -304,7 +304,7 @@ async fn get_can_be_closed() {
 }
 
 #[tokio::test]
-async fn endpoints_of_oauth_are_for_post_alone() {
+async fn oauth_endpoints_accept_only_post() {
     let layer = layer();
     let server = Endpoints::of(&layer).await;
     let issued = layer.issuer().issue("c").await.unwrap();
@@ -325,7 +325,7 @@ async fn endpoints_of_oauth_are_for_post_alone() {
 }
 
 #[tokio::test]
-async fn posting_is_guarded_as_getting_is() {
+async fn post_requires_the_master_token_as_get_does() {
     let server = Endpoints::of(&layer()).await;
     for path in ["/auth/token/new", "/auth/token/introspect"] {
         for headers in [&[("content-type", FORM)][..], &[("content-type", FORM), ("master-token", "wrong")]] {
@@ -337,7 +337,7 @@ async fn posting_is_guarded_as_getting_is() {
 }
 
 #[tokio::test]
-async fn a_client_has_so_many_logins_and_no_more() {
+async fn client_has_at_most_the_configured_sessions() {
     let settings = settings().many_tokens_per_client(true).max_tokens_per_client(2);
     let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
     let server = Endpoints::of(&layer).await;

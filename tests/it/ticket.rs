@@ -81,7 +81,7 @@ fn refused(outcome: Opened) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_ticket_opens_one_socket() {
+async fn ticket_opens_one_socket() {
     log::capture();
     let layer = FastAuthLayer::new(settings().build().unwrap()).unwrap();
     let claims = Map::from_iter([("roles".to_owned(), json!(["reader"]))]);
@@ -96,9 +96,9 @@ async fn a_ticket_opens_one_socket() {
     assert!(logged.contains("the ticket was used before") && !logged.contains(&ticket), "{logged}");
 }
 
-/// Whoever logs a URL learns nothing of the token, and the URL stays short whatever the token says.
+/// A logged URL reveals nothing of the token, and stays short whatever the claims of the token are.
 #[tokio::test]
-async fn a_ticket_shows_nothing_and_is_small() {
+async fn ticket_reveals_nothing_and_is_small() {
     let layer = FastAuthLayer::new(settings().build().unwrap()).unwrap();
     let claims = Map::from_iter([("secret-claim".to_owned(), json!("hush ".repeat(1000)))]);
     let issued = layer.issuer().issue_with("alice-of-wonderland", claims).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_ticket_shows_nothing_and_is_small() {
 
 /// It is the token of its own log-in that it opens for, in every store, encrypted or not.
 #[tokio::test]
-async fn a_ticket_is_of_one_log_in() {
+async fn ticket_belongs_to_one_session() {
     for sealed in [false, true] {
         for fixture in [stores::memory().await, stores::sqlite().await, stores::rest().await] {
             let settings = settings().many_tokens_per_client(true).encrypt_stored_tokens(sealed);
@@ -148,7 +148,7 @@ async fn a_ticket_is_of_one_log_in() {
 
 /// What is asked of the token is asked of the ticket, too.
 #[tokio::test]
-async fn a_ticket_is_held_to_what_its_token_is_held_to() {
+async fn ticket_meets_the_checks_of_its_token() {
     let store = MemoryStore::new();
     let layer = FastAuthLayer::new(settings().store(store.clone()).build().unwrap()).unwrap();
     let token = access_token(&layer, "alice").await;
@@ -160,7 +160,7 @@ async fn a_ticket_is_held_to_what_its_token_is_held_to() {
 }
 
 #[tokio::test]
-async fn a_ticket_is_good_for_nothing_else() {
+async fn ticket_is_accepted_nowhere_else() {
     let layer = FastAuthLayer::new(settings().build().unwrap()).unwrap();
     let token = access_token(&layer, "alice").await;
     let server = start(layer).await;
@@ -179,7 +179,7 @@ async fn a_ticket_is_good_for_nothing_else() {
 }
 
 #[tokio::test]
-async fn tickets_are_for_the_holders_of_access_tokens() {
+async fn tickets_require_an_access_token() {
     let layer = FastAuthLayer::new(settings().build().unwrap()).unwrap();
     let issued = layer.issuer().issue("alice").await.unwrap();
     let superseded = access_token(&layer, "bob").await;
