@@ -347,7 +347,7 @@ impl TokenIssuer {
     ) -> Result<Map<String, Value>, IssueError> {
         let claims = match &self.parts.issuing.claims_hook {
             Some(hook) => {
-                let grant = Grant { client_id: client_id.to_owned(), is_refresh, claims };
+                let grant = Grant::new(client_id.to_owned(), is_refresh, claims);
                 hook.claims(grant).await.map_err(IssueError::Refused)?
             }
             None => claims,
@@ -370,13 +370,13 @@ impl TokenIssuer {
             access: access.entry,
             refresh: refresh.entry,
         };
-        let issued = IssuedTokens {
-            client_id: pair.client_id.to_owned(),
-            family: pair.family.to_owned(),
-            tokens: TokenPair { access_token: access.token, refresh_token: refresh.token },
-            expires_in: issuing.access_ttl,
-            scope: pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-        };
+        let issued = IssuedTokens::new(
+            pair.client_id.to_owned(),
+            pair.family.to_owned(),
+            TokenPair { access_token: access.token, refresh_token: refresh.token },
+            issuing.access_ttl,
+            pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+        );
         Ok(Minted { issued, record })
     }
 
@@ -420,13 +420,13 @@ impl TokenIssuer {
         let refresh_token = self.open(pair.refresh_token.as_ref())?;
         // It may have expired by now: then the refresh token beside it is what the client needs.
         let claims = self.verify_at(access_token.expose(), TokenType::Access, 0)?;
-        Ok(IssuedTokens {
-            client_id: client_id.to_owned(),
-            family: claims.family().map(|(family, _)| family.to_owned()).unwrap_or_default(),
-            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(now)),
-            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-            tokens: TokenPair { access_token, refresh_token },
-        })
+        Ok(IssuedTokens::new(
+            client_id.to_owned(),
+            claims.family().map(|(family, _)| family.to_owned()).unwrap_or_default(),
+            TokenPair { access_token, refresh_token },
+            Duration::from_secs(claims.expires_at().saturating_sub(now)),
+            claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+        ))
     }
 
     fn open(&self, stored: Option<&Secret>) -> Result<Secret, IssueError> {

@@ -25,7 +25,7 @@ const BUCKETS: usize = 8192;
 
 /// The limits on each client and on each caller.
 pub(crate) struct Limits {
-    clients: Limiter<Clock>,
+    clients: Limiter<Elapsed>,
     hasher: RandomState,
     callers: Option<CallerLimits>,
 }
@@ -33,8 +33,8 @@ pub(crate) struct Limits {
 /// The limits on callers, which the application tells apart.
 struct CallerLimits {
     key: CallerKey,
-    requests: Limiter<Clock>,
-    wrong_master_tokens: Limiter<Clock>,
+    requests: Limiter<Elapsed>,
+    wrong_master_tokens: Limiter<Elapsed>,
 }
 
 impl Limits {
@@ -45,6 +45,7 @@ impl Limits {
 
     fn new(limit: &RateLimit, clock: &Clock) -> Self {
         let quota = Quota::per_minute(limit.per_minute).allow_burst(limit.burst);
+        let clock = Elapsed(clock.clone());
         Self {
             clients: Limiter::new(quota, BUCKETS, clock.clone()),
             hasher: RandomState::new(),
@@ -109,6 +110,18 @@ impl GuessLimit for Limits {
 impl fmt::Debug for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Limits").field("by_caller", &self.callers.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// The clock of governor.
+#[derive(Clone)]
+struct Elapsed(Clock);
+
+impl GovernorClock for Elapsed {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What issuing is about: the settings, what an application decides, and what comes of it.
+//! Issuing: its settings, what an application decides about it, and its outcome.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,35 +13,40 @@ use crate::{
 /// The most bytes of UTF-8 that a client id may have.
 pub const MAX_CLIENT_ID_LEN: usize = 1024;
 
-/// How pairs are made and kept.
+/// How pairs are issued and stored.
 #[derive(Clone)]
 pub struct Issuing {
+    /// The lifetime of access tokens.
     pub access_ttl: Duration,
+    /// The lifetime of refresh tokens.
     pub refresh_ttl: Duration,
-    /// How long a consumed refresh token is answered with the same successor once more.
+    /// How long a used refresh token still returns the same new pair, in case the response was lost.
     pub refresh_grace: Duration,
-    /// Whether tokens are encrypted before they are stored.
+    /// Tokens are encrypted before they are stored.
     pub sealed: bool,
-    /// Whether a client may have more than one family.
+    /// A client may have more than one family.
     pub many_families: bool,
-    /// How many it may have then.
+    /// How many families a client may have then.
     pub max_families: usize,
+    /// The claim `iss`.
     pub issuer: Option<String>,
+    /// The claim `aud`.
     pub audience: Option<String>,
+    /// The application's hook.
     pub claims_hook: Option<Arc<dyn ClaimsHook>>,
 }
 
-/// A pair that the store holds now.
+/// A pair that was issued, and is saved in the store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct IssuedTokens {
-    /// Whom it was issued to.
+    /// The client that it was issued to.
     pub client_id: String,
-    /// The log-in that it belongs to, by which it can be revoked.
+    /// The session that it belongs to, by which it can be revoked.
     pub family: String,
     /// The pair.
     pub tokens: TokenPair,
-    /// How long the access token is valid from now on.
+    /// How long the access token is valid from now.
     pub expires_in: Duration,
     /// The claim `scope`, if there is one.
     pub scope: Option<String>,
@@ -62,15 +67,15 @@ impl IssuedTokens {
     }
 }
 
-/// Decides on the application's own claims of every token that is issued, and may refuse to issue.
+/// Decides on the application's claims in every token, and may refuse to issue.
 /// An `async` closure is one.
 pub trait ClaimsHook: Send + Sync + 'static {
-    /// The claims of the tokens to be issued, in place of those that the [`Grant`] has. Names that FastAuth sets itself, such
-    /// as `exp`, cannot be among them: nothing is issued then.
+    /// Returns the claims of the tokens to issue, in place of those of the [`Grant`]. A claim that FastAuth sets itself, such as
+    /// `exp`, is an error, and nothing is issued.
     fn claims(&self, grant: Grant) -> ClaimsFuture<'_>;
 }
 
-/// What a [`ClaimsHook`] returns.
+/// The future that a [`ClaimsHook`] returns.
 pub type ClaimsFuture<'a> = Pin<Box<dyn Future<Output = Result<Map<String, Value>, ClaimsRefusal>> + Send + 'a>>;
 
 impl<H, F> ClaimsHook for H
@@ -83,15 +88,15 @@ where
     }
 }
 
-/// What is about to be issued.
+/// A pair that is about to be issued.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Grant {
-    /// Whom to.
+    /// The client that it is issued to.
     pub client_id: String,
-    /// Whether a refresh token was exchanged for it.
+    /// A refresh token is exchanged for it.
     pub is_refresh: bool,
-    /// The application's own claims: those of the refresh token, or those that `TokenIssuer::issue_with` was given.
+    /// The application's claims: those of the refresh token, or those that `TokenIssuer::issue_with` was given.
     pub claims: Map<String, Value>,
 }
 
@@ -104,7 +109,7 @@ impl Grant {
     }
 }
 
-/// Why a [`ClaimsHook`] refuses: what the client is told.
+/// The answer to a client that a [`ClaimsHook`] refuses.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ClaimsRefusal {
@@ -113,19 +118,19 @@ pub struct ClaimsRefusal {
 }
 
 impl ClaimsRefusal {
-    /// A refusal with a status and a text. A status that is no refusal (below 400) becomes 403.
+    /// Creates a refusal with a status and a text. A status below 400 becomes 403.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let is_refusal = status.is_client_error() || status.is_server_error();
         Self { status: if is_refusal { status } else { StatusCode::FORBIDDEN }, message: message.into() }
     }
 
-    /// The status of the answer.
+    /// Returns the status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The text of the answer.
+    /// Returns the text of the answer.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -135,16 +140,16 @@ impl ClaimsRefusal {
 /// Why no pair was issued.
 #[derive(Clone, thiserror::Error)]
 pub enum IssueError {
-    /// The client id is not one that tokens are issued to.
+    /// The client id is not valid.
     #[error(transparent)]
     ClientId(#[from] ClientIdError),
-    /// The refresh token is not one of ours, or not valid now.
+    /// The refresh token is foreign, or not valid now.
     #[error("the refresh token was refused")]
     InvalidRefreshToken(#[from] TokenError),
     /// The store holds another refresh token for the client, or none.
     #[error("the refresh token is not the one that the store holds")]
     Superseded,
-    /// The refresh token was used before, so somebody has a copy of it. All tokens of its family are revoked now.
+    /// The refresh token was used before, so there is a copy of it. All tokens of its family are revoked now.
     #[error("the refresh token was used before, and its family is revoked")]
     Reused,
     /// The tokens of the family were revoked.
@@ -154,21 +159,21 @@ pub enum IssueError {
     #[error("the application refused")]
     Refused(#[source] ClaimsRefusal),
     /// A claim has a name that FastAuth sets itself.
-    #[error("the application's claim {0:?} has a name that is reserved")]
+    #[error("the application's claim {0:?} has a reserved name")]
     ReservedClaim(String),
     /// The store could not be asked.
     #[error("the token store is unavailable")]
     Store(#[source] StoreError),
-    /// The store did not save the pair, which is void then.
+    /// The store did not save the pair, so it is void.
     #[error("the pair was not saved")]
     NotSaved {
-        /// Whose pair it would have been.
+        /// The client that it would have been issued to.
         client_id: String,
-        /// What the store's trouble is.
+        /// The error of the store.
         #[source]
         error: StoreError,
     },
-    /// The token could not be signed, or not be encrypted for the store.
+    /// The token could not be signed, or could not be encrypted for the store.
     #[error("the token could not be signed")]
     Signing,
 }
@@ -176,23 +181,23 @@ pub enum IssueError {
 /// Why a client id is refused.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClientIdError {
-    /// It is empty.
+    /// The id is empty.
     #[error("a client id must not be empty")]
     Empty,
-    /// It has more than [`MAX_CLIENT_ID_LEN`] bytes.
+    /// The id has more than [`MAX_CLIENT_ID_LEN`] bytes.
     #[error("a client id must not be longer than {MAX_CLIENT_ID_LEN} bytes")]
     TooLong,
-    /// It has a control character.
+    /// The id has a control character.
     #[error("a client id must not have control characters")]
     ControlCharacter,
 }
 
-/// What is known of a token (RFC 7662).
+/// The result of introspecting a token (RFC 7662).
 #[derive(Clone, Debug)]
 pub enum Introspection {
-    /// It is accepted.
+    /// The token is accepted.
     Active(Claims),
-    /// It is not: foreign, expired, superseded or revoked.
+    /// The token is not accepted: it is foreign, expired, superseded or revoked.
     Inactive,
 }
 
@@ -209,7 +214,7 @@ impl std::fmt::Debug for Issuing {
 }
 
 impl IssueError {
-    /// A short name that stays.
+    /// Returns the stable name of the error, for logs and metrics.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ClientId(_) => "invalid_client_id",
