@@ -130,34 +130,27 @@ struct OnlyTestsSetIt;
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 
-mod cache;
+mod check;
+mod compose;
 mod cookie;
 #[cfg(feature = "axum")]
 mod extract;
-mod gate;
-mod guesses;
-mod health;
-mod issuer;
+mod guard;
 mod layer;
-#[cfg(feature = "rate-limit")]
-mod limit;
 mod observe;
 #[cfg(feature = "utoipa")]
 mod openapi;
-mod permit;
-mod response;
-mod rotations;
-mod router;
 #[cfg(all(feature = "axum", feature = "websocket"))]
 mod socket;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
-mod ticket;
+mod tokens;
 mod websocket;
 
 pub(crate) use fastauth_core::{
-    clock, credential as credentials, json, keys, policy as rule, query, random, secret, shown, token,
+    clock, credential as credentials, denial, issue, json, keys, origin, policy as rule, query, random, secret,
+    settings, shown, token,
 };
 
 /// The configuration: where it is read from, in which order, and what it has to be.
@@ -181,6 +174,10 @@ pub use openapi::OpenApiSecurity;
 #[cfg(all(feature = "axum", feature = "websocket"))]
 pub use socket::GuardedSocket;
 pub use {
+    check::{
+        denial::Denial,
+        permit::{EndReason, Ended, Permit},
+    },
     config::{Settings, SettingsBuilder},
     fastauth_core::{
         credential::CredentialError,
@@ -192,10 +189,8 @@ pub use {
         secret::Secret,
         token::{Claims, TokenError, TokenType},
     },
-    gate::{Denial, PathCounts, TokenCounts},
-    issuer::TokenIssuer,
-    layer::{FastAuth, FastAuthLayer, ResponseFuture},
-    permit::{EndReason, Ended, Permit},
-    response::ResponseBody,
-    router::TokenRouter,
+    guard::{FastAuth, ResponseBody, ResponseFuture},
+    layer::FastAuthLayer,
+    observe::{PathCounts, TokenCounts},
+    tokens::{TokenRouter, issuer::TokenIssuer},
 };

@@ -11,8 +11,6 @@ use tracing::{Level, Span};
 
 use crate::{
     DenialReason, IssueError,
-    gate::{Denial, PathCounts, TokenCounts},
-    permit::Permit,
     rule::{PathList, PathRefusal, RequestLine, Requirement, RuleId, Rules},
     shown::shown,
     store::StoreError,
@@ -32,19 +30,28 @@ const ADMINISTRATION: &str = "administration";
 /// Stands for a prefix where the endpoint for tickets asks for an access token by itself.
 const TICKET: &str = "ticket";
 
-/// What a decision is about: the checks that the path asks for, and the rules that ask for them.
+/// The subject of a decision: the checks that the path asks for, and the rules that ask for them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Case {
     requirement: Option<Requirement>,
 }
 
 impl Case {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
     /// Computes the checks that a request needs.
     #[inline]
     pub(crate) fn requirement(&mut self, rules: &Rules, line: &RequestLine<'_>) -> Result<Requirement, PathRefusal> {
         let requirement = rules.requirement(line)?;
         self.requirement = Some(requirement);
         Ok(requirement)
+    }
+
+    /// Returns true if a check applies only by another reading of the path than the one that was sent.
+    pub(crate) fn only_by_other_reading(&self) -> bool {
+        self.requirement.is_some_and(Requirement::only_by_other_reading)
     }
 
     fn level(&self) -> &'static str {
@@ -110,6 +117,25 @@ pub(crate) enum Issued {
     Again,
 }
 
+/// What the issuer has seen of tokens that no sound client presents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenCounts {
+    /// Refresh tokens that came back after they had been used: their families were revoked.
+    pub reused: u64,
+}
+
+/// What the guard has seen of paths that no sound client sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathCounts {
+    /// Requests that were refused because their path has no sound reading.
+    pub refused: u64,
+    /// Requests that were asked for a credential only because of another reading of their path than the one sent: an
+    /// attack, or a client with a fault.
+    pub only_by_other_reading: u64,
+}
+
 /// Tells of what happens, and counts it.
 #[derive(Debug)]
 pub(crate) struct Observer {
@@ -140,7 +166,7 @@ impl Observer {
 
     /// A request was let through to a guarded path.
     #[inline]
-    pub(crate) fn permitted(&self, case: &Case, method: &Method, permit: &Permit) {
+    pub(crate) fn permitted(&self, case: &Case, method: &Method, client: Option<&str>, master: Option<&str>) {
         #[cfg(feature = "metrics")]
         self.meters.permitted(case.rule(None));
         tracing::debug!(
@@ -150,27 +176,29 @@ impl Observer {
             rule = self.prefix(case.rule(None)),
             level = case.level(),
             outcome = Outcome::Permitted.as_str(),
-            client = permit.client_id().map(shown).as_deref(),
-            master_token = permit.master_token_name(),
+            client = client.map(shown).as_deref(),
+            master_token = master,
             "permitted"
         );
     }
 
     /// A check failed.
-    pub(crate) fn refused(&self, case: &Case, method: &Method, denial: &Denial) {
+    pub(crate) fn refused(&self, case: &Case, method: &Method, reason: &DenialReason, client: Option<&str>) {
+        if matches!(reason, DenialReason::Path(_)) {
+            self.refused_paths.fetch_add(1, Ordering::Relaxed);
+        }
         #[cfg(feature = "metrics")]
-        self.meters.refused(case.rule(Some(denial.reason())), self.refusal, denial.reason());
+        self.meters.refused(case.rule(Some(reason)), self.refusal, reason);
         if tracing::enabled!(target: "fastauth", Level::ERROR) {
-            self.log_refusal(case, method, denial);
+            self.log_refusal(case, method, reason, client);
         }
     }
 
     #[inline(never)]
-    fn log_refusal(&self, case: &Case, method: &Method, denial: &Denial) {
-        let reason = denial.reason();
+    fn log_refusal(&self, case: &Case, method: &Method, reason: &DenialReason, client: Option<&str>) {
         let rule = case.rule(Some(reason));
         let (list, prefix, level) = (self.list(rule), self.prefix(rule), case.level());
-        let client = denial.client_id().map(shown);
+        let client = client.map(shown);
         let (outcome, code, client) = (self.refusal.as_str(), reason.code(), client.as_deref());
         match reason {
             DenialReason::StoreUnavailable(error) => tracing::error!(
@@ -189,10 +217,10 @@ impl Observer {
     }
 
     /// An endpoint asked for the master token by itself.
-    pub(crate) fn administration(&self, method: &Method, failed: Option<&Denial>) {
+    pub(crate) fn administration(&self, method: &Method, failed: Option<&DenialReason>) {
         #[cfg(feature = "metrics")]
-        self.meters.administration(failed.map(Denial::reason));
-        if let Some(reason) = failed.map(Denial::reason) {
+        self.meters.administration(failed);
+        if let Some(reason) = failed {
             let (outcome, code) = (Outcome::Refused.as_str(), reason.code());
             tracing::info!(
                 target: "fastauth",
@@ -203,9 +231,9 @@ impl Observer {
     }
 
     /// The endpoint for tickets asked for an access token by itself.
-    pub(crate) fn no_ticket(&self, method: &Method, denial: &Denial) {
-        let client = denial.client_id().map(shown);
-        let (outcome, reason, client) = (Outcome::Refused.as_str(), denial.reason(), client.as_deref());
+    pub(crate) fn no_ticket(&self, method: &Method, reason: &DenialReason, client: Option<&str>) {
+        let client = client.map(shown);
+        let (outcome, client) = (Outcome::Refused.as_str(), client.as_deref());
         if let DenialReason::StoreUnavailable(error) = reason {
             return store_trouble(error, "no ticket issued");
         }
@@ -215,11 +243,6 @@ impl Observer {
             method = %name_of(method), rule = TICKET, level = "access", outcome, reason = code, client,
             "no ticket issued: {reason}"
         );
-    }
-
-    /// A path has no sound reading.
-    pub(crate) fn path_refused(&self) {
-        self.refused_paths.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A path is guarded only by another reading than the one that was sent.
@@ -291,12 +314,12 @@ impl Observer {
 /// The span of what is behind the guard, for a request that was let through to a guarded path; `None` where nobody is
 /// interested.
 #[inline]
-pub(crate) fn span(permit: &Permit) -> Option<Span> {
+pub(crate) fn span(client: Option<&str>, master_token: Option<&str>) -> Option<Span> {
     if !tracing::enabled!(target: "fastauth", Level::DEBUG) {
         return None;
     }
-    let client = permit.client_id().map(shown);
-    let (client, master_token) = (client.as_deref(), permit.master_token_name());
+    let client = client.map(shown);
+    let client = client.as_deref();
     let span = tracing::debug_span!(target: "fastauth", "guarded", client, master_token);
     (!span.is_disabled()).then_some(span)
 }

@@ -11,13 +11,14 @@ use crate::{
     issue::{ClientIdError, Grant, Introspection, IssueError, IssuedTokens, Issuing, MAX_CLIENT_ID_LEN},
     keys::KeyRing,
     observe::{GrantKind, Issued, Observer},
+    random::unique_name,
     secret::Secret,
     shown::shown,
     store::{
         FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
         StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, carried_through,
     },
-    token::{Claims, NewToken, TokenError, TokenType, is_reserved, unique_name},
+    token::{Claims, NewToken, TokenError, TokenType, is_reserved},
 };
 
 /// Issues, refreshes, revokes and reads tokens in code: what the [`TokenRouter`](crate::TokenRouter) does over HTTP.

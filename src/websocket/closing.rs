@@ -26,7 +26,7 @@ use tokio_tungstenite::{
 };
 
 use super::{PROTOCOL, entries, offered};
-use crate::{Denial, DenialReason};
+use crate::{DenialReason, check::denial::Denial};
 
 /// How long such a socket may stay open.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -99,8 +99,8 @@ fn words(reason: &DenialReason) -> Option<(u16, &'static str)> {
         Reason::MissingMasterToken | Reason::WrongMasterToken => {
             Some((POLICY, "Disconnected: Unauthorized Master Token"))
         }
-        Reason::TooManyGuesses(_) => Some((TRY_AGAIN_LATER, crate::response::TOO_MANY_GUESSES)),
-        Reason::StoreUnavailable(_) => Some((TRY_AGAIN_LATER, crate::response::STORE_UNAVAILABLE)),
+        Reason::TooManyGuesses(_) => Some((TRY_AGAIN_LATER, crate::check::refuse::TOO_MANY_GUESSES)),
+        Reason::StoreUnavailable(_) => Some((TRY_AGAIN_LATER, crate::check::refuse::STORE_UNAVAILABLE)),
         Reason::Credentials(_)
         | Reason::MissingAccessToken
         | Reason::InvalidAccessToken(_)

@@ -137,11 +137,31 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Returns true if a header carries a credential, or asks for an upgrade: a handshake may carry one in its URI. One pass over the
-/// names beats the look-ups in the usual case, in which there is none.
+/// What the names of a request's headers show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No header carries a credential.
+    Nothing,
+    /// A header carries a credential.
+    Credentials,
+    /// The request may be a handshake, which can carry a credential in its URI, too.
+    Upgrade,
+}
+
+/// Looks for headers that carry a credential or ask for an upgrade. One pass over the names beats the look-ups in the usual
+/// case, in which there is none.
 #[inline]
-pub fn may_be_in(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| is_credential(name) || *name == UPGRADE)
+pub fn look(headers: &HeaderMap) -> Found {
+    let mut found = Found::Nothing;
+    for name in headers.keys() {
+        if *name == UPGRADE {
+            return Found::Upgrade;
+        }
+        if is_credential(name) {
+            found = Found::Credentials;
+        }
+    }
+    found
 }
 
 /// Which headers there are that have more to them.

@@ -43,7 +43,7 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
     if let Some(client_id) = &named {
         call.parts.admit_client(client_id)?;
     }
-    let client_id = named.unwrap_or_else(|| Cow::Owned(uuid::Uuid::new_v4().to_string()));
+    let client_id = named.unwrap_or_else(|| Cow::Owned(crate::random::random_uuid()));
     let issued = call.parts.issuer.issue(&client_id).await.map_err(EndpointError::NotIssued)?;
     Ok(render::pair(&issued, call.shape(), call.parts.cookie_age()))
 }

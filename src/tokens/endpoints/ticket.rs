@@ -10,6 +10,7 @@ use crate::{
     credentials::Presented,
     denial::DenialReason,
     issue::IssueError,
+    keys::CAN_ENCRYPT,
     secret::Secret,
     settings::Shape,
     store::StoreError,
@@ -65,6 +66,10 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
         parts.observer.no_ticket(&call.request.method, denial.reason(), denial.client_id());
         EndpointError::Denied(denial)
     })?;
+    if !CAN_ENCRYPT {
+        let error = StoreError::unsupported("tickets need the feature `fernet`, which this build lacks");
+        return Err(EndpointError::Store(error));
+    }
     // Without that promise, a ticket would be an access token in a URL.
     if !parts.store.promises().await.map_err(EndpointError::Store)?.tickets {
         let error = StoreError::unsupported("the token store cannot restrict a ticket to one use");

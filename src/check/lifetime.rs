@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::{Access, EndReason};
+use super::permit::{Access, EndReason};
 use crate::{
     clock::Clock,
     random::random_bytes,
@@ -30,7 +30,7 @@ const LEAST_INTERVAL: Duration = Duration::from_millis(250);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Knows when rights end. It does nothing unless somebody waits.
-pub(crate) struct Ends {
+pub(crate) struct Lifetimes {
     store: Arc<dyn TokenStore>,
     clock: Clock,
     /// How often a store is asked that does not tell of changes.
@@ -43,7 +43,7 @@ pub(crate) struct Ends {
 /// Client and family.
 type Key = (String, String);
 
-impl Ends {
+impl Lifetimes {
     pub(crate) fn new(store: Arc<dyn TokenStore>, clock: Clock, interval: Duration) -> Self {
         Self { store, clock, interval, least_interval: LEAST_INTERVAL, logins: Mutex::default() }
     }
@@ -92,16 +92,16 @@ impl Ends {
     }
 }
 
-impl fmt::Debug for Ends {
+impl fmt::Debug for Lifetimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ends").field("interval", &self.interval).finish_non_exhaustive()
+        f.debug_struct("Lifetimes").field("interval", &self.interval).finish_non_exhaustive()
     }
 }
 
 /// A log-in that somebody waits for the end of.
 struct Login {
     key: Key,
-    ends: Arc<Ends>,
+    lifetimes: Arc<Lifetimes>,
     answer: watch::Receiver<Answer>,
     /// Asks for a newer answer.
     wanted: Arc<Notify>,
@@ -121,7 +121,7 @@ struct Answer {
 }
 
 impl Login {
-    fn watched(ends: &Arc<Ends>, key: Key, access: &Access) -> Self {
+    fn watched(lifetimes: &Arc<Lifetimes>, key: Key, access: &Access) -> Self {
         let now = Instant::now();
         // It was confirmed a moment ago.
         let answer = Answer { held: Some(access.digest()), reason: EndReason::Superseded, asked_at: now };
@@ -129,17 +129,17 @@ impl Login {
         let wanted = Arc::new(Notify::new());
         let watcher = Watcher {
             key: key.clone(),
-            ends: Arc::clone(ends),
+            lifetimes: Arc::clone(lifetimes),
             told,
             wanted: Arc::clone(&wanted),
             stamp: access.stamp(),
             asked_at: None,
             confirmed: now,
-            due: now + jittered(ends.interval),
+            due: now + jittered(lifetimes.interval),
             is_owed: false,
         };
         let watcher = tokio::spawn(watcher.run()).abort_handle();
-        Self { key, ends: Arc::clone(ends), answer, wanted, watcher }
+        Self { key, lifetimes: Arc::clone(lifetimes), answer, wanted, watcher }
     }
 
     /// Waits until the store holds something else than a token that was confirmed a moment ago.
@@ -150,7 +150,7 @@ impl Login {
             let answer = *answers.borrow_and_update();
             if answer.held != Some(token) {
                 let is_current = match answer.reason {
-                    EndReason::Unconfirmed => since.elapsed() >= self.ends.patience(),
+                    EndReason::Unconfirmed => since.elapsed() >= self.lifetimes.patience(),
                     _ => answer.asked_at >= since,
                 };
                 if is_current {
@@ -172,7 +172,7 @@ impl Login {
 impl Drop for Login {
     fn drop(&mut self) {
         self.watcher.abort();
-        let mut logins = self.ends.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logins = self.lifetimes.logins.lock().unwrap_or_else(PoisonError::into_inner);
         // It may be another one's by now.
         if logins.get(&self.key).is_some_and(|login| login.strong_count() == 0) {
             logins.remove(&self.key);
@@ -183,7 +183,7 @@ impl Drop for Login {
 /// Asks the store about one log-in, as often as it has to be asked.
 struct Watcher {
     key: Key,
-    ends: Arc<Ends>,
+    lifetimes: Arc<Lifetimes>,
     told: watch::Sender<Answer>,
     wanted: Arc<Notify>,
     /// From before the last answer.
@@ -210,11 +210,11 @@ impl Watcher {
                 false
             };
             self.is_owed |= first(wanted, is_time).await;
-            if self.is_owed || !self.ends.is_sure_since(self.stamp) {
+            if self.is_owed || !self.lifetimes.is_sure_since(self.stamp) {
                 self.ask().await;
             } else {
                 self.confirmed = Instant::now();
-                self.due = self.confirmed + jittered(self.ends.interval);
+                self.due = self.confirmed + jittered(self.lifetimes.interval);
             }
         }
     }
@@ -222,25 +222,25 @@ impl Watcher {
     /// Waits until the store may say something new. What this process does is looked at without delay.
     async fn is_time(&self) {
         if let Some(asked_at) = self.asked_at {
-            let later = sleep_until(self.due.min(asked_at + self.ends.least_interval));
-            first(later, self.ends.changed_here_since(self.stamp)).await;
+            let later = sleep_until(self.due.min(asked_at + self.lifetimes.least_interval));
+            first(later, self.lifetimes.changed_here_since(self.stamp)).await;
         }
-        first(self.ends.changed_since(self.stamp), sleep_until(self.due)).await;
+        first(self.lifetimes.changed_since(self.stamp), sleep_until(self.due)).await;
     }
 
     async fn ask(&mut self) {
         let (client_id, family) = &self.key;
         let asked_at = Instant::now();
-        let stamp = self.ends.stamp(client_id);
+        let stamp = self.lifetimes.stamp(client_id);
         self.asked_at = Some(asked_at);
         // A moment for the store at least: it may have been this process that stood still.
-        let patience = self.confirmed + self.ends.patience();
-        let until = patience.max(asked_at + self.ends.interval.min(RETRY_INTERVAL));
-        match timeout_at(until, self.ends.store.load(client_id, Some(family))).await {
+        let patience = self.confirmed + self.lifetimes.patience();
+        let until = patience.max(asked_at + self.lifetimes.interval.min(RETRY_INTERVAL));
+        match timeout_at(until, self.lifetimes.store.load(client_id, Some(family))).await {
             Ok(Ok(held)) => {
                 self.stamp = stamp;
                 self.confirmed = asked_at;
-                self.due = asked_at + jittered(self.ends.interval);
+                self.due = asked_at + jittered(self.lifetimes.interval);
                 let held = held.and_then(|held| held.access);
                 let reason = self.why(held).await;
                 return self.tell(Answer { held, reason, asked_at });
@@ -253,7 +253,7 @@ impl Watcher {
         }
         // What is not known is not forgotten: a change that could not be looked at is looked at later.
         self.stamp = None;
-        self.due = asked_at + jittered(self.ends.interval.min(RETRY_INTERVAL));
+        self.due = asked_at + jittered(self.lifetimes.interval.min(RETRY_INTERVAL));
         if Instant::now() >= patience {
             self.tell(Answer { held: None, reason: EndReason::Unconfirmed, asked_at: Instant::now() });
         }
@@ -278,7 +278,7 @@ impl Watcher {
             family: Some(family.clone()),
             ..FamilyFilter::default()
         };
-        let page = self.ends.store.list(&filter).await.unwrap_or_default();
+        let page = self.lifetimes.store.list(&filter).await.unwrap_or_default();
         page.families.iter().any(|entry| entry.family == *family && entry.status != FamilyStatus::Live)
     }
 
@@ -295,8 +295,8 @@ impl Watcher {
 
 /// Waits until the right to an access ends.
 pub(super) async fn end(access: Arc<Access>) -> EndReason {
-    let login = access.ends.login(&access);
-    first(expiry(access.expires_at(), &access.ends.clock), login.loss_of(access.digest())).await
+    let login = access.lifetimes.login(&access);
+    first(expiry(access.expires_at(), &access.lifetimes.clock), login.loss_of(access.digest())).await
 }
 
 /// Waits until a token has expired, which it has when its last second is over.
@@ -341,7 +341,7 @@ mod tests {
     /// A log-in of a client that is held by a store in memory, beside which somebody else may write, and the access by it.
     struct Scene {
         store: MemoryStore,
-        ends: Arc<Ends>,
+        lifetimes: Arc<Lifetimes>,
         access: Arc<Access>,
     }
 
@@ -349,8 +349,8 @@ mod tests {
         async fn new() -> Self {
             let store = MemoryStore::new();
             // What others write is never looked at twice in a test.
-            let ends = Ends::new(Arc::new(store.clone()), Clock::default(), Duration::from_secs(3600));
-            let ends = Arc::new(Ends { least_interval: Duration::from_secs(3600), ..ends });
+            let lifetimes = Lifetimes::new(Arc::new(store.clone()), Clock::default(), Duration::from_secs(3600));
+            let lifetimes = Arc::new(Lifetimes { least_interval: Duration::from_secs(3600), ..lifetimes });
             let keys = KeyRing::new(&Secret::generate(), 0, &[]).unwrap();
             let now = Clock::default().unix_now();
             let (token, _) = keys.mint(&NewToken::new("c", TokenType::Access, now, LONG * 100)).unwrap();
@@ -366,8 +366,8 @@ mod tests {
             };
             store.save(&record, SaveOptions::default()).await.unwrap();
             let claims = keys.verify(token.expose().as_bytes(), &Expected::new(TokenType::Access, now)).unwrap();
-            let access = Arc::new(Access::of(claims, &ends));
-            Self { store, ends, access }
+            let access = Arc::new(Access::new(claims, &lifetimes));
+            Self { store, lifetimes, access }
         }
 
         fn changes(&self) -> &Changes {
@@ -446,6 +446,6 @@ mod tests {
             assert_eq!(timeout(LONG, waiting).await.unwrap().unwrap(), EndReason::Revoked);
         }
         settle().await;
-        assert!(scene.ends.logins.lock().unwrap().is_empty(), "nobody waits, so nothing is kept");
+        assert!(scene.lifetimes.logins.lock().unwrap().is_empty(), "nobody waits, so nothing is kept");
     }
 }

@@ -9,14 +9,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use super::lifetime::{self, Lifetimes};
 use crate::{
     store::{Comparison, Stamp, StoreError, TokenDigest, TokenStore},
     token::Claims,
 };
-
-mod ends;
-
-pub(crate) use ends::Ends;
 
 /// Proof that a request passed its checks. The guard puts it into the extensions of every request that it lets through
 /// to a guarded path, and nothing else can make one.
@@ -90,7 +87,7 @@ impl Permit {
     /// watched before the future is polled, or after it is dropped.
     pub fn ended(&self) -> Ended {
         Ended(match &self.access {
-            Some(access) => Right::Lasts(Box::pin(ends::end(Arc::clone(access)))),
+            Some(access) => Right::Lasts(Box::pin(lifetime::end(Arc::clone(access)))),
             None => Right::Lasts(Box::pin(pending())),
         })
     }
@@ -143,52 +140,52 @@ pub enum EndReason {
     Unconfirmed,
 }
 
-/// An access token that was found good, and who knows how long it stays so.
+/// A verified access token, with what it takes to learn when it ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
     claims: Claims,
     /// From before the store confirmed it.
     stamp: Option<Stamp>,
-    ends: Arc<Ends>,
+    pub(super) lifetimes: Arc<Lifetimes>,
 }
 
 impl Access {
-    /// The access of a token that is confirmed after this.
-    pub(crate) fn of(claims: Claims, ends: &Arc<Ends>) -> Self {
-        let stamp = ends.stamp(claims.client_id());
-        Self::since(claims, stamp, ends)
+    /// Creates the access of a token that the store is about to confirm.
+    pub(crate) fn new(claims: Claims, lifetimes: &Arc<Lifetimes>) -> Self {
+        let stamp = lifetimes.stamp(claims.client_id());
+        Self::since(claims, stamp, lifetimes)
     }
 
-    /// The access of a token that was confirmed after a moment.
-    pub(crate) fn since(claims: Claims, stamp: Option<Stamp>, ends: &Arc<Ends>) -> Self {
-        Self { claims, stamp, ends: Arc::clone(ends) }
+    /// Creates the access of a token that the store confirmed after it gave this stamp.
+    pub(crate) fn since(claims: Claims, stamp: Option<Stamp>, lifetimes: &Arc<Lifetimes>) -> Self {
+        Self { claims, stamp, lifetimes: Arc::clone(lifetimes) }
     }
 
-    /// From before the store confirmed it.
+    /// Returns the stamp from before the store confirmed the token.
+    #[inline]
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.stamp
     }
 
-    /// The log-in; tokens that name none are held under the empty name.
+    /// Returns the name of the session, which is empty for tokens without one.
     pub(crate) fn family(&self) -> &str {
-        self.claims.family().map(|(family, _)| family).unwrap_or_default()
+        family_of(&self.claims)
     }
 
-    /// How the token compares with what the store holds, where the store can tell at once.
+    /// Compares the token with the one that the store holds, if the store can tell without waiting.
     pub(crate) fn compare_now(&self, store: &dyn TokenStore) -> Option<Result<Comparison, StoreError>> {
         store.compare_now(self.client_id(), Some(self.family()), self.claims.token())
     }
 
-    /// The same, where the store has to be waited for.
-    pub(crate) async fn compare(&self, store: &dyn TokenStore) -> Result<Comparison, StoreError> {
-        let held = store.load(self.client_id(), Some(self.family())).await?;
-        Ok(Comparison::new(self.digest(), held.as_ref()))
-    }
-
-    /// The digest of the access token.
+    /// Returns the digest of the access token.
     pub(crate) fn digest(&self) -> TokenDigest {
         TokenDigest::of(self.claims.token())
     }
+}
+
+/// Returns the name under which the store holds a token's session. Tokens that name none are held under the empty name.
+pub(crate) fn family_of(claims: &Claims) -> &str {
+    claims.family().map(|(family, _)| family).unwrap_or_default()
 }
 
 impl Deref for Access {
@@ -201,10 +198,10 @@ impl Deref for Access {
 
 #[cfg(test)]
 impl Access {
-    /// As if it was confirmed by a store whose changes give this stamp.
+    /// Creates an access as if a store whose changes give this stamp had confirmed it.
     pub(crate) fn stamped(claims: Claims, stamp: Stamp) -> Self {
         let store = Arc::new(crate::store::MemoryStore::new());
-        let ends = Ends::new(store, crate::clock::Clock::default(), std::time::Duration::from_secs(5));
-        Self { stamp: Some(stamp), ..Self::of(claims, &Arc::new(ends)) }
+        let lifetimes = Lifetimes::new(store, crate::clock::Clock::default(), std::time::Duration::from_secs(5));
+        Self { stamp: Some(stamp), ..Self::new(claims, &Arc::new(lifetimes)) }
     }
 }

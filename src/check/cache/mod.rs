@@ -12,8 +12,7 @@
 //! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
 //! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
 //! passes through the small queue and leaves the others alone. Looking one up takes no lock and, once an entry is known to
-//! be in use, writes next to nothing, so that threads do not get in each other's way. Where several use one token at the same time, each
-//! has its [own](hot).
+//! be in use, writes next to nothing, so that threads do not get in each other's way.
 
 use std::{
     collections::VecDeque,
@@ -30,17 +29,16 @@ use foldhash::fast::RandomState;
 use papaya::HashMap;
 
 use crate::{
-    permit::Access,
+    check::permit::Access,
     secret::eq_in_constant_time,
     store::{Changes, Stamp},
     token::Claims,
 };
 
-mod hot;
 mod refused;
 
-use self::{hot::HotTokens, refused::RefusedTokens};
 pub(crate) use refused::Mismatch;
+use refused::RefusedTokens;
 
 /// How many bytes of a token are hashed.
 const HASHED: usize = 16;
@@ -54,8 +52,6 @@ const MAX_TURNED_AWAY: usize = 1 << 16;
 const OVERHEAD: usize = 256;
 /// How many bytes there are for each token, on average: twice what usual ones take. Larger ones take the room of several.
 const ROOM: usize = 1024;
-/// The longest token of which threads have copies of their own.
-const MAX_HOT: usize = 2048;
 /// How often an entry can earn another round.
 const MAX_USES: u8 = 3;
 /// How many entries are looked at to find one that can go, for each KiB that comes. It bounds the time that others wait for the queues.
@@ -70,7 +66,6 @@ pub(crate) struct TokenCache {
     /// How long an answer of a store may be kept that does not tell of the changes of others.
     ttl_ms: u64,
     newcomers: Newcomers,
-    hot: HotTokens,
     refused: RefusedTokens,
 }
 
@@ -80,8 +75,6 @@ struct Entry {
     /// When the store was asked, in milliseconds since the Unix epoch.
     asked_at_ms: u64,
     uses: AtomicU8,
-    /// The end of the time, in milliseconds, and in the lowest eight bits the thread.
-    last_use: AtomicU32,
 }
 
 #[derive(Default)]
@@ -146,7 +139,6 @@ impl TokenCache {
             capacity: capacity.max(SMALL_SHARE),
             ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
             newcomers: Newcomers::new(capacity),
-            hot: HotTokens::default(),
             refused: RefusedTokens::new(ttl),
         }
     }
@@ -163,31 +155,22 @@ impl TokenCache {
         self.refused.keep(self.hash(token), token, mismatch, stamp, asked_at_ms);
     }
 
-    /// The claims of a token that is known to be good, and canonical at `now_ms`.
+    /// Returns the access of a token that was confirmed and is canonical at `now_ms`.
     #[inline]
     pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Access>> {
-        let is_unchanged = |access: &Access| {
-            eq_in_constant_time(access.token(), token)
-                && access.expires_at() >= now_ms / 1000
-                && access.stamp().is_some_and(|stamp| changes.unchanged_since(stamp, now_ms))
-        };
-        let (hash, lasts) = (self.hash(token), changes.tells_of_others());
-        if lasts && let Some(own) = self.hot.get(hash, is_unchanged) {
-            return Some(own);
-        }
         let entries = self.entries.pin();
-        let entry = entries.get(&hash).filter(|entry| is_unchanged(&entry.access))?;
-        if !(lasts || self.is_young(entry, now_ms)) {
+        let entry = entries.get(&self.hash(token)).filter(|entry| eq_in_constant_time(entry.access.token(), token))?;
+        let access = &entry.access;
+        let is_good = access.expires_at() >= now_ms / 1000
+            && access.stamp().is_some_and(|stamp| changes.unchanged_since(stamp, now_ms))
+            && (changes.tells_of_others() || self.is_young(entry, now_ms));
+        if !is_good {
             return None;
         }
         if entry.note_use() {
             self.newcomers.earn();
         }
-        Some(if lasts && entry.is_contended(now_ms) && token.len() <= MAX_HOT {
-            self.hot.own(hash, &entry.access)
-        } else {
-            Arc::clone(&entry.access)
-        })
+        Some(Arc::clone(access))
     }
 
     /// Of the end of the token alone: that is the end of its signature, by which no two of ours are alike.
@@ -219,8 +202,7 @@ impl TokenCache {
     }
 
     fn insert(&self, hash: u64, access: &Arc<Access>, asked_at_ms: u64) {
-        let entry =
-            Entry { access: Arc::clone(access), asked_at_ms, uses: AtomicU8::new(0), last_use: AtomicU32::new(0) };
+        let entry = Entry { access: Arc::clone(access), asked_at_ms, uses: AtomicU8::new(0) };
         let weight = entry.weight();
         let entries = self.entries.pin();
         if let Some(before) = entries.insert(hash, entry) {
@@ -275,16 +257,6 @@ impl Entry {
             self.uses.store(uses + 1, Ordering::Relaxed);
         }
         uses == 0
-    }
-
-    /// Whether another thread was the last to use it, and at this very time, as far as the clock tells times apart.
-    #[inline]
-    fn is_contended(&self, now_ms: u64) -> bool {
-        let (last, now) = (self.last_use.load(Ordering::Relaxed), (now_ms as u32) << 8 | hot::thread_number());
-        if last != now {
-            self.last_use.store(now, Ordering::Relaxed);
-        }
-        last != now && last >> 8 == now >> 8
     }
 
     /// Whether it was used since it was looked at last.
@@ -369,7 +341,7 @@ impl std::hash::Hasher for Same {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Barrier, thread};
+    use std::thread;
 
     use super::*;
     use crate::token::test_claims;
@@ -453,9 +425,9 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_use_a_large_token_share_it() {
+    fn threads_that_use_a_token_share_its_access() {
         let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
-        let shared = access(&changes, &large(1));
+        let shared = access(&changes, "t");
         cache.keep(&shared, NOW);
         for _ in 0..10 {
             thread::scope(|scope| {
@@ -464,42 +436,6 @@ mod tests {
                 assert!(found.iter().all(|found| Arc::ptr_eq(found, &shared)));
             });
         }
-    }
-
-    #[test]
-    fn threads_that_use_a_token_at_the_same_time_have_their_own() {
-        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
-        let shared = access(&changes, "t");
-        cache.keep(&shared, NOW);
-        let find = |now| cache.confirmed(b"t", &changes, now).unwrap();
-        assert!((0..1000).all(|_| Arc::ptr_eq(&find(NOW), &shared)), "there is one thread");
-        let take_turns = |step: u64| {
-            let barrier = Barrier::new(2);
-            let turns = |number: u64| {
-                let turn = |round: u64| {
-                    if number == 1 {
-                        barrier.wait();
-                    }
-                    let found = find(NOW + 1 + step * (2 * round + number));
-                    if number == 0 {
-                        barrier.wait();
-                    }
-                    barrier.wait();
-                    found
-                };
-                (0..4).map(turn).last().unwrap()
-            };
-            thread::scope(|scope| {
-                let other = scope.spawn(|| turns(1));
-                [turns(0), other.join().unwrap()]
-            })
-        };
-        assert!(take_turns(1).iter().all(|found| Arc::ptr_eq(found, &shared)), "never at the same time");
-        let [one, other] = take_turns(0);
-        assert!(![&one, &other].into_iter().any(|own| Arc::ptr_eq(own, &shared)) && !Arc::ptr_eq(&one, &other));
-        assert_eq!((one.token(), other.token()), (shared.token(), shared.token()));
-        changes.client_changed("c");
-        assert!(!knows(&cache, &changes, "t", NOW + 9));
     }
 
     #[test]

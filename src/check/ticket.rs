@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use crate::{
+    check::permit::Access,
     keys::KeyRing,
-    permit::Access,
     random::unique_name,
     secret::{Secret, TokenDigest},
     token::TokenError,

@@ -1,30 +1,20 @@
 //! What the client sees: the one table from a reason to a status, a challenge and a body.
 
 use std::{
-    fmt,
-    pin::Pin,
     sync::OnceLock,
-    task::{Context, Poll, ready},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use pin_project_lite::pin_project;
 use serde::Serialize;
 
-use crate::{DenialReason, credentials::TokenHeaders, gate::Denial, rule::PathRefusal, token::TokenError};
-
-mod endpoint;
-
-pub(crate) use endpoint::{
-    active, families_revoked, health, inactive, issued, refusal as endpoint_refusal, ticket, token_revoked,
-};
+use super::denial::Denial;
+use crate::{DenialReason, credentials::TokenHeaders, rule::PathRefusal, token::TokenError};
 
 pub(crate) const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
 
@@ -80,7 +70,7 @@ impl Refusals {
     }
 
     /// What is to be brought, and what is wrong with what was (RFC 9110 11.3).
-    fn challenge(&self, challenge: Challenge, detail: &str) -> Option<HeaderValue> {
+    pub(crate) fn challenge(&self, challenge: Challenge, detail: &str) -> Option<HeaderValue> {
         let realm = quoted(&self.realm);
         let text = match challenge {
             Challenge::None => return None,
@@ -159,7 +149,7 @@ struct Answer {
 }
 
 #[derive(Clone, Copy)]
-enum Challenge {
+pub(crate) enum Challenge {
     None,
     MasterToken,
     /// RFC 6750 3: without an error code where the request had no credentials.
@@ -167,7 +157,7 @@ enum Challenge {
 }
 
 #[derive(Clone, Copy)]
-enum BearerError {
+pub(crate) enum BearerError {
     InvalidRequest,
     InvalidToken,
 }
@@ -236,7 +226,7 @@ impl Answer {
 
 /// A quoted-string (RFC 9110 5.6.4) of the printable ASCII in `text`; what a header cannot carry becomes `?`. Quotes
 /// and backslashes become `'` and `/`, since RFC 6750 3 does not let them into a description.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let safe = text.chars().map(|c| match c {
         '"' => '\'',
         '\\' => '/',
@@ -247,47 +237,23 @@ fn quoted(text: &str) -> String {
 }
 
 /// Says when to try again: in whole seconds, and not too early.
-fn after(mut response: Response<Full<Bytes>>, wait: Duration) -> Response<Full<Bytes>> {
+pub(crate) fn after(mut response: Response<Full<Bytes>>, wait: Duration) -> Response<Full<Bytes>> {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     response
 }
 
 /// In one to five seconds, so that the clients of a store that comes back do not all come at once.
-fn try_later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+pub(crate) fn try_later(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(1 + nanos % 5));
     response
 }
 
-pub(crate) fn not_found() -> Response<Full<Bytes>> {
-    json_response(StatusCode::NOT_FOUND, &Detail { detail: "Not Found" })
-}
-
-/// Leads to the same path without the slash at its end, of which `segment` is the last. The target is told relative to where
-/// the client is, which nobody between knows better.
-pub(crate) fn without_slash(segment: &str, query: Option<&str>) -> Response<Full<Bytes>> {
-    let query = query.map_or_else(String::new, |query| format!("?{query}"));
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-    // A query of a request's URI is text that a header can carry.
-    if let Ok(mut location) = HeaderValue::try_from(format!("../{segment}{query}")) {
-        // There may be a token in it.
-        location.set_sensitive(true);
-        response.headers_mut().insert(LOCATION, location);
-    }
-    response
-}
-
-/// A description of endpoints.
-pub(crate) fn document(text: Bytes) -> Response<Full<Bytes>> {
-    json_text_response(StatusCode::OK, text)
-}
-
 /// The body of FastAPI's errors.
 #[derive(Serialize)]
-struct Detail<T> {
-    detail: T,
+pub(crate) struct Detail<T> {
+    pub(crate) detail: T,
 }
 
 /// Of what was for the holder of a credential: HTTP keeps shared caches from answers to `Authorization` alone (RFC 9111 3.5).
@@ -326,7 +292,7 @@ fn settles_sharing(directives: &HeaderValue) -> bool {
     })
 }
 
-fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     json_text_response(status, json_text(body))
 }
 
@@ -335,87 +301,11 @@ fn json_text(body: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec(body).unwrap_or_default())
 }
 
-fn json_text_response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+pub(crate) fn json_text_response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     *response.body_mut() = Full::new(body);
     response
-}
-
-pin_project! {
-    /// The body of a response that passed through the guard: the inner service's, or the guard's refusal.
-    ///
-    /// Where the response type must stay what it was (`option_layer`, a boxed service), map it:
-    /// `map_response(|response| response.map(axum::body::Body::new))`.
-    pub struct ResponseBody<B> {
-        #[pin]
-        kind: Kind<B>,
-    }
-}
-
-pin_project! {
-    #[project = KindProjection]
-    enum Kind<B> {
-        Inner { #[pin] body: B },
-        Refusal { #[pin] body: Full<Bytes> },
-    }
-}
-
-impl<B> ResponseBody<B> {
-    pub(crate) fn inner(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
-    }
-
-    pub(crate) fn refusal(body: Full<Bytes>) -> Self {
-        Self { kind: Kind::Refusal { body } }
-    }
-}
-
-impl<B: Body> Body for ResponseBody<B>
-where
-    B::Data: From<Bytes>,
-{
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        match self.project().kind.project() {
-            KindProjection::Inner { body } => body.poll_frame(cx),
-            KindProjection::Refusal { body } => {
-                let frame = ready!(body.poll_frame(cx));
-                Poll::Ready(frame.map(|Ok(frame)| Ok(frame.map_data(B::Data::from))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Inner { body } => body.is_end_stream(),
-            Kind::Refusal { body } => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Inner { body } => body.size_hint(),
-            Kind::Refusal { body } => body.size_hint(),
-        }
-    }
-}
-
-impl<B: Default> Default for ResponseBody<B> {
-    fn default() -> Self {
-        Self::inner(B::default())
-    }
-}
-
-impl<B> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            Kind::Inner { .. } => "ResponseBody(inner)",
-            Kind::Refusal { .. } => "ResponseBody(refusal)",
-        })
-    }
 }

@@ -1,0 +1,88 @@
+//! Master tokens, and how many wrong ones a caller may present.
+//!
+//! The limit is per caller. A limit on all callers together would either let the right token in nevertheless, and then limits no
+//! guess, or let any stranger lock the administrators out. Only the application can tell callers apart.
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use http::request::Parts;
+
+use crate::{
+    DenialReason,
+    credentials::{Presented, TokenHeaders},
+    secret::{Secret, SecretDigest},
+};
+
+/// Limits how many wrong master tokens a caller may present.
+pub(crate) trait GuessLimit: Debug + Send + Sync {
+    /// Returns the caller that sent a request, if the application can tell.
+    fn caller(&self, request: &Parts) -> Option<u64>;
+
+    /// Returns how long a caller has to wait, as an error, if it has presented too many.
+    fn check(&self, caller: u64) -> Result<(), Duration>;
+
+    /// Counts a wrong master token.
+    fn charge(&self, caller: u64);
+}
+
+/// The master tokens that are configured.
+#[derive(Debug)]
+pub(crate) struct MasterTokens {
+    tokens: Vec<MasterToken>,
+    guesses: Option<Arc<dyn GuessLimit>>,
+}
+
+#[derive(Debug)]
+struct MasterToken {
+    /// The name that is logged.
+    name: Arc<str>,
+    digest: SecretDigest,
+}
+
+/// The sender of a request, if callers are told apart.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Caller(Option<u64>);
+
+impl MasterTokens {
+    pub(crate) fn new(tokens: &[(String, Secret)], guesses: Option<Arc<dyn GuessLimit>>) -> Self {
+        let tokens = tokens.iter().map(|(name, token)| MasterToken {
+            name: name.as_str().into(),
+            digest: SecretDigest::of(token.expose().as_bytes()),
+        });
+        Self { tokens: tokens.collect(), guesses }
+    }
+
+    /// Returns true if the sender of a request has to be known.
+    pub(crate) fn limits_guesses(&self) -> bool {
+        self.guesses.is_some()
+    }
+
+    /// Returns the sender of a request.
+    pub(crate) fn caller(&self, request: &Parts) -> Caller {
+        Caller(self.guesses.as_ref().and_then(|guesses| guesses.caller(request)))
+    }
+
+    /// Checks the master token of a request, and returns its name.
+    pub(crate) fn require(&self, request: &Parts, sources: TokenHeaders) -> Result<Arc<str>, DenialReason> {
+        let presented = Presented::of(&request.headers, sources).master_token().map_err(DenialReason::Credentials)?;
+        self.check(presented.ok_or(DenialReason::MissingMasterToken)?, self.caller(request))
+    }
+
+    /// Checks a master token, and returns its name. A caller that has guessed too often is refused whatever it presents.
+    pub(crate) fn check(&self, presented: &[u8], Caller(caller): Caller) -> Result<Arc<str>, DenialReason> {
+        let limit = self.guesses.as_ref().zip(caller);
+        if let Some((guesses, caller)) = limit {
+            guesses.check(caller).map_err(DenialReason::TooManyGuesses)?;
+        }
+        let presented = SecretDigest::of(presented);
+        // All are compared, so that the time does not tell which one it was.
+        let found = self
+            .tokens
+            .iter()
+            .fold(None, |found, token| if token.digest == presented { Some(&token.name) } else { found });
+        if let (None, Some((guesses, caller))) = (found, limit) {
+            guesses.charge(caller);
+        }
+        found.cloned().ok_or(DenialReason::WrongMasterToken)
+    }
+}

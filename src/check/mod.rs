@@ -1,0 +1,10 @@
+//! The checks of credentials, which the guard and the token endpoints share.
+
+pub(crate) mod cache;
+pub(crate) mod confirm;
+pub(crate) mod denial;
+pub(crate) mod lifetime;
+pub(crate) mod master;
+pub(crate) mod permit;
+pub(crate) mod refuse;
+pub(crate) mod ticket;

@@ -1,0 +1,242 @@
+//! The response future of the layer: checking, forwarding or refusing.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+use tracing::{
+    Span,
+    instrument::{Instrument, Instrumented},
+};
+
+use super::{Guard, Pending, ResponseBody, service::span};
+#[cfg(feature = "websocket")]
+use crate::websocket::Closing;
+use crate::{
+    check::{
+        denial::Denial,
+        refuse::{Form, keep_private},
+    },
+    websocket::choose_protocol,
+};
+
+/// All that is needed to write a refusal after the request has been forwarded or dropped.
+pub(super) struct Refusal {
+    form: Form,
+    guard: Arc<Guard>,
+    /// The WebSocket that is opened to send the reason.
+    #[cfg(feature = "websocket")]
+    closing: Option<Box<Closing>>,
+}
+
+impl Refusal {
+    pub(super) fn new<B>(request: &Request<B>, guard: &Arc<Guard>) -> Self {
+        Self {
+            form: Form::of(request.method(), request.headers()),
+            guard: Arc::clone(guard),
+            #[cfg(feature = "websocket")]
+            closing: None,
+        }
+    }
+
+    /// Takes out of the request what it takes to refuse a WebSocket by closing it, if that is configured.
+    #[cfg(feature = "websocket")]
+    pub(super) fn closing<B>(mut self, request: &mut Request<B>, denial: &Denial) -> Self {
+        if self.guard.closes_sockets {
+            self.closing = Closing::take(request, denial).map(Box::new);
+        }
+        self
+    }
+
+    #[cfg(not(feature = "websocket"))]
+    pub(super) fn closing<B>(self, _: &mut Request<B>, _: &Denial) -> Self {
+        self
+    }
+
+    fn render(self, denial: Denial) -> Response<Full<Bytes>> {
+        #[cfg(feature = "websocket")]
+        if let Some(closing) = self.closing {
+            let mut response = closing.open();
+            response.extensions_mut().insert(denial);
+            return response;
+        }
+        self.guard.refusals.answer(denial, self.form)
+    }
+}
+
+pin_project! {
+    /// The response of a [`FastAuth`](crate::FastAuth). Dropping it drops the request and the service that it holds, and nothing else.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after it has resolved.
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        pub(super) state: State<S, B, S::Future>,
+    }
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    #[inline]
+    pub(super) fn forwarding(response: S::Future) -> Self {
+        Self { state: State::Forwarding { response, is_guarded: false } }
+    }
+
+    pub(super) fn refusing(refusal: Refusal, denial: Denial) -> Self {
+        Self { state: State::Refusing { refusal: Some(refusal), denial: Some(denial) } }
+    }
+
+    pub(super) fn checking(pending: Pending, held: Held<S, B>) -> Self {
+        Self { state: State::Checking { pending, held: Some(Box::new(held)) } }
+    }
+}
+
+/// All that waits for the store.
+pub(super) struct Held<S, B> {
+    pub(super) ready_inner: S,
+    pub(super) request: Request<B>,
+    pub(super) refusal: Refusal,
+    pub(super) chooses_protocol: bool,
+}
+
+/// What the guard adds to the inner service's response.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    /// A check applied to the request, so its response is private.
+    pub(super) is_guarded: bool,
+    /// The handshake offered the protocol which has to be chosen.
+    pub(super) chooses_protocol: bool,
+}
+
+impl Marks {
+    fn put_on<B>(self, response: &mut Response<B>) {
+        if self.is_guarded {
+            keep_private(response.headers_mut());
+        }
+        if self.chooses_protocol {
+            choose_protocol(response);
+        }
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    pub(super) enum State<S, B, F> {
+        /// The store is asked; the request waits.
+        Checking { pending: Pending, held: Option<Box<Held<S, B>>> },
+        /// The inner service responds.
+        Forwarding { #[pin] response: F, is_guarded: bool },
+        /// The inner service responds within a span, or to a handshake that offered the protocol which has to be chosen. It is
+        /// boxed so that the other states are not larger for it.
+        Attended { response: Pin<Box<Instrumented<F>>>, marks: Marks },
+        /// The request was refused without waiting.
+        Refusing { refusal: Option<Refusal>, denial: Option<Denial> },
+    }
+}
+
+impl<S, B, ResBody> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProjection::Forwarding { response, is_guarded } => {
+                    let mut response = ready!(response.poll(cx))?;
+                    if *is_guarded {
+                        keep_private(response.headers_mut());
+                    }
+                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                }
+                StateProjection::Attended { response, marks } => {
+                    let mut response = ready!(response.as_mut().poll(cx))?;
+                    marks.put_on(&mut response);
+                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                }
+                StateProjection::Checking { .. } | StateProjection::Refusing { .. } => {}
+            }
+            if let Some(refusal) = ready!(state.as_mut().poll_verdict(cx)) {
+                return Poll::Ready(Ok(refusal.map(ResponseBody::refusal)));
+            }
+        }
+    }
+}
+
+impl<S, B> State<S, B, S::Future>
+where
+    S: Service<Request<B>>,
+{
+    /// Calls the inner service, within a span if there is one.
+    #[inline]
+    pub(super) fn call(inner: &mut S, request: Request<B>, span: Option<Span>, marks: Marks) -> Self {
+        if span.is_none() && !marks.chooses_protocol {
+            return Self::Forwarding { response: inner.call(request), is_guarded: marks.is_guarded };
+        }
+        let span = span.unwrap_or_else(Span::none);
+        let response = span.in_scope(|| inner.call(request));
+        Self::Attended { response: Box::pin(response.instrument(span)), marks }
+    }
+
+    /// Returns a refusal, or `None` if the request has been forwarded to the inner service.
+    ///
+    /// It is no part of `poll`, so that the code of an open path stays small.
+    #[inline(never)]
+    #[allow(clippy::expect_used, reason = "polling a future after its end is the caller's fault, as the docs say")]
+    fn poll_verdict(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response<Full<Bytes>>>> {
+        const DONE: &str = "a ResponseFuture was polled after it had resolved";
+        match self.as_mut().project() {
+            StateProjection::Checking { pending, held } => {
+                let verdict = ready!(pending.as_mut().poll(cx));
+                let Held { mut ready_inner, mut request, refusal, chooses_protocol } = *held.take().expect(DONE);
+                match verdict {
+                    Ok(permit) => {
+                        let span = permit.as_ref().and_then(span);
+                        if let Some(permit) = permit {
+                            request.extensions_mut().insert(permit);
+                        }
+                        let marks = Marks { is_guarded: true, chooses_protocol };
+                        self.set(Self::call(&mut ready_inner, request, span, marks));
+                        Poll::Ready(None)
+                    }
+                    Err(denial) => {
+                        let refusal = refusal.closing(&mut request, &denial);
+                        self.set(Self::Refusing { refusal: None, denial: None });
+                        Poll::Ready(Some(refusal.render(denial)))
+                    }
+                }
+            }
+            StateProjection::Refusing { refusal, denial } => {
+                Poll::Ready(Some(refusal.take().expect(DONE).render(denial.take().expect(DONE))))
+            }
+            StateProjection::Forwarding { .. } | StateProjection::Attended { .. } => Poll::Ready(None),
+        }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! The guard: decides on each request, has its credentials checked, and forwards or refuses it.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use http::{HeaderMap, Method};
+
+use crate::{
+    check::{
+        confirm::{Confirmer, Progress, Verified},
+        denial::Denial,
+        master::{Caller, MasterTokens},
+        permit::{Access, Permit},
+        refuse::Refusals,
+        ticket::Ticket,
+    },
+    observe::{Case, Observer},
+    rule::RequestLine,
+    websocket::Handshake,
+};
+
+mod body;
+mod decide;
+mod future;
+mod service;
+
+pub(crate) use self::decide::Policy;
+use self::decide::{Decision, Then, decide};
+pub use self::{body::ResponseBody, future::ResponseFuture, service::FastAuth};
+
+/// The running parts of the layer.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) policy: Policy,
+    /// Refusals are logged and not carried out.
+    pub(crate) shadow: bool,
+    /// Refused WebSockets are opened to send the reason.
+    #[cfg(feature = "websocket")]
+    pub(crate) closes_sockets: bool,
+    pub(crate) master: Arc<MasterTokens>,
+    pub(crate) confirmer: Arc<Confirmer>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) observer: Arc<Observer>,
+}
+
+/// The outcome of all checks that need no waiting, for a request that is not refused.
+enum Verdict {
+    /// No check applies.
+    Pass,
+    /// A check failed, and `shadow` lets the request pass.
+    Tolerate,
+    /// All checks passed.
+    Permit(Permit),
+    /// The store has to be awaited.
+    Await(Pending),
+}
+
+/// Resolves to a permit, to a denial, or to neither if a check failed and `shadow` lets the request pass.
+type Pending = Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>>;
+
+/// What the store is asked about.
+enum Proof {
+    Token(Verified),
+    Ticket(Ticket),
+}
+
+/// What came of the checks of a request's credentials.
+enum Checked {
+    Permit(Permit),
+    Await { proof: Proof, master: Option<Arc<str>> },
+}
+
+impl Guard {
+    fn decide(
+        self: &Arc<Self>,
+        line: &RequestLine<'_>,
+        headers: &HeaderMap,
+        handshake: Option<&Handshake>,
+        caller: Caller,
+    ) -> Result<Verdict, Denial> {
+        let mut case = Case::new();
+        let checked = match decide(&self.policy, line, headers, handshake, &mut case) {
+            Ok(Decision::Pass) => return Ok(Verdict::Pass),
+            Ok(Decision::Check { master, then }) => {
+                if case.only_by_other_reading() {
+                    self.observer.other_reading(&case, line.method);
+                }
+                self.check(master, then, caller)
+            }
+            Err(reason) => Err(reason.into()),
+        };
+        let outcome = match checked {
+            Ok(Checked::Permit(permit)) => Ok(permit),
+            Ok(Checked::Await { proof, master }) => {
+                return Ok(Verdict::Await(self.pending(proof, master, case, line.method.clone())));
+            }
+            Err(denial) => Err(denial),
+        };
+        Ok(self.conclude(&case, line.method, outcome)?.map_or(Verdict::Tolerate, Verdict::Permit))
+    }
+
+    fn check(&self, master: Option<&[u8]>, then: Then<'_>, caller: Caller) -> Result<Checked, Denial> {
+        let master = master.map(|token| self.master.check(token, caller)).transpose()?;
+        let proof = match then {
+            Then::Permit => return Ok(Checked::Permit(Permit::new(master, None))),
+            Then::Token(token) => match self.confirmer.confirm_now(token)? {
+                Progress::Confirmed(access) => return Ok(Checked::Permit(Permit::new(master, Some(access)))),
+                Progress::Verified(verified) => Proof::Token(verified),
+            },
+            Then::Ticket(ticket) => Proof::Ticket(self.confirmer.open_ticket(ticket.expose())?),
+            Then::Refuse(reason) => return Err(reason.into()),
+        };
+        Ok(Checked::Await { proof, master })
+    }
+
+    #[cold]
+    fn pending(self: &Arc<Self>, proof: Proof, master: Option<Arc<str>>, case: Case, method: Method) -> Pending {
+        let guard = Arc::clone(self);
+        Box::pin(async move {
+            let access = guard.prove(proof).await;
+            guard.conclude(&case, &method, access.map(|access| Permit::new(master, Some(access))))
+        })
+    }
+
+    async fn prove(&self, proof: Proof) -> Result<Arc<Access>, Denial> {
+        match proof {
+            Proof::Token(verified) => self.confirmer.confirm(verified).await,
+            Proof::Ticket(ticket) => self.confirmer.redeem(&ticket).await,
+        }
+    }
+
+    /// Logs and counts the outcome of a request's checks. With `shadow`, a denial becomes `None`.
+    fn conclude(
+        &self,
+        case: &Case,
+        method: &Method,
+        outcome: Result<Permit, Denial>,
+    ) -> Result<Option<Permit>, Denial> {
+        match outcome {
+            Ok(permit) => {
+                self.observer.permitted(case, method, permit.client_id(), permit.master_token_name());
+                Ok(Some(permit))
+            }
+            Err(denial) => {
+                self.observer.refused(case, method, denial.reason(), denial.client_id());
+                if self.shadow { Ok(None) } else { Err(denial) }
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The service that the layer makes.
+
+use std::{
+    mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{
+    Method, Request, Response, Uri,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
+use tower_service::Service;
+use tracing::Span;
+
+use super::{
+    Guard, ResponseBody, ResponseFuture, Verdict,
+    future::{Held, Marks, Refusal, State},
+};
+use crate::{
+    check::{master::Caller, permit::Permit},
+    cookie,
+    credentials::{self, Found},
+    observe,
+    rule::{RequestLine, Requirement},
+    websocket::Handshake,
+};
+
+/// A service behind the guard, which [`FastAuthLayer`](crate::FastAuthLayer) creates.
+#[derive(Clone, Debug)]
+pub struct FastAuth<S> {
+    inner: S,
+    guard: Arc<Guard>,
+}
+
+impl<S, B, ResBody> Service<Request<B>> for FastAuth<S>
+where
+    S: Service<Request<B>, Response = Response<ResBody>> + Clone,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let glance = self.guard.policy.rules.glance(request.uri().path());
+        if !self.is_open(&request, glance) {
+            return self.guard(request, glance);
+        }
+        match credentials::look(request.headers()) {
+            Found::Nothing => self.forward(request),
+            Found::Credentials => self.forward_marked(request),
+            Found::Upgrade => self.guard(request, glance),
+        }
+    }
+}
+
+impl<S> FastAuth<S> {
+    pub(crate) fn new(inner: S, guard: &Arc<Guard>) -> Self {
+        Self { inner, guard: Arc::clone(guard) }
+    }
+
+    /// Returns true if no check applies for sure, as is the case with most requests.
+    ///
+    /// Nothing here may borrow the request as a whole, or it is copied once more on its way to the inner service.
+    #[inline]
+    fn is_open<B>(&self, request: &Request<B>, glance: Option<Requirement>) -> bool {
+        glance.is_some_and(Requirement::is_public)
+            && original_uri(request).is_none_or(|original| {
+                self.guard.policy.rules.glance(original.path()).is_some_and(Requirement::is_public)
+            })
+            && !matches!(*request.method(), Method::CONNECT)
+    }
+
+    #[inline]
+    fn forward<B>(&mut self, request: Request<B>) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        ResponseFuture::forwarding(self.inner.call(request))
+    }
+
+    /// Forwards a request to an open path with the credentials in it marked as sensitive.
+    #[inline(never)]
+    fn forward_marked<B>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        if credentials::mark_sensitive(request.headers_mut()).cookie {
+            cookie::take(&mut request);
+        }
+        self.forward(request)
+    }
+
+    #[inline(never)]
+    fn guard<B>(&mut self, mut request: Request<B>, glance: Option<Requirement>) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>> + Clone,
+    {
+        let seen = credentials::mark_sensitive(request.headers_mut());
+        if seen.cookie {
+            cookie::take(&mut request);
+        }
+        let may_be_handshake = seen.upgrade || request.method() == Method::CONNECT;
+        let handshake = if may_be_handshake { Handshake::take(&mut request) } else { None };
+        let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
+        let mut caller = Caller::default();
+        if self.guard.master.limits_guesses() && request.headers().contains_key(credentials::MASTER_TOKEN) {
+            let (parts, body) = request.into_parts();
+            caller = self.guard.master.caller(&parts);
+            request = Request::from_parts(parts, body);
+        }
+        let line = RequestLine { glance, ..request_line(&request) };
+        let verdict = self.guard.decide(&line, request.headers(), handshake.as_ref(), caller);
+        let is_guarded = !matches!(verdict, Ok(Verdict::Pass));
+        let span = match verdict {
+            Ok(Verdict::Pass | Verdict::Tolerate) => None,
+            Ok(Verdict::Permit(permit)) => {
+                let span = span(&permit);
+                request.extensions_mut().insert(permit);
+                span
+            }
+            Err(denial) => {
+                let refusal = Refusal::new(&request, &self.guard).closing(&mut request, &denial);
+                return ResponseFuture::refusing(refusal, denial);
+            }
+            Ok(Verdict::Await(pending)) => {
+                let refusal = Refusal::new(&request, &self.guard);
+                // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
+                let unready_inner = self.inner.clone();
+                let ready_inner = mem::replace(&mut self.inner, unready_inner);
+                return ResponseFuture::checking(pending, Held { ready_inner, request, refusal, chooses_protocol });
+            }
+        };
+        // In one place, so that the request is not copied once more.
+        ResponseFuture { state: State::call(&mut self.inner, request, span, Marks { is_guarded, chooses_protocol }) }
+    }
+}
+
+/// Returns the span in which the inner service is called, if it is enabled.
+#[inline]
+pub(super) fn span(permit: &Permit) -> Option<Span> {
+    observe::span(permit.client_id(), permit.master_token_name())
+}
+
+fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
+    let (method, headers) = (request.method(), request.headers());
+    RequestLine {
+        cors_headers: method == Method::OPTIONS
+            && headers.contains_key(ORIGIN)
+            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
+        original_uri: original_uri(request),
+        ..RequestLine::new(method, request.uri())
+    }
+}
+
+/// Returns the URI from before a router stripped a prefix, if the request carries it.
+#[cfg(feature = "axum")]
+#[inline]
+fn original_uri<B>(request: &Request<B>) -> Option<&Uri> {
+    crate::extract::original_uri(request.extensions())
+}
+
+#[cfg(not(feature = "axum"))]
+#[inline]
+fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
+    None
+}
