@@ -1,20 +1,13 @@
-//! What ends the program with exit code 1.
+//! The error that ends the program with exit code 1.
 
 use std::{
     error::Error,
     io::{self, ErrorKind},
-    process::ExitCode,
 };
-
-use crate::output;
-
-/// What a shell is told of a program whose reader went away: 128 and the number of `SIGPIPE`.
-const CLOSED: u8 = 141;
 
 /// A message for standard error.
 pub(crate) struct Failure {
     message: String,
-    /// Whoever read standard output is gone, and nothing needs to be said.
     is_closed: bool,
 }
 
@@ -29,12 +22,9 @@ impl Failure {
         Self { message, is_closed: error.kind() == ErrorKind::BrokenPipe }
     }
 
-    pub(crate) fn report(self) -> ExitCode {
-        if self.is_closed {
-            return ExitCode::from(CLOSED);
-        }
-        output::note(&format!("fastauth: {}", self.message));
-        ExitCode::FAILURE
+    /// Returns true if the reader of standard output is gone, so that nothing needs to be said.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
     }
 }
 

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 mod args;
 mod backup;
+mod bearer;
 mod check;
 mod convert;
 mod explain;
@@ -25,6 +26,9 @@ mod token;
 use args::{Args, Command};
 use failure::Failure;
 
+/// The exit code if the reader of standard output went away: 128 and the number of `SIGPIPE`, as a shell has it.
+const CLOSED: u8 = 141;
+
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -35,7 +39,7 @@ fn main() -> ExitCode {
         // What was asked for: help, or the version.
         Err(told) => {
             let written = told.print().and_then(|()| io::stdout().flush()).map_err(|error| Failure::unwritten(&error));
-            return written.map_or_else(Failure::report, |()| ExitCode::SUCCESS);
+            return written.map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
         }
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
@@ -49,8 +53,16 @@ fn main() -> ExitCode {
         .init();
     match run(args.command) {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        Err(failure) => report(&failure),
     }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    if failure.is_closed() {
+        return ExitCode::from(CLOSED);
+    }
+    output::note(&format!("fastauth: {failure}"));
+    ExitCode::FAILURE
 }
 
 fn run(command: Command) -> Result<ExitCode, Failure> {

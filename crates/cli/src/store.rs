@@ -1,11 +1,8 @@
 //! `store serve`, and the other commands of `store`.
 
-use std::{env::VarError, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use fastauth::{
-    Secret,
-    store::{SqliteStore, StoreService},
-};
+use fastauth::store::{SqliteStore, StoreService};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -16,15 +13,15 @@ use tokio::{
 use self::{connection::Stage, signals::Signals};
 use crate::{
     args::{Serve, Store, StoreCommand},
-    backup, convert,
+    backup,
+    bearer::{BEARER_VARIABLE, bearer_token},
+    convert,
     failure::{Failure, chain},
     output, store_test,
 };
 
 mod connection;
 mod signals;
-
-pub(crate) const BEARER_VARIABLE: &str = "FASTAUTH_STORE_TOKEN";
 
 /// How long after a signal to stop a request may still take to arrive, and how long calls in progress may then go on.
 const RECEIVING: Duration = Duration::from_secs(1);
@@ -61,25 +58,6 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(serve(args, service))
-}
-
-/// Reads the bearer token of the store from the environment.
-pub(crate) fn bearer_token() -> Result<Option<Secret>, Failure> {
-    // As in every variable, a line break at the end is not part of the value.
-    let without_line_break = |token: String| {
-        let token = token.strip_suffix('\n').unwrap_or(&token);
-        Secret::from(token.strip_suffix('\r').unwrap_or(token))
-    };
-    match std::env::var(BEARER_VARIABLE).map(without_line_break) {
-        // Any other could not be sent.
-        Ok(token) if token.expose().bytes().all(|byte| byte.is_ascii_graphic()) && !token.expose().is_empty() => {
-            Ok(Some(token))
-        }
-        Ok(_) | Err(VarError::NotUnicode(_)) => {
-            Err(Failure::new(format!("{BEARER_VARIABLE} must be printable ASCII without spaces")))
-        }
-        Err(VarError::NotPresent) => Ok(None),
-    }
 }
 
 async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> {

@@ -5,7 +5,7 @@ use fastauth_core::store::{
 };
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
-use super::{convert::ConvertedRow, tables::Tables};
+use super::tables::{ConvertedRow, Tables};
 
 /// A write.
 pub(super) enum Command {

@@ -9,7 +9,7 @@ use std::{
 use fastauth_core::{
     keys::{Reform, Reforming, StoreFormat},
     secret::Secret,
-    store::{StoreError, TokenDigest},
+    store::StoreError,
 };
 use rusqlite::{Connection, params};
 
@@ -19,6 +19,7 @@ use super::{
     error::{unreadable, unwritable},
     read::secret,
     schema::connect,
+    tables::ConvertedRow,
 };
 
 /// How long a compaction waits for a moment without writers and readers.
@@ -124,15 +125,6 @@ pub(super) struct KeptRow {
     version: u64,
     access: Option<Secret>,
     refresh: Option<Secret>,
-}
-
-/// The replacement for the tokens of a row, if the row still has this version.
-pub(super) struct ConvertedRow {
-    pub(super) client_id: String,
-    pub(super) family: String,
-    pub(super) version: u64,
-    pub(super) access: Option<(Secret, TokenDigest)>,
-    pub(super) refresh: Option<(Secret, TokenDigest)>,
 }
 
 impl KeptRow {

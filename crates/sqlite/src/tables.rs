@@ -2,20 +2,31 @@
 
 use std::time::Duration;
 
-use fastauth_core::store::{
-    Condition, Family, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoredPair,
-    TokenDigest, TokenRecord, Verdict,
+use fastauth_core::{
+    secret::Secret,
+    store::{
+        Condition, Family, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoredPair,
+        TokenDigest, TokenRecord, Verdict,
+    },
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    convert::ConvertedRow,
     read::{STATUS, canonical, counts, digest, pair, status},
     schema::{LOGGED, NEEDS_LOG},
 };
 
 /// The number of rows of a client that a new one may replace at once. Any others are revoked, and deleted later.
 const REPLACED_AT_ONCE: usize = 16;
+
+/// The replacement for the tokens of a row, if the row still has this version.
+pub(super) struct ConvertedRow {
+    pub(super) client_id: String,
+    pub(super) family: String,
+    pub(super) version: u64,
+    pub(super) access: Option<(Secret, TokenDigest)>,
+    pub(super) refresh: Option<(Secret, TokenDigest)>,
+}
 
 /// The tables within a transaction of the writer.
 pub(super) struct Tables<'a> {

@@ -11,9 +11,9 @@ use fastauth_core::shown::shown;
 
 use crate::{
     args::StoreTest,
+    bearer::{BEARER_VARIABLE, bearer_token},
     failure::{Failure, chain},
     output,
-    store::{BEARER_VARIABLE, bearer_token},
     token::block_on,
 };
 

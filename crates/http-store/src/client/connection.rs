@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    http_client::{HttpClient, HttpError, is_timeout},
+    http_client::{HttpClient, HttpError, failed, is_timeout},
     pools::Pools,
     slots::{self, Slots},
 };
@@ -311,10 +311,6 @@ pub(super) async fn until<T>(
 /// Returns true if a connection that had been made broke before a response began.
 fn broke(error: &HttpError) -> bool {
     !error.is_connect() && !is_timeout(error)
-}
-
-pub(super) fn failed(message: impl Into<Cow<'static, str>>) -> StoreError {
-    StoreError::new(StoreErrorKind::Failed, message)
 }
 
 pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> StoreError {

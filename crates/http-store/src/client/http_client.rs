@@ -1,6 +1,6 @@
 //! An HTTP/1.1 client, with TLS by rustls and ring.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -19,8 +19,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use super::connection::failed;
-use fastauth_core::store::StoreError;
+use fastauth_core::store::{StoreError, StoreErrorKind};
 
 /// The characters of a base's path that are percent-encoded.
 const ENCODED_IN_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}');
@@ -180,6 +179,10 @@ pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
         let io = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
         io || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
     })
+}
+
+pub(super) fn failed(message: impl Into<Cow<'static, str>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Failed, message)
 }
 
 #[cfg(test)]

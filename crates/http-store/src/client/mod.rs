@@ -23,7 +23,8 @@ use tokio::{sync::Semaphore, time::Instant};
 
 pub use self::http_client::{HttpClient, HttpError};
 use self::{
-    connection::{Connection, Version, failed, until},
+    connection::{Connection, Version, until},
+    http_client::failed,
     v1::{HeldPair, V1},
     v2::V2,
 };

@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     command::{Command, Reply},
-    convert::{Conversion, ConvertedRow, KeptRow, kept_rows},
+    convert::{Conversion, KeptRow, kept_rows},
     read::{canonical, list, newest_pair},
+    tables::ConvertedRow,
     writer::Writer,
 };
 
