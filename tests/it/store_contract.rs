@@ -51,14 +51,14 @@ macro_rules! contract {
         tests_on!(
             $module,
             $fixture,
-            an_unknown_client_is_none,
-            what_was_saved_is_loaded,
-            a_save_replaces,
+            unknown_client_is_none,
+            saved_pair_is_loaded,
+            save_replaces_the_pair,
             ids_are_kept_exactly,
-            a_pair_is_one_value,
-            a_rotation_replaces_what_was_presented,
-            a_rotation_changes_nothing_else,
-            of_many_rotations_one_wins,
+            pair_is_read_as_one_value,
+            rotation_replaces_the_presented_token,
+            rotation_changes_nothing_else,
+            one_of_many_rotations_wins,
             dropped_calls_leave_the_store_sound,
             debug_shows_nothing,
         );
@@ -70,7 +70,7 @@ contract!(on_sqlite, sqlite);
 contract!(on_rest, rest);
 contract!(on_rest_v1, rest_v1);
 
-/// Ids that are easily confused with each other or spoilt on the way.
+/// Ids that are easily confused or changed on the way.
 fn ids() -> Vec<String> {
     let mut ids: Vec<String> = [
         "plain-1",
@@ -144,14 +144,14 @@ fn ids() -> Vec<String> {
     ids
 }
 
-/// The pair that is held, which is what tokens are compared with, too.
+/// Reads the stored pair, and checks that tokens are compared with the same.
 async fn load(store: &Store, client_id: &str) -> Held {
     loop {
         let pair = store.pair(client_id).await.unwrap();
         let canonical = store.load(client_id, None).await.unwrap();
         let version = |found: Option<Option<u64>>| found.flatten();
         if version(pair.as_ref().map(|pair| pair.version)) != version(canonical.map(|held| held.version)) {
-            // Somebody wrote between the two.
+            // There was a write between the two.
             continue;
         }
         let of = |token: &Option<Secret>| token.as_ref().map(|token| TokenDigest::of(token.expose()));
@@ -161,13 +161,13 @@ async fn load(store: &Store, client_id: &str) -> Held {
     }
 }
 
-async fn an_unknown_client_is_none(store: &Store) {
+async fn unknown_client_is_none(store: &Store) {
     assert_eq!(load(store, "nobody").await, None);
     store.put("somebody", 1).await.unwrap();
     assert_eq!(load(store, "nobody").await, None);
 }
 
-async fn what_was_saved_is_loaded(store: &Store) {
+async fn saved_pair_is_loaded(store: &Store) {
     store.put("a", 1).await.unwrap();
     store.put("b", 2).await.unwrap();
     assert_eq!(load(store, "a").await, held(1));
@@ -179,7 +179,7 @@ async fn what_was_saved_is_loaded(store: &Store) {
     assert_eq!(load(store, "odd").await, held("\0\"\\\n🦀"));
 }
 
-async fn a_save_replaces(store: &Store) {
+async fn save_replaces_the_pair(store: &Store) {
     for n in 0..10 {
         store.put("a", n).await.unwrap();
         assert_eq!(load(store, "a").await, held(n));
@@ -189,7 +189,7 @@ async fn a_save_replaces(store: &Store) {
 async fn ids_are_kept_exactly(store: &Store) {
     let ids = ids();
     for (n, id) in ids.iter().enumerate() {
-        assert_eq!(load(store, id).await, None, "{id:?} is another's");
+        assert_eq!(load(store, id).await, None, "{id:?} belongs to another client");
         store.put(id, n).await.unwrap();
     }
     for (n, id) in ids.iter().enumerate() {
@@ -199,7 +199,7 @@ async fn ids_are_kept_exactly(store: &Store) {
     }
 }
 
-async fn a_pair_is_one_value(store: &Store) {
+async fn pair_is_read_as_one_value(store: &Store) {
     store.put("a", 0).await.unwrap();
     let digests = |n: i32| canonical(n).map(|held| (held.access, held.refresh)).unwrap();
     let written: Arc<Vec<_>> = Arc::new((0..400).map(digests).collect());
@@ -228,7 +228,7 @@ async fn a_pair_is_one_value(store: &Store) {
     }
 }
 
-async fn a_rotation_replaces_what_was_presented(store: &Store) {
+async fn rotation_replaces_the_presented_token(store: &Store) {
     store.put("a", 1).await.unwrap();
     for n in 1..5 {
         let rotated = store.exchange("a", &refresh(n), n + 1).await.unwrap();
@@ -237,7 +237,7 @@ async fn a_rotation_replaces_what_was_presented(store: &Store) {
     }
 }
 
-async fn a_rotation_changes_nothing_else(store: &Store) {
+async fn rotation_changes_nothing_else(store: &Store) {
     let rotate = async |presented: &str| store.exchange("a", presented, 9).await.unwrap();
     assert_eq!(rotate("refresh-1").await, Rotated::UnknownClient);
     assert_eq!(load(store, "a").await, None);
@@ -252,7 +252,7 @@ async fn a_rotation_changes_nothing_else(store: &Store) {
     assert_eq!(load(store, "b").await, held(2));
 }
 
-async fn of_many_rotations_one_wins(store: &Store) {
+async fn one_of_many_rotations_wins(store: &Store) {
     const RIVALS: usize = 64;
     store.put("a", "old").await.unwrap();
     let start = Arc::new(Barrier::new(RIVALS));
@@ -269,14 +269,14 @@ async fn of_many_rotations_one_wins(store: &Store) {
     let winners: Vec<_> = outcomes.iter().filter(|(_, rotated)| *rotated == Rotated::Rotated).collect();
     let [(winner, _)] = winners[..] else { panic!("winners: {winners:?}") };
     assert_eq!(load(store, "a").await, held(winner));
-    // A store that remembers what was consumed gives the others the same pair.
+    // A store that recognises consumed tokens returns the same pair to the others.
     let held = store.pair("a").await.unwrap().unwrap();
     let remembers = store.promises().await.unwrap().atomic_rotation;
     let others = if remembers { Rotated::Repeated(held) } else { Rotated::Superseded };
     assert!(outcomes.iter().all(|(n, rotated)| n == winner || *rotated == others));
 }
 
-/// Calls are given up after ever longer times, so that some stop at each of their steps.
+/// Drops calls after ever longer times, so that some stop at each of their steps.
 async fn dropped_calls_leave_the_store_sound(store: &Store) {
     store.put("a", "old").await.unwrap();
     for micros in (0..2000).step_by(40) {

@@ -12,14 +12,14 @@ macro_rules! listings {
         tests_on!(
             $module,
             $fixture,
-            an_entry_says_what_is_held,
-            each_filter_is_kept_to,
+            entry_describes_the_family,
+            filters_select,
             pages_have_each_family_once_and_in_order,
-            families_that_come_between_pages_shift_nothing,
-            every_limit_is_taken,
+            families_saved_between_pages_shift_nothing,
+            every_limit_is_accepted,
             ids_of_any_text_are_listed,
             one_family_is_looked_up,
-            a_page_ends_after_so_many_that_were_looked_at,
+            page_ends_after_a_number_of_looked_at_families,
         );
     };
 }
@@ -38,13 +38,13 @@ fn names(entries: &[FamilyEntry]) -> Vec<Name> {
     entries.iter().map(name).collect()
 }
 
-/// Client and family, with a space between them.
+/// Returns client and family of each, with a space between them.
 async fn found(store: &Store, filter: FamilyFilter) -> Vec<String> {
     let entries = store.all(filter).await;
     entries.into_iter().map(|entry| format!("{} {}", entry.client_id, entry.family)).collect()
 }
 
-async fn an_entry_says_what_is_held(store: &Store) {
+async fn entry_describes_the_family(store: &Store) {
     assert_eq!(store.list(&FamilyFilter::default()).await.unwrap(), fastauth::store::FamilyPage::default());
     let version = store.begin("a", "f", 1).await;
     let entry = store.family("a", "f").await;
@@ -59,7 +59,7 @@ async fn an_entry_says_what_is_held(store: &Store) {
     assert!(!format!("{renewed:?}").contains("refresh-") && !format!("{renewed:?}").contains("access-"));
 }
 
-async fn each_filter_is_kept_to(store: &Store) {
+async fn filters_select(store: &Store) {
     for (client_id, family, n) in
         [("alice", "f", 1), ("alice", "g", 2), ("al", "f", 3), ("bob", "f", 4), ("malice", "f", 5), ("Alice", "f", 6)]
     {
@@ -188,8 +188,8 @@ async fn pages_have_each_family_once_and_in_order(store: &Store) {
     }
 }
 
-/// Those that were there from the beginning are seen once each, whatever comes, goes and changes meanwhile.
-async fn families_that_come_between_pages_shift_nothing(store: &Store) {
+/// Families that exist from the beginning are seen once each, whatever is saved, revoked or changed between the pages.
+async fn families_saved_between_pages_shift_nothing(store: &Store) {
     let mut there = BTreeSet::new();
     for n in 0..30 {
         let client_id = format!("c{:02}", n * 2);
@@ -215,7 +215,7 @@ async fn families_that_come_between_pages_shift_nothing(store: &Store) {
     assert!(seen.is_sorted() && there.is_subset(&unique), "{seen:?}");
 }
 
-async fn every_limit_is_taken(store: &Store) {
+async fn every_limit_is_accepted(store: &Store) {
     for n in 0..3 {
         store.begin("a", &n.to_string(), n).await;
     }
@@ -245,8 +245,8 @@ async fn one_family_is_looked_up(store: &Store) {
     }
 }
 
-/// Otherwise a list of few among many takes a thread for as long as there are many.
-async fn a_page_ends_after_so_many_that_were_looked_at(store: &Store) {
+/// Otherwise a list of few among many would occupy a thread for as long as it takes to look at all.
+async fn page_ends_after_a_number_of_looked_at_families(store: &Store) {
     for lot in 0..25 {
         let saves = (0..500).map(|n| async move { store.begin("a", &format!("{:05}", lot * 500 + n), "x").await });
         futures_util::future::join_all(saves).await;

@@ -46,13 +46,13 @@ enum What {
     All,
 }
 
-/// Versions differ from store to store: what they have in common is when they were current.
+/// The versions of stores differ, so a step names one by when it was current.
 #[derive(Clone, Copy, Debug)]
 enum When {
     Any,
     Absent,
     Current,
-    /// What some earlier step left.
+    /// The version after an earlier step.
     Then(usize),
 }
 
@@ -88,7 +88,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a store answered to a step, and what it holds then, with nothing in it that may differ.
+/// The answer of a store to a step, and what it holds after it, without what may differ between stores.
 #[derive(Debug, PartialEq)]
 struct Seen {
     answer: String,
@@ -99,7 +99,7 @@ struct Seen {
     grew: Vec<bool>,
 }
 
-/// One store, and which versions of each client it has had.
+/// A store, and the versions that each client has had in it.
 struct Actor<'a> {
     store: &'a dyn TokenStore,
     versions: [Vec<u64>; CLIENTS.len()],
@@ -127,7 +127,7 @@ impl<'a> Actor<'a> {
         }
     }
 
-    /// Does the step, whose new pair is the one of this number.
+    /// Does the step, with this number for its new pair.
     async fn act(&mut self, step: &Step, number: usize) -> Seen {
         let answer = match step {
             Step::Save { client, family, keep_others, condition } => {

@@ -12,24 +12,24 @@ macro_rules! revocations {
         tests_on!(
             $module,
             $fixture,
-            a_family_is_revoked_alone,
-            a_client_is_revoked_with_all_families,
-            everything_is_revoked,
-            after_everything_was_revoked_new_pairs_work,
-            a_revoked_family_is_not_repeated,
-            what_is_not_held_is_not_revoked,
-            a_version_can_be_asked_for,
+            family_is_revoked_alone,
+            client_is_revoked_with_all_families,
+            all_clients_are_revoked,
+            new_pairs_are_accepted_after_all_were_revoked,
+            revoked_family_is_not_repeated,
+            unknown_family_is_not_revoked,
+            revocation_can_require_a_version,
             ids_of_any_text_are_revoked,
-            the_oldest_family_gives_way,
-            a_family_that_is_renewed_is_not_the_oldest,
-            a_first_pair_that_arrives_again_changes_nothing,
+            oldest_family_is_revoked_at_the_limit,
+            refreshed_family_is_not_the_oldest,
+            first_pair_that_arrives_twice_changes_nothing,
         );
     };
 }
 
 macro_rules! silent_refusals {
     ($module:ident, $fixture:ident) => {
-        tests_on!($module, $fixture, what_changes_nothing_is_told_to_nobody);
+        tests_on!($module, $fixture, call_that_changes_nothing_is_not_announced);
     };
 }
 
@@ -44,7 +44,7 @@ async fn status(store: &Store, client_id: &str, family: &str) -> FamilyStatus {
     store.family(client_id, family).await.status
 }
 
-async fn a_family_is_revoked_alone(store: &Store) {
+async fn family_is_revoked_alone(store: &Store) {
     for (client_id, family, n) in [("a", "f", 1), ("a", "g", 2), ("b", "f", 3)] {
         store.begin(client_id, family, n).await;
     }
@@ -60,8 +60,8 @@ async fn a_family_is_revoked_alone(store: &Store) {
     assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(0), "it was live once");
 }
 
-/// As when somebody in between delivers late what was sent once more meanwhile.
-async fn a_first_pair_that_arrives_again_changes_nothing(store: &Store) {
+/// As when a proxy delivers a call late that was sent again.
+async fn first_pair_that_arrives_twice_changes_nothing(store: &Store) {
     let again = async |client_id: &str, keep_others| {
         let options = SaveOptions { keep_others, ..SaveOptions::default() };
         store.save(&record(client_id, "f", 0, 1), options).await.unwrap()
@@ -98,7 +98,7 @@ async fn a_first_pair_that_arrives_again_changes_nothing(store: &Store) {
     assert!(store.accepts("all", "new", 3).await);
 }
 
-async fn a_client_is_revoked_with_all_families(store: &Store) {
+async fn client_is_revoked_with_all_families(store: &Store) {
     for (family, n) in [("f", 1), ("g", 2), ("h", 3), ("", 4)] {
         store.begin("a", family, n).await;
         store.begin("ab", family, n).await;
@@ -117,7 +117,7 @@ async fn a_client_is_revoked_with_all_families(store: &Store) {
     assert_eq!(store.renew("a", "i", 0, 10, 11).await, Rotated::Rotated);
 }
 
-async fn everything_is_revoked(store: &Store) {
+async fn all_clients_are_revoked(store: &Store) {
     assert_eq!(store.revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(0));
     for n in 0..4 {
         store.begin(&format!("c{n}"), "f", n).await;
@@ -135,7 +135,7 @@ async fn everything_is_revoked(store: &Store) {
     assert_eq!(store.revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(0));
 }
 
-async fn after_everything_was_revoked_new_pairs_work(store: &Store) {
+async fn new_pairs_are_accepted_after_all_were_revoked(store: &Store) {
     let before = store.begin("a", "f", 1).await;
     store.begin("b", "f", 2).await;
     for round in 0..3 {
@@ -157,8 +157,8 @@ async fn after_everything_was_revoked_new_pairs_work(store: &Store) {
     }
 }
 
-/// A client that lost the answer to a rotation must not get past a revocation.
-async fn a_revoked_family_is_not_repeated(store: &Store) {
+/// A client that lost the answer to a rotation must not escape a revocation.
+async fn revoked_family_is_not_repeated(store: &Store) {
     for (family, revocation) in
         [("f", family_of("a", "f")), ("g", Revocation::Client("a".to_owned())), ("h", Revocation::All)]
     {
@@ -173,7 +173,7 @@ async fn a_revoked_family_is_not_repeated(store: &Store) {
     }
 }
 
-async fn what_is_not_held_is_not_revoked(store: &Store) {
+async fn unknown_family_is_not_revoked(store: &Store) {
     store.begin("a", "f", 1).await;
     for revocation in [family_of("a", "g"), family_of("b", "f"), family_of("a", ""), Revocation::Client("b".to_owned())]
     {
@@ -182,7 +182,7 @@ async fn what_is_not_held_is_not_revoked(store: &Store) {
     }
 }
 
-async fn a_version_can_be_asked_for(store: &Store) {
+async fn revocation_can_require_a_version(store: &Store) {
     let client = Revocation::Client("a".to_owned());
     let family = family_of("a", "f");
     let revoke = async |revocation: &Revocation, version| store.revoke(revocation, Some(version)).await.unwrap();
@@ -203,8 +203,8 @@ async fn a_version_can_be_asked_for(store: &Store) {
     assert_eq!(revoke(&client, now).await, Revoked::ConditionFailed);
 }
 
-/// Otherwise whoever has a token that was revoked long ago has everybody ask the store again, as often as they like.
-async fn what_changes_nothing_is_told_to_nobody(store: &Store) {
+/// Otherwise anyone with an old revoked token could invalidate all caches, as often as they like.
+async fn call_that_changes_nothing_is_not_announced(store: &Store) {
     let version = store.begin("a", "f", 1).await;
     store.begin("a", "g", 2).await;
     assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(1));
@@ -252,7 +252,7 @@ async fn begin_within(store: &Store, most: usize, family: &str, n: i32) {
     assert!(matches!(store.save(&record("a", family, 0, n), options).await.unwrap(), Saved::Saved(_)));
 }
 
-async fn the_oldest_family_gives_way(store: &Store) {
+async fn oldest_family_is_revoked_at_the_limit(store: &Store) {
     store.begin("b", "f", 0).await;
     for n in 0..10 {
         begin_within(store, 3, &n.to_string(), n).await;
@@ -266,7 +266,7 @@ async fn the_oldest_family_gives_way(store: &Store) {
             assert_eq!(store.renew("a", &family, 0, n, 99).await, Rotated::Revoked);
         }
     }
-    // Its own new pair takes the place of that of a family; and a limit that is lowered counts from the next on.
+    // A new pair of the same family replaces the old one. A lowered limit applies from the next save on.
     begin_within(store, 3, "8", 20).await;
     assert!(store.accepts("a", "7", 7).await && store.accepts("a", "8", 20).await && store.accepts("a", "9", 9).await);
     begin_within(store, 1, "new", 21).await;
@@ -276,7 +276,7 @@ async fn the_oldest_family_gives_way(store: &Store) {
     assert_eq!(store.revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(1));
 }
 
-async fn a_family_that_is_renewed_is_not_the_oldest(store: &Store) {
+async fn refreshed_family_is_not_the_oldest(store: &Store) {
     begin_within(store, 2, "f", 1).await;
     begin_within(store, 2, "g", 2).await;
     assert_eq!(store.renew("a", "f", 0, 1, 3).await, Rotated::Rotated);

@@ -15,28 +15,28 @@ macro_rules! rotations {
         tests_on!(
             $module,
             $fixture,
-            it_promises_everything,
-            the_current_token_is_rotated,
-            within_the_grace_the_same_pair_is_given_again,
-            after_the_grace_it_is_reuse,
-            the_grace_ends,
-            an_earlier_generation_is_reuse,
-            another_token_of_an_earlier_generation_is_reuse,
-            a_later_generation_is_only_superseded,
-            another_token_of_this_generation_is_only_superseded,
-            a_reused_family_stays_revoked,
-            a_token_without_a_family_begins_one,
-            a_token_without_a_family_is_reused_as_others_are,
-            a_save_ends_the_other_families,
-            a_save_can_keep_the_other_families,
-            each_family_is_rotated_alone,
-            a_family_and_the_client_are_looked_up,
-            an_unknown_client_rotates_nothing,
-            conditions_hold,
-            versions_grow,
-            families_are_any_text,
-            of_200_rotations_one_wins_and_the_others_repeat_it,
-            of_200_rotations_without_a_grace_the_second_is_reuse,
+            store_promises_everything,
+            current_token_is_rotated,
+            same_pair_is_returned_within_the_grace,
+            consumed_token_is_reuse_after_the_grace,
+            grace_ends,
+            token_of_an_earlier_generation_is_reuse,
+            unknown_token_of_an_earlier_generation_is_reuse,
+            token_of_a_later_generation_is_superseded,
+            unknown_token_of_this_generation_is_superseded,
+            reused_family_stays_revoked,
+            token_without_a_family_begins_one,
+            reuse_of_a_token_without_a_family_is_recognised,
+            save_ends_the_other_families,
+            save_can_keep_the_other_families,
+            family_is_rotated_alone,
+            load_finds_the_family_or_else_the_newest,
+            rotation_of_an_unknown_client_is_refused,
+            conditions_are_checked,
+            versions_only_grow,
+            family_names_are_any_text,
+            one_of_200_rotations_wins_and_the_others_repeat_it,
+            second_of_200_rotations_without_a_grace_is_reuse,
         );
     };
 }
@@ -45,21 +45,21 @@ rotations!(on_memory, memory);
 rotations!(on_sqlite, sqlite);
 rotations!(on_rest, rest);
 
-/// A long grace instead of none.
+/// Sets a long grace.
 fn gracious(rotation: Rotation) -> Rotation {
     Rotation { grace: GRACE, ..rotation }
 }
 
-/// The exchange of a refresh token that names no family: its successor begins the family `f`.
+/// Returns the rotation of a refresh token without a family, whose successor begins the family `f`.
 fn first_renewal(old: i32, new: i32) -> Rotation {
     Rotation { presented_family: None, successor: record("a", "f", 0, new), ..renewal("a", "f", 0, old, new) }
 }
 
-async fn it_promises_everything(store: &Store) {
+async fn store_promises_everything(store: &Store) {
     assert_eq!(store.promises().await.unwrap(), Promises::ALL);
 }
 
-async fn the_current_token_is_rotated(store: &Store) {
+async fn current_token_is_rotated(store: &Store) {
     store.begin("a", "f", 1).await;
     let first = store.family("a", "f").await;
     assert_eq!((first.generation, first.kid.as_str(), first.status), (0, "key-1", FamilyStatus::Live));
@@ -74,7 +74,7 @@ async fn the_current_token_is_rotated(store: &Store) {
     }
 }
 
-async fn within_the_grace_the_same_pair_is_given_again(store: &Store) {
+async fn same_pair_is_returned_within_the_grace(store: &Store) {
     store.begin("a", "f", 1).await;
     store.begin("b", "f", 7).await;
     assert_eq!(store.rotate(&gracious(renewal("a", "f", 0, 1, 2))).await.unwrap(), Rotated::Rotated);
@@ -86,12 +86,12 @@ async fn within_the_grace_the_same_pair_is_given_again(store: &Store) {
     }
     assert_eq!((store.pair("a").await.unwrap(), store.all(FamilyFilter::default()).await), before);
     assert!(store.accepts("a", "f", 2).await);
-    // The pair that was given again is good for the next rotation.
+    // The repeated pair can be rotated.
     assert_eq!(store.rotate(&gracious(renewal("a", "f", 1, 2, 6))).await.unwrap(), Rotated::Rotated);
     assert_eq!(store.held("a").await.unwrap(), held(6));
 }
 
-async fn after_the_grace_it_is_reuse(store: &Store) {
+async fn consumed_token_is_reuse_after_the_grace(store: &Store) {
     store.begin("a", "f", 1).await;
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
     assert_eq!(store.renew("a", "f", 0, 1, 3).await, Rotated::Reused);
@@ -102,7 +102,7 @@ async fn after_the_grace_it_is_reuse(store: &Store) {
     assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
 }
 
-async fn the_grace_ends(store: &Store) {
+async fn grace_ends(store: &Store) {
     store.begin("a", "f", 1).await;
     let rotation = Rotation { grace: Duration::from_millis(150), ..renewal("a", "f", 0, 1, 2) };
     assert_eq!(store.rotate(&rotation).await.unwrap(), Rotated::Rotated);
@@ -115,8 +115,8 @@ async fn the_grace_ends(store: &Store) {
     assert!(!store.accepts("a", "f", 2).await);
 }
 
-/// Whatever the grace is: it is of the last rotation alone.
-async fn an_earlier_generation_is_reuse(store: &Store) {
+/// The grace is of the last rotation alone.
+async fn token_of_an_earlier_generation_is_reuse(store: &Store) {
     for (family, reused) in [("f", 0), ("g", 1), ("h", 2)] {
         store.begin("a", family, 1).await;
         for n in 1..5 {
@@ -129,16 +129,16 @@ async fn an_earlier_generation_is_reuse(store: &Store) {
     }
 }
 
-/// As of a pair that was given out, and whose rotation was then lost with a backup.
-async fn another_token_of_an_earlier_generation_is_reuse(store: &Store) {
+/// As of a pair whose rotation was lost when a backup was restored.
+async fn unknown_token_of_an_earlier_generation_is_reuse(store: &Store) {
     store.begin("a", "f", 1).await;
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
     assert_eq!(store.rotate(&gracious(renewal("a", "f", 0, 77, 9))).await.unwrap(), Rotated::Reused);
     assert!(!store.accepts("a", "f", 2).await);
 }
 
-/// A backup was restored: that is not the client's doing.
-async fn a_later_generation_is_only_superseded(store: &Store) {
+/// As after restoring a backup, which is not the client's doing.
+async fn token_of_a_later_generation_is_superseded(store: &Store) {
     store.begin("a", "f", 1).await;
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
     for generation in [2, 3, 100, u64::from(u32::MAX)] {
@@ -148,7 +148,7 @@ async fn a_later_generation_is_only_superseded(store: &Store) {
     assert_eq!(store.renew("a", "f", 1, 2, 3).await, Rotated::Rotated, "the family lives on");
 }
 
-async fn another_token_of_this_generation_is_only_superseded(store: &Store) {
+async fn unknown_token_of_this_generation_is_superseded(store: &Store) {
     store.begin("a", "f", 1).await;
     assert_eq!(store.renew("a", "f", 0, 77, 9).await, Rotated::Superseded);
     let of_access = Rotation { presented: TokenDigest::of("access-1"), ..renewal("a", "f", 0, 1, 9) };
@@ -156,7 +156,7 @@ async fn another_token_of_this_generation_is_only_superseded(store: &Store) {
     assert!(store.accepts("a", "f", 1).await);
 }
 
-async fn a_reused_family_stays_revoked(store: &Store) {
+async fn reused_family_stays_revoked(store: &Store) {
     store.begin("a", "f", 1).await;
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
     assert_eq!(store.renew("a", "f", 0, 1, 3).await, Rotated::Reused);
@@ -167,14 +167,14 @@ async fn a_reused_family_stays_revoked(store: &Store) {
     }
     assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
     assert_eq!(store.revoke_family("a", "f").await, fastauth::store::Revoked::Families(0));
-    // The client may begin again.
+    // The client can log in again.
     store.begin("a", "g", 10).await;
     assert!(store.accepts("a", "g", 10).await && !store.accepts("a", "f", 2).await);
     assert_eq!(store.renew("a", "f", 1, 2, 9).await, Rotated::Revoked);
     assert_eq!(store.renew("a", "g", 0, 10, 11).await, Rotated::Rotated);
 }
 
-async fn a_token_without_a_family_begins_one(store: &Store) {
+async fn token_without_a_family_begins_one(store: &Store) {
     store.begin("a", "", 1).await;
     store.begin("a", "other", 5).await;
     store.begin("b", "", 1).await;
@@ -195,7 +195,7 @@ async fn a_token_without_a_family_begins_one(store: &Store) {
     assert_eq!(store.renew("a", "f", 0, 2, 3).await, Rotated::Rotated);
 }
 
-async fn a_token_without_a_family_is_reused_as_others_are(store: &Store) {
+async fn reuse_of_a_token_without_a_family_is_recognised(store: &Store) {
     store.begin("a", "", 1).await;
     store.begin("a", "other", 5).await;
     assert_eq!(store.rotate(&first_renewal(1, 2)).await.unwrap(), Rotated::Rotated);
@@ -204,7 +204,7 @@ async fn a_token_without_a_family_is_reused_as_others_are(store: &Store) {
     assert_eq!(store.rotate(&first_renewal(1, 3)).await.unwrap(), Rotated::Revoked);
 }
 
-async fn a_save_ends_the_other_families(store: &Store) {
+async fn save_ends_the_other_families(store: &Store) {
     for n in 0..4 {
         store.begin("a", &format!("f{n}"), n).await;
     }
@@ -220,7 +220,7 @@ async fn a_save_ends_the_other_families(store: &Store) {
     assert_eq!(store.all(live).await.len(), 2);
 }
 
-async fn a_save_can_keep_the_other_families(store: &Store) {
+async fn save_can_keep_the_other_families(store: &Store) {
     for n in 0..4 {
         store.begin("a", &format!("f{n}"), n).await;
     }
@@ -233,7 +233,7 @@ async fn a_save_can_keep_the_other_families(store: &Store) {
     assert_eq!(store.all(FamilyFilter::default()).await.len(), 4);
 }
 
-async fn each_family_is_rotated_alone(store: &Store) {
+async fn family_is_rotated_alone(store: &Store) {
     store.begin("a", "f", 1).await;
     store.begin("a", "g", 11).await;
     store.begin("b", "f", 21).await;
@@ -241,7 +241,7 @@ async fn each_family_is_rotated_alone(store: &Store) {
     assert_eq!(store.renew("a", "g", 0, 11, 12).await, Rotated::Rotated);
     assert_eq!(store.renew("a", "g", 1, 12, 13).await, Rotated::Rotated);
     assert!(store.accepts("a", "f", 2).await && store.accepts("a", "g", 13).await && store.accepts("b", "f", 21).await);
-    // Of another family, or of another client, a token is just another one.
+    // A token of another family or client is an unknown one.
     assert_eq!(store.renew("a", "f", 1, 13, 50).await, Rotated::Superseded);
     assert_eq!(store.renew("b", "f", 1, 2, 50).await, Rotated::Superseded);
     assert_eq!(store.renew("a", "g", 0, 11, 50).await, Rotated::Reused);
@@ -251,7 +251,7 @@ async fn each_family_is_rotated_alone(store: &Store) {
     assert_eq!(store.renew("a", "f", 1, 2, 3).await, Rotated::Rotated);
 }
 
-async fn a_family_and_the_client_are_looked_up(store: &Store) {
+async fn load_finds_the_family_or_else_the_newest(store: &Store) {
     let last = async |n: i32| {
         assert!(store.accepts("a", "unknown", n).await, "what was issued last stands for what is not held");
         assert_eq!(store.held("a").await.unwrap(), held(n));
@@ -269,19 +269,19 @@ async fn a_family_and_the_client_are_looked_up(store: &Store) {
     assert!(store.accepts("a", "g", 2).await, "the revoked family is not held");
 }
 
-async fn an_unknown_client_rotates_nothing(store: &Store) {
+async fn rotation_of_an_unknown_client_is_refused(store: &Store) {
     store.begin("a", "f", 1).await;
     assert_eq!(store.renew("b", "f", 0, 1, 2).await, Rotated::UnknownClient);
     assert_eq!(store.exchange("b", &refresh(1), 2).await.unwrap(), Rotated::UnknownClient);
     assert_eq!((store.pair("b").await.unwrap(), store.load("b", Some("f")).await.unwrap()), (None, None));
     assert_eq!(store.all(FamilyFilter::default()).await.len(), 1);
-    // So is one whose families were all revoked, to a token of none of them.
+    // So is a client whose families were all revoked, if the token is of none of them.
     store.revoke_all_of("a").await;
     assert_eq!(store.renew("a", "g", 0, 5, 2).await, Rotated::UnknownClient);
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Revoked);
 }
 
-async fn conditions_hold(store: &Store) {
+async fn conditions_are_checked(store: &Store) {
     let save = async |n: i32, condition| {
         let options = SaveOptions { keep_others: n % 2 == 0, condition, ..SaveOptions::default() };
         store.save(&record("a", "f", 0, n), options).await.unwrap()
@@ -300,12 +300,12 @@ async fn conditions_hold(store: &Store) {
     let Saved::Saved(second) = save(6, Condition::Version(first)).await else { panic!("it was that version") };
     assert_eq!(save(7, Condition::Version(first)).await, Saved::ConditionFailed);
     assert_eq!(store.held("a").await.unwrap(), held(6));
-    // It is the version of what was issued last, of whichever family.
+    // It is the version of the newest pair, of any family.
     let other = store.begin("a", "g", 8).await;
     assert_eq!(save(9, Condition::Version(second)).await, Saved::ConditionFailed);
     assert!(matches!(save(10, Condition::Version(other)).await, Saved::Saved(_)));
     assert!(store.accepts("a", "g", 8).await && store.accepts("a", "f", 10).await);
-    // Who has no live family is absent.
+    // A client without a live family is absent.
     store.revoke_all_of("a").await;
     assert_eq!(save(11, Condition::Version(store.begin("b", "f", 8).await)).await, Saved::ConditionFailed);
     let absent = SaveOptions { condition: Condition::Absent, ..SaveOptions::default() };
@@ -313,8 +313,8 @@ async fn conditions_hold(store: &Store) {
     assert_eq!(store.held("a").await.unwrap(), held(12));
 }
 
-/// Whatever is deleted, revoked and issued anew. A version that came twice would let a stale condition hold.
-async fn versions_grow(store: &Store) {
+/// A version that came twice would let a stale condition hold.
+async fn versions_only_grow(store: &Store) {
     let mut seen = HashSet::new();
     let mut last = 0;
     let mut grew = async |what: &str| {
@@ -350,7 +350,7 @@ async fn versions_grow(store: &Store) {
     }
 }
 
-async fn families_are_any_text(store: &Store) {
+async fn family_names_are_any_text(store: &Store) {
     let ids = ids();
     for (n, id) in (0..).zip(&ids) {
         store.begin("a", id, n).await;
@@ -373,7 +373,7 @@ async fn families_are_any_text(store: &Store) {
 
 const RIVALS: usize = 200;
 
-/// Rotations of one token at one moment, and what became of each.
+/// Rotates one token many times at once, and returns what each found.
 async fn rivals(store: &Store, grace: Duration) -> Vec<(usize, Rotated)> {
     let start = Arc::new(Barrier::new(RIVALS));
     let mut rivals = JoinSet::new();
@@ -394,7 +394,7 @@ fn winner(outcomes: &[(usize, Rotated)]) -> usize {
     *winner
 }
 
-async fn of_200_rotations_one_wins_and_the_others_repeat_it(store: &Store) {
+async fn one_of_200_rotations_wins_and_the_others_repeat_it(store: &Store) {
     store.begin("a", "f", "old").await;
     let outcomes = rivals(store, GRACE).await;
     let winner = winner(&outcomes);
@@ -405,7 +405,7 @@ async fn of_200_rotations_one_wins_and_the_others_repeat_it(store: &Store) {
     assert!(store.accepts("a", "f", winner).await);
 }
 
-async fn of_200_rotations_without_a_grace_the_second_is_reuse(store: &Store) {
+async fn second_of_200_rotations_without_a_grace_is_reuse(store: &Store) {
     store.begin("a", "f", "old").await;
     store.begin("a", "g", "other").await;
     let outcomes = rivals(store, Duration::ZERO).await;
