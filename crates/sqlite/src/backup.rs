@@ -6,16 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fastauth_core::store::StoreError;
 use rusqlite::{Connection, OpenFlags};
 
-use fastauth_core::store::StoreError;
-
 use super::{
-    SqliteStore,
     error::{failed, unopenable, unreadable, unwritable},
     integrity::{check, open_alone},
     presence::beside,
     schema::{self, Content, directory, prepare, sync_directory},
+    store::SqliteStore,
 };
 
 /// What happens to the sessions of a restored backup.

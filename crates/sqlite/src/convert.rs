@@ -14,11 +14,11 @@ use fastauth_core::{
 use rusqlite::{Connection, params};
 
 use super::{
-    SqliteStore,
     command::Command,
     error::{unreadable, unwritable},
     read::secret,
     schema::connect,
+    store::SqliteStore,
     tables::ConvertedRow,
 };
 
