@@ -191,7 +191,7 @@ impl Rules {
             return None;
         }
         // A path without anything that can be trouble is ASCII, whose case the matcher ignores.
-        Some(if self.matcher.rules_out(path) { Requirement::NOTHING } else { self.weigh(path, &[]) })
+        Some(if self.matcher.rules_out(path) { Requirement::NOTHING } else { self.weigh(path) })
     }
 
     /// Returns the checks that a request needs: what either URI asks for, and either may be the reason to refuse.
@@ -224,7 +224,7 @@ impl Rules {
         }
         if is_plain(path, self.options.windows) {
             watch.reading(path, Step::AsSent, None);
-            return Ok(self.weigh(path, &[]));
+            return Ok(self.weigh(path));
         }
         self.consider_readings(path, watch)
     }
@@ -259,7 +259,7 @@ impl Rules {
         if self.options.windows && readings.list.iter().any(|reading| has_short_name(&reading.text)) {
             return Ok(self.everything(path, &readings.list, PathRefusal::ShortName, watch));
         }
-        Ok(self.weigh(path, &readings.list))
+        Ok(self.weigh_all(path, &readings.list))
     }
 
     /// Asks for every check that any rule asks for, because of a fault of the path. The rules that its readings meet are
@@ -280,9 +280,15 @@ impl Rules {
         ambiguity && self.options.ambiguous == Ambiguous::Protect
     }
 
-    /// Computes what the path asks for with its readings, which may be left out if it is the only one.
+    /// Computes what a path asks for that has no other reading.
     #[inline(never)]
-    fn weigh(&self, path: &str, readings: &[Reading]) -> Requirement {
+    fn weigh(&self, path: &str) -> Requirement {
+        let as_sent = self.ask(path);
+        Requirement::new(as_sent, as_sent)
+    }
+
+    /// Computes what a path asks for with all its readings, itself the first of them.
+    fn weigh_all(&self, path: &str, readings: &[Reading]) -> Requirement {
         let as_sent = self.ask(path);
         let others = readings.iter().skip(1).map(|reading| self.ask(&reading.text));
         Requirement::new(others.fold(as_sent, Asking::and), as_sent)

@@ -62,14 +62,31 @@ impl Matcher {
 
     /// Visits the rules that `path` meets, the shortest first.
     #[inline]
-    pub(super) fn visit(&self, path: &str, mut met: impl FnMut(RuleId)) {
+    pub(super) fn visit(&self, path: &str, met: impl FnMut(RuleId)) {
+        if self.any_case {
+            self.walk(path, |byte| byte.to_ascii_lowercase(), met)
+        } else {
+            self.walk(path, |byte| byte, met)
+        }
+    }
+
+    #[inline]
+    fn walk(&self, path: &str, cased: impl Fn(u8) -> u8, mut met: impl FnMut(RuleId)) {
         let mut node = &self.root;
         let mut rest = path.as_bytes();
-        while let Some(tail) = self.strip(rest, &node.label) {
-            let ends_segment = matches!(tail, [] | [b'/', ..]);
-            node.ends.iter().filter(|end| end.form == Form::Plain || ends_segment).for_each(|end| met(end.rule));
+        loop {
+            let Some((head, tail)) = rest.split_at_checked(node.label.len()) else { return };
+            // Labels are so short that a call of `memcmp` would cost more.
+            if head.iter().zip(&node.label).any(|(byte, wanted)| cased(*byte) != *wanted) {
+                return;
+            }
+            for end in &node.ends {
+                if end.form == Form::Plain || matches!(tail, [] | [b'/', ..]) {
+                    met(end.rule);
+                }
+            }
             let Some((key, tail)) = tail.split_first() else { return };
-            let Some(child) = node.child(self.cased(*key)) else { return };
+            let Some(child) = node.child(cased(*key)) else { return };
             node = child;
             rest = tail;
         }

@@ -75,7 +75,7 @@ impl Rules {
         let Some((directory, file)) = text.rsplit_once('/') else { return };
         let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
         let directory = format!("{directory}/");
-        let asked = self.weigh(&directory, &[]);
+        let asked = self.weigh(&directory);
         if ["index", "default"].contains(&&*stem) && asked.rule(rule.list).is_none() {
             let left = if asked.is_public() { "open" } else { "without this check" };
             overlaps.warnings.push(format!(

@@ -31,7 +31,7 @@ proptest! {
         let rules = Rules::new(vec![], prefixes(&access), vec![], None, PathOptions { windows, ..PLAIN });
         let whole = of_path(&rules, &path);
         for text in texts(&path, windows).unwrap_or_default() {
-            prop_assert!(covers(whole, Ok(rules.weigh(&text, &[]))), "{}", text);
+            prop_assert!(covers(whole, Ok(rules.weigh(&text))), "{}", text);
         }
     }
 
