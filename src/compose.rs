@@ -59,8 +59,8 @@ impl Parts {
 
 impl Shared {
     fn new(deployment: &Deployment, store: Arc<dyn TokenStore>) -> Self {
-        let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(store));
-        let observer = Arc::new(Observer::new(&deployment.rules, deployment.shadow));
+        let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(store, deployment.metrics));
+        let observer = Arc::new(Observer::new(&deployment.rules, deployment.shadow, deployment.metrics));
         let clock = &deployment.clock;
         let lifetimes = Lifetimes::new(Arc::clone(&store), clock.clone(), deployment.websocket.recheck);
         let confirmer = Confirmer {

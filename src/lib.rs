@@ -95,7 +95,7 @@
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
 //! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
 //! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
-//! | `metrics` | | counts and times for the recorder of the `metrics` crate, which has to be installed before the layer is made |
+//! | `metrics` | | counts and times for the recorder of the `metrics` crate: switch them on by `SettingsBuilder::metrics` |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 

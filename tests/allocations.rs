@@ -25,6 +25,7 @@ fn layer(paths: usize) -> FastAuthLayer {
         .master_token("the master token of the tests")
         .master_token_paths((0..paths).map(|number| format!("/master/{number}")))
         .access_token_paths((0..paths).map(|number| format!("/access/{number}")))
+        .metrics(true)
         .store(MemoryStore::new());
     FastAuthLayer::new(settings.build().unwrap()).unwrap()
 }

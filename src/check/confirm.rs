@@ -13,7 +13,7 @@ use crate::{
     DenialReason,
     clock::Clock,
     keys::KeyRing,
-    observe::Observer,
+    observe::{Event, Observer},
     secret::TokenDigest,
     store::{Comparison, StoreError, TokenStore},
     token::{Claims, Expected, TokenError, TokenType},
@@ -159,7 +159,7 @@ impl Confirmer {
     #[inline]
     fn recall(&self, token: &[u8], now_ms: u64) -> Option<Arc<Access>> {
         let access = self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms);
-        self.observer.remembered(access.is_some());
+        self.observer.record(Event::CacheLookup { is_hit: access.is_some() });
         access
     }
 

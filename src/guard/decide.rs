@@ -50,7 +50,8 @@ pub(crate) fn decide<'a>(
     handshake: Option<&'a Handshake>,
     case: &mut Case,
 ) -> Result<Decision<'a>, DenialReason> {
-    let requirement = case.requirement(&policy.rules, line).map_err(DenialReason::Path)?;
+    let requirement = policy.rules.requirement(line).map_err(DenialReason::Path)?;
+    case.requirement = Some(requirement);
     if handshake.is_some() && !policy.origins.admit(headers) {
         return Err(DenialReason::ForeignOrigin);
     }

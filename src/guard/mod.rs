@@ -13,8 +13,8 @@ use crate::{
         refuse::Refusals,
         ticket::Ticket,
     },
-    observe::{Case, Observer},
-    rule::RequestLine,
+    observe::{Case, Event, Observer},
+    rule::{RequestLine, Requirement},
     websocket::Handshake,
 };
 
@@ -77,12 +77,12 @@ impl Guard {
         handshake: Option<&Handshake>,
         caller: Caller,
     ) -> Result<Verdict, Denial> {
-        let mut case = Case::new();
+        let mut case = Case::default();
         let checked = match decide(&self.policy, line, headers, handshake, &mut case) {
             Ok(Decision::Pass) => return Ok(Verdict::Pass),
             Ok(Decision::Check { master, then }) => {
-                if case.only_by_other_reading() {
-                    self.observer.other_reading(&case, line.method);
+                if case.requirement.is_some_and(Requirement::only_by_other_reading) {
+                    self.observer.record(Event::OtherReading { case, method: line.method });
                 }
                 self.check(master, then, caller)
             }
@@ -95,7 +95,7 @@ impl Guard {
             }
             Err(denial) => Err(denial),
         };
-        Ok(self.conclude(&case, line.method, outcome)?.map_or(Verdict::Tolerate, Verdict::Permit))
+        Ok(self.conclude(case, line.method, outcome)?.map_or(Verdict::Tolerate, Verdict::Permit))
     }
 
     fn check(&self, master: Option<&[u8]>, then: Then<'_>, caller: Caller) -> Result<Checked, Denial> {
@@ -117,7 +117,7 @@ impl Guard {
         let guard = Arc::clone(self);
         Box::pin(async move {
             let access = guard.prove(proof).await;
-            guard.conclude(&case, &method, access.map(|access| Permit::new(master, Some(access))))
+            guard.conclude(case, &method, access.map(|access| Permit::new(master, Some(access))))
         })
     }
 
@@ -129,19 +129,17 @@ impl Guard {
     }
 
     /// Logs and counts the outcome of a request's checks. With `shadow`, a denial becomes `None`.
-    fn conclude(
-        &self,
-        case: &Case,
-        method: &Method,
-        outcome: Result<Permit, Denial>,
-    ) -> Result<Option<Permit>, Denial> {
+    fn conclude(&self, case: Case, method: &Method, outcome: Result<Permit, Denial>) -> Result<Option<Permit>, Denial> {
         match outcome {
             Ok(permit) => {
-                self.observer.permitted(case, method, permit.client_id(), permit.master_token_name());
+                let master_token = permit.master_token_name();
+                let client = permit.client_id();
+                self.observer.record(Event::Permitted { case, method, client, master_token });
                 Ok(Some(permit))
             }
             Err(denial) => {
-                self.observer.refused(case, method, denial.reason(), denial.client_id());
+                let client = denial.client_id();
+                self.observer.record(Event::Refused { case, method, client, reason: denial.reason() });
                 if self.shadow { Ok(None) } else { Err(denial) }
             }
         }

@@ -10,22 +10,33 @@ use tracing::{Instrument, Level, Span};
 
 use fastauth_core::forward_store;
 
-use crate::store::{Comparison, StoreCall, StoreError, StoreErrorKind, StoreFuture, TokenStore};
+use crate::store::{Comparison, StoreCall, StoreError, StoreFuture, TokenStore};
 
 /// A store whose calls are logged and counted.
 pub(crate) struct ObservedStore {
     inner: Arc<dyn TokenStore>,
     #[cfg(feature = "metrics")]
-    meters: super::meters::StoreMeters,
+    metrics: Option<super::metrics::StoreMetrics>,
 }
 
 impl ObservedStore {
-    pub(crate) fn new(inner: Arc<dyn TokenStore>) -> Self {
+    /// Wraps a store. With `counts`, calls are timed for the recorder of the `metrics` crate.
+    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
+    pub(crate) fn new(inner: Arc<dyn TokenStore>, counts: bool) -> Self {
         Self {
             #[cfg(feature = "metrics")]
-            meters: super::meters::StoreMeters::new(inner.kind()),
+            metrics: counts.then(|| super::metrics::StoreMetrics::new(inner.kind())),
             inner,
         }
+    }
+
+    #[inline]
+    fn is_observed(&self) -> bool {
+        #[cfg(feature = "metrics")]
+        if self.metrics.is_some() {
+            return true;
+        }
+        tracing::enabled!(target: "fastauth", Level::DEBUG)
     }
 
     fn span(&self, operation: StoreCall) -> Span {
@@ -39,33 +50,30 @@ impl ObservedStore {
         inner: impl FnOnce() -> StoreFuture<'a, T>,
     ) -> StoreFuture<'a, T> {
         let future = inner();
-        if !is_told() {
+        if !self.is_observed() {
             return future;
         }
         Box::pin(async move {
-            let (span, started) = (self.span(operation), Instant::now());
+            let span = self.span(operation);
+            let started = Instant::now();
             let answer = future.instrument(span.clone()).await;
             self.answered(&span, operation, started.elapsed(), answer.as_ref().err());
             answer
         })
     }
 
+    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
     fn answered(&self, span: &Span, operation: StoreCall, time: Duration, error: Option<&StoreError>) {
-        let failed = error.map(StoreError::kind);
+        let outcome = error.map_or("ok", |error| error.kind().code());
         #[cfg(feature = "metrics")]
-        self.meters.answered(operation, failed, time);
-        let _ = operation;
+        if let Some(metrics) = &self.metrics {
+            metrics.record(operation.as_str(), outcome, time);
+        }
         span.in_scope(|| {
             let latency_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-            let outcome = failed.map_or("ok", StoreErrorKind::code);
             tracing::debug!(target: "fastauth", outcome, latency_us, "the store answered");
         });
     }
-}
-
-#[inline]
-fn is_told() -> bool {
-    cfg!(feature = "metrics") || tracing::enabled!(target: "fastauth", Level::DEBUG)
 }
 
 impl TokenStore for ObservedStore {
@@ -78,10 +86,11 @@ impl TokenStore for ObservedStore {
         family: Option<&str>,
         token: &[u8],
     ) -> Option<Result<Comparison, StoreError>> {
-        if !is_told() {
+        if !self.is_observed() {
             return self.inner.compare_now(client_id, family, token);
         }
-        let (span, started) = (self.span(StoreCall::Load), Instant::now());
+        let span = self.span(StoreCall::Load);
+        let started = Instant::now();
         let answer = span.in_scope(|| self.inner.compare_now(client_id, family, token))?;
         self.answered(&span, StoreCall::Load, started.elapsed(), answer.as_ref().err());
         Some(answer)

@@ -13,7 +13,8 @@ use super::{
     parts::RouterParts,
 };
 use crate::{
-    cookie, observe,
+    cookie,
+    observe::{self, Event},
     query::ParameterError,
     settings::{EndpointOptions, Shape},
     shown::shown,
@@ -45,7 +46,10 @@ impl Endpoint {
     /// Checks the master token of a request, and logs its name: at `info` if something is changed.
     pub(super) fn check_master(&self, parts: &RouterParts, request: &Parts) -> Result<(), EndpointError> {
         let name = parts.master.require(request, parts.sources);
-        parts.observer.administration(&request.method, name.as_ref().err());
+        parts.observer.record(match &name {
+            Ok(_) => Event::AdministrationPermitted,
+            Err(reason) => Event::AdministrationRefused { method: &request.method, reason },
+        });
         let name = name.map_err(|reason| EndpointError::Denied(reason.into()))?;
         let method = observe::name_of(&request.method);
         let path = &*shown(request.uri.path());

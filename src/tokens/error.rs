@@ -59,7 +59,7 @@ impl EndpointError {
     pub(super) fn log(&self) {
         match self {
             Self::NotIssued(IssueError::Store(error) | IssueError::NotSaved { error, .. }) => {
-                observe::store_trouble(error, "not issued");
+                observe::log_store_failure(error, "not issued");
             }
             Self::NotIssued(error) => {
                 tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued");
@@ -67,7 +67,7 @@ impl EndpointError {
             Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
                 tracing::warn!(target: "fastauth", error = error as &dyn Error, "refused: the token store does not support this");
             }
-            Self::Store(error) => observe::store_trouble(error, "not done"),
+            Self::Store(error) => observe::log_store_failure(error, "not done"),
             Self::Limited(wait) => tracing::info!(target: "fastauth", ?wait, "not issued: too many requests"),
             Self::Grant(error) => tracing::info!(target: "fastauth", ?error, "not issued"),
             Self::CrossOrigin => tracing::warn!(target: "fastauth", "refused: a page of another origin asked"),

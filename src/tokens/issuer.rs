@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     issue::{ClientIdError, Grant, Introspection, IssueError, IssuedTokens, Issuing, MAX_CLIENT_ID_LEN},
     keys::KeyRing,
-    observe::{GrantKind, Issued, Observer},
+    observe::{Event, GrantKind, Issued, Observer},
     random::unique_name,
     secret::Secret,
     shown::shown,
@@ -112,7 +112,8 @@ impl TokenIssuer {
     /// As [`issue`](Self::issue), and [`IssueError::ReservedClaim`].
     pub async fn issue_with(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
         let issued = self.issue_new(client_id, claims).await;
-        self.parts.observer.issued(GrantKind::New, issued.as_ref().map(|_| Issued::Anew));
+        let outcome = issued.as_ref().map(|_| Issued::New);
+        self.parts.observer.record(Event::Issued { grant: GrantKind::New, outcome });
         issued
     }
 
@@ -159,7 +160,7 @@ impl TokenIssuer {
             Ok(claims) => Ok(RefreshToken { claims, verified_at }),
             Err(error) => {
                 let error = IssueError::from(error);
-                self.parts.observer.issued(GrantKind::Refresh, Err(&error));
+                self.parts.observer.record(Event::Issued { grant: GrantKind::Refresh, outcome: Err(&error) });
                 Err(error)
             }
         }
@@ -168,7 +169,8 @@ impl TokenIssuer {
     /// Exchanges a verified refresh token, and returns how the pair was issued.
     pub(crate) async fn exchange(&self, token: &RefreshToken) -> Exchanged {
         let exchanged = self.join_exchange(token).await;
-        self.parts.observer.issued(GrantKind::Refresh, exchanged.as_ref().map(|(_, how)| *how));
+        let outcome = exchanged.as_ref().map(|(_, how)| *how);
+        self.parts.observer.record(Event::Issued { grant: GrantKind::Refresh, outcome });
         exchanged
     }
 
@@ -200,12 +202,12 @@ impl TokenIssuer {
         match rotated {
             Rotated::Rotated => {
                 tracing::info!(target: "fastauth", client_id = shown_id, family = shown_family, "refreshed");
-                Ok((issued, Issued::Anew))
+                Ok((issued, Issued::New))
             }
             Rotated::Repeated(pair) => {
                 tracing::info!(target: "fastauth", client_id = shown_id, family = shown_family, "refreshed again, with the same pair");
                 let issued = self.open_pair(client_id, &pair, token.verified_at)?;
-                Ok((issued, Issued::Again))
+                Ok((issued, Issued::Repeated))
             }
             Rotated::Reused => {
                 tracing::warn!(target: "fastauth", client_id = shown_id, family = shown_family, "a used refresh token came back: its family is revoked");

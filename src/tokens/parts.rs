@@ -12,7 +12,7 @@ use super::{describe::Facts, error::EndpointError, issuer::TokenIssuer, limit::L
 use crate::{
     check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
     credentials::TokenHeaders,
-    observe::{Limited, Observer},
+    observe::{Event, Limited, Observer},
     secret::TokenDigest,
     settings::EndpointOptions,
     store::TokenStore,
@@ -80,7 +80,7 @@ impl RouterParts {
     fn admit(&self, by: Limited, admit: impl FnOnce(&Limits) -> Result<(), Duration>) -> Result<(), EndpointError> {
         let Some(limits) = &self.limits else { return Ok(()) };
         admit(limits).map_err(|wait| {
-            self.observer.limited(by);
+            self.observer.record(Event::Limited { by });
             EndpointError::Limited(wait)
         })
     }

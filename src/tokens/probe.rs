@@ -45,7 +45,7 @@ impl Question {
                 Err(_) => Err(StoreError::new(StoreErrorKind::TimedOut, "no answer within two seconds")),
             };
             if let Err(error) = &answer {
-                observe::store_trouble(error, "health");
+                observe::log_store_failure(error, "health");
             }
             answered.send_replace(Some(answer.is_ok()));
         });

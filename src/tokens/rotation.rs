@@ -54,7 +54,7 @@ impl Rotations {
         match outcome {
             None => Err(IssueError::Store(StoreError::new(StoreErrorKind::Failed, "the exchange did not end"))),
             Some(outcome) if is_first => outcome,
-            Some(Ok((issued, _))) => Ok((issued, Issued::Again)),
+            Some(Ok((issued, _))) => Ok((issued, Issued::Repeated)),
             // The first request has proved the reuse, and the session is revoked by now.
             Some(Err(IssueError::Reused)) => Err(IssueError::Revoked),
             Some(Err(error)) => Err(error),

@@ -27,7 +27,7 @@ fn recording() -> (PrometheusHandle, LocalRecorderGuard<'static>) {
 }
 
 fn layer(settings: SettingsBuilder) -> FastAuthLayer {
-    FastAuthLayer::new(settings.build().unwrap()).unwrap()
+    FastAuthLayer::new(settings.metrics(true).build().unwrap()).unwrap()
 }
 
 /// The value of a series, or 0 where there is none.
@@ -200,6 +200,17 @@ impl Recorder for Described {
     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
         Histogram::noop()
     }
+}
+
+/// The feature alone changes nothing.
+#[tokio::test]
+async fn nothing_is_counted_unless_the_application_asks_for_it() {
+    let (prometheus, _guard) = recording();
+    let layer = FastAuthLayer::new(settings().build().unwrap()).unwrap();
+    let server = Endpoints::of(&layer).await;
+    server.post_as_master("/auth/token/new", "client_id=alice").await.json();
+    assert!(!server.opens("x").await);
+    assert_eq!(names_in(&prometheus.render()), BTreeSet::new());
 }
 
 /// All names that begin with `fastauth_` in a text, without what Prometheus adds to those of a histogram.

@@ -220,6 +220,7 @@ pub struct SettingsBuilder {
 struct Parts {
     store: Option<Arc<dyn TokenStore>>,
     claims_hook: Option<Arc<dyn ClaimsHook>>,
+    metrics: bool,
     clock: Clock,
     rate_limit_key: Option<CallerKey>,
 }
@@ -327,6 +328,14 @@ impl SettingsBuilder {
     #[must_use]
     pub fn claims_hook(mut self, hook: impl ClaimsHook) -> Self {
         self.parts.claims_hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Counts events and times for the recorder of the [`metrics`](https://docs.rs/metrics) crate, if the feature `metrics` is
+    /// on. Install the recorder before the layer is made.
+    #[must_use]
+    pub fn metrics(mut self, on: bool) -> Self {
+        self.parts.metrics = on;
         self
     }
 
@@ -784,6 +793,7 @@ impl Draft<'_> {
             warnings: Vec::new(),
             store_place: self.store_place(parts),
             is_quiet: false,
+            metrics: parts.metrics,
         };
         Some(Settings { deployment, keys, store_source: self.sources.source("database-api-url") })
     }

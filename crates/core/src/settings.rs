@@ -52,6 +52,8 @@ pub struct Deployment {
     pub store_place: String,
     /// Nothing is written to standard error.
     pub is_quiet: bool,
+    /// Events are counted for the recorder of the `metrics` crate, if the feature of that name is on.
+    pub metrics: bool,
 }
 
 /// How answers of the store are cached.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use fastauth::{FastAuthLayer, Permit};
+use fastauth::{FastAuthLayer, Permit, Settings};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, time};
 use tracing_subscriber::EnvFilter;
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let seconds = Matcher::Full("fastauth_store_seconds".to_owned());
     let prometheus = PrometheusBuilder::new().set_buckets_for_metric(seconds, &STORE_SECONDS)?.install_recorder()?;
     // After the recorder: a layer that is made before it counts nothing.
-    let auth = FastAuthLayer::try_from_config()?;
+    let auth = FastAuthLayer::new(Settings::builder().metrics(true).load()?)?;
     let app = Router::new()
         .route("/access/hello", get(hello))
         // Do not open it to the internet: it shows which paths are guarded, and how many requests there are.

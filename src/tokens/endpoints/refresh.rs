@@ -60,7 +60,7 @@ pub(super) async fn exchange(call: &EndpointCall<'_>, token: &RefreshToken) -> E
     let parts = call.parts;
     parts.admit_token(token.client_id(), token.digest())?;
     let (issued, how) = parts.issuer.exchange(token).await.map_err(EndpointError::NotIssued)?;
-    if how == Issued::Anew {
+    if how == Issued::New {
         parts.charge_client(token.client_id());
     }
     Ok(render::pair(&issued, call.shape(), parts.cookie_age()))

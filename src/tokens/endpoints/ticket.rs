@@ -11,6 +11,7 @@ use crate::{
     denial::DenialReason,
     issue::IssueError,
     keys::CAN_ENCRYPT,
+    observe::Event,
     secret::Secret,
     settings::Shape,
     store::StoreError,
@@ -63,7 +64,9 @@ const TICKET: Schema = Schema {
 async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let parts = call.parts;
     let ticket = new_ticket(&call).await.map_err(|denial| {
-        parts.observer.no_ticket(&call.request.method, denial.reason(), denial.client_id());
+        let client = denial.client_id();
+        let reason = denial.reason();
+        parts.observer.record(Event::TicketRefused { method: &call.request.method, client, reason });
         EndpointError::Denied(denial)
     })?;
     if !CAN_ENCRYPT {

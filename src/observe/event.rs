@@ -1,0 +1,83 @@
+//! What is logged and counted, as plain data.
+
+use http::Method;
+
+use crate::{
+    DenialReason, IssueError,
+    rule::{PathList, Requirement, RuleId},
+};
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "some fields are only counted"))]
+pub(crate) enum Event<'a> {
+    /// The guard let a request through to a guarded path.
+    Permitted { case: Case, method: &'a Method, client: Option<&'a str>, master_token: Option<&'a str> },
+    /// The guard refused a request.
+    Refused { case: Case, method: &'a Method, client: Option<&'a str>, reason: &'a DenialReason },
+    /// A path is guarded only by another reading than the one sent.
+    OtherReading { case: Case, method: &'a Method },
+    /// An endpoint that asks for the master token itself found it right.
+    AdministrationPermitted,
+    /// An endpoint that asks for the master token itself refused a request.
+    AdministrationRefused { method: &'a Method, reason: &'a DenialReason },
+    /// The endpoint for tickets, which asks for an access token itself, refused a request.
+    TicketRefused { method: &'a Method, client: Option<&'a str>, reason: &'a DenialReason },
+    /// A token was looked up in the cache.
+    CacheLookup { is_hit: bool },
+    /// A pair of tokens was asked for.
+    Issued { grant: GrantKind, outcome: Result<Issued, &'a IssueError> },
+    /// A rate limit refused a request for tokens.
+    Limited { by: Limited },
+}
+
+/// The subject of a decision: the checks that the path asks for. There are none if it has no sound reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Case {
+    pub(crate) requirement: Option<Requirement>,
+}
+
+impl Case {
+    /// Returns the name of what the path asks for.
+    pub(super) fn level(self) -> &'static str {
+        match self.requirement.map(|asked| (asked.needs_master(), asked.needs_access())) {
+            Some((true, true)) => "both",
+            Some((true, false)) => "master",
+            Some((false, true)) => "access",
+            Some((false, false)) => "public",
+            None => super::NO_RULE,
+        }
+    }
+
+    /// Returns the rule of the last check: if both tokens are asked for, the master token comes first.
+    pub(super) fn rule(self, failed: Option<&DenialReason>) -> Option<RuleId> {
+        let requirement = self.requirement?;
+        let master = requirement.rule(PathList::Master);
+        if failed.is_some_and(DenialReason::is_of_master_token) {
+            return master;
+        }
+        requirement.rule(PathList::Access).or(master)
+    }
+}
+
+/// The reason why a pair is issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GrantKind {
+    New,
+    Refresh,
+}
+
+/// How a pair was issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Issued {
+    New,
+    /// It was issued before, and the answer may have been lost.
+    Repeated,
+}
+
+/// The limit that was hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limited {
+    Caller,
+    Client,
+}

@@ -1,0 +1,126 @@
+//! Logs events by `tracing`, all with the target `fastauth`.
+
+use http::Method;
+use tracing::{Level, Span};
+
+use super::{ADMINISTRATION, Case, Event, Names, Outcome, TICKET};
+use crate::{DenialReason, shown::shown, store::StoreError};
+
+/// Logs an event, if that is of interest.
+#[inline]
+pub(super) fn log(event: Event<'_>, names: &Names) {
+    match event {
+        Event::Permitted { case, method, client, master_token } => {
+            let rule = case.rule(None);
+            tracing::debug!(
+                target: "fastauth",
+                method = %name_of(method),
+                list = names.list(rule),
+                rule = names.prefix(rule),
+                level = case.level(),
+                outcome = Outcome::Permitted.as_str(),
+                client = client.map(shown).as_deref(),
+                master_token,
+                "permitted"
+            );
+        }
+        Event::Refused { case, method, client, reason } => log_refusal(&case, method, client, reason, names),
+        Event::OtherReading { case, method } => {
+            let rule = case.rule(None);
+            tracing::warn!(
+                target: "fastauth",
+                method = %name_of(method),
+                list = names.list(rule),
+                rule = names.prefix(rule),
+                level = case.level(),
+                "a path is protected only by another reading than the one sent"
+            );
+        }
+        Event::AdministrationRefused { method, reason } => {
+            let outcome = Outcome::Refused.as_str();
+            tracing::info!(
+                target: "fastauth",
+                method = %name_of(method), rule = ADMINISTRATION, level = "master", outcome, reason = reason.code(),
+                "administration refused: {reason}"
+            );
+        }
+        Event::TicketRefused { reason: DenialReason::StoreUnavailable(error), .. } => {
+            log_store_failure(error, "no ticket issued");
+        }
+        Event::TicketRefused { method, client, reason } => {
+            let client = client.map(shown);
+            let outcome = Outcome::Refused.as_str();
+            tracing::info!(
+                target: "fastauth",
+                method = %name_of(method), rule = TICKET, level = "access", outcome, reason = reason.code(),
+                client = client.as_deref(),
+                "no ticket issued: {reason}"
+            );
+        }
+        Event::AdministrationPermitted | Event::CacheLookup { .. } | Event::Issued { .. } | Event::Limited { .. } => {}
+    }
+}
+
+#[inline(never)]
+fn log_refusal(case: &Case, method: &Method, client: Option<&str>, reason: &DenialReason, names: &Names) {
+    if !tracing::enabled!(target: "fastauth", Level::ERROR) {
+        return;
+    }
+    let rule = case.rule(Some(reason));
+    let list = names.list(rule);
+    let rule = names.prefix(rule);
+    let level = case.level();
+    let outcome = names.refusal.as_str();
+    let code = reason.code();
+    let client = client.map(shown);
+    let client = client.as_deref();
+    match reason {
+        DenialReason::StoreUnavailable(error) => tracing::error!(
+            target: "fastauth",
+            method = %name_of(method), list, rule, level, outcome, reason = code, client,
+            kind = error.kind().code(),
+            error = error.with_causes(),
+            "the token store is unavailable"
+        ),
+        reason => tracing::info!(
+            target: "fastauth",
+            method = %name_of(method), list, rule, level, outcome, reason = code, client,
+            "{}: {reason}", if names.refusal == Outcome::Refused { "refused" } else { "would have been refused" }
+        ),
+    }
+}
+
+/// Logs a failure of the store outside of a decision with its causes, which the client does not see.
+pub(crate) fn log_store_failure(error: &StoreError, outcome: &str) {
+    let kind = error.kind().code();
+    let error = error.with_causes();
+    tracing::error!(target: "fastauth", kind, error, "{outcome}: the token store is unavailable");
+}
+
+/// Creates the span of what is behind the guard, for a request that was let through to a guarded path; `None` if nothing
+/// listens.
+#[inline]
+pub(crate) fn span(client: Option<&str>, master_token: Option<&str>) -> Option<Span> {
+    if !tracing::enabled!(target: "fastauth", Level::DEBUG) {
+        return None;
+    }
+    let client = client.map(shown);
+    let span = tracing::debug_span!(target: "fastauth", "guarded", client = client.as_deref(), master_token);
+    (!span.is_disabled()).then_some(span)
+}
+
+/// Returns the name of a method, which is otherwise any text that a client likes.
+pub(crate) fn name_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::PATCH => "PATCH",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
+}

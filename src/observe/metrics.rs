@@ -1,0 +1,200 @@
+//! Counts events for the recorder that the `metrics` crate has when the guard is made.
+//!
+//! What a request that passes counts is resolved then: it hashes no names, and allocates nothing. What goes wrong is
+//! resolved when it happens first, so that a scrape does not show every reason under every prefix.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+
+use super::{
+    ADMINISTRATION, Event, NO_RULE, Outcome,
+    event::{GrantKind, Issued, Limited},
+};
+use crate::{
+    DenialReason, IssueError,
+    rule::{PathList, RuleId},
+};
+
+const DECISIONS: &str = "fastauth_decisions_total";
+const OTHER_READINGS: &str = "fastauth_other_reading_total";
+const CACHE_LOOKUPS: &str = "fastauth_cache_total";
+const ISSUED: &str = "fastauth_tokens_issued_total";
+const REUSES: &str = "fastauth_refresh_reuse_total";
+const LIMITED: &str = "fastauth_rate_limited_total";
+const STORE_SECONDS: &str = "fastauth_store_seconds";
+
+/// The reason of what was not refused.
+const NO_REASON: &str = "none";
+
+fn describe() {
+    describe_counter!(
+        DECISIONS,
+        Unit::Count,
+        "Decisions on guarded paths: by the prefix, the outcome and the reason of a refusal"
+    );
+    describe_counter!(
+        OTHER_READINGS,
+        Unit::Count,
+        "Requests whose path is guarded only by another reading than the one sent"
+    );
+    describe_counter!(CACHE_LOOKUPS, Unit::Count, "Look-ups of tokens in the cache");
+    describe_counter!(ISSUED, Unit::Count, "Pairs of tokens that were asked for: by the grant and the outcome");
+    describe_counter!(REUSES, Unit::Count, "Used refresh tokens that came back, whose families were revoked");
+    describe_counter!(LIMITED, Unit::Count, "Requests for tokens that a rate limit refused");
+    describe_histogram!(STORE_SECONDS, Unit::Seconds, "How long the token store took to answer");
+}
+
+pub(super) struct Metrics {
+    /// By the places of the rules.
+    rules: Box<[Decisions]>,
+    no_rule: Decisions,
+    administration: Decisions,
+    other_readings: Counter,
+    hits: Counter,
+    misses: Counter,
+    new: Issues,
+    refreshed: Issues,
+    reuses: Counter,
+    limited_callers: Counter,
+    limited_clients: Counter,
+}
+
+/// The decisions under one rule.
+struct Decisions {
+    rule: Box<str>,
+    permitted: OnceLock<Counter>,
+    /// By the codes of their reasons.
+    refused: Mutex<BTreeMap<&'static str, Counter>>,
+}
+
+impl Decisions {
+    fn new(rule: &str) -> Self {
+        Self { rule: rule.into(), permitted: OnceLock::new(), refused: Mutex::default() }
+    }
+
+    /// Creates those of a rule under which requests are let through.
+    fn of_guard(rule: &str) -> Self {
+        let decisions = Self::new(rule);
+        decisions.permitted();
+        decisions
+    }
+
+    fn counter(&self, outcome: Outcome, reason: &'static str) -> Counter {
+        counter!(DECISIONS, "rule" => self.rule.to_string(), "outcome" => outcome.as_str(), "reason" => reason)
+    }
+
+    fn permitted(&self) -> &Counter {
+        self.permitted.get_or_init(|| self.counter(Outcome::Permitted, NO_REASON))
+    }
+
+    fn refuse(&self, outcome: Outcome, reason: &DenialReason) {
+        let code = reason.code();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.entry(code).or_insert_with(|| self.counter(outcome, code)).increment(1);
+    }
+}
+
+/// The pairs that were asked for by one grant.
+struct Issues {
+    grant: &'static str,
+    issued: Counter,
+}
+
+impl Issues {
+    fn new(grant: &'static str) -> Self {
+        Self { grant, issued: counter!(ISSUED, "grant" => grant, "outcome" => "issued") }
+    }
+
+    /// Counts one. What is not issued is rare enough to be resolved each time.
+    fn count(&self, outcome: Result<Issued, &IssueError>) {
+        let outcome = match outcome {
+            Ok(Issued::New) => return self.issued.increment(1),
+            Ok(Issued::Repeated) => "repeated",
+            Err(error) => error.code(),
+        };
+        counter!(ISSUED, "grant" => self.grant, "outcome" => outcome).increment(1);
+    }
+}
+
+impl Metrics {
+    pub(super) fn new(rules: &[(PathList, Box<str>)]) -> Self {
+        describe();
+        let rules = rules.iter().map(|(list, prefix)| match list {
+            PathList::Public => Decisions::new(prefix),
+            PathList::Master | PathList::Access => Decisions::of_guard(prefix),
+        });
+        Self {
+            rules: rules.collect(),
+            no_rule: Decisions::new(NO_RULE),
+            administration: Decisions::of_guard(ADMINISTRATION),
+            other_readings: counter!(OTHER_READINGS),
+            hits: counter!(CACHE_LOOKUPS, "result" => "hit"),
+            misses: counter!(CACHE_LOOKUPS, "result" => "miss"),
+            new: Issues::new("new"),
+            refreshed: Issues::new("refresh"),
+            reuses: counter!(REUSES),
+            limited_callers: counter!(LIMITED, "by" => "caller"),
+            limited_clients: counter!(LIMITED, "by" => "client"),
+        }
+    }
+
+    /// Counts an event, with the outcome of a refusal.
+    #[inline]
+    pub(super) fn count(&self, event: Event<'_>, refusal: Outcome) {
+        match event {
+            Event::Permitted { case, .. } => self.rule(case.rule(None)).permitted().increment(1),
+            Event::Refused { case, reason, .. } => self.rule(case.rule(Some(reason))).refuse(refusal, reason),
+            Event::OtherReading { .. } => self.other_readings.increment(1),
+            Event::AdministrationPermitted => self.administration.permitted().increment(1),
+            Event::AdministrationRefused { reason, .. } => self.administration.refuse(Outcome::Refused, reason),
+            Event::CacheLookup { is_hit: true } => self.hits.increment(1),
+            Event::CacheLookup { is_hit: false } => self.misses.increment(1),
+            Event::Issued { grant, outcome } => {
+                let issues = if grant == GrantKind::New { &self.new } else { &self.refreshed };
+                issues.count(outcome);
+                if let Err(IssueError::Reused) = outcome {
+                    self.reuses.increment(1);
+                }
+            }
+            Event::Limited { by: Limited::Caller } => self.limited_callers.increment(1),
+            Event::Limited { by: Limited::Client } => self.limited_clients.increment(1),
+            Event::TicketRefused { .. } => {}
+        }
+    }
+
+    fn rule(&self, rule: Option<RuleId>) -> &Decisions {
+        rule.and_then(|rule| self.rules.get(rule.place())).unwrap_or(&self.no_rule)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("rules", &self.rules.len()).finish_non_exhaustive()
+    }
+}
+
+/// The times of a store, by what it is asked for and the outcome.
+pub(super) struct StoreMetrics {
+    store: &'static str,
+    seconds: Mutex<BTreeMap<(&'static str, &'static str), Histogram>>,
+}
+
+impl StoreMetrics {
+    pub(super) fn new(store: &'static str) -> Self {
+        Self { store, seconds: Mutex::default() }
+    }
+
+    pub(super) fn record(&self, operation: &'static str, outcome: &'static str, time: Duration) {
+        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let histogram = seconds.entry((operation, outcome)).or_insert_with(
+            || histogram!(STORE_SECONDS, "store" => self.store, "operation" => operation, "outcome" => outcome),
+        );
+        histogram.record(time);
+    }
+}
