@@ -297,18 +297,17 @@ impl Rules {
     /// Computes what one reading asks for.
     fn ask(&self, reading: &str) -> Asking {
         let mut asking = Asking::default();
-        self.visit(reading, |rule| asking.add(rule));
+        self.visit(reading, |end| asking.add(end.list, end.rule));
         asking
     }
 
     /// Visits the rules that a reading meets: the shortest first, and exemptions before guards of the same length.
     #[inline]
-    fn visit(&self, reading: &str, mut met: impl FnMut(&Rule)) {
-        self.matcher.visit(&self.cased(reading), |id| {
-            let rule = &self[id];
+    fn visit(&self, reading: &str, mut met: impl FnMut(&End)) {
+        self.matcher.visit(&self.cased(reading), |end| {
             // The case of exemptions counts.
-            if rule.list != PathList::Public || rule.prefix.exempts(reading) {
-                met(rule);
+            if end.list != PathList::Public || self[end.rule].prefix.exempts(reading) {
+                met(end);
             }
         });
     }
@@ -358,7 +357,7 @@ impl Rule {
         let text = if options.case_insensitive { fold(text).into_owned() } else { text.to_owned() };
         let is_exemption = self.list == PathList::Public;
         let form = if is_exemption { self.prefix.form_of_exemption() } else { self.prefix.form() };
-        Entry { text, end: End { rule: self.id, form } }
+        Entry { text, end: End { rule: self.id, list: self.list, form } }
     }
 }
 

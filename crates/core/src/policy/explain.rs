@@ -267,14 +267,14 @@ impl Watch for Notes<'_> {
             public: Vec::new(),
         };
         let mut asking = Asking::default();
-        self.rules.visit(text, |rule| {
-            asking.add(rule);
-            let met = match rule.list() {
+        self.rules.visit(text, |end| {
+            asking.add(end.list, end.rule);
+            let met = match end.list {
                 PathList::Master => &mut reading.master,
                 PathList::Access => &mut reading.access,
                 PathList::Public => &mut reading.public,
             };
-            met.push(rule.prefix().to_owned());
+            met.push(self.rules[end.rule].prefix().to_owned());
         });
         self.readings.push(reading);
         self.asked.push(asking);

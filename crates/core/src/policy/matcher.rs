@@ -1,6 +1,6 @@
 //! The matcher: finds every rule whose text a path starts with, in one walk.
 
-use super::{Form, RuleId};
+use super::{Form, PathList, RuleId};
 
 /// The texts of all rules as a radix tree, behind a filter of their first bytes.
 ///
@@ -24,6 +24,8 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) rule: RuleId,
+    /// The list of the rule, so that most matches look no rule up.
+    pub(super) list: PathList,
     pub(super) form: Form,
 }
 
@@ -62,7 +64,7 @@ impl Matcher {
 
     /// Visits the rules that `path` meets, the shortest first.
     #[inline]
-    pub(super) fn visit(&self, path: &str, met: impl FnMut(RuleId)) {
+    pub(super) fn visit(&self, path: &str, met: impl FnMut(&End)) {
         if self.any_case {
             self.walk(path, |byte| byte.to_ascii_lowercase(), met)
         } else {
@@ -71,7 +73,7 @@ impl Matcher {
     }
 
     #[inline]
-    fn walk(&self, path: &str, cased: impl Fn(u8) -> u8, mut met: impl FnMut(RuleId)) {
+    fn walk(&self, path: &str, cased: impl Fn(u8) -> u8, mut met: impl FnMut(&End)) {
         let mut node = &self.root;
         let mut rest = path.as_bytes();
         loop {
@@ -82,7 +84,7 @@ impl Matcher {
             }
             for end in &node.ends {
                 if end.form == Form::Plain || matches!(tail, [] | [b'/', ..]) {
-                    met(end.rule);
+                    met(end);
                 }
             }
             let Some((key, tail)) = tail.split_first() else { return };
@@ -213,14 +215,18 @@ mod tests {
     fn matcher(entries: &[(String, bool)], any_case: bool) -> Matcher {
         let entries = entries.iter().enumerate().map(|(place, (text, segment))| Entry {
             text: text.clone(),
-            end: End { rule: RuleId::new(place), form: if *segment { Form::Segment } else { Form::Plain } },
+            end: End {
+                rule: RuleId::new(place),
+                list: PathList::Access,
+                form: if *segment { Form::Segment } else { Form::Plain },
+            },
         });
         Matcher::new(entries.collect(), any_case)
     }
 
     fn met(matcher: &Matcher, path: &str) -> Vec<usize> {
         let mut met = Vec::new();
-        matcher.visit(path, |rule| met.push(rule.place()));
+        matcher.visit(path, |end| met.push(end.rule.place()));
         met
     }
 

@@ -35,7 +35,7 @@ impl Rules {
     /// does not count.
     fn above(&self, rule: &Rule) -> Vec<&Rule> {
         let mut above = Vec::new();
-        self.matcher.visit(&self.folded(rule), |id| above.push(&self[id]));
+        self.matcher.visit(&self.folded(rule), |end| above.push(&self[end.rule]));
         above
     }
 

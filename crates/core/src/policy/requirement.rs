@@ -1,6 +1,6 @@
 //! What a request has to bring, computed from the rules that its path meets.
 
-use super::{PathList, Rule, RuleId};
+use super::{PathList, RuleId};
 
 /// The checks that a request needs, each with the rule that asks for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -149,11 +149,11 @@ impl Asking {
 
     /// Adds a rule that the reading meets. They come shortest first, and exemptions before guards of the same length.
     #[inline]
-    pub(super) fn add(&mut self, rule: &Rule) {
-        self.is_exempt = rule.list() == PathList::Public;
-        match rule.list() {
-            PathList::Master => self.master = self.master.or(Cause::Guard(rule.id())),
-            PathList::Access => self.access = self.access.or(Cause::Guard(rule.id())),
+    pub(super) fn add(&mut self, list: PathList, rule: RuleId) {
+        self.is_exempt = list == PathList::Public;
+        match list {
+            PathList::Master => self.master = self.master.or(Cause::Guard(rule)),
+            PathList::Access => self.access = self.access.or(Cause::Guard(rule)),
             PathList::Public => {
                 self.master = self.master.beaten();
                 self.access = self.access.beaten();
