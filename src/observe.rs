@@ -157,6 +157,11 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        path::{Path, PathBuf},
+    };
+
     use super::*;
     use crate::{
         ClientIdError, CredentialError, TokenError,
@@ -227,5 +232,38 @@ mod tests {
         for code in DenialReason::CODES.into_iter().chain(kinds).chain(issuing).chain(outcomes) {
             assert!(documentation.contains(&format!("`{code}`")), "{code}");
         }
+    }
+
+    /// Finds the sources of this package and of the crates that it is made of.
+    fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn every_event_has_the_target_fastauth() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = Vec::new();
+        sources(&root.join("src"), &mut files);
+        sources(&root.join("crates"), &mut files);
+        let mut events = 0;
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let code = code.join("\n");
+            for level in ["error", "warn", "info", "debug", "trace"] {
+                for event in code.split(&format!("tracing::{level}!(")).skip(1) {
+                    assert!(event.trim_start().starts_with("target: \"fastauth\""), "{}: {event:.80}", file.display());
+                    events += 1;
+                }
+            }
+        }
+        assert!(events > 30, "{events}");
     }
 }
