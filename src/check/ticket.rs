@@ -1,7 +1,7 @@
 //! Tickets: each opens one WebSocket, for a client that can send nothing but a URL with its handshake.
 //!
-//! A ticket is encrypted, so that whoever logs a URL learns nothing from it, and small, whatever claims its access token has: it names the
-//! log-in and the digest of the token, which the store is asked for. It opens nothing that the token would not.
+//! A ticket is encrypted, so that a logged URL reveals nothing, and small, whatever claims its access token has: it names the
+//! session and the digest of the token, which is loaded from the store. It opens nothing that the token would not.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use crate::{
     token::TokenError,
 };
 
-/// How long a ticket is good: for as long as a page takes to open a socket.
+/// How long a ticket is valid: as long as a page takes to open a socket.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(30);
 
-/// A ticket that was found good, and may have been used.
+/// A valid ticket, which may have been used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(crate) id: String,
-    /// Its last second, since the Unix epoch.
+    /// The last second in which it is valid, since the Unix epoch.
     pub(crate) expires_at: u64,
     pub(crate) client_id: String,
     pub(crate) family: String,
@@ -28,11 +28,11 @@ pub(crate) struct Ticket {
     pub(crate) access: TokenDigest,
 }
 
-/// What is encrypted, in this order.
+/// The content that is encrypted, in this order.
 type Content<'a> = (&'a str, u64, &'a str, &'a str, String);
 
 impl Ticket {
-    /// A new ticket for an access, at `now`.
+    /// Creates a ticket for an access, at `now`.
     pub(crate) fn for_access(access: &Access, now: u64) -> Self {
         Self {
             id: unique_name(),
@@ -43,13 +43,13 @@ impl Ticket {
         }
     }
 
-    /// What the client gets; `None` where it cannot be encrypted.
+    /// Encrypts the ticket for the client, or returns `None` if that fails.
     pub(crate) fn seal(&self, keys: &KeyRing, now: u64) -> Option<Secret> {
         let content: Content<'_> = (&self.id, self.expires_at, &self.client_id, &self.family, self.access.to_string());
         keys.seal_ticket(&serde_json::to_vec(&content).ok()?, now)
     }
 
-    /// Reads a ticket, if it is one of ours and still good.
+    /// Opens a ticket, if one of the keys has sealed it and it has not expired.
     pub(crate) fn open(keys: &KeyRing, text: &str, now: u64) -> Result<Self, TokenError> {
         let content = keys.open_ticket(text).ok_or(TokenError::Malformed)?;
         type Owned = (String, u64, String, String, String);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_names_its_token() {
+    fn ticket_names_its_token() {
         let keys = ring();
         let access = access(&keys, "élève", 600);
         let ticket = Ticket::for_access(&access, NOW);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_ends_soon_and_with_its_token() {
+    fn ticket_expires_soon_and_with_its_token() {
         let keys = ring();
         for (lifetime, end) in [(600, NOW + 30), (10, NOW + 10)] {
             let text = sealed(&keys, lifetime);
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// Also by a key that is none of Fernet's, and by one that signs no more.
+    /// The keys include one that is not a Fernet key, and one that no longer signs.
     #[test]
     fn tickets_are_opened_by_every_key() {
         let old = Secret::from("a key of at least thirty-two bytes");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn tickets_and_what_is_kept_are_told_apart() {
+    fn tickets_and_sealed_tokens_are_not_mixed_up() {
         let keys = ring();
         let token = keys.mint(&NewToken::new("c", TokenType::Access, NOW, LIFETIME)).unwrap().0;
         let kept = keys.seal(&token, NOW).unwrap();

@@ -45,9 +45,19 @@ use parameters::{Parameters, read_body};
 pub(crate) use parts::RouterParts;
 use place::{Mount, PathMatch};
 
-/// The token endpoints: a plain tower service.
+/// The token endpoints: a plain tower service. The [guide](crate::guide::endpoints) lists them, with their parameters and answers.
 ///
-#[doc = include_str!("../../docs/token-endpoints.md")]
+/// The router checks the credentials that an endpoint requires by itself, wherever it is mounted and whatever the path lists say:
+///
+/// - axum, with the feature `axum`: `.nest_service("/auth", layer.router())`, or `.merge(layer.router().into_axum())`, or each
+///   path by `.route_service("/auth/token/new", layer.router())`;
+/// - hyper: call it for the paths below `/auth`.
+///
+/// Each endpoint has one path, as clients see it, and every other path is 404. If an axum router has stripped a prefix, the
+/// rest is the endpoint's path; otherwise `/auth` stands before it. If that is something else, or if something other than axum
+/// strips it, set it by [`prefix`](Self::prefix). A path with one slash at its end is redirected (307), as `fastauth-api` does.
+///
+/// Bodies are read by tokio's clock, so the runtime needs its time driver.
 #[derive(Clone, Debug)]
 pub struct TokenRouter {
     parts: Arc<RouterParts>,

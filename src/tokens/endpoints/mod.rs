@@ -59,7 +59,7 @@ mod tests {
 
     fn names(set: &ParameterSet) -> String {
         let name = |parameter: &crate::tokens::describe::Parameter| {
-            if parameter.required { format!("`{}`", parameter.name) } else { format!("[`{}`]", parameter.name) }
+            if parameter.required { format!("`{}`", parameter.name) } else { format!("(`{}`)", parameter.name) }
         };
         set.parameters.iter().map(name).collect::<Vec<_>>().join(", ")
     }
@@ -77,7 +77,7 @@ mod tests {
         };
         let rows: Vec<_> = ENDPOINTS.iter().map(|endpoint| row(endpoint, &facts)).collect();
         let table = rows.join("\n");
-        let documentation = include_str!("../../../docs/token-endpoints.md");
-        assert!(documentation.contains(&table), "docs/token-endpoints.md lacks this table:\n{table}");
+        let documentation = include_str!("../../../docs/guide/endpoints.md");
+        assert!(documentation.contains(&table), "docs/guide/endpoints.md lacks this table:\n{table}");
     }
 }
