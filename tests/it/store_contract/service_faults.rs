@@ -124,7 +124,9 @@ async fn a_revocation_that_fails_without_its_caller_is_logged() {
     abandoned(true).await;
     let log = captured();
     assert!(
-        log.contains("ERROR") && log.contains("a revocation did not succeed") && log.contains("disk is full"),
+        log.contains("ERROR")
+            && log.contains("a revocation failed after its caller went away")
+            && log.contains("disk is full"),
         "{log}"
     );
 }
