@@ -99,13 +99,13 @@ impl OpenApiSecurity {
     /// Returns what the paths of an operation require.
     fn decisions(&self, method: &Method, servers: &[String], path: &str) -> Vec<PathDecision> {
         let bases = self.base_path.as_ref().map_or(servers, std::slice::from_ref);
-        let of = |base: &String| self.rules.decisions(method, &format!("{base}{path}"));
-        bases.iter().flat_map(of).fold(Vec::new(), |mut found, decision| {
+        let mut found = Vec::new();
+        for decision in bases.iter().flat_map(|base| self.rules.decisions(method, &format!("{base}{path}"))) {
             if !found.contains(&decision) {
                 found.push(decision);
             }
-            found
-        })
+        }
+        found
     }
 
     fn secure(&self, item: &mut PathItem, path: &str, document: &Inherited) {
@@ -208,25 +208,18 @@ struct Alternatives(Vec<Together>);
 
 impl Alternatives {
     fn read(security: &[SecurityRequirement]) -> Self {
-        let read = |requirement| serde_json::from_value(serde_json::to_value(requirement).ok()?).ok();
-        Self(security.iter().filter_map(read).collect())
+        Self(security.iter().filter_map(read_requirement).collect())
     }
 
     fn write(self) -> Vec<SecurityRequirement> {
-        let write = |together: Together| {
-            let add =
-                |written: SecurityRequirement, (scheme, scopes)| written.add::<String, Vec<_>, String>(scheme, scopes);
-            together.into_iter().fold(SecurityRequirement::default(), add)
-        };
-        self.0.into_iter().map(write).collect()
+        self.0.into_iter().map(write_requirement).collect()
     }
 
     fn new(decisions: &[PathDecision], sources: TokenHeaders) -> Self {
         let used: Vec<_> = sources.of(ACCESS_SCHEME, BEARER_SCHEME).chain([MASTER_SCHEME]).collect();
-        let is_used = |schemes: &&&[&str]| schemes.iter().all(|scheme| used.contains(scheme));
-        let together = |schemes: &&[&str]| schemes.iter().map(|scheme| ((*scheme).to_owned(), Vec::new())).collect();
-        let schemes = decisions.iter().flat_map(|decision| schemes(*decision));
-        Self(schemes.filter(is_used).map(together).collect())
+        let required = decisions.iter().flat_map(|decision| schemes(*decision));
+        let usable = required.filter(|schemes| schemes.iter().all(|scheme| used.contains(scheme)));
+        Self(usable.map(|schemes| schemes.iter().map(|scheme| ((*scheme).to_owned(), Vec::new())).collect()).collect())
     }
 
     fn have_ours(&self) -> bool {
@@ -235,18 +228,15 @@ impl Alternatives {
 
     /// Returns true if the guard's schemes in these are alternatives of the guard, whatever else they require.
     fn include_some_of(&self, guard: &Self) -> bool {
-        let ours = |together: &Together| -> Together {
-            together.clone().into_iter().filter(|(scheme, _)| is_ours(scheme)).collect()
-        };
-        self.have_ours() && self.0.iter().all(|together| guard.0.contains(&ours(together)))
+        self.have_ours() && self.0.iter().all(|together| guard.0.contains(&only_ours(together)))
     }
 
     /// Returns what meets both. An empty list requires nothing.
     fn and(self, other: &Self) -> Self {
         let any = [Together::new()];
-        let (ours, others) = (if self.0.is_empty() { &any[..] } else { &self.0 }, &other.0);
+        let own = if self.0.is_empty() { &any[..] } else { &self.0 };
         let mut both = Vec::new();
-        for (a, b) in ours.iter().flat_map(|a| others.iter().map(move |b| (a, b))) {
+        for (a, b) in own.iter().flat_map(|a| other.0.iter().map(move |b| (a, b))) {
             let united = unite(a, b);
             if !both.contains(&united) {
                 both.push(united);
@@ -256,13 +246,29 @@ impl Alternatives {
     }
 }
 
+fn read_requirement(requirement: &SecurityRequirement) -> Option<Together> {
+    serde_json::from_value(serde_json::to_value(requirement).ok()?).ok()
+}
+
+fn write_requirement(together: Together) -> SecurityRequirement {
+    together.into_iter().fold(SecurityRequirement::default(), |written, (scheme, scopes)| {
+        written.add::<String, Vec<_>, String>(scheme, scopes)
+    })
+}
+
+fn only_ours(together: &Together) -> Together {
+    together.clone().into_iter().filter(|(scheme, _)| is_ours(scheme)).collect()
+}
+
 /// Merges two lists of schemes. The access token counts once, in whichever of its two headers it comes.
 fn unite(a: &Together, b: &Together) -> Together {
     let has_access = a.contains_key(ACCESS_SCHEME) || a.contains_key(BEARER_SCHEME);
-    let is_new = |scheme: &str| !(has_access && matches!(scheme, ACCESS_SCHEME | BEARER_SCHEME));
     let mut united = a.clone();
-    for (scheme, scopes) in b.iter().filter(|(scheme, _)| is_new(scheme)) {
-        united.entry(scheme.clone()).or_insert_with(|| scopes.clone());
+    for (scheme, scopes) in b {
+        let is_access = matches!(scheme.as_str(), ACCESS_SCHEME | BEARER_SCHEME);
+        if !(has_access && is_access) {
+            united.entry(scheme.clone()).or_insert_with(|| scopes.clone());
+        }
     }
     united
 }
@@ -312,13 +318,14 @@ fn paths_of(servers: &[Server]) -> Vec<String> {
     if servers.is_empty() {
         return vec![String::new()];
     }
-    let path = |server: &Server| {
-        let url = server.url.split(['?', '#']).next().unwrap_or_default();
-        let behind_host = url.split_once("://").map(|(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
-        let path = behind_host.unwrap_or(url);
-        if path.starts_with('/') { path.trim_end_matches('/').to_owned() } else { String::new() }
-    };
-    servers.iter().map(path).collect()
+    servers.iter().map(path_of).collect()
+}
+
+fn path_of(server: &Server) -> String {
+    let url = server.url.split(['?', '#']).next().unwrap_or_default();
+    let behind_host = url.split_once("://").map(|(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
+    let path = behind_host.unwrap_or(url);
+    if path.starts_with('/') { path.trim_end_matches('/').to_owned() } else { String::new() }
 }
 
 /// Returns the document of the router without its mount, with the answers of the guard.
