@@ -1,62 +1,19 @@
-//! [`Permit`] as an axum extractor.
+//! The URI from before a nested axum router stripped a prefix.
 
-use axum::{
-    extract::{FromRequestParts, OptionalFromRequestParts, OriginalUri},
-    http::{Extensions, StatusCode, Uri, header::CONTENT_TYPE, request::Parts},
-    response::{IntoResponse, Response},
-};
-use serde_json::json;
-use std::convert::Infallible;
+use axum::extract::OriginalUri;
+use http::{Extensions, Uri};
 
-use crate::Permit;
-
-/// The URI as the client sent it, where an axum router has noted it.
+/// Returns the URI as the client sent it, if an axum router stored it.
 #[inline]
 pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
     extensions.get::<OriginalUri>().map(|OriginalUri(uri)| uri)
 }
 
-/// Changes the URI that an axum router has noted as the client's.
+/// Changes that URI.
 pub(crate) fn change_original_uri(extensions: &mut Extensions, change: impl FnOnce(&Uri) -> Option<Uri>) {
     if let Some(OriginalUri(uri)) = extensions.get_mut::<OriginalUri>()
         && let Some(changed) = change(uri)
     {
         *uri = changed;
-    }
-}
-
-/// The rejection if a request has no [`Permit`]: its path is not guarded, or no [`FastAuthLayer`](crate::FastAuthLayer) is
-/// around the route. It answers 500, since a handler that extracts a permit must not run without one. The log says what is
-/// wrong, and with debug assertions the body does as well.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error(
-    "the handler asks for a `Permit`, and the request has none: is the path in `access-token-paths` or \
-     `master-token-paths`, and was the FastAuthLayer added after the route? With `shadow`, a request that would be refused has none, either. \
-     (`Option<Permit>` takes both)"
-)]
-pub struct PermitMissing(());
-
-impl IntoResponse for PermitMissing {
-    fn into_response(self) -> Response {
-        tracing::error!(target: "fastauth", "{self}");
-        let detail = if cfg!(debug_assertions) { self.to_string() } else { "Internal Server Error".to_owned() };
-        let json = [(CONTENT_TYPE, "application/json")];
-        (StatusCode::INTERNAL_SERVER_ERROR, json, json!({ "detail": detail }).to_string()).into_response()
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Permit {
-    type Rejection = PermitMissing;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, PermitMissing> {
-        parts.extensions.get::<Self>().cloned().ok_or(PermitMissing(()))
-    }
-}
-
-impl<S: Sync> OptionalFromRequestParts<S> for Permit {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned())
     }
 }

@@ -130,6 +130,8 @@ struct OnlyTestsSetIt;
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 
+#[cfg(feature = "axum")]
+mod axum;
 mod check;
 mod compose;
 mod cookie;
@@ -140,8 +142,6 @@ mod layer;
 mod observe;
 #[cfg(feature = "utoipa")]
 mod openapi;
-#[cfg(all(feature = "axum", feature = "websocket"))]
-mod socket;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
@@ -167,12 +167,12 @@ pub mod path {
     pub use crate::rule::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList, PathRefusal, Step};
 }
 
+#[cfg(all(feature = "axum", feature = "websocket"))]
+pub use self::axum::GuardedSocket;
 #[cfg(feature = "axum")]
-pub use extract::PermitMissing;
+pub use self::axum::PermitMissing;
 #[cfg(feature = "utoipa")]
 pub use openapi::OpenApiSecurity;
-#[cfg(all(feature = "axum", feature = "websocket"))]
-pub use socket::GuardedSocket;
 pub use {
     check::{
         denial::Denial,
