@@ -19,9 +19,9 @@ use crate::{
     store::{self, TokenStore},
     tokens::{
         RouterParts, TokenRouter,
+        health::StoreHealth,
         issuer::{IssuerParts, TokenIssuer},
         limit::Limits,
-        probe::StoreProbe,
         rotation::Rotations,
     },
 };
@@ -119,7 +119,7 @@ fn router(deployment: &Deployment, shared: &Shared, issuer: &TokenIssuer) -> Tok
         master: Arc::clone(&shared.master),
         confirmer: Arc::clone(&shared.confirmer),
         refusals: Arc::clone(&shared.refusals),
-        probe: StoreProbe::new(Arc::clone(&shared.store)),
+        health: StoreHealth::new(Arc::clone(&shared.store)),
         observer: Arc::clone(&shared.observer),
         document: Default::default(),
     })

@@ -25,6 +25,7 @@ mod document;
 mod endpoint;
 mod endpoints;
 mod error;
+pub(crate) mod health;
 pub(crate) mod issuer;
 #[cfg(feature = "rate-limit")]
 pub(crate) mod limit;
@@ -34,7 +35,6 @@ pub(crate) mod limit;
 mod parameters;
 mod parts;
 mod place;
-pub(crate) mod probe;
 mod render;
 pub(crate) mod rotation;
 

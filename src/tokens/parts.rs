@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::request::Parts;
 
-use super::{describe::Facts, error::EndpointError, issuer::TokenIssuer, limit::Limits, probe::StoreProbe};
+use super::{describe::Facts, error::EndpointError, health::StoreHealth, issuer::TokenIssuer, limit::Limits};
 use crate::{
     check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
     credentials::TokenHeaders,
@@ -29,7 +29,7 @@ pub(crate) struct RouterParts {
     pub(crate) master: Arc<MasterTokens>,
     pub(crate) confirmer: Arc<Confirmer>,
     pub(crate) refusals: Arc<Refusals>,
-    pub(crate) probe: StoreProbe,
+    pub(crate) health: StoreHealth,
     pub(crate) observer: Arc<Observer>,
     /// The OpenAPI document, once it was asked for.
     pub(crate) document: OnceLock<Bytes>,

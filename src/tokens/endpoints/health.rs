@@ -61,7 +61,7 @@ const HEALTH: Schema = Schema {
 async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let is_deep =
         call.text("deep").is_ok_and(|value| value.is_some_and(|value| value.is_empty())) || call.flag("deep")?;
-    let store = if is_deep { Some(call.parts.probe.is_up().await) } else { None };
+    let store = if is_deep { Some(call.parts.health.is_up().await) } else { None };
     let is_healthy = store.unwrap_or(true);
     let status = if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let checks = store.map(|is_up| HealthChecks { store: word(is_up) });

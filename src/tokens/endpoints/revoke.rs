@@ -114,7 +114,7 @@ async fn revoke_token(call: &EndpointCall<'_>, token: &str, client_id: Option<&s
             parts.issuer.revoke_verified(&claims).await.map_err(EndpointError::Store)?;
         }
         // Or else the answers of a store in trouble would show which tokens are valid.
-        None if !parts.probe.is_up_now().await => {
+        None if !parts.health.is_up_now().await => {
             let error = StoreError::new(StoreErrorKind::Unreachable, "it did not answer, so nothing can be revoked");
             return Err(EndpointError::Store(error));
         }

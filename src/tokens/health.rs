@@ -22,7 +22,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Asks the store whether it is up, at most once a second however many callers ask.
 #[derive(Debug)]
-pub(crate) struct StoreProbe {
+pub(crate) struct StoreHealth {
     store: Arc<dyn TokenStore>,
     latest: Mutex<Option<Question>>,
 }
@@ -61,7 +61,7 @@ impl Question {
     }
 }
 
-impl StoreProbe {
+impl StoreHealth {
     pub(crate) fn new(store: Arc<dyn TokenStore>) -> Self {
         Self { store, latest: Mutex::default() }
     }
@@ -149,8 +149,8 @@ mod tests {
             Arc::new(Self { takes, is_up, asked: AtomicUsize::new(0) })
         }
 
-        fn probe(self: &Arc<Self>) -> Arc<StoreProbe> {
-            Arc::new(StoreProbe::new(Arc::clone(self) as _))
+        fn probe(self: &Arc<Self>) -> Arc<StoreHealth> {
+            Arc::new(StoreHealth::new(Arc::clone(self) as _))
         }
 
         fn asked(&self) -> usize {
