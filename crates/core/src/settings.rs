@@ -97,53 +97,53 @@ pub struct WebSocketSettings {
     pub closes: bool,
 }
 
-/// What the token endpoints take, and how they answer.
+/// What the token endpoints accept, and how they answer.
 #[derive(Clone, Debug)]
 pub struct EndpointOptions {
-    /// Whether GET mints and refreshes, too.
+    /// GET issues and refreshes, too.
     pub allow_get: bool,
-    /// How minting and refreshing answer.
+    /// The form of the answers of issuing and refreshing.
     pub shape: Shape,
-    /// Whether refresh tokens travel in a cookie.
+    /// Refresh tokens travel in a cookie, and not in bodies.
     pub cookie: bool,
-    /// How often tokens are issued.
+    /// The limit on issuing, if there is one.
     pub rate_limit: Option<RateLimit>,
 }
 
-/// The form of the answers of minting and refreshing.
+/// The form in which an endpoint answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// That of `fastauth-api`.
+    /// The envelope of `fastauth-api`.
     Envelope,
-    /// That of RFC 6749.
+    /// The form of RFC 6749.
     OAuth,
 }
 
-/// How often tokens are issued.
+/// The limit on issuing tokens, per client and per caller.
 #[derive(Clone, Debug)]
 pub struct RateLimit {
-    /// How many a minute.
+    /// Requests a minute.
     pub per_minute: NonZeroU32,
-    /// How many at once.
+    /// Requests at once.
     pub burst: NonZeroU32,
-    /// By what callers are told apart, beside the client.
+    /// The key of callers, if they are limited as well.
     pub caller: Option<CallerKey>,
 }
 
-/// By what the application tells callers apart, as a number that no caller can foresee.
+/// The application's function that tells callers apart. Its result is hashed with a random seed, so no caller can foresee it.
 #[derive(Clone)]
 pub struct CallerKey(Arc<KeyOf>);
 
 type KeyOf = dyn Fn(&Parts) -> Option<u64> + Send + Sync;
 
 impl CallerKey {
-    /// Creates one from the application's function.
+    /// Creates a key from the application's function.
     pub fn new<K: Hash>(key: impl Fn(&Parts) -> Option<K> + Send + Sync + 'static) -> Self {
         let hasher = RandomState::new();
         Self(Arc::new(move |request| key(request).map(|key| hasher.hash_one(key))))
     }
 
-    /// Returns who sent a request, if the application tells.
+    /// Returns the caller that sent a request, if the application can tell.
     #[must_use]
     pub fn caller(&self, request: &Parts) -> Option<u64> {
         (self.0)(request)
