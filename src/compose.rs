@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fastauth_config::Announcement;
+use fastauth_config::announce;
 use fastauth_core::settings::{Caching, Deployment};
 
 use crate::{
@@ -49,7 +49,7 @@ impl Parts {
     pub(crate) fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let store = store::open(settings)?;
         let deployment = settings.deployment().clone();
-        Announcement(&deployment).announce();
+        announce(&deployment);
         let shared = Shared::new(&deployment, store);
         let issuer = issuer(&deployment, &shared);
         let router = router(&deployment, &shared, &issuer);

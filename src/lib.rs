@@ -156,9 +156,11 @@ pub(crate) use fastauth_core::{
 /// The configuration: where it is read from, in which order, and what it has to be.
 pub mod config {
     pub use fastauth_config::{
-        ConfigError, ConfiguredKeys, Entry, EnvFile, EnvFileError, Fault, KeyChange, KeyChangeError, KeyInfo, KeyRole,
-        KeySetting, Report, Settings, SettingsBuilder, Source, exposure,
+        ConfigError, ConfiguredKeys, EnvFile, EnvFileError, Fault, KeyInfo, KeyRole, Report, ReportEntry, Settings,
+        SettingsBuilder, Source, exposure, json_schema, reference,
     };
+    #[cfg(feature = "edit")]
+    pub use fastauth_config::{KeyChange, KeyChangeError, KeySetting};
     pub use fastauth_core::keys::StoreFormat;
 }
 

@@ -1,4 +1,4 @@
-//! The words of the command line.
+//! The arguments of the command line.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use fastauth::{Settings, SettingsBuilder, config::StoreFormat, store::FamilyStatus};
 
-/// Guards tower applications by path: keys, configuration, tokens and their store.
+/// Manage the keys, the configuration, the tokens and the token store of FastAuth
 #[derive(Parser)]
 #[command(name = "fastauth", version, about, after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -15,27 +15,26 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 a fault or a refusal, told on standard error; 2 words that were not understood; 141 the reader of
-the output went away.
-RUST_LOG sets what is logged to standard error (default: warn).";
+Exit codes: 0 done; 1 error or failed check (message on stderr); 2 usage error; 141 the reader of the output closed it.
+RUST_LOG sets what is logged to stderr (default: warn).";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a secret, and print it or write it into a .env file
+    /// Generate a secret, and print it or write it to a .env file
     Keygen(Keygen),
-    /// Write a working configuration file, and both secrets into a .env file
+    /// Write a working configuration file, and both secrets to a .env file
     Init(Init),
-    /// Say where every value of the configuration comes from and what is wrong, and try the store
+    /// Show every value of the configuration, its source and all faults, and try the store
     Check(Check),
-    /// Say which checks a request for a path needs, and why (minting has a guard of its own)
+    /// Explain which tokens a request for a path requires (minting has a guard of its own)
     Explain(Explain),
-    /// List the keys, change them, and take out earlier ones
+    /// List, rotate and retire the keys that sign tokens
     Keys(Keys),
     /// Issue, refresh, decode, list or revoke tokens
     Token(Token),
     /// Serve, back up, restore, convert or test a token store
     Store(Store),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completions {
         /// The shell
         shell: Shell,
@@ -60,14 +59,14 @@ impl Config {
 
 #[derive(ClapArgs)]
 pub(crate) struct Keygen {
-    /// Which secret it is [default with --write: CRYPTOGRAPHY_KEY]
+    /// The secret to generate [default with --write: CRYPTOGRAPHY_KEY]
     #[arg(long, value_enum, ignore_case = true)]
     pub(crate) name: Option<SecretName>,
-    /// Write it into this file in place of printing it; other lines are kept [default FILE: the .env that is read, beside the
+    /// Write it to this file instead of printing it; other lines are kept [default FILE: the .env that is read, beside the
     /// configuration file that FASTAUTH_CONFIG names, or else in the working directory]
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     pub(crate) write: Option<Option<PathBuf>>,
-    /// Replace a value that is there without asking
+    /// Replace an existing value without asking
     #[arg(long, requires = "write")]
     pub(crate) force: bool,
 }
@@ -94,7 +93,7 @@ pub(crate) struct Init {
     /// The configuration file to write
     #[arg(long, short, value_name = "PATH", default_value = "fastauth.config.json")]
     pub(crate) config: PathBuf,
-    /// The file for the secrets [default: .env beside the configuration file, where it is looked for]
+    /// The file for the secrets [default: .env beside the configuration file, which is read]
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
     /// The application's name
@@ -103,13 +102,13 @@ pub(crate) struct Init {
     /// Where tokens are kept: "http://HOST:PORT/PATH", or "sqlite:FILE"
     #[arg(long, value_name = "URL")]
     pub(crate) database_api_url: Option<String>,
-    /// A prefix that asks for an access token; may be repeated
+    /// A path prefix that requires an access token; may be repeated
     #[arg(long, value_name = "PREFIX")]
     pub(crate) access_path: Vec<String>,
-    /// A prefix that asks for the master token; may be repeated
+    /// A path prefix that requires the master token; may be repeated
     #[arg(long, value_name = "PREFIX")]
     pub(crate) master_path: Vec<String>,
-    /// Take the defaults without asking
+    /// Use the defaults without asking
     #[arg(long, short)]
     pub(crate) yes: bool,
 }
@@ -147,7 +146,7 @@ pub(crate) struct Keys {
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Show the id of each key, what it does, and how many live log-ins have tokens of it; never the keys
+    /// Show the id of each key, its role, and how many live sessions have tokens of it; never the keys
     List {
         #[command(flatten)]
         config: Config,
@@ -155,16 +154,16 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Make a new key where the present one stands, and keep that one, which goes on verifying
+    /// Replace the key that signs by a new one; the present one goes on verifying
     Rotate(RotateKeys),
-    /// Take an earlier key out of the configuration, if no live token is of it
+    /// Remove an earlier key from the configuration, unless live tokens need it
     Retire {
         /// The key's id, as `keys list` shows it
         kid: String,
-        /// Do so even if live tokens are of it, or it is not known; they are refused from then on
+        /// Remove it even if live tokens need it, or the store cannot tell; they are refused from then on
         #[arg(long)]
         force: bool,
-        /// Print the settings that are left, with the keys, and write nothing
+        /// Print the remaining settings, with the keys, and write nothing
         #[arg(long)]
         print: bool,
         #[command(flatten)]
@@ -174,10 +173,10 @@ pub(crate) enum KeysCommand {
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-The order of a change: rotate; restart every node, before the new key signs; when `fastauth keys list` shows no live \
-log-ins of the earlier key, retire it. Keys that come from the environment are not changed: what to set is told.")]
+To change the key: rotate; deploy the new key and restart every node before it signs; when `fastauth keys list` shows no \
+live sessions of the earlier key, retire it. Keys from the environment are not changed: the message says what to set.")]
 pub(crate) struct RotateKeys {
-    /// When the new key begins to sign; until then all nodes have to be restarted
+    /// When the new key begins to sign; restart every node before then
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = delay, conflicts_with = "now")]
     pub(crate) signs_in: Duration,
     /// Let the new key sign at once; nodes refuse its tokens until they are restarted
@@ -190,7 +189,7 @@ pub(crate) struct RotateKeys {
     pub(crate) config: Config,
 }
 
-/// A time from now. `M` is months, and who writes it most likely means minutes.
+/// Parses a time from now. `M` is months, but most likely means minutes.
 fn delay(text: &str) -> Result<Duration, String> {
     let delay = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if text.contains('M') {

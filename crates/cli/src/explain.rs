@@ -39,14 +39,14 @@ pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
     };
     let explanation = report.explain(&method, &target)?;
     if args.json {
-        output::json(&Line::of(&args.method, &target, &explanation))?;
+        output::json(&Line::new(&args.method, &target, &explanation))?;
     } else {
         print(&args.method, &target, &explanation)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One object for every line that is not empty, so that answers stay beside what was asked.
+/// Prints one object for every line that is not empty, in the order of the lines.
 fn explain_lines(report: &Report) -> Result<ExitCode, Failure> {
     for line in io::stdin().lock().split(b'\n') {
         let line = line?;
@@ -58,11 +58,11 @@ fn explain_lines(report: &Report) -> Result<ExitCode, Failure> {
             (_, _) if line.is_empty() => continue,
             (Ok(_), Ok(parsed)) => {
                 explanation = report.explain(&parsed, target)?;
-                Line::of(method, target, &explanation)
+                Line::new(method, target, &explanation)
             }
             // hyper answers 400 to either.
-            (Err(_), _) => Line::unread(method, target, "request target"),
-            (_, Err(_)) => Line::unread(method, target, "method"),
+            (Err(_), _) => Line::rejected(method, target, "request target"),
+            (_, Err(_)) => Line::rejected(method, target, "method"),
         };
         output::json_line(&answer)?;
     }
@@ -82,7 +82,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(method: &'a str, target: &'a str, explanation: &'a Explanation) -> Self {
+    fn new(method: &'a str, target: &'a str, explanation: &'a Explanation) -> Self {
         Self {
             method,
             target,
@@ -94,7 +94,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn unread(method: &'a str, target: &'a str, reason: &str) -> Self {
+    fn rejected(method: &'a str, target: &'a str, reason: &str) -> Self {
         let reason = reason.to_owned();
         Self { method, target, decision: PathDecision::Reject, reason, decided_by: &[], overruled: &[], readings: &[] }
     }

@@ -16,7 +16,7 @@ impl Failure {
         Self { message: message.into(), is_closed: false }
     }
 
-    /// Standard output could not be written.
+    /// Creates the failure to write standard output.
     pub(crate) fn unwritten(error: &io::Error) -> Self {
         let message = format!("standard output cannot be written: {error}");
         Self { message, is_closed: error.kind() == ErrorKind::BrokenPipe }
@@ -40,7 +40,7 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// An error with those of its causes that it does not tell itself.
+/// Returns an error and those of its causes that its own text does not contain.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes

@@ -41,7 +41,12 @@ fn confirm_replacement(variable: &str, path: &Path) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(format!("{path} has a {variable}; --force replaces it")));
     }
-    let question = format!("{path} has a {variable}. What it opened will be closed. Replace it? [y/N]");
+    let question = match variable {
+        "MASTER_TOKEN" => {
+            format!("{path} has a {variable}. Replacing it invalidates all callers that use it. Replace? [y/N]")
+        }
+        _ => format!("{path} has a {variable}. Replacing it invalidates all tokens. Replace? [y/N]"),
+    };
     match ask(&question)?.to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Failure::new(format!("{path} was left as it is"))),
@@ -52,16 +57,15 @@ pub(crate) fn init(args: Init) -> Result<ExitCode, Failure> {
     let config = args.config.clone();
     let beside = config.with_file_name(".env");
     let env_file = EnvFile::new(args.env_file.clone().unwrap_or_else(|| beside.clone()));
-    let taken = || Failure::new(format!("{} is there already and was left as it is", config.display()));
     if config.exists() {
-        return Err(taken());
+        return Err(existing(&config));
     }
-    let answers = Answers::of(args)?;
-    answers.try_out()?;
-    // `create_new`: a file that has come into being meanwhile is not overwritten either.
+    let answers = Answers::from_args(args)?;
+    answers.check()?;
+    // `create_new`: a file that another process has just created is not overwritten either.
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&config).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => taken(),
+            ErrorKind::AlreadyExists => existing(&config),
             _ => Failure::new(format!("{}: {error}", config.display())),
         })?;
     let written = serde_json::to_string_pretty(&answers).map_err(Failure::from).and_then(|text| {
@@ -77,6 +81,10 @@ pub(crate) fn init(args: Init) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn existing(config: &Path) -> Failure {
+    Failure::new(format!("{} already exists and was left as it is", config.display()))
+}
+
 fn write_secrets(file: &EnvFile, beside: &Path) -> Result<(), Failure> {
     for name in [SecretName::MasterToken, SecretName::CryptographyKey] {
         let variable = name.variable();
@@ -86,14 +94,14 @@ fn write_secrets(file: &EnvFile, beside: &Path) -> Result<(), Failure> {
     }
     if file.path() != beside {
         output::note(
-            "Only the .env beside the configuration is read by itself, or else the one in the working directory: load any \
-             other file into the environment",
+            "Only the .env beside the configuration file is read, or else the one in the working directory: load any other \
+             file into the environment",
         );
     }
     Ok(())
 }
 
-/// The configuration file to be.
+/// The configuration file to write.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Answers {
@@ -104,29 +112,21 @@ struct Answers {
 }
 
 impl Answers {
-    fn of(args: Init) -> Result<Self, Failure> {
+    fn from_args(args: Init) -> Result<Self, Failure> {
         let asks = !args.yes && io::stdin().is_terminal();
-        let answer = |given: Option<String>, question: &str, default: &str| match given {
-            Some(given) => Ok(given),
-            None if asks => ask(&format!("{question} [{default}]"))
-                .map(|answer| if answer.is_empty() { default.to_owned() } else { answer }),
-            None => Ok(default.to_owned()),
-        };
-        let prefixes = |given: Vec<String>, question: &str, default: &str| match given.is_empty() {
-            true => answer(None, question, default).map(|text| text.split_whitespace().map(str::to_owned).collect()),
-            false => Ok(given),
-        };
-        let store = "Where tokens are kept, http://... or sqlite:FILE";
+        let master = if args.master_path.is_empty() { None } else { Some(args.master_path) };
+        let access = if args.access_path.is_empty() { None } else { Some(args.access_path) };
+        let store = "Store of the tokens, http://... or sqlite:FILE";
         Ok(Self {
-            app_name: answer(args.app_name, "The application's name", "fastauth")?,
-            database_api_url: answer(args.database_api_url, store, "sqlite:fastauth.db")?,
-            master_token_paths: prefixes(args.master_path, "Prefixes that ask for the master token", "/master")?,
-            access_token_paths: prefixes(args.access_path, "Prefixes that ask for an access token", "/access")?,
+            app_name: answer(asks, args.app_name, "Name of the application", "fastauth")?,
+            database_api_url: answer(asks, args.database_api_url, store, "sqlite:fastauth.db")?,
+            master_token_paths: prefixes(asks, master, "Path prefixes that require the master token", "/master")?,
+            access_token_paths: prefixes(asks, access, "Path prefixes that require an access token", "/access")?,
         })
     }
 
-    /// Has the library look at the answers, with secrets made up, before anything is written.
-    fn try_out(&self) -> Result<(), Failure> {
+    /// Checks the answers, with generated secrets, before anything is written.
+    fn check(&self) -> Result<(), Failure> {
         let settings = Settings::builder()
             .app_name(&self.app_name)
             .database_api_url(&self.database_api_url)
@@ -135,11 +135,28 @@ impl Answers {
             .master_token(Secret::generate())
             .cryptography_key(Secret::generate());
         let Err(error) = settings.build() else { return Ok(()) };
-        let faults = error
-            .faults()
-            .iter()
-            .map(|fault| format!("\n  - {}: {}; {}", fault.key().unwrap_or_default(), fault.problem(), fault.remedy()));
-        Err(Failure::new(format!("nothing was written:{}", faults.collect::<String>())))
+        let mut message = "nothing was written:".to_owned();
+        for fault in error.faults() {
+            let key = fault.key().unwrap_or("configuration");
+            message += &format!("\n  - {key}: {}; {}", fault.problem(), fault.remedy());
+        }
+        Err(Failure::new(message))
+    }
+}
+
+/// Returns what was given, else what is answered, else the default.
+fn answer(asks: bool, given: Option<String>, question: &str, default: &str) -> Result<String, Failure> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    let answer = if asks { ask(&format!("{question} [{default}]"))? } else { String::new() };
+    Ok(if answer.is_empty() { default.to_owned() } else { answer })
+}
+
+fn prefixes(asks: bool, given: Option<Vec<String>>, question: &str, default: &str) -> Result<Vec<String>, Failure> {
+    match given {
+        Some(given) => Ok(given),
+        None => Ok(answer(asks, None, question, default)?.split_whitespace().map(str::to_owned).collect()),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     token::block_on,
 };
 
-/// A longer time to the signing of a new key is most likely a slip.
+/// A longer time until a new key signs is most likely a slip.
 const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 pub(crate) fn run(args: Keys) -> Result<ExitCode, Failure> {
@@ -44,17 +44,17 @@ fn rotate(args: RotateKeys) -> Result<ExitCode, Failure> {
     output::note(&format!("The new key has the id {}", change.kid()));
     output::note(&match from {
         Some(from) => format!(
-            "It signs from {} on, and until then {before} does: give it to every node and restart them all before that",
+            "{before} keeps signing until {}. Deploy the new key and restart every node before then",
             rfc3339(from)
         ),
-        None => "It signs at once: give it to every node and restart them all; until then, they refuse its tokens"
+        None => "The new key signs at once. Deploy it and restart every node: until then, a node refuses its tokens"
             .to_owned(),
     });
-    output::note(&format!("{before} goes on verifying, until `fastauth keys retire {before}`"));
+    output::note(&format!("{before} keeps verifying until `fastauth keys retire {before}`"));
     Ok(ExitCode::SUCCESS)
 }
 
-/// In whole seconds, as it is written.
+/// Returns when the new key begins to sign, in whole seconds, as it is written.
 fn signs_from(delay: Duration) -> Result<SystemTime, Failure> {
     if delay > MAX_DELAY {
         return Err(Failure::new("--signs-in is more than a year: give a time such as 10m or 2h"));
@@ -66,7 +66,7 @@ fn signing(keys: &ConfiguredKeys) -> String {
     keys.list().into_iter().find(|key| key.role == KeyRole::Signs).map(|key| key.kid).unwrap_or_default()
 }
 
-/// Writes the change, prints it, or says what to set where it cannot be written.
+/// Writes the change, prints it, or says what to set if it cannot be written.
 fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), Failure> {
     let settings = change.settings();
     let is_file = matches!(keys.source(), Source::File(_));
@@ -94,7 +94,7 @@ fn print_settings(settings: &[KeySetting], is_file: bool) -> Result<(), Failure>
                     output::note(&format!("{name} is printed without quotes: no .env file can hold it"));
                 }
             }
-            None => output::note(&format!("Take {name} out, if it is there")),
+            None => output::note(&format!("Remove {name}, if it is set")),
         }
     }
     Ok(())
@@ -104,11 +104,11 @@ fn what_to_set(keys: &ConfiguredKeys, settings: &[KeySetting]) -> String {
     let lines = settings.iter().map(|setting| match &setting.value {
         Some(value) if !setting.is_secret => format!("\n  {}={}", setting.name, value.expose()),
         Some(_) => format!("\n  {}=…", setting.name),
-        None => format!("\n  {} is to be taken out, if it is there", setting.name),
+        None => format!("\n  remove {}, if it is set", setting.name),
     });
     format!(
-        "nothing was changed: the keys come from {}, which cannot be changed from here. Set on every node, and restart \
-         it:{}\n--print makes the values and prints them",
+        "nothing was changed: the keys come from {}, which this program cannot change. Set on every node, and restart \
+         it:{}\n--print generates the values and prints them",
         keys.source(),
         lines.collect::<String>()
     )
@@ -119,7 +119,7 @@ fn list(config: Config, as_json: bool) -> Result<ExitCode, Failure> {
     let keys = report.keys()?.list();
     let live = match report.into_settings() {
         Ok(settings) => count_live(&settings)?,
-        Err(_) => Err("the configuration has faults: `fastauth check` tells them".to_owned()),
+        Err(_) => Err("the configuration has faults: `fastauth check` shows them".to_owned()),
     };
     if as_json {
         output::json(&as_object(&keys, live.as_ref().ok()))?;
@@ -127,27 +127,33 @@ fn list(config: Config, as_json: bool) -> Result<ExitCode, Failure> {
         print_keys(&keys, live.as_ref().ok())?;
     }
     if let Err(why) = live {
-        output::note(&format!("Live log-ins were not counted: {why}"));
+        output::note(&format!("Live sessions were not counted: {why}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many live log-ins there are of the key of each id, or why that is not known.
+/// The number of live sessions by the id of the key.
 type Live = BTreeMap<String, u64>;
 
+/// Counts the live sessions, or returns why that is not possible.
 fn count_live(settings: &Settings) -> Result<Result<Live, String>, Failure> {
     let store = match existing_store(settings) {
         Ok(Some(store)) => store,
         Ok(None) => return Ok(Ok(Live::new())),
         Err(failure) => return Ok(Err(failure.to_string())),
     };
-    let (mut live, now) = (Live::new(), unix_now());
-    let gone_through = block_on(pages(&*store, live_ones(), |page| {
+    let mut live = Live::new();
+    let now = unix_now();
+    let listed = block_on(pages(&*store, live_ones(), |page| {
         for entry in page.families.into_iter().filter(|entry| may_be_valid(entry, now)) {
             *live.entry(entry.kid).or_default() += 1;
         }
     }))?;
-    Ok(gone_through.map(|()| live).map_err(|error| chain(&error)))
+    Ok(listed.map(|()| live).map_err(|error| chain(&error)))
+}
+
+fn number_of(live: &Live, kid: &str) -> u64 {
+    live.get(kid).copied().unwrap_or(0)
 }
 
 fn live_ones() -> FamilyFilter {
@@ -156,13 +162,13 @@ fn live_ones() -> FamilyFilter {
 
 fn print_keys(keys: &[KeyInfo], live: Option<&Live>) -> Result<(), Failure> {
     let roles: Vec<_> = keys.iter().map(|key| role(key.role)).collect();
-    let width = roles.iter().map(String::len).max().unwrap_or_default();
+    let width = roles.iter().map(String::len).max().unwrap_or(0);
     for (key, role) in keys.iter().zip(roles) {
-        let live = live.map(|live| format!("{} live", count(live.get(&key.kid).copied().unwrap_or_default())));
+        let live = live.map(|live| format!("{} live", count(number_of(live, &key.kid))));
         output::line(format!("{}  {role:width$}  {}", key.kid, live.unwrap_or_default()).trim_end())?;
     }
     let Some(live) = live else { return Ok(()) };
-    for (kid, number) in live.iter().filter(|(kid, _)| !keys.iter().any(|key| key.kid == **kid)) {
+    for (kid, number) in live.iter().filter(|(kid, _)| !is_configured(keys, kid)) {
         let number = count(*number);
         output::note(&match kid.as_str() {
             "" => format!("{number} live whose tokens name no key"),
@@ -182,23 +188,27 @@ fn role(role: KeyRole) -> String {
     }
 }
 
+fn is_configured(keys: &[KeyInfo], kid: &str) -> bool {
+    keys.iter().any(|key| key.kid == kid)
+}
+
 fn as_object(keys: &[KeyInfo], live: Option<&Live>) -> Value {
-    let is_configured = |kid: &str| keys.iter().any(|key| key.kid == kid);
     let rows = keys.iter().map(|key| {
         let (role, from) = match key.role {
             KeyRole::Signs => ("signs", None),
             KeyRole::SignsFrom(from) => ("signs-from", Some(rfc3339(from))),
             KeyRole::Verifies => ("verifies", None),
         };
-        let live = live.map(|live| live.get(&key.kid).copied().unwrap_or_default());
+        let live = live.map(|live| number_of(live, &key.kid));
         json!({ "kid": key.kid, "role": role, "signs_from": from, "live_families": live })
     });
     let rows: Vec<_> = rows.collect();
-    let others = live
-        .map(|live| live.iter().filter(|(kid, _)| !kid.is_empty() && !is_configured(kid)).collect::<BTreeMap<_, _>>());
+    let others = live.map(|live| {
+        live.iter().filter(|(kid, _)| !kid.is_empty() && !is_configured(keys, kid)).collect::<BTreeMap<_, _>>()
+    });
     json!({
         "keys": rows,
-        "live_families_without_kid": live.map(|live| live.get("").copied().unwrap_or_default()),
+        "live_families_without_kid": live.map(|live| number_of(live, "")),
         "live_families_of_other_keys": others,
     })
 }
@@ -209,13 +219,13 @@ fn retire(kid: &str, force: bool, print: bool, config: Config) -> Result<ExitCod
     let change = keys.retire(kid)?;
     if !force {
         let found = match existing_store(&report.into_settings()?)? {
-            Some(store) => block_on(Found::of(&*store, &keys, kid))?.map_err(|error| unlisted(kid, &error))?,
+            Some(store) => block_on(Found::list(&*store, &keys, kid))?.map_err(|error| unlisted(kid, &error))?,
             None => Found::default(),
         };
         found.refuse(kid)?;
     }
     apply(&keys, &change, print)?;
-    output::note(&format!("{kid} verifies no more, as soon as every node is restarted"));
+    output::note(&format!("Restart every node: then {kid} no longer verifies tokens"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -224,12 +234,12 @@ fn unlisted(kid: &str, error: &StoreError) -> Failure {
         return Failure::new(chain(error));
     }
     Failure::new(format!(
-        "{error}, so nobody knows whether live tokens are of {kid}; when the longest `refresh-ttl` since it signed is over, \
-         --force takes it out"
+        "{error}, so live tokens may still need {kid}; when the longest `refresh-ttl` since it signed is over, --force \
+         removes it"
     ))
 }
 
-/// Live log-ins that would end without a key.
+/// Live sessions that would end without a key.
 #[derive(Default)]
 struct Found {
     of_the_key: u64,
@@ -238,8 +248,9 @@ struct Found {
 }
 
 impl Found {
-    async fn of(store: &dyn TokenStore, keys: &ConfiguredKeys, kid: &str) -> Result<Self, StoreError> {
-        let (mut found, now) = (Self::default(), unix_now());
+    async fn list(store: &dyn TokenStore, keys: &ConfiguredKeys, kid: &str) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        let now = unix_now();
         let of_the_key = FamilyFilter { kid: Some(kid.to_owned()), ..live_ones() };
         pages(store, of_the_key, |page| {
             found.of_the_key += page.families.iter().filter(|entry| may_be_valid(entry, now)).count() as u64;
@@ -269,13 +280,13 @@ impl Found {
             }
         };
         Err(Failure::new(format!(
-            "{kid} was left in the configuration: {what}; wait until they are renewed or have expired, or revoke them; \
-             --force takes it out, and their tokens are refused then"
+            "{kid} was left in the configuration: {what}; wait until they are refreshed or have expired, or revoke them; \
+             --force removes it, and their tokens are refused then"
         )))
     }
 }
 
-/// Whether the tokens of a log-in that name no key may be of this one: a store shows the newest pair of a client.
+/// Returns true if the tokens of a session that name no key may be of this one. A store shows the newest pair of a client.
 async fn may_be_of(
     store: &dyn TokenStore,
     keys: &ConfiguredKeys,

@@ -32,13 +32,13 @@ const CLOSED: u8 = 141;
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(told) if told.use_stderr() => {
-            output::note(told.render().to_string().trim_end());
+        Err(usage) if usage.use_stderr() => {
+            output::note(usage.render().to_string().trim_end());
             return ExitCode::from(2);
         }
-        // What was asked for: help, or the version.
-        Err(told) => {
-            let written = told.print().and_then(|()| io::stdout().flush()).map_err(|error| Failure::unwritten(&error));
+        // Help, or the version.
+        Err(help) => {
+            let written = help.print().and_then(|()| io::stdout().flush()).map_err(|error| Failure::unwritten(&error));
             return written.map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
         }
     };

@@ -208,7 +208,7 @@ fn init_puts_the_secrets_beside_the_configuration() {
     let other = run(place.path(), &["init", "--yes", "--config", "other.json", "--env-file", "secrets"], 0).1;
     assert!(other.contains("load any other file into the environment"), "{other}");
     assert!(
-        other.contains("beside the configuration is read by itself, or else the one in the working directory"),
+        other.contains("beside the configuration file is read, or else the one in the working directory"),
         "{other}"
     );
 }

@@ -1,72 +1,60 @@
-//! What an operator is told at the start.
+//! What an operator reads at the start.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-};
+use std::io::{self, Write as _};
 
+use fastauth_core::{policy::PathList, settings::Deployment};
 use tracing::Level;
-
-use fastauth_core::{
-    policy::{PathList, Rule},
-    settings::Deployment,
-};
-
-/// Writes a line to standard error. It may be closed, which is no reason not to start.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "fastauth: {line}");
-}
 
 /// More prefixes of a list than this are only counted.
 const MAX_SHOWN: usize = 8;
 
-/// Says at the start what an operator is to know.
-#[derive(Debug)]
-pub struct Announcement<'a>(pub &'a Deployment);
-
-impl Announcement<'_> {
-    /// Says what is guarded by what and where tokens are kept, and warns: by `tracing`, or on standard error if no subscriber
-    /// listens.
-    pub fn announce(&self) {
-        // A subscriber may listen to errors alone, as those do that go by `RUST_LOG` when it is not set.
-        let warns_by_tracing = self.0.is_quiet || tracing::enabled!(target: "fastauth", Level::WARN);
-        for warning in &self.0.warnings {
-            if warns_by_tracing {
-                tracing::warn!(target: "fastauth", "{warning}");
-            } else {
-                say(&format!("warning: {warning}"));
-            }
-        }
-        if self.0.is_quiet || tracing::dispatcher::has_been_set() {
-            tracing::info!(target: "fastauth", "{}", self.summary());
+/// Logs what is guarded by what and where tokens are kept, and every warning: by `tracing`, or on standard error if no subscriber
+/// listens.
+pub fn announce(deployment: &Deployment) {
+    // A subscriber may listen to errors alone, as those do that go by `RUST_LOG` when it is not set.
+    let warns_by_tracing = deployment.is_quiet || tracing::enabled!(target: "fastauth", Level::WARN);
+    for warning in &deployment.warnings {
+        if warns_by_tracing {
+            tracing::warn!(target: "fastauth", "{warning}");
         } else {
-            say(&self.summary());
+            print_line(&format!("warning: {warning}"));
         }
     }
-
-    /// What is guarded by what, and where tokens are kept, on one line.
-    fn summary(&self) -> String {
-        let mut summary = String::new();
-        for (list, by) in [(PathList::Master, "the master token"), (PathList::Access, "an access token")] {
-            let prefixes = self.prefixes(list);
-            if !prefixes.is_empty() {
-                let _ = write!(summary, "{}{prefixes} by {by}", if summary.is_empty() { "" } else { ", " });
-            }
-        }
-        let guards = match (summary.as_str(), self.0.shadow) {
-            ("", _) => "guards no path".to_owned(),
-            (guarded, true) => format!("would guard {guarded}, and guards nothing in `shadow`"),
-            (guarded, false) => format!("guards {guarded}"),
-        };
-        let public = self.prefixes(PathList::Public);
-        let public = if public.is_empty() { public } else { format!("; {public} open to all") };
-        format!("{guards}{public}; tokens are kept in {}", self.0.store_place)
+    if deployment.is_quiet || tracing::dispatcher::has_been_set() {
+        tracing::info!(target: "fastauth", "{}", summary(deployment));
+    } else {
+        print_line(&summary(deployment));
     }
+}
 
-    fn prefixes(&self, list: PathList) -> String {
-        let all: Vec<_> = self.0.rules.iter().filter(|rule| rule.list() == list).map(Rule::prefix).collect();
-        let shown: Vec<_> = all.iter().take(MAX_SHOWN).map(|prefix| format!("{prefix:?}")).collect();
-        let shown = shown.join(", ");
-        if all.len() > MAX_SHOWN { format!("{shown} and {} more", all.len() - MAX_SHOWN) } else { shown }
+fn print_line(line: &str) {
+    // Standard error may be closed, which is no reason not to start.
+    let _ = writeln!(io::stderr(), "fastauth: {line}");
+}
+
+/// Returns what is guarded by what, and where tokens are kept, on one line.
+fn summary(deployment: &Deployment) -> String {
+    let guarded = [(PathList::Master, "the master token"), (PathList::Access, "an access token")]
+        .into_iter()
+        .filter_map(|(list, token)| Some(format!("{} by {token}", prefixes(deployment, list)?)))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let guards = match (guarded.as_str(), deployment.shadow) {
+        ("", _) => "guards no path".to_owned(),
+        (guarded, true) => format!("would guard {guarded}, and guards nothing in `shadow`"),
+        (guarded, false) => format!("guards {guarded}"),
+    };
+    let public = prefixes(deployment, PathList::Public).map(|public| format!("; {public} open to all"));
+    format!("{guards}{}; tokens are kept in {}", public.unwrap_or_default(), deployment.store_place)
+}
+
+/// Returns the prefixes of a list, if it has any.
+fn prefixes(deployment: &Deployment, list: PathList) -> Option<String> {
+    let rules = deployment.rules.iter().filter(|rule| rule.list() == list);
+    let all: Vec<_> = rules.map(|rule| format!("{:?}", rule.prefix())).collect();
+    match all.len() {
+        0 => None,
+        count if count > MAX_SHOWN => Some(format!("{} and {} more", all[..MAX_SHOWN].join(", "), count - MAX_SHOWN)),
+        _ => Some(all.join(", ")),
     }
 }

@@ -1,28 +1,23 @@
-//! Times that are right one by one, and cross each other.
-
-use std::time::Duration;
-
-use humantime::format_duration;
+//! TimeLimits that are right one by one, and cross each other.
 
 use fastauth_core::{
-    issue::Issuing,
     settings::{StoreSettings, TOLERANCE},
     store::{Changes, HTTP_PATIENCE},
 };
+use humantime::format_duration;
 
-use super::Draft;
+use crate::draft::Draft;
 
 impl Draft<'_> {
     /// Warns of times that end before something that they have to outlast.
-    pub(super) fn compare_times(
-        &mut self,
-        issuing: &Issuing,
-        cache_ttl: Duration,
-        websocket_recheck: Duration,
-        store: Option<&StoreSettings>,
-    ) {
-        // The embedded store answers as soon as it has written, and tells of changes.
-        let (patience, tells_of_others) = match store {
+    pub(crate) fn compare_times(&mut self, store: Option<&StoreSettings>) {
+        if self.issuing.refresh_ttl < self.issuing.access_ttl {
+            self.warn(
+                "`refresh-ttl` is shorter than `access-ttl`: a client can no longer refresh while its access token still works",
+            );
+        }
+        // The embedded store answers as soon as it has written, and reports changes.
+        let (patience, reports_others) = match store {
             None | Some(StoreSettings::Sqlite { .. }) => return,
             Some(StoreSettings::Rest { .. }) => (HTTP_PATIENCE, false),
             Some(StoreSettings::Custom(store)) => {
@@ -31,27 +26,26 @@ impl Draft<'_> {
         };
         let is_slow = !patience.is_zero();
         let call = format!("a call to the store may take ({})", format_duration(patience));
-        if is_slow && issuing.access_ttl <= patience {
-            self.warnings.push(format!(
+        if is_slow && self.issuing.access_ttl <= patience {
+            self.warn(format!(
                 "`access-ttl` is no longer than {call}: a token may have expired before its client gets it"
             ));
         }
-        if is_slow && websocket_recheck * TOLERANCE <= patience {
-            self.warnings.push(format!(
+        if is_slow && self.websocket.recheck * TOLERANCE <= patience {
+            self.warn(format!(
                 "`websocket-recheck` is too short beside how long {call}: one slow answer closes all WebSockets"
             ));
         }
-        let is_reuse_unseen = issuing.refresh_ttl <= issuing.refresh_grace.saturating_add(patience);
-        if !issuing.refresh_grace.is_zero() && is_reuse_unseen {
-            self.warnings.push(
-                "`refresh-ttl` is no longer than `refresh-grace`: a refresh token that was copied is never noticed"
-                    .to_owned(),
+        let grace = self.issuing.refresh_grace;
+        let is_reuse_unseen = self.issuing.refresh_ttl <= grace.saturating_add(patience);
+        if !grace.is_zero() && is_reuse_unseen {
+            self.warn(
+                "`refresh-ttl` is no longer than `refresh-grace`: a refresh token that was copied is never noticed",
             );
         }
-        if !tells_of_others && cache_ttl >= issuing.access_ttl {
-            self.warnings.push(
-                "`cache-ttl` is not shorter than `access-ttl`: what another process revokes is accepted until it expires"
-                    .to_owned(),
+        if !reports_others && self.caching.ttl >= self.issuing.access_ttl {
+            self.warn(
+                "`cache-ttl` is not shorter than `access-ttl`: what another process revokes is accepted until it expires",
             );
         }
     }

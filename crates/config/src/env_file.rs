@@ -6,14 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    env_text::{Assignment, Problem, assignments, is_plain},
-    file::{self, Mode, replace},
-};
 use fastauth_core::secret::Secret;
 
-/// What to do about a line that readers would differ on.
-pub(super) const REMEDY: &str = "write NAME='value' on one line, in single quotes";
+use crate::{
+    env_text::{Assignment, LineProblem, assignments, is_plain, of_name, value},
+    file::{self, Mode, replace},
+    placeholder::is_placeholder,
+};
 
 /// A `.env` file to put secrets into.
 ///
@@ -37,7 +36,7 @@ pub enum EnvFileError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The value cannot be written so that every reader reads it back. Nothing was written.
+    /// Not every reader would read the value back. Nothing was written.
     #[error(
         "{path}: {name} would have a single quote, a control character, or a backslash at its end, which not every reader of \
          such files reads back; nothing was written: keep it in the configuration file or in the environment",
@@ -62,22 +61,22 @@ pub enum EnvFileError {
 }
 
 impl EnvFile {
-    /// The file at `path`, which need not be there yet.
+    /// Names the file at `path`, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns true if it gives `name` a value that is neither empty nor a placeholder such as `<your-master-token>`.
+    /// Returns true if the file gives `name` a value that is neither empty nor a placeholder such as `<your-master-token>`.
     ///
     /// # Errors
     ///
-    /// If the file is there and cannot be read.
+    /// If the file exists and cannot be read.
     pub fn contains(&self, name: &str) -> Result<bool, EnvFileError> {
         Ok(is_set(self.read()?.expose(), name))
     }
@@ -106,7 +105,7 @@ impl EnvFile {
     }
 
     /// Waits until no other process writes it, and reads it.
-    pub(super) fn lock(&self) -> Result<LockedEnvFile<'_>, EnvFileError> {
+    pub(crate) fn lock(&self) -> Result<LockedEnvFile<'_>, EnvFileError> {
         let lock = file::lock(&self.path).map_err(|error| self.error(error))?;
         Ok(LockedEnvFile { file: self, text: self.read()?, _lock: lock })
     }
@@ -123,13 +122,17 @@ impl EnvFile {
         EnvFileError::Io { path: self.path.clone(), source }
     }
 
-    fn unreadable(&self, line: usize, problem: Problem) -> EnvFileError {
-        EnvFileError::Unreadable { path: self.path.clone(), line, problem: problem.to_string() }
+    fn unreadable(&self, line: LineProblem) -> EnvFileError {
+        EnvFileError::Unreadable { path: self.path.clone(), line: line.line, problem: line.problem.to_string() }
+    }
+
+    fn unwritable(&self, name: &str) -> EnvFileError {
+        EnvFileError::Unwritable { path: self.path.clone(), name: name.to_owned() }
     }
 }
 
 /// A `.env` file that no other process writes as long as this is there.
-pub(super) struct LockedEnvFile<'a> {
+pub(crate) struct LockedEnvFile<'a> {
     file: &'a EnvFile,
     text: Secret,
     _lock: Option<File>,
@@ -137,66 +140,48 @@ pub(super) struct LockedEnvFile<'a> {
 
 impl LockedEnvFile<'_> {
     /// Returns the value that the file gives `name`.
-    pub(super) fn value(&self, name: &str) -> Result<Option<Secret>, EnvFileError> {
-        value(self.text.expose(), name).map_err(|(line, problem)| self.file.unreadable(line, problem))
+    pub(crate) fn value(&self, name: &str) -> Result<Option<Secret>, EnvFileError> {
+        value(self.text.expose(), name).map_err(|line| self.file.unreadable(line))
     }
 
-    /// Gives each name its value, or takes its lines out where there is none: all in one step.
-    pub(super) fn change(self, changes: &[(&str, Option<&Secret>)]) -> Result<(), EnvFileError> {
+    /// Gives each name its value, or removes its lines if there is none: all in one step.
+    pub(crate) fn change(self, changes: &[(&str, Option<&Secret>)]) -> Result<(), EnvFileError> {
         let mut text = self.text;
-        for (name, value) in changes {
-            let unwritable = || EnvFileError::Unwritable { path: self.file.path.clone(), name: (*name).to_owned() };
-            let written = value.map(|value| quoted(value).ok_or_else(unwritable)).transpose()?;
-            text = with_value(&text, name, written.as_ref())
-                .map_err(|(line, problem)| self.file.unreadable(line, problem))?;
+        for (name, new) in changes {
+            let written = match new {
+                Some(new) => Some(quoted(new).ok_or_else(|| self.file.unwritable(name))?),
+                None => None,
+            };
+            text = with_value(&text, name, written.as_ref()).map_err(|line| self.file.unreadable(line))?;
         }
         for (name, expected) in changes {
-            match value(text.expose(), name) {
-                Ok(value) if value.as_ref() == *expected => {}
-                Ok(_) => {
-                    return Err(EnvFileError::Unwritable { path: self.file.path.clone(), name: (*name).to_owned() });
-                }
-                Err((line, problem)) => return Err(self.file.unreadable(line, problem)),
+            let read = value(text.expose(), name).map_err(|line| self.file.unreadable(line))?;
+            if read.as_ref() != *expected {
+                return Err(self.file.unwritable(name));
             }
         }
         replace(&self.file.path, &text, Mode::Private).map_err(|error| self.file.error(error))
     }
 }
 
-/// Returns the value that a text gives `name`, if there is one, or the first line of the name that readers differ on.
-pub(super) fn value(text: &str, name: &str) -> Result<Option<Secret>, (usize, Problem)> {
-    let mut found: Option<Secret> = None;
-    for line in of_name(text, name) {
-        let value = line.value.map_err(|problem| (line.line, problem))?;
-        if found.as_ref().is_some_and(|found| found.expose() != value.text) {
-            return Err((line.line, Problem::Differs));
-        }
-        found = Some(Secret::from(value.text));
-    }
-    Ok(found)
-}
-
-fn of_name<'a>(text: &'a str, name: &str) -> Vec<Assignment<'a>> {
-    assignments(text).into_iter().filter(|line| line.name == name).collect()
-}
-
 fn is_set(text: &str, name: &str) -> bool {
-    let is_set = |line: Assignment<'_>| match line.value {
-        Ok(value) => !value.text.trim().is_empty() && !super::is_placeholder(value.text),
+    of_name(text, name).into_iter().any(|line| match line.value {
+        Ok(value) => !value.text.trim().is_empty() && !is_placeholder(value.text),
         Err(problem) if problem.is_over_lines() => true,
         // Such as `<your-master-token>` without quotes.
-        Err(_) => !text[line.range].split_once('=').is_some_and(|(_, written)| super::is_placeholder(written)),
-    };
-    of_name(text, name).into_iter().any(is_set)
+        Err(_) => !text[line.range].split_once('=').is_some_and(|(_, written)| is_placeholder(written)),
+    })
 }
 
 /// Puts a value into the first line that gives `name` one, or at the end, and takes the other lines of the name out.
-fn with_value(text: &Secret, name: &str, written: Option<&Secret>) -> Result<Secret, (usize, Problem)> {
+fn with_value(text: &Secret, name: &str, written: Option<&Secret>) -> Result<Secret, LineProblem> {
     let text = text.expose();
     let lines = of_name(text, name);
-    for line in &lines {
-        match &line.value {
-            Err(problem) if problem.is_over_lines() => return Err((line.line, *problem)),
+    for Assignment { line, value, .. } in &lines {
+        match value {
+            Err(problem) if problem.is_over_lines() => {
+                return Err(LineProblem { line: *line, problem: *problem });
+            }
             _ => {}
         }
     }
@@ -207,7 +192,9 @@ fn with_value(text: &Secret, name: &str, written: Option<&Secret>) -> Result<Sec
     for line in lines {
         changed.push_str(&text[at..line.range.start]);
         at = line.range.end;
-        let Some(written) = written.take() else { continue };
+        let Some(written) = written.take() else {
+            continue;
+        };
         let old = &text[line.range];
         let comment = line.value.map_or("", |value| value.comment);
         let space = if comment.is_empty() { "" } else { " " };
@@ -225,8 +212,8 @@ fn with_value(text: &Secret, name: &str, written: Option<&Secret>) -> Result<Sec
     Ok(Secret::from(changed))
 }
 
-/// The value as it is written behind `NAME=`, if every reader reads it back.
-pub(super) fn quoted(value: &Secret) -> Option<Secret> {
+/// Returns the value as it is written behind `NAME=`, if every reader reads it back.
+pub(crate) fn quoted(value: &Secret) -> Option<Secret> {
     let text = value.expose();
     // Some take the quote behind a backslash along.
     if text.contains(|c: char| c.is_control() || c == '\'') || text.ends_with('\\') {
@@ -234,3 +221,5 @@ pub(super) fn quoted(value: &Secret) -> Option<Secret> {
     }
     Some(if text.chars().all(is_plain) { value.clone() } else { Secret::from(format!("'{text}'")) })
 }
+
+fastauth_core::debug_as_text!(EnvFileError);

@@ -5,28 +5,33 @@
 
 use std::ops::Range;
 
+use fastauth_core::secret::Secret;
+
+/// What to do about a line that readers would differ on.
+pub(crate) const REMEDY: &str = "write NAME='value' on one line, in single quotes";
+
 /// A line that gives a variable a value, or seems to.
-pub(super) struct Assignment<'a> {
+pub(crate) struct Assignment<'a> {
     /// Counted from 1.
-    pub(super) line: usize,
-    pub(super) name: &'a str,
+    pub(crate) line: usize,
+    pub(crate) name: &'a str,
     /// Where the line is in the text, with its line break.
-    pub(super) range: Range<usize>,
+    pub(crate) range: Range<usize>,
     /// What stands before the name, such as `export `.
-    pub(super) before: &'a str,
-    pub(super) value: Result<Value<'a>, Problem>,
+    pub(crate) before: &'a str,
+    pub(crate) value: Result<AssignedValue<'a>, ReaderConflict>,
 }
 
 /// What stands behind `NAME=`.
-pub(super) struct Value<'a> {
-    pub(super) text: &'a str,
+pub(crate) struct AssignedValue<'a> {
+    pub(crate) text: &'a str,
     /// From the `#` on, or nothing.
-    pub(super) comment: &'a str,
+    pub(crate) comment: &'a str,
 }
 
 /// Why readers would differ on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Problem {
+pub(crate) enum ReaderConflict {
     #[error("is not NAME=value")]
     NotAnAssignment,
     #[error("opens quotes that are not closed on it, or ends in a backslash")]
@@ -47,22 +52,47 @@ pub(super) enum Problem {
     Differs,
 }
 
-impl Problem {
-    /// Whether the value may go on in the lines that follow, or began before.
-    pub(super) fn is_over_lines(self) -> bool {
+impl ReaderConflict {
+    /// Returns true if the value may go on in the lines that follow, or began before.
+    pub(crate) fn is_over_lines(self) -> bool {
         matches!(self, Self::Unclosed | Self::Within(_) | Self::Continues(_))
     }
+}
+
+/// A line that cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineProblem {
+    pub(crate) line: usize,
+    pub(crate) problem: ReaderConflict,
 }
 
 const QUOTES: [char; 3] = ['"', '\'', '`'];
 
 /// Returns true if every reader takes the character as it is where it stands without quotes.
-pub(super) fn is_plain(c: char) -> bool {
+pub(crate) fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_-=.:/+,@%".contains(c)
 }
 
+/// Returns the value that a text gives `name`, if there is one, or the first line of the name that readers differ on.
+pub(crate) fn value(text: &str, name: &str) -> Result<Option<Secret>, LineProblem> {
+    let mut found: Option<Secret> = None;
+    for Assignment { line, value, .. } in of_name(text, name) {
+        let value = value.map_err(|problem| LineProblem { line, problem })?;
+        if found.as_ref().is_some_and(|found| found.expose() != value.text) {
+            return Err(LineProblem { line, problem: ReaderConflict::Differs });
+        }
+        found = Some(Secret::from(value.text));
+    }
+    Ok(found)
+}
+
+/// Returns the lines that give `name` a value, or seem to.
+pub(crate) fn of_name<'a>(text: &'a str, name: &str) -> Vec<Assignment<'a>> {
+    assignments(text).into_iter().filter(|line| line.name == name).collect()
+}
+
 /// Returns every line that gives a variable a value, or seems to, in its order.
-pub(super) fn assignments(text: &str) -> Vec<Assignment<'_>> {
+pub(crate) fn assignments(text: &str) -> Vec<Assignment<'_>> {
     let mut found = Vec::new();
     // The line that goes on in the one that is looked at, and its mark: of open quotes, or a backslash.
     let mut open: Option<(usize, char)> = None;
@@ -76,16 +106,18 @@ pub(super) fn assignments(text: &str) -> Vec<Assignment<'_>> {
             let since = before_it.filter(|(_, before)| *before == mark && mark != '\\');
             (since.map_or(number, |(line, _)| line), mark)
         });
-        let Some((before, name, rest)) = split(line) else { continue };
+        let Some((before, name, rest)) = split(line) else {
+            continue;
+        };
         let written = rest.trim_start().strip_prefix('=').map(|written| written.trim_end_matches(['\r', '\n']));
         let value = match (before_it, written) {
-            (Some((line, '\\')), _) => Err(Problem::Continues(line)),
-            (Some((line, _)), _) => Err(Problem::Within(line)),
-            (None, _) if open.is_some() => Err(Problem::Unclosed),
-            (None, Some(written)) => value(written),
+            (Some((line, '\\')), _) => Err(ReaderConflict::Continues(line)),
+            (Some((line, _)), _) => Err(ReaderConflict::Within(line)),
+            (None, _) if open.is_some() => Err(ReaderConflict::Unclosed),
+            (None, Some(written)) => parse(written),
             // `export NAME` gives it no value.
             (None, None) if rest.trim().is_empty() && before.contains("export") => continue,
-            (None, None) => Err(Problem::NotAnAssignment),
+            (None, None) => Err(ReaderConflict::NotAnAssignment),
         };
         found.push(Assignment { line: number, name, range, before, value });
     }
@@ -134,15 +166,15 @@ fn split(line: &str) -> Option<(&str, &str, &str)> {
     (!name.is_empty()).then(|| (&line[..line.len() - named.len()], name, rest))
 }
 
-/// The value and the comment behind `NAME=`.
-fn value(written: &str) -> Result<Value<'_>, Problem> {
+/// Reads the value and the comment behind `NAME=`.
+fn parse(written: &str) -> Result<AssignedValue<'_>, ReaderConflict> {
     let trimmed = written.trim();
     let (text, behind) = match trimmed.chars().next() {
         // Behind a space it is a comment.
         Some('#') if trimmed.len() < written.trim_end().len() => ("", trimmed),
-        Some('#') => return Err(Problem::Trailing),
+        Some('#') => return Err(ReaderConflict::Trailing),
         Some(quote) if QUOTES.contains(&quote) => {
-            let end = closing(&trimmed[1..], quote).ok_or(Problem::Unclosed)?;
+            let end = closing(&trimmed[1..], quote).ok_or(ReaderConflict::Unclosed)?;
             (&trimmed[1..=end], &trimmed[end + 2..])
         }
         _ => trimmed.split_at(trimmed.find(char::is_whitespace).unwrap_or(trimmed.len())),
@@ -155,19 +187,19 @@ fn value(written: &str) -> Result<Value<'_>, Problem> {
         _ => text.chars().all(|c| is_plain(c) || c.is_control() || c == char::REPLACEMENT_CHARACTER),
     };
     if !is_clear {
-        return Err(Problem::Special);
+        return Err(ReaderConflict::Special);
     }
     let comment = behind.trim_start();
     if !comment.is_empty() && !comment.starts_with('#') {
-        return Err(Problem::Trailing);
+        return Err(ReaderConflict::Trailing);
     }
     if text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
-        return Err(Problem::Control);
+        return Err(ReaderConflict::Control);
     }
-    Ok(Value { text, comment })
+    Ok(AssignedValue { text, comment })
 }
 
-/// Where quotes end: a backslash takes the next character along, but in single quotes.
+/// Finds where quotes end: a backslash takes the next character along, but in single quotes.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut is_escaped = false;
     text.char_indices().find_map(|(at, c)| {
@@ -181,14 +213,14 @@ fn closing(text: &str, quote: char) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<String, Problem> {
+    fn read(text: &str) -> Result<String, ReaderConflict> {
         let found = assignments(text);
         let found = found.into_iter().find(|found| found.name == "X").unwrap();
         found.value.map(|value| format!("{}|{}", value.text, value.comment))
     }
 
     #[test]
-    fn a_value_is_read_where_all_readers_agree() {
+    fn value_is_read_if_all_readers_agree() {
         for (text, expected) in [
             ("X=abc", "abc|"),
             ("X = abc \r\n", "abc|"),
@@ -211,37 +243,37 @@ mod tests {
     }
 
     #[test]
-    fn what_readers_differ_on_is_a_problem() {
+    fn line_that_readers_differ_on_is_a_problem() {
         for (text, expected) in [
-            ("X=a$b", Problem::Special),
-            ("X=\"a${B}\"", Problem::Special),
-            ("X=a\\$b", Problem::Special),
-            ("X=a`b`", Problem::Special),
-            ("X=`ab`", Problem::Special),
-            ("X=it's", Problem::Special),
-            ("X='a'\\''b'", Problem::Trailing),
-            ("X='a'b", Problem::Trailing),
-            ("X=a b", Problem::Trailing),
-            ("X=#a", Problem::Trailing),
-            ("X=a#b", Problem::Special),
-            ("X=a;b", Problem::Special),
-            ("X=a&b", Problem::Special),
-            ("X=a|b", Problem::Special),
-            ("X=a<b", Problem::Special),
-            ("X=a(b", Problem::Special),
-            ("X=~a", Problem::Special),
-            ("X='a\\'", Problem::Unclosed),
-            ("X=a\\", Problem::Unclosed),
-            ("A=b\\\nX=a", Problem::Continues(1)),
-            ("A=b\\\nB=c\\\r\nX=a", Problem::Continues(2)),
-            ("A=\"b\\\nX=a\"", Problem::Within(1)),
-            ("X='a", Problem::Unclosed),
-            ("X=\"a\\\"", Problem::Unclosed),
-            ("X: a", Problem::NotAnAssignment),
-            ("X", Problem::NotAnAssignment),
-            ("X='a\tb'", Problem::Control),
-            ("A=\"x\nX=abc\n\"", Problem::Within(1)),
-            ("B=1\nA='x\nX=abc'\n", Problem::Within(2)),
+            ("X=a$b", ReaderConflict::Special),
+            ("X=\"a${B}\"", ReaderConflict::Special),
+            ("X=a\\$b", ReaderConflict::Special),
+            ("X=a`b`", ReaderConflict::Special),
+            ("X=`ab`", ReaderConflict::Special),
+            ("X=it's", ReaderConflict::Special),
+            ("X='a'\\''b'", ReaderConflict::Trailing),
+            ("X='a'b", ReaderConflict::Trailing),
+            ("X=a b", ReaderConflict::Trailing),
+            ("X=#a", ReaderConflict::Trailing),
+            ("X=a#b", ReaderConflict::Special),
+            ("X=a;b", ReaderConflict::Special),
+            ("X=a&b", ReaderConflict::Special),
+            ("X=a|b", ReaderConflict::Special),
+            ("X=a<b", ReaderConflict::Special),
+            ("X=a(b", ReaderConflict::Special),
+            ("X=~a", ReaderConflict::Special),
+            ("X='a\\'", ReaderConflict::Unclosed),
+            ("X=a\\", ReaderConflict::Unclosed),
+            ("A=b\\\nX=a", ReaderConflict::Continues(1)),
+            ("A=b\\\nB=c\\\r\nX=a", ReaderConflict::Continues(2)),
+            ("A=\"b\\\nX=a\"", ReaderConflict::Within(1)),
+            ("X='a", ReaderConflict::Unclosed),
+            ("X=\"a\\\"", ReaderConflict::Unclosed),
+            ("X: a", ReaderConflict::NotAnAssignment),
+            ("X", ReaderConflict::NotAnAssignment),
+            ("X='a\tb'", ReaderConflict::Control),
+            ("A=\"x\nX=abc\n\"", ReaderConflict::Within(1)),
+            ("B=1\nA='x\nX=abc'\n", ReaderConflict::Within(2)),
         ] {
             assert_eq!(read(text), Err(expected), "{text:?}");
         }

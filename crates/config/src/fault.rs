@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use crate::key::Key;
+
 /// Where a setting stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,7 +16,7 @@ pub enum Source {
     File(PathBuf),
     /// The variable of this name in a `.env` file.
     EnvFile(PathBuf, String),
-    /// Nowhere: the default holds.
+    /// Nowhere: the default counts.
     Default,
 }
 
@@ -40,33 +42,39 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(crate) fn new(source: Source, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        key: &'static Key,
+        source: Source,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { key: Some(key.name), ..Self::without_key(source, problem, remedy) }
+    }
+
+    /// Creates the fault of a whole source.
+    pub(crate) fn without_key(source: Source, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { source, key: None, problem: problem.into(), remedy: remedy.into() }
     }
 
-    pub(crate) fn of(key: &'static str, source: Source, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { key: Some(key), ..Self::new(source, problem, remedy) }
-    }
-
-    /// Where it stands.
+    /// Returns where it stands.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
     }
 
-    /// The key that it concerns.
+    /// Returns the key that it concerns.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key
     }
 
-    /// What is wrong.
+    /// Returns what is wrong.
     #[must_use]
     pub fn problem(&self) -> &str {
         &self.problem
     }
 
-    /// What to do.
+    /// Returns what to do.
     #[must_use]
     pub fn remedy(&self) -> &str {
         &self.remedy
@@ -95,7 +103,7 @@ impl ConfigError {
         Self { faults }
     }
 
-    /// The faults, at least one.
+    /// Returns the faults, at least one.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -118,3 +126,5 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+fastauth_core::debug_as_text!(ConfigError);

@@ -11,7 +11,7 @@ use std::{
 use fastauth_core::{random::unique_name, secret::Secret};
 
 /// Reads a file of text. What is no regular file is refused: a pipe would be waited for.
-pub(super) fn read_text(path: &Path) -> io::Result<Secret> {
+pub(crate) fn read_text(path: &Path) -> io::Result<Secret> {
     check_is_file(path)?;
     let bytes = fs::read(path)?;
     check_is_not_utf16(&bytes)?;
@@ -20,7 +20,7 @@ pub(super) fn read_text(path: &Path) -> io::Result<Secret> {
 }
 
 /// Reads a file that others share, whose lines may be in another encoding: what is not UTF-8 in it becomes U+FFFD.
-pub(super) fn read_shared_text(path: &Path) -> io::Result<Secret> {
+pub(crate) fn read_shared_text(path: &Path) -> io::Result<Secret> {
     check_is_file(path)?;
     let bytes = fs::read(path)?;
     check_is_not_utf16(&bytes)?;
@@ -44,8 +44,8 @@ fn check_is_not_utf16(bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Why a file cannot be read, without the system's number.
-pub(super) fn why(error: &io::Error) -> String {
+/// Returns why a file cannot be read, without the system's number.
+pub(crate) fn why(error: &io::Error) -> String {
     error.get_ref().map_or_else(|| error.kind().to_string(), ToString::to_string)
 }
 
@@ -57,8 +57,8 @@ pub fn exposure(path: &Path) -> Option<String> {
     exposed(path, true)
 }
 
-/// The same of a configuration, which may have no secrets in it: what it guards is not everybody's to change, then.
-pub(super) fn exposed(path: &Path, has_secrets: bool) -> Option<String> {
+/// Returns the warning of a configuration, which may have no secrets in it: then it must not be changed by every user.
+pub(crate) fn exposed(path: &Path, has_secrets: bool) -> Option<String> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -87,15 +87,17 @@ pub(super) fn exposed(path: &Path, has_secrets: bool) -> Option<String> {
     }
 }
 
-/// Waits until nobody else holds the directory of a file, which is left when what is returned is dropped.
+/// Locks the directory of a file until what is returned is dropped, and waits for other processes that have locked it.
 ///
-/// `None` where there are no such locks: on Windows, and on some file systems. Whoever can open the directory can hold it, so it
-/// is an error if somebody does for longer than writing takes.
-pub(super) fn lock(path: &Path) -> io::Result<Option<File>> {
+/// Returns `None` if there are no such locks: on Windows, and on some file systems. Every process that can open the directory can
+/// lock it, so it is an error if one does for longer than writing takes.
+pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
     const PATIENCE: Duration = Duration::from_secs(5);
     const PAUSE: Duration = Duration::from_millis(10);
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let Ok(directory) = File::open(directory_of(&target)) else { return Ok(None) };
+    let Ok(directory) = File::open(directory_of(&target)) else {
+        return Ok(None);
+    };
     let begun = Instant::now();
     loop {
         match directory.try_lock() {
@@ -118,20 +120,20 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Who may read the file afterwards. Its owner and group stay in either case: the application may be another user than
-/// whoever changes its secrets.
+/// The permissions of the file afterwards. Its owner and group stay in either case: the application may be another user than
+/// the one who changes its secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Its owner alone.
+pub(crate) enum Mode {
+    /// Only its owner may read it.
     Private,
-    /// Who could before.
+    /// The same as before.
     Kept,
 }
 
 /// Writes beside the file and renames, so that a reader sees the old text or the new one and nothing between.
 ///
 /// A link stays a link: what it points to is replaced.
-pub(super) fn replace(path: &Path, text: &Secret, mode: Mode) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &Secret, mode: Mode) -> io::Result<()> {
     check_links(path)?;
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let draft = draft_of(&target);
@@ -159,7 +161,7 @@ fn rename(draft: &Path, target: &Path) -> io::Result<()> {
     })
 }
 
-/// Refuses a path that leads through a link where everybody can put one: it would choose which file is written.
+/// Refuses a path that leads through a link which every user could have put there: it would choose which file is written.
 #[cfg(unix)]
 fn check_links(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -167,11 +169,13 @@ fn check_links(path: &Path) -> io::Result<()> {
     const MAX_LINKS: usize = 40;
     let mut path = std::path::absolute(path)?;
     for _ in 0..MAX_LINKS {
-        let Some((link, next)) = first_link(&path) else { return Ok(()) };
+        let Some((link, next)) = first_link(&path) else {
+            return Ok(());
+        };
         let directory = directory_of(&link);
         if fs::metadata(directory)?.permissions().mode() & 0o002 != 0 {
             let problem = format!(
-                "{} is a link in a directory that every user can write to, so anybody may have put it there; nothing was \
+                "{} is a link in a directory that every user can write to, so any of them may have put it there; nothing was \
                  written: name the file that is meant",
                 link.display()
             );
@@ -184,7 +188,7 @@ fn check_links(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The first part of a path that is a link, and where that leads.
+/// Returns the first part of a path that is a link, and its target.
 #[cfg(unix)]
 fn first_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let parts: Vec<_> = path.ancestors().collect();

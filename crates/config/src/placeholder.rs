@@ -1,10 +1,10 @@
-//! What documentation and templates put in the place of a value.
+//! The placeholders that documentation and templates put in the place of a value.
 
 use serde_json::Value;
 
-/// What a value is of. Texts that are common in one place are placeholders in another.
+/// The kind of text that a value is. What is common in one is a placeholder in another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum TextKind {
     /// Random, and quoted nowhere.
     Secret,
     /// Such as `/__DEBUG__` or `/x/<id>`; patterns have a fault of their own.
@@ -12,53 +12,71 @@ pub(super) enum Place {
     Text,
 }
 
-/// Where a placeholder begins, where it ends, and whether what stands between makes it one.
-type Mark = (&'static str, &'static str, fn(&str) -> bool);
+/// The form of a placeholder.
+struct Mark {
+    begin: &'static str,
+    end: &'static str,
+    /// Returns true if what stands between makes it a placeholder.
+    is_inside: fn(&str) -> bool,
+}
+
+const fn mark(begin: &'static str, end: &'static str, is_inside: fn(&str) -> bool) -> Mark {
+    Mark { begin, end, is_inside }
+}
 
 const OF_TEMPLATES: [Mark; 5] = [
-    ("${", "}", is_name),
-    ("$(", ")", is_name),
-    ("#{", "}", is_name),
-    ("{{", "}}", is_something),
-    ("{%", "%}", is_something),
+    mark("${", "}", is_name),
+    mark("$(", ")", is_name),
+    mark("#{", "}", is_name),
+    mark("{{", "}}", is_something),
+    mark("{%", "%}", is_something),
 ];
 /// What may stand in a secret or a path by chance.
-const OF_TEXTS: [Mark; 3] = [("[[", "]]", is_name), ("__", "__", is_upper), ("<", ">", is_label)];
+const OF_TEXTS: [Mark; 3] = [mark("[[", "]]", is_name), mark("__", "__", is_upper), mark("<", ">", is_label)];
 
 /// Returns what is wrong if a template was to replace a part of the value and did not. Nothing of a secret is quoted.
-pub(super) fn unreplaced(value: &Value, place: Place) -> Option<String> {
+pub(crate) fn unreplaced(value: &Value, text_kind: TextKind) -> Option<String> {
     match value {
-        // A secret that is one as a whole is told of where secrets are checked.
-        Value::String(text) if place == Place::Secret => (part(text, &OF_TEMPLATES).is_some() && !is_wrapped(text))
-            .then(|| "it has a placeholder in it, which nothing replaces".to_owned()),
-        Value::String(text) => {
-            let of_a_text = || part(text, &OF_TEXTS).filter(|_| !text.contains("</")).or_else(|| shell_variable(text));
-            let found = part(text, &OF_TEMPLATES)
-                .or_else(|| (place == Place::Text).then(of_a_text).flatten())
-                .or_else(|| (place == Place::Text && is_wrapped(text)).then_some(text.trim()))?;
-            Some(format!("it has the placeholder {found:?} in it, which nothing replaces"))
-        }
-        Value::Array(items) => items.iter().find_map(|item| unreplaced(item, place)),
+        Value::String(text) => unreplaced_text(text, text_kind),
+        Value::Array(items) => items.iter().find_map(|item| unreplaced(item, text_kind)),
         Value::Object(members) => members.iter().find_map(|(name, value)| {
-            let problem = unreplaced(value, place)?;
+            let problem = unreplaced(value, text_kind)?;
             Some(format!("the value of {name:?}: {problem}"))
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
-/// The first part of a text that one of the marks makes a placeholder.
+/// Returns what is wrong with one text, as [`unreplaced`] does.
+pub(crate) fn unreplaced_text(text: &str, text_kind: TextKind) -> Option<String> {
+    let of_a_template = part(text, &OF_TEMPLATES);
+    let found = match text_kind {
+        // A secret that is a placeholder as a whole is reported by the check of secrets.
+        TextKind::Secret if of_a_template.is_some() && !is_wrapped(text) => {
+            return Some("it has a placeholder in it, which nothing replaces".to_owned());
+        }
+        TextKind::Secret => return None,
+        TextKind::Path => of_a_template,
+        TextKind::Text => of_a_template
+            .or_else(|| part(text, &OF_TEXTS).filter(|_| !text.contains("</")))
+            .or_else(|| shell_variable(text))
+            .or_else(|| is_wrapped(text).then_some(text.trim())),
+    };
+    found.map(|found| format!("it has the placeholder {found:?} in it, which nothing replaces"))
+}
+
+/// Returns the first part of a text that one of the marks makes a placeholder.
 fn part<'a>(text: &'a str, marks: &[Mark]) -> Option<&'a str> {
-    marks.iter().find_map(|(open, close, is_it)| {
-        text.match_indices(open).find_map(|(start, _)| {
-            let inside = &text[start + open.len()..];
-            let end = inside.find(close)?;
-            is_it(&inside[..end]).then(|| &text[start..start + open.len() + end + close.len()])
+    marks.iter().find_map(|mark| {
+        text.match_indices(mark.begin).find_map(|(start, _)| {
+            let inside = &text[start + mark.begin.len()..];
+            let end = inside.find(mark.end)?;
+            (mark.is_inside)(&inside[..end]).then(|| &text[start..start + mark.begin.len() + end + mark.end.len()])
         })
     })
 }
 
-/// The first `$NAME` that is a word.
+/// Returns the first `$NAME` that is a word.
 fn shell_variable(text: &str) -> Option<&str> {
     text.match_indices('$').find_map(|(start, _)| {
         let behind = &text[start + 1..];
@@ -81,33 +99,33 @@ fn is_upper(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// Such as `your token`.
+/// Returns true for a text such as `your token`.
 fn is_label(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" _-.".contains(&byte))
 }
 
-/// Whether the whole text is one placeholder, or stands between two of them.
+/// Returns true if the whole text is one placeholder, or stands between two of them.
 fn is_wrapped(text: &str) -> bool {
     const WRAPPED: [Mark; 9] = [
-        ("<", ">", is_something),
-        ("${", "}", is_something),
-        ("#{", "}", is_something),
-        ("{{", "}}", is_something),
-        ("{%", "%}", is_something),
-        ("%", "%", is_something),
-        ("[[", "]]", is_something),
-        ("__", "__", is_upper),
-        ("$", "", is_upper),
+        mark("<", ">", is_something),
+        mark("${", "}", is_something),
+        mark("#{", "}", is_something),
+        mark("{{", "}}", is_something),
+        mark("{%", "%}", is_something),
+        mark("%", "%", is_something),
+        mark("[[", "]]", is_something),
+        mark("__", "__", is_upper),
+        mark("$", "", is_upper),
     ];
     let text = text.trim();
-    WRAPPED.iter().any(|(open, close, is_it)| {
-        text.strip_prefix(open).and_then(|text| text.strip_suffix(close)).is_some_and(is_it)
+    WRAPPED.iter().any(|mark| {
+        text.strip_prefix(mark.begin).and_then(|text| text.strip_suffix(mark.end)).is_some_and(mark.is_inside)
     })
 }
 
 /// Returns true if a text is what documentation puts in place of a secret, or says where the secret is.
-pub(super) fn is_placeholder(text: &str) -> bool {
+pub(crate) fn is_placeholder(text: &str) -> bool {
     const WORDS: [&str; 5] = ["changeme", "placeholder", "todo", "xxx", "replaceme"];
     const BEGINNINGS: [&str; 3] = ["your-", "replace-", "change-"];
     /// Some programs replace such a text by the secret that it refers to. This one does not.
@@ -120,20 +138,20 @@ pub(super) fn is_placeholder(text: &str) -> bool {
         || BEGINNINGS.iter().any(|start| lower.starts_with(start)) && is_of_words(text)
 }
 
-/// Whether a text is made of words and numbers, as no random one is.
+/// Returns true if a text is made of words and numbers, as no random one is.
 fn is_of_words(text: &str) -> bool {
-    text.split(['-', '_', ' ', '.']).all(|word| {
-        let rest = word.get(1..).unwrap_or_default();
-        let is_all = |is_it: fn(&u8) -> bool| word.bytes().all(|byte| is_it(&byte));
-        is_all(u8::is_ascii_lowercase)
-            || is_all(u8::is_ascii_uppercase)
-            || is_all(u8::is_ascii_digit)
-            || word.starts_with(|c: char| c.is_ascii_uppercase()) && rest.bytes().all(|byte| byte.is_ascii_lowercase())
+    text.split(['-', '_', ' ', '.']).map(str::as_bytes).all(|word| match word {
+        [first, rest @ ..] if first.is_ascii_uppercase() && rest.iter().all(u8::is_ascii_lowercase) => true,
+        word => {
+            word.iter().all(u8::is_ascii_lowercase)
+                || word.iter().all(u8::is_ascii_uppercase)
+                || word.iter().all(u8::is_ascii_digit)
+        }
     })
 }
 
 /// Returns true if the value of a header is a placeholder, or is one behind its scheme, as in `Bearer <your token>`.
-pub(super) fn is_placeholder_in_header(value: &str) -> bool {
+pub(crate) fn is_placeholder_in_header(value: &str) -> bool {
     let value = value.trim();
     let behind_scheme = value.split_once(' ').map_or("", |(_, behind)| behind);
     let last_word = value.split_whitespace().last().unwrap_or_default();
@@ -141,7 +159,7 @@ pub(super) fn is_placeholder_in_header(value: &str) -> bool {
 }
 
 /// Returns true if the value of a header has nothing in it, or a scheme with nothing behind it.
-pub(super) fn is_empty_header(value: &str) -> bool {
+pub(crate) fn is_empty_header(value: &str) -> bool {
     const SCHEMES: [&str; 4] = ["", "bearer", "basic", "token"];
     SCHEMES.iter().any(|scheme| value.trim().eq_ignore_ascii_case(scheme))
 }
@@ -158,12 +176,12 @@ mod tests {
         is_placeholder(secret)
             || is_placeholder_in_header(&header)
             || is_empty_header(&header)
-            || unreplaced(&Value::from(secret), Place::Secret).is_some()
-            || unreplaced(&Value::from(header), Place::Secret).is_some()
+            || unreplaced(&Value::from(secret), TextKind::Secret).is_some()
+            || unreplaced(&Value::from(header), TextKind::Secret).is_some()
     }
 
     #[test]
-    fn what_keygen_makes_is_no_placeholder() {
+    fn generated_secret_is_no_placeholder() {
         for _ in 0..2_000 {
             assert!(!is_one(Secret::generate().expose()));
         }

@@ -1,9 +1,9 @@
-//! Times such as `15m`.
+//! TimeLimits such as `15m`.
 
 use std::time::Duration;
 
-/// Reads a time. `M`, which is months, is refused: who writes it most likely means minutes.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+/// Reads a time. `M`, which is months, is refused: most likely it means minutes.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|_| format!("{text:?} is not a time"))?;
     if text.contains('M') {
         let minutes = text.replace('M', "m");
@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a time in days, hours, minutes, seconds and parts of those.
-pub(super) fn show(time: Duration) -> String {
+pub(crate) fn show(time: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m"), (1, "s")];
     let mut seconds = time.as_secs();
     let mut parts = Vec::new();
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_read() {
+    fn shown_time_is_read_back() {
         for (text, shown) in [
             ("30d", "30d"),
             ("90s", "1m 30s"),

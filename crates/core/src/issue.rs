@@ -14,7 +14,7 @@ use crate::{
 pub const MAX_CLIENT_ID_LEN: usize = 1024;
 
 /// How pairs are issued and stored.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Issuing {
     /// The lifetime of access tokens.
     pub access_ttl: Duration,

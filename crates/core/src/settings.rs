@@ -57,7 +57,7 @@ pub struct Deployment {
 }
 
 /// How answers of the store are cached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Caching {
     /// Whether they are.
     pub on: bool,
@@ -87,7 +87,7 @@ pub enum StoreSettings {
 }
 
 /// How WebSockets are guarded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct WebSocketSettings {
     /// The origins whose pages may open one.
     pub origins: Origins,
@@ -98,7 +98,7 @@ pub struct WebSocketSettings {
 }
 
 /// What the token endpoints accept, and how they answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EndpointOptions {
     /// GET issues and refreshes, too.
     pub allow_get: bool,
@@ -111,9 +111,10 @@ pub struct EndpointOptions {
 }
 
 /// The form in which an endpoint answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shape {
     /// The envelope of `fastauth-api`.
+    #[default]
     Envelope,
     /// The form of RFC 6749.
     OAuth,

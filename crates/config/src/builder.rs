@@ -1,0 +1,169 @@
+//! Settings in code.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+
+use fastauth_core::{clock::Clock, issue::ClaimsHook, settings::CallerKey, store::TokenStore};
+
+use crate::{
+    fault::ConfigError,
+    given::Given,
+    key::Key,
+    report::Report,
+    settings::Settings,
+    sources::{Code, Sources, Surroundings},
+};
+
+/// Settings in the making: what is set here overrides every other source.
+#[derive(Clone, Default)]
+pub struct SettingsBuilder {
+    code: Code,
+    parts: CodeParts,
+    surroundings: Surroundings,
+}
+
+/// What can only be set in code.
+#[derive(Clone, Default)]
+pub(crate) struct CodeParts {
+    pub(crate) store: Option<Arc<dyn TokenStore>>,
+    pub(crate) claims_hook: Option<Arc<dyn ClaimsHook>>,
+    pub(crate) clock: Clock,
+    pub(crate) rate_limit_key: Option<CallerKey>,
+    pub(crate) metrics: bool,
+}
+
+impl SettingsBuilder {
+    /// Sets a store of the application's own, in place of the one that `database-api-url` names.
+    #[must_use]
+    pub fn store(mut self, store: impl TokenStore) -> Self {
+        self.parts.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Sets what decides on the application's own claims of every token that is issued.
+    #[must_use]
+    pub fn claims_hook(mut self, hook: impl ClaimsHook) -> Self {
+        self.parts.claims_hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Sets by what the rate limit tells callers apart, beside the client: each key has the same limit. Requests without a
+    /// key have none but their client's.
+    ///
+    /// By the address of the peer, in axum with `into_make_service_with_connect_info::<SocketAddr>()`:
+    ///
+    /// ```
+    /// # mod fastauth { pub use fastauth_config::Settings; }
+    /// # mod axum { pub mod extract { #[derive(Clone)] pub struct ConnectInfo<T>(pub T); } }
+    /// use axum::extract::ConnectInfo;
+    /// use fastauth::Settings;
+    /// use std::net::SocketAddr;
+    ///
+    /// let settings = Settings::builder().rate_limit(60, 10).rate_limit_key(|request| {
+    ///     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+    /// });
+    /// ```
+    ///
+    /// Choose a key that callers cannot forge: not a client-set header; for IPv6, the /64 prefix.
+    #[cfg(feature = "rate-limit")]
+    #[must_use]
+    pub fn rate_limit_key<K: std::hash::Hash>(
+        mut self,
+        key: impl Fn(&http::request::Parts) -> Option<K> + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.rate_limit_key = Some(CallerKey::new(key));
+        self
+    }
+
+    /// Counts events and times for the recorder of the [`metrics`](https://docs.rs/metrics) crate, if the feature `metrics` is
+    /// on. Install the recorder before the layer is made.
+    #[must_use]
+    pub fn metrics(mut self, on: bool) -> Self {
+        self.parts.metrics = on;
+        self
+    }
+
+    /// Sets the clock of a test, in place of the system's: tokens are issued and judged by it.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn clock(mut self, clock: &fastauth_core::manual_clock::ManualClock) -> Self {
+        self.parts.clock = Clock::set_by(clock);
+        self
+    }
+
+    /// Sets the configuration file to [`load`](Self::load), in place of the one that `FASTAUTH_CONFIG` names or of
+    /// `fastauth.config.json`.
+    #[must_use]
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.surroundings.file = Some(path.into());
+        self
+    }
+
+    /// Sets the directory that takes the place of the working directory: relative paths and `.env` are looked up in it.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.surroundings.directory = Some(directory.into());
+        self
+    }
+
+    /// Sets the variables to [`load`](Self::load) by, in place of the process's environment.
+    #[must_use]
+    pub fn environment<N: Into<String>, V: Into<String>>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let variables: BTreeMap<_, _> =
+            variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.surroundings.environment = Some(variables);
+        self
+    }
+
+    /// Makes the settings from what was set in code alone.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    pub fn build(self) -> Result<Settings, ConfigError> {
+        Report::new(Sources::of_code(self.code, &self.surroundings), &self.parts).into_settings()
+    }
+
+    /// Makes the settings from all sources. If several give a value, the first of these counts:
+    ///
+    /// 1. what was set in code,
+    /// 2. the environment variables `FASTAUTH_…`, one for each key, such as `FASTAUTH_MASTER_TOKEN`; a list is JSON, or has
+    ///    commas between its items,
+    /// 3. the configuration file,
+    /// 4. the environment variables `MASTER_TOKEN`, `CRYPTOGRAPHY_KEY`, `PREVIOUS_CRYPTOGRAPHY_KEYS` and
+    ///    `CRYPTOGRAPHY_KEY_SIGNS_FROM`,
+    /// 5. the same four in `.env`, beside the configuration file or else in the working directory. The process's environment is
+    ///    not written to.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once: in all sources, also in values that another source overrides.
+    pub fn load(self) -> Result<Settings, ConfigError> {
+        self.report().into_settings()
+    }
+
+    /// Reads all sources as [`load`](Self::load) does, and reports where each value came from, faults or not.
+    #[must_use]
+    pub fn report(self) -> Report {
+        Report::new(Sources::read(self.code, &self.surroundings), &self.parts)
+    }
+
+    pub(crate) fn set(mut self, key: &'static Key, given: Given) -> Self {
+        self.code.retain(|(other, _)| *other != key);
+        self.code.push((key, given));
+        self
+    }
+
+    pub(crate) fn choose(self, key: &'static Key, word: &'static str) -> Self {
+        self.set(key, Given::Text(word.to_owned()))
+    }
+}
+
+impl fmt::Debug for SettingsBuilder {
+    /// Shows which keys are set, and no value: some are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.code.iter().map(|(key, _)| key)).finish()
+    }
+}

@@ -1,0 +1,241 @@
+//! The value of a key: as a source has it, and of the key's kind.
+
+use std::time::{Duration, SystemTime};
+
+use fastauth_core::secret::Secret;
+use serde_json::{Map, Value};
+
+use crate::{
+    environment::without_line_break,
+    key::ValueKind,
+    placeholder::{TextKind, unreplaced, unreplaced_text},
+    time,
+};
+
+/// A value of the kind that its key takes.
+#[derive(Clone)]
+pub(crate) enum Given {
+    Text(String),
+    Flag(bool),
+    Number(u64),
+    Time(Duration),
+    Instant(SystemTime),
+    List(Vec<String>),
+    Secret(Secret),
+    SecretList(Vec<Secret>),
+    SecretMap(Vec<(String, Secret)>),
+}
+
+/// A value as a source has it.
+#[derive(Clone)]
+pub(crate) enum Raw {
+    Code(Given),
+    Json(Value),
+    Variable(String),
+}
+
+/// Why a value is not of the kind of its key.
+pub(crate) struct WrongKind {
+    pub(crate) problem: String,
+    pub(crate) remedy: String,
+}
+
+impl Given {
+    /// Creates a list from what an application passes.
+    pub(crate) fn list<T: Into<String>>(items: impl IntoIterator<Item = T>) -> Self {
+        Self::List(items.into_iter().map(Into::into).collect())
+    }
+
+    /// Creates a number. More than the table admits is refused there.
+    pub(crate) fn count(number: usize) -> Self {
+        Self::Number(u64::try_from(number).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn secret_map<N: Into<String>, V: Into<Secret>>(members: impl IntoIterator<Item = (N, V)>) -> Self {
+        Self::SecretMap(members.into_iter().map(|(name, secret)| (name.into(), secret.into())).collect())
+    }
+
+    /// Returns the value for people to read. Of secrets, it returns how many there are, or their names.
+    pub(crate) fn shown(&self) -> Option<String> {
+        Some(match self {
+            Self::Text(text) => text.clone(),
+            Self::Flag(flag) => flag.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Time(time) => time::show(*time),
+            Self::Instant(instant) => rfc3339(*instant),
+            Self::List(items) => format!("{items:?}"),
+            Self::Secret(_) => "set".to_owned(),
+            Self::SecretList(secrets) if !secrets.is_empty() => format!("{} set", secrets.len()),
+            Self::SecretMap(members) if !members.is_empty() => {
+                members.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+            }
+            Self::SecretList(_) | Self::SecretMap(_) => return None,
+        })
+    }
+
+    /// Returns the value of a key for times: in plain units, or the text of what is no time.
+    pub(crate) fn shown_time(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(time::parse(text).map_or_else(|_| text.clone(), time::show)),
+            given => given.shown(),
+        }
+    }
+
+    fn unreplaced(&self, text_kind: TextKind) -> Option<String> {
+        match self {
+            Self::Text(text) => unreplaced_text(text, text_kind),
+            Self::List(items) => items.iter().find_map(|item| unreplaced_text(item, text_kind)),
+            Self::Secret(secret) => unreplaced_text(secret.expose(), text_kind),
+            Self::SecretList(secrets) => secrets.iter().find_map(|secret| unreplaced_text(secret.expose(), text_kind)),
+            Self::SecretMap(members) => members.iter().find_map(|(name, secret)| {
+                let problem = unreplaced_text(secret.expose(), text_kind)?;
+                Some(format!("the value of {name:?}: {problem}"))
+            }),
+            Self::Flag(_) | Self::Number(_) | Self::Time(_) | Self::Instant(_) => None,
+        }
+    }
+}
+
+impl Raw {
+    /// Creates the value of a variable. The line break at its end is that of the file which it was read from.
+    pub(crate) fn variable(text: &str) -> Self {
+        Self::Variable(without_line_break(text).to_owned())
+    }
+
+    /// Returns what is wrong if a template was to replace a part of the value and did not.
+    pub(crate) fn unreplaced(&self, text_kind: TextKind) -> Option<String> {
+        match self {
+            Self::Code(given) => given.unreplaced(text_kind),
+            Self::Json(value) => unreplaced(value, text_kind),
+            Self::Variable(text) => unreplaced_text(text, text_kind),
+        }
+    }
+
+    /// Reads the value as one of this kind.
+    pub(crate) fn into_given(self, kind: &ValueKind) -> Result<Given, WrongKind> {
+        match self {
+            Self::Code(given) => Ok(given),
+            Self::Json(value) => from_json(value, kind),
+            Self::Variable(text) => from_variable(text, kind),
+        }
+        .map_err(|problem| match kind {
+            ValueKind::SecretMap { .. } if problem == NO_VARIABLE => {
+                WrongKind { problem, remedy: "set it in the configuration file".to_owned() }
+            }
+            kind => WrongKind { problem, remedy: kind.remedy() },
+        })
+    }
+}
+
+/// What is wrong with a variable for an object.
+const NO_VARIABLE: &str = "an object cannot be set by a variable";
+
+fn from_json(value: Value, kind: &ValueKind) -> Result<Given, String> {
+    match (kind, value) {
+        (
+            ValueKind::Text { .. } | ValueKind::Choice(_) | ValueKind::Time { .. } | ValueKind::Instant { .. },
+            Value::String(text),
+        ) => Ok(Given::Text(text)),
+        (ValueKind::Secret { .. }, Value::String(text)) => Ok(Given::Secret(Secret::from(text))),
+        (ValueKind::Flag { .. }, Value::Bool(flag)) => Ok(Given::Flag(flag)),
+        (ValueKind::Number { .. }, Value::Number(number)) => {
+            number.as_u64().map(Given::Number).ok_or_else(|| format!("{number} is not a whole number"))
+        }
+        (ValueKind::List { .. }, Value::Array(items)) => texts(items).map(Given::List),
+        (ValueKind::SecretList { .. }, Value::Array(items)) => texts(items).map(secret_list),
+        (ValueKind::SecretMap { .. }, Value::Object(members)) => secret_map(members),
+        (_, other) => Err(format!("found {}", describe(&other))),
+    }
+}
+
+fn from_variable(text: String, kind: &ValueKind) -> Result<Given, String> {
+    match kind {
+        ValueKind::Text { .. }
+        | ValueKind::Choice(_)
+        | ValueKind::Time { .. }
+        | ValueKind::Instant { .. }
+        | ValueKind::Ignored => Ok(Given::Text(text)),
+        ValueKind::Secret { .. } => Ok(Given::Secret(Secret::from(text))),
+        ValueKind::Flag { .. } => text.parse().map(Given::Flag).map_err(|_| "found a text".to_owned()),
+        ValueKind::Number { .. } => {
+            text.parse().map(Given::Number).map_err(|_| format!("{text:?} is not a whole number"))
+        }
+        ValueKind::List { .. } => items(&text).map(Given::List),
+        // An empty one takes the keys of other sources away.
+        ValueKind::SecretList { .. } if text.trim().is_empty() => Ok(Given::SecretList(Vec::new())),
+        ValueKind::SecretList { .. } => items(&text).map(secret_list),
+        ValueKind::SecretMap { .. } => Err(NO_VARIABLE.to_owned()),
+    }
+}
+
+/// Reads the list in a variable: JSON, or texts with commas between them.
+fn items(text: &str) -> Result<Vec<String>, String> {
+    if text.trim().starts_with('[') && text.trim().ends_with(']') {
+        return serde_json::from_str(text).map_err(|_| "it begins as JSON and is not a list of texts".to_owned());
+    }
+    Ok(text.split(',').map(|item| item.trim().to_owned()).collect())
+}
+
+fn texts(items: Vec<Value>) -> Result<Vec<String>, String> {
+    items
+        .into_iter()
+        .map(|item| match item {
+            Value::String(text) => Ok(text),
+            other => Err(format!("found {} in the list", describe(&other))),
+        })
+        .collect()
+}
+
+fn secret_list(texts: Vec<String>) -> Given {
+    Given::SecretList(texts.into_iter().map(Secret::from).collect())
+}
+
+fn secret_map(members: Map<String, Value>) -> Result<Given, String> {
+    members
+        .into_iter()
+        .map(|(name, value)| match value {
+            Value::String(text) => Ok((name, Secret::from(text))),
+            other => Err(format!("found {} as the value of `{name}`", describe(&other))),
+        })
+        .collect::<Result<_, _>>()
+        .map(Given::SecretMap)
+}
+
+fn describe(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Writes a point in time, in whole seconds and UTC.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variable_holds_a_list_in_json_or_with_commas() {
+        for (text, expected) in [
+            ("/a", vec!["/a"]),
+            ("/a, /b ", vec!["/a", "/b"]),
+            (r#"["/a,b", "/c"]"#, vec!["/a,b", "/c"]),
+            (" [] ", vec![]),
+            ("", vec![""]),
+            ("/a,", vec!["/a", ""]),
+            ("https://[::1]", vec!["https://[::1]"]),
+        ] {
+            assert_eq!(items(text).unwrap(), expected, "{text}");
+        }
+        for text in ["[/a]", r#"["/a",]"#, "[1]", r#"["/a", null]"#] {
+            assert!(items(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The application, and where its clients put their tokens.
+
+use fastauth_core::credential::TokenHeaders;
+
+use crate::{
+    builder::SettingsBuilder,
+    given::Given,
+    key::{Group, Key},
+};
+
+pub(crate) static GROUP: Group = Group { title: "Application", keys: &[&APP_NAME, &CREDENTIAL_SOURCES, &LOG_LV] };
+
+static APP_NAME: Key = Key::text_or("app-name", "fastauth", |draft, name| {
+    if name.trim().is_empty() {
+        draft.fault(&APP_NAME, "it is empty", "give the application's name, or leave the key out");
+    }
+    draft.app_name = name;
+})
+.doc("The application's name. Challenges (`WWW-Authenticate`) carry it as their realm.");
+
+static CREDENTIAL_SOURCES: Key =
+    Key::list("credential-sources", r#"["ACCESS-TOKEN", "Authorization"]"#, |draft, names| {
+        const REMEDY: &str = r#"write ["ACCESS-TOKEN", "Authorization"], or one of them, or leave it out for both"#;
+        if names.is_empty() {
+            draft.fault(&CREDENTIAL_SOURCES, "it is empty, so that no access token could be found", REMEDY);
+        }
+        match TokenHeaders::named(&names) {
+            Ok(headers) => draft.credential_sources = headers,
+            Err(name) => {
+                let problem = format!("{name:?} is no header in which access tokens are looked for");
+                draft.fault(&CREDENTIAL_SOURCES, problem, REMEDY);
+            }
+        }
+    })
+    .unset("ACCESS-TOKEN, Authorization")
+    .doc(
+        "The headers in which access tokens are looked for. If only one is named, the other one is left alone, such as \
+         the `Authorization: Bearer` of a platform in front of the application.",
+    );
+
+/// A key of `fastauth-api`.
+static LOG_LV: Key = Key::ignored("log-lv");
+
+impl SettingsBuilder {
+    /// Names the application (`app-name`).
+    #[must_use]
+    pub fn app_name(self, name: impl Into<String>) -> Self {
+        self.set(&APP_NAME, Given::Text(name.into()))
+    }
+
+    /// Sets the headers in which access tokens are looked for, of `ACCESS-TOKEN` and `Authorization` (`credential-sources`). The
+    /// default is both. The other one is left alone, such as the `Authorization: Bearer` of a platform in front of the
+    /// application. Tokens and tickets in WebSocket handshakes are not affected.
+    #[must_use]
+    pub fn credential_sources<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Self {
+        self.set(&CREDENTIAL_SOURCES, Given::list(names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::check_faults;
+
+    #[test]
+    fn faults_name_the_remedy() {
+        check_faults(&[
+            ("app-name", json!(1), "`app-name`: found a number; write a text in quotes"),
+            ("app-name", json!(" "), "it is empty; give the application's name"),
+            (
+                "credential-sources",
+                json!([]),
+                "it is empty, so that no access token could be found; write [\"ACCESS-TOKEN\"",
+            ),
+            ("credential-sources", json!(["ACCESS-TOKEN", "Cookie"]), "\"Cookie\" is no header"),
+            ("credential-sources", json!([""]), "\"\" is no header in which access tokens"),
+            ("credential-sources", json!(null), "found null"),
+            ("credential-sources", json!("ACCESS-TOKEN"), "write a list of texts"),
+        ]);
+    }
+}

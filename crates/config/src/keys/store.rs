@@ -1,0 +1,210 @@
+//! Where tokens are kept.
+
+use fastauth_core::{
+    settings::StoreSettings,
+    store::{check_headers, check_url, sqlite_path},
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{
+    builder::SettingsBuilder,
+    draft::Draft,
+    file,
+    given::Given,
+    key::{Feature, Group, Key},
+    placeholder::{is_empty_header, is_placeholder_in_header},
+};
+
+pub(crate) static GROUP: Group = Group { title: "Store", keys: &[&DATABASE_API_URL, &HEADERS] };
+
+/// The embedded store's file.
+const DEFAULT_URL: &str = "sqlite:fastauth.db";
+
+pub(crate) static DATABASE_API_URL: Key = Key::text_or("database-api-url", DEFAULT_URL, |draft, url| {
+    draft.store.url = url
+})
+.alias("database-api-path")
+.concealed()
+.doc(
+    "Where tokens are kept: `http://HOST/PATH`, or `sqlite:FILE` with a plain path, absolute or relative to the \
+             configuration file.",
+);
+
+static HEADERS: Key = Key::secret_map("headers", |draft, members| {
+    for (name, value) in members {
+        let Ok(parsed) = HeaderName::try_from(&name) else {
+            draft.fault(&HEADERS, format!("{name:?} is not a header name"), "write a name such as \"X-Api-Key\"");
+            continue;
+        };
+        let value = value.expose();
+        let Ok(mut content) = HeaderValue::from_str(value) else {
+            draft.fault(&HEADERS, format!("the value of {name:?} cannot stand in a header"), "use printable ASCII");
+            continue;
+        };
+        if is_empty_header(value) {
+            draft.fault(&HEADERS, format!("the value of {name:?} is empty"), "give it a value, or leave it out");
+        } else if is_placeholder_in_header(value) {
+            draft.fault(&HEADERS, format!("the value of {name:?} is a placeholder"), "put the value in its place");
+        }
+        content.set_sensitive(true);
+        if draft.store.headers.insert(parsed, content).is_some() {
+            draft.fault(&HEADERS, format!("{name:?} is there twice"), "keep one of them");
+        }
+    }
+})
+.doc("Headers that are sent with every call to a REST store: `{\"Authorization\": \"Bearer …\"}`.");
+
+static REST: Feature =
+    Feature { name: "rest", is_built: cfg!(feature = "rest"), problem: "this build has no REST store" };
+
+static SQLITE: Feature = Feature {
+    name: "sqlite",
+    is_built: cfg!(feature = "sqlite"),
+    problem: "there is no REST store to keep the tokens, and this build has no embedded one",
+};
+
+/// Reads the address of the store.
+pub(crate) fn complete(draft: &mut Draft<'_>) -> Option<StoreSettings> {
+    if let Some(store) = &draft.parts.store {
+        return Some(StoreSettings::Custom(store.clone()));
+    }
+    let url = draft.store.url.clone();
+    let headers = std::mem::take(&mut draft.store.headers);
+    if !headers.is_empty() && !draft.is_set(&DATABASE_API_URL) {
+        draft.warn("`headers` go to a REST store, and `database-api-url` names none");
+    }
+    match url.split_once(':') {
+        Some(("sqlite", _)) => sqlite(draft, &url),
+        Some((scheme, _)) if ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) => {
+            rest(draft, url, headers)
+        }
+        _ => {
+            let problem = "it is neither the address of a REST store nor of an SQLite file";
+            draft.fault(&DATABASE_API_URL, problem, "write \"http://HOST:PORT/PATH\" or \"sqlite:FILE\"");
+            None
+        }
+    }
+}
+
+fn rest(draft: &mut Draft<'_>, url: String, headers: HeaderMap) -> Option<StoreSettings> {
+    if !headers.is_empty() && is_plain_to_others(&url) {
+        draft.warn("`headers` go to another machine over http://, unencrypted; use https:// in `database-api-url`");
+    }
+    if !REST.is_built {
+        draft.fault(&DATABASE_API_URL, REST.problem, "build with the feature `rest`");
+        return None;
+    }
+    match check_url(&url).and_then(|()| check_headers(&headers)) {
+        Ok(()) => Some(StoreSettings::Rest { url, headers }),
+        Err(error) => {
+            draft.fault(&DATABASE_API_URL, error.to_string(), "write \"http://HOST:PORT/PATH\"");
+            None
+        }
+    }
+}
+
+fn sqlite(draft: &mut Draft<'_>, url: &str) -> Option<StoreSettings> {
+    if !SQLITE.is_built {
+        let remedy = "write \"http://HOST:PORT/PATH\", or build with the feature `sqlite`";
+        draft.fault(&DATABASE_API_URL, SQLITE.problem, remedy);
+        return None;
+    }
+    let Some(path) = sqlite_path(url) else {
+        let problem = if url == "sqlite:" || url.starts_with("sqlite::") {
+            "it names no file, and a database in memory would forget every token"
+        } else {
+            "it is not the plain path of a file: neither `//` or `~` in front of it, `/` behind it, nor `?`, `#`, `%`, `$` or \
+             `file:` is understood"
+        };
+        draft.fault(&DATABASE_API_URL, problem, "write \"sqlite:FILE\", such as \"sqlite:/var/lib/app/tokens.db\"");
+        return None;
+    };
+    let path = draft.sources.directory.join(path);
+    draft.warnings.extend(file::exposure(&path));
+    Some(StoreSettings::Sqlite { path })
+}
+
+/// Returns true if calls to this address leave the machine unencrypted.
+fn is_plain_to_others(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let is_loopback = host
+        .parse::<std::net::IpAddr>()
+        .map_or(host == "localhost" || host.ends_with(".localhost"), |ip| ip.to_canonical().is_loopback());
+    url.scheme() == Some(&http::uri::Scheme::HTTP) && !is_loopback
+}
+
+/// Returns where tokens are kept, for people to read. A URL with a user, a password or parameters was refused.
+pub(crate) fn place(store: &StoreSettings) -> String {
+    match store {
+        StoreSettings::Custom(store) => format!("the application's own store ({})", store.kind()),
+        StoreSettings::Rest { url, .. } => url.clone(),
+        StoreSettings::Sqlite { path } => {
+            std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
+        }
+    }
+}
+
+impl SettingsBuilder {
+    /// Sets the store's address (`database-api-url`): `http://…` or `sqlite:FILE`.
+    #[must_use]
+    pub fn database_api_url(self, url: impl Into<String>) -> Self {
+        self.set(&DATABASE_API_URL, Given::Text(url.into()))
+    }
+
+    /// Sets headers that are sent with every call to a REST store (`headers`).
+    #[must_use]
+    pub fn headers<N: Into<String>, V: Into<fastauth_core::secret::Secret>>(
+        self,
+        headers: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        self.set(&HEADERS, Given::secret_map(headers))
+    }
+}
+
+#[cfg(all(test, feature = "rest", feature = "sqlite"))]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{check_faults, report, shown};
+
+    #[test]
+    fn faults_name_the_remedy() {
+        check_faults(&[
+            ("database-api-url", json!("ftp://x"), "neither the address of a REST store nor of an SQLite file"),
+            ("database-api-url", json!("sqlite::memory:"), "would forget every token"),
+            ("headers", json!({ "bad name": "hush" }), "\"bad name\" is not a header name"),
+            ("headers", json!({ "X-A": "hush\n" }), "the value of \"X-A\" cannot stand in a header"),
+            ("headers", json!({ "X-A": 1 }), "found a number as the value of `X-A`"),
+            ("headers", json!({ "X-A": "hush", "x-a": "hush" }), "is there twice"),
+        ]);
+    }
+
+    #[test]
+    fn refused_url_is_not_shown() {
+        for url in ["http:user:hush@db/x", "user:hush@db:5432/x", "http://db.example/?key=hush", "http://u:hush@h"] {
+            let report = report(&[("database-api-url", json!(url))]);
+            assert_eq!(shown(&report, "database-api-url"), "not usable");
+            assert!(!format!("{:?} {:?}", report.entries(), report.faults()).contains("hush"), "{url}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_no_other_machine() {
+        for (url, expected) in [
+            ("http://db.example/x", true),
+            ("http://10.0.0.1", true),
+            ("https://db.example", false),
+            ("http://localhost:1", false),
+            ("http://a.localhost", false),
+            ("http://127.0.0.2", false),
+            ("http://[::1]:1", false),
+            ("http://[::ffff:127.0.0.1]", false),
+        ] {
+            assert_eq!(is_plain_to_others(url), expected, "{url}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The tokens: how long they are valid, what they name, and how they are stored.
+
+use std::time::Duration;
+
+use fastauth_core::keys::CAN_ENCRYPT;
+
+use crate::{
+    builder::SettingsBuilder,
+    draft::Draft,
+    given::Given,
+    key::{Choice, Feature, Group, Key, NumberLimits, TimeLimits},
+};
+
+pub(crate) static GROUP: Group = Group {
+    title: "Tokens",
+    keys: &[
+        &ACCESS_TTL,
+        &REFRESH_TTL,
+        &REFRESH_GRACE,
+        &TOKENS_PER_CLIENT,
+        &MAX_TOKENS_PER_CLIENT,
+        &STORE_FORMAT,
+        &ISSUER,
+        &AUDIENCE,
+    ],
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+static ACCESS_TTL: Key = Key::time("access-ttl", lifetime(30), |draft, ttl| draft.issuing.access_ttl = ttl)
+    .doc("The lifetime of access tokens, in whole seconds.");
+
+static REFRESH_TTL: Key = Key::time("refresh-ttl", lifetime(365), |draft, ttl| draft.issuing.refresh_ttl = ttl)
+    .doc("The lifetime of refresh tokens, in whole seconds.");
+
+const fn lifetime(days: u32) -> TimeLimits {
+    TimeLimits {
+        default: DAY.saturating_mul(days),
+        min: Duration::from_secs(1),
+        max: DAY.saturating_mul(100 * 365),
+        in_seconds: true,
+    }
+}
+
+static REFRESH_GRACE: Key = Key::time(
+    "refresh-grace",
+    TimeLimits {
+        // As long as most clients wait for an answer, and longer than any store may take for one.
+        default: Duration::from_secs(60),
+        min: Duration::ZERO,
+        // A longer grace is a longer time in which a stolen token goes unnoticed.
+        max: Duration::from_secs(5 * 60),
+        in_seconds: false,
+    },
+    |draft, grace| draft.issuing.refresh_grace = grace,
+)
+.doc(
+    "How long a used refresh token still returns the same new pair, in case the response was lost. With a store behind HTTP, \
+     the time that its answer may take is added. A REST store of the first version has no grace.",
+);
+
+static TOKENS_PER_CLIENT: Key = Key::choice(
+    "tokens-per-client",
+    &[
+        Choice::new("one", |draft| draft.issuing.many_families = false),
+        Choice::new("many", |draft| draft.issuing.many_families = true),
+    ],
+)
+.doc("With `many`, a client may have several sessions, each with a pair of its own.");
+
+static MAX_TOKENS_PER_CLIENT: Key = Key::number(
+    "max-tokens-per-client",
+    // More than people have devices, and few enough to be gone through.
+    NumberLimits { default: Some(100), min: 1, max: 10_000 },
+    |draft, count| draft.issuing.max_families = Draft::count(count),
+)
+.doc(
+    "How many sessions a client may have with `tokens-per-client: \"many\"`. With one more, the session that was refreshed \
+     longest ago is revoked.",
+);
+
+static FERNET: Feature =
+    Feature { name: "fernet", is_built: CAN_ENCRYPT, problem: "this build cannot encrypt tokens" };
+
+pub(crate) static STORE_FORMAT: Key = Key::choice(
+    "store-format",
+    &[
+        Choice::new("plain", |draft| draft.issuing.sealed = false),
+        Choice::new("fernet", |draft| draft.issuing.sealed = true).feature(&FERNET),
+    ],
+)
+.doc("With `fernet`, tokens are encrypted before they are stored. `fastauth-api` cannot read them.");
+
+static ISSUER: Key = Key::text("issuer", |draft, issuer| draft.issuing.issuer = named(draft, &ISSUER, issuer))
+    .doc("The claim `iss` of every token. Tokens without it are refused, those of `fastauth-api` too.");
+
+static AUDIENCE: Key =
+    Key::text("audience", |draft, audience| draft.issuing.audience = named(draft, &AUDIENCE, audience)).doc(
+        "The claim `aud` of every token. Tokens without it are refused, and `fastauth-api` refuses those that have it.",
+    );
+
+fn named(draft: &mut Draft<'_>, key: &'static Key, name: String) -> Option<String> {
+    if name.trim().is_empty() {
+        draft.fault(key, "it is empty", "give a name, or leave the key out");
+    }
+    Some(name)
+}
+
+impl SettingsBuilder {
+    /// Sets the lifetime of access tokens (`access-ttl`), in whole seconds.
+    #[must_use]
+    pub fn access_ttl(self, ttl: Duration) -> Self {
+        self.set(&ACCESS_TTL, Given::Time(ttl))
+    }
+
+    /// Sets the lifetime of refresh tokens (`refresh-ttl`), in whole seconds.
+    #[must_use]
+    pub fn refresh_ttl(self, ttl: Duration) -> Self {
+        self.set(&REFRESH_TTL, Given::Time(ttl))
+    }
+
+    /// Sets how long a used refresh token still returns the same new pair (`refresh-grace`), in case the response was lost. The
+    /// default is a minute; with zero there is no grace.
+    ///
+    /// It begins when the answer can have come: with a store behind HTTP, the time that its answer may take is added.
+    #[must_use]
+    pub fn refresh_grace(self, grace: Duration) -> Self {
+        self.set(&REFRESH_GRACE, Given::Time(grace))
+    }
+
+    /// Lets a client have several sessions, each with a pair of its own (`tokens-per-client: "many"`).
+    #[must_use]
+    pub fn many_tokens_per_client(self, on: bool) -> Self {
+        self.choose(&TOKENS_PER_CLIENT, if on { "many" } else { "one" })
+    }
+
+    /// Sets how many sessions a client may have with `tokens-per-client: "many"` (`max-tokens-per-client`), from 1 to 10,000. The
+    /// default is 100. With one more, the session that was refreshed longest ago is revoked.
+    #[must_use]
+    pub fn max_tokens_per_client(self, count: usize) -> Self {
+        self.set(&MAX_TOKENS_PER_CLIENT, Given::count(count))
+    }
+
+    /// Encrypts tokens before they are stored (`store-format: "fernet"`). `fastauth-api` cannot read them.
+    #[must_use]
+    pub fn encrypt_stored_tokens(self, on: bool) -> Self {
+        self.choose(&STORE_FORMAT, if on { "fernet" } else { "plain" })
+    }
+
+    /// Sets who issues the tokens: the claim `iss` (`issuer`). Tokens without it are refused, those of `fastauth-api` too.
+    #[must_use]
+    pub fn issuer(self, issuer: impl Into<String>) -> Self {
+        self.set(&ISSUER, Given::Text(issuer.into()))
+    }
+
+    /// Sets whom the tokens are meant for: the claim `aud` (`audience`). Tokens without it are refused, and
+    /// `fastauth-api` refuses those that have it.
+    #[must_use]
+    pub fn audience(self, audience: impl Into<String>) -> Self {
+        self.set(&AUDIENCE, Given::Text(audience.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::check_faults;
+
+    #[test]
+    fn faults_name_the_remedy() {
+        check_faults(&[
+            ("access-ttl", json!("soon"), "\"soon\" is not a time"),
+            (
+                "access-ttl",
+                json!("0s"),
+                "\"0s\" is out of range; write a time from \"1s\" to \"36500d\", such as \"30d\"",
+            ),
+            ("access-ttl", json!("1500ms"), "\"1500ms\" is not a whole number of seconds"),
+            ("refresh-ttl", json!("900years"), "\"900years\" is out of range"),
+            ("access-ttl", json!(60), "`access-ttl`: found a number"),
+            ("refresh-grace", json!("1h"), "\"1h\" is out of range; write a time from \"0s\" to \"5m\""),
+            ("tokens-per-client", json!("two"), "write \"one\" or \"many\""),
+            ("max-tokens-per-client", json!(0), "0 is out of range; write a whole number from 1 to 10000"),
+            ("max-tokens-per-client", json!(10_001), "10001 is out of range"),
+            ("store-format", json!("aes"), "\"aes\" is not one of its values; write \"plain\" or \"fernet\""),
+            ("store-format", json!("fernet"), "is not a Fernet key; write \"plain\", and \"fernet\" when a key of"),
+            ("issuer", json!(" "), "`issuer`: it is empty"),
+            ("audience", json!(""), "`audience`: it is empty"),
+        ]);
+    }
+}

@@ -1,0 +1,161 @@
+//! What the sources say: for `fastauth check` and the like.
+
+use std::path::{Path, PathBuf};
+
+use fastauth_core::policy::{Explanation, Rules};
+
+use crate::{
+    builder::CodeParts,
+    configured_keys::ConfiguredKeys,
+    draft::Draft,
+    fault::{ConfigError, Fault, Source},
+    key::{Key, ValueKind},
+    keys::{self, paths, secrets, store},
+    settings::Settings,
+    sources::Sources,
+};
+
+/// Every value and its source, and every fault.
+#[derive(Clone, Debug)]
+pub struct Report {
+    entries: Vec<ReportEntry>,
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+    notes: Vec<String>,
+    settings: Option<Settings>,
+    keys: Option<ConfiguredKeys>,
+    rules: Rules,
+    env_file: PathBuf,
+}
+
+/// One key, its value, and its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReportEntry {
+    /// The key.
+    pub key: &'static str,
+    /// The value for people to read. Secrets are only said to be set.
+    pub value: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+impl Report {
+    pub(crate) fn new(sources: Sources, parts: &CodeParts) -> Self {
+        let finished = Draft::new(&sources, parts).finish();
+        let entries = keys::all()
+            .filter(|key| !matches!(key.kind, ValueKind::Ignored))
+            .map(|key| ReportEntry {
+                key: key.name,
+                value: shown(key, &sources, parts, &finished.faults),
+                source: sources.source(key),
+            })
+            .collect();
+        Self {
+            entries,
+            faults: finished.faults,
+            warnings: finished.warnings,
+            notes: finished.notes,
+            settings: finished.settings,
+            keys: finished.keys,
+            rules: finished.rules,
+            env_file: sources.env_file,
+        }
+    }
+
+    /// Returns every key in a fixed order.
+    #[must_use]
+    pub fn entries(&self) -> &[ReportEntry] {
+        &self.entries
+    }
+
+    /// Returns what keeps the application from starting.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// Returns what an operator should know, though it is no fault.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Returns the `.env` file that is read: beside the configuration file, or else in the working directory. It may not exist yet.
+    #[must_use]
+    pub fn env_file(&self) -> &Path {
+        &self.env_file
+    }
+
+    /// Returns how the lists of paths work together: each guard below an exemption, and each exemption below a guard.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Explains which tokens a request for `target`, as it would stand in a request line, requires and why: by the same code that
+    /// the guard runs.
+    ///
+    /// # Errors
+    ///
+    /// The faults that concern paths. Others, such as a secret that is missing, do not matter here. Minting has a guard of
+    /// its own, which is not explained.
+    pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
+        let faults = self.faults_of(paths::GROUP.keys);
+        if !faults.is_empty() {
+            return Err(ConfigError::new(faults));
+        }
+        Ok(self.rules.explain(method, target))
+    }
+
+    /// Returns the keys: which one signs, which ones verify, and how to change them.
+    ///
+    /// # Errors
+    ///
+    /// The faults that concern keys, and those of a whole source. Others do not matter here.
+    pub fn keys(&self) -> Result<&ConfiguredKeys, ConfigError> {
+        let faults = self.faults_of(&[
+            &secrets::CRYPTOGRAPHY_KEY,
+            &secrets::CRYPTOGRAPHY_KEY_SIGNS_FROM,
+            &secrets::PREVIOUS_CRYPTOGRAPHY_KEYS,
+        ]);
+        match &self.keys {
+            Some(keys) if faults.is_empty() => Ok(keys),
+            _ => Err(ConfigError::new(if faults.is_empty() { self.faults.clone() } else { faults })),
+        }
+    }
+
+    /// Returns the settings.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    pub fn into_settings(self) -> Result<Settings, ConfigError> {
+        self.settings.ok_or(ConfigError::new(self.faults))
+    }
+
+    /// Returns the faults of these keys, and those of a whole source.
+    fn faults_of(&self, keys: &[&Key]) -> Vec<Fault> {
+        let mut faults = self.faults.clone();
+        faults.retain(|fault| fault.key().is_none_or(|name| keys.iter().any(|key| key.name == name)));
+        faults
+    }
+}
+
+/// Returns the value of a key for people to read.
+fn shown(key: &'static Key, sources: &Sources, parts: &CodeParts, faults: &[Fault]) -> String {
+    if *key == store::DATABASE_API_URL && parts.store.is_some() {
+        return "a store of the application's own".to_owned();
+    }
+    if key.is_concealed && faults.iter().any(|fault| fault.key() == Some(key.name)) {
+        return "not usable".to_owned();
+    }
+    let Some(given) = sources.given(key) else {
+        return key.default_text();
+    };
+    let shown = match &key.kind {
+        ValueKind::Time { .. } => given.shown_time(),
+        _ => given.shown(),
+    };
+    shown.unwrap_or_else(|| key.unset.to_owned())
+}

@@ -1,0 +1,137 @@
+//! What a deployment decides.
+
+use std::{path::Path, time::Duration};
+
+use fastauth_core::{
+    keys::StoreFormat,
+    settings::{Deployment, StoreSettings},
+};
+
+use crate::{
+    builder::SettingsBuilder,
+    configured_keys::ConfiguredKeys,
+    fault::{ConfigError, Fault, Source},
+    keys::store::DATABASE_API_URL,
+};
+
+/// What a deployment decides: which paths are guarded, the secrets, the store and the lifetimes.
+///
+/// [`load`](Self::load) reads them as `FastAuthLayer::from_config()` does. [`builder`](Self::builder) sets some or all of
+/// them in code:
+///
+/// ```
+/// # mod fastauth { pub use {fastauth_core::{secret::Secret, store}, fastauth_config::Settings}; pub mod config { pub use fastauth_config::ConfigError; } }
+/// use fastauth::{Secret, Settings, store::MemoryStore};
+///
+/// let settings = Settings::builder()
+///     .cryptography_key(Secret::generate())
+///     .master_token(Secret::generate())
+///     .access_token_paths(["/access"])
+///     .store(MemoryStore::new())
+///     .build()?;
+/// # Ok::<(), fastauth::config::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub(crate) deployment: Deployment,
+    pub(crate) keys: ConfiguredKeys,
+    /// Where the address of the store stands.
+    pub(crate) store_source: Source,
+}
+
+impl Settings {
+    /// Starts settings in code.
+    #[must_use]
+    pub fn builder() -> SettingsBuilder {
+        SettingsBuilder::default()
+    }
+
+    /// Loads the settings from `fastauth.config.json`, the environment and `.env`: see [`SettingsBuilder::load`].
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    pub fn load() -> Result<Self, ConfigError> {
+        Self::builder().load()
+    }
+
+    /// Returns the application's name, which challenges carry as their realm.
+    #[must_use]
+    pub fn app_name(&self) -> &str {
+        &self.deployment.app_name
+    }
+
+    /// Returns what an operator should know, though it is no fault. The layer logs it when it is made.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.deployment.warnings
+    }
+
+    /// Returns the lifetime of access tokens.
+    #[must_use]
+    pub fn access_ttl(&self) -> Duration {
+        self.deployment.issuing.access_ttl
+    }
+
+    /// Returns the lifetime of refresh tokens.
+    #[must_use]
+    pub fn refresh_ttl(&self) -> Duration {
+        self.deployment.issuing.refresh_ttl
+    }
+
+    /// Returns the keys: which one signs, and which ones verify.
+    #[must_use]
+    pub fn keys(&self) -> &ConfiguredKeys {
+        &self.keys
+    }
+
+    /// Returns the form in which tokens are stored.
+    #[must_use]
+    pub fn store_format(&self) -> StoreFormat {
+        if self.deployment.issuing.sealed { StoreFormat::Fernet } else { StoreFormat::Plain }
+    }
+
+    /// Returns true if a client may have several sessions.
+    #[must_use]
+    pub fn many_tokens_per_client(&self) -> bool {
+        self.deployment.issuing.many_families
+    }
+
+    /// Returns the file of the embedded store, which is created when the store is first opened; `None` with another store.
+    #[must_use]
+    pub fn database_file(&self) -> Option<&Path> {
+        match &self.deployment.store {
+            StoreSettings::Sqlite { path } => Some(path),
+            StoreSettings::Rest { .. } | StoreSettings::Custom(_) => None,
+        }
+    }
+
+    /// Returns what was decided, for what runs by it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// Returns the fault that the store could not be opened.
+    #[doc(hidden)]
+    pub fn store_fault(&self, problem: String, remedy: &str) -> ConfigError {
+        Fault::new(&DATABASE_API_URL, self.store_source.clone(), problem, remedy).into()
+    }
+
+    /// Returns the settings for a test, whose output is not an operator's.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.deployment.is_quiet = true;
+        self
+    }
+
+    /// Returns the settings without their warnings, which were logged before.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_warnings(mut self) -> Self {
+        self.deployment.warnings.clear();
+        self.quiet()
+    }
+}
