@@ -79,8 +79,7 @@ static MAX_TOKENS_PER_CLIENT: Key = Key::number(
      longest ago is revoked.",
 );
 
-static FERNET: Feature =
-    Feature { name: "fernet", is_built: CAN_ENCRYPT, problem: "this build cannot encrypt tokens" };
+static FERNET: Feature = Feature { name: "fernet", is_built: CAN_ENCRYPT, problem: "this build cannot encrypt tokens" };
 
 pub(crate) static STORE_FORMAT: Key = Key::choice(
     "store-format",
