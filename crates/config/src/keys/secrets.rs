@@ -11,7 +11,6 @@ use crate::{
     builder::SettingsBuilder,
     configured_keys::{ConfiguredKeys, KeySources},
     draft::Draft,
-    fault::{Fault, Source},
     given::Given,
     key::{Group, Key},
     keys::{paths::MASTER_TOKEN_PATHS, tokens::STORE_FORMAT},
@@ -181,8 +180,9 @@ pub(crate) fn complete_keys(draft: &mut Draft<'_>) -> Option<ConfiguredKeys> {
     match ConfiguredKeys::new(newest, signs_from, previous, places, draft.parts.clock.clone()) {
         Ok(keys) => Some(keys),
         Err(error) => {
-            let remedy = "this build of the program cannot sign; build it again with its default features";
-            draft.faults.push(Fault::new(&CRYPTOGRAPHY_KEY, Source::Code, error.to_string(), remedy));
+            if !draft.has_fault(&[&CRYPTOGRAPHY_KEY, &PREVIOUS_CRYPTOGRAPHY_KEYS]) {
+                draft.fault(&CRYPTOGRAPHY_KEY, error.to_string(), MAKE_ONE);
+            }
             None
         }
     }
