@@ -338,7 +338,7 @@ fn jwt_authorizer(key: &Secret) -> Subject {
 fn oauth2_resource_server(key: &Secret, token: &str) -> Subject {
     let tenant = TenantConfiguration::static_builder(key_set(key, token))
         .claims_validation(ClaimsValidationSpec::new().exp(true))
-        .allowed_algorithms(&[Algorithm::HS256])
+        .allowed_algorithms(&[jsonwebtoken11::Algorithm::HS256])
         .build()
         .unwrap();
     let server = at_once(OAuth2ResourceServer::<Claims>::builder().add_tenant(tenant).build()).unwrap();
