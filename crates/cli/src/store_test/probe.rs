@@ -236,16 +236,16 @@ impl StoreProbe {
     }
 
     /// Creates a request of `{path}?client_id={id}`.
-    pub(crate) fn of(&self, method: Method, path: &str, id: &str) -> ProbeRequest<'_> {
+    pub(crate) fn call(&self, method: Method, path: &str, id: &str) -> ProbeRequest<'_> {
         self.ask(method, format!("{path}?client_id={}", encode(id)))
     }
 
     pub(crate) fn get(&self, id: &str) -> ProbeRequest<'_> {
-        self.of(Method::GET, "token", id)
+        self.call(Method::GET, "token", id)
     }
 
     pub(crate) fn post(&self, id: &str, pair: &Pair) -> ProbeRequest<'_> {
-        self.of(Method::POST, "token", id).json(&pair.body())
+        self.call(Method::POST, "token", id).json(&pair.body())
     }
 
     /// Writes a new pair.

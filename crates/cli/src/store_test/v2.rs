@@ -72,14 +72,14 @@ pub(super) async fn run(suite: &mut Suite, probe: &StoreProbe) {
 /// Revokes every client of the run.
 pub(super) async fn clean_up(probe: &StoreProbe) -> Kept {
     for id in probe.made() {
-        probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
+        probe.call(Method::DELETE, "token", &id).send().await?.is(204)?;
     }
     Ok(())
 }
 
 impl StoreProbe {
     fn issue(&self, id: &str, record: &Value) -> ProbeRequest<'_> {
-        self.of(Method::POST, TOKEN, id).json(record)
+        self.call(Method::POST, TOKEN, id).json(record)
     }
 
     /// Issues the first pair of a family.
@@ -102,7 +102,7 @@ impl StoreProbe {
             "refresh_sha256": digest(presented), "family": family, "generation": generation, "grace_ms": grace_ms,
             "new": new.record(family, generation + 1, "key"),
         });
-        self.of(Method::POST, ROTATE, id).json(&body).send().await
+        self.call(Method::POST, ROTATE, id).json(&body).send().await
     }
 
     async fn digests(&self, id: &str, family: Option<&str>) -> Result<ProbeResponse, Unkept> {
@@ -152,10 +152,10 @@ async fn announced(probe: &StoreProbe) -> Kept {
         (probe.get(&id), 404),
         (probe.post(&id, &probe.pair()), 200),
         (probe.get(&id), 200),
-        (probe.of(Method::POST, "token", &id).json(&json!({})), 422),
-        (probe.of(Method::GET, TOKEN, &id), 200),
-        (probe.of(Method::DELETE, "token", &id), 204),
-        (probe.of(Method::GET, TOKEN, &id), 404),
+        (probe.call(Method::POST, "token", &id).json(&json!({})), 422),
+        (probe.call(Method::GET, TOKEN, &id), 200),
+        (probe.call(Method::DELETE, "token", &id), 204),
+        (probe.call(Method::GET, TOKEN, &id), 404),
     ];
     for (ask, status) in asks {
         let answer = ask.send().await?.is(status)?;
@@ -188,8 +188,8 @@ async fn not_modified(probe: &StoreProbe) -> Kept {
     let id = probe.id("-not-modified");
     probe.put(&id).await?;
     for path in ["token", TOKEN] {
-        let tag = format!("\"{}\"", probe.of(Method::GET, path, &id).send().await?.is(200)?.version()?);
-        let again = || probe.of(Method::GET, path, &id).header(IF_NONE_MATCH, &tag);
+        let tag = format!("\"{}\"", probe.call(Method::GET, path, &id).send().await?.is(200)?.version()?);
+        let again = || probe.call(Method::GET, path, &id).header(IF_NONE_MATCH, &tag);
         let answer = again().send().await?.is(304)?;
         if !answer.body.is_empty() {
             return broken("no body", answer.shown());
@@ -208,7 +208,7 @@ async fn preconditions(probe: &StoreProbe) -> Kept {
         _ => probe.issue(&id, &pair.record("f", 0, "key")),
     };
     for path in ["token", TOKEN] {
-        probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
+        probe.call(Method::DELETE, "token", &id).send().await?.is(204)?;
         write(&pair, path).header(IF_MATCH, "\"1\"").send().await?.is(412)?;
         probe.is_unknown(&id).await?;
         let first = write(&pair, path).header(IF_NONE_MATCH, "*").send().await?.is(200)?.version()?;
@@ -217,7 +217,7 @@ async fn preconditions(probe: &StoreProbe) -> Kept {
         let second = probe.pair();
         write(&second, path).header(IF_MATCH, &format!("\"{first}\"")).send().await?.is(200)?;
         write(&probe.pair(), path).header(IF_MATCH, &format!("\"{first}\"")).send().await?.is(412)?;
-        probe.of(Method::DELETE, "token", &id).header(IF_MATCH, &format!("\"{first}\"")).send().await?.is(412)?;
+        probe.call(Method::DELETE, "token", &id).header(IF_MATCH, &format!("\"{first}\"")).send().await?.is(412)?;
         probe.is_held(&id, &second).await?;
     }
     Ok(())
@@ -233,7 +233,7 @@ async fn repeated_saves(probe: &StoreProbe) -> Kept {
     probe.rotate(&id, "f", (0, &first.refresh), 0, &second).await?.is(200)?;
     save().await?.refused(412, "precondition_failed")?;
     probe.are_digests(&id, Some("f"), &second).await?;
-    probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
+    probe.call(Method::DELETE, "token", &id).send().await?.is(204)?;
     save().await?.refused(412, "precondition_failed")?;
     probe.is_unknown(&id).await
 }
@@ -382,7 +382,7 @@ async fn tombstone(probe: &StoreProbe) -> Kept {
     let id = probe.id("-tombstone");
     let version = probe.post(&id, &probe.pair()).send().await?.is(200)?.version()?;
     for _ in 0..2 {
-        probe.of(Method::DELETE, "token", &id).send().await?.is(204)?;
+        probe.call(Method::DELETE, "token", &id).send().await?.is(204)?;
         probe.is_unknown(&id).await?;
     }
     let after = probe.post(&id, &probe.pair()).send().await?.is(200)?.version()?;
@@ -444,7 +444,7 @@ async fn filters(probe: &StoreProbe) -> Kept {
     equal(&one(&id), &probe.listed(&format!("client_id={}", encode(&id))).await?)?;
     equal(&one(&id), &probe.listed(&format!("q={}", encode("filter-a%"))).await?)?;
     equal(&one(&other), &probe.listed("q=filter-A_").await?)?;
-    probe.of(Method::DELETE, "token", &other).send().await?.is(204)?;
+    probe.call(Method::DELETE, "token", &other).send().await?.is(204)?;
     equal(&one(&other), &probe.listed("q=-filter-&status=revoked").await?)?;
     equal(&one(&id), &probe.listed("q=-filter-&status=live").await?)?;
     for query in ["status=dead", "limit=0", "limit=x", "cursor=%00"] {
@@ -469,15 +469,15 @@ async fn tickets(probe: &StoreProbe) -> Kept {
 
 async fn problems(probe: &StoreProbe) -> Kept {
     let id = probe.id("-problems");
-    probe.of(Method::POST, TOKEN, &id).json(&json!({})).send().await?.refused(422, "invalid_body")?;
-    probe.of(Method::POST, ROTATE, &id).json(&json!([])).send().await?.refused(422, "invalid_body")?;
-    probe.of(Method::POST, TOKEN, &id).text("{}").send().await?.refused(415, "unsupported_media_type")?;
-    probe.of(Method::GET, TOKEN, "").send().await?.refused(400, "bad_request")?;
+    probe.call(Method::POST, TOKEN, &id).json(&json!({})).send().await?.refused(422, "invalid_body")?;
+    probe.call(Method::POST, ROTATE, &id).json(&json!([])).send().await?.refused(422, "invalid_body")?;
+    probe.call(Method::POST, TOKEN, &id).text("{}").send().await?.refused(415, "unsupported_media_type")?;
+    probe.call(Method::GET, TOKEN, "").send().await?.refused(400, "bad_request")?;
     // Not so long that the connection is closed before the answer is read.
     let long = "x".repeat(96 * 1024);
-    let answer = probe.of(Method::POST, TOKEN, &id).json(&json!({ "kid": long })).send().await?;
+    let answer = probe.call(Method::POST, TOKEN, &id).json(&json!({ "kid": long })).send().await?;
     answer.refused(413, "too_large")?;
-    let answer = probe.of(Method::GET, ROTATE, &id).send().await?;
+    let answer = probe.call(Method::GET, ROTATE, &id).send().await?;
     let allow = answer.header("allow").unwrap_or_default().to_owned();
     answer.refused(405, "method_not_allowed")?;
     // It is not called, for it revokes every client.

@@ -50,6 +50,8 @@ const PAGE: usize = 100;
 /// The longest page, whatever the ids are: callers need not read more than 1 MiB.
 const MAX_PAGE_BYTES: usize = 512 * 1024;
 
+type BoxError = Box<dyn Error + Send + Sync>;
+
 /// The OpenAPI document of the store API.
 const OPENAPI: &str = include_str!("../../store-api.openapi.json");
 
@@ -102,14 +104,10 @@ impl StoreService {
         Self { callers: AllowedCallers::All, ..self }
     }
 
-    async fn answer<B>(self, request: Request<B>) -> Reply
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+    async fn answer(self, request: Request<impl Body<Error: Into<BoxError>>>) -> Reply {
         let uri = request.uri().clone();
         let method = request.method().clone();
-        let route = Route::of(uri.path());
+        let route = Route::parse(uri.path());
         let is_v2 = route.is_some_and(|route| route != Route::Pair);
         if let Err(problem) = self.callers.admit(&uri, request.headers()) {
             return problem.into_reply(is_v2);
@@ -127,17 +125,13 @@ impl StoreService {
         if method == Method::HEAD { reply::without_body(reply) } else { reply }
     }
 
-    async fn dispatch<B>(
+    async fn dispatch(
         &self,
         route: Route<'_>,
         speaks_v2: bool,
         uri: &Uri,
-        request: Request<B>,
-    ) -> Result<Reply, StoreProblem>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+        request: Request<impl Body<Error: Into<BoxError>>>,
+    ) -> Result<Reply, StoreProblem> {
         let known = route.methods(speaks_v2);
         let query = uri.query().unwrap_or_default();
         let method = match request.method() {
@@ -192,12 +186,12 @@ impl StoreService {
         Ok(versioned(held.version, headers, || json!({ "data": PairBody::from(&held) })))
     }
 
-    async fn upsert<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, StoreProblem>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let condition = precondition::of_save(request.headers())?;
+    async fn upsert(
+        &self,
+        client_id: String,
+        request: Request<impl Body<Error: Into<BoxError>>>,
+    ) -> Result<Reply, StoreProblem> {
+        let condition = precondition::parse(request.headers())?;
         let record = parse_pair(client_id, &body(request).await?).ok_or_else(|| {
             StoreProblem::body(r#"the body must be {"data":{"access_token":"…","refresh_token":"…"}}"#)
         })?;
@@ -214,12 +208,12 @@ impl StoreService {
         Ok(versioned(held.version, headers, || DigestBody::from(held)))
     }
 
-    async fn issue<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, StoreProblem>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let condition = precondition::of_save(request.headers())?;
+    async fn issue(
+        &self,
+        client_id: String,
+        request: Request<impl Body<Error: Into<BoxError>>>,
+    ) -> Result<Reply, StoreProblem> {
+        let condition = precondition::parse(request.headers())?;
         let IssueBody { record, keep_others, max_families } =
             read(request, "the body must be an object with access_token and refresh_token").await?;
         let record =
@@ -235,11 +229,11 @@ impl StoreService {
         }
     }
 
-    async fn rotate<B>(&self, client_id: String, request: Request<B>) -> Result<Reply, StoreProblem>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+    async fn rotate(
+        &self,
+        client_id: String,
+        request: Request<impl Body<Error: Into<BoxError>>>,
+    ) -> Result<Reply, StoreProblem> {
         let body: RotateBody = read(request, "the body must be an object with refresh_sha256 and new").await?;
         let rotation = body.rotation(client_id).ok_or_else(|| {
             StoreProblem::body(
@@ -274,7 +268,7 @@ impl StoreService {
 
     /// Revokes, and goes on with it if the caller leaves.
     async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Result<Reply, StoreProblem> {
-        let if_version = precondition::of_revocation(headers)?;
+        let if_version = precondition::parse_version(headers)?;
         let store = Arc::clone(&self.store);
         let revoked = carried_through(async move { store.revoke(&revocation, if_version).await }).await;
         match revoked.map_err(|error| StoreProblem::trouble(&error))? {
@@ -284,21 +278,13 @@ impl StoreService {
     }
 
     /// Revokes everything. The body has to be JSON, though it says nothing: a page in a browser can POST without one unasked.
-    async fn revoke_all<B>(&self, request: Request<B>) -> Result<Reply, StoreProblem>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+    async fn revoke_all(&self, request: Request<impl Body<Error: Into<BoxError>>>) -> Result<Reply, StoreProblem> {
         let headers = request.headers().clone();
         let _: serde_json::Map<String, Value> = read(request, "the body must be {}").await?;
         self.revoke(Revocation::All, &headers).await
     }
 
-    async fn spend<B>(&self, request: Request<B>) -> Result<Reply, StoreProblem>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+    async fn spend(&self, request: Request<impl Body<Error: Into<BoxError>>>) -> Result<Reply, StoreProblem> {
         let ticket: TicketBody = read(request, "the body must be an object with id and expires_at").await?;
         if !ticket.is_valid() {
             return Err(StoreProblem::body(
@@ -319,9 +305,7 @@ impl StoreService {
 
 impl<B> Service<Request<B>> for StoreService
 where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
@@ -421,20 +405,14 @@ fn parse_pair(client_id: String, body: &[u8]) -> Option<TokenRecord> {
     Some(unverified_record(client_id, token("access_token")?, token("refresh_token")?))
 }
 
-async fn read<T, B>(request: Request<B>, otherwise: &'static str) -> Result<T, StoreProblem>
-where
-    T: DeserializeOwned,
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+async fn read<T: DeserializeOwned>(
+    request: Request<impl Body<Error: Into<BoxError>>>,
+    otherwise: &'static str,
+) -> Result<T, StoreProblem> {
     wire::read(&body(request).await?).ok_or_else(|| StoreProblem::body(otherwise))
 }
 
-async fn body<B>(request: Request<B>) -> Result<Bytes, StoreProblem>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+async fn body(request: Request<impl Body<Error: Into<BoxError>>>) -> Result<Bytes, StoreProblem> {
     if !is_json(request.headers()) {
         const DETAIL: &str = "the content type must be application/json";
         return Err(StoreProblem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", DETAIL));

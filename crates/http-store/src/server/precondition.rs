@@ -20,7 +20,7 @@ pub(super) fn is_known(headers: &HeaderMap, version: Option<u64>) -> bool {
 }
 
 /// Reads the condition of a write.
-pub(super) fn of_save(headers: &HeaderMap) -> Result<Condition, StoreProblem> {
+pub(super) fn parse(headers: &HeaderMap) -> Result<Condition, StoreProblem> {
     match (single(headers, &IF_MATCH)?, single(headers, &IF_NONE_MATCH)?) {
         (None, None) => Ok(Condition::None),
         (None, Some("*")) => Ok(Condition::Absent),
@@ -30,8 +30,8 @@ pub(super) fn of_save(headers: &HeaderMap) -> Result<Condition, StoreProblem> {
 }
 
 /// Reads the version that a revocation is for.
-pub(super) fn of_revocation(headers: &HeaderMap) -> Result<Option<u64>, StoreProblem> {
-    match of_save(headers)? {
+pub(super) fn parse_version(headers: &HeaderMap) -> Result<Option<u64>, StoreProblem> {
+    match parse(headers)? {
         Condition::None => Ok(None),
         Condition::Version(version) => Ok(Some(version)),
         Condition::Absent => Err(StoreProblem::bad_request("a revocation takes If-Match with one version")),
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_write_is_strong_and_takes_one() {
-        let of = |lines: &[_]| of_save(&headers(lines)).map_err(|problem| problem.into_reply(true).status().as_u16());
+        let parsed = |lines: &[_]| parse(&headers(lines)).map_err(|problem| problem.into_reply(true).status().as_u16());
         for (lines, expected) in [
             (&[][..], Ok(Condition::None)),
             (&[(IF_MATCH, "\"7\"")], Ok(Condition::Version(7))),
@@ -96,7 +96,7 @@ mod tests {
             (&[(IF_NONE_MATCH, "\"7\"")], Err(400)),
             (&[(IF_MATCH, "\"7\""), (IF_NONE_MATCH, "*")], Err(400)),
         ] {
-            assert_eq!(of(lines), expected, "{lines:?}");
+            assert_eq!(parsed(lines), expected, "{lines:?}");
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    pub(super) fn of(path: &'a str) -> Option<Self> {
+    pub(super) fn parse(path: &'a str) -> Option<Self> {
         // One more than any path has, so that no other is cut to one of them.
         let segments: Vec<_> = path.strip_prefix('/')?.splitn(6, '/').collect();
         match segments[..] {
@@ -129,7 +129,7 @@ mod tests {
             ("/token/v2/clients", None),
             ("/V2/clients", None),
         ] {
-            assert_eq!(Route::of(path), expected, "{path}");
+            assert_eq!(Route::parse(path), expected, "{path}");
         }
     }
 
