@@ -438,6 +438,11 @@ mod tests {
             "http://db.example/?",
             "http://db.example/#hush",
             "http://hush hush/",
+            "http://hush.bücher.example",
+            "http://hush.example:port",
+            "http://hush.example:99999",
+            "http:///hush",
+            "http://:80/hush",
             "data:hush",
         ] {
             let error = RestStore::new(base, HeaderMap::new()).expect_err(base);
