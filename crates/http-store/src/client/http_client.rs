@@ -10,14 +10,13 @@ use http::{
 };
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_platform_verifier::BuilderVerifierExt;
 
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
@@ -58,8 +57,7 @@ impl HttpClient {
     /// URL: there may be a password in it.
     pub fn new(base_url: &str) -> Result<Self, StoreError> {
         let base = base(base_url)?;
-        let tls = if base.starts_with("https:") { verifying() } else { without_roots() };
-        let tls = tls.map_err(|error| {
+        let tls = tls_config(base.starts_with("https:")).map_err(|error| {
             let message = "cannot set up TLS for the token store: install the certificates of the authorities (the package \
                            ca-certificates), or name a file of them by SSL_CERT_FILE";
             failed(message).caused_by(error)
@@ -127,18 +125,17 @@ fn client(
         .build(connector.clone())
 }
 
-/// Verifies servers by the certificates that the system trusts. The provider is named, so that no default of the process is
-/// needed or changed.
-fn verifying() -> Result<ClientConfig, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    Ok(builder.with_safe_default_protocol_versions()?.with_platform_verifier()?.with_no_client_auth())
-}
-
-/// Trusts no certificate. Without TLS there is none to verify, so a machine without certificates of authorities will do.
-fn without_roots() -> Result<ClientConfig, rustls::Error> {
+/// Returns the configuration of TLS. The provider is named, so that no default of the process is needed or changed.
+fn tls_config(is_used: bool) -> Result<ClientConfig, Box<dyn Error + Send + Sync>> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    let builder = if is_used {
+        builder.with_native_roots()?
+    } else {
+        // There is nothing to verify, so a machine without certificates of authorities will do.
+        builder.with_root_certificates(RootCertStore::empty())
+    };
+    Ok(builder.with_no_client_auth())
 }
 
 /// Reads the base URL, and returns it without a `/` at its end. No error shows it: there may be a password in it.

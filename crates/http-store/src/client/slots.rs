@@ -147,16 +147,14 @@ pub(super) fn count() -> usize {
     descriptors().map_or(MOST / 8, |limit| (limit / 8).clamp(FEWEST, MOST))
 }
 
-#[cfg(target_os = "linux")]
+/// Returns the limit of descriptors, if the system is a Linux that tells it.
 fn descriptors() -> Option<usize> {
-    use nix::sys::resource::{Resource, getrlimit};
-    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    usize::try_from(limit).ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn descriptors() -> Option<usize> {
-    None
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match limit.split_whitespace().next()? {
+        "unlimited" => Some(usize::MAX),
+        soft => soft.parse().ok(),
+    }
 }
 
 fn silent() -> StoreError {
