@@ -99,46 +99,45 @@ fn trouble(path: &[u8]) -> u8 {
 }
 
 /// Returns true if the path begins with a slash and nothing behind it can be trouble: neither what is, nor a colon, nor
-/// anything beyond ASCII, nor some rare characters that save comparisons. It is looked at in blocks, the last of which may
+/// anything beyond ASCII, nor some rare characters that save comparisons. It is looked at in words, the last of which may
 /// overlap the one before it.
 #[inline(never)]
 pub(super) fn is_calm(path: &[u8]) -> bool {
     let [b'/', bytes @ ..] = path else { return false };
     let before = &path[..bytes.len()];
-    if let (Some(before_last), Some(last)) = (before.last_chunk(), bytes.last_chunk()) {
-        let mut blocks = before.as_chunks().0.iter().zip(bytes.as_chunks().0);
-        return is_calm_block(before_last, last) && blocks.all(|(before, block)| is_calm_block(before, block));
-    }
-    if let (Some(before), Some(block)) = (both_ends(before), both_ends(bytes)) {
-        return is_calm_block(&before, &block);
-    }
-    !before.iter().zip(bytes).any(|(before, byte)| may_be_trouble(*before, *byte))
+    let (Some(before_last), Some(last)) = (before.last_chunk(), bytes.last_chunk()) else {
+        // Letters take the place of those that are missing.
+        let word = bytes.iter().rev().fold(each(b'a'), |word, byte| word << 8 | u64::from(*byte));
+        return is_calm_word(word << 8 | u64::from(b'/'), word);
+    };
+    let mut words = before.as_chunks().0.iter().zip(bytes.as_chunks().0);
+    words.all(|(before, word)| is_calm_word(u64::from_le_bytes(*before), u64::from_le_bytes(*word)))
+        && is_calm_word(u64::from_le_bytes(*before_last), u64::from_le_bytes(*last))
 }
 
-/// Returns the first and the last eight bytes, which may overlap.
+/// Looks at eight bytes at once. Those of `before` stand one place before the others.
 #[inline]
-fn both_ends(bytes: &[u8]) -> Option<[u8; 16]> {
-    let mut ends = [0; 16];
-    ends[..8].copy_from_slice(bytes.first_chunk::<8>()?);
-    ends[8..].copy_from_slice(bytes.last_chunk::<8>()?);
-    Some(ends)
-}
-
-/// Looks at a block. The bytes of `before` stand one place before its own.
-///
-/// Compilers make vector instructions of it as it is: a function of its own, and folded by bytes, not by `bool`.
-#[inline(never)]
-fn is_calm_block(before: &[u8; 16], block: &[u8; 16]) -> bool {
-    let bytes = before.iter().zip(block);
-    bytes.fold(0, |found, (before, byte)| found | u8::from(may_be_trouble(*before, *byte))) == 0
-}
-
-#[inline]
-fn may_be_trouble(before: u8, byte: u8) -> bool {
+fn is_calm_word(before: u64, word: u64) -> bool {
+    // The highest bit of each byte. Without those set, no addition below carries into the next byte.
+    const HIGH: u64 = each(0x80);
+    let not_ascii = word;
+    let delete = word.wrapping_add(each(1));
+    let from_control_to_percent = !word.wrapping_add(each(0x80 - (b'%' + 1)));
+    let backslash = !differs(word, b'\\');
     // Two innocent characters are taken along by one comparison less.
-    let colon_or_question = (byte | 5) == b'?';
-    let after_slash = (before == b'/') & ((byte | 1) == b'/');
-    (byte <= b'%') | colon_or_question | (byte == b'\\') | (byte >= 0x7f) | after_slash
+    let colon_or_question = !differs(word | each(5), b'?');
+    let after_slash = !(differs(before, b'/') | differs(word | each(1), b'/'));
+    (not_ascii | delete | from_control_to_percent | backslash | colon_or_question | after_slash) & HIGH == 0
+}
+
+/// Sets the highest bit of each byte that is ASCII and not this one.
+#[inline]
+fn differs(word: u64, byte: u8) -> u64 {
+    (word ^ each(byte)).wrapping_add(each(0x7f))
+}
+
+const fn each(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
 }
 
 #[inline(never)]
