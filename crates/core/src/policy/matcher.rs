@@ -111,14 +111,12 @@ impl Matcher {
         }
     }
 
-    /// Does what `strip_prefix` does, byte by byte: labels are so short that a call of `memcmp` would cost more.
-    #[inline]
+    /// Strips a label as `strip_prefix` does.
     fn strip<'a>(&self, path: &'a [u8], label: &[u8]) -> Option<&'a [u8]> {
         let (head, tail) = path.split_at_checked(label.len())?;
         head.iter().zip(label).all(|(byte, wanted)| self.cased(*byte) == *wanted).then_some(tail)
     }
 
-    #[inline]
     fn cased(&self, byte: u8) -> u8 {
         if self.any_case { byte.to_ascii_lowercase() } else { byte }
     }

@@ -155,7 +155,7 @@ fn splits(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.char_indices().map(|(at, char)| text.split_at(at + char.len_utf8()))
 }
 
-/// Does what `strip_prefix` does, without case: whether it counts, the rules decide.
+/// Strips a beginning as `strip_prefix` does, without case: whether that counts, the rules decide.
 fn strip<'a>(text: &'a str, beginning: &str) -> Option<&'a str> {
     let mut chars = text.chars();
     let is_same = |a: char, b: char| a == b || fold(a.encode_utf8(&mut [0; 4])) == fold(b.encode_utf8(&mut [0; 4]));

@@ -29,7 +29,7 @@ fn rules(master: &[&str], access: &[&str]) -> Rules {
     rules_with(master, access, &[], PLAIN)
 }
 
-/// What is decided of a path, also of one that the http crate would not take.
+/// Decides on a path, also on one that the http crate would not take.
 fn of_path(rules: &Rules, path: &str) -> Result<Requirement, PathRefusal> {
     rules.consider_path(path, &mut ())
 }
@@ -156,7 +156,7 @@ fn no_spelling_gets_around() {
         "/access%3fx",
         "/x/%2e%2e/access%3f/../y",
         "/x/../access%2523",
-        // A URL once more.
+        // A URL again.
         "//x/access",
         r"/\x/access",
         "//x//access",
@@ -185,7 +185,7 @@ fn the_segment_form_is_not_gotten_around_either() {
     }
 }
 
-/// What is nested at `/api/v1` takes the rest of a path for a whole one, and climbs no higher than that.
+/// A service nested at `/api/v1` takes the rest of a path for a whole one, and climbs no higher than that.
 #[test]
 fn what_is_mounted_has_a_root_of_its_own() {
     let rules = rules(&[], &["/api/v1/admin"]);
@@ -465,7 +465,7 @@ fn ordinary_paths_have_few_readings() {
     }
 }
 
-/// Every byte at every place of a block, and where blocks meet.
+/// Tries every byte at every place of a word, and where words meet.
 #[test]
 fn a_path_is_calm_when_none_of_its_bytes_can_be_trouble() {
     for length in 1..=70 {
@@ -492,7 +492,7 @@ fn a_path_is_calm_when_none_of_its_bytes_can_be_trouble() {
     }
 }
 
-/// The short way is worth nothing if it is not taken.
+/// Tests that the short way is taken.
 #[test]
 fn a_glance_tells_of_ordinary_paths() {
     let rules = rules_with(&["/master"], &["/access/", "/admin/tools"], &["/access/public"], NO_CASE);
@@ -518,7 +518,7 @@ fn a_glance_tells_of_ordinary_paths() {
     assert!(rules.glance(&long).is_none() && rules.glance(&long[..MAX_PATH]).is_some());
 }
 
-/// Paths made of what trips parsers up.
+/// Generates paths made of what trips parsers up.
 fn hostile() -> impl Strategy<Value = String> {
     const PARTS: &str =
         r"(/|/|//|\.\.|\.|access|master|a|%2[fFeE5]|%25|%252f|%5[cC]|\\|;|;v=1|%3[bBfF]|%23|%61|%C3%A9|é|%20|:|http:)";
@@ -538,7 +538,7 @@ fn list() -> impl Strategy<Value = Vec<String>> {
     vec("(/|/access/?|/master/?|/a|/a/|/access/a|/a/master|/é|/A)", 0..4)
 }
 
-/// Whether every check of `less` is one of `more`, which may also refuse.
+/// Returns true if every check of `less` is one of `more`, which may also refuse.
 fn covers(more: Result<Requirement, PathRefusal>, less: Result<Requirement, PathRefusal>) -> bool {
     match (more, less) {
         (Err(_), _) => true,

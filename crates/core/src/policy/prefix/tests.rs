@@ -17,14 +17,14 @@ fn forms() {
     assert_eq!(text_and_form("/a%20b"), ("/a b".into(), Form::Plain));
 }
 
-/// Whether a guard with this text is met by a path.
+/// Returns true if a path meets a guard with this text.
 fn guards(written: &str, path: &str) -> bool {
     let prefix = Prefix::parse(written).unwrap();
     path.strip_prefix(prefix.text())
         .is_some_and(|rest| prefix.form() == Form::Plain || rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The text that an error says to write.
+/// Returns the text that an error says to write.
 fn spelling(remedy: &str) -> String {
     serde_json::from_str(&remedy[remedy.find('"').unwrap()..]).unwrap()
 }
