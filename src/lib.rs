@@ -134,7 +134,6 @@ pub mod guide;
 mod axum;
 mod check;
 mod compose;
-mod cookie;
 #[cfg(feature = "axum")]
 mod extract;
 mod guard;
@@ -146,11 +145,9 @@ pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod tokens;
-mod websocket;
 
 pub(crate) use fastauth_core::{
-    clock, credential as credentials, denial, issue, json, keys, origin, policy as rule, query, random, secret,
-    settings, shown, token,
+    clock, credential, denial, issue, json, keys, origin, policy as rule, query, random, secret, settings, shown, token,
 };
 
 /// The configuration: where it is read from, in which order, and what it has to be.

@@ -10,13 +10,10 @@ use utoipa::{
 };
 
 use crate::{
-    credentials::TokenHeaders,
+    credential::{MASTER_TOKEN, Scheme, TokenHeaders},
     path::PathDecision,
     rule::Rules,
-    tokens::{
-        TokenRouter,
-        describe::{ACCESS_SCHEME, BEARER_SCHEME, DETAIL_NAME, MASTER_SCHEME},
-    },
+    tokens::{TokenRouter, describe::DETAIL_NAME},
 };
 
 const BAD_REQUEST: &str = "FastAuthBadRequest";
@@ -196,7 +193,16 @@ impl Inherited {
 }
 
 fn is_ours(scheme: &str) -> bool {
-    [ACCESS_SCHEME, BEARER_SCHEME, MASTER_SCHEME].contains(&scheme)
+    is_access(scheme) || name_of(&MASTER_TOKEN) == Some(scheme)
+}
+
+/// Returns true if this is the name of a scheme that carries an access token.
+fn is_access(scheme: &str) -> bool {
+    TokenHeaders::ALL.schemes().any(|ours| name_of(ours) == Some(scheme))
+}
+
+fn name_of(scheme: &Scheme) -> Option<&'static str> {
+    scheme.openapi.map(|openapi| openapi.name)
 }
 
 /// Schemes that are required together, each with its scopes.
@@ -216,10 +222,7 @@ impl Alternatives {
     }
 
     fn new(decisions: &[PathDecision], sources: TokenHeaders) -> Self {
-        let used: Vec<_> = sources.of(ACCESS_SCHEME, BEARER_SCHEME).chain([MASTER_SCHEME]).collect();
-        let required = decisions.iter().flat_map(|decision| schemes(*decision));
-        let usable = required.filter(|schemes| schemes.iter().all(|scheme| used.contains(scheme)));
-        Self(usable.map(|schemes| schemes.iter().map(|scheme| ((*scheme).to_owned(), Vec::new())).collect()).collect())
+        Self(decisions.iter().flat_map(|decision| alternatives(*decision, sources)).collect())
     }
 
     fn have_ours(&self) -> bool {
@@ -260,13 +263,12 @@ fn only_ours(together: &Together) -> Together {
     together.clone().into_iter().filter(|(scheme, _)| is_ours(scheme)).collect()
 }
 
-/// Merges two lists of schemes. The access token counts once, in whichever of its two headers it comes.
+/// Merges two lists of schemes. The access token counts once, in whichever of its headers it comes.
 fn unite(a: &Together, b: &Together) -> Together {
-    let has_access = a.contains_key(ACCESS_SCHEME) || a.contains_key(BEARER_SCHEME);
+    let has_access = a.keys().any(|scheme| is_access(scheme));
     let mut united = a.clone();
     for (scheme, scopes) in b {
-        let is_access = matches!(scheme.as_str(), ACCESS_SCHEME | BEARER_SCHEME);
-        if !(has_access && is_access) {
+        if !(has_access && is_access(scheme)) {
             united.entry(scheme.clone()).or_insert_with(|| scopes.clone());
         }
     }
@@ -274,13 +276,16 @@ fn unite(a: &Together, b: &Together) -> Together {
 }
 
 /// Returns the lists of schemes of which one is required.
-fn schemes(decision: PathDecision) -> &'static [&'static [&'static str]] {
+fn alternatives(decision: PathDecision, sources: TokenHeaders) -> Vec<Together> {
+    let together = |schemes: &[&Scheme]| -> Together {
+        schemes.iter().filter_map(|scheme| Some((name_of(scheme)?.to_owned(), Vec::new()))).collect()
+    };
     match decision {
-        PathDecision::Public => &[&[]],
-        PathDecision::Access => &[&[ACCESS_SCHEME], &[BEARER_SCHEME]],
-        PathDecision::Master => &[&[MASTER_SCHEME]],
-        PathDecision::MasterAndAccess => &[&[MASTER_SCHEME, ACCESS_SCHEME], &[MASTER_SCHEME, BEARER_SCHEME]],
-        PathDecision::Reject => &[],
+        PathDecision::Public => vec![together(&[])],
+        PathDecision::Access => sources.schemes().map(|access| together(&[access])).collect(),
+        PathDecision::Master => vec![together(&[&MASTER_TOKEN])],
+        PathDecision::MasterAndAccess => sources.schemes().map(|access| together(&[&MASTER_TOKEN, access])).collect(),
+        PathDecision::Reject => Vec::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use http::request::Parts;
 
 use crate::{
     DenialReason,
-    credentials::{Presented, TokenHeaders},
+    credential::{Presented, TokenHeaders},
     secret::{Secret, SecretDigest},
 };
 
@@ -64,7 +64,7 @@ impl MasterTokens {
 
     /// Checks the master token of a request, and returns its name.
     pub(crate) fn require(&self, request: &Parts, sources: TokenHeaders) -> Result<Arc<str>, DenialReason> {
-        let presented = Presented::of(&request.headers, sources).master_token().map_err(DenialReason::Credentials)?;
+        let presented = Presented::read(&request.headers, sources).master_token().map_err(DenialReason::Credentials)?;
         self.check(presented.ok_or(DenialReason::MissingMasterToken)?, self.caller(request))
     }
 

@@ -4,12 +4,10 @@ use http::HeaderMap;
 
 use crate::{
     DenialReason,
-    credentials::{Presented, TokenHeaders},
+    credential::{Credentials, Proof, TokenHeaders},
     observe::Case,
     origin::Origins,
     rule::{RequestLine, Rules},
-    secret::Secret,
-    websocket::Handshake,
 };
 
 /// The settings that a decision depends on.
@@ -21,7 +19,6 @@ pub(crate) struct Policy {
 }
 
 /// What has to be done about a request that is not refused at once.
-#[derive(Debug)]
 pub(crate) enum Decision<'a> {
     /// No check applies.
     Pass,
@@ -30,56 +27,141 @@ pub(crate) enum Decision<'a> {
 }
 
 /// What comes after the master token.
-#[derive(Debug)]
 pub(crate) enum Then<'a> {
     /// Nothing: the request is permitted.
     Permit,
-    /// The access token has to be confirmed.
-    Token(&'a [u8]),
-    /// The ticket has to be redeemed.
-    Ticket(&'a Secret),
-    /// The request is refused: for want of an access token that could be checked.
+    /// The access token has to be confirmed, or the ticket redeemed.
+    Confirm(Proof<'a>),
+    /// The request is refused: it presents no access token that could be confirmed.
     Refuse(DenialReason),
 }
 
-/// Decides on a request: its path, its origin, and then its credentials, the master token before the access token.
+/// Decides on a request: by its path, by its origin, and then by its credentials, the master token before the access token.
 pub(crate) fn decide<'a>(
     policy: &Policy,
     line: &RequestLine<'_>,
     headers: &'a HeaderMap,
-    handshake: Option<&'a Handshake>,
+    credentials: &'a Credentials,
     case: &mut Case,
 ) -> Result<Decision<'a>, DenialReason> {
     let requirement = policy.rules.requirement(line).map_err(DenialReason::Path)?;
     case.requirement = Some(requirement);
-    if handshake.is_some() && !policy.origins.admit(headers) {
+    if credentials.are_of_handshake() && !policy.origins.admit(headers) {
         return Err(DenialReason::ForeignOrigin);
     }
     if requirement.is_public() {
         return Ok(Decision::Pass);
     }
-    let presented = Presented::of(headers, policy.sources);
+    let presented = credentials.read(headers, policy.sources);
     let mut master = None;
     if requirement.needs_master() {
         let token = presented.master_token().map_err(DenialReason::Credentials)?;
         master = Some(token.ok_or(DenialReason::MissingMasterToken)?);
     }
-    let then = if requirement.needs_access() { access(&presented, handshake) } else { Then::Permit };
+    if !requirement.needs_access() {
+        return Ok(Decision::Check { master, then: Then::Permit });
+    }
+    let then = match presented.proof() {
+        Ok(Some(proof)) => Then::Confirm(proof),
+        Ok(None) => Then::Refuse(DenialReason::MissingAccessToken),
+        Err(error) => Then::Refuse(DenialReason::Credentials(error)),
+    };
     Ok(Decision::Check { master, then })
 }
 
-fn access<'a>(presented: &Presented<'a>, handshake: Option<&'a Handshake>) -> Then<'a> {
-    let token = presented
-        .access_token()
-        .and_then(|token| handshake.map_or(Ok(token), |handshake| handshake.access_token(token)));
-    match token {
-        Ok(Some(token)) => return Then::Token(token),
-        Ok(None) => {}
-        Err(error) => return Then::Refuse(DenialReason::Credentials(error)),
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue, Request};
+
+    use super::*;
+    use crate::{Secret, Settings, store::MemoryStore};
+
+    const HANDSHAKE: (&str, &str) = ("upgrade", "websocket");
+    const FOREIGN: (&str, &str) = ("origin", "https://elsewhere.example");
+    const MASTER: (&str, &str) = ("master-token", "m");
+    const TOKEN: (&str, &str) = ("access-token", "t");
+    const OTHER_TOKEN: (&str, &str) = ("authorization", "Bearer u");
+
+    fn policy() -> Policy {
+        let settings = Settings::builder()
+            .cryptography_key(Secret::generate())
+            .master_token_paths(["/master", "/both"])
+            .access_token_paths(["/access", "/both"])
+            .websocket_origins(["https://app.example"])
+            .store(MemoryStore::new());
+        let deployment = settings.build().unwrap().deployment().clone();
+        Policy {
+            rules: deployment.rules,
+            origins: deployment.websocket.origins,
+            sources: deployment.credential_sources,
+        }
     }
-    match handshake.map_or(Ok(None), Handshake::ticket) {
-        Ok(Some(ticket)) => Then::Ticket(ticket),
-        Ok(None) => Then::Refuse(DenialReason::MissingAccessToken),
-        Err(error) => Then::Refuse(DenialReason::Credentials(error)),
+
+    /// Decides, and says in words what comes of it.
+    fn outcome(policy: &Policy, uri: &str, lines: &[(&'static str, &'static str)]) -> String {
+        let mut request = Request::get(uri).body(()).unwrap();
+        for (name, value) in lines {
+            request.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let credentials = Credentials::take(&mut request);
+        let line = RequestLine::new(request.method(), request.uri());
+        match decide(policy, &line, request.headers(), &credentials, &mut Case::default()) {
+            Err(reason) => reason.code().to_owned(),
+            Ok(Decision::Pass) => "pass".to_owned(),
+            Ok(Decision::Check { master, then }) => {
+                let then = match then {
+                    Then::Permit => "permit".to_owned(),
+                    Then::Confirm(Proof::Token(token)) => format!("token {}", token.escape_ascii()),
+                    Then::Confirm(Proof::Ticket(ticket)) => format!("ticket {}", ticket.expose()),
+                    Then::Refuse(reason) => reason.code().to_owned(),
+                };
+                master.map_or(then.clone(), |master| format!("master {}, then {then}", master.escape_ascii()))
+            }
+        }
+    }
+
+    #[test]
+    fn steps_are_taken_in_order() {
+        let policy = policy();
+        for (name, uri, lines, expected) in [
+            ("open path", "/", &[][..], "pass"),
+            ("open path with credentials", "/", &[MASTER, TOKEN, OTHER_TOKEN], "pass"),
+            ("path first", "/%zz", &[HANDSHAKE, FOREIGN, MASTER, MASTER], "path_malformed_escape"),
+            ("origin before an open path", "/", &[HANDSHAKE, FOREIGN], "foreign_origin"),
+            ("origin before credentials", "/both", &[HANDSHAKE, FOREIGN, MASTER, MASTER], "foreign_origin"),
+            ("origin of no handshake", "/", &[FOREIGN], "pass"),
+            ("handshake without an origin", "/", &[HANDSHAKE], "pass"),
+            ("missing master token first", "/both", &[TOKEN, OTHER_TOKEN], "missing_master_token"),
+            ("repeated master token first", "/both", &[MASTER, MASTER, TOKEN, OTHER_TOKEN], "repeated_credentials"),
+            ("master token before a missing access token", "/both", &[MASTER], "master m, then missing_access_token"),
+            (
+                "master token before conflicting access tokens",
+                "/both",
+                &[MASTER, TOKEN, OTHER_TOKEN],
+                "master m, then conflicting_credentials",
+            ),
+            ("both", "/both", &[MASTER, TOKEN], "master m, then token t"),
+            ("master token alone", "/master", &[MASTER, TOKEN, OTHER_TOKEN], "master m, then permit"),
+            ("access token alone", "/access", &[MASTER, MASTER, TOKEN], "token t"),
+            ("no access token", "/access", &[], "missing_access_token"),
+            ("token before ticket", "/access?ticket=a", &[HANDSHAKE, TOKEN], "token t"),
+            ("ticket", "/access?ticket=a", &[HANDSHAKE], "ticket a"),
+            ("repeated ticket", "/access?ticket=a&ticket=b", &[HANDSHAKE], "repeated_credentials"),
+            ("ticket of no handshake", "/access?ticket=a", &[], "missing_access_token"),
+            (
+                "token among the protocols before ticket",
+                "/access?ticket=a",
+                &[HANDSHAKE, ("sec-websocket-protocol", "fastauth, p")],
+                "token p",
+            ),
+            (
+                "token among the protocols against the header",
+                "/access",
+                &[HANDSHAKE, TOKEN, ("sec-websocket-protocol", "fastauth, p")],
+                "conflicting_credentials",
+            ),
+        ] {
+            assert_eq!(outcome(&policy, uri, lines), expected, "{name}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header::SEC_WEBSOCKET_PROTOCOL};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -18,15 +18,15 @@ use tracing::{
     instrument::{Instrument, Instrumented},
 };
 
-use super::{Guard, Pending, ResponseBody, service::span};
 #[cfg(feature = "websocket")]
-use crate::websocket::Closing;
+use super::closing::Closing;
+use super::{Guard, Pending, ResponseBody, service::span};
 use crate::{
     check::{
         denial::Denial,
         refuse::{Form, keep_private},
     },
-    websocket::choose_protocol,
+    credential::PROTOCOL,
 };
 
 /// All that is needed to write a refusal after the request has been forwarded or dropped.
@@ -41,7 +41,7 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new<B>(request: &Request<B>, guard: &Arc<Guard>) -> Self {
         Self {
-            form: Form::of(request.method(), request.headers()),
+            form: Form::new(request.method(), request.headers()),
             guard: Arc::clone(guard),
             #[cfg(feature = "websocket")]
             closing: None,
@@ -131,6 +131,15 @@ impl Marks {
         if self.chooses_protocol {
             choose_protocol(response);
         }
+    }
+}
+
+/// Chooses [`PROTOCOL`] in the response to a handshake that offered it, if the socket opens and no other one was chosen.
+#[cold]
+fn choose_protocol<B>(response: &mut Response<B>) {
+    let opens = response.status() == StatusCode::SWITCHING_PROTOCOLS || response.status().is_success();
+    if opens && !response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
     }
 }
 

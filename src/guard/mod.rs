@@ -13,12 +13,14 @@ use crate::{
         refuse::Refusals,
         ticket::Ticket,
     },
+    credential::{Credentials, Proof},
     observe::{Case, Event, Observer},
     rule::{RequestLine, Requirement},
-    websocket::Handshake,
 };
 
 mod body;
+#[cfg(feature = "websocket")]
+mod closing;
 mod decide;
 mod future;
 mod service;
@@ -57,8 +59,8 @@ enum Verdict {
 /// Resolves to a permit, to a denial, or to neither if a check failed and `shadow` lets the request pass.
 type Pending = Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>>;
 
-/// What the store is asked about.
-enum Proof {
+/// A question to the store.
+enum Question {
     Token(Verified),
     Ticket(Ticket),
 }
@@ -66,19 +68,20 @@ enum Proof {
 /// What came of the checks of a request's credentials.
 enum Checked {
     Permit(Permit),
-    Await { proof: Proof, master: Option<Arc<str>> },
+    Await { question: Question, master: Option<Arc<str>> },
 }
 
 impl Guard {
+    #[inline]
     fn decide(
         self: &Arc<Self>,
         line: &RequestLine<'_>,
         headers: &HeaderMap,
-        handshake: Option<&Handshake>,
+        credentials: &Credentials,
         caller: Caller,
     ) -> Result<Verdict, Denial> {
         let mut case = Case::default();
-        let checked = match decide(&self.policy, line, headers, handshake, &mut case) {
+        let checked = match decide(&self.policy, line, headers, credentials, &mut case) {
             Ok(Decision::Pass) => return Ok(Verdict::Pass),
             Ok(Decision::Check { master, then }) => {
                 if case.requirement.is_some_and(Requirement::only_by_other_reading) {
@@ -90,8 +93,8 @@ impl Guard {
         };
         let outcome = match checked {
             Ok(Checked::Permit(permit)) => Ok(permit),
-            Ok(Checked::Await { proof, master }) => {
-                return Ok(Verdict::Await(self.pending(proof, master, case, line.method.clone())));
+            Ok(Checked::Await { question, master }) => {
+                return Ok(Verdict::Await(self.pending(question, master, case, line.method.clone())));
             }
             Err(denial) => Err(denial),
         };
@@ -100,31 +103,31 @@ impl Guard {
 
     fn check(&self, master: Option<&[u8]>, then: Then<'_>, caller: Caller) -> Result<Checked, Denial> {
         let master = master.map(|token| self.master.check(token, caller)).transpose()?;
-        let proof = match then {
+        let question = match then {
             Then::Permit => return Ok(Checked::Permit(Permit::new(master, None))),
-            Then::Token(token) => match self.confirmer.confirm_now(token)? {
+            Then::Confirm(Proof::Token(token)) => match self.confirmer.confirm_now(token)? {
                 Progress::Confirmed(access) => return Ok(Checked::Permit(Permit::new(master, Some(access)))),
-                Progress::Verified(verified) => Proof::Token(verified),
+                Progress::Verified(verified) => Question::Token(verified),
             },
-            Then::Ticket(ticket) => Proof::Ticket(self.confirmer.open_ticket(ticket.expose())?),
+            Then::Confirm(Proof::Ticket(ticket)) => Question::Ticket(self.confirmer.open_ticket(ticket.expose())?),
             Then::Refuse(reason) => return Err(reason.into()),
         };
-        Ok(Checked::Await { proof, master })
+        Ok(Checked::Await { question, master })
     }
 
     #[cold]
-    fn pending(self: &Arc<Self>, proof: Proof, master: Option<Arc<str>>, case: Case, method: Method) -> Pending {
+    fn pending(self: &Arc<Self>, question: Question, master: Option<Arc<str>>, case: Case, method: Method) -> Pending {
         let guard = Arc::clone(self);
         Box::pin(async move {
-            let access = guard.prove(proof).await;
+            let access = guard.ask(question).await;
             guard.conclude(case, &method, access.map(|access| Permit::new(master, Some(access))))
         })
     }
 
-    async fn prove(&self, proof: Proof) -> Result<Arc<Access>, Denial> {
-        match proof {
-            Proof::Token(verified) => self.confirmer.confirm(verified).await,
-            Proof::Ticket(ticket) => self.confirmer.redeem(&ticket).await,
+    async fn ask(&self, question: Question) -> Result<Arc<Access>, Denial> {
+        match question {
+            Question::Token(verified) => self.confirmer.confirm(verified).await,
+            Question::Ticket(ticket) => self.confirmer.redeem(&ticket).await,
         }
     }
 

@@ -19,11 +19,9 @@ use super::{
 };
 use crate::{
     check::{master::Caller, permit::Permit},
-    cookie,
-    credentials::{self, Found},
+    credential::{self, Credentials, Found, MASTER_TOKEN},
     observe,
     rule::{RequestLine, Requirement},
-    websocket::Handshake,
 };
 
 /// A service behind the guard, which [`FastAuthLayer`](crate::FastAuthLayer) creates.
@@ -51,7 +49,7 @@ where
         if !self.is_open(&request, glance) {
             return self.guard(request, glance);
         }
-        match credentials::look(request.headers()) {
+        match credential::look(request.headers()) {
             Found::Nothing => self.forward(request),
             Found::Credentials => self.forward_marked(request),
             Found::Upgrade => self.guard(request, glance),
@@ -90,9 +88,7 @@ impl<S> FastAuth<S> {
     where
         S: Service<Request<B>>,
     {
-        if credentials::mark_sensitive(request.headers_mut()).cookie {
-            cookie::take(&mut request);
-        }
+        Credentials::take(&mut request);
         self.forward(request)
     }
 
@@ -101,21 +97,20 @@ impl<S> FastAuth<S> {
     where
         S: Service<Request<B>> + Clone,
     {
-        let seen = credentials::mark_sensitive(request.headers_mut());
-        if seen.cookie {
-            cookie::take(&mut request);
+        let credentials = Credentials::take(&mut request);
+        if credentials.had_ticket() {
+            hide_original_ticket(&mut request);
         }
-        let may_be_handshake = seen.upgrade || request.method() == Method::CONNECT;
-        let handshake = if may_be_handshake { Handshake::take(&mut request) } else { None };
-        let chooses_protocol = handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol);
+        let chooses_protocol = credentials.offer_protocol();
         let mut caller = Caller::default();
-        if self.guard.master.limits_guesses() && request.headers().contains_key(credentials::MASTER_TOKEN) {
+        let presents_master = || MASTER_TOKEN.header.as_ref().is_some_and(|name| request.headers().contains_key(name));
+        if self.guard.master.limits_guesses() && presents_master() {
             let (parts, body) = request.into_parts();
             caller = self.guard.master.caller(&parts);
             request = Request::from_parts(parts, body);
         }
         let line = RequestLine { glance, ..request_line(&request) };
-        let verdict = self.guard.decide(&line, request.headers(), handshake.as_ref(), caller);
+        let verdict = self.guard.decide(&line, request.headers(), &credentials, caller);
         let is_guarded = !matches!(verdict, Ok(Verdict::Pass));
         let span = match verdict {
             Ok(Verdict::Pass | Verdict::Tolerate) => None,
@@ -170,3 +165,12 @@ fn original_uri<B>(request: &Request<B>) -> Option<&Uri> {
 fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
     None
 }
+
+/// Takes the ticket out of the URI from before a router stripped a prefix, too.
+#[cfg(feature = "axum")]
+fn hide_original_ticket<B>(request: &mut Request<B>) {
+    crate::extract::change_original_uri(request.extensions_mut(), credential::without_ticket);
+}
+
+#[cfg(not(feature = "axum"))]
+fn hide_original_ticket<B>(_: &mut Request<B>) {}

@@ -5,14 +5,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    credentials::TokenHeaders,
+    credential::TokenHeaders,
     settings::{EndpointOptions, Shape},
 };
-
-/// The names of the security schemes, which are those of `fastauth-api`.
-pub(crate) const MASTER_SCHEME: &str = "MasterTokenHeader";
-pub(crate) const ACCESS_SCHEME: &str = "AccessTokenHeader";
-pub(crate) const BEARER_SCHEME: &str = "Bearer";
 
 /// The settings that the document depends on.
 pub(crate) struct Facts<'a> {
@@ -30,7 +25,7 @@ pub(crate) struct Facts<'a> {
 impl Facts<'_> {
     /// Describes the challenge to a request without a good access token.
     pub(super) fn access_challenge(&self) -> &'static str {
-        if self.sources.authorization { "`Bearer`, by RFC 6750" } else { "`AccessToken`" }
+        if self.sources.challenge() == "Bearer" { "`Bearer`, by RFC 6750" } else { "`AccessToken`" }
     }
 
     /// Describes the answer that carries a new pair.

@@ -9,13 +9,13 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    describe::{
-        ACCESS_SCHEME, BEARER_SCHEME, DETAIL, FAILURE, Facts, INVALID, MASTER_SCHEME, Parameter, ParameterSet,
-        ResponseDoc, Schema,
-    },
+    describe::{DETAIL, FAILURE, Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
     endpoint::{Effect, Endpoint, Protection},
 };
-use crate::{cookie::REFRESH_COOKIE, settings::Shape};
+use crate::{
+    credential::{MASTER_TOKEN, REFRESH_COOKIE, Scheme},
+    settings::Shape,
+};
 
 const DESCRIPTION: &str = "\
 Issues, refreshes, revokes and introspects tokens.
@@ -120,12 +120,9 @@ impl EndpointItem<'_> {
     fn security(&self) -> Value {
         match self.endpoint.protection {
             Protection::Open | Protection::Token => json!([]),
-            Protection::Master => json!([{ MASTER_SCHEME: [] }]),
-            Protection::TokenOrMaster => json!([{}, { MASTER_SCHEME: [] }]),
-            Protection::Access => {
-                let schemes = self.facts.sources.of(ACCESS_SCHEME, BEARER_SCHEME);
-                schemes.map(|scheme| json!({ scheme: [] })).collect()
-            }
+            Protection::Master => json!([requirement(&MASTER_TOKEN)]),
+            Protection::TokenOrMaster => json!([{}, requirement(&MASTER_TOKEN)]),
+            Protection::Access => self.facts.sources.schemes().map(requirement).collect(),
         }
     }
 
@@ -318,22 +315,24 @@ fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
 }
 
+/// Returns the requirement of a scheme.
+fn requirement(scheme: &Scheme) -> Value {
+    scheme.openapi.iter().map(|openapi| (openapi.name.to_owned(), json!([]))).collect::<Map<_, _>>().into()
+}
+
 fn security_schemes(facts: &Facts<'_>) -> Value {
-    let access_token = json!({
-        "type": "apiKey", "in": "header", "name": "ACCESS-TOKEN",
-        "description": "An access token",
+    let schemes = facts.sources.schemes().chain([&MASTER_TOKEN]);
+    let described = schemes.filter_map(|scheme| {
+        let openapi = scheme.openapi?;
+        let mut value = if openapi.bearer {
+            json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" })
+        } else {
+            json!({ "type": "apiKey", "in": "header", "name": scheme.name })
+        };
+        value["description"] = json!(openapi.description);
+        Some((openapi.name.to_owned(), value))
     });
-    let bearer = json!({
-        "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-        "description": "An access token as `Authorization: Bearer`",
-    });
-    let master_token = json!({
-        "type": "apiKey", "in": "header", "name": "MASTER-TOKEN",
-        "description": "The master token",
-    });
-    let access = facts.sources.of((ACCESS_SCHEME, access_token), (BEARER_SCHEME, bearer));
-    let all = access.chain([(MASTER_SCHEME, master_token)]);
-    all.map(|(name, scheme)| (name.to_owned(), scheme)).collect::<Map<_, _>>().into()
+    described.collect::<Map<_, _>>().into()
 }
 
 #[cfg(test)]
@@ -341,7 +340,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{credentials::TokenHeaders, settings::EndpointOptions, tokens::endpoints::ENDPOINTS};
+    use crate::{credential::TokenHeaders, settings::EndpointOptions, tokens::endpoints::ENDPOINTS};
 
     fn documents() -> impl Iterator<Item = (EndpointOptions, Value)> {
         let all = [Shape::Envelope, Shape::OAuth].map(|shape| [false, true].map(|on| (shape, on)));
@@ -376,7 +375,7 @@ mod tests {
                 for operation in paths[path].as_object().unwrap().values() {
                     assert!(!operation["summary"].as_str().unwrap().is_empty(), "{path}");
                     assert!(ids.insert(operation["operationId"].to_string()), "{path}: another one has this id");
-                    let asks_master = operation["security"] == json!([{ MASTER_SCHEME: [] }]);
+                    let asks_master = operation["security"] == json!([requirement(&MASTER_TOKEN)]);
                     assert_eq!(asks_master, endpoint.protection == Protection::Master, "{path}");
                 }
             }

@@ -13,7 +13,7 @@ use super::{
     parts::RouterParts,
 };
 use crate::{
-    cookie,
+    credential,
     observe::{self, Event},
     query::ParameterError,
     settings::{EndpointOptions, Shape},
@@ -137,7 +137,7 @@ impl EndpointCall<'_> {
         if !self.parts.options.cookie || self.request.method != Method::POST {
             return Ok(None);
         }
-        let token = cookie::refresh_token(self.request).map_err(|_| EndpointError::RepeatedCookie)?;
+        let token = credential::refresh_token(self.request).map_err(|_| EndpointError::RepeatedCookie)?;
         Ok(token.map(Cow::Borrowed))
     }
 

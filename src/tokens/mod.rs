@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use crate::{
     check::refuse::{forbid_caching, head_only},
-    credentials,
+    origin,
 };
 
 pub(crate) mod describe;
@@ -138,7 +138,7 @@ impl TokenRouter {
             return Err(EndpointError::Method { allow });
         }
         // Browsers send cookies with requests of other pages as well, and take those of the answers.
-        if parts.options.cookie && endpoint.protection != Protection::Open && credentials::is_cross_origin(request) {
+        if parts.options.cookie && endpoint.protection != Protection::Open && origin::is_cross_origin(request) {
             return Err(EndpointError::CrossOrigin);
         }
         let parameters = match request.method {
@@ -156,7 +156,7 @@ impl TokenRouter {
         document::render(ENDPOINTS, &self.parts.facts())
     }
 
-    pub(crate) fn sources(&self) -> credentials::TokenHeaders {
+    pub(crate) fn sources(&self) -> crate::credential::TokenHeaders {
         self.parts.sources
     }
 

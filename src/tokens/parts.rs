@@ -11,7 +11,7 @@ use http::request::Parts;
 use super::{describe::Facts, error::EndpointError, health::StoreHealth, issuer::TokenIssuer, limit::Limits};
 use crate::{
     check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
-    credentials::TokenHeaders,
+    credential::TokenHeaders,
     observe::{Event, Limited, Observer},
     secret::TokenDigest,
     settings::EndpointOptions,

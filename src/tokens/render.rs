@@ -16,10 +16,9 @@ use serde_json::{Map, Value, json};
 
 use super::error::{EndpointError, GrantError};
 use crate::{
-    check::refuse::{
-        BearerError, Challenge, Detail, Form, Refusals, STORE_UNAVAILABLE, after, json_response, quoted, try_later,
-    },
-    cookie::REFRESH_COOKIE,
+    check::refuse::{Detail, Form, Refusals, after, json_response, quoted, try_later},
+    credential::REFRESH_COOKIE,
+    denial::{INVALID_TOKEN, STORE_UNAVAILABLE},
     issue::{IssueError, IssuedTokens},
     settings::Shape,
     store::{StoreError, StoreErrorKind},
@@ -138,7 +137,7 @@ pub(super) fn without_slash(segment: &str, query: Option<&str>) -> Response<Full
 pub(super) fn error(error: EndpointError, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
     let problem = match error {
         EndpointError::Denied(denial) => {
-            return refusals.answer(denial, Form::of(&request.method, &request.headers));
+            return refusals.answer(denial, Form::new(&request.method, &request.headers));
         }
         EndpointError::Method { allow } => return method_not_allowed(allow),
         EndpointError::Missing { name, place } if shape == Shape::Envelope => {
@@ -298,8 +297,7 @@ fn not_issued(error: &IssueError, request: &Parts, refusals: &Refusals) -> Respo
         IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
             let message = refresh_refused(error);
             let mut response = failure(StatusCode::UNAUTHORIZED, message, None);
-            let challenge = Challenge::AccessToken(Some(BearerError::InvalidToken));
-            if let Some(challenge) = refusals.challenge(challenge, message) {
+            if let Some(challenge) = refusals.challenge(INVALID_TOKEN, message) {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
             response

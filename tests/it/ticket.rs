@@ -237,7 +237,7 @@ async fn what_is_no_ticket_opens_nothing() {
     }
     let ticket = ticket(&server, token).await;
     let (status, detail) = refused(redeem(&server, &format!("{ticket}&ticket={ticket}")).await);
-    assert_eq!((status, detail), (400, json!("the parameter ticket is there more than once")));
+    assert_eq!((status, detail), (400, json!("parameter `ticket` appears more than once")));
     // Beside a token it is not needed, and not seen either.
     let url = format!("{}/access/ws?ticket=mine", server.url.replace("http", "ws"));
     let (mut socket, _) = open(&url, &[("access-token", token)]).await.unwrap();

@@ -1,16 +1,14 @@
-//! Why a request is refused.
+//! The reasons to refuse a request, and the one table of how each is reported.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use crate::{
-    credential::{self, CredentialError},
-    policy::PathRefusal,
-    store::StoreError,
-    token::TokenError,
-};
+use http::StatusCode;
+
+use crate::{credential::CredentialError, policy::PathRefusal, store::StoreError, token::TokenError};
 
 /// Why a request was refused.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DenialReason {
     /// The path has no sound reading.
     #[error("the path was refused: {0}")]
@@ -21,22 +19,22 @@ pub enum DenialReason {
     /// The credentials can be read in more than one way.
     #[error("{0}")]
     Credentials(CredentialError),
-    /// The path asks for the master token, and there is none.
+    /// The path requires the master token, and there is none.
     #[error("the master token is missing")]
     MissingMasterToken,
     /// The master token is wrong, or none is configured.
     #[error("the master token is wrong")]
     WrongMasterToken,
-    /// The caller has brought too many wrong master tokens before, and has to wait for so long.
+    /// The caller has presented too many wrong master tokens, and has to wait this long.
     #[error("there were too many wrong master tokens before")]
     TooManyGuesses(Duration),
-    /// The path asks for an access token, and there is none.
+    /// The path requires an access token, and there is none.
     #[error("the access token is missing")]
     MissingAccessToken,
-    /// The access token is not one of ours, or not valid now.
+    /// The access token was issued elsewhere, or is not valid now.
     #[error("the access token was refused: {0}")]
     InvalidAccessToken(TokenError),
-    /// The ticket is not one of ours, or not valid now.
+    /// The ticket was issued elsewhere, or is not valid now.
     #[error("the ticket was refused: {0}")]
     InvalidTicket(TokenError),
     /// The ticket has opened a WebSocket already.
@@ -53,90 +51,273 @@ pub enum DenialReason {
     StoreUnavailable(#[source] StoreError),
 }
 
+/// How a reason is reported: to the client over HTTP, gRPC and WebSockets, and to logs and metrics by its code.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec<'a> {
+    /// A short name that stays, for logs and metrics.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The gRPC status: that of the gRPC documentation's table for HTTP statuses, but for 400, which that calls INTERNAL.
+    pub grpc: u8,
+    /// The text that the client receives.
+    pub text: Text<'a>,
+    /// The code alone does not determine the text.
+    pub varies: bool,
+    /// What `WWW-Authenticate` asks for.
+    pub challenge: Challenge,
+    /// How a refused WebSocket is closed; `None` if the reason is a matter for the browser and not for the page.
+    pub close: Option<Close>,
+}
+
+/// A text in printable ASCII without `%`, as `grpc-message` carries it.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    words: &'static str,
+    error: Option<&'a dyn fmt::Display>,
+}
+
+/// What `WWW-Authenticate` asks for (RFC 9110 11.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// Nothing.
+    None,
+    /// The master token.
+    MasterToken,
+    /// An access token, with the error code of RFC 6750 3.1. There is none if the request had no credentials.
+    AccessToken(Option<&'static str>),
+}
+
+/// The message and the code with which a refused WebSocket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The code (RFC 6455 7.4, and its registry).
+    pub code: u16,
+    /// The text of the message before the close frame.
+    pub text: &'static str,
+}
+
+/// The text for a store that cannot be asked.
+pub const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
+const TOO_MANY_GUESSES: &str = "Too many wrong master tokens, try again later";
+
+/// The challenge for a token that is not accepted.
+pub const INVALID_TOKEN: Challenge = Challenge::AccessToken(Some("invalid_token"));
+const INVALID_REQUEST: Challenge = Challenge::AccessToken(Some("invalid_request"));
+
+// In the words of `fastauth-api`, by which its clients go.
+const MASTER_TOKEN_CLOSE: Close = Close { code: POLICY, text: "Disconnected: Unauthorized Master Token" };
+const ACCESS_TOKEN_CLOSE: Close = Close { code: POLICY, text: "Disconnected: Unauthrized ACCESS-TOKEN" };
+const POLICY: u16 = 1008;
+const TRY_AGAIN_LATER: u16 = 1013;
+
+/// A status over HTTP and over gRPC.
+#[derive(Clone, Copy)]
+struct Status(StatusCode, u8);
+
+const BAD_REQUEST: Status = Status(StatusCode::BAD_REQUEST, 3);
+const TOO_LONG: Status = Status(StatusCode::URI_TOO_LONG, 3);
+const FORBIDDEN: Status = Status(StatusCode::FORBIDDEN, 7);
+const UNAUTHENTICATED: Status = Status(StatusCode::UNAUTHORIZED, 16);
+const EXHAUSTED: Status = Status(StatusCode::TOO_MANY_REQUESTS, 8);
+const UNAVAILABLE: Status = Status(StatusCode::SERVICE_UNAVAILABLE, 14);
+
 impl DenialReason {
-    /// All that [`code`](Self::code) can be.
-    pub const CODES: [&str; 28] = [
-        "path_malformed_escape",
-        "path_not_utf8",
-        "path_control_character",
-        "path_encoded_too_often",
-        "path_request_target",
-        "path_too_many_readings",
-        "path_too_long",
-        "repeated_credentials",
-        "conflicting_credentials",
-        "missing_master_token",
-        "wrong_master_token",
-        "missing_access_token",
-        "malformed_token",
-        "unsupported_algorithm",
-        "unsupported_extension",
-        "invalid_signature",
-        "expired_token",
-        "token_not_yet_valid",
-        "invalid_claim",
-        "missing_client_id",
-        "wrong_token_type",
-        "unknown_client",
-        "not_canonical",
-        "store_unavailable",
-        "foreign_origin",
-        "invalid_ticket",
-        "spent_ticket",
-        "too_many_guesses",
-    ];
-
-    /// A short name of the reason that stays, for logs and counts.
+    /// Returns how the reason is reported. This is the only table of that.
     #[must_use]
-    pub fn code(&self) -> &'static str {
-        Self::CODES[self.place()]
-    }
-
-    /// The place of the code.
-    pub fn place(&self) -> usize {
+    pub fn spec(&self) -> Spec<'_> {
         match self {
-            Self::Path(PathRefusal::MalformedEscape) => 0,
-            Self::Path(PathRefusal::NotUtf8) => 1,
-            Self::Path(PathRefusal::ControlCharacter) => 2,
-            Self::Path(PathRefusal::EncodedTooOften) => 3,
-            Self::Path(PathRefusal::RequestTarget) => 4,
-            // No path is refused for a short name.
-            Self::Path(PathRefusal::TooManyReadings | PathRefusal::ShortName) => 5,
-            Self::Path(PathRefusal::TargetTooLong) => 6,
-            Self::Credentials(
-                CredentialError::Repeated(_) | CredentialError::RepeatedProtocol | CredentialError::RepeatedTicket,
-            ) => 7,
-            Self::Credentials(CredentialError::Conflicting | CredentialError::ConflictingProtocol) => 8,
-            Self::MissingMasterToken => 9,
-            Self::WrongMasterToken => 10,
-            Self::MissingAccessToken => 11,
-            Self::InvalidAccessToken(TokenError::Malformed) => 12,
-            Self::InvalidAccessToken(TokenError::UnsupportedAlgorithm) => 13,
-            Self::InvalidAccessToken(TokenError::UnsupportedExtension) => 14,
-            Self::InvalidAccessToken(TokenError::InvalidSignature) => 15,
-            Self::InvalidAccessToken(TokenError::Expired) => 16,
-            Self::InvalidAccessToken(TokenError::NotYetValid) => 17,
-            Self::InvalidAccessToken(TokenError::InvalidClaim(_)) => 18,
-            Self::InvalidAccessToken(TokenError::MissingClientId) => 19,
-            Self::InvalidAccessToken(TokenError::WrongType) => 20,
-            Self::UnknownClient => 21,
-            Self::NotCanonical => 22,
-            Self::StoreUnavailable(_) => 23,
-            Self::ForeignOrigin => 24,
-            Self::InvalidTicket(_) => 25,
-            Self::SpentTicket => 26,
-            Self::TooManyGuesses(_) => 27,
+            Self::Path(refusal) => path(refusal),
+            Self::ForeignOrigin => {
+                Spec::new("foreign_origin", FORBIDDEN, "A page of this origin may not open WebSockets")
+            }
+            Self::Credentials(error) => {
+                let spec = Spec::new(error.code(), BAD_REQUEST, "").error(error).varies();
+                spec.challenge(INVALID_REQUEST).close(ACCESS_TOKEN_CLOSE)
+            }
+            Self::MissingMasterToken => master_token("missing_master_token"),
+            Self::WrongMasterToken => master_token("wrong_master_token"),
+            Self::TooManyGuesses(_) => try_later("too_many_guesses", EXHAUSTED, TOO_MANY_GUESSES),
+            Self::MissingAccessToken => {
+                let spec = access_token("missing_access_token", "Invalid Access Token. Access Token is null");
+                spec.challenge(Challenge::AccessToken(None))
+            }
+            Self::InvalidAccessToken(error) => invalid_token(error),
+            Self::InvalidTicket(error) => {
+                access_token("invalid_ticket", "Invalid Ticket. Error: ").error(error).varies()
+            }
+            Self::SpentTicket => access_token("spent_ticket", "Invalid Ticket. Error: used before"),
+            Self::UnknownClient => access_token("unknown_client", "Invalid Client ID"),
+            Self::NotCanonical => access_token("not_canonical", "Unauthorized Access Token"),
+            Self::StoreUnavailable(_) => try_later("store_unavailable", UNAVAILABLE, STORE_UNAVAILABLE),
         }
     }
 
-    /// Whether it was the check of the master token that failed.
+    /// Returns a short name of the reason that stays, for logs and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.spec().code
+    }
+
+    /// Returns true if the check of the master token failed.
+    #[must_use]
     pub fn is_of_master_token(&self) -> bool {
-        matches!(
-            self,
-            Self::MissingMasterToken
-                | Self::WrongMasterToken
-                | Self::TooManyGuesses(_)
-                | Self::Credentials(CredentialError::Repeated(credential::MASTER_TOKEN_SPELLING))
-        )
+        match self {
+            Self::MissingMasterToken | Self::WrongMasterToken | Self::TooManyGuesses(_) => true,
+            Self::Credentials(error) => error.is_of_master_token(),
+            _ => false,
+        }
+    }
+}
+
+fn path(refusal: &PathRefusal) -> Spec<'_> {
+    let (code, status) = match refusal {
+        PathRefusal::MalformedEscape => ("path_malformed_escape", BAD_REQUEST),
+        PathRefusal::NotUtf8 => ("path_not_utf8", BAD_REQUEST),
+        PathRefusal::ControlCharacter => ("path_control_character", BAD_REQUEST),
+        PathRefusal::EncodedTooOften => ("path_encoded_too_often", BAD_REQUEST),
+        PathRefusal::RequestTarget => ("path_request_target", BAD_REQUEST),
+        // No path is refused for a short name.
+        PathRefusal::TooManyReadings | PathRefusal::ShortName => ("path_too_many_readings", BAD_REQUEST),
+        PathRefusal::TargetTooLong => ("path_too_long", TOO_LONG),
+    };
+    Spec::new(code, status, "").error(refusal)
+}
+
+fn invalid_token(error: &TokenError) -> Spec<'_> {
+    let code = match error {
+        TokenError::Malformed => "malformed_token",
+        TokenError::UnsupportedAlgorithm => "unsupported_algorithm",
+        TokenError::UnsupportedExtension => "unsupported_extension",
+        TokenError::InvalidSignature => "invalid_signature",
+        TokenError::Expired => "expired_token",
+        TokenError::NotYetValid => "token_not_yet_valid",
+        TokenError::InvalidClaim(_) => "invalid_claim",
+        TokenError::MissingClientId => "missing_client_id",
+        TokenError::WrongType => "wrong_token_type",
+    };
+    let spec = access_token(code, "Invalid Access Token. Error: ").error(error);
+    if matches!(error, TokenError::InvalidClaim(_)) { spec.varies() } else { spec }
+}
+
+fn master_token<'a>(code: &'static str) -> Spec<'a> {
+    let spec = Spec::new(code, UNAUTHENTICATED, "Unauthorized Master Token");
+    spec.challenge(Challenge::MasterToken).close(MASTER_TOKEN_CLOSE)
+}
+
+fn try_later<'a>(code: &'static str, status: Status, text: &'static str) -> Spec<'a> {
+    Spec::new(code, status, text).close(Close { code: TRY_AGAIN_LATER, text })
+}
+
+fn access_token<'a>(code: &'static str, words: &'static str) -> Spec<'a> {
+    Spec::new(code, UNAUTHENTICATED, words).challenge(INVALID_TOKEN).close(ACCESS_TOKEN_CLOSE)
+}
+
+impl<'a> Spec<'a> {
+    fn new(code: &'static str, Status(status, grpc): Status, words: &'static str) -> Self {
+        let text = Text { words, error: None };
+        Self { code, status, grpc, text, varies: false, challenge: Challenge::None, close: None }
+    }
+
+    /// Appends an error to the text.
+    fn error(mut self, error: &'a dyn fmt::Display) -> Self {
+        self.text.error = Some(error);
+        self
+    }
+
+    fn varies(self) -> Self {
+        Self { varies: true, ..self }
+    }
+
+    fn challenge(self, challenge: Challenge) -> Self {
+        Self { challenge, ..self }
+    }
+
+    fn close(self, close: Close) -> Self {
+        Self { close: Some(close), ..self }
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words)?;
+        self.error.map_or(Ok(()), |error| error.fmt(f))
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+
+    fn reasons() -> [(DenialReason, &'static str); 30] {
+        use DenialReason as R;
+        [
+            (R::Path(PathRefusal::MalformedEscape), "path_malformed_escape"),
+            (R::Path(PathRefusal::NotUtf8), "path_not_utf8"),
+            (R::Path(PathRefusal::ControlCharacter), "path_control_character"),
+            (R::Path(PathRefusal::EncodedTooOften), "path_encoded_too_often"),
+            (R::Path(PathRefusal::RequestTarget), "path_request_target"),
+            (R::Path(PathRefusal::TooManyReadings), "path_too_many_readings"),
+            (R::Path(PathRefusal::TargetTooLong), "path_too_long"),
+            (R::Credentials(CredentialError::Repeated("ACCESS-TOKEN")), "repeated_credentials"),
+            (R::Credentials(CredentialError::Conflicting("ACCESS-TOKEN", "Authorization")), "conflicting_credentials"),
+            (R::MissingMasterToken, "missing_master_token"),
+            (R::WrongMasterToken, "wrong_master_token"),
+            (R::MissingAccessToken, "missing_access_token"),
+            (R::InvalidAccessToken(TokenError::Malformed), "malformed_token"),
+            (R::InvalidAccessToken(TokenError::UnsupportedAlgorithm), "unsupported_algorithm"),
+            (R::InvalidAccessToken(TokenError::UnsupportedExtension), "unsupported_extension"),
+            (R::InvalidAccessToken(TokenError::InvalidSignature), "invalid_signature"),
+            (R::InvalidAccessToken(TokenError::Expired), "expired_token"),
+            (R::InvalidAccessToken(TokenError::NotYetValid), "token_not_yet_valid"),
+            (R::InvalidAccessToken(TokenError::InvalidClaim("exp")), "invalid_claim"),
+            (R::InvalidAccessToken(TokenError::MissingClientId), "missing_client_id"),
+            (R::InvalidAccessToken(TokenError::WrongType), "wrong_token_type"),
+            (R::UnknownClient, "unknown_client"),
+            (R::NotCanonical, "not_canonical"),
+            (R::StoreUnavailable(StoreError::new(StoreErrorKind::Failed, "away")), "store_unavailable"),
+            (R::Credentials(CredentialError::RepeatedTicket), "repeated_credentials"),
+            (R::Credentials(CredentialError::ConflictingProtocol), "conflicting_credentials"),
+            (R::ForeignOrigin, "foreign_origin"),
+            (R::InvalidTicket(TokenError::Expired), "invalid_ticket"),
+            (R::SpentTicket, "spent_ticket"),
+            (R::TooManyGuesses(Duration::ZERO), "too_many_guesses"),
+        ]
+    }
+
+    #[test]
+    fn each_reason_has_its_code_which_is_documented() {
+        let documentation = include_str!("../../../docs/observability.md");
+        for (reason, code) in reasons() {
+            assert_eq!(reason.code(), code);
+            assert!(documentation.contains(&format!("`{code}`")), "{code}");
+        }
+    }
+
+    #[test]
+    fn texts_fit_into_grpc_message_and_a_short_frame() {
+        for (reason, code) in reasons() {
+            let spec = reason.spec();
+            let text = spec.text.to_string();
+            assert!(text.chars().all(|c| matches!(c, ' '..='~') && c != '%'), "{code}: {text}");
+            // Longer ones need a longer head, and no client of `fastauth-api` has seen one.
+            assert!(spec.close.is_none_or(|close| close.text.len() < 90), "{code}");
+        }
+    }
+
+    #[test]
+    fn texts_that_do_not_vary_are_determined_by_the_code() {
+        let all = reasons();
+        for (one, code) in all.iter().filter(|(reason, _)| !reason.spec().varies) {
+            let same = all.iter().filter(|(_, other)| other == code);
+            assert_eq!(same.map(|(other, _)| other.spec().text.to_string()).last(), Some(one.spec().text.to_string()));
+        }
     }
 }

@@ -1,6 +1,10 @@
-//! The origins whose pages may open WebSockets.
+//! The origins of pages: which may open WebSockets, and which are the application's own.
 
-use http::{HeaderMap, HeaderValue, header::ORIGIN};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{HOST, ORIGIN},
+    request::Parts,
+};
 
 /// The origins whose pages may open WebSockets, as browsers write them; all, where there is no list.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +63,50 @@ fn is_host(host: &str) -> bool {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
     }
+}
+
+/// Returns true if a browser sent the request for a page of another origin, by what it says itself (Fetch Metadata), or
+/// else by the `Origin`. Other clients send neither.
+pub fn is_cross_origin(request: &Parts) -> bool {
+    const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    let headers = &request.headers;
+    if headers.contains_key(SITE) {
+        return !matches!(only(headers, &SITE), Some(b"same-origin" | b"none"));
+    }
+    if !headers.contains_key(ORIGIN) {
+        return false;
+    }
+    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = authority.or_else(|| only(headers, &HOST));
+    !only(headers, &ORIGIN).zip(host).is_some_and(|(origin, host)| is_own_origin(origin, host))
+}
+
+/// Returns true if a page of this origin is one of the application's at this host. What is at stake is a cookie that browsers
+/// send only over TLS, or to their own machine, so the application is there.
+fn is_own_origin(origin: &[u8], host: &[u8]) -> bool {
+    if let Some(of_page) = origin.strip_prefix(b"https://") {
+        return is_same_host(of_page, host, b":443");
+    }
+    let of_page = origin.strip_prefix(b"http://").filter(|of_page| is_own_machine(of_page));
+    of_page.is_some_and(|of_page| is_same_host(of_page, host, b":80"))
+}
+
+/// Compares two hosts with their ports, of which the usual one may be left out.
+fn is_same_host(one: &[u8], other: &[u8], usual_port: &[u8]) -> bool {
+    let without = |host: &[u8]| host.strip_suffix(usual_port).unwrap_or(host).to_ascii_lowercase();
+    without(one) == without(other)
+}
+
+fn is_own_machine(host_and_port: &[u8]) -> bool {
+    const NAMES: [&[u8]; 3] = [b"localhost", b"127.0.0.1", b"[::1]"];
+    NAMES.iter().any(|name| matches!(host_and_port.strip_prefix(*name), Some([] | [b':', ..])))
+}
+
+/// Returns the value of a header that appears once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then(|| value.as_bytes())
 }
 
 #[cfg(test)]
@@ -127,6 +175,83 @@ mod tests {
         ] {
             assert_eq!(some.admit(&headers(origins)), expected, "{origins:?}");
             assert!(Origins::default().admit(&headers(origins)));
+        }
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_recognised() {
+        let cross_origin = |uri: &str, lines: &[(&'static str, &'static str)]| {
+            let mut request = http::Request::builder().uri(uri);
+            for (name, value) in lines {
+                request = request.header(*name, *value);
+            }
+            is_cross_origin(&request.body(()).unwrap().into_parts().0)
+        };
+        for (name, uri, lines, expected) in [
+            ("no browser", "/", vec![("host", "app.example")], false),
+            ("the same page", "/", vec![("sec-fetch-site", "same-origin"), ("origin", "https://x.example")], false),
+            ("the address bar", "/", vec![("sec-fetch-site", "none")], false),
+            ("a subdomain", "/", vec![("sec-fetch-site", "same-site")], true),
+            ("another site", "/", vec![("sec-fetch-site", "cross-site")], true),
+            ("an older browser", "/", vec![("origin", "https://app.example"), ("host", "app.example")], false),
+            ("its other port", "/", vec![("origin", "https://app.example:1"), ("host", "app.example")], true),
+            ("HTTP/2", "https://app.example/", vec![("origin", "https://app.example")], false),
+            ("elsewhere in HTTP/2", "https://app.example/", vec![("origin", "https://x.example")], true),
+            ("a sandbox", "/", vec![("origin", "null"), ("host", "null")], true),
+            ("no host", "/", vec![("origin", "https://app.example")], true),
+            ("a page without TLS", "/", vec![("origin", "http://app.example"), ("host", "app.example")], true),
+            ("the same by HTTP/2", "http://app.example/", vec![("origin", "http://app.example")], true),
+            ("no scheme of pages", "/", vec![("origin", "ftp://app.example"), ("host", "app.example")], true),
+            ("no scheme", "/", vec![("origin", "app.example"), ("host", "app.example")], true),
+            (
+                "the port that goes without",
+                "/",
+                vec![("origin", "https://app.example"), ("host", "app.example:443")],
+                false,
+            ),
+            ("another port", "/", vec![("origin", "https://app.example"), ("host", "app.example:80")], true),
+            ("capitals", "/", vec![("origin", "https://app.example"), ("host", "App.Example")], false),
+            ("this machine", "/", vec![("origin", "http://localhost:8000"), ("host", "localhost:8000")], false),
+            (
+                "this machine by number",
+                "/",
+                vec![("origin", "http://127.0.0.1:8000"), ("host", "127.0.0.1:8000")],
+                false,
+            ),
+            ("this machine by IPv6", "/", vec![("origin", "http://[::1]:8000"), ("host", "[::1]:8000")], false),
+            (
+                "its other port without TLS",
+                "/",
+                vec![("origin", "http://localhost:1"), ("host", "localhost:8000")],
+                true,
+            ),
+            (
+                "the machine's like",
+                "/",
+                vec![("origin", "http://localhost.example"), ("host", "localhost.example")],
+                true,
+            ),
+            (
+                "the number's like",
+                "/",
+                vec![("origin", "http://127.0.0.1.example"), ("host", "127.0.0.1.example")],
+                true,
+            ),
+            (
+                "two pages",
+                "/",
+                vec![("origin", "https://app.example"), ("origin", "https://x.example"), ("host", "app.example")],
+                true,
+            ),
+            ("two sites", "/", vec![("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], true),
+            (
+                "two hosts",
+                "/",
+                vec![("origin", "https://app.example"), ("host", "app.example"), ("host", "x.example")],
+                true,
+            ),
+        ] {
+            assert_eq!(cross_origin(uri, &lines), expected, "{name}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
 mod tests {
     use super::*;
     use crate::{
-        credentials::TokenHeaders,
+        credential::TokenHeaders,
         settings::{EndpointOptions, Shape},
         tokens::{
             describe::{Facts, ParameterSet},

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::refresh;
 use crate::{
-    credentials,
+    credential,
     settings::Shape,
     tokens::{
         describe::{OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc},
@@ -46,7 +46,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
 
 async fn run(call: EndpointCall<'_>) -> EndpointResult {
     // If access tokens are not read from that header, it belongs to the application.
-    let by_header = call.parts.sources.authorization && has_basic_credentials(call.request);
+    let by_header = call.parts.sources.include(&AUTHORIZATION) && has_basic_credentials(call.request);
     if by_header || call.optional("client_secret")?.is_some() || call.optional("client_assertion")?.is_some() {
         return Err(EndpointError::Grant(GrantError::ClientAuthentication { by_header }));
     }
@@ -71,5 +71,5 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
 
 /// Returns true if the client tries to authenticate itself (RFC 6749 2.3.1).
 fn has_basic_credentials(request: &Parts) -> bool {
-    request.headers.get_all(AUTHORIZATION).iter().any(|value| credentials::of_scheme(value, b"basic").is_some())
+    request.headers.get_all(AUTHORIZATION).iter().any(|value| credential::of_scheme(value, b"basic").is_some())
 }

@@ -7,7 +7,7 @@ use crate::{
         denial::Denial,
         ticket::{LIFETIME, Ticket},
     },
-    credentials::Presented,
+    credential::Presented,
     denial::DenialReason,
     issue::IssueError,
     keys::CAN_ENCRYPT,
@@ -86,7 +86,7 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
 /// Creates a ticket for the holder of an access token, or `None` if it cannot be encrypted.
 async fn new_ticket(call: &EndpointCall<'_>) -> Result<Option<Secret>, Denial> {
     let confirmer = &call.parts.confirmer;
-    let presented = Presented::of(&call.request.headers, call.parts.sources);
+    let presented = Presented::read(&call.request.headers, call.parts.sources);
     let token = presented.access_token().map_err(DenialReason::Credentials)?;
     let access = confirmer.access(token.ok_or(DenialReason::MissingAccessToken)?).await?;
     let now = confirmer.clock.unix_now();

@@ -25,17 +25,16 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{PROTOCOL, entries, offered};
-use crate::{DenialReason, check::denial::Denial};
+use crate::{
+    check::denial::Denial,
+    credential::{PROTOCOL, entries, offered},
+    denial::Close,
+};
 
 /// How long such a socket may stay open.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// How much the client may send before its own closing.
 const MAX_READ: usize = 64 * 1024;
-
-/// The codes of closings (RFC 6455 7.4, and its registry).
-const POLICY: u16 = 1008;
-const TRY_AGAIN_LATER: u16 = 1013;
 
 /// A handshake that is accepted to say why it is refused.
 pub(crate) struct Closing {
@@ -44,15 +43,14 @@ pub(crate) struct Closing {
     /// `Sec-WebSocket-Accept`, over HTTP/1.1.
     accept: Option<HeaderValue>,
     protocol: Option<HeaderValue>,
-    code: u16,
-    detail: &'static str,
+    close: Close,
 }
 
 impl Closing {
     /// Takes what is needed out of a request. Returns `None` if the handshake is not sound, or if the refusal is for the
     /// browser instead of the page.
     pub(crate) fn take<B>(request: &mut Request<B>, denial: &Denial) -> Option<Self> {
-        let (code, detail) = words(denial.reason())?;
+        let close = denial.reason().spec().close?;
         let headers = request.headers();
         if !is_sound(request) || single(headers, SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             return None;
@@ -67,15 +65,15 @@ impl Closing {
         let protocol = protocol.and_then(|protocol| HeaderValue::from_bytes(protocol).ok());
         let runtime = Handle::try_current().ok()?;
         let upgrade = request.extensions_mut().remove::<OnUpgrade>()?;
-        Some(Self { upgrade, runtime, accept, protocol, code, detail })
+        Some(Self { upgrade, runtime, accept, protocol, close })
     }
 
     /// Returns the answer that opens the socket, which is closed as soon as it is open.
     pub(crate) fn open(self) -> Response<Full<Bytes>> {
-        let Self { upgrade, runtime, accept, protocol, code, detail } = self;
+        let Self { upgrade, runtime, accept, protocol, close: frame } = self;
         let closing = async move {
             if let Ok(connection) = upgrade.await {
-                close(connection, code, detail).await;
+                close(connection, frame).await;
             }
         };
         // The task makes the timer: on a runtime without timers the task fails, and the request does not.
@@ -90,24 +88,6 @@ impl Closing {
         }
         response.headers_mut().extend(protocol.map(|protocol| (SEC_WEBSOCKET_PROTOCOL, protocol)));
         response
-    }
-}
-fn words(reason: &DenialReason) -> Option<(u16, &'static str)> {
-    use DenialReason as Reason;
-    match reason {
-        Reason::Path(_) | Reason::ForeignOrigin => None,
-        Reason::MissingMasterToken | Reason::WrongMasterToken => {
-            Some((POLICY, "Disconnected: Unauthorized Master Token"))
-        }
-        Reason::TooManyGuesses(_) => Some((TRY_AGAIN_LATER, crate::check::refuse::TOO_MANY_GUESSES)),
-        Reason::StoreUnavailable(_) => Some((TRY_AGAIN_LATER, crate::check::refuse::STORE_UNAVAILABLE)),
-        Reason::Credentials(_)
-        | Reason::MissingAccessToken
-        | Reason::InvalidAccessToken(_)
-        | Reason::InvalidTicket(_)
-        | Reason::SpentTicket
-        | Reason::UnknownClient
-        | Reason::NotCanonical => Some((POLICY, "Disconnected: Unauthrized ACCESS-TOKEN")),
     }
 }
 
@@ -142,7 +122,7 @@ fn accept(key: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// Sends the message and the closing, and waits for the client's closing, so that nothing is lost on the way.
-async fn close(connection: Upgraded, code: u16, detail: &str) {
+async fn close(connection: Upgraded, Close { code, text: detail }: Close) {
     let config = WebSocketConfig::default()
         .read_buffer_size(1024)
         .max_message_size(Some(MAX_READ))

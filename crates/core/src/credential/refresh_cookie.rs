@@ -1,23 +1,38 @@
-//! The cookie of the refresh token, which browsers send with every request: the guard takes it out, and only the token
-//! router finds it again.
+//! The refresh token in a cookie, which browsers send with every request: the guard takes it out, and only the token
+//! endpoints find it again.
+
+use std::str;
 
 use http::{HeaderMap, HeaderValue, Request, header::COOKIE, request::Parts};
 
+use super::{Carries, Scheme};
 use crate::secret::Secret;
 
-/// Holds the refresh token. The prefix has browsers take it from this host alone, and over TLS.
-pub(crate) const REFRESH_COOKIE: &str = "__Host-fastauth-refresh";
+/// The name of the cookie. By the prefix, browsers accept it only from this host and over TLS.
+pub const REFRESH_COOKIE: &str = "__Host-fastauth-refresh";
 
-/// There is more than one, and nobody knows who set which.
+pub(super) static REFRESH_TOKEN: Scheme = Scheme {
+    name: REFRESH_COOKIE,
+    carries: Carries::RefreshToken,
+    header: Some(COOKIE),
+    read: None,
+    challenge: None,
+    openapi: None,
+};
+
+/// The cookie is there more than once, and cannot be told who set which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RepeatedCookie;
+pub struct RepeatedCookie;
 
-/// What the guard took out of a request.
+/// The refresh token that the guard took out of a request.
 #[derive(Clone, Debug)]
 struct Taken(Result<Secret, RepeatedCookie>);
 
 /// Takes the refresh token out of `Cookie`, and leaves the other cookies as they are.
-pub(crate) fn take<B>(request: &mut Request<B>) {
+pub(super) fn take<B>(request: &mut Request<B>) {
+    if !request.headers().get_all(COOKIE).iter().any(may_have_ours) {
+        return;
+    }
     let taken = match only(request.headers()) {
         Ok(None) => return,
         Ok(Some(token)) => Ok(Secret::from(token)),
@@ -32,8 +47,17 @@ pub(crate) fn take<B>(request: &mut Request<B>) {
     request.extensions_mut().insert(Taken(taken));
 }
 
-/// The refresh token that a request brings in its cookie, which the guard may have taken out.
-pub(crate) fn refresh_token(request: &Parts) -> Result<Option<&str>, RepeatedCookie> {
+/// Returns true if our cookie may be among those of a line. It finds the name faster than a reader of all pairs.
+fn may_have_ours(line: &HeaderValue) -> bool {
+    str::from_utf8(line.as_bytes()).map_or(true, |line| line.contains(REFRESH_COOKIE))
+}
+
+/// Returns the refresh token in the cookie of a request, from which the guard may have taken it out.
+///
+/// # Errors
+///
+/// Returns an error if the cookie is there more than once.
+pub fn refresh_token(request: &Parts) -> Result<Option<&str>, RepeatedCookie> {
     match request.extensions.get::<Taken>() {
         Some(Taken(taken)) => taken.as_ref().map(|token| Some(token.expose())).map_err(|repeated| *repeated),
         None => only(&request.headers),
@@ -44,7 +68,7 @@ fn only(headers: &HeaderMap) -> Result<Option<&str>, RepeatedCookie> {
     let mut values = headers.get_all(COOKIE).iter().flat_map(pairs).filter_map(value);
     match (values.next(), values.next()) {
         (_, Some(_)) => Err(RepeatedCookie),
-        // What is no text is no token, and the empty one is what is left of it.
+        // A value that is not text becomes an empty one, which no token is.
         (value, None) => Ok(value.map(|value| std::str::from_utf8(value).unwrap_or_default())),
     }
 }
@@ -53,13 +77,13 @@ fn pairs(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b';')
 }
 
-/// The value of a pair that is our cookie.
+/// Returns the value of a pair, if it is our cookie.
 fn value(pair: &[u8]) -> Option<&[u8]> {
     let (name, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
     (name.trim_ascii() == REFRESH_COOKIE.as_bytes()).then(|| value[1..].trim_ascii())
 }
 
-/// What is left of a line; `None` where that is nothing.
+/// Returns a line without our cookie, if anything is left of it.
 fn without(line: &HeaderValue) -> Option<HeaderValue> {
     if pairs(line).all(|pair| value(pair).is_none()) {
         return Some(line.clone());
@@ -76,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_found_among_others() {
+    fn cookie_is_found_among_others() {
         let found = |lines: &[&'static [u8]]| {
             let lines = lines.iter().map(|line| (COOKIE, HeaderValue::from_bytes(line).unwrap()));
             only(&lines.collect()).map(|value| value.map(str::to_owned))

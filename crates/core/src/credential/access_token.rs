@@ -1,0 +1,14 @@
+//! The access token in the header `ACCESS-TOKEN`.
+
+use http::HeaderName;
+
+use super::{Carries, Scheme, SecurityScheme, whole};
+
+pub static ACCESS_TOKEN: Scheme = Scheme {
+    name: "ACCESS-TOKEN",
+    carries: Carries::AccessToken,
+    header: Some(HeaderName::from_static("access-token")),
+    read: Some(whole),
+    challenge: None,
+    openapi: Some(SecurityScheme { name: "AccessTokenHeader", bearer: false, description: "An access token" }),
+};

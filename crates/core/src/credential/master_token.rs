@@ -1,0 +1,16 @@
+//! The master token: a static secret in the header `MASTER-TOKEN`.
+
+use http::HeaderName;
+
+use super::{Carries, Scheme, SecurityScheme, whole};
+
+pub(super) const NAME: &str = "MASTER-TOKEN";
+
+pub static MASTER_TOKEN: Scheme = Scheme {
+    name: NAME,
+    carries: Carries::MasterToken,
+    header: Some(HeaderName::from_static("master-token")),
+    read: Some(whole),
+    challenge: None,
+    openapi: Some(SecurityScheme { name: "MasterTokenHeader", bearer: false, description: "The master token" }),
+};

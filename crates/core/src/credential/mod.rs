@@ -1,0 +1,582 @@
+//! The credentials of a request: where each may stand, and that there is only one of each.
+//!
+//! Each scheme is one file and one line in [`SCHEMES`]. The configuration's `credential-sources`, the challenges, the OpenAPI document
+//! and the headers that are hidden from logs follow from that table.
+
+use std::fmt;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request,
+    header::{COOKIE, UPGRADE},
+};
+
+use crate::secret::Secret;
+
+mod access_token;
+mod bearer;
+mod master_token;
+mod protocol;
+mod refresh_cookie;
+mod ticket;
+
+pub use self::{
+    access_token::ACCESS_TOKEN,
+    bearer::{BEARER, bearer, of_scheme},
+    master_token::MASTER_TOKEN,
+    protocol::{PROTOCOL, entries, offered},
+    refresh_cookie::{REFRESH_COOKIE, RepeatedCookie, refresh_token},
+    ticket::without_ticket,
+};
+
+/// All schemes. Those of access tokens stand in the order in which they are looked for.
+pub static SCHEMES: [&Scheme; COUNT] =
+    [&MASTER_TOKEN, &ACCESS_TOKEN, &BEARER, &protocol::PROTOCOL_TOKEN, &ticket::TICKET, &refresh_cookie::REFRESH_TOKEN];
+
+const COUNT: usize = 6;
+
+/// A place in a request where a credential may stand.
+#[derive(Debug)]
+pub struct Scheme {
+    /// Its name in messages, and in `credential-sources`.
+    pub name: &'static str,
+    /// What it carries.
+    pub carries: Carries,
+    /// The header, whose value is hidden from logs.
+    pub header: Option<HeaderName>,
+    /// Reads the credential out of a value of the header, if any request may carry it there.
+    pub read: Option<fn(&HeaderValue) -> Option<&[u8]>>,
+    /// The authentication scheme that a challenge for it names, if it is a registered one.
+    pub challenge: Option<&'static str>,
+    /// Its description in OpenAPI, if that can express it.
+    pub openapi: Option<SecurityScheme>,
+}
+
+/// What a scheme carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// A master token.
+    MasterToken,
+    /// An access token.
+    AccessToken,
+    /// A refresh token.
+    RefreshToken,
+    /// A ticket.
+    Ticket,
+}
+
+/// A security scheme of OpenAPI. The names are those of `fastauth-api`.
+#[derive(Clone, Copy, Debug)]
+pub struct SecurityScheme {
+    /// Its name.
+    pub name: &'static str,
+    /// It is HTTP's scheme `bearer`, and not a header of its own.
+    pub bearer: bool,
+    /// Its description.
+    pub description: &'static str,
+}
+
+/// Reads a header that carries nothing but the credential.
+#[allow(clippy::unnecessary_wraps, reason = "others find none in some values")]
+fn whole(value: &HeaderValue) -> Option<&[u8]> {
+    Some(value.as_bytes())
+}
+
+/// The headers in which access tokens are looked for. The others belong to the application.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenHeaders {
+    /// One bit for each scheme that is not looked for, by its place in [`SCHEMES`].
+    ignored: u8,
+}
+
+impl TokenHeaders {
+    /// All of them.
+    pub const ALL: Self = Self { ignored: 0 };
+
+    /// Returns those of these names, whose case is free.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first name that is not one.
+    pub fn named(names: &[String]) -> Result<Self, &str> {
+        let unknown = |name: &&String| !access_headers().any(|(_, scheme)| scheme.name.eq_ignore_ascii_case(name));
+        if let Some(name) = names.iter().find(unknown) {
+            return Err(name);
+        }
+        let ignored =
+            access_headers().filter(|(_, scheme)| !names.iter().any(|name| scheme.name.eq_ignore_ascii_case(name)));
+        Ok(Self { ignored: ignored.fold(0, |bits, (place, _)| bits | 1 << place) })
+    }
+
+    /// Returns the schemes that are looked for.
+    pub fn schemes(self) -> impl Iterator<Item = &'static Scheme> {
+        access_headers().filter(move |(place, _)| !self.ignores(*place)).map(|(_, scheme)| scheme)
+    }
+
+    /// Returns true if access tokens are looked for in this header.
+    #[must_use]
+    pub fn include(self, header: &HeaderName) -> bool {
+        self.schemes().any(|scheme| scheme.header.as_ref() == Some(header))
+    }
+
+    /// Returns the authentication scheme that challenges for an access token name.
+    #[must_use]
+    pub fn challenge(self) -> &'static str {
+        self.schemes().find_map(|scheme| scheme.challenge).unwrap_or("AccessToken")
+    }
+
+    #[inline]
+    fn ignores(self, place: usize) -> bool {
+        self.ignored >> place & 1 == 1
+    }
+}
+
+impl fmt::Debug for TokenHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.schemes().map(|scheme| scheme.name)).finish()
+    }
+}
+
+/// Returns the schemes of access tokens that any request may use, with their places.
+fn access_headers() -> impl Iterator<Item = (usize, &'static Scheme)> {
+    let schemes = SCHEMES.into_iter().enumerate();
+    schemes.filter(|(_, scheme)| scheme.carries == Carries::AccessToken && scheme.read.is_some())
+}
+
+/// Why the credentials of a request have no single reading (RFC 6750 3.1: `invalid_request`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// The header appears more than once.
+    #[error("header `{0}` appears more than once")]
+    Repeated(&'static str),
+    /// Two headers carry different access tokens.
+    #[error("{0} and {1} carry different tokens")]
+    Conflicting(&'static str, &'static str),
+    /// The protocol `fastauth` is offered more than once in a WebSocket handshake.
+    #[error("protocol `fastauth` is offered more than once")]
+    RepeatedProtocol,
+    /// `Sec-WebSocket-Protocol` carries another token than the other headers.
+    #[error("Sec-WebSocket-Protocol carries another token than the headers")]
+    ConflictingProtocol,
+    /// The parameter `ticket` of a WebSocket handshake appears more than once.
+    #[error("parameter `ticket` appears more than once")]
+    RepeatedTicket,
+}
+
+impl CredentialError {
+    /// Returns a short name of the error that stays, for logs and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Repeated(_) | Self::RepeatedProtocol | Self::RepeatedTicket => "repeated_credentials",
+            Self::Conflicting(..) | Self::ConflictingProtocol => "conflicting_credentials",
+        }
+    }
+
+    /// Returns true if the master token is meant.
+    #[must_use]
+    pub fn is_of_master_token(&self) -> bool {
+        matches!(self, Self::Repeated(master_token::NAME))
+    }
+}
+
+/// The credentials that were taken out of a request. Those that stay in its headers are [read](Self::read) there.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    handshake: Option<Handshake>,
+}
+
+/// The credentials of a WebSocket handshake, beside those that any request may carry.
+#[derive(Debug)]
+struct Handshake {
+    token: Result<Option<HeaderValue>, CredentialError>,
+    ticket: Result<Option<Secret>, CredentialError>,
+    offers_protocol: bool,
+}
+
+impl Credentials {
+    /// Marks the headers that carry credentials as sensitive, which hides them from logs, and takes out of the request what the
+    /// application must not see: the refresh token, and the access token and the ticket of a handshake, needed or not.
+    pub fn take<B>(request: &mut Request<B>) -> Self {
+        let marked = mark_sensitive(request.headers_mut());
+        if marked.cookie {
+            refresh_cookie::take(request);
+        }
+        let may_be_handshake = marked.upgrade || request.method() == Method::CONNECT;
+        if !may_be_handshake || !is_handshake(request.method(), request.headers()) {
+            return Self::default();
+        }
+        let ticket = ticket::take(request);
+        let offered = protocol::take(request.headers_mut());
+        Self { handshake: Some(Handshake { token: offered.token, ticket, offers_protocol: offered.protocol }) }
+    }
+
+    /// Reads the credentials that the request presents.
+    #[inline]
+    pub fn read<'a>(&'a self, headers: &'a HeaderMap, sources: TokenHeaders) -> Presented<'a> {
+        Presented { handshake: self.handshake.as_ref(), ..Presented::read(headers, sources) }
+    }
+
+    /// Returns true if something behind the guard may take the request for a WebSocket handshake.
+    pub fn are_of_handshake(&self) -> bool {
+        self.handshake.is_some()
+    }
+
+    /// Returns true if the URI of the request carried a ticket.
+    pub fn had_ticket(&self) -> bool {
+        self.handshake.as_ref().is_some_and(|handshake| !matches!(handshake.ticket, Ok(None)))
+    }
+
+    /// Returns true if the handshake offered [`PROTOCOL`], which has to be chosen then.
+    pub fn offer_protocol(&self) -> bool {
+        self.handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol)
+    }
+}
+
+/// The credentials that a request presents.
+pub struct Presented<'a> {
+    /// Those in headers, by the places of their schemes.
+    found: [Values<'a>; COUNT],
+    handshake: Option<&'a Handshake>,
+}
+
+/// What proves who a client is.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// An access token.
+    Token(&'a [u8]),
+    /// A ticket.
+    Ticket(&'a Secret),
+}
+
+impl<'a> Presented<'a> {
+    /// Reads the credentials in the headers, in one pass: a look-up in a map of a few headers takes as long as that by itself.
+    #[inline]
+    pub fn read(headers: &'a HeaderMap, sources: TokenHeaders) -> Self {
+        let mut found = [Values::default(); COUNT];
+        for (name, value) in headers {
+            for (place, (scheme, values)) in SCHEMES.iter().zip(&mut found).enumerate() {
+                if let Some(read) = scheme.read
+                    && scheme.header.as_ref() == Some(name)
+                    && !sources.ignores(place)
+                {
+                    values.add(read(value));
+                }
+            }
+        }
+        Self { found, handshake: None }
+    }
+
+    /// Returns the master token.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is more than one.
+    pub fn master_token(&self) -> Result<Option<&'a [u8]>, CredentialError> {
+        self.only(Carries::MasterToken)
+    }
+
+    /// Returns the access token in the headers that any request may use.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a header that carries one appears more than once, or if headers carry different tokens.
+    pub fn access_token(&self) -> Result<Option<&'a [u8]>, CredentialError> {
+        self.only(Carries::AccessToken)
+    }
+
+    /// Returns the access token, which may also stand among the protocols of a handshake, or else the ticket.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the credentials can be read in more than one way.
+    pub fn proof(&self) -> Result<Option<Proof<'a>>, CredentialError> {
+        let token = self.access_token()?;
+        let Some(handshake) = self.handshake else { return Ok(token.map(Proof::Token)) };
+        let offered = handshake.token.as_ref().map_err(|error| *error)?.as_ref().map(HeaderValue::as_bytes);
+        match (token, offered) {
+            (Some(token), Some(offered)) if token != offered => Err(CredentialError::ConflictingProtocol),
+            (Some(token), _) | (None, Some(token)) => Ok(Some(Proof::Token(token))),
+            (None, None) => match &handshake.ticket {
+                Ok(ticket) => Ok(ticket.as_ref().map(Proof::Ticket)),
+                Err(error) => Err(*error),
+            },
+        }
+    }
+
+    /// Returns the only credential of a kind in the headers.
+    #[inline]
+    fn only(&self, kind: Carries) -> Result<Option<&'a [u8]>, CredentialError> {
+        let mut only: Option<(&'static str, &'a [u8])> = None;
+        for (scheme, values) in SCHEMES.iter().zip(&self.found) {
+            let Some(credential) = values.first.filter(|_| scheme.carries == kind) else { continue };
+            if values.count > 1 {
+                return Err(CredentialError::Repeated(scheme.name));
+            }
+            match only {
+                Some((name, other)) if other != credential => {
+                    return Err(CredentialError::Conflicting(name, scheme.name));
+                }
+                _ => only = only.or(Some((scheme.name, credential))),
+            }
+        }
+        Ok(only.map(|(_, credential)| credential))
+    }
+}
+
+impl fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Presented(..)")
+    }
+}
+
+impl fmt::Debug for Proof<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token(..)",
+            Self::Ticket(_) => "Ticket(..)",
+        })
+    }
+}
+
+/// The values of one header.
+#[derive(Clone, Copy, Default)]
+struct Values<'a> {
+    /// The first that is a credential.
+    first: Option<&'a [u8]>,
+    count: usize,
+}
+
+impl<'a> Values<'a> {
+    fn add(&mut self, credential: Option<&'a [u8]>) {
+        self.first = self.first.or(credential);
+        self.count += 1;
+    }
+}
+
+/// What the names of a request's headers show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No header carries a credential.
+    Nothing,
+    /// A header carries a credential.
+    Credentials,
+    /// The request may be a handshake, which can carry a credential in its URI, too.
+    Upgrade,
+}
+
+/// Looks for headers that carry a credential or ask for an upgrade. One pass over the names beats the look-ups in the usual
+/// case, in which there is none.
+#[inline]
+pub fn look(headers: &HeaderMap) -> Found {
+    let mut found = Found::Nothing;
+    for name in headers.keys() {
+        if *name == UPGRADE {
+            return Found::Upgrade;
+        }
+        if is_credential(name) {
+            found = Found::Credentials;
+        }
+    }
+    found
+}
+
+/// The headers that need more than to be marked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Marked {
+    cookie: bool,
+    upgrade: bool,
+}
+
+fn mark_sensitive(headers: &mut HeaderMap) -> Marked {
+    let mut marked = Marked::default();
+    // Not by `entry`, which makes room for one more header and so may allocate.
+    for (name, value) in headers.iter_mut() {
+        if is_credential(name) {
+            value.set_sensitive(true);
+        }
+        marked.cookie |= *name == COOKIE;
+        marked.upgrade |= *name == UPGRADE;
+    }
+    marked
+}
+
+#[inline]
+fn is_credential(name: &HeaderName) -> bool {
+    SCHEMES.iter().any(|scheme| scheme.header.as_ref() == Some(name))
+}
+
+/// Returns true if something behind the guard may take a request for the handshake of a WebSocket, soundly (RFC 6455 4.1,
+/// RFC 8441 5) or not: each server reads `Connection` and `Upgrade` in its own way, and some look for a part of their text.
+fn is_handshake(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::CONNECT || headers.get_all(UPGRADE).iter().any(names_websocket)
+}
+
+fn names_websocket(upgrade: &HeaderValue) -> bool {
+    const NAME: &[u8] = b"websocket";
+    upgrade.as_bytes().windows(NAME.len()).any(|part| part.eq_ignore_ascii_case(NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::SEC_WEBSOCKET_PROTOCOL;
+
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn access_token_stands_in_one_place() {
+        const REPEATED: CredentialError = CredentialError::Repeated("ACCESS-TOKEN");
+        const REPEATED_AUTHORIZATION: CredentialError = CredentialError::Repeated("Authorization");
+        type Row =
+            (&'static str, &'static [(&'static str, &'static str)], Result<Option<&'static str>, CredentialError>);
+        let table: [Row; 14] = [
+            ("nothing", &[], Ok(None)),
+            ("header", &[("access-token", "t")], Ok(Some("t"))),
+            ("empty header", &[("access-token", "")], Ok(Some(""))),
+            ("bearer", &[("authorization", "Bearer t")], Ok(Some("t"))),
+            ("any case", &[("authorization", "bEARER  t")], Ok(Some("t"))),
+            ("bearer of nothing", &[("authorization", "Bearer")], Ok(Some(""))),
+            ("basic is not ours", &[("authorization", "Basic dDp0")], Ok(None)),
+            ("basic beside ours", &[("access-token", "t"), ("authorization", "Basic dDp0")], Ok(Some("t"))),
+            ("bearerish", &[("authorization", "Bearert")], Ok(None)),
+            ("the same twice", &[("access-token", "t"), ("authorization", "Bearer t")], Ok(Some("t"))),
+            (
+                "two",
+                &[("access-token", "t"), ("authorization", "Bearer u")],
+                Err(CredentialError::Conflicting("ACCESS-TOKEN", "Authorization")),
+            ),
+            ("repeated", &[("access-token", "t"), ("access-token", "t")], Err(REPEATED)),
+            (
+                "bearer twice",
+                &[("authorization", "Bearer t"), ("authorization", "Bearer t")],
+                Err(REPEATED_AUTHORIZATION),
+            ),
+            (
+                "bearer behind basic",
+                &[("authorization", "Basic dDp0"), ("authorization", "Bearer t")],
+                Err(REPEATED_AUTHORIZATION),
+            ),
+        ];
+        for (name, lines, expected) in table {
+            let headers = headers(lines);
+            assert_eq!(
+                Presented::read(&headers, TokenHeaders::ALL).access_token(),
+                expected.map(|token| token.map(str::as_bytes)),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn tokens_are_looked_for_where_they_may_be() {
+        let both = headers(&[("access-token", "t"), ("authorization", "Bearer u"), ("authorization", "Bearer v")]);
+        for (names, expected) in [(&["ACCESS-TOKEN"][..], Some("t")), (&["access-token"], Some("t")), (&[], None)] {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let found = Presented::read(&both, TokenHeaders::named(&names).unwrap()).access_token();
+            assert_eq!(found, Ok(expected.map(str::as_bytes)), "{names:?}");
+        }
+        let own = headers(&[("access-token", "t"), ("access-token", "u"), ("authorization", "Bearer v")]);
+        let sources = TokenHeaders::named(&["Authorization".to_owned()]).unwrap();
+        assert_eq!(Presented::read(&own, sources).access_token(), Ok(Some(b"v".as_slice())));
+        assert_eq!(TokenHeaders::named(&["ACCESS-TOKEN".to_owned(), "Cookie".to_owned()]), Err("Cookie"));
+        assert_eq!(
+            TokenHeaders::named(&["Authorization".to_owned(), "access-token".to_owned()]),
+            Ok(TokenHeaders::ALL)
+        );
+    }
+
+    #[test]
+    fn master_token_stands_in_one_place() {
+        const REPEATED: CredentialError = CredentialError::Repeated("MASTER-TOKEN");
+        for (lines, expected) in [
+            (&[("authorization", "Bearer m")][..], Ok(None)),
+            (&[("master-token", "m")], Ok(Some(b"m".as_slice()))),
+            (&[("master-token", "m"), ("master-token", "m")], Err(REPEATED)),
+            (
+                &[("master-token", "m"), ("access-token", "t"), ("master-token", "m"), ("master-token", "m")],
+                Err(REPEATED),
+            ),
+        ] {
+            assert_eq!(Presented::read(&headers(lines), TokenHeaders::ALL).master_token(), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn every_credential_is_hidden() {
+        let mut headers = headers(&[
+            ("master-token", "hush-1"),
+            ("access-token", "hush-2"),
+            ("access-token", "hush-3"),
+            ("authorization", "Bearer hush-4"),
+            ("cookie", "__Host-fastauth-refresh=hush-5"),
+            ("sec-websocket-protocol", "fastauth, hush-6"),
+            ("accept", "seen"),
+        ]);
+        assert_eq!(mark_sensitive(&mut headers), Marked { cookie: true, upgrade: false });
+        let shown = format!("{headers:?}");
+        assert!(!shown.contains("hush") && shown.contains("seen"), "{shown}");
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        assert!(mark_sensitive(&mut headers).upgrade);
+    }
+
+    fn request(method: Method, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().method(method);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    fn handshake(protocols: &[&str]) -> Request<()> {
+        let mut headers = vec![("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")];
+        headers.extend(protocols.iter().map(|protocols| ("sec-websocket-protocol", *protocols)));
+        request(Method::GET, &headers)
+    }
+
+    #[test]
+    fn handshakes_are_recognised() {
+        for (expected, method, headers) in [
+            (true, Method::GET, &[("upgrade", "websocket"), ("connection", "upgrade")][..]),
+            (true, Method::GET, &[("upgrade", "h2c, WebSocket/13")]),
+            (true, Method::GET, &[("upgrade", "h2c"), ("upgrade", "\"WEBSOCKET\"")]),
+            (true, Method::POST, &[("upgrade", "xwebsockets")]),
+            (true, Method::CONNECT, &[]),
+            (false, Method::GET, &[("upgrade", "h2c"), ("connection", "upgrade")]),
+            (false, Method::GET, &[("connection", "upgrade"), ("sec-websocket-protocol", "websocket")]),
+        ] {
+            let request = request(method, headers);
+            assert_eq!(is_handshake(request.method(), request.headers()), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn token_among_the_protocols_has_to_be_that_of_the_header() {
+        let proof = |protocols: &[&str], header: Option<&'static str>| {
+            let taken = Credentials::take(&mut handshake(protocols));
+            let line = header.map(|token| (HeaderName::from_static("access-token"), HeaderValue::from_static(token)));
+            let headers: HeaderMap = line.into_iter().collect();
+            taken.read(&headers, TokenHeaders::ALL).proof().map(|proof| match proof {
+                Some(Proof::Token(token)) => token.to_vec(),
+                Some(Proof::Ticket(_)) | None => Vec::new(),
+            })
+        };
+        let token = |text: &[u8]| Ok(text.to_vec());
+        assert_eq!(proof(&["fastauth, t"], None), token(b"t"));
+        assert_eq!(proof(&["fastauth, t"], Some("t")), token(b"t"));
+        assert_eq!(proof(&["fastauth, t"], Some("u")), Err(CredentialError::ConflictingProtocol));
+        assert_eq!(proof(&["fastauth, t, fastauth, t"], Some("t")), Err(CredentialError::RepeatedProtocol));
+        assert_eq!(proof(&[], Some("u")), token(b"u"));
+        assert_eq!(proof(&[], None), token(b""));
+    }
+
+    #[test]
+    fn protocols_stay_if_there_is_no_handshake() {
+        let mut request = request(Method::GET, &[("sec-websocket-protocol", "fastauth, t")]);
+        assert!(!Credentials::take(&mut request).are_of_handshake());
+        assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], "fastauth, t");
+    }
+}
