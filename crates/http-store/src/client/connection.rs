@@ -332,5 +332,5 @@ fn unreached(error: HttpError) -> StoreError {
 }
 
 fn cut_off(error: hyper::Error) -> StoreError {
-    StoreError::new(StoreErrorKind::Unreachable, "the token store's answer broke off").caused_by(error)
+    StoreError::new(StoreErrorKind::Unreachable, "the token store's answer was cut off").caused_by(error)
 }

@@ -438,6 +438,6 @@ fn unread(error: &(dyn Error + 'static)) -> StoreProblem {
     if chain.any(<dyn Error>::is::<LengthLimitError>) {
         StoreProblem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB")
     } else {
-        StoreProblem::bad_request("the body broke off")
+        StoreProblem::bad_request("the body was cut off")
     }
 }

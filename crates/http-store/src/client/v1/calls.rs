@@ -115,18 +115,18 @@ impl V1 {
 /// Creates the error for what answers in place of a store that speaks the second version.
 pub(crate) fn foreign(status: StatusCode) -> StoreError {
     invalid(format!(
-        "something else than the token store answered with status {}: let its whole path, with v2/ in it, through to it",
+        "another server answered with status {} in place of the token store: route its whole path to it, v2/ included",
         status.as_u16()
     ))
 }
 
 fn page() -> StoreError {
-    invalid("a page answered a write in the place of the token store: let its path through to it")
+    invalid("a page answered a write in place of the token store: route its path to it")
 }
 
 pub(super) fn not_its_own() -> StoreError {
     invalid(
-        "something else than the token store answered with status 404: let its path through to it. Of the store, a 404 has \
+        "another server answered with status 404 in place of the token store: route its path to it. A 404 of the store has \
          no body or is {\"detail\":\"…\"}",
     )
 }

@@ -211,7 +211,7 @@ async fn problem(response: StoreResponse) -> Result<String, StoreError> {
 async fn unexpected(response: StoreResponse, call: &str) -> StoreError {
     if response.status() == StatusCode::NOT_IMPLEMENTED {
         response.discard().await;
-        return StoreError::unsupported(format!("the token store is not able to do what {call} asks for"));
+        return StoreError::unsupported(format!("the token store does not support {call} of this kind"));
     }
     response.unexpected(call).await
 }
