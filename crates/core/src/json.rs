@@ -26,6 +26,10 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
 ///
 /// As [`object`].
 pub(crate) fn members(text: &[u8]) -> Result<Members<'_>, serde_json::Error> {
+    // serde_json would quote what it finds in place of an object, which may be a secret.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(serde_json::Error::custom("not a JSON object"));
+    }
     serde_json::from_slice(text)
 }
 
@@ -250,6 +254,22 @@ mod tests {
             assert!(object(text).is_err(), "{}", String::from_utf8_lossy(text));
             assert!(members(text).is_err(), "{}", String::from_utf8_lossy(text));
         }
+    }
+
+    #[test]
+    fn error_does_not_quote_a_value() {
+        for text in [
+            r#""hush""#,
+            r#" "hush" "#,
+            r#"["hush"]"#,
+            r#"{"a":"hush"#,
+            r#"{"a":"hush"} "hush""#,
+            r#"{"a":"hush","a":1}"#,
+        ] {
+            let error = object(text.as_bytes()).unwrap_err().to_string();
+            assert!(!error.contains("hush"), "{text}: {error}");
+        }
+        assert!(object(b"\n{}").is_ok());
     }
 
     #[test]
