@@ -22,7 +22,7 @@ use tower_service::Service;
 
 use self::{
     callers::AllowedCallers,
-    reply::{Reply, StoreProblem, empty, json_reply, typed, with_version},
+    reply::{StoreProblem, StoreReply, empty, json_reply, typed, with_version},
     route::{Route, client_id, family, parameter},
 };
 use crate::record::unverified_record;
@@ -104,7 +104,7 @@ impl StoreService {
         Self { callers: AllowedCallers::All, ..self }
     }
 
-    async fn answer(self, request: Request<impl Body<Error: Into<BoxError>>>) -> Reply {
+    async fn answer(self, request: Request<impl Body<Error: Into<BoxError>>>) -> StoreReply {
         let uri = request.uri().clone();
         let method = request.method().clone();
         let route = Route::parse(uri.path());
@@ -131,7 +131,7 @@ impl StoreService {
         speaks_v2: bool,
         uri: &Uri,
         request: Request<impl Body<Error: Into<BoxError>>>,
-    ) -> Result<Reply, StoreProblem> {
+    ) -> Result<StoreReply, StoreProblem> {
         let known = route.methods(speaks_v2);
         let query = uri.query().unwrap_or_default();
         let method = match request.method() {
@@ -175,7 +175,7 @@ impl StoreService {
         self.store.check().await.map_err(|error| StoreProblem::trouble(&error))
     }
 
-    async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<Reply, StoreProblem> {
+    async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<StoreReply, StoreProblem> {
         self.check_for(client_id).await?;
         let held = match parameter(query, "family")? {
             Some(family) => self.store.pair_of(client_id, &family).await,
@@ -190,7 +190,7 @@ impl StoreService {
         &self,
         client_id: String,
         request: Request<impl Body<Error: Into<BoxError>>>,
-    ) -> Result<Reply, StoreProblem> {
+    ) -> Result<StoreReply, StoreProblem> {
         let condition = precondition::parse(request.headers())?;
         let record = parse_pair(client_id, &body(request).await?).ok_or_else(|| {
             StoreProblem::body(r#"the body must be {"data":{"access_token":"…","refresh_token":"…"}}"#)
@@ -199,7 +199,7 @@ impl StoreService {
         Ok(with_version(json_reply(StatusCode::OK, &json!({ "detail": "saved" })), Some(version)))
     }
 
-    async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<Reply, StoreProblem> {
+    async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<StoreReply, StoreProblem> {
         self.check_for(client_id).await?;
         let family = parameter(query, "family")?;
         let held =
@@ -212,7 +212,7 @@ impl StoreService {
         &self,
         client_id: String,
         request: Request<impl Body<Error: Into<BoxError>>>,
-    ) -> Result<Reply, StoreProblem> {
+    ) -> Result<StoreReply, StoreProblem> {
         let condition = precondition::parse(request.headers())?;
         let IssueBody { record, keep_others, max_families } =
             read(request, "the body must be an object with access_token and refresh_token").await?;
@@ -233,7 +233,7 @@ impl StoreService {
         &self,
         client_id: String,
         request: Request<impl Body<Error: Into<BoxError>>>,
-    ) -> Result<Reply, StoreProblem> {
+    ) -> Result<StoreReply, StoreProblem> {
         let body: RotateBody = read(request, "the body must be an object with refresh_sha256 and new").await?;
         let rotation = body.rotation(client_id).ok_or_else(|| {
             StoreProblem::body(
@@ -267,7 +267,7 @@ impl StoreService {
     }
 
     /// Revokes, and goes on with it if the caller leaves.
-    async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Result<Reply, StoreProblem> {
+    async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Result<StoreReply, StoreProblem> {
         let if_version = precondition::parse_version(headers)?;
         let store = Arc::clone(&self.store);
         let revoked = carried_through(async move { store.revoke(&revocation, if_version).await }).await;
@@ -278,13 +278,13 @@ impl StoreService {
     }
 
     /// Revokes everything. The body has to be JSON, though it says nothing: a page in a browser can POST without one unasked.
-    async fn revoke_all(&self, request: Request<impl Body<Error: Into<BoxError>>>) -> Result<Reply, StoreProblem> {
+    async fn revoke_all(&self, request: Request<impl Body<Error: Into<BoxError>>>) -> Result<StoreReply, StoreProblem> {
         let headers = request.headers().clone();
         let _: serde_json::Map<String, Value> = read(request, "the body must be {}").await?;
         self.revoke(Revocation::All, &headers).await
     }
 
-    async fn spend(&self, request: Request<impl Body<Error: Into<BoxError>>>) -> Result<Reply, StoreProblem> {
+    async fn spend(&self, request: Request<impl Body<Error: Into<BoxError>>>) -> Result<StoreReply, StoreProblem> {
         let ticket: TicketBody = read(request, "the body must be an object with id and expires_at").await?;
         if !ticket.is_valid() {
             return Err(StoreProblem::body(
@@ -297,7 +297,7 @@ impl StoreService {
         }
     }
 
-    async fn list(&self, query: &str) -> Result<Reply, StoreProblem> {
+    async fn list(&self, query: &str) -> Result<StoreReply, StoreProblem> {
         let page = self.store.list(&filter(query)?).await.map_err(|error| StoreProblem::trouble(&error))?;
         Ok(json_reply(StatusCode::OK, &page_body(page)))
     }
@@ -344,7 +344,7 @@ fn pair_client_id(query: &str) -> Result<Cow<'_, str>, StoreProblem> {
 }
 
 /// Answers 200 with the body, or 304 if the caller has this version.
-fn versioned<T: serde::Serialize>(version: Option<u64>, headers: &HeaderMap, body: impl FnOnce() -> T) -> Reply {
+fn versioned<T: serde::Serialize>(version: Option<u64>, headers: &HeaderMap, body: impl FnOnce() -> T) -> StoreReply {
     let reply = if precondition::is_known(headers, version) {
         empty(StatusCode::NOT_MODIFIED)
     } else {

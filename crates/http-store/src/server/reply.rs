@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::wire;
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type StoreReply = Response<Full<Bytes>>;
 
 /// The reason why a call is refused.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl StoreProblem {
             .with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
-    pub(super) fn into_reply(self, is_v2: bool) -> Reply {
+    pub(super) fn into_reply(self, is_v2: bool) -> StoreReply {
         let mut reply = if is_v2 {
             let body = json!({
                 "type": format!("urn:fastauth:store:{}", self.code),
@@ -98,43 +98,43 @@ impl StoreProblem {
 }
 
 #[allow(clippy::expect_used, reason = "no input: the bodies are this crate's own types")]
-pub(super) fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
+pub(super) fn json_reply(status: StatusCode, body: &impl Serialize) -> StoreReply {
     let body = serde_json::to_string(body).expect("strings and numbers under string keys serialize");
     typed(status, "application/json", body)
 }
 
-pub(super) fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+pub(super) fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> StoreReply {
     let mut reply = empty(status);
     *reply.body_mut() = Full::from(body.into());
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }
 
-pub(super) fn empty(status: StatusCode) -> Reply {
-    let mut reply = Reply::default();
+pub(super) fn empty(status: StatusCode) -> StoreReply {
+    let mut reply = StoreReply::default();
     *reply.status_mut() = status;
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
 
-pub(super) fn options(known: &[Method]) -> Reply {
+pub(super) fn options(known: &[Method]) -> StoreReply {
     let mut reply = empty(StatusCode::NO_CONTENT);
     reply.headers_mut().insert(ALLOW, allow(known));
     reply
 }
 
-pub(super) fn with_version(mut reply: Reply, version: Option<u64>) -> Reply {
+pub(super) fn with_version(mut reply: StoreReply, version: Option<u64>) -> StoreReply {
     reply.headers_mut().extend(version.map(|version| (ETAG, wire::etag(version))));
     reply
 }
 
-pub(super) fn announced(mut reply: Reply) -> Reply {
+pub(super) fn announced(mut reply: StoreReply) -> StoreReply {
     reply.headers_mut().insert(wire::ANNOUNCEMENT, HeaderValue::from_static("v=2"));
     reply
 }
 
 /// Turns the reply to GET into that to HEAD (RFC 9110 9.3.2).
-pub(super) fn without_body(mut reply: Reply) -> Reply {
+pub(super) fn without_body(mut reply: StoreReply) -> StoreReply {
     use http_body::Body;
     let length = reply.body().size_hint().exact().unwrap_or_default();
     if reply.status() != StatusCode::NOT_MODIFIED {
