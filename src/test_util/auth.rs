@@ -70,7 +70,8 @@ impl TestAuth {
 
     #[track_caller]
     fn read(settings: SettingsBuilder, read: Read) -> Self {
-        let (clock, master_token) = (ManualClock::new(), Secret::generate());
+        let clock = ManualClock::new();
+        let master_token = Secret::generate();
         let store = FailingStore::new(MemoryStore::with_clock(&clock));
         let settings = settings.cryptography_key(Secret::generate()).master_token(master_token.clone()).clock(&clock);
         let layer = match read(settings.clone().store(store.clone())).map(Settings::quiet).and_then(FastAuthLayer::new)
@@ -112,8 +113,14 @@ impl TestAuth {
     /// [`many_tokens_per_client`](SettingsBuilder::many_tokens_per_client) is set. It works while the [store](Self::store) fails, and its
     /// calls of the store are not counted.
     pub fn token(&self, client_id: impl Into<String>) -> TestToken<'_> {
-        let (client_id, claims) = (client_id.into(), Map::new());
-        TestToken { auth: self, client_id, claims, lifetime: None, expired: false, forged: false }
+        TestToken {
+            auth: self,
+            client_id: client_id.into(),
+            claims: Map::new(),
+            lifetime: None,
+            expired: false,
+            forged: false,
+        }
     }
 }
 

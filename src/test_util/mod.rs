@@ -17,7 +17,7 @@
 //!
 //! /// The application's function, which `main` calls with `FastAuthLayer::from_config()`.
 //! fn app(auth: FastAuthLayer) -> Router {
-//!     let hello = async |permit: Permit| format!("hello, {}", permit.client_id().unwrap_or("nobody"));
+//!     let hello = async |permit: Permit| format!("hello, {}", permit.client_id().unwrap_or("master"));
 //!     Router::new().route("/access/hello", get(hello)).layer(auth)
 //! }
 //!

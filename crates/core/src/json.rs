@@ -97,8 +97,7 @@ impl<'a> Members<'a> {
 /// Compares as `==` does, without calling a function: the short names in tokens mostly differ in length or first byte.
 #[inline]
 fn is_same(name: &str, other: &str) -> bool {
-    let (name, other) = (name.as_bytes(), other.as_bytes());
-    name.len() == other.len() && name.first() == other.first() && name == other
+    name.len() == other.len() && name.as_bytes().first() == other.as_bytes().first() && name == other
 }
 
 impl Member<'_> {

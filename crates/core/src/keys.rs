@@ -109,10 +109,9 @@ impl KeyRing {
 
     /// Decides what replaces the stored form of a token: the token itself, or the token encrypted by the key that signs now.
     pub fn reform(&self, kept: &Secret, format: StoreFormat, now: u64) -> Reform {
-        let is_current = || self.signing(now).open(kept).is_some();
         let is_right = match format {
             StoreFormat::Plain => !is_sealed(kept),
-            StoreFormat::Fernet => is_sealed(kept) && is_current(),
+            StoreFormat::Fernet => is_sealed(kept) && self.signing(now).open(kept).is_some(),
         };
         if is_right {
             return Reform::Keep;

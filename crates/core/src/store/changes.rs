@@ -204,7 +204,8 @@ impl fmt::Debug for Changes {
 
 /// Returns the output of whichever of two futures is ready first.
 pub async fn first<T>(a: impl Future<Output = T>, b: impl Future<Output = T>) -> T {
-    let (mut a, mut b) = (pin!(a), pin!(b));
+    let mut a = pin!(a);
+    let mut b = pin!(b);
     poll_fn(|cx| match a.as_mut().poll(cx) {
         Poll::Pending => b.as_mut().poll(cx),
         ready => ready,

@@ -99,12 +99,11 @@ impl Client {
 
     /// Returns the family without a name if it has or has consumed the refresh token, else the family that began with the token.
     fn holder(&self, refresh: TokenDigest) -> Option<&HeldFamily> {
-        let nameless = self.families.get("").filter(|family| family.holds(refresh));
-        let begun = || {
-            let (digest, name) = self.by_consumed.range((*refresh.as_bytes(), String::new())..).next()?;
-            self.families.get(name).filter(|_| digest == refresh.as_bytes())
-        };
-        nameless.or_else(begun)
+        if let Some(nameless) = self.families.get("").filter(|family| family.holds(refresh)) {
+            return Some(nameless);
+        }
+        let (digest, name) = self.by_consumed.range((*refresh.as_bytes(), String::new())..).next()?;
+        self.families.get(name).filter(|_| digest == refresh.as_bytes())
     }
 
     fn put(&mut self, family: HeldFamily) {
@@ -228,7 +227,8 @@ impl Held {
         };
         match family.family(self.clock.elapsed()).judge(rotation) {
             Verdict::Rotate => {
-                let (name, issued_at) = (family.record.family.clone(), family.issued_at);
+                let name = family.record.family.clone();
+                let issued_at = family.issued_at;
                 if let Some(client) = self.clients.get_mut(client_id) {
                     client.forget(&name);
                 }
