@@ -87,6 +87,7 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
+//! | `fernet` | yes | `store-format: "fernet"`, and tickets for WebSockets |
 //! | `rest` | yes | [`store::RestStore`], for a store behind HTTP |
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
 //! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
