@@ -7,7 +7,7 @@ use std::{
 
 /// How far the clock may be behind, in milliseconds, unless the machine stands still: one tick of the Linux kernel, of which there
 /// are at least a hundred a second.
-pub const MAX_DELAY_MS: u64 = 10;
+pub(crate) const MAX_DELAY_MS: u64 = 10;
 
 /// The system's clock, or with the feature `test-util` a clock that a test sets in code.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ impl Clock {
         self.unix_now_ms() / 1000
     }
 
-    /// Returns the milliseconds since the Unix epoch, at most [ten](MAX_DELAY_MS) behind. If the clock is before the epoch, every
+    /// Returns the milliseconds since the Unix epoch, at most ten behind. If the clock is before the epoch, every
     /// token has expired.
     #[inline]
     pub fn unix_now_ms(&self) -> u64 {

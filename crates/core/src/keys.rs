@@ -169,7 +169,7 @@ pub fn is_fernet_key(key: &Secret) -> bool {
 }
 
 /// Returns true if the stored form of a token is encrypted.
-pub fn is_sealed(kept: &Secret) -> bool {
+fn is_sealed(kept: &Secret) -> bool {
     kept.expose().starts_with(SEALED)
 }
 

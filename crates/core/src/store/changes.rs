@@ -168,7 +168,7 @@ impl Changes {
 
     /// Returns true if something may have changed for the client since then.
     #[inline]
-    pub fn have_come(&self, stamp: Stamp) -> bool {
+    fn have_come(&self, stamp: Stamp) -> bool {
         let others = self.others.load(Ordering::Acquire);
         let counter = self.counters.get(stamp.place());
         counter.is_none_or(|counter| counter.load(Ordering::Acquire).wrapping_add(others) != stamp.count)

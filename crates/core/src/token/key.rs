@@ -27,7 +27,7 @@ const KID_MESSAGE: &[u8] = b"fastauth key id";
 const KID_LEN: usize = 9;
 
 /// A key that signs and verifies. It is the UTF-8 bytes of the configured text, which is never decoded.
-pub struct TokenKey {
+pub(crate) struct TokenKey {
     hs256: Hs256,
     kid: String,
     /// The encoded header of the tokens that this key signs.
@@ -45,7 +45,7 @@ impl TokenKey {
     /// # Errors
     ///
     /// If the key is empty.
-    pub fn new(key: &Secret) -> Result<Self, InvalidKey> {
+    pub(crate) fn new(key: &Secret) -> Result<Self, InvalidKey> {
         let key = EncodingKey::from_secret(key.expose().as_bytes()).map_err(|_| InvalidKey)?;
         let hs256 = Hs256::new(&key)?;
         // Letters and digits only: on a command line, an id must not look like an option.
@@ -55,23 +55,23 @@ impl TokenKey {
     }
 
     /// Returns the id of the key. It gives away no more of the key than a token does.
-    pub fn kid(&self) -> &str {
+    pub(crate) fn kid(&self) -> &str {
         &self.kid
     }
 
     /// Splits a token if its header is exactly the one that this key writes.
-    pub fn split<'a>(&self, token: &'a [u8]) -> Option<Result<Parts<'a>, TokenError>> {
+    pub(crate) fn split<'a>(&self, token: &'a [u8]) -> Option<Result<Parts<'a>, TokenError>> {
         let rest = token.strip_prefix(self.header.as_bytes())?;
         rest.starts_with(b".").then(|| Parts::behind_header(token, self.header.len()))
     }
 
     /// Derives another key, in the form of a Fernet key, from which this one cannot be found out.
-    pub fn derive(&self, purpose: &[u8]) -> Secret {
+    pub(crate) fn derive(&self, purpose: &[u8]) -> Secret {
         Secret::from(URL_SAFE.encode(self.hs256.sign(purpose)))
     }
 
     /// Mints a token; `None` if its end is not a number of 64 bits. `jti` makes two tokens of the same second differ.
-    pub fn mint(&self, token: &NewToken<'_>) -> Option<Secret> {
+    pub(crate) fn mint(&self, token: &NewToken<'_>) -> Option<Secret> {
         self.mint_under(&self.header, token)
     }
 
@@ -110,7 +110,7 @@ impl TokenKey {
     /// # Errors
     ///
     /// If the token is refused.
-    pub fn verify(&self, parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Claims, TokenError> {
+    pub(crate) fn verify(&self, parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Claims, TokenError> {
         self.check_signature(parts)?;
         let payload = parts.payload()?;
         let claims = json::members(&payload).map_err(|_| TokenError::Malformed)?;
@@ -121,7 +121,7 @@ impl TokenKey {
     }
 
     /// Returns true if this key signed the token.
-    pub fn has_signed(&self, parts: &Parts<'_>) -> bool {
+    pub(crate) fn has_signed(&self, parts: &Parts<'_>) -> bool {
         self.check_signature(parts).is_ok()
     }
 

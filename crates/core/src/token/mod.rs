@@ -16,7 +16,8 @@ mod parts;
 mod tests;
 
 pub use claims::Claims;
-pub use key::{InvalidKey, TokenKey};
+pub use key::InvalidKey;
+pub(crate) use key::TokenKey;
 pub use parts::Parts;
 
 /// The purpose of a token: the claim `type`.
