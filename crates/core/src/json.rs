@@ -26,11 +26,86 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
 ///
 /// As [`object`].
 pub(crate) fn members(text: &[u8]) -> Result<Members<'_>, serde_json::Error> {
+    if let Some(members) = plain_members(text) {
+        return Ok(members);
+    }
     // serde_json would quote what it finds in place of an object, which may be a secret.
     if text.trim_ascii_start().first() != Some(&b'{') {
         return Err(serde_json::Error::custom("not a JSON object"));
     }
     serde_json::from_slice(text)
+}
+
+/// Reads an object as most tokens have it: texts without escapes and whole numbers, without white space. It takes half the time
+/// of serde_json, which reads everything else and says what is wrong.
+fn plain_members(text: &[u8]) -> Option<Members<'_>> {
+    // This looks at all bytes, and compiles to a few vector instructions.
+    let (blocks, rest) = text.as_chunks::<16>();
+    if blocks.iter().any(|block| has_escape_or_control(block)) || has_escape_or_control(rest) {
+        return None;
+    }
+    let mut rest = Plain(std::str::from_utf8(text).ok()?);
+    let mut members = Vec::with_capacity(12);
+    rest.skip(b'{')?;
+    loop {
+        let name = rest.text()?;
+        rest.skip(b':')?;
+        members.push((Cow::Borrowed(name), rest.value()?));
+        if rest.0 == "}" {
+            break;
+        }
+        rest.skip(b',')?;
+    }
+    Some(Members(members)).filter(|members| members.repeated().is_none())
+}
+
+#[inline]
+fn has_escape_or_control(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |found, byte| found | u8::from(*byte == b'\\') | u8::from(*byte < b' ')) != 0
+}
+
+/// The rest of a JSON text without escapes and control characters.
+struct Plain<'a>(&'a str);
+
+impl<'a> Plain<'a> {
+    #[inline]
+    fn skip(&mut self, byte: u8) -> Option<()> {
+        if self.0.as_bytes().first() != Some(&byte) {
+            return None;
+        }
+        self.0 = &self.0[1..];
+        Some(())
+    }
+
+    #[inline]
+    fn text(&mut self) -> Option<&'a str> {
+        self.skip(b'"')?;
+        let end = self.0.bytes().position(|byte| byte == b'"')?;
+        let (text, rest) = self.0.split_at(end);
+        self.0 = &rest[1..];
+        Some(text)
+    }
+
+    #[inline]
+    fn value(&mut self) -> Option<Member<'a>> {
+        if self.0.as_bytes().first() == Some(&b'"') {
+            return self.text().map(|text| Member::Text(Cow::Borrowed(text)));
+        }
+        self.number().map(|number| Member::Number(number.into()))
+    }
+
+    /// Reads a number of so few digits that a float holds it exactly. The caller looks at what follows.
+    #[inline]
+    fn number(&mut self) -> Option<u64> {
+        const MAX_DIGITS: usize = 15;
+        let end = self.0.bytes().position(|byte| !byte.is_ascii_digit())?;
+        let (digits, rest) = self.0.split_at(end);
+        if end > MAX_DIGITS || (digits.starts_with('0') && digits != "0") {
+            return None;
+        }
+        self.0 = rest;
+        digits.parse().ok()
+    }
 }
 
 /// The members of an object, in their order. All names differ.
@@ -278,6 +353,39 @@ mod tests {
             assert_eq!(object(format!("{{{names}}}").as_bytes()).unwrap().len(), count);
             let error = object(format!(r#"{{{names},"{repeated}":0}}"#).as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{repeated}` appears more than once")), "{error}");
+        }
+    }
+
+    #[test]
+    fn plain_object_is_read_as_serde_json_reads_it() {
+        for (text, is_plain) in [
+            (r#"{"a":"b"}"#, true),
+            (r#"{"a":"","":0,"c":10,"d":123456789012345}"#, true),
+            (r#"{"a":"\u{e9}{}[],:","b":1}"#, false),
+            ("{\"a\":\"\u{e9}{}[],:\",\"b\":1}", true),
+            (r#"{"a":"b\"c"}"#, false),
+            (r#"{"a":1234567890123456}"#, false),
+            (r#"{"a":-1}"#, false),
+            (r#"{"a":1.5}"#, false),
+            (r#"{"a":1e3}"#, false),
+            (r#"{"a":01}"#, false),
+            (r#"{"a":"b",}"#, false),
+            (r#"{"a":"b"}}"#, false),
+            (r#"{"a":"b"} "#, false),
+            (r#"{"a": "b"}"#, false),
+            (r#"{"a":true}"#, false),
+            (r#"{"a":"b","a":"b"}"#, false),
+            (r#"{"a":}"#, false),
+            (r#"{"a":"b""#, false),
+            (r#"{}"#, false),
+            ("", false),
+        ] {
+            let plain = plain_members(text.as_bytes());
+            assert_eq!(plain.is_some(), is_plain, "{text}");
+            if let Some(plain) = plain {
+                let expected: Value = serde_json::from_str(text).unwrap();
+                assert_eq!(Value::Object(plain.into_map()), expected, "{text}");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE};
-use ctutils::CtEq;
+use constant_time_eq::constant_time_eq;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -74,7 +74,7 @@ impl Drop for Secret {
 #[inline]
 #[must_use]
 pub fn eq_in_constant_time(a: &[u8], b: &[u8]) -> bool {
-    a.ct_eq(b).to_bool()
+    constant_time_eq(a, b)
 }
 
 /// Overwrites all bytes at once. `Zeroizing` writes byte by byte, and a token has hundreds.

@@ -1,9 +1,6 @@
 //! A key: it signs and verifies tokens.
 
-use base64::{
-    Engine,
-    engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD as BASE64URL},
-};
+use base64::{Engine, prelude::BASE64_URL_SAFE};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{
     Algorithm, EncodingKey,
@@ -19,7 +16,7 @@ use super::{
     check::check_claims,
     parts::{Parts, decode},
 };
-use crate::{json, random::unique_name, secret::Secret};
+use crate::{base64url, json, random::unique_name, secret::Secret};
 
 /// The message whose signature is the id of a key. It has no dot, so it is not the signed part of a token.
 const KID_MESSAGE: &[u8] = b"fastauth key id";
@@ -49,7 +46,7 @@ impl TokenKey {
         let key = EncodingKey::from_secret(key.expose().as_bytes()).map_err(|_| InvalidKey)?;
         let hs256 = Hs256::new(&key)?;
         // Letters and digits only: on a command line, an id must not look like an option.
-        let kid = BASE64URL.encode(&hs256.sign(KID_MESSAGE)[..KID_LEN]).replace(['-', '_'], "0");
+        let kid = base64url::encode(&hs256.sign(KID_MESSAGE)[..KID_LEN]).replace(['-', '_'], "0");
         let header = encoded_header(&kid);
         Ok(Self { hs256, kid, header })
     }
@@ -67,7 +64,7 @@ impl TokenKey {
 
     /// Derives another key, in the form of a Fernet key, from which this one cannot be found out.
     pub(crate) fn derive(&self, purpose: &[u8]) -> Secret {
-        Secret::from(URL_SAFE.encode(self.hs256.sign(purpose)))
+        Secret::from(BASE64_URL_SAFE.encode(self.hs256.sign(purpose)))
     }
 
     /// Mints a token; `None` if its end is not a number of 64 bits. `jti` makes two tokens of the same second differ.
@@ -96,10 +93,10 @@ impl TokenKey {
         let mut token = String::with_capacity(header.len() + payload.len() * 4 / 3 + 48);
         token.push_str(header);
         token.push('.');
-        BASE64URL.encode_string(payload, &mut token);
+        base64url::encode_onto(payload, &mut token);
         let signature = self.hs256.sign(token.as_bytes());
         token.push('.');
-        BASE64URL.encode_string(signature, &mut token);
+        base64url::encode_onto(signature, &mut token);
         Secret::from(token)
     }
 
@@ -171,7 +168,7 @@ impl std::fmt::Debug for TokenKey {
 }
 
 fn encoded_header(kid: &str) -> String {
-    BASE64URL.encode(format!(r#"{{"alg":"HS256","typ":"JWT","kid":"{kid}"}}"#))
+    base64url::encode(format!(r#"{{"alg":"HS256","typ":"JWT","kid":"{kid}"}}"#))
 }
 
 /// The claims in the order in which `fastauth-api` writes them, and then those of FastAuth alone.

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde_json::Value;
 
 use super::TokenError;
-use crate::json::{self, Member};
+use crate::{
+    base64url,
+    json::{self, Member},
+};
 
 /// The longest token that is read. Client ids of 256 characters, written as python-jose writes them, stay well below.
 pub(super) const MAX_TOKEN_LEN: usize = 16 * 1024;
@@ -118,5 +120,5 @@ fn dots(bytes: &[u8]) -> usize {
 }
 
 pub(super) fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
-    BASE64URL.decode(part).map_err(|_| TokenError::Malformed)
+    base64url::decode(part).map_err(|_| TokenError::Malformed)
 }
