@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        ClientIdError, CredentialError, TokenError,
+        ClientIdError, TokenError,
         store::{StoreError, StoreErrorKind},
     };
 
