@@ -14,8 +14,8 @@ use crate::{
 
 /// Guards a service by path.
 ///
-/// The layer wraps any `Service<Request<B>, Response = Response<ResBody>>`. What it refuses never reaches the service.
-/// What it lets through to a guarded path carries a [`Permit`](crate::Permit). A refused request is answered with a response whose
+/// The layer wraps any `Service<Request<B>, Response = Response<ResBody>>`. A refused request never reaches the service.
+/// A request that is forwarded to a guarded path carries a [`Permit`](crate::Permit). A refused request is answered with a response whose
 /// extensions hold the [`Denial`](crate::Denial); the inner service's error type stays what it was.
 ///
 /// # Where to put it
@@ -27,11 +27,11 @@ pub struct FastAuthLayer {
 }
 
 impl FastAuthLayer {
-    /// The layer by `fastauth.config.json` and the environment: see [`Settings::load`].
+    /// Creates the layer by `fastauth.config.json` and the environment: see [`Settings::load`].
     ///
     /// # Panics
     ///
-    /// Stops the start with one message that lists every fault of the configuration. Use
+    /// If the configuration has faults, with one message that lists all of them. Use
     /// [`try_from_config`](Self::try_from_config) to handle it.
     #[must_use]
     #[track_caller]
@@ -42,46 +42,47 @@ impl FastAuthLayer {
         }
     }
 
-    /// As [`from_config`](Self::from_config), with the faults as a value.
+    /// Creates the layer as [`from_config`](Self::from_config) does.
     ///
     /// # Errors
     ///
-    /// Every fault of the configuration, or of opening the store.
+    /// Returns every fault of the configuration, or the fault of opening the store.
     pub fn try_from_config() -> Result<Self, ConfigError> {
         Self::new(Settings::load()?)
     }
 
-    /// The layer by settings that were made in code or loaded by [`Settings::builder`].
+    /// Creates the layer by settings.
     ///
-    /// It tells what is guarded by what, where tokens are kept and what to be warned of: by `tracing`, or on standard error if no
-    /// subscriber listens.
+    /// It logs which paths are guarded, where tokens are kept, and warnings: by `tracing`, or on standard error if there is no
+    /// subscriber.
     ///
     /// # Errors
     ///
-    /// Where the store cannot be opened. A REST store that is away is no error: the layer works as soon as it is back.
+    /// Returns the fault if the store cannot be opened. A REST store that does not answer is not an error: the layer works as soon as it
+    /// does.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
         Ok(Self { parts: Arc::new(Parts::new(&settings)?) })
     }
 
-    /// How many paths were refused or read otherwise than they were sent, since this layer was made.
+    /// Returns how many paths were refused, or guarded only by another reading, since this layer was created.
     #[must_use]
     pub fn path_counts(&self) -> PathCounts {
         self.parts.guard.observer.path_counts()
     }
 
-    /// How many used refresh tokens came back, since this layer was made.
+    /// Returns how many used refresh tokens were presented again, since this layer was created.
     #[must_use]
     pub fn token_counts(&self) -> TokenCounts {
         self.parts.guard.observer.token_counts()
     }
 
-    /// The endpoints that issue and renew tokens, sharing this layer's key and store.
+    /// Returns the endpoints that issue and refresh tokens, with this layer's key and store.
     #[must_use]
     pub fn router(&self) -> TokenRouter {
         self.parts.router.clone()
     }
 
-    /// Issues and renews tokens in code, sharing this layer's key and store.
+    /// Returns what issues and refreshes tokens in code, with this layer's key and store.
     #[must_use]
     pub fn issuer(&self) -> TokenIssuer {
         self.parts.issuer.clone()
@@ -90,7 +91,7 @@ impl FastAuthLayer {
 
 #[cfg(feature = "utoipa")]
 impl FastAuthLayer {
-    /// Tells in an application's OpenAPI document what this layer asks for.
+    /// Returns what adds the checks of this layer to an application's OpenAPI document.
     pub fn openapi(&self) -> crate::OpenApiSecurity {
         crate::OpenApiSecurity::new(self.parts.guard.policy.rules.clone(), self.router())
     }

@@ -1,9 +1,9 @@
 //! FastAuth guards any tower application (axum, hyper, tonic) by path.
 //!
-//! Of every request whose path falls under a configured prefix, WebSocket upgrades included, the [`FastAuthLayer`] asks
-//! a master token (a static secret, header `MASTER-TOKEN`) or an access token (header `ACCESS-TOKEN`, or
-//! `Authorization: Bearer`): a JWT that must be the one that the token store holds for its client. The [`TokenRouter`]
-//! issues, renews and revokes those tokens. On the wire and in the store it gets along with the Python package `fastauth-api`.
+//! The [`FastAuthLayer`] requires a master token (a static API key, header `MASTER-TOKEN`) or an access token (header
+//! `ACCESS-TOKEN`, or `Authorization: Bearer`) on every request whose path starts with a configured prefix, WebSocket upgrades
+//! included. An access token is a JWT that must be the one that the token store holds for its client. The [`TokenRouter`] issues,
+//! refreshes and revokes those tokens. Wire- and store-compatible with the Python package `fastauth-api`.
 //!
 //! In an application, one line does it, with the rest in `fastauth.config.json`:
 //!
@@ -53,35 +53,21 @@
 //! # The way of a request
 //!
 //! ```text
-//!  request ──► layer ──► gate
-//!                             cookie        headers          ──► the refresh token, for the router alone
-//!                             websocket     handshake        ──► Handshake     (the token or ticket that a browser can send)
-//!                          1  rule          method, URI      ──► Requirement
-//!                          2  credentials   headers          ──► Credentials
-//!                             cache         token text       ──► Claims        (confirmed before; then go to 5)
-//!                          3  token, keys   token text       ──► Claims        (verified)
-//!                          4  store         client, family   ──► canonical token
-//!                          5  gate          all of the above ──► Decision
-//!                                             │
-//!                     Permit ◄────────────────┴────────────────► Denial
-//!                       │                                          │
-//!              layer ──► inner service                   response ──► layer ──► response
+//!  request ─► layer ─► guard::service   credentials are taken out of the request and hidden from logs
+//!                        guard::decide    path, origin, credentials: a pure function ─► Decision
+//!                        check::master    the master token, and the limit on wrong ones
+//!                        check::confirm   the access token: cache, or signature and store ─► Access
+//!             Permit ◄────┴────► Denial
+//!               │                  └──► check::refuse ─► response (HTTP, gRPC, WebSocket close)
+//!        inner service ─► response
 //!
-//!  permit ──► handler ──► ended    store, Changes   ──► EndReason
-//!
-//!  /auth/token* ──► router ──► limit ──► issuer ──► token, rotations ──► store;  router ──► response
-//!  /auth/healthz ─► router ──► health ──► store
-//!
-//!  /auth/openapi.json ──► router::document;  an application's document ──► openapi ──► rule, router::document
+//!  Permit::ended ─► check::lifetime ─► store
+//!  /auth/* ─► tokens (TokenRouter, TokenIssuer) ─► check::master, check::confirm, store
 //! ```
 //!
-//! `config` makes the [`Settings`] that the gate is built from, once, at the start. Each step's result can be made by its
-//! own module alone and is what the next step asks for, so none can be skipped: the cache holds what steps 3 and 4 confirmed,
-//! for as long as the store's `Changes` say that nothing has changed. Step 4 is the only one that waits; of a `ticket` it also asks
-//! whether it is used for the first time. All of them go by one time, which `clock` is asked for once.
-//!
-//! `observe` is told of each decision, each pair that is issued and each call of the store, which it wraps, and logs and counts
-//! them; nothing rests on it. `docs/observability.md` lists what it tells.
+//! [`Settings`] become running parts in `compose`, which is the only file that knows all of them. `guard` and `tokens` share `check`,
+//! and do not know each other. Rules, credentials, tokens, keys and the contract of stores are in the crate `fastauth-core`.
+//! `observe` logs and counts every decision, issued pair and store call. No other module depends on its outcome.
 //!
 //! # Features
 //!
@@ -90,7 +76,7 @@
 //! | `fernet` | yes | `store-format: "fernet"`, and tickets for WebSockets |
 //! | `rest` | yes | [`store::RestStore`], for a store behind HTTP |
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
-//! | `axum` | | [`Permit`] as an extractor, [`TokenRouter::into_axum`], and the whole path where the layer is on a nested router |
+//! | `axum` | | [`Permit`] as an extractor, [`FastAuthLayer::around`], [`TokenRouter::into_axum`], and the whole path if the layer is on a nested router, which only adds checks |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when the right to it ends |
 //! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
@@ -170,7 +156,7 @@ pub mod path {
 #[cfg(all(feature = "axum", feature = "websocket"))]
 pub use self::axum::GuardedSocket;
 #[cfg(feature = "axum")]
-pub use self::axum::PermitMissing;
+pub use self::axum::{GuardedFuture, GuardedRouter, PermitMissing};
 #[cfg(feature = "utoipa")]
 pub use openapi::OpenApiSecurity;
 pub use {

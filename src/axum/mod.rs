@@ -1,9 +1,11 @@
 //! The parts that only axum applications need.
 
 mod extract;
+mod router;
 #[cfg(feature = "websocket")]
 mod socket;
 
 pub use extract::PermitMissing;
+pub use router::{GuardedFuture, GuardedRouter};
 #[cfg(feature = "websocket")]
 pub use socket::GuardedSocket;

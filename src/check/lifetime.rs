@@ -1,4 +1,4 @@
-//! When rights end: one task for each log-in that somebody waits for asks the store, and tells all who wait.
+//! When permits end: for each session whose end is awaited, one task asks the store and wakes all that wait.
 
 use std::{
     collections::HashMap,
@@ -22,22 +22,22 @@ use crate::{
     store::{FamilyFilter, FamilyStatus, Stamp, TokenDigest, TokenStore, first},
 };
 
-/// How long the wall clock is trusted to go on as the timer does.
+/// The time after which the wall clock is read again, which may not go on as the timer does.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
-/// The least time between two looks at one log-in for what others write: where they do it all the time, each write may concern it.
+/// The least time between two looks at one session because of writes of others: each of many may concern it.
 const LEAST_INTERVAL: Duration = Duration::from_millis(250);
-/// How soon a store that failed is asked again, at the latest.
+/// The longest time until a store that failed is asked again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Knows when rights end. It does nothing unless somebody waits.
+/// Observes when permits end. It does nothing unless the end of one is awaited.
 pub(crate) struct Lifetimes {
     store: Arc<dyn TokenStore>,
     clock: Clock,
-    /// How often a store is asked that does not tell of changes.
+    /// The time until a store that does not report changes is asked again.
     interval: Duration,
     least_interval: Duration,
-    /// By client and family, as long as somebody waits.
-    logins: Mutex<HashMap<Key, Weak<Login>>>,
+    /// The sessions whose end is awaited, by client and family.
+    sessions: Mutex<HashMap<Key, Weak<Session>>>,
 }
 
 /// Client and family.
@@ -45,14 +45,14 @@ type Key = (String, String);
 
 impl Lifetimes {
     pub(crate) fn new(store: Arc<dyn TokenStore>, clock: Clock, interval: Duration) -> Self {
-        Self { store, clock, interval, least_interval: LEAST_INTERVAL, logins: Mutex::default() }
+        Self { store, clock, interval, least_interval: LEAST_INTERVAL, sessions: Mutex::default() }
     }
 
     pub(crate) fn stamp(&self, client_id: &str) -> Option<Stamp> {
         self.store.changes().map(|changes| changes.stamp(client_id))
     }
 
-    /// Whether nothing can have happened since then, whoever did it.
+    /// Returns true if nothing can have changed since then, in this process or another.
     fn is_sure_since(&self, stamp: Option<Stamp>) -> bool {
         stamp.zip(self.store.changes()).is_some_and(|(stamp, changes)| {
             changes.tells_of_others() && changes.unchanged_since(stamp, self.clock.unix_now_ms())
@@ -67,7 +67,7 @@ impl Lifetimes {
         }
     }
 
-    /// Waits for such a change that this process makes.
+    /// Waits for a change by this process that may concern the client of the stamp.
     async fn changed_here_since(&self, stamp: Option<Stamp>) {
         match stamp.zip(self.store.changes()) {
             Some((stamp, changes)) => changes.changed_here_since(stamp).await,
@@ -75,19 +75,19 @@ impl Lifetimes {
         }
     }
 
-    /// How long a right lasts that the store does not confirm.
+    /// Returns how long a permit lasts that the store does not confirm.
     fn patience(&self) -> Duration {
         self.interval * TOLERANCE
     }
 
-    fn login(self: &Arc<Self>, access: &Access) -> Arc<Login> {
+    fn session(self: &Arc<Self>, access: &Access) -> Arc<Session> {
         let key = (access.client_id().to_owned(), access.family().to_owned());
-        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = logins.get(&key).and_then(Weak::upgrade);
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sessions.get(&key).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
-            let login = Arc::new(Login::watched(self, key.clone(), access));
-            logins.insert(key, Arc::downgrade(&login));
-            login
+            let session = Arc::new(Session::watched(self, key.clone(), access));
+            sessions.insert(key, Arc::downgrade(&session));
+            session
         })
     }
 }
@@ -98,39 +98,39 @@ impl fmt::Debug for Lifetimes {
     }
 }
 
-/// A log-in that somebody waits for the end of.
-struct Login {
+/// A session whose end is awaited.
+struct Session {
     key: Key,
     lifetimes: Arc<Lifetimes>,
     answer: watch::Receiver<Answer>,
     /// Asks for a newer answer.
     wanted: Arc<Notify>,
-    /// Of the task that asks the store, for as long as anybody waits: not one of those who wait, who may have stopped looking.
+    /// Stops the task that asks the store. It is a task of its own because those that wait may not be polled any more.
     watcher: AbortHandle,
 }
 
-/// What the store said of a log-in.
+/// The store's answer about a session.
 #[derive(Clone, Copy)]
 struct Answer {
     /// The canonical access token.
     held: Option<TokenDigest>,
-    /// Why the right of any other one has ended.
+    /// The reason why permits of other tokens have ended.
     reason: EndReason,
     /// When the store was asked.
     asked_at: Instant,
 }
 
-impl Login {
+impl Session {
     fn watched(lifetimes: &Arc<Lifetimes>, key: Key, access: &Access) -> Self {
         let now = Instant::now();
-        // It was confirmed a moment ago.
+        // It has just been confirmed.
         let answer = Answer { held: Some(access.digest()), reason: EndReason::Superseded, asked_at: now };
-        let (told, answer) = watch::channel(answer);
+        let (answers, answer) = watch::channel(answer);
         let wanted = Arc::new(Notify::new());
         let watcher = Watcher {
             key: key.clone(),
             lifetimes: Arc::clone(lifetimes),
-            told,
+            answers,
             wanted: Arc::clone(&wanted),
             stamp: access.stamp(),
             asked_at: None,
@@ -142,7 +142,7 @@ impl Login {
         Self { key, lifetimes: Arc::clone(lifetimes), answer, wanted, watcher }
     }
 
-    /// Waits until the store holds something else than a token that was confirmed a moment ago.
+    /// Waits until the store no longer holds a token that was just confirmed.
     async fn loss_of(&self, token: TokenDigest) -> EndReason {
         let since = Instant::now();
         let mut answers = self.answer.clone();
@@ -156,12 +156,12 @@ impl Login {
                 if is_current {
                     return answer.reason;
                 }
-                // Of trouble with the store it is told again and again.
+                // The watcher reports trouble with the store again and again by itself.
                 if answer.reason != EndReason::Unconfirmed {
                     self.wanted.notify_one();
                 }
             }
-            // Nobody asks any more where the runtime of the task is gone.
+            // The task is gone with its runtime.
             if answers.changed().await.is_err() {
                 return EndReason::Unconfirmed;
             }
@@ -169,22 +169,22 @@ impl Login {
     }
 }
 
-impl Drop for Login {
+impl Drop for Session {
     fn drop(&mut self) {
         self.watcher.abort();
-        let mut logins = self.lifetimes.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may be another one's by now.
-        if logins.get(&self.key).is_some_and(|login| login.strong_count() == 0) {
-            logins.remove(&self.key);
+        let mut sessions = self.lifetimes.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        // The entry may be that of a newer session by now.
+        if sessions.get(&self.key).is_some_and(|session| session.strong_count() == 0) {
+            sessions.remove(&self.key);
         }
     }
 }
 
-/// Asks the store about one log-in, as often as it has to be asked.
+/// Asks the store about one session, as often as necessary.
 struct Watcher {
     key: Key,
     lifetimes: Arc<Lifetimes>,
-    told: watch::Sender<Answer>,
+    answers: watch::Sender<Answer>,
     wanted: Arc<Notify>,
     /// From before the last answer.
     stamp: Option<Stamp>,
@@ -192,9 +192,9 @@ struct Watcher {
     asked_at: Option<Instant>,
     /// When it answered last.
     confirmed: Instant,
-    /// When it is to be asked again, unless it tells of changes.
+    /// When it is asked again, unless it reports changes.
     due: Instant,
-    /// Whether somebody waits for the next answer, whatever it is.
+    /// The next answer is awaited, whatever it is.
     is_owed: bool,
 }
 
@@ -219,7 +219,7 @@ impl Watcher {
         }
     }
 
-    /// Waits until the store may say something new. What this process does is looked at without delay.
+    /// Waits until the store may have a new answer. Changes by this process are looked at without delay.
     async fn is_time(&self) {
         if let Some(asked_at) = self.asked_at {
             let later = sleep_until(self.due.min(asked_at + self.lifetimes.least_interval));
@@ -233,7 +233,7 @@ impl Watcher {
         let asked_at = Instant::now();
         let stamp = self.lifetimes.stamp(client_id);
         self.asked_at = Some(asked_at);
-        // A moment for the store at least: it may have been this process that stood still.
+        // The store gets some time in any case: it may be this process that was suspended.
         let patience = self.confirmed + self.lifetimes.patience();
         let until = patience.max(asked_at + self.lifetimes.interval.min(RETRY_INTERVAL));
         match timeout_at(until, self.lifetimes.store.load(client_id, Some(family))).await {
@@ -251,7 +251,7 @@ impl Watcher {
             }
             Err(_) => tracing::debug!(target: "fastauth", "the token of something open was not confirmed in time"),
         }
-        // What is not known is not forgotten: a change that could not be looked at is looked at later.
+        // A change that could not be looked at now is looked at later.
         self.stamp = None;
         self.due = asked_at + jittered(self.lifetimes.interval.min(RETRY_INTERVAL));
         if Instant::now() >= patience {
@@ -259,9 +259,9 @@ impl Watcher {
         }
     }
 
-    /// Why the right of other tokens than the one that is held has ended.
+    /// Returns the reason why permits of other tokens than the one that is held have ended.
     async fn why(&self, held: Option<TokenDigest>) -> EndReason {
-        let told = *self.told.borrow();
+        let told = *self.answers.borrow();
         match held {
             None => EndReason::Revoked,
             Some(_) if held == told.held && !self.is_owed => told.reason,
@@ -270,7 +270,7 @@ impl Watcher {
         }
     }
 
-    /// Whether the family was revoked, though the client has another one. A store that cannot tell does not.
+    /// Returns true if the family was revoked although the client has another one, as far as the store can tell.
     async fn is_revoked(&self) -> bool {
         let (client_id, family) = &self.key;
         let filter = FamilyFilter {
@@ -282,10 +282,10 @@ impl Watcher {
         page.families.iter().any(|entry| entry.family == *family && entry.status != FamilyStatus::Live)
     }
 
-    /// Tells who waits, unless they know.
+    /// Wakes those that wait, if the answer is new to them.
     fn tell(&mut self, answer: Answer) {
         let is_owed = std::mem::take(&mut self.is_owed);
-        self.told.send_if_modified(|told| {
+        self.answers.send_if_modified(|told| {
             let is_news = is_owed || answer.held.is_none() || told.held != answer.held;
             *told = answer;
             is_news
@@ -293,13 +293,13 @@ impl Watcher {
     }
 }
 
-/// Waits until the right to an access ends.
+/// Waits until an access ends.
 pub(super) async fn end(access: Arc<Access>) -> EndReason {
-    let login = access.lifetimes.login(&access);
-    first(expiry(access.expires_at(), &access.lifetimes.clock), login.loss_of(access.digest())).await
+    let session = access.lifetimes.session(&access);
+    first(expiry(access.expires_at(), &access.lifetimes.clock), session.loss_of(access.digest())).await
 }
 
-/// Waits until a token has expired, which it has when its last second is over.
+/// Waits until a token has expired, which is when its last second is over.
 async fn expiry(expires_at: u64, clock: &Clock) -> EndReason {
     let end_ms = expires_at.saturating_add(1).saturating_mul(1000);
     loop {
@@ -310,7 +310,7 @@ async fn expiry(expires_at: u64, clock: &Clock) -> EndReason {
     }
 }
 
-/// Three quarters of a time, and up to a quarter more, so that not all ask at once.
+/// Returns three quarters of a time and up to a quarter more, so that the store is not asked for all sessions at once.
 fn jittered(time: Duration) -> Duration {
     let share = u32::from(random_bytes::<1>()[0]);
     time * 3 / 4 + time / 4 * share / 256
@@ -335,10 +335,10 @@ mod tests {
         token::{Expected, NewToken, TokenType},
     };
 
-    /// Longer than anything here takes.
+    /// Longer than any step of these tests takes.
     const LONG: Duration = Duration::from_secs(20);
 
-    /// A log-in of a client that is held by a store in memory, beside which somebody else may write, and the access by it.
+    /// A session in a store in memory, to which others may write, and the access by it.
     struct Scene {
         store: MemoryStore,
         lifetimes: Arc<Lifetimes>,
@@ -391,7 +391,7 @@ mod tests {
         }
     }
 
-    /// Lets every task that has something to do do it.
+    /// Lets every task run that is ready to.
     async fn settle() {
         for _ in 0..100 {
             yield_now().await;
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_this_process_does_is_not_kept_waiting_by_what_others_do() {
+    async fn own_changes_are_noticed_while_others_write() {
         let scene = Scene::new().await;
         let waiting = tokio::spawn(end(Arc::clone(&scene.access)));
         settle().await;
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_do_wakes_none_of_many_that_wait_for_one_log_in() {
+    async fn writes_of_others_wake_nothing_that_waits() {
         let scene = Scene::new().await;
         let polls = Arc::new(AtomicUsize::new(0));
         let waiting: Vec<_> = (0..1000)
@@ -433,9 +433,9 @@ mod tests {
         assert!(polls.load(Ordering::Relaxed) <= 2000);
     }
 
-    /// Each has its own moment from which on it counts what the store says.
+    /// Only answers from after the call count.
     #[tokio::test]
-    async fn who_comes_later_goes_by_what_is_held_then() {
+    async fn later_call_goes_by_later_answers() {
         let scene = Scene::new().await;
         let first = tokio::spawn(end(Arc::clone(&scene.access)));
         settle().await;
@@ -446,6 +446,6 @@ mod tests {
             assert_eq!(timeout(LONG, waiting).await.unwrap().unwrap(), EndReason::Revoked);
         }
         settle().await;
-        assert!(scene.lifetimes.logins.lock().unwrap().is_empty(), "nobody waits, so nothing is kept");
+        assert!(scene.lifetimes.sessions.lock().unwrap().is_empty(), "nobody waits, so nothing is kept");
     }
 }

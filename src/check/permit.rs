@@ -1,4 +1,4 @@
-//! What a request that was let through carries, and when its right ends.
+//! The permit of a request that passed the guard, and the reason why it ends.
 
 use std::{
     fmt,
@@ -15,8 +15,8 @@ use crate::{
     token::Claims,
 };
 
-/// Proof that a request passed its checks. The guard puts it into the extensions of every request that it lets through
-/// to a guarded path, and nothing else can make one.
+/// Proof that a request passed its checks. The guard puts it into the extensions of every request that it forwards to a
+/// guarded path, and nothing else can create one.
 ///
 /// With the feature `axum` it is an extractor, and so is `Option<Permit>`.
 #[derive(Clone, Debug)]
@@ -30,44 +30,44 @@ impl Permit {
         Self { master, access }
     }
 
-    /// Whom the access token was issued to; `None` where only the master token was asked for.
+    /// Returns the client that the access token was issued to, or `None` if the path requires only the master token.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
         self.claims().map(Claims::client_id)
     }
 
-    /// What the access token says; `None` where only the master token was asked for.
+    /// Returns the claims of the access token, or `None` if the path requires only the master token.
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
         self.access.as_ref().map(|access| &access.claims)
     }
 
-    /// The last second in which the access token is valid, since the Unix epoch.
+    /// Returns the last second in which the access token is valid, since the Unix epoch.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         self.claims().map(Claims::expires_at)
     }
 
-    /// Whether the path asked for the master token, which was right.
+    /// Returns true if the path requires the master token, which was right.
     #[must_use]
     pub fn passed_master_token(&self) -> bool {
         self.master.is_some()
     }
 
-    /// The name of that master token in `master-tokens`, or `master-token`.
+    /// Returns the name of that master token in `master-tokens`, or `master-token`.
     #[must_use]
     pub fn master_token_name(&self) -> Option<&str> {
         self.master.as_deref()
     }
 
-    /// Whether the path asked for an access token, which was valid and the client's canonical one.
+    /// Returns true if the path requires an access token, which was valid and the client's canonical one.
     #[must_use]
     pub fn passed_access_token(&self) -> bool {
         self.access.is_some()
     }
 
-    /// Waits until the access token would open the path no more: for what goes on after the request was let through, such as
-    /// a WebSocket or a long answer. It never ends where only the master token was asked for.
+    /// Resolves when the access token expires, is replaced or is revoked: for what goes on after the request was let through, such
+    /// as a WebSocket or a long response. It never resolves if the path requires only the master token.
     ///
     /// ```
     /// # async fn serve(permit: fastauth::Permit, work: impl Future<Output = ()>) {
@@ -78,28 +78,27 @@ impl Permit {
     /// # }
     /// ```
     ///
-    /// What this process issues, renews or revokes is noticed at once; what other processes do to an SQLite file within
+    /// It notices at once what this process issues, refreshes or revokes, and what other processes do to an SQLite file within
     /// some 50 ms, or 300 ms while they write all the time. Any other store is asked again every
-    /// [`websocket-recheck`](crate::SettingsBuilder::websocket_recheck). Where
-    /// the store cannot be asked for six times as long, the right ends, too.
+    /// [`websocket-recheck`](crate::SettingsBuilder::websocket_recheck). If the store cannot be asked for six times as long, the
+    /// permit ends, too.
     ///
-    /// It needs a tokio runtime with its time driver, on which one task looks after all that wait for the same log-in. Nothing is
+    /// It needs a tokio runtime with its time driver, on which one task serves all that wait for the same session. Nothing is
     /// watched before the future is polled, or after it is dropped.
     pub fn ended(&self) -> Ended {
         Ended(match &self.access {
-            Some(access) => Right::Lasts(Box::pin(lifetime::end(Arc::clone(access)))),
-            None => Right::Lasts(Box::pin(pending())),
+            Some(access) => Wait::Pending(Box::pin(lifetime::end(Arc::clone(access)))),
+            None => Wait::Pending(Box::pin(pending())),
         })
     }
 }
 
-/// Resolves when the right of a [`Permit`] ends: see [`Permit::ended`]. Once it has resolved, it can be polled again, and
-/// gives the same reason.
-pub struct Ended(Right);
+/// Resolves when a [`Permit`] ends: see [`Permit::ended`]. After that it can be polled again, and resolves to the same reason.
+pub struct Ended(Wait);
 
-enum Right {
-    Lasts(Pin<Box<dyn Future<Output = EndReason> + Send>>),
-    Ended(EndReason),
+enum Wait {
+    Pending(Pin<Box<dyn Future<Output = EndReason> + Send>>),
+    Resolved(EndReason),
 }
 
 impl Future for Ended {
@@ -107,11 +106,11 @@ impl Future for Ended {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<EndReason> {
         let reason = match &mut self.0 {
-            Right::Lasts(end) => ready!(end.as_mut().poll(cx)),
-            Right::Ended(reason) => *reason,
+            Wait::Pending(end) => ready!(end.as_mut().poll(cx)),
+            Wait::Resolved(reason) => *reason,
         };
-        // What it took to wait goes now.
-        self.0 = Right::Ended(reason);
+        // Nothing is needed any more to wait.
+        self.0 = Wait::Resolved(reason);
         Poll::Ready(reason)
     }
 }
@@ -122,20 +121,20 @@ impl fmt::Debug for Ended {
     }
 }
 
-/// Why the right of a [`Permit`] has ended.
+/// The reason why a [`Permit`] has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndReason {
     /// The access token has expired.
     #[error("the access token has expired")]
     Expired,
-    /// The client was issued another access token in its place.
+    /// The client was issued another access token in place of this one.
     #[error("the access token was replaced")]
     Superseded,
     /// The access token was revoked.
     #[error("the access token was revoked")]
     Revoked,
-    /// For too long, the store could not say whether the access token is still good.
+    /// For too long, the store could not confirm that the access token is still valid.
     #[error("the access token could not be confirmed")]
     Unconfirmed,
 }

@@ -14,8 +14,8 @@ use pin_project_lite::pin_project;
 pin_project! {
     /// The body of a response that passed through the guard: the inner service's, or the guard's refusal.
     ///
-    /// Where the response type must stay what it was (`option_layer`, a boxed service), map it:
-    /// `map_response(|response| response.map(axum::body::Body::new))`.
+    /// If the response type must stay what it was (`option_layer`, a boxed service), map it:
+    /// `map_response(|response| response.map(axum::body::Body::from))` with the feature `axum`, else by `Body::new`.
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -33,6 +33,15 @@ pin_project! {
 impl<B> ResponseBody<B> {
     pub(crate) fn inner(body: B) -> Self {
         Self { kind: Kind::Inner { body } }
+    }
+
+    /// Converts the body, whichever it is.
+    #[cfg(feature = "axum")]
+    pub(crate) fn either<T>(self, inner: impl FnOnce(B) -> T, refusal: impl FnOnce(Full<Bytes>) -> T) -> T {
+        match self.kind {
+            Kind::Inner { body } => inner(body),
+            Kind::Refusal { body } => refusal(body),
+        }
     }
 
     pub(crate) fn refusal(body: Full<Bytes>) -> Self {

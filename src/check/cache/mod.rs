@@ -1,18 +1,17 @@
-//! Tokens that were found good: what saves verifying one again and asking the store again.
+//! The cache of confirmed tokens, which need not be verified again, and for which the store need not be asked again.
 //!
-//! An entry is trusted for the very bytes of a token, and only as long as the store's [`Changes`] say that nothing
-//! has changed for its client. Only tokens that the store confirmed get in, so forged ones neither fill the cache nor push
-//! anything out of it. Of those that it refused, a few are known for a [moment](refused).
+//! An entry is valid for the very bytes of a token, and only as long as the store's [`Changes`] report no change of its
+//! client. Only tokens that the store confirmed are cached, so forged ones neither fill the cache nor evict anything. Tokens that
+//! the store refused are cached [for a moment](refused).
 //!
-//! Where tokens come by the thousand that are sent once each, what a store confirms at once is remembered only when it
-//! comes again: to remember takes longer than to verify and ask.
+//! Under a flood of single-use tokens, a token that a store confirms without waiting is cached on its second appearance: to
+//! cache one takes longer than to verify it and ask.
 //!
-//! There is room for so many tokens, and for a KiB for each: long ones take the room of several.
+//! The capacity is a number of tokens, of a KiB each: long ones take the room of several.
 //!
-//! What stays when there is no room is decided as S3-FIFO does (Yang et al., SOSP 2023): a newcomer waits in a small queue,
-//! and goes over to the large one only if it was seen again meanwhile. So a flood of tokens that are used once each
-//! passes through the small queue and leaves the others alone. Looking one up takes no lock and, once an entry is known to
-//! be in use, writes next to nothing, so that threads do not get in each other's way.
+//! Entries are evicted by S3-FIFO (Yang et al., SOSP 2023): a new one waits in a small queue, and moves to the large one only
+//! if it was used again by then. So a flood of single-use tokens passes through the small queue and evicts nothing else. A
+//! look-up takes no lock and hardly writes, so threads do not block each other.
 
 use std::{
     collections::VecDeque,
@@ -40,30 +39,30 @@ mod refused;
 pub(crate) use refused::Mismatch;
 use refused::RefusedTokens;
 
-/// How many bytes of a token are hashed.
+/// The number of bytes of a token that are hashed.
 const HASHED: usize = 16;
-/// The share of the small queue: one in so many.
+/// The small queue has one in so many entries.
 const SMALL_SHARE: usize = 10;
-/// How many tokens are kept though none is used again.
+/// The most tokens that are cached in a row although none is used again.
 const MAX_CREDIT: u32 = 1024;
-/// How many tokens at the most are known to have come once, by eight bytes each.
+/// The most tokens that are known to have appeared once, by eight bytes each.
 const MAX_TURNED_AWAY: usize = 1 << 16;
-/// What an entry takes beside the texts that it holds, in bytes.
+/// The bytes of an entry beside the texts that it holds.
 const OVERHEAD: usize = 256;
-/// How many bytes there are for each token, on average: twice what usual ones take. Larger ones take the room of several.
+/// The average room of a token in bytes: twice the usual one's.
 const ROOM: usize = 1024;
-/// How often an entry can earn another round.
+/// The most uses of an entry that are counted.
 const MAX_USES: u8 = 3;
-/// How many entries are looked at to find one that can go, for each KiB that comes. It bounds the time that others wait for the queues.
+/// The most entries that are examined to find one to evict, for each KiB that is added. It bounds how long the queues are locked.
 const MAX_STEPS: usize = 32;
 
 pub(crate) struct TokenCache {
-    /// By a hash of the token that nobody outside can foresee.
+    /// By a hash of the token that clients cannot foresee.
     entries: HashMap<u64, Entry, NoHash>,
     hasher: RandomState,
     queues: Mutex<Queues>,
     capacity: usize,
-    /// How long an answer of a store may be kept that does not tell of the changes of others.
+    /// How long answers are valid of a store that does not report the changes of others.
     ttl_ms: u64,
     newcomers: Newcomers,
     refused: RefusedTokens,
@@ -86,18 +85,18 @@ struct Queues {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Queued>,
-    /// What all of them take.
+    /// The bytes of all of them.
     bytes: usize,
 }
 
-/// An entry by its hash, and how many bytes it takes.
+/// An entry by its hash, with its bytes.
 struct Queued {
     hash: u64,
     weight: usize,
 }
 
 impl Queues {
-    /// The next to go, from the small queue where it has more than its share.
+    /// Removes the next entry to examine: from the small queue if that has more than its share.
     fn next(&mut self, share: usize) -> Option<Queued> {
         let is_small_full = self.small.is_over(share) || self.large.waiting.is_empty();
         if is_small_full { self.small.pop() } else { self.large.pop() }
@@ -130,7 +129,7 @@ fn is_over(entries: usize, bytes: usize, capacity: usize) -> bool {
 }
 
 impl TokenCache {
-    /// Room for so many tokens; `ttl` is for stores that do not tell of the changes of others.
+    /// Creates a cache of this capacity. `ttl` is for stores that do not report the changes of others.
     pub(crate) fn new(capacity: usize, ttl: Duration) -> Self {
         Self {
             entries: HashMap::with_hasher(NoHash),
@@ -143,13 +142,13 @@ impl TokenCache {
         }
     }
 
-    /// How the store refused a verified token a moment ago, where it does not tell of the changes of others.
+    /// Returns how the store refused a verified token a moment ago.
     pub(crate) fn refused(&self, claims: &Claims, changes: &Changes, now_ms: u64) -> Option<Mismatch> {
         let token = claims.token();
         self.refused.find(self.hash(token), token, changes, now_ms)
     }
 
-    /// Keeps how the store refused a verified token when it was asked at `asked_at_ms`, with the stamp from before that.
+    /// Caches how the store refused a verified token when it was asked at `asked_at_ms`, with the stamp from before that.
     pub(crate) fn keep_refused(&self, claims: &Claims, mismatch: Mismatch, stamp: Stamp, asked_at_ms: u64) {
         let token = claims.token();
         self.refused.keep(self.hash(token), token, mismatch, stamp, asked_at_ms);
@@ -173,7 +172,7 @@ impl TokenCache {
         Some(Arc::clone(access))
     }
 
-    /// Of the end of the token alone: that is the end of its signature, by which no two of ours are alike.
+    /// Hashes the end of the token: that is the end of its signature, which differs between all that we signed.
     #[inline]
     fn hash(&self, token: &[u8]) -> u64 {
         match token.last_chunk::<HASHED>() {
@@ -186,8 +185,8 @@ impl TokenCache {
         now_ms.checked_sub(entry.asked_at_ms).is_some_and(|age| age < self.ttl_ms)
     }
 
-    /// [Keeps](Self::keep) a token that a store confirmed at once if that looks worth it. With a time to live it does: whoever
-    /// sets one wants calls to the store saved.
+    /// Caches a token that a store confirmed without waiting, if that looks worth it. With a time to live it always does: that is
+    /// set to save calls to the store.
     pub(crate) fn keep_if_worth(&self, access: &Arc<Access>, asked_at_ms: u64) {
         let hash = self.hash(access.token());
         let is_known = || self.entries.pin().contains_key(&hash);
@@ -196,7 +195,7 @@ impl TokenCache {
         }
     }
 
-    /// Keeps what the store confirmed when it was asked at `asked_at_ms`.
+    /// Caches a token that the store confirmed when it was asked at `asked_at_ms`.
     pub(crate) fn keep(&self, access: &Arc<Access>, asked_at_ms: u64) {
         self.insert(self.hash(access.token()), access, asked_at_ms);
     }
@@ -215,8 +214,8 @@ impl TokenCache {
         }
     }
 
-    /// Takes entries out that were not used since they were looked at last. Where many were used, this leaves some of the
-    /// work to the next: the last ninth of the capacity is for that, and only when it is full, some go that were used.
+    /// Evicts entries that were not used since they were examined last. If many were used, it leaves some of the work to the next
+    /// call: the last ninth of the capacity is for that. Only when it is full, used ones are evicted.
     fn make_room(&self, queues: &mut Queues, steps: usize) {
         let entries = self.entries.pin();
         let share = self.capacity / SMALL_SHARE;
@@ -244,12 +243,12 @@ impl TokenCache {
 }
 
 impl Entry {
-    /// How many bytes it takes, but for claims that somebody has read.
+    /// Returns its bytes, without claims that were read.
     fn weight(&self) -> usize {
         OVERHEAD + self.access.token().len() + self.access.client_id().len() + self.access.family().len()
     }
 
-    /// Notes that it is used, and tells whether that is the first time since it was looked at last.
+    /// Counts a use, and returns true if it is the first since the entry was examined last.
     #[inline]
     fn note_use(&self) -> bool {
         let uses = self.uses.load(Ordering::Relaxed);
@@ -259,7 +258,7 @@ impl Entry {
         uses == 0
     }
 
-    /// Whether it was used since it was looked at last.
+    /// Returns true if it was used since it was examined last, and takes one use back.
     fn spend_use(&self) -> bool {
         let uses = self.uses.load(Ordering::Relaxed);
         self.uses.store(uses.saturating_sub(1), Ordering::Relaxed);
@@ -267,11 +266,11 @@ impl Entry {
     }
 }
 
-/// Which of the tokens that come for the first time are kept: all, as long as enough of those before were used again.
+/// Decides which new tokens are cached: all, as long as enough of the ones before were used again.
 struct Newcomers {
-    /// How many more are.
+    /// How many more are cached in any case.
     credit: AtomicU32,
-    /// The hashes of those that were not. Of those that share a place, the last one counts.
+    /// The hashes of those that were not cached. Of those that share a place, the last one counts.
     turned_away: Box<[AtomicU64]>,
 }
 
@@ -282,7 +281,7 @@ impl Newcomers {
         Self { credit: AtomicU32::new(MAX_CREDIT), turned_away }
     }
 
-    /// Whether to keep a token of this hash. Threads that decide at the same moment may spend the same credit.
+    /// Returns true if a token of this hash is to be cached. Concurrent threads may spend the same credit.
     fn admit(&self, hash: u64) -> bool {
         let credit = self.credit.load(Ordering::Relaxed);
         if credit > 0 {
@@ -296,7 +295,7 @@ impl Newcomers {
         place.is_some_and(|place| place.swap(hash, Ordering::Relaxed) == hash)
     }
 
-    /// One that was kept was used again.
+    /// Counts a cached token that was used again.
     fn earn(&self) {
         let credit = self.credit.load(Ordering::Relaxed);
         if credit < MAX_CREDIT {
@@ -311,7 +310,7 @@ impl fmt::Debug for TokenCache {
     }
 }
 
-/// The keys are hashes already.
+/// A hasher for keys that are hashes already.
 #[derive(Clone, Copy, Default)]
 struct NoHash;
 
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_counts_until_it_expires_or_its_client_changes() {
+    fn token_is_cached_until_it_expires_or_its_client_changes() {
         let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
         keep(&cache, &changes, "t");
         assert!(knows(&cache, &changes, "t", NOW) && !knows(&cache, &changes, "u", NOW));
@@ -375,18 +374,18 @@ mod tests {
         assert!(!knows(&cache, &changes, "t", NOW + 11_000));
     }
 
-    /// The tokens that are kept, in bytes.
+    /// Returns the bytes of all cached tokens.
     fn kept_bytes(cache: &TokenCache) -> usize {
         cache.entries.pin().values().map(|entry| entry.access.token().len()).sum()
     }
 
-    /// One of 16 KiB, the longest that is read.
+    /// Returns a token of 16 KiB, the longest that is read.
     fn large(number: usize) -> String {
         format!("{number:016}").repeat(1024)
     }
 
     #[test]
-    fn large_tokens_take_the_room_of_many() {
+    fn large_token_takes_the_room_of_many() {
         let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
         for number in 0..5000 {
             keep(&cache, &changes, &large(number));
@@ -402,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_large_tokens_pushes_nothing_out_that_is_in_use() {
+    fn flood_of_large_tokens_evicts_no_used_one() {
         let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
         for number in 0..300 {
             keep(&cache, &changes, &format!("used-{number}"));
@@ -415,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_confirmed_anew_takes_its_room_once() {
+    fn token_that_is_confirmed_again_takes_its_room_once() {
         let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
         for _ in 0..1000 {
             keep(&cache, &changes, &large(1));
@@ -439,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_while_the_store_was_asked_is_not_missed() {
+    fn change_during_the_store_call_is_not_missed() {
         let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
         let before = access(&changes, "t");
         changes.client_changed("c");
@@ -460,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_tokens_used_once_pushes_nothing_out_that_is_in_use() {
+    fn flood_of_single_use_tokens_evicts_no_used_one() {
         let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
         for number in 0..500 {
             keep(&cache, &changes, &format!("used-{number}"));
@@ -477,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn where_none_is_used_again_a_token_is_kept_when_it_returns() {
+    fn token_is_cached_on_its_second_appearance_under_a_flood() {
         let (cache, changes) = (TokenCache::new(100_000, Duration::ZERO), Changes::of_own_store());
         let comes = |token: &str| cache.keep_if_worth(&access(&changes, token), NOW);
         let knows = |token: &str| knows(&cache, &changes, token, NOW);
@@ -497,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_known_already_is_no_newcomer() {
+    fn known_token_spends_no_credit() {
         let (cache, changes) = (TokenCache::new(100_000, Duration::ZERO), Changes::of_own_store());
         for round in 0..10 {
             for number in 0..500 {
@@ -511,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_no_more_makes_room() {
+    fn unused_tokens_are_evicted() {
         let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
         for round in 0..50 {
             for number in 0..100 {

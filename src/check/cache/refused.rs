@@ -1,7 +1,7 @@
-//! Tokens of ours that the store does not hold, for a moment: so that whoever presents a superseded one over and over is
-//! not one call to the store each time.
+//! The cache of signed tokens that the store does not hold. A client that presents a replaced token again and again does not cost a
+//! call to the store each time.
 //!
-//! It is for stores that do not tell of the changes of others. Those that do answer within microseconds.
+//! It is for stores that do not report the changes of others. Those that do answer within microseconds.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,12 +12,12 @@ use std::{
 use super::NoHash;
 use crate::store::{Changes, Stamp, TokenDigest};
 
-/// The longest moment. A token that somebody else makes canonical meanwhile waits for so long.
+/// The longest time to live. A token that another process makes canonical is refused for that long.
 const MAX_TTL: Duration = Duration::from_secs(1);
-/// How many there are at the most, at some 100 bytes each.
+/// The most entries, of some 100 bytes each.
 const MAX_TOKENS: usize = 4096;
 
-/// How the store refuses a token that we signed.
+/// The reason why the store refuses a signed token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     /// It does not know the client.
@@ -33,9 +33,9 @@ pub(super) struct RefusedTokens {
 
 #[derive(Default)]
 struct Held {
-    /// By the same hash as those that are accepted.
+    /// By the hash of [`TokenCache`](super::TokenCache).
     entries: HashMap<u64, Entry, NoHash>,
-    /// The same, the oldest first.
+    /// The hashes, the oldest first.
     order: VecDeque<u64>,
 }
 
@@ -47,7 +47,7 @@ struct Entry {
 }
 
 impl RefusedTokens {
-    /// `ttl` is how long those that are accepted are kept; zero switches this off.
+    /// Creates a cache with the `ttl` of confirmed tokens, but at most a second. Zero disables it.
     pub(super) fn new(ttl: Duration) -> Self {
         let ttl_ms = u64::try_from(ttl.min(MAX_TTL).as_millis()).unwrap_or_default();
         Self { held: Mutex::default(), ttl_ms }
@@ -79,7 +79,7 @@ impl RefusedTokens {
         }
     }
 
-    /// Nothing that runs while it is locked leaves it half changed.
+    /// Locks the entries. Nothing that runs while they are locked can panic halfway.
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_refused_for_a_second_at_the_most() {
+    fn token_is_refused_for_at_most_a_second() {
         let (long, changes) = refused(Duration::from_secs(3600));
         keep(&long, &changes, 7, "t");
         assert!(knows(&long, &changes, "t", NOW) && knows(&long, &changes, "t", NOW + 999));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_for_the_client_ends_it() {
+    fn change_of_the_client_drops_its_entries() {
         let (refused, changes) = refused(Duration::from_secs(1));
         keep(&refused, &changes, 7, "t");
         changes.client_changed("c");
@@ -133,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_token_is_meant() {
+    fn other_token_of_the_same_hash_is_not_refused() {
         let (refused, changes) = refused(Duration::from_secs(1));
         keep(&refused, &changes, 7, "t");
         assert!(!knows(&refused, &changes, "another of the same hash", NOW));
     }
 
     #[test]
-    fn there_are_not_more_than_there_may_be() {
+    fn oldest_entry_is_dropped_when_full() {
         let (refused, changes) = refused(Duration::from_secs(1));
         for hash in 0..3 * MAX_TOKENS as u64 {
             keep(&refused, &changes, hash, "t");
