@@ -21,7 +21,7 @@ mod revoke;
 pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
     match args.command {
         TokenCommand::New { client_id, config } => {
-            let client_id = client_id.unwrap_or_else(|| random_uuid());
+            let client_id = client_id.unwrap_or_else(random_uuid);
             let issuer = issuer(config.settings())?;
             print(&block_on(issuer.issue(&client_id))??)?;
         }
