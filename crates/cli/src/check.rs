@@ -48,7 +48,7 @@ fn try_store(settings: &Settings) -> Result<Result<TriedStore, String>, Failure>
         }
         return Ok(Ok(TriedStore::new("not there yet, the first start creates it", Promises::ALL, settings)));
     }
-    let store = match fastauth::store::open(&settings) {
+    let store = match fastauth::store::open(settings) {
         Ok(store) => store,
         Err(error) => return Ok(Err(error.faults().iter().map(Fault::to_string).collect::<Vec<_>>().join("; "))),
     };

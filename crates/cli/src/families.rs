@@ -17,7 +17,7 @@ pub(crate) fn existing_store(settings: &Settings) -> Result<Option<Arc<dyn Token
     if settings.database_file().is_some_and(|path| !path.exists()) {
         return Ok(None);
     }
-    Ok(Some(fastauth::store::open(&settings)?))
+    Ok(Some(fastauth::store::open(settings)?))
 }
 
 /// Calls `each` with every page of a list.
