@@ -121,13 +121,12 @@ pub mod guide;
 mod axum;
 mod check;
 mod compose;
-#[cfg(feature = "axum")]
-mod extract;
 mod guard;
 mod layer;
 mod observe;
 #[cfg(feature = "utoipa")]
 mod openapi;
+mod original_uri;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
@@ -162,7 +161,8 @@ pub use openapi::OpenApiSecurity;
 pub use {
     check::{
         denial::Denial,
-        permit::{EndReason, Ended, Permit},
+        lifetime::EndReason,
+        permit::{Ended, Permit},
     },
     config::{Settings, SettingsBuilder},
     fastauth_core::{

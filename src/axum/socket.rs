@@ -15,7 +15,10 @@ use axum::{
 use futures_util::{Sink, SinkExt, Stream, StreamExt, task::AtomicWaker};
 use tokio::time::{Sleep, sleep};
 
-use crate::check::permit::{EndReason, Ended, Permit};
+use crate::check::{
+    lifetime::EndReason,
+    permit::{Ended, Permit},
+};
 
 /// How long the client has to answer the closing.
 const CLOSING_TIME: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use super::{
     cache::{Mismatch, TokenCache},
     denial::Denial,
     lifetime::Lifetimes,
-    permit::{Access, family_of},
+    lifetime::{Access, family_of},
     ticket::Ticket,
 };
 use crate::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::permit::Access;
+use super::lifetime::Access;
 use crate::DenialReason;
 
 /// A refusal, to be found in the extensions of the response. Only the guard and the token endpoints can create one.

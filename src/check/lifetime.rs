@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     future::pending,
+    ops::Deref,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -15,11 +16,11 @@ use tokio::{
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 
-use super::permit::{Access, EndReason};
 use crate::{
     clock::Clock,
     random::random_bytes,
-    store::{FamilyFilter, FamilyStatus, Stamp, TokenDigest, TokenStore, first},
+    store::{Comparison, FamilyFilter, FamilyStatus, Stamp, StoreError, TokenDigest, TokenStore, first},
+    token::Claims,
 };
 
 /// The time after which the wall clock is read again, which may not go on as the timer does.
@@ -314,6 +315,90 @@ async fn expiry(expires_at: u64, clock: &Clock) -> EndReason {
 fn jittered(time: Duration) -> Duration {
     let share = u32::from(random_bytes::<1>()[0]);
     time * 3 / 4 + time / 4 * share / 256
+}
+
+/// The reason why a [`Permit`](crate::Permit) has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The access token has expired.
+    #[error("the access token has expired")]
+    Expired,
+    /// The client was issued another access token in place of this one.
+    #[error("the access token was replaced")]
+    Superseded,
+    /// The access token was revoked.
+    #[error("the access token was revoked")]
+    Revoked,
+    /// For too long, the store could not confirm that the access token is still valid.
+    #[error("the access token could not be confirmed")]
+    Unconfirmed,
+}
+
+/// A verified access token, with what it takes to learn when it ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    claims: Claims,
+    /// From before the store confirmed it.
+    stamp: Option<Stamp>,
+    lifetimes: Arc<Lifetimes>,
+}
+
+impl Access {
+    /// Creates the access of a token that the store is about to confirm.
+    pub(crate) fn new(claims: Claims, lifetimes: &Arc<Lifetimes>) -> Self {
+        let stamp = lifetimes.stamp(claims.client_id());
+        Self::since(claims, stamp, lifetimes)
+    }
+
+    /// Creates the access of a token that the store confirmed after it gave this stamp.
+    pub(crate) fn since(claims: Claims, stamp: Option<Stamp>, lifetimes: &Arc<Lifetimes>) -> Self {
+        Self { claims, stamp, lifetimes: Arc::clone(lifetimes) }
+    }
+
+    /// Returns the stamp from before the store confirmed the token.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
+    /// Returns the name of the session, which is empty for tokens without one.
+    pub(crate) fn family(&self) -> &str {
+        family_of(&self.claims)
+    }
+
+    /// Compares the token with the one that the store holds, if the store can tell without waiting.
+    pub(crate) fn compare_now(&self, store: &dyn TokenStore) -> Option<Result<Comparison, StoreError>> {
+        store.compare_now(self.client_id(), Some(self.family()), self.claims.token())
+    }
+
+    /// Returns the digest of the access token.
+    pub(crate) fn digest(&self) -> TokenDigest {
+        TokenDigest::of(self.claims.token())
+    }
+}
+
+/// Returns the name under which the store holds a token's session. Tokens that name none are held under the empty name.
+pub(crate) fn family_of(claims: &Claims) -> &str {
+    claims.family().map(|(family, _)| family).unwrap_or_default()
+}
+
+impl Deref for Access {
+    type Target = Claims;
+
+    fn deref(&self) -> &Claims {
+        &self.claims
+    }
+}
+
+#[cfg(test)]
+impl Access {
+    /// Creates an access as if a store whose changes give this stamp had confirmed it.
+    pub(crate) fn stamped(claims: Claims, stamp: Stamp) -> Self {
+        let store = Arc::new(crate::store::MemoryStore::new());
+        let lifetimes = Lifetimes::new(store, crate::clock::Clock::default(), std::time::Duration::from_secs(5));
+        Self { stamp: Some(stamp), ..Self::new(claims, &Arc::new(lifetimes)) }
+    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,15 @@
-//! The permit of a request that passed the guard, and the reason why it ends.
+//! The permit of a request that passed the guard.
 
 use std::{
     fmt,
     future::{Future, pending},
-    ops::Deref,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use super::lifetime::{self, Lifetimes};
-use crate::{
-    store::{Comparison, Stamp, StoreError, TokenDigest, TokenStore},
-    token::Claims,
-};
+use super::lifetime::{self, Access, EndReason};
+use crate::token::Claims;
 
 /// Proof that a request passed its checks. The guard puts it into the extensions of every request that it forwards to a
 /// guarded path, and nothing else can create one.
@@ -39,7 +35,7 @@ impl Permit {
     /// Returns the claims of the access token, or `None` if the path requires only the master token.
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
-        self.access.as_ref().map(|access| &access.claims)
+        self.access.as_deref().map(|access| &**access)
     }
 
     /// Returns the last second in which the access token is valid, since the Unix epoch.
@@ -118,89 +114,5 @@ impl Future for Ended {
 impl fmt::Debug for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ended(..)")
-    }
-}
-
-/// The reason why a [`Permit`] has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EndReason {
-    /// The access token has expired.
-    #[error("the access token has expired")]
-    Expired,
-    /// The client was issued another access token in place of this one.
-    #[error("the access token was replaced")]
-    Superseded,
-    /// The access token was revoked.
-    #[error("the access token was revoked")]
-    Revoked,
-    /// For too long, the store could not confirm that the access token is still valid.
-    #[error("the access token could not be confirmed")]
-    Unconfirmed,
-}
-
-/// A verified access token, with what it takes to learn when it ends.
-#[derive(Clone, Debug)]
-pub(crate) struct Access {
-    claims: Claims,
-    /// From before the store confirmed it.
-    stamp: Option<Stamp>,
-    pub(super) lifetimes: Arc<Lifetimes>,
-}
-
-impl Access {
-    /// Creates the access of a token that the store is about to confirm.
-    pub(crate) fn new(claims: Claims, lifetimes: &Arc<Lifetimes>) -> Self {
-        let stamp = lifetimes.stamp(claims.client_id());
-        Self::since(claims, stamp, lifetimes)
-    }
-
-    /// Creates the access of a token that the store confirmed after it gave this stamp.
-    pub(crate) fn since(claims: Claims, stamp: Option<Stamp>, lifetimes: &Arc<Lifetimes>) -> Self {
-        Self { claims, stamp, lifetimes: Arc::clone(lifetimes) }
-    }
-
-    /// Returns the stamp from before the store confirmed the token.
-    #[inline]
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
-        self.stamp
-    }
-
-    /// Returns the name of the session, which is empty for tokens without one.
-    pub(crate) fn family(&self) -> &str {
-        family_of(&self.claims)
-    }
-
-    /// Compares the token with the one that the store holds, if the store can tell without waiting.
-    pub(crate) fn compare_now(&self, store: &dyn TokenStore) -> Option<Result<Comparison, StoreError>> {
-        store.compare_now(self.client_id(), Some(self.family()), self.claims.token())
-    }
-
-    /// Returns the digest of the access token.
-    pub(crate) fn digest(&self) -> TokenDigest {
-        TokenDigest::of(self.claims.token())
-    }
-}
-
-/// Returns the name under which the store holds a token's session. Tokens that name none are held under the empty name.
-pub(crate) fn family_of(claims: &Claims) -> &str {
-    claims.family().map(|(family, _)| family).unwrap_or_default()
-}
-
-impl Deref for Access {
-    type Target = Claims;
-
-    fn deref(&self) -> &Claims {
-        &self.claims
-    }
-}
-
-#[cfg(test)]
-impl Access {
-    /// Creates an access as if a store whose changes give this stamp had confirmed it.
-    pub(crate) fn stamped(claims: Claims, stamp: Stamp) -> Self {
-        let store = Arc::new(crate::store::MemoryStore::new());
-        let lifetimes = Lifetimes::new(store, crate::clock::Clock::default(), std::time::Duration::from_secs(5));
-        Self { stamp: Some(stamp), ..Self::new(claims, &Arc::new(lifetimes)) }
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::{
-    check::permit::Access,
+    check::lifetime::Access,
     keys::KeyRing,
     random::unique_name,
     secret::{Secret, TokenDigest},

@@ -20,13 +20,15 @@ use tracing::{
 
 #[cfg(feature = "websocket")]
 use super::closing::Closing;
-use super::{Guard, Pending, ResponseBody, service::span};
+use super::{Guard, Pending, ResponseBody};
 use crate::{
     check::{
         denial::Denial,
+        permit::Permit,
         refuse::{Form, keep_private},
     },
     credential::PROTOCOL,
+    observe,
 };
 
 /// All that is needed to write a refusal after the request has been forwarded or dropped.
@@ -248,4 +250,10 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
+}
+
+/// Returns the span in which the inner service is called, if it is enabled.
+#[inline]
+pub(super) fn span(permit: &Permit) -> Option<Span> {
+    observe::span(permit.client_id(), permit.master_token_name())
 }

@@ -8,8 +8,9 @@ use crate::{
     check::{
         confirm::{Confirmer, Progress, Verified},
         denial::Denial,
+        lifetime::Access,
         master::{Caller, MasterTokens},
-        permit::{Access, Permit},
+        permit::Permit,
         refuse::Refusals,
         ticket::Ticket,
     },

@@ -7,20 +7,19 @@ use std::{
 };
 
 use http::{
-    Method, Request, Response, Uri,
+    Method, Request, Response,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use tower_service::Service;
-use tracing::Span;
 
 use super::{
     Guard, ResponseBody, ResponseFuture, Verdict,
-    future::{Held, Marks, Refusal, State},
+    future::{Held, Marks, Refusal, State, span},
 };
 use crate::{
-    check::{master::Caller, permit::Permit},
+    check::master::Caller,
     credential::{self, Credentials, Found, MASTER_TOKEN},
-    observe,
+    original_uri,
     rule::{RequestLine, Requirement},
 };
 
@@ -68,7 +67,7 @@ impl<S> FastAuth<S> {
     #[inline]
     fn is_open<B>(&self, request: &Request<B>, glance: Option<Requirement>) -> bool {
         glance.is_some_and(Requirement::is_public)
-            && original_uri(request).is_none_or(|original| {
+            && original_uri::get(request.extensions()).is_none_or(|original| {
                 self.guard.policy.rules.glance(original.path()).is_some_and(Requirement::is_public)
             })
             && !matches!(*request.method(), Method::CONNECT)
@@ -99,7 +98,7 @@ impl<S> FastAuth<S> {
     {
         let credentials = Credentials::take(&mut request);
         if credentials.had_ticket() {
-            hide_original_ticket(&mut request);
+            original_uri::change(request.extensions_mut(), credential::without_ticket);
         }
         let chooses_protocol = credentials.offer_protocol();
         let mut caller = Caller::default();
@@ -136,41 +135,13 @@ impl<S> FastAuth<S> {
     }
 }
 
-/// Returns the span in which the inner service is called, if it is enabled.
-#[inline]
-pub(super) fn span(permit: &Permit) -> Option<Span> {
-    observe::span(permit.client_id(), permit.master_token_name())
-}
-
 fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
     let (method, headers) = (request.method(), request.headers());
     RequestLine {
         cors_headers: method == Method::OPTIONS
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
-        original_uri: original_uri(request),
+        original_uri: original_uri::get(request.extensions()),
         ..RequestLine::new(method, request.uri())
     }
 }
-
-/// Returns the URI from before a router stripped a prefix, if the request carries it.
-#[cfg(feature = "axum")]
-#[inline]
-fn original_uri<B>(request: &Request<B>) -> Option<&Uri> {
-    crate::extract::original_uri(request.extensions())
-}
-
-#[cfg(not(feature = "axum"))]
-#[inline]
-fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
-    None
-}
-
-/// Takes the ticket out of the URI from before a router stripped a prefix, too.
-#[cfg(feature = "axum")]
-fn hide_original_ticket<B>(request: &mut Request<B>) {
-    crate::extract::change_original_uri(request.extensions_mut(), credential::without_ticket);
-}
-
-#[cfg(not(feature = "axum"))]
-fn hide_original_ticket<B>(_: &mut Request<B>) {}

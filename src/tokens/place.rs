@@ -3,8 +3,7 @@
 use http::{Extensions, Uri};
 
 use super::{endpoint::Endpoint, endpoints::ENDPOINTS};
-#[cfg(feature = "axum")]
-use crate::extract::original_uri;
+use crate::original_uri;
 
 /// The mount, unless a router before this one strips it.
 const USUAL: &str = "/auth";
@@ -49,7 +48,7 @@ impl Mount {
 
     pub(super) fn find(&self, uri: &Uri, extensions: &Extensions) -> PathMatch {
         let path = uri.path();
-        let original = original_uri(extensions).map(Uri::path);
+        let original = original_uri::get(extensions).map(Uri::path);
         let stripped = original.filter(|original| *original != path);
         if stripped.is_some_and(|original| !original.strip_suffix(path).is_some_and(is_mount)) {
             return PathMatch::Nothing;
@@ -80,10 +79,4 @@ fn find_own(own: &str) -> Option<PathMatch> {
         "/" => Some(PathMatch::WithSlash(endpoint.path.rsplit('/').next()?)),
         _ => None,
     })
-}
-
-/// Returns the URI before a router stripped a prefix, if the request carries it.
-#[cfg(not(feature = "axum"))]
-fn original_uri(_: &Extensions) -> Option<&Uri> {
-    None
 }

@@ -28,7 +28,7 @@ use foldhash::fast::RandomState;
 use papaya::HashMap;
 
 use crate::{
-    check::permit::Access,
+    check::lifetime::Access,
     secret::eq_in_constant_time,
     store::{Changes, Stamp},
     token::Claims,
