@@ -164,6 +164,7 @@ impl SettingsBuilder {
 mod tests {
     use serde_json::json;
 
+    use super::CAN_ENCRYPT;
     use crate::testing::check_faults;
 
     #[test]
@@ -183,9 +184,17 @@ mod tests {
             ("max-tokens-per-client", json!(0), "0 is out of range; write a whole number from 1 to 10000"),
             ("max-tokens-per-client", json!(10_001), "10001 is out of range"),
             ("store-format", json!("aes"), "\"aes\" is not one of its values; write \"plain\" or \"fernet\""),
-            ("store-format", json!("fernet"), "is not a Fernet key; write \"plain\", and \"fernet\" when a key of"),
             ("issuer", json!(" "), "`issuer`: it is empty"),
             ("audience", json!(""), "`audience`: it is empty"),
         ]);
+    }
+    #[test]
+    fn encryption_needs_a_fernet_key_and_the_feature() {
+        let expected = if CAN_ENCRYPT {
+            "is not a Fernet key; write \"plain\", and \"fernet\" when a key of `fastauth keys rotate` signs"
+        } else {
+            "this build cannot encrypt tokens; build with the feature `fernet`, or write \"plain\""
+        };
+        check_faults(&[("store-format", json!("fernet"), expected)]);
     }
 }
