@@ -19,7 +19,7 @@ static CACHE: Key = Key::choice(
 
 static CACHE_CAPACITY: Key =
     Key::number("cache-capacity", NumberLimits { default: Some(65_536), min: 1, max: 100_000_000 }, |draft, tokens| {
-        draft.caching.capacity = Draft::count(tokens)
+        draft.caching.capacity = Draft::count(tokens);
     })
     .doc("How many tokens are cached, at some 600 bytes each and at most one KiB: of long tokens, fewer are cached.");
 

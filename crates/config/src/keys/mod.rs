@@ -83,7 +83,7 @@ mod tests {
                     assert!(limits.default.is_none_or(|number| (limits.min..=limits.max).contains(&number)), "{key:?}");
                 }
                 ValueKind::Time { limits, .. } => {
-                    assert_eq!(limits.problem(limits.default), None, "{key:?}")
+                    assert_eq!(limits.problem(limits.default), None, "{key:?}");
                 }
                 ValueKind::Choice(choices) => assert!(choices.len() > 1, "{key:?}"),
                 _ => {}

@@ -21,7 +21,7 @@ pub(crate) static GROUP: Group = Group { title: "Store", keys: &[&DATABASE_API_U
 const DEFAULT_URL: &str = "sqlite:fastauth.db";
 
 pub(crate) static DATABASE_API_URL: Key = Key::text_or("database-api-url", DEFAULT_URL, |draft, url| {
-    draft.store.url = url
+    draft.store.url = url;
 })
 .alias("database-api-path")
 .concealed()
