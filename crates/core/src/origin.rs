@@ -6,16 +6,18 @@ use http::{
     request::Parts,
 };
 
-/// The origins whose pages may open WebSockets, as browsers write them; all, where there is no list.
+/// The origins whose pages may open WebSockets, as browsers write them; all if there is no list.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(Option<Box<[HeaderValue]>>);
 
 impl Origins {
+    /// Creates the list; `None` admits every origin.
+    #[must_use]
     pub fn new(origins: Option<Vec<HeaderValue>>) -> Self {
         Self(origins.map(Vec::into_boxed_slice))
     }
 
-    /// Whether a handshake may go on. Whatever is no browser names no origin.
+    /// Returns true if a handshake may go on. Clients other than browsers send no origin, and are admitted.
     pub fn admit(&self, headers: &HeaderMap) -> bool {
         let Some(origins) = &self.0 else { return true };
         headers.get_all(ORIGIN).iter().all(|origin| origins.contains(origin))

@@ -74,12 +74,14 @@ pub struct PathOptions {
     pub windows: bool,
     /// Asks nothing of a CORS preflight.
     pub skip_preflight: bool,
+    /// The treatment of a path that has no single reading.
     pub ambiguous: Ambiguous,
 }
 
 /// What becomes of a path with a malformed escape, with escapes that are not UTF-8, or with too many readings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Ambiguous {
+    /// The path is refused.
     #[default]
     Refuse,
     /// Every check that any rule asks for is needed: for applications with URLs in Latin-1.
@@ -89,7 +91,9 @@ pub enum Ambiguous {
 /// The parts of a request that the rules look at.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLine<'a> {
+    /// The method.
     pub method: &'a Method,
+    /// The URI, as it was received.
     pub uri: &'a Uri,
     /// The URI before a router stripped a prefix, if the request has it.
     pub original_uri: Option<&'a Uri>,
@@ -374,6 +378,8 @@ impl RuleId {
 }
 
 impl<'a> RequestLine<'a> {
+    /// Creates the line of a request that no router has changed and that has no headers of CORS.
+    #[must_use]
     pub fn new(method: &'a Method, uri: &'a Uri) -> Self {
         Self { method, uri, original_uri: None, cors_headers: false, glance: None }
     }

@@ -4,6 +4,7 @@ use http::HeaderName;
 
 use super::{Carries, Scheme, SecurityScheme, whole};
 
+/// An access token in the header `ACCESS-TOKEN`.
 pub static ACCESS_TOKEN: Scheme = Scheme {
     name: "ACCESS-TOKEN",
     carries: Carries::AccessToken,

@@ -4,6 +4,7 @@ use http::{HeaderValue, header::AUTHORIZATION};
 
 use super::{Carries, Scheme, SecurityScheme};
 
+/// An access token in `Authorization`, by the scheme `Bearer` (RFC 6750).
 pub static BEARER: Scheme = Scheme {
     name: "Authorization",
     carries: Carries::AccessToken,

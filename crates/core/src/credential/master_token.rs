@@ -6,6 +6,7 @@ use super::{Carries, Scheme, SecurityScheme, whole};
 
 pub(super) const NAME: &str = "MASTER-TOKEN";
 
+/// A master token in the header `MASTER-TOKEN`.
 pub static MASTER_TOKEN: Scheme = Scheme {
     name: NAME,
     carries: Carries::MasterToken,
