@@ -26,6 +26,13 @@ pub(crate) fn encode_onto(bytes: impl AsRef<[u8]>, text: &mut String) {
     ENGINE.encode_string(bytes, text);
 }
 
+/// Decodes a text of exactly this many bytes, without allocating; `None` if it is of another length or no base64url.
+pub(crate) fn decode_exactly<const LEN: usize>(text: &[u8]) -> Option<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    let length = ENGINE.decode_slice(text, &mut bytes).ok()?;
+    (length == LEN).then_some(bytes)
+}
+
 pub(crate) fn decode(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     ENGINE.decode(text)
 }

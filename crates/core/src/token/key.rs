@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE};
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{
     Algorithm, EncodingKey,
-    crypto::{JwtSigner, JwtVerifier},
+    crypto::JwtSigner,
     signature::{self, Signer, Verifier},
 };
 use serde::Serialize;
@@ -20,6 +20,8 @@ use crate::{base64url, json, random::unique_name, secret::Secret};
 
 /// The message whose signature is the id of a key. It has no dot, so it is not the signed part of a token.
 const KID_MESSAGE: &[u8] = b"fastauth key id";
+/// The length of a signature in bytes.
+const SIGNATURE_LEN: usize = 32;
 /// How many bytes of that signature are the id. Two keys do not share them by chance.
 const KID_LEN: usize = 9;
 
@@ -123,7 +125,10 @@ impl TokenKey {
     }
 
     fn check_signature(&self, parts: &Parts<'_>) -> Result<(), TokenError> {
-        let signature = decode(parts.signature)?;
+        let Some(signature) = base64url::decode_exactly(parts.signature) else {
+            // A text that is not base64url makes no token; any other is just not a signature by HS256.
+            return decode(parts.signature).and(Err(TokenError::InvalidSignature));
+        };
         self.hs256.verify(parts.signed, &signature).map_err(|_| TokenError::InvalidSignature)
     }
 }
@@ -143,19 +148,13 @@ impl Signer<Vec<u8>> for Hs256 {
     }
 }
 
-impl Verifier<Vec<u8>> for Hs256 {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+impl Verifier<[u8; SIGNATURE_LEN]> for Hs256 {
+    fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), signature::Error> {
         self.0.clone().chain_update(message).verify_slice(signature).map_err(|_| signature::Error::new())
     }
 }
 
 impl JwtSigner for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
-}
-
-impl JwtVerifier for Hs256 {
     fn algorithm(&self) -> Algorithm {
         Algorithm::HS256
     }
