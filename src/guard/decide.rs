@@ -85,6 +85,7 @@ mod tests {
     fn policy() -> Policy {
         let settings = Settings::builder()
             .cryptography_key(Secret::generate())
+            .master_token(Secret::generate())
             .master_token_paths(["/master", "/both"])
             .access_token_paths(["/access", "/both"])
             .websocket_origins(["https://app.example"])

@@ -213,7 +213,7 @@ where
     #[inline(never)]
     #[allow(clippy::expect_used, reason = "polling a future after its end is the caller's fault, as the docs say")]
     fn poll_verdict(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Response<Full<Bytes>>>> {
-        const DONE: &str = "a ResponseFuture was polled after it had resolved";
+        const DONE: &str = "a ResponseFuture was polled after it had ended";
         match self.as_mut().project() {
             StateProjection::Checking { pending, held } => {
                 let verdict = ready!(pending.as_mut().poll(cx));
