@@ -262,10 +262,10 @@ impl Watcher {
 
     /// Returns the reason why permits of other tokens than the one that is held have ended.
     async fn why(&self, held: Option<TokenDigest>) -> EndReason {
-        let told = *self.answers.borrow();
+        let latest = *self.answers.borrow();
         match held {
             None => EndReason::Revoked,
-            Some(_) if held == told.held && !self.is_owed => told.reason,
+            Some(_) if held == latest.held && !self.is_owed => latest.reason,
             Some(_) if timeout(RETRY_INTERVAL, self.is_revoked()).await.unwrap_or_default() => EndReason::Revoked,
             Some(_) => EndReason::Superseded,
         }
@@ -286,9 +286,9 @@ impl Watcher {
     /// Wakes those that wait, if the answer is new to them.
     fn tell(&mut self, answer: Answer) {
         let is_owed = std::mem::take(&mut self.is_owed);
-        self.answers.send_if_modified(|told| {
-            let is_news = is_owed || answer.held.is_none() || told.held != answer.held;
-            *told = answer;
+        self.answers.send_if_modified(|latest| {
+            let is_news = is_owed || answer.held.is_none() || latest.held != answer.held;
+            *latest = answer;
             is_news
         });
     }
@@ -531,6 +531,6 @@ mod tests {
             assert_eq!(timeout(LONG, waiting).await.unwrap().unwrap(), EndReason::Revoked);
         }
         settle().await;
-        assert!(scene.lifetimes.sessions.lock().unwrap().is_empty(), "nobody waits, so nothing is kept");
+        assert!(scene.lifetimes.sessions.lock().unwrap().is_empty(), "nothing waits any more");
     }
 }

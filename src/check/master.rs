@@ -39,7 +39,7 @@ struct MasterToken {
     digest: SecretDigest,
 }
 
-/// The sender of a request, if callers are told apart.
+/// The sender of a request, if the application can tell callers apart.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Caller(Option<u64>);
 

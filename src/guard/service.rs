@@ -63,7 +63,7 @@ impl<S> FastAuth<S> {
 
     /// Returns true if no check applies for sure, as is the case with most requests.
     ///
-    /// Nothing here may borrow the request as a whole, or it is copied once more on its way to the inner service.
+    /// Nothing here may borrow the request as a whole, or it is copied again on its way to the inner service.
     #[inline]
     fn is_open<B>(&self, request: &Request<B>, glance: Option<Requirement>) -> bool {
         glance.is_some_and(Requirement::is_public)
@@ -130,13 +130,14 @@ impl<S> FastAuth<S> {
                 return ResponseFuture::checking(pending, Held { ready_inner, request, refusal, chooses_protocol });
             }
         };
-        // In one place, so that the request is not copied once more.
+        // In one place, so that the request is not copied again.
         ResponseFuture { state: State::call(&mut self.inner, request, span, Marks { is_guarded, chooses_protocol }) }
     }
 }
 
 fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
-    let (method, headers) = (request.method(), request.headers());
+    let method = request.method();
+    let headers = request.headers();
     RequestLine {
         cors_headers: method == Method::OPTIONS
             && headers.contains_key(ORIGIN)

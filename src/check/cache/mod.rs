@@ -361,7 +361,8 @@ mod tests {
 
     #[test]
     fn token_is_cached_until_it_expires_or_its_client_changes() {
-        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(100, Duration::ZERO);
+        let changes = Changes::of_own_store();
         keep(&cache, &changes, "t");
         assert!(knows(&cache, &changes, "t", NOW) && !knows(&cache, &changes, "u", NOW));
         assert!(knows(&cache, &changes, "t", NOW + 10_999));
@@ -386,7 +387,8 @@ mod tests {
 
     #[test]
     fn large_token_takes_the_room_of_many() {
-        let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(1000, Duration::ZERO);
+        let changes = Changes::of_own_store();
         for number in 0..5000 {
             keep(&cache, &changes, &large(number));
             assert!(knows(&cache, &changes, &large(number), NOW), "and each is used, so that it earns its room");
@@ -402,7 +404,8 @@ mod tests {
 
     #[test]
     fn flood_of_large_tokens_evicts_no_used_one() {
-        let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(1000, Duration::ZERO);
+        let changes = Changes::of_own_store();
         for number in 0..300 {
             keep(&cache, &changes, &format!("used-{number}"));
         }
@@ -415,7 +418,8 @@ mod tests {
 
     #[test]
     fn token_that_is_confirmed_again_takes_its_room_once() {
-        let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(1000, Duration::ZERO);
+        let changes = Changes::of_own_store();
         for _ in 0..1000 {
             keep(&cache, &changes, &large(1));
             keep(&cache, &changes, "t");
@@ -425,7 +429,8 @@ mod tests {
 
     #[test]
     fn threads_that_use_a_token_share_its_access() {
-        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(100, Duration::ZERO);
+        let changes = Changes::of_own_store();
         let shared = access(&changes, "t");
         cache.keep(&shared, NOW);
         for _ in 0..10 {
@@ -439,7 +444,8 @@ mod tests {
 
     #[test]
     fn change_during_the_store_call_is_not_missed() {
-        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(100, Duration::ZERO);
+        let changes = Changes::of_own_store();
         let before = access(&changes, "t");
         changes.client_changed("c");
         cache.keep(&before, NOW);
@@ -448,7 +454,8 @@ mod tests {
 
     #[test]
     fn a_shared_store_is_asked_again_after_the_ttl() {
-        let (cache, changes) = (TokenCache::new(100, Duration::from_millis(500)), Changes::of_shared_store());
+        let cache = TokenCache::new(100, Duration::from_millis(500));
+        let changes = Changes::of_shared_store();
         keep(&cache, &changes, "t");
         assert!(knows(&cache, &changes, "t", NOW + 499));
         assert!(!knows(&cache, &changes, "t", NOW + 500));
@@ -460,7 +467,8 @@ mod tests {
 
     #[test]
     fn flood_of_single_use_tokens_evicts_no_used_one() {
-        let (cache, changes) = (TokenCache::new(1000, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(1000, Duration::ZERO);
+        let changes = Changes::of_own_store();
         for number in 0..500 {
             keep(&cache, &changes, &format!("used-{number}"));
         }
@@ -477,7 +485,8 @@ mod tests {
 
     #[test]
     fn token_is_cached_on_its_second_appearance_under_a_flood() {
-        let (cache, changes) = (TokenCache::new(100_000, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(100_000, Duration::ZERO);
+        let changes = Changes::of_own_store();
         let comes = |token: &str| cache.keep_if_worth(&access(&changes, token), NOW);
         let knows = |token: &str| knows(&cache, &changes, token, NOW);
         (0..10_000).for_each(|number| comes(&format!("once-{number}")));
@@ -497,7 +506,8 @@ mod tests {
 
     #[test]
     fn known_token_spends_no_credit() {
-        let (cache, changes) = (TokenCache::new(100_000, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(100_000, Duration::ZERO);
+        let changes = Changes::of_own_store();
         for round in 0..10 {
             for number in 0..500 {
                 let token = format!("{number}");
@@ -511,7 +521,8 @@ mod tests {
 
     #[test]
     fn unused_tokens_are_evicted() {
-        let (cache, changes) = (TokenCache::new(100, Duration::ZERO), Changes::of_own_store());
+        let cache = TokenCache::new(100, Duration::ZERO);
+        let changes = Changes::of_own_store();
         for round in 0..50 {
             for number in 0..100 {
                 let token = format!("{round}-{number}");

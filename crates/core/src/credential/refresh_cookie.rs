@@ -20,7 +20,7 @@ pub(super) static REFRESH_TOKEN: Scheme = Scheme {
     openapi: None,
 };
 
-/// The cookie is there more than once, and cannot be told who set which.
+/// The cookie appears more than once, and it is unknown who set which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepeatedCookie;
 
