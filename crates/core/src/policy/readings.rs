@@ -99,35 +99,53 @@ fn trouble(path: &[u8]) -> u8 {
 }
 
 /// Returns true if the path begins with a slash and nothing behind it can be trouble: neither what is, nor a colon, nor
-/// anything beyond ASCII, nor some rare characters that save comparisons. It is looked at in words, the last of which may
-/// overlap the one before it.
-#[inline(never)]
+/// anything beyond ASCII, nor some rare characters that save comparisons. It is looked at in words of eight bytes, the last
+/// of which may overlap the one before it.
+#[inline]
 pub(super) fn is_calm(path: &[u8]) -> bool {
     let [b'/', bytes @ ..] = path else { return false };
+    let Some((first, last)) = bytes.first_chunk().zip(bytes.last_chunk()) else { return is_calm_word(bytes) };
     let before = &path[..bytes.len()];
-    let (Some(before_last), Some(last)) = (before.last_chunk(), bytes.last_chunk()) else {
-        // Letters take the place of those that are missing.
-        let word = bytes.iter().rev().fold(each(b'a'), |word, byte| word << 8 | u64::from(*byte));
-        return is_calm_word(word << 8 | u64::from(b'/'), word);
-    };
-    let mut words = before.as_chunks().0.iter().zip(bytes.as_chunks().0);
-    words.all(|(before, word)| is_calm_word(u64::from_le_bytes(*before), u64::from_le_bytes(*word)))
-        && is_calm_word(u64::from_le_bytes(*before_last), u64::from_le_bytes(*last))
+    let first = u64::from_le_bytes(*first);
+    let before_last = before.last_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+    let ends = trouble_in(after_root(first), first) | trouble_in(before_last, u64::from_le_bytes(*last));
+    ends & HIGH == 0 && (bytes.len() <= 16 || are_calm_words(before, bytes))
 }
 
-/// Looks at eight bytes at once. Those of `before` stand one place before the others.
+/// Looks at less than eight bytes after the root's slash. Letters take the place of those that are missing.
+#[inline(never)]
+fn is_calm_word(bytes: &[u8]) -> bool {
+    let word = bytes.iter().rev().fold(each(b'a'), |word, byte| word << 8 | u64::from(*byte));
+    trouble_in(after_root(word), word) & HIGH == 0
+}
+
+#[inline(never)]
+fn are_calm_words(before: &[u8], bytes: &[u8]) -> bool {
+    let words = before.as_chunks().0.iter().zip(bytes.as_chunks().0);
+    let found = words.map(|(before, word)| trouble_in(u64::from_le_bytes(*before), u64::from_le_bytes(*word)));
+    found.fold(0, |all, found| all | found) & HIGH == 0
+}
+
+/// Moves the bytes that follow the root's slash by one place, as they stand before the next ones.
 #[inline]
-fn is_calm_word(before: u64, word: u64) -> bool {
-    // The highest bit of each byte. Without those set, no addition below carries into the next byte.
-    const HIGH: u64 = each(0x80);
-    let not_ascii = word;
+fn after_root(word: u64) -> u64 {
+    word << 8 | u64::from(b'/')
+}
+
+/// The highest bit of each byte.
+const HIGH: u64 = each(0x80);
+
+/// Sets the highest bit of some byte if any of the eight can be trouble. Those of `before` stand one place before the others.
+#[inline]
+fn trouble_in(before: u64, word: u64) -> u64 {
+    // In words of ASCII no addition carries into the next byte; others are trouble anyway.
     let delete = word.wrapping_add(each(1));
-    let from_control_to_percent = !word.wrapping_add(each(0x80 - (b'%' + 1)));
-    let backslash = !differs(word, b'\\');
+    let is_above_percent = word.wrapping_add(each(0x80 - (b'%' + 1)));
+    let no_backslash = differs(word, b'\\');
     // Two innocent characters are taken along by one comparison less.
-    let colon_or_question = !differs(word | each(5), b'?');
-    let after_slash = !(differs(before, b'/') | differs(word | each(1), b'/'));
-    (not_ascii | delete | from_control_to_percent | backslash | colon_or_question | after_slash) & HIGH == 0
+    let no_colon_or_question = differs(word | each(5), b'?');
+    let not_after_slash = differs(before, b'/') | differs(word | each(1), b'/');
+    word | delete | !(is_above_percent & no_backslash & no_colon_or_question & not_after_slash)
 }
 
 /// Sets the highest bit of each byte that is ASCII and not this one.
