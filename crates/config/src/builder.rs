@@ -2,34 +2,24 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
-use fastauth_core::{clock::Clock, issue::ClaimsHook, settings::CallerKey, store::TokenStore};
+use fastauth_core::{issue::ClaimsHook, settings::CallerKey, store::TokenStore};
 
 use crate::{
-    fault::ConfigError,
+    code_parts::{CodeParts, Surroundings},
     given::Given,
     key::Key,
-    report::Report,
-    settings::Settings,
-    sources::{Code, Sources, Surroundings},
 };
 
 /// Settings in the making: what is set here overrides every other source.
 #[derive(Clone, Default)]
 pub struct SettingsBuilder {
-    code: Code,
-    parts: CodeParts,
-    surroundings: Surroundings,
+    pub(crate) code: Code,
+    pub(crate) parts: CodeParts,
+    pub(crate) surroundings: Surroundings,
 }
 
-/// What can only be set in code.
-#[derive(Clone, Default)]
-pub(crate) struct CodeParts {
-    pub(crate) store: Option<Arc<dyn TokenStore>>,
-    pub(crate) claims_hook: Option<Arc<dyn ClaimsHook>>,
-    pub(crate) clock: Clock,
-    pub(crate) rate_limit_key: Option<CallerKey>,
-    pub(crate) metrics: bool,
-}
+/// What was set in code.
+pub(crate) type Code = Vec<(&'static Key, Given)>;
 
 impl SettingsBuilder {
     /// Sets a store of the application's own, in place of the one that `database-api-url` names.
@@ -86,7 +76,7 @@ impl SettingsBuilder {
     #[cfg(feature = "test-util")]
     #[must_use]
     pub fn clock(mut self, clock: &fastauth_core::manual_clock::ManualClock) -> Self {
-        self.parts.clock = Clock::set_by(clock);
+        self.parts.clock = fastauth_core::clock::Clock::set_by(clock);
         self
     }
 
@@ -115,39 +105,6 @@ impl SettingsBuilder {
             variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         self.surroundings.environment = Some(variables);
         self
-    }
-
-    /// Makes the settings from what was set in code alone.
-    ///
-    /// # Errors
-    ///
-    /// Every fault at once.
-    pub fn build(self) -> Result<Settings, ConfigError> {
-        Report::new(Sources::of_code(self.code, &self.surroundings), &self.parts).into_settings()
-    }
-
-    /// Makes the settings from all sources. If several give a value, the first of these counts:
-    ///
-    /// 1. what was set in code,
-    /// 2. the environment variables `FASTAUTH_…`, one for each key, such as `FASTAUTH_MASTER_TOKEN`; a list is JSON, or has
-    ///    commas between its items,
-    /// 3. the configuration file,
-    /// 4. the environment variables `MASTER_TOKEN`, `CRYPTOGRAPHY_KEY`, `PREVIOUS_CRYPTOGRAPHY_KEYS` and
-    ///    `CRYPTOGRAPHY_KEY_SIGNS_FROM`,
-    /// 5. the same four in `.env`, beside the configuration file or else in the working directory. The process's environment is
-    ///    not written to.
-    ///
-    /// # Errors
-    ///
-    /// Every fault at once: in all sources, also in values that another source overrides.
-    pub fn load(self) -> Result<Settings, ConfigError> {
-        self.report().into_settings()
-    }
-
-    /// Reads all sources as [`load`](Self::load) does, and reports where each value came from, faults or not.
-    #[must_use]
-    pub fn report(self) -> Report {
-        Report::new(Sources::read(self.code, &self.surroundings), &self.parts)
     }
 
     pub(crate) fn set(mut self, key: &'static Key, given: Given) -> Self {

@@ -2,8 +2,6 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::key::Key;
-
 /// Where a setting stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,12 +41,12 @@ pub struct Fault {
 
 impl Fault {
     pub(crate) fn new(
-        key: &'static Key,
+        key: &'static str,
         source: Source,
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { key: Some(key.name), ..Self::without_key(source, problem, remedy) }
+        Self { key: Some(key), ..Self::without_key(source, problem, remedy) }
     }
 
     /// Creates the fault of a whole source.

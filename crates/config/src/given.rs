@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use crate::{
     environment::without_line_break,
-    key::ValueKind,
     placeholder::{TextKind, unreplaced, unreplaced_text},
     time,
 };
@@ -34,10 +33,18 @@ pub(crate) enum Raw {
     Variable(String),
 }
 
-/// Why a value is not of the kind of its key.
-pub(crate) struct WrongKind {
-    pub(crate) problem: String,
-    pub(crate) remedy: String,
+/// The form that the values of a key have in a file and in a variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Flag,
+    Number,
+    List,
+    Secret,
+    SecretList,
+    SecretMap,
+    /// Any value, which has no effect.
+    Ignored,
 }
 
 impl Given {
@@ -111,60 +118,45 @@ impl Raw {
         }
     }
 
-    /// Reads the value as one of this kind.
-    pub(crate) fn into_given(self, kind: &ValueKind) -> Result<Given, WrongKind> {
+    /// Reads the value in this form. The error says what is wrong with it.
+    pub(crate) fn into_given(self, form: Form) -> Result<Given, String> {
         match self {
             Self::Code(given) => Ok(given),
-            Self::Json(value) => from_json(value, kind),
-            Self::Variable(text) => from_variable(text, kind),
+            Self::Json(value) => from_json(value, form),
+            Self::Variable(text) => from_variable(text, form),
         }
-        .map_err(|problem| match kind {
-            ValueKind::SecretMap { .. } if problem == NO_VARIABLE => {
-                WrongKind { problem, remedy: "set it in the configuration file".to_owned() }
-            }
-            kind => WrongKind { problem, remedy: kind.remedy() },
-        })
     }
 }
 
 /// What is wrong with a variable for an object.
-const NO_VARIABLE: &str = "an object cannot be set by a variable";
+pub(crate) const NO_VARIABLE: &str = "an object cannot be set by a variable";
 
-fn from_json(value: Value, kind: &ValueKind) -> Result<Given, String> {
-    match (kind, value) {
-        (
-            ValueKind::Text { .. } | ValueKind::Choice(_) | ValueKind::Time { .. } | ValueKind::Instant { .. },
-            Value::String(text),
-        ) => Ok(Given::Text(text)),
-        (ValueKind::Secret { .. }, Value::String(text)) => Ok(Given::Secret(Secret::from(text))),
-        (ValueKind::Flag { .. }, Value::Bool(flag)) => Ok(Given::Flag(flag)),
-        (ValueKind::Number { .. }, Value::Number(number)) => {
+fn from_json(value: Value, form: Form) -> Result<Given, String> {
+    match (form, value) {
+        (Form::Text, Value::String(text)) => Ok(Given::Text(text)),
+        (Form::Secret, Value::String(text)) => Ok(Given::Secret(Secret::from(text))),
+        (Form::Flag, Value::Bool(flag)) => Ok(Given::Flag(flag)),
+        (Form::Number, Value::Number(number)) => {
             number.as_u64().map(Given::Number).ok_or_else(|| format!("{number} is not a whole number"))
         }
-        (ValueKind::List { .. }, Value::Array(items)) => texts(items).map(Given::List),
-        (ValueKind::SecretList { .. }, Value::Array(items)) => texts(items).map(secret_list),
-        (ValueKind::SecretMap { .. }, Value::Object(members)) => secret_map(members),
+        (Form::List, Value::Array(items)) => texts(items).map(Given::List),
+        (Form::SecretList, Value::Array(items)) => texts(items).map(secret_list),
+        (Form::SecretMap, Value::Object(members)) => secret_map(members),
         (_, other) => Err(format!("found {}", describe(&other))),
     }
 }
 
-fn from_variable(text: String, kind: &ValueKind) -> Result<Given, String> {
-    match kind {
-        ValueKind::Text { .. }
-        | ValueKind::Choice(_)
-        | ValueKind::Time { .. }
-        | ValueKind::Instant { .. }
-        | ValueKind::Ignored => Ok(Given::Text(text)),
-        ValueKind::Secret { .. } => Ok(Given::Secret(Secret::from(text))),
-        ValueKind::Flag { .. } => text.parse().map(Given::Flag).map_err(|_| "found a text".to_owned()),
-        ValueKind::Number { .. } => {
-            text.parse().map(Given::Number).map_err(|_| format!("{text:?} is not a whole number"))
-        }
-        ValueKind::List { .. } => items(&text).map(Given::List),
+fn from_variable(text: String, form: Form) -> Result<Given, String> {
+    match form {
+        Form::Text | Form::Ignored => Ok(Given::Text(text)),
+        Form::Secret => Ok(Given::Secret(Secret::from(text))),
+        Form::Flag => text.parse().map(Given::Flag).map_err(|_| "found a text".to_owned()),
+        Form::Number => text.parse().map(Given::Number).map_err(|_| format!("{text:?} is not a whole number")),
+        Form::List => items(&text).map(Given::List),
         // An empty one takes the keys of other sources away.
-        ValueKind::SecretList { .. } if text.trim().is_empty() => Ok(Given::SecretList(Vec::new())),
-        ValueKind::SecretList { .. } => items(&text).map(secret_list),
-        ValueKind::SecretMap { .. } => Err(NO_VARIABLE.to_owned()),
+        Form::SecretList if text.trim().is_empty() => Ok(Given::SecretList(Vec::new())),
+        Form::SecretList => items(&text).map(secret_list),
+        Form::SecretMap => Err(NO_VARIABLE.to_owned()),
     }
 }
 

@@ -7,7 +7,13 @@ use std::{
 
 use fastauth_core::secret::Secret;
 
-use crate::{draft::Draft, placeholder::TextKind, time};
+use crate::{
+    draft::Draft,
+    fault::{Fault, Source},
+    given::Form,
+    placeholder::TextKind,
+    time,
+};
 
 /// A configuration key. It is one static beside its group, and one line in the group.
 pub(crate) struct Key {
@@ -250,6 +256,20 @@ impl ValueKind {
         matches!(self, Self::Secret { .. } | Self::SecretList { .. } | Self::SecretMap { .. })
     }
 
+    /// Returns the form that the values have.
+    pub(crate) fn form(&self) -> Form {
+        match self {
+            Self::Text { .. } | Self::Choice(_) | Self::Time { .. } | Self::Instant { .. } => Form::Text,
+            Self::Flag { .. } => Form::Flag,
+            Self::Number { .. } => Form::Number,
+            Self::List { .. } => Form::List,
+            Self::Secret { .. } => Form::Secret,
+            Self::SecretList { .. } => Form::SecretList,
+            Self::SecretMap { .. } => Form::SecretMap,
+            Self::Ignored => Form::Ignored,
+        }
+    }
+
     /// Returns what a fault tells to write.
     pub(crate) fn remedy(&self) -> String {
         let what = match self {
@@ -300,5 +320,38 @@ impl TimeLimits {
     pub(crate) fn remedy(&self) -> String {
         let example = if self.default.is_zero() { "5s".to_owned() } else { time::show(self.default) };
         format!("write a time from \"{}\" to \"{}\", such as \"{example}\"", time::show(self.min), time::show(self.max))
+    }
+}
+
+/// What the setter of a key can say and ask of it.
+impl Draft<'_> {
+    pub(crate) fn fault(&mut self, key: &'static Key, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(Fault::new(key.name, self.source(key), problem, remedy));
+    }
+
+    /// Adds the fault that a secret is in no source.
+    pub(crate) fn missing(&mut self, key: &'static Key, problem: &str) {
+        let file = self.values.env_file.display().to_string();
+        let file = if file.is_empty() { ".env" } else { &file };
+        let bare = key.bare.unwrap_or(key.name);
+        let remedy = format!(
+            "set `{}` in the configuration file, {} in the environment, or {bare} in {file} \
+             (`fastauth keygen --name {bare} --write {file}` does the last)",
+            key.name,
+            key.variable()
+        );
+        self.faults.push(Fault::new(key.name, Source::Default, problem, remedy));
+    }
+
+    pub(crate) fn has_fault(&self, keys: &[&Key]) -> bool {
+        self.faults.iter().any(|fault| keys.iter().any(|key| fault.key() == Some(key.name)))
+    }
+
+    pub(crate) fn is_set(&self, key: &Key) -> bool {
+        self.values.given(key.name).is_some()
+    }
+
+    pub(crate) fn source(&self, key: &Key) -> Source {
+        self.values.source(key.name)
     }
 }

@@ -7,6 +7,7 @@
 
 mod announce;
 mod builder;
+mod code_parts;
 mod configured_keys;
 mod crossing;
 mod draft;
@@ -17,9 +18,11 @@ mod env_text;
 mod environment;
 mod fault;
 mod file;
+mod finish;
 mod given;
 mod key;
 mod keys;
+mod load;
 mod placeholder;
 mod reference;
 mod report;
@@ -28,6 +31,7 @@ mod sources;
 #[cfg(test)]
 mod testing;
 mod time;
+mod values;
 
 #[cfg(feature = "edit")]
 pub use edit::{KeyChange, KeyChangeError, KeySetting};

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use fastauth_core::policy::{Explanation, Rules};
 
 use crate::{
-    builder::CodeParts,
+    code_parts::CodeParts,
     configured_keys::ConfiguredKeys,
     draft::Draft,
     fault::{ConfigError, Fault, Source},
     key::{Key, ValueKind},
     keys::{self, paths, secrets, store},
     settings::Settings,
-    sources::Sources,
+    values::Values,
 };
 
 /// Every value and its source, and every fault.
@@ -41,14 +41,14 @@ pub struct ReportEntry {
 }
 
 impl Report {
-    pub(crate) fn new(sources: Sources, parts: &CodeParts) -> Self {
-        let finished = Draft::new(&sources, parts).finish();
+    pub(crate) fn new(values: Values, parts: &CodeParts) -> Self {
+        let finished = Draft::new(&values, parts).finish();
         let entries = keys::all()
             .filter(|key| !matches!(key.kind, ValueKind::Ignored))
             .map(|key| ReportEntry {
                 key: key.name,
-                value: shown(key, &sources, parts, &finished.faults),
-                source: sources.source(key),
+                value: shown(key, &values, parts, &finished.faults),
+                source: values.source(key.name),
             })
             .collect();
         Self {
@@ -59,7 +59,7 @@ impl Report {
             settings: finished.settings,
             keys: finished.keys,
             rules: finished.rules,
-            env_file: sources.env_file,
+            env_file: values.env_file,
         }
     }
 
@@ -143,14 +143,14 @@ impl Report {
 }
 
 /// Returns the value of a key for people to read.
-fn shown(key: &'static Key, sources: &Sources, parts: &CodeParts, faults: &[Fault]) -> String {
+fn shown(key: &'static Key, values: &Values, parts: &CodeParts, faults: &[Fault]) -> String {
     if *key == store::DATABASE_API_URL && parts.store.is_some() {
         return "a store of the application's own".to_owned();
     }
     if key.is_concealed && faults.iter().any(|fault| fault.key() == Some(key.name)) {
         return "not usable".to_owned();
     }
-    let Some(given) = sources.given(key) else {
+    let Some(given) = values.given(key.name) else {
         return key.default_text();
     };
     let shown = match &key.kind {

@@ -116,7 +116,7 @@ impl Settings {
     /// Returns the fault that the store could not be opened.
     #[doc(hidden)]
     pub fn store_fault(&self, problem: String, remedy: &str) -> ConfigError {
-        Fault::new(&DATABASE_API_URL, self.store_source.clone(), problem, remedy).into()
+        Fault::new(DATABASE_API_URL.name, self.store_source.clone(), problem, remedy).into()
     }
 
     /// Returns the settings for a test, whose output is not an operator's.

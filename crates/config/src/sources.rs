@@ -1,6 +1,4 @@
-//! Reading the sources of settings, and merging them by precedence.
-//!
-//! figment merges the numbers of the values, and is never handed a value: its errors and its `Debug` would show secrets.
+//! Reading the sources of settings, the lowest precedence first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,17 +7,19 @@ use std::{
 };
 
 use fastauth_core::json;
-use figment::Figment;
 use serde_json::{Map, Value};
 
 use crate::{
+    builder::Code,
+    code_parts::Surroundings,
     env_text,
     environment::{Environment, is_of_a_service, without_line_break},
     fault::{Fault, Source},
     file,
-    given::{Given, Raw},
+    given::{Given, NO_VARIABLE, Raw},
     key::{Key, ValueKind, variable},
     keys,
+    values::Values,
 };
 
 /// Names the file, so it is no setting itself.
@@ -33,39 +33,10 @@ const DEFAULT_FILE: &str = "fastauth.config.json";
 /// Names the file's schema to editors, and is no setting.
 const SCHEMA: &str = "$schema";
 
-/// What was set in code.
-pub(crate) type Code = Vec<(&'static Key, Given)>;
-
-/// From where the sources are read. Tests make one of their own and so leave the process's alone.
-#[derive(Clone, Default)]
-pub(crate) struct Surroundings {
-    pub(crate) environment: Option<BTreeMap<String, String>>,
-    pub(crate) directory: Option<PathBuf>,
-    pub(crate) file: Option<PathBuf>,
-}
-
-/// The merged values, each with its source, and what was wrong with the sources.
+/// The values on their way in.
 #[derive(Default)]
-pub(crate) struct Sources {
-    /// For each key the number of its value.
-    merged: Figment,
-    values: Vec<Sourced>,
-    pub(crate) faults: Vec<Fault>,
-    pub(crate) warnings: Vec<String>,
-    /// A `.env` that could not be read as a whole: a fault if a secret is missed, and else only a warning.
-    pub(crate) env_file_problem: Option<(PathBuf, String)>,
-    /// Lines of `.env` that readers differ on: each a fault if no other source gives its key, and else only a warning.
-    pub(crate) env_line_faults: Vec<(&'static Key, Fault)>,
-    pub(crate) has_file: bool,
-    /// The `.env` that is read, or would be if there were one: where a secret can be put.
-    pub(crate) env_file: PathBuf,
-    /// Where `sqlite:` paths start: the directory of the configuration file.
-    pub(crate) directory: PathBuf,
-}
-
-struct Sourced {
-    given: Given,
-    source: Source,
+struct Reader {
+    values: Values,
 }
 
 /// The spelling and the value of each key that a source has.
@@ -78,40 +49,39 @@ struct ConfigFile {
     is_named: bool,
 }
 
-impl Sources {
-    /// Reads only what was set in code.
-    pub(crate) fn of_code(code: Code, surroundings: &Surroundings) -> Self {
-        let directory = surroundings.directory.clone().unwrap_or_default();
-        let mut sources = Self { directory, ..Self::default() };
-        sources.add_code(code);
-        sources
-    }
+/// Takes only what was set in code.
+pub(crate) fn of_code(code: Code, surroundings: &Surroundings) -> Values {
+    let mut reader = Reader::default();
+    reader.values.directory = surroundings.directory.clone().unwrap_or_default();
+    reader.add_code(code);
+    reader.values
+}
 
-    /// Reads everything, the lowest precedence first.
-    pub(crate) fn read(code: Code, surroundings: &Surroundings) -> Self {
-        let environment = match &surroundings.environment {
-            Some(variables) => Environment { variables: variables.clone(), ..Environment::default() },
-            None => Environment::from_process(),
-        };
-        let working_directory = surroundings.directory.clone().unwrap_or_default();
-        let mut sources = Self::default();
-        let is_ours =
-            |name: &&String| name.starts_with("FASTAUTH_") || keys::bare().any(|(_, variable)| variable == *name);
-        for name in environment.unreadable.iter().filter(is_ours) {
-            let source = Source::Environment(name.clone());
-            sources.faults.push(Fault::without_key(source, "its value is not UTF-8", "set it to a text, or unset it"));
-        }
-        let config = sources.config_file(surroundings, &environment, &working_directory);
-        sources.add_env_file(&working_directory);
-        sources.add_bare(&environment);
-        if let Some(config) = config {
-            sources.add_file(config, &code);
-        }
-        sources.add_environment(&environment);
-        sources.add_code(code);
-        sources
+/// Reads everything, the lowest precedence first.
+pub(crate) fn read(code: Code, surroundings: &Surroundings) -> Values {
+    let environment = match &surroundings.environment {
+        Some(variables) => Environment { variables: variables.clone(), ..Environment::default() },
+        None => Environment::from_process(),
+    };
+    let working_directory = surroundings.directory.clone().unwrap_or_default();
+    let mut reader = Reader::default();
+    let is_ours = |name: &&String| name.starts_with("FASTAUTH_") || keys::bare().any(|(_, variable)| variable == *name);
+    for name in environment.unreadable.iter().filter(is_ours) {
+        let source = Source::Environment(name.clone());
+        reader.fault(Fault::without_key(source, "its value is not UTF-8", "set it to a text, or unset it"));
     }
+    let config = reader.config_file(surroundings, &environment, &working_directory);
+    reader.add_env_file(&working_directory);
+    reader.add_bare(&environment);
+    if let Some(config) = config {
+        reader.add_file(config, &code);
+    }
+    reader.add_environment(&environment);
+    reader.add_code(code);
+    reader.values
+}
 
+impl Reader {
     fn config_file(
         &mut self,
         surroundings: &Surroundings,
@@ -121,15 +91,15 @@ impl Sources {
         let variable = environment.variables.get(CONFIG_VARIABLE).map(|path| without_line_break(path));
         let named = surroundings.file.as_deref().or(variable.map(Path::new));
         let path = working_directory.join(named.unwrap_or(Path::new(DEFAULT_FILE)));
-        self.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        self.values.directory = path.parent().map(Path::to_owned).unwrap_or_default();
         if named.is_some_and(|path| path.as_os_str().is_empty()) {
-            self.directory = working_directory.to_owned();
+            self.values.directory = working_directory.to_owned();
             let source = match surroundings.file {
                 Some(_) => Source::Code,
                 None => Source::Environment(CONFIG_VARIABLE.to_owned()),
             };
             let problem = "the path of the configuration file is empty";
-            self.faults.push(Fault::without_key(source, problem, "name the file, or leave that out"));
+            self.fault(Fault::without_key(source, problem, "name the file, or leave that out"));
             return None;
         }
         Some(ConfigFile { path, is_named: named.is_some() })
@@ -137,23 +107,23 @@ impl Sources {
 
     /// Reads the `.env` beside the configuration file, or else the one in the working directory.
     fn add_env_file(&mut self, working_directory: &Path) {
-        let mut path = self.directory.join(".env");
+        let mut path = self.values.directory.join(".env");
         let mut text = file::read_shared_text(&path);
         if is_not_found(&text) {
             let other = working_directory.join(".env");
             let other_text = file::read_shared_text(&other);
             if is_not_found(&other_text) {
-                self.env_file = path;
+                self.values.env_file = path;
                 return;
             }
             path = other;
             text = other_text;
         }
-        self.env_file.clone_from(&path);
+        self.values.env_file.clone_from(&path);
         let text = match text {
             Ok(text) => text,
             Err(error) => {
-                self.env_file_problem = Some((path, format!("the file cannot be read ({})", file::why(&error))));
+                self.values.env_file_problem = Some((path, format!("the file cannot be read ({})", file::why(&error))));
                 return;
             }
         };
@@ -168,15 +138,17 @@ impl Sources {
                 Ok(None) => {}
                 Err(fault) => {
                     let problem = format!("line {} {}", fault.line, fault.problem);
-                    self.env_line_faults.push((key, Fault::new(key, source, problem, env_text::REMEDY)));
+                    self.values
+                        .env_line_faults
+                        .push((key.name, Fault::new(key.name, source, problem, env_text::REMEDY)));
                 }
             }
         }
-        self.warnings.extend(has_secrets.then(|| file::exposure(&path)).flatten());
+        self.values.warnings.extend(has_secrets.then(|| file::exposure(&path)).flatten());
         let names: BTreeSet<_> = env_text::assignments(text.expose()).into_iter().map(|line| line.name).collect();
         for name in names.iter().filter(|name| name.starts_with("FASTAUTH_")) {
             let path = path.display();
-            self.warnings.push(format!("{path}: {name} is not read from here; set it in the environment"));
+            self.values.warnings.push(format!("{path}: {name} is not read from here; set it in the environment"));
         }
     }
 
@@ -196,25 +168,25 @@ impl Sources {
                 // Code that says which paths to guard needs no file; without either, every path would be open.
                 if !code.iter().any(|(key, _)| key.name.ends_with("-token-paths")) {
                     let remedy = format!("make one with `fastauth init`, or name another in {CONFIG_VARIABLE}");
-                    self.faults.push(Fault::without_key(Source::File(path), "there is no such file", remedy));
+                    self.fault(Fault::without_key(Source::File(path), "there is no such file", remedy));
                 }
                 return;
             }
             Err(error) => {
                 let problem = format!("the file cannot be read ({})", file::why(&error));
                 let remedy = "give the path of a readable file";
-                self.faults.push(Fault::without_key(Source::File(path), problem, remedy));
+                self.fault(Fault::without_key(Source::File(path), problem, remedy));
                 return;
             }
         };
         match json::object(text.expose().trim_start_matches('\u{feff}').as_bytes()) {
             Ok(members) => {
-                self.has_file = true;
+                self.values.has_file = true;
                 self.add_members(members, &path);
             }
             Err(error) => {
                 let problem = format!("the file is not usable JSON: {error}");
-                self.faults.push(Fault::without_key(Source::File(path), problem, "write one JSON object"));
+                self.fault(Fault::without_key(Source::File(path), problem, "write one JSON object"));
             }
         }
     }
@@ -233,11 +205,11 @@ impl Sources {
                 None => {
                     let problem = format!("`{spelling}` is not a known key");
                     let remedy = format!("did you mean `{}`?", keys::nearest(&spelling).name);
-                    self.faults.push(Fault::without_key(file, problem, remedy));
+                    self.fault(Fault::without_key(file, problem, remedy));
                 }
             }
         }
-        self.warnings.extend(file::exposed(path, has_secrets));
+        self.values.warnings.extend(file::exposed(path, has_secrets));
     }
 
     fn add_environment(&mut self, environment: &Environment) {
@@ -264,7 +236,7 @@ impl Sources {
             } else {
                 "it has no effect".to_owned()
             };
-            self.warnings.push(format!("environment variable {name}: `{rest}` is not a known key; {remedy}"));
+            self.values.warnings.push(format!("environment variable {name}: `{rest}` is not a known key; {remedy}"));
         }
     }
 
@@ -287,7 +259,7 @@ impl Sources {
             Some((_, other)) if *other == value => {}
             Some((other, _)) => {
                 let problem = format!("`{other}` and `{spelling}` are the same key, with different values");
-                self.faults.push(Fault::new(key, source, problem, "keep one of them"));
+                self.fault(Fault::new(key.name, source, problem, "keep one of them"));
             }
             None => {
                 spellings.insert(key.name, (spelling.to_owned(), value.clone()));
@@ -303,46 +275,35 @@ impl Sources {
     /// Takes one value, over those of the sources before, if it is of the key's kind, and adds a fault if it is not.
     fn insert(&mut self, key: &'static Key, spelling: &str, source: Source, raw: Raw) {
         if let Some(problem) = raw.unreplaced(key.text_kind) {
-            self.faults.push(Fault::new(key, source, problem, "put the value in its place"));
+            self.fault(Fault::new(key.name, source, problem, "put the value in its place"));
             return;
         }
         // Taken as missing, it could leave out a guard that was meant to be set.
         if matches!(raw, Raw::Json(Value::Null)) {
-            self.faults.push(Fault::new(key, source, "found null", "give it a value, or leave the key out"));
+            self.fault(Fault::new(key.name, source, "found null", "give it a value, or leave the key out"));
             return;
         }
         if matches!(key.kind, ValueKind::Ignored) {
-            self.warnings.push(format!("{source}: `{spelling}` has no effect here; logging is the application's"));
+            self.values
+                .warnings
+                .push(format!("{source}: `{spelling}` has no effect here; logging is the application's"));
             return;
         }
-        match raw.into_given(&key.kind) {
-            Ok(given) => {
-                let number = self.values.len();
-                self.values.push(Sourced { given, source });
-                self.merged = std::mem::take(&mut self.merged).merge((key.name, number));
+        match raw.into_given(key.kind.form()) {
+            Ok(given) => self.values.insert(key.name, given, source),
+            Err(problem) => {
+                let remedy = if problem == NO_VARIABLE {
+                    "set it in the configuration file".to_owned()
+                } else {
+                    key.kind.remedy()
+                };
+                self.fault(Fault::new(key.name, source, problem, remedy));
             }
-            Err(wrong) => self.faults.push(Fault::new(key, source, wrong.problem, wrong.remedy)),
         }
     }
 
-    fn find(&self, key: &Key) -> Option<&Sourced> {
-        let number = self.merged.extract_inner::<usize>(key.name).ok()?;
-        self.values.get(number)
-    }
-
-    /// Returns the value of a key that counts.
-    pub(crate) fn given(&self, key: &Key) -> Option<&Given> {
-        self.find(key).map(|value| &value.given)
-    }
-
-    /// Returns where the value of a key comes from.
-    pub(crate) fn source(&self, key: &Key) -> Source {
-        self.find(key).map_or(Source::Default, |value| value.source.clone())
-    }
-
-    /// Returns true if a list is set and not empty.
-    pub(crate) fn has_items(&self, key: &Key) -> bool {
-        matches!(self.given(key), Some(Given::List(items)) if !items.is_empty())
+    fn fault(&mut self, fault: Fault) {
+        self.values.faults.push(fault);
     }
 }
 

@@ -190,7 +190,7 @@ pub(crate) fn complete_keys(draft: &mut Draft<'_>) -> Option<ConfiguredKeys> {
 
 /// Compares the master tokens with the paths that need one, and with each other.
 pub(crate) fn complete_master_tokens(draft: &mut Draft<'_>) {
-    let needs_one = draft.sources.has_items(&MASTER_TOKEN_PATHS);
+    let needs_one = draft.values.has_items(MASTER_TOKEN_PATHS.name);
     if draft.secrets.master_tokens.is_empty() && !draft.has_fault(&[&MASTER_TOKEN, &MASTER_TOKENS]) {
         if needs_one {
             draft.missing(&MASTER_TOKEN, "it is missing, and `master-token-paths` asks for it");

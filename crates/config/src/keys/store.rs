@@ -119,7 +119,7 @@ fn sqlite(draft: &mut Draft<'_>, url: &str) -> Option<StoreSettings> {
         draft.fault(&DATABASE_API_URL, problem, "write \"sqlite:FILE\", such as \"sqlite:/var/lib/app/tokens.db\"");
         return None;
     };
-    let path = draft.sources.directory.join(path);
+    let path = draft.values.directory.join(path);
     draft.warnings.extend(file::exposure(&path));
     Some(StoreSettings::Sqlite { path })
 }

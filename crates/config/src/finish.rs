@@ -1,0 +1,216 @@
+//! From the values of the keys to settings: what is wrong with them is gathered, not thrown.
+
+use std::time::Duration;
+
+use fastauth_core::{
+    policy::Rules,
+    settings::{Deployment, StoreSettings},
+};
+
+use crate::{
+    configured_keys::ConfiguredKeys,
+    draft::Draft,
+    fault::{Fault, Source},
+    given::Given,
+    key::{Choice, Feature, Key, TimeLimits, ValueKind},
+    keys::{self, endpoints, paths, secrets, store},
+    settings::Settings,
+    time,
+};
+
+/// What is left of a draft.
+pub(crate) struct Finished {
+    pub(crate) rules: Rules,
+    pub(crate) keys: Option<ConfiguredKeys>,
+    /// Settings, unless there is a fault.
+    pub(crate) settings: Option<Settings>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Draft<'_> {
+    /// Reads every key, and then what several of them make together.
+    pub(crate) fn finish(mut self) -> Finished {
+        keys::all().for_each(|key| self.read(key));
+        let rules = self.rules();
+        let keys = secrets::complete_keys(&mut self);
+        secrets::complete_master_tokens(&mut self);
+        self.check_guards();
+        endpoints::complete(&mut self);
+        secrets::check_format(&mut self);
+        let store = store::complete(&mut self);
+        self.compare_times(store.as_ref());
+        #[cfg(feature = "test-util")]
+        if self.parts.clock.is_manual() {
+            self.warn("the clock is one that a test sets: it does not go by itself, and no token ends");
+        }
+        self.check_env_file();
+        let faults = std::mem::take(&mut self.faults);
+        let warnings = self.warnings.clone();
+        let notes = std::mem::take(&mut self.notes);
+        let settings = match (&keys, store) {
+            (Some(keys), Some(store)) if faults.is_empty() => {
+                Some(self.into_settings(keys.clone(), rules.clone(), store))
+            }
+            _ => None,
+        };
+        Finished { rules, keys, settings, faults, warnings, notes }
+    }
+
+    fn into_settings(self, keys: ConfiguredKeys, rules: Rules, store: StoreSettings) -> Settings {
+        let store_source = self.source(&store::DATABASE_API_URL);
+        let deployment = Deployment {
+            app_name: self.app_name,
+            master_tokens: self.secrets.master_tokens,
+            keys: keys.ring(),
+            rules,
+            shadow: self.shadow,
+            store_place: store::place(&store),
+            store,
+            issuing: self.issuing,
+            caching: self.caching,
+            endpoints: self.endpoints,
+            clock: self.parts.clock.clone(),
+            credential_sources: self.credential_sources,
+            websocket: self.websocket,
+            metrics: self.parts.metrics,
+            warnings: self.warnings,
+            is_quiet: false,
+        };
+        Settings { deployment, keys, store_source }
+    }
+
+    /// Reads the value of a key, or its default, and sets it.
+    fn read(&mut self, key: &'static Key) {
+        let given = self.values.given(key.name).cloned();
+        if let (Some(feature), Some(_)) = (key.feature, &given) {
+            self.check_feature(key, feature, "leave this out");
+        }
+        match (&key.kind, given) {
+            (ValueKind::Text { set, .. }, Some(Given::Text(text))) => set(self, text),
+            (ValueKind::Text { default: Some(text), set }, None) => set(self, (*text).to_owned()),
+            (ValueKind::Choice(choices), Some(Given::Text(word))) => self.choose(key, choices, &word),
+            (ValueKind::Choice([first, ..]), None) => (first.set)(self),
+            (ValueKind::Flag { set, .. }, Some(Given::Flag(flag))) => set(self, flag),
+            (ValueKind::Flag { default, set }, None) => set(self, *default),
+            (ValueKind::Number { limits, set }, Some(Given::Number(number))) => {
+                if (limits.min..=limits.max).contains(&number) {
+                    set(self, number);
+                } else {
+                    self.fault(key, format!("{number} is out of range"), limits.remedy());
+                }
+            }
+            (ValueKind::Number { limits, set }, None) => {
+                if let Some(number) = limits.default {
+                    set(self, number);
+                }
+            }
+            (ValueKind::Time { limits, set }, Some(Given::Time(time))) => {
+                let time = self.time_within(key, limits, time, &time::show(time));
+                set(self, time);
+            }
+            (ValueKind::Time { limits, set }, Some(Given::Text(text))) => {
+                let time = self.time(key, limits, &text);
+                set(self, time);
+            }
+            (ValueKind::Time { limits, set }, None) => set(self, limits.default),
+            (ValueKind::Instant { set }, Some(Given::Instant(instant))) => set(self, instant),
+            (ValueKind::Instant { set }, Some(Given::Text(text))) => match humantime::parse_rfc3339_weak(&text) {
+                Ok(instant) => set(self, instant),
+                Err(_) => {
+                    let remedy = r#"write one in UTC, such as "2030-01-31T12:00:00Z""#;
+                    self.fault(key, format!("{text:?} is not a time"), remedy);
+                }
+            },
+            (ValueKind::List { set, .. }, Some(Given::List(items))) => set(self, items),
+            (ValueKind::Secret { set }, Some(Given::Secret(secret))) => set(self, secret),
+            (ValueKind::SecretList { set }, Some(Given::SecretList(secrets))) => set(self, secrets),
+            (ValueKind::SecretMap { set }, Some(Given::SecretMap(members))) => set(self, members),
+            (_, None) => {}
+            (kind, Some(_)) => self.fault(key, "the value is of another kind", kind.remedy()),
+        }
+    }
+
+    fn choose(&mut self, key: &'static Key, choices: &'static [Choice], word: &str) {
+        let Some(choice) = choices.iter().find(|choice| choice.word == word) else {
+            let words: Vec<_> = choices.iter().map(|choice| format!("\"{}\"", choice.word)).collect();
+            let remedy = format!("write {}", words.join(" or "));
+            return self.fault(key, format!("{word:?} is not one of its values"), remedy);
+        };
+        if let Some(feature) = choice.feature {
+            self.check_feature(key, feature, &format!("write \"{}\"", choices[0].word));
+        }
+        (choice.set)(self);
+    }
+
+    fn check_feature(&mut self, key: &'static Key, feature: &Feature, otherwise: &str) {
+        if !feature.is_built {
+            self.fault(key, feature.problem, format!("build with the feature `{}`, or {otherwise}", feature.name));
+        }
+    }
+
+    fn time(&mut self, key: &'static Key, limits: &TimeLimits, text: &str) -> Duration {
+        match time::parse(text) {
+            Ok(time) => self.time_within(key, limits, time, text),
+            Err(problem) => {
+                self.fault(key, problem, limits.remedy());
+                limits.default
+            }
+        }
+    }
+
+    fn time_within(&mut self, key: &'static Key, limits: &TimeLimits, time: Duration, shown: &str) -> Duration {
+        let Some(problem) = limits.problem(time) else {
+            return time;
+        };
+        self.fault(key, format!("{shown:?} {problem}"), limits.remedy());
+        limits.default
+    }
+
+    fn rules(&mut self) -> Rules {
+        let paths = std::mem::take(&mut self.paths);
+        let rules = Rules::new(paths.master, paths.access, paths.public, paths.base.as_ref(), paths.options);
+        let overlaps = rules.overlaps();
+        self.notes.extend(overlaps.notes);
+        self.warnings.extend(overlaps.warnings);
+        rules
+    }
+
+    /// Checks that the paths to guard are named, be it that there are none.
+    fn check_guards(&mut self) {
+        let lists = [&paths::ACCESS_TOKEN_PATHS, &paths::MASTER_TOKEN_PATHS];
+        // An unknown key may be one of them, misspelt.
+        let is_reported = self.has_fault(&lists) || self.faults.iter().any(|fault| fault.key().is_none());
+        if self.values.has_file && !lists.iter().any(|list| self.is_set(list)) && !is_reported {
+            let problem = "it is missing, and `master-token-paths` as well, so that no path would be guarded";
+            self.fault(lists[0], problem, "name the prefixes, or write [] to guard no path");
+        }
+        if !lists.iter().any(|list| self.values.has_items(list.name)) && self.faults.is_empty() {
+            self.warn("both path lists are empty: no path is guarded");
+        }
+    }
+
+    /// Reports what is wrong with `.env`: as faults if a secret may be missing because of it, else as warnings.
+    fn check_env_file(&mut self) {
+        let has_secrets = !self.secrets.master_tokens.is_empty() && self.secrets.key.is_some();
+        match &self.values.env_file_problem {
+            Some((path, problem)) if has_secrets => self.warnings.push(format!("{}: {problem}", path.display())),
+            Some((path, problem)) => {
+                let source = Source::File(path.clone());
+                let remedy = "mend it: a secret is missed";
+                self.faults.push(Fault::new(secrets::CRYPTOGRAPHY_KEY.name, source, problem.clone(), remedy));
+            }
+            None => {}
+        }
+        for (key, fault) in &self.values.env_line_faults {
+            if self.values.given(key).is_some() {
+                self.warnings.push(fault.to_string());
+            } else {
+                // It is not missing, then.
+                self.faults.retain(|other| (other.key(), other.source()) != (Some(*key), &Source::Default));
+                self.faults.push(fault.clone());
+            }
+        }
+    }
+}
