@@ -154,6 +154,7 @@ fn differs(word: u64, byte: u8) -> u64 {
     (word ^ each(byte)).wrapping_add(each(0x7f))
 }
 
+#[inline]
 const fn each(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
