@@ -2,7 +2,7 @@
 
 use axum::{Router, http::HeaderMap, routing::get};
 use fastauth::FastAuthLayer;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::{Endpoints, FORM, Reply, access_token, serve, settings};
 
@@ -94,7 +94,7 @@ async fn the_document_of_an_application_tells_where() {
     });
     let mut document: utoipa::openapi::OpenApi = serde_json::from_value(document).unwrap();
     layer.openapi().modify(&mut document);
-    let document: Value = serde_json::to_value(document).unwrap();
+    let document: serde_json::Value = serde_json::to_value(document).unwrap();
     assert_eq!(document["paths"]["/access/seen"]["get"]["security"], json!([{ "AccessTokenHeader": [] }]));
     assert!(document["components"]["securitySchemes"].get("Bearer").is_none());
 }
