@@ -46,9 +46,9 @@ struct Shared {
 
 impl Parts {
     /// Opens the store, wires the parts, and logs what is guarded.
-    pub(crate) fn new(settings: &Settings) -> Result<Self, ConfigError> {
-        let store = store::open(settings)?;
-        let deployment = settings.deployment().clone();
+    pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
+        let store = store::open(&settings)?;
+        let deployment = settings.into_deployment();
         announce(&deployment);
         let shared = Shared::new(&deployment, store);
         let issuer = issuer(&deployment, &shared);

@@ -61,7 +61,7 @@ impl FastAuthLayer {
     /// Returns the fault if the store cannot be opened. A REST store that does not answer is not an error: the layer works as soon as it
     /// does.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
-        Ok(Self { parts: Arc::new(Parts::new(&settings)?) })
+        Ok(Self { parts: Arc::new(Parts::new(settings)?) })
     }
 
     /// Returns how many paths were refused, or guarded only by another reading, since this layer was created.

@@ -28,6 +28,7 @@ impl Permit {
 
     /// Returns the client that the access token was issued to, or `None` if the path requires only the master token.
     #[must_use]
+    #[inline]
     pub fn client_id(&self) -> Option<&str> {
         self.claims().map(Claims::client_id)
     }

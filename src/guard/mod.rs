@@ -133,12 +133,15 @@ impl Guard {
     }
 
     /// Logs and counts the outcome of a request's checks. With `shadow`, a denial becomes `None`.
+    #[inline]
     fn conclude(&self, case: Case, method: &Method, outcome: Result<Permit, Denial>) -> Result<Option<Permit>, Denial> {
         match outcome {
             Ok(permit) => {
-                let master_token = permit.master_token_name();
-                let client = permit.client_id();
-                self.observer.record(Event::Permitted { case, method, client, master_token });
+                if self.observer.takes_permits() {
+                    let master_token = permit.master_token_name();
+                    let client = permit.client_id();
+                    self.observer.record(Event::Permitted { case, method, client, master_token });
+                }
                 Ok(Some(permit))
             }
             Err(denial) => {

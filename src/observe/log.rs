@@ -7,7 +7,7 @@ use super::{ADMINISTRATION, Case, Event, Names, Outcome, TICKET};
 use crate::{DenialReason, shown::shown, store::StoreError};
 
 /// Logs an event, if that is of interest.
-#[inline]
+#[inline(always)]
 pub(super) fn log(event: Event<'_>, names: &Names) {
     match event {
         Event::Permitted { case, method, client, master_token } => {

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
-use fastauth_core::{issue::ClaimsHook, settings::CallerKey, store::TokenStore};
+#[cfg(feature = "rate-limit")]
+use fastauth_core::settings::CallerKey;
+use fastauth_core::{issue::ClaimsHook, store::TokenStore};
 
 use crate::{
     code_parts::{CodeParts, Surroundings},

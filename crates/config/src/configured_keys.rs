@@ -19,6 +19,7 @@ use crate::fault::Source;
 /// shown.
 #[derive(Clone)]
 pub struct ConfiguredKeys {
+    #[cfg_attr(not(feature = "edit"), allow(dead_code, reason = "only changes of keys need it"))]
     pub(crate) newest: Secret,
     /// When the newest begins to sign, since the Unix epoch.
     signs_from: u64,
@@ -30,6 +31,7 @@ pub struct ConfiguredKeys {
 
 /// Where each of the settings stands.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "edit"), allow(dead_code, reason = "only changes of keys need it"))]
 pub(crate) struct KeySources {
     pub(crate) key: Source,
     pub(crate) previous: Source,

@@ -140,6 +140,7 @@ pub(crate) struct LockedEnvFile<'a> {
 
 impl LockedEnvFile<'_> {
     /// Returns the value that the file gives `name`.
+    #[cfg_attr(not(feature = "edit"), allow(dead_code, reason = "only changes of keys need it"))]
     pub(crate) fn value(&self, name: &str) -> Result<Option<Secret>, EnvFileError> {
         value(self.text.expose(), name).map_err(|line| self.file.unreadable(line))
     }

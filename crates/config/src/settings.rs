@@ -113,6 +113,13 @@ impl Settings {
         &self.deployment
     }
 
+    /// Converts the settings into what was decided.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn into_deployment(self) -> Deployment {
+        self.deployment
+    }
+
     /// Returns the fault that the store could not be opened.
     #[doc(hidden)]
     pub fn store_fault(&self, problem: String, remedy: &str) -> ConfigError {

@@ -36,3 +36,9 @@ pub(crate) fn decode_exactly<const LEN: usize>(text: &[u8]) -> Option<[u8; LEN]>
 pub(crate) fn decode(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     ENGINE.decode(text)
 }
+
+/// Decodes into a buffer; `None` if it does not fit, or is not base64url.
+pub(crate) fn decode_into<'a>(text: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let len = ENGINE.decode_slice(text, buffer).ok()?;
+    Some(&buffer[..len])
+}

@@ -316,8 +316,9 @@ mod tests {
     fn texts_that_do_not_vary_are_determined_by_the_code() {
         let all = reasons();
         for (one, code) in all.iter().filter(|(reason, _)| !reason.spec().varies) {
-            let same = all.iter().filter(|(_, other)| other == code);
-            assert_eq!(same.map(|(other, _)| other.spec().text.to_string()).last(), Some(one.spec().text.to_string()));
+            for (other, _) in all.iter().filter(|(_, other)| other == code) {
+                assert_eq!(other.spec().text.to_string(), one.spec().text.to_string(), "{code}");
+            }
         }
     }
 }

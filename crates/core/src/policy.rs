@@ -299,6 +299,7 @@ impl Rules {
     }
 
     /// Computes what one reading asks for.
+    #[inline]
     fn ask(&self, reading: &str) -> Asking {
         let mut asking = Asking::default();
         self.visit(reading, |end| asking.add(end.list, end.rule));
@@ -322,13 +323,19 @@ impl Rules {
     }
 
     /// Folds a reading as far as it can be matched, if case is ignored.
+    #[inline]
     fn cased<'a>(&self, reading: &'a str) -> Cow<'a, str> {
         if !self.options.case_insensitive || reading.is_ascii() {
             return Cow::Borrowed(reading);
         }
+        Cow::Owned(self.case_folded(reading))
+    }
+
+    #[cold]
+    fn case_folded(&self, reading: &str) -> String {
         // However its characters are folded, each leaves at least one byte.
         let end = reading.char_indices().nth(self.matcher.longest() + 1).map_or(reading.len(), |(end, _)| end);
-        fold(&reading[..end])
+        fold(&reading[..end]).into_owned()
     }
 }
 

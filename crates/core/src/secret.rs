@@ -45,6 +45,7 @@ impl Secret {
 
     /// Returns the text. Keep it out of logs, errors and answers.
     #[must_use]
+    #[inline]
     pub fn expose(&self) -> &str {
         &self.0
     }

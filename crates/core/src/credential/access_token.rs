@@ -4,11 +4,13 @@ use http::HeaderName;
 
 use super::{Carries, Scheme, SecurityScheme, whole};
 
+pub(super) const HEADER: HeaderName = HeaderName::from_static("access-token");
+
 /// An access token in the header `ACCESS-TOKEN`.
 pub static ACCESS_TOKEN: Scheme = Scheme {
     name: "ACCESS-TOKEN",
     carries: Carries::AccessToken,
-    header: Some(HeaderName::from_static("access-token")),
+    header: Some(HEADER),
     read: Some(whole),
     challenge: None,
     openapi: Some(SecurityScheme { name: "AccessTokenHeader", bearer: false, description: "An access token" }),

@@ -7,7 +7,7 @@ use std::fmt;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request,
-    header::{COOKIE, UPGRADE},
+    header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL, UPGRADE},
 };
 
 use crate::secret::Secret;
@@ -44,12 +44,15 @@ pub struct Scheme {
     /// The header, whose value is hidden from logs.
     pub header: Option<HeaderName>,
     /// Reads the credential out of a value of the header, if any request may carry it there.
-    pub read: Option<fn(&HeaderValue) -> Option<&[u8]>>,
+    pub read: Option<ReadHeader>,
     /// The authentication scheme that a challenge for it names, if it is a registered one.
     pub challenge: Option<&'static str>,
     /// Its description in OpenAPI, if that can express it.
     pub openapi: Option<SecurityScheme>,
 }
+
+/// Reads the credential out of a value of a header, if there is one.
+pub type ReadHeader = fn(&HeaderValue) -> Option<&[u8]>;
 
 /// What a scheme carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +221,7 @@ impl Credentials {
     }
 
     /// Returns true if something behind the guard may take the request for a WebSocket handshake.
+    #[inline]
     pub fn are_of_handshake(&self) -> bool {
         self.handshake.is_some()
     }
@@ -228,6 +232,7 @@ impl Credentials {
     }
 
     /// Returns true if the handshake offered [`PROTOCOL`], which has to be chosen then.
+    #[inline]
     pub fn offer_protocol(&self) -> bool {
         self.handshake.as_ref().is_some_and(|handshake| handshake.offers_protocol)
     }
@@ -255,13 +260,11 @@ impl<'a> Presented<'a> {
     pub fn read(headers: &'a HeaderMap, sources: TokenHeaders) -> Self {
         let mut found = [Values::default(); COUNT];
         for (name, value) in headers {
-            for (place, (scheme, values)) in SCHEMES.iter().zip(&mut found).enumerate() {
-                if let Some(read) = scheme.read
-                    && scheme.header.as_ref() == Some(name)
-                    && !sources.ignores(place)
-                {
-                    values.add(read(value));
-                }
+            if let Some(place) = place_of(name)
+                && let Some(read) = SCHEMES[place].read
+                && !sources.ignores(place)
+            {
+                found[place].add(read(value));
             }
         }
         Self { found, handshake: None }
@@ -272,6 +275,7 @@ impl<'a> Presented<'a> {
     /// # Errors
     ///
     /// Returns an error if there is more than one.
+    #[inline]
     pub fn master_token(&self) -> Result<Option<&'a [u8]>, CredentialError> {
         self.only(Carries::MasterToken)
     }
@@ -281,6 +285,7 @@ impl<'a> Presented<'a> {
     /// # Errors
     ///
     /// Returns an error if a header that carries one appears more than once, or if headers carry different tokens.
+    #[inline]
     pub fn access_token(&self) -> Result<Option<&'a [u8]>, CredentialError> {
         self.only(Carries::AccessToken)
     }
@@ -290,6 +295,7 @@ impl<'a> Presented<'a> {
     /// # Errors
     ///
     /// Returns an error if the credentials can be read in more than one way.
+    #[inline]
     pub fn proof(&self) -> Result<Option<Proof<'a>>, CredentialError> {
         let token = self.access_token()?;
         let Some(handshake) = self.handshake else { return Ok(token.map(Proof::Token)) };
@@ -309,7 +315,10 @@ impl<'a> Presented<'a> {
     fn only(&self, kind: Carries) -> Result<Option<&'a [u8]>, CredentialError> {
         let mut only: Option<(&'static str, &'a [u8])> = None;
         for (scheme, values) in SCHEMES.iter().zip(&self.found) {
-            let Some(credential) = values.first.filter(|_| scheme.carries == kind) else { continue };
+            let Some(credential) = values.first else { continue };
+            if scheme.carries != kind {
+                continue;
+            }
             if values.count > 1 {
                 return Err(CredentialError::Repeated(scheme.name));
             }
@@ -348,6 +357,7 @@ struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
+    #[inline]
     fn add(&mut self, credential: Option<&'a [u8]>) {
         self.first = self.first.or(credential);
         self.count += 1;
@@ -403,7 +413,26 @@ fn mark_sensitive(headers: &mut HeaderMap) -> Marked {
 
 #[inline]
 fn is_credential(name: &HeaderName) -> bool {
-    SCHEMES.iter().any(|scheme| scheme.header.as_ref() == Some(name))
+    place_of(name).is_some()
+}
+
+/// Returns the place in [`SCHEMES`] of the scheme that uses a header. Every header of every request is compared, so the names are
+/// constants here: read from the table, they take three times as long.
+#[inline]
+fn place_of(name: &HeaderName) -> Option<usize> {
+    if *name == master_token::HEADER {
+        Some(0)
+    } else if *name == access_token::HEADER {
+        Some(1)
+    } else if *name == AUTHORIZATION {
+        Some(2)
+    } else if *name == SEC_WEBSOCKET_PROTOCOL {
+        Some(3)
+    } else if *name == COOKIE {
+        Some(5)
+    } else {
+        None
+    }
 }
 
 /// Returns true if something behind the guard may take a request for the handshake of a WebSocket, soundly (RFC 6455 4.1,
@@ -419,9 +448,17 @@ fn names_websocket(upgrade: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::header::SEC_WEBSOCKET_PROTOCOL;
-
     use super::*;
+
+    #[test]
+    fn every_header_of_a_scheme_leads_to_it() {
+        for (place, scheme) in SCHEMES.iter().enumerate() {
+            if let Some(header) = &scheme.header {
+                assert_eq!(place_of(header), Some(place), "{}", scheme.name);
+            }
+        }
+        assert_eq!(place_of(&UPGRADE), None);
+    }
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()

@@ -66,9 +66,9 @@ impl Matcher {
     #[inline]
     pub(super) fn visit(&self, path: &str, met: impl FnMut(&End)) {
         if self.any_case {
-            self.walk(path, |byte| byte.to_ascii_lowercase(), met)
+            self.walk(path, |byte| byte.to_ascii_lowercase(), met);
         } else {
-            self.walk(path, |byte| byte, met)
+            self.walk(path, |byte| byte, met);
         }
     }
 

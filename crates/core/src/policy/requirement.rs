@@ -124,6 +124,7 @@ impl Cause {
         if other.strength() > self.strength() { other } else { self }
     }
 
+    #[inline]
     fn strength(self) -> u8 {
         match self {
             Self::None => 0,
@@ -133,6 +134,7 @@ impl Cause {
         }
     }
 
+    #[inline]
     fn beaten(self) -> Self {
         if let Self::Guard(rule) = self { Self::Beaten(rule) } else { self }
     }

@@ -180,6 +180,7 @@ impl Changes {
 
     /// Returns true if the changes of other processes are announced, too.
     #[must_use]
+    #[inline]
     pub fn tells_of_others(&self) -> bool {
         self.tells_of_others
     }

@@ -25,6 +25,7 @@ pub struct Claims {
 impl Claims {
     /// Returns the client that the token was issued to: the claim `client_id`, never empty.
     #[must_use]
+    #[inline]
     pub fn client_id(&self) -> &str {
         &self.names()[..self.client_id_len as usize]
     }
@@ -37,6 +38,7 @@ impl Claims {
 
     /// Returns the last second in which the token is valid, since the Unix epoch: the claim `exp` in whole seconds.
     #[must_use]
+    #[inline]
     pub fn expires_at(&self) -> u64 {
         self.expires_at
     }
@@ -44,6 +46,7 @@ impl Claims {
     /// Returns the session of the token and how many times it was refreshed: the claims `fam` and `gen`. Tokens of `fastauth-api` name
     /// none.
     #[must_use]
+    #[inline]
     pub fn family(&self) -> Option<(&str, u64)> {
         self.generation.map(|generation| (&self.names()[self.client_id_len as usize..], generation))
     }
@@ -93,10 +96,12 @@ impl Claims {
     }
 
     /// Returns the token.
+    #[inline]
     pub fn token(&self) -> &[u8] {
         &self.text.expose().as_bytes()[..self.token_len as usize]
     }
 
+    #[inline]
     fn names(&self) -> &str {
         &self.text.expose()[self.token_len as usize..]
     }

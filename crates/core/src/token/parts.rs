@@ -23,7 +23,7 @@ const SIGNATURE_LEN: usize = 43;
 pub struct Parts<'a> {
     pub(super) token: &'a [u8],
     header: &'a [u8],
-    payload: &'a [u8],
+    pub(super) payload: &'a [u8],
     pub(super) signature: &'a [u8],
     /// The header, a dot and the payload.
     pub(super) signed: &'a [u8],
