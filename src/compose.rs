@@ -28,7 +28,7 @@ use crate::{
 
 /// The running parts that the layer hands out.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct RunningParts {
     pub(crate) guard: Arc<Guard>,
     pub(crate) issuer: TokenIssuer,
     pub(crate) router: TokenRouter,
@@ -44,7 +44,7 @@ struct Shared {
     refusals: Arc<Refusals>,
 }
 
-impl Parts {
+impl RunningParts {
     /// Opens the store, wires the parts, and logs what is guarded.
     pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
         let store = store::open(&settings)?;

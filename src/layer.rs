@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use crate::{
-    compose::Parts,
+    compose::RunningParts,
     config::{ConfigError, Settings},
     guard::FastAuth,
     observe::{PathCounts, TokenCounts},
@@ -23,7 +23,7 @@ use crate::{
 #[doc = include_str!("docs/placement.md")]
 #[derive(Clone, Debug)]
 pub struct FastAuthLayer {
-    parts: Arc<Parts>,
+    parts: Arc<RunningParts>,
 }
 
 impl FastAuthLayer {
@@ -61,7 +61,7 @@ impl FastAuthLayer {
     /// Returns the fault if the store cannot be opened. A REST store that does not answer is not an error: the layer works as soon as it
     /// does.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
-        Ok(Self { parts: Arc::new(Parts::new(settings)?) })
+        Ok(Self { parts: Arc::new(RunningParts::new(settings)?) })
     }
 
     /// Returns how many paths were refused, or guarded only by another reading, since this layer was created.

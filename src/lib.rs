@@ -36,7 +36,7 @@
 //! let auth = FastAuthLayer::new(settings)?;
 //! let issued = auth.issuer().issue("alice").await?;
 //!
-//! let hello = |permit: Permit| async move { format!("hello, {}", permit.client_id().unwrap_or("nobody")) };
+//! let hello = |permit: Permit| async move { format!("hello, {}", permit.client_id().unwrap_or("anyone")) };
 //! let app: Router = Router::new().route("/access/hello", get(hello)).layer(auth);
 //!
 //! let without = Request::get("/access/hello").body(Body::empty())?;

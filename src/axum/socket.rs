@@ -27,7 +27,7 @@ impl Permit {
     /// Closes the socket when this permit ends: see [`GuardedSocket`].
     #[must_use]
     pub fn guard(&self, socket: WebSocket) -> GuardedSocket {
-        GuardedSocket { socket, ended: self.ended(), state: State::Open, sides: Arc::default() }
+        GuardedSocket { socket, ended: self.ended(), state: SocketState::Open, sides: Arc::default() }
     }
 }
 
@@ -58,17 +58,17 @@ impl Permit {
 pub struct GuardedSocket {
     socket: WebSocket,
     ended: Ended,
-    state: State,
+    state: SocketState,
     sides: Arc<Sides>,
 }
 
 #[derive(Debug)]
-enum State {
+enum SocketState {
     Open,
     /// The permit has ended, and the client is being informed.
     Closing {
         reason: EndReason,
-        step: Step,
+        step: SocketStep,
         time: Pin<Box<Sleep>>,
     },
     Closed(EndReason),
@@ -93,7 +93,7 @@ impl Wake for Sides {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum SocketStep {
     Send,
     Flush,
     AwaitClient,
@@ -118,8 +118,8 @@ impl GuardedSocket {
     #[must_use]
     pub fn end_reason(&self) -> Option<EndReason> {
         match &self.state {
-            State::Open => None,
-            State::Closing { reason, .. } | State::Closed(reason) => Some(*reason),
+            SocketState::Open => None,
+            SocketState::Closing { reason, .. } | SocketState::Closed(reason) => Some(*reason),
         }
     }
 
@@ -133,47 +133,47 @@ impl GuardedSocket {
     fn poll_permit(&mut self) -> Poll<Result<(), EndReason>> {
         let waker = Waker::from(Arc::clone(&self.sides));
         let cx = &mut Context::from_waker(&waker);
-        if matches!(self.state, State::Open) {
+        if matches!(self.state, SocketState::Open) {
             let Poll::Ready(reason) = Pin::new(&mut self.ended).poll(cx) else { return Poll::Ready(Ok(())) };
-            self.state = State::Closing { reason, step: Step::Send, time: Box::pin(sleep(CLOSING_TIME)) };
+            self.state = SocketState::Closing { reason, step: SocketStep::Send, time: Box::pin(sleep(CLOSING_TIME)) };
         }
         let reason = match &mut self.state {
-            State::Open => return Poll::Ready(Ok(())),
-            State::Closed(reason) => return Poll::Ready(Err(*reason)),
-            State::Closing { reason, step, time } => {
+            SocketState::Open => return Poll::Ready(Ok(())),
+            SocketState::Closed(reason) => return Poll::Ready(Err(*reason)),
+            SocketState::Closing { reason, step, time } => {
                 if time.as_mut().poll(cx).is_pending() {
                     ready!(poll_closing(&mut self.socket, *reason, step, cx));
                 }
                 *reason
             }
         };
-        self.state = State::Closed(reason);
+        self.state = SocketState::Closed(reason);
         self.sides.wake_by_ref();
         Poll::Ready(Err(reason))
     }
 }
 
 /// Sends the closing, and waits for the client's. An error ends the wait as well.
-fn poll_closing(socket: &mut WebSocket, reason: EndReason, step: &mut Step, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_closing(socket: &mut WebSocket, reason: EndReason, step: &mut SocketStep, cx: &mut Context<'_>) -> Poll<()> {
     let mut socket = Pin::new(socket);
     loop {
         match step {
-            Step::Send => {
+            SocketStep::Send => {
                 let frame = CloseFrame { code: close_code::POLICY, reason: reason.to_string().into() };
                 let is_sent = ready!(socket.as_mut().poll_ready(cx)).is_ok()
                     && socket.as_mut().start_send(Message::Close(Some(frame))).is_ok();
                 if !is_sent {
                     return Poll::Ready(());
                 }
-                *step = Step::Flush;
+                *step = SocketStep::Flush;
             }
-            Step::Flush => {
+            SocketStep::Flush => {
                 if ready!(socket.as_mut().poll_flush(cx)).is_err() {
                     return Poll::Ready(());
                 }
-                *step = Step::AwaitClient;
+                *step = SocketStep::AwaitClient;
             }
-            Step::AwaitClient => match ready!(socket.as_mut().poll_next(cx)) {
+            SocketStep::AwaitClient => match ready!(socket.as_mut().poll_next(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Poll::Ready(()),
             },

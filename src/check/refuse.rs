@@ -21,14 +21,14 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The form of a refusal, by the kind of request.
 #[derive(Clone, Debug)]
-pub(crate) struct Form {
+pub(crate) struct RefusalForm {
     /// The content type of a gRPC request, which wants status 200 and the gRPC status in the headers ("Trailers-Only"
     /// in the gRPC over HTTP/2 protocol).
     grpc: Option<Box<HeaderValue>>,
     is_head: bool,
 }
 
-impl Form {
+impl RefusalForm {
     pub(crate) fn new(method: &Method, headers: &HeaderMap) -> Self {
         let content_type = if method == Method::POST { headers.get(CONTENT_TYPE) } else { None };
         let grpc = content_type.filter(|content_type| is_grpc(content_type));
@@ -77,7 +77,7 @@ impl Refusals {
     }
 
     /// Renders a denial.
-    pub(crate) fn answer(&self, denial: Denial, form: Form) -> Response<Full<Bytes>> {
+    pub(crate) fn answer(&self, denial: Denial, form: RefusalForm) -> Response<Full<Bytes>> {
         let reason = denial.reason();
         let wait = if let DenialReason::TooManyGuesses(wait) = reason { Some(*wait) } else { None };
         let spec = reason.spec();

@@ -25,7 +25,7 @@ use crate::{
     check::{
         denial::Denial,
         permit::Permit,
-        refuse::{Form, keep_private},
+        refuse::{RefusalForm, keep_private},
     },
     credential::PROTOCOL,
     observe,
@@ -33,7 +33,7 @@ use crate::{
 
 /// All that is needed to write a refusal after the request has been forwarded or dropped.
 pub(super) struct Refusal {
-    form: Form,
+    form: RefusalForm,
     guard: Arc<Guard>,
     /// The WebSocket that is opened to send the reason.
     #[cfg(feature = "websocket")]
@@ -43,7 +43,7 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new<B>(request: &Request<B>, guard: &Arc<Guard>) -> Self {
         Self {
-            form: Form::new(request.method(), request.headers()),
+            form: RefusalForm::new(request.method(), request.headers()),
             guard: Arc::clone(guard),
             #[cfg(feature = "websocket")]
             closing: None,
@@ -103,13 +103,13 @@ where
         Self { state: State::Refusing { refusal: Some(refusal), denial: Some(denial) } }
     }
 
-    pub(super) fn checking(pending: Pending, held: Held<S, B>) -> Self {
+    pub(super) fn checking(pending: Pending, held: HeldRequest<S, B>) -> Self {
         Self { state: State::Checking { pending, held: Some(Box::new(held)) } }
     }
 }
 
 /// All that waits for the store.
-pub(super) struct Held<S, B> {
+pub(super) struct HeldRequest<S, B> {
     pub(super) ready_inner: S,
     pub(super) request: Request<B>,
     pub(super) refusal: Refusal,
@@ -149,7 +149,7 @@ pin_project! {
     #[project = StateProjection]
     pub(super) enum State<S, B, F> {
         /// The store is asked; the request waits.
-        Checking { pending: Pending, held: Option<Box<Held<S, B>>> },
+        Checking { pending: Pending, held: Option<Box<HeldRequest<S, B>>> },
         /// The inner service responds.
         Forwarding { #[pin] response: F, is_guarded: bool },
         /// The inner service responds within a span, or to a handshake that offered the protocol which has to be chosen. It is
@@ -217,7 +217,7 @@ where
         match self.as_mut().project() {
             StateProjection::Checking { pending, held } => {
                 let verdict = ready!(pending.as_mut().poll(cx));
-                let Held { mut ready_inner, mut request, refusal, chooses_protocol } = *held.take().expect(DONE);
+                let HeldRequest { mut ready_inner, mut request, refusal, chooses_protocol } = *held.take().expect(DONE);
                 match verdict {
                     Ok(permit) => {
                         let span = permit.as_ref().and_then(span);

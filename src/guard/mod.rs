@@ -46,7 +46,7 @@ pub(crate) struct Guard {
 }
 
 /// The outcome of all checks that need no waiting, for a request that is not refused.
-enum Verdict {
+enum Settled {
     /// No check applies.
     Pass,
     /// A check failed, and `shadow` lets the request pass.
@@ -61,15 +61,15 @@ enum Verdict {
 type Pending = Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>>;
 
 /// A question to the store.
-enum Question {
+enum StoreQuestion {
     Token(Verified),
     Ticket(Ticket),
 }
 
 /// What came of the checks of a request's credentials.
-enum Checked {
+enum CheckedCredentials {
     Permit(Permit),
-    Await { question: Question, master: Option<Arc<str>> },
+    Await { question: StoreQuestion, master: Option<Arc<str>> },
 }
 
 impl Guard {
@@ -80,10 +80,10 @@ impl Guard {
         headers: &HeaderMap,
         credentials: &Credentials,
         caller: Caller,
-    ) -> Result<Verdict, Denial> {
+    ) -> Result<Settled, Denial> {
         let mut case = Case::default();
         let checked = match decide(&self.policy, line, headers, credentials, &mut case) {
-            Ok(Decision::Pass) => return Ok(Verdict::Pass),
+            Ok(Decision::Pass) => return Ok(Settled::Pass),
             Ok(Decision::Check { master, then }) => {
                 if case.requirement.is_some_and(Requirement::only_by_other_reading) {
                     self.observer.record(Event::OtherReading { case, method: line.method });
@@ -93,31 +93,39 @@ impl Guard {
             Err(reason) => Err(reason.into()),
         };
         let outcome = match checked {
-            Ok(Checked::Permit(permit)) => Ok(permit),
-            Ok(Checked::Await { question, master }) => {
-                return Ok(Verdict::Await(self.pending(question, master, case, line.method.clone())));
+            Ok(CheckedCredentials::Permit(permit)) => Ok(permit),
+            Ok(CheckedCredentials::Await { question, master }) => {
+                return Ok(Settled::Await(self.pending(question, master, case, line.method.clone())));
             }
             Err(denial) => Err(denial),
         };
-        Ok(self.conclude(case, line.method, outcome)?.map_or(Verdict::Tolerate, Verdict::Permit))
+        Ok(self.conclude(case, line.method, outcome)?.map_or(Settled::Tolerate, Settled::Permit))
     }
 
-    fn check(&self, master: Option<&[u8]>, then: Then<'_>, caller: Caller) -> Result<Checked, Denial> {
+    fn check(&self, master: Option<&[u8]>, then: Then<'_>, caller: Caller) -> Result<CheckedCredentials, Denial> {
         let master = master.map(|token| self.master.check(token, caller)).transpose()?;
         let question = match then {
-            Then::Permit => return Ok(Checked::Permit(Permit::new(master, None))),
+            Then::Permit => return Ok(CheckedCredentials::Permit(Permit::new(master, None))),
             Then::Confirm(Proof::Token(token)) => match self.confirmer.confirm_now(token)? {
-                Progress::Confirmed(access) => return Ok(Checked::Permit(Permit::new(master, Some(access)))),
-                Progress::Verified(verified) => Question::Token(verified),
+                Progress::Confirmed(access) => {
+                    return Ok(CheckedCredentials::Permit(Permit::new(master, Some(access))));
+                }
+                Progress::Verified(verified) => StoreQuestion::Token(verified),
             },
-            Then::Confirm(Proof::Ticket(ticket)) => Question::Ticket(self.confirmer.open_ticket(ticket.expose())?),
+            Then::Confirm(Proof::Ticket(ticket)) => StoreQuestion::Ticket(self.confirmer.open_ticket(ticket.expose())?),
             Then::Refuse(reason) => return Err(reason.into()),
         };
-        Ok(Checked::Await { question, master })
+        Ok(CheckedCredentials::Await { question, master })
     }
 
     #[cold]
-    fn pending(self: &Arc<Self>, question: Question, master: Option<Arc<str>>, case: Case, method: Method) -> Pending {
+    fn pending(
+        self: &Arc<Self>,
+        question: StoreQuestion,
+        master: Option<Arc<str>>,
+        case: Case,
+        method: Method,
+    ) -> Pending {
         let guard = Arc::clone(self);
         Box::pin(async move {
             let access = guard.ask(question).await;
@@ -125,10 +133,10 @@ impl Guard {
         })
     }
 
-    async fn ask(&self, question: Question) -> Result<Arc<Access>, Denial> {
+    async fn ask(&self, question: StoreQuestion) -> Result<Arc<Access>, Denial> {
         match question {
-            Question::Token(verified) => self.confirmer.confirm(verified).await,
-            Question::Ticket(ticket) => self.confirmer.redeem(&ticket).await,
+            StoreQuestion::Token(verified) => self.confirmer.confirm(verified).await,
+            StoreQuestion::Ticket(ticket) => self.confirmer.redeem(&ticket).await,
         }
     }
 

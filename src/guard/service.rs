@@ -13,8 +13,8 @@ use http::{
 use tower_service::Service;
 
 use super::{
-    Guard, ResponseBody, ResponseFuture, Verdict,
-    future::{Held, Marks, Refusal, State, span},
+    Guard, ResponseBody, ResponseFuture, Settled,
+    future::{HeldRequest, Marks, Refusal, State, span},
 };
 use crate::{
     check::master::Caller,
@@ -110,10 +110,10 @@ impl<S> FastAuth<S> {
         }
         let line = RequestLine { glance, ..request_line(&request) };
         let verdict = self.guard.decide(&line, request.headers(), &credentials, caller);
-        let is_guarded = !matches!(verdict, Ok(Verdict::Pass));
+        let is_guarded = !matches!(verdict, Ok(Settled::Pass));
         let span = match verdict {
-            Ok(Verdict::Pass | Verdict::Tolerate) => None,
-            Ok(Verdict::Permit(permit)) => {
+            Ok(Settled::Pass | Settled::Tolerate) => None,
+            Ok(Settled::Permit(permit)) => {
                 let span = span(&permit);
                 request.extensions_mut().insert(permit);
                 span
@@ -122,12 +122,15 @@ impl<S> FastAuth<S> {
                 let refusal = Refusal::new(&request, &self.guard).closing(&mut request, &denial);
                 return ResponseFuture::refusing(refusal, denial);
             }
-            Ok(Verdict::Await(pending)) => {
+            Ok(Settled::Await(pending)) => {
                 let refusal = Refusal::new(&request, &self.guard);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
-                return ResponseFuture::checking(pending, Held { ready_inner, request, refusal, chooses_protocol });
+                return ResponseFuture::checking(
+                    pending,
+                    HeldRequest { ready_inner, request, refusal, chooses_protocol },
+                );
             }
         };
         // In one place, so that the request is not copied again.

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::{EndpointError, GrantError};
 use crate::{
-    check::refuse::{Detail, Form, Refusals, after, json_response, quoted, try_later},
+    check::refuse::{Detail, RefusalForm, Refusals, after, json_response, quoted, try_later},
     credential::REFRESH_COOKIE,
     denial::{INVALID_TOKEN, STORE_UNAVAILABLE},
     issue::{IssueError, IssuedTokens},
@@ -137,7 +137,7 @@ pub(super) fn without_slash(segment: &str, query: Option<&str>) -> Response<Full
 pub(super) fn error(error: EndpointError, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
     let problem = match error {
         EndpointError::Denied(denial) => {
-            return refusals.answer(denial, Form::new(&request.method, &request.headers));
+            return refusals.answer(denial, RefusalForm::new(&request.method, &request.headers));
         }
         EndpointError::Method { allow } => return method_not_allowed(allow),
         EndpointError::Missing { name, place } if shape == Shape::Envelope => {

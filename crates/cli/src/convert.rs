@@ -38,7 +38,7 @@ pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
         ));
     }
     let store = SqliteStore::open(&path).map_err(|error| Failure::new(chain(&error)))?;
-    let mut progress = Progress::new();
+    let mut progress = ConvertProgress::new();
     let conversion = block_on(store.convert(settings.keys(), format, |so_far| progress.show(so_far)))??;
     progress.end();
     if format == StoreFormat::Fernet && !args.no_compact {
@@ -82,13 +82,13 @@ fn report(conversion: &Conversion) -> Result<ExitCode, Failure> {
 }
 
 /// The display of progress: one line that is overwritten on a terminal, or a line every ten seconds.
-struct Progress {
+struct ConvertProgress {
     on_terminal: bool,
     shown: Instant,
     has_line: bool,
 }
 
-impl Progress {
+impl ConvertProgress {
     fn new() -> Self {
         Self { on_terminal: io::stderr().is_terminal(), shown: Instant::now(), has_line: false }
     }

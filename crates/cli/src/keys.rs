@@ -219,8 +219,10 @@ fn retire(kid: &str, force: bool, print: bool, config: Config) -> Result<ExitCod
     let change = keys.retire(kid)?;
     if !force {
         let found = match existing_store(&report.into_settings()?)? {
-            Some(store) => block_on(Found::list(&*store, &keys, kid))?.map_err(|error| unlisted(kid, &error))?,
-            None => Found::default(),
+            Some(store) => {
+                block_on(FoundSessions::list(&*store, &keys, kid))?.map_err(|error| unlisted(kid, &error))?
+            }
+            None => FoundSessions::default(),
         };
         found.refuse(kid)?;
     }
@@ -241,13 +243,13 @@ fn unlisted(kid: &str, error: &StoreError) -> Failure {
 
 /// Live sessions that would end without a key.
 #[derive(Default)]
-struct Found {
+struct FoundSessions {
     of_the_key: u64,
     /// Their tokens name no key, and may be of this one.
     unnamed: u64,
 }
 
-impl Found {
+impl FoundSessions {
     async fn list(store: &dyn TokenStore, keys: &ConfiguredKeys, kid: &str) -> Result<Self, StoreError> {
         let mut found = Self::default();
         let now = unix_now();

@@ -35,7 +35,7 @@ pub(crate) enum Raw {
 
 /// The form that the values of a key have in a file and in a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum ValueForm {
     Text,
     Flag,
     Number,
@@ -119,7 +119,7 @@ impl Raw {
     }
 
     /// Reads the value in this form. The error says what is wrong with it.
-    pub(crate) fn into_given(self, form: Form) -> Result<Given, String> {
+    pub(crate) fn into_given(self, form: ValueForm) -> Result<Given, String> {
         match self {
             Self::Code(given) => Ok(given),
             Self::Json(value) => from_json(value, form),
@@ -131,32 +131,32 @@ impl Raw {
 /// What is wrong with a variable for an object.
 pub(crate) const NO_VARIABLE: &str = "an object cannot be set by a variable";
 
-fn from_json(value: Value, form: Form) -> Result<Given, String> {
+fn from_json(value: Value, form: ValueForm) -> Result<Given, String> {
     match (form, value) {
-        (Form::Text, Value::String(text)) => Ok(Given::Text(text)),
-        (Form::Secret, Value::String(text)) => Ok(Given::Secret(Secret::from(text))),
-        (Form::Flag, Value::Bool(flag)) => Ok(Given::Flag(flag)),
-        (Form::Number, Value::Number(number)) => {
+        (ValueForm::Text, Value::String(text)) => Ok(Given::Text(text)),
+        (ValueForm::Secret, Value::String(text)) => Ok(Given::Secret(Secret::from(text))),
+        (ValueForm::Flag, Value::Bool(flag)) => Ok(Given::Flag(flag)),
+        (ValueForm::Number, Value::Number(number)) => {
             number.as_u64().map(Given::Number).ok_or_else(|| format!("{number} is not a whole number"))
         }
-        (Form::List, Value::Array(items)) => texts(items).map(Given::List),
-        (Form::SecretList, Value::Array(items)) => texts(items).map(secret_list),
-        (Form::SecretMap, Value::Object(members)) => secret_map(members),
+        (ValueForm::List, Value::Array(items)) => texts(items).map(Given::List),
+        (ValueForm::SecretList, Value::Array(items)) => texts(items).map(secret_list),
+        (ValueForm::SecretMap, Value::Object(members)) => secret_map(members),
         (_, other) => Err(format!("found {}", describe(&other))),
     }
 }
 
-fn from_variable(text: String, form: Form) -> Result<Given, String> {
+fn from_variable(text: String, form: ValueForm) -> Result<Given, String> {
     match form {
-        Form::Text | Form::Ignored => Ok(Given::Text(text)),
-        Form::Secret => Ok(Given::Secret(Secret::from(text))),
-        Form::Flag => text.parse().map(Given::Flag).map_err(|_| "found a text".to_owned()),
-        Form::Number => text.parse().map(Given::Number).map_err(|_| format!("{text:?} is not a whole number")),
-        Form::List => items(&text).map(Given::List),
+        ValueForm::Text | ValueForm::Ignored => Ok(Given::Text(text)),
+        ValueForm::Secret => Ok(Given::Secret(Secret::from(text))),
+        ValueForm::Flag => text.parse().map(Given::Flag).map_err(|_| "found a text".to_owned()),
+        ValueForm::Number => text.parse().map(Given::Number).map_err(|_| format!("{text:?} is not a whole number")),
+        ValueForm::List => items(&text).map(Given::List),
         // An empty one takes the keys of other sources away.
-        Form::SecretList if text.trim().is_empty() => Ok(Given::SecretList(Vec::new())),
-        Form::SecretList => items(&text).map(secret_list),
-        Form::SecretMap => Err(NO_VARIABLE.to_owned()),
+        ValueForm::SecretList if text.trim().is_empty() => Ok(Given::SecretList(Vec::new())),
+        ValueForm::SecretList => items(&text).map(secret_list),
+        ValueForm::SecretMap => Err(NO_VARIABLE.to_owned()),
     }
 }
 

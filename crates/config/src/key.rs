@@ -10,7 +10,7 @@ use fastauth_core::secret::Secret;
 use crate::{
     draft::Draft,
     fault::{Fault, Source},
-    given::Form,
+    given::ValueForm,
     placeholder::TextKind,
     time,
 };
@@ -257,16 +257,16 @@ impl ValueKind {
     }
 
     /// Returns the form that the values have.
-    pub(crate) fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> ValueForm {
         match self {
-            Self::Text { .. } | Self::Choice(_) | Self::Time { .. } | Self::Instant { .. } => Form::Text,
-            Self::Flag { .. } => Form::Flag,
-            Self::Number { .. } => Form::Number,
-            Self::List { .. } => Form::List,
-            Self::Secret { .. } => Form::Secret,
-            Self::SecretList { .. } => Form::SecretList,
-            Self::SecretMap { .. } => Form::SecretMap,
-            Self::Ignored => Form::Ignored,
+            Self::Text { .. } | Self::Choice(_) | Self::Time { .. } | Self::Instant { .. } => ValueForm::Text,
+            Self::Flag { .. } => ValueForm::Flag,
+            Self::Number { .. } => ValueForm::Number,
+            Self::List { .. } => ValueForm::List,
+            Self::Secret { .. } => ValueForm::Secret,
+            Self::SecretList { .. } => ValueForm::SecretList,
+            Self::SecretMap { .. } => ValueForm::SecretMap,
+            Self::Ignored => ValueForm::Ignored,
         }
     }
 

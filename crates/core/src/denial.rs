@@ -113,14 +113,14 @@ const TRY_AGAIN_LATER: u16 = 1013;
 
 /// A status over HTTP and over gRPC.
 #[derive(Clone, Copy)]
-struct Status(StatusCode, u8);
+struct Statuses(StatusCode, u8);
 
-const BAD_REQUEST: Status = Status(StatusCode::BAD_REQUEST, 3);
-const TOO_LONG: Status = Status(StatusCode::URI_TOO_LONG, 3);
-const FORBIDDEN: Status = Status(StatusCode::FORBIDDEN, 7);
-const UNAUTHENTICATED: Status = Status(StatusCode::UNAUTHORIZED, 16);
-const EXHAUSTED: Status = Status(StatusCode::TOO_MANY_REQUESTS, 8);
-const UNAVAILABLE: Status = Status(StatusCode::SERVICE_UNAVAILABLE, 14);
+const BAD_REQUEST: Statuses = Statuses(StatusCode::BAD_REQUEST, 3);
+const TOO_LONG: Statuses = Statuses(StatusCode::URI_TOO_LONG, 3);
+const FORBIDDEN: Statuses = Statuses(StatusCode::FORBIDDEN, 7);
+const UNAUTHENTICATED: Statuses = Statuses(StatusCode::UNAUTHORIZED, 16);
+const EXHAUSTED: Statuses = Statuses(StatusCode::TOO_MANY_REQUESTS, 8);
+const UNAVAILABLE: Statuses = Statuses(StatusCode::SERVICE_UNAVAILABLE, 14);
 
 impl DenialReason {
     /// Returns how the reason is reported. This is the only table of that.
@@ -205,7 +205,7 @@ fn master_token<'a>(code: &'static str) -> Spec<'a> {
     spec.challenge(Challenge::MasterToken).close(MASTER_TOKEN_CLOSE)
 }
 
-fn try_later<'a>(code: &'static str, status: Status, text: &'static str) -> Spec<'a> {
+fn try_later<'a>(code: &'static str, status: Statuses, text: &'static str) -> Spec<'a> {
     Spec::new(code, status, text).close(Close { code: TRY_AGAIN_LATER, text })
 }
 
@@ -214,7 +214,7 @@ fn access_token<'a>(code: &'static str, words: &'static str) -> Spec<'a> {
 }
 
 impl<'a> Spec<'a> {
-    fn new(code: &'static str, Status(status, grpc): Status, words: &'static str) -> Self {
+    fn new(code: &'static str, Statuses(status, grpc): Statuses, words: &'static str) -> Self {
         let text = Text { words, error: None };
         Self { code, status, grpc, text, varies: false, challenge: Challenge::None, close: None }
     }

@@ -64,7 +64,7 @@ impl Write {
 
 /// Why nothing was written.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum WriteFailure {
     /// Another program holds the lock: try again.
     Locked(StoreError),
     Failed(StoreError),
@@ -74,7 +74,7 @@ pub(super) enum Failure {
 ///
 /// `commit` is also called with no writes, after [`WATCH_INTERVAL`] without any. A failure concerns the writes of that call
 /// alone. If `commit` panics, their callers get an error because their replies are dropped.
-pub(super) fn serve(queue: &Receiver<Write>, mut commit: impl FnMut(&mut [Write]) -> Result<(), Failure>) {
+pub(super) fn serve(queue: &Receiver<Write>, mut commit: impl FnMut(&mut [Write]) -> Result<(), WriteFailure>) {
     let mut waiting: Vec<Write> = Vec::new();
     let mut is_closing = false;
     loop {
@@ -92,12 +92,12 @@ pub(super) fn serve(queue: &Receiver<Write>, mut commit: impl FnMut(&mut [Write]
         };
         match result {
             Ok(()) => waiting.drain(..).for_each(|mut write| write.command.send_answer()),
-            Err(Failure::Locked(error)) => {
+            Err(WriteFailure::Locked(error)) => {
                 waiting.extract_if(.., |write| write.is_late(is_closing)).for_each(|write| write.fail(&error));
                 waiting.iter_mut().for_each(|write| write.report_delay(&error));
                 thread::sleep(RETRY_INTERVAL);
             }
-            Err(Failure::Failed(error)) => {
+            Err(WriteFailure::Failed(error)) => {
                 // One of the other writes may be the cause, so the revocations are tried alone next.
                 let others: Vec<_> = waiting.extract_if(.., |write| !write.command.is_revocation()).collect();
                 let failed = if others.is_empty() { mem::take(&mut waiting) } else { others };

@@ -12,7 +12,7 @@ use super::{
     cleaning::{CLEANED_AT_ONCE, Sweep},
     error::{file_lost, is_busy, unwritable},
     presence::Presence,
-    queue::{Failure, WATCH_INTERVAL, Write},
+    queue::{WATCH_INTERVAL, Write, WriteFailure},
     schema::{LOGGED, NEEDS_LOG},
     tables::Tables,
 };
@@ -68,14 +68,14 @@ impl Writer {
 
     /// Applies `writes` in order, in one transaction: all of them are on the disk when this returns, or none. Looks for writes of
     /// other processes as well, if it is time.
-    pub(super) fn commit(&mut self, writes: &mut [Write]) -> Result<(), Failure> {
+    pub(super) fn commit(&mut self, writes: &mut [Write]) -> Result<(), WriteFailure> {
         let result = if writes.is_empty() { Ok(()) } else { self.write(writes) };
         let commands = writes.iter().map(|write| &write.command);
         match &result {
             Ok(()) => commands.filter(|command| command.has_changed_tokens()).for_each(|it| it.announce(&self.changes)),
             // It may be on the disk all the same.
-            Err(Failure::Failed(_)) => commands.for_each(|command| command.announce(&self.changes)),
-            Err(Failure::Locked(_)) => {}
+            Err(WriteFailure::Failed(_)) => commands.for_each(|command| command.announce(&self.changes)),
+            Err(WriteFailure::Locked(_)) => {}
         }
         if self.watched.is_none_or(|watched| watched.elapsed() >= WATCH_INTERVAL) {
             self.watch();
@@ -83,19 +83,19 @@ impl Writer {
         result
     }
 
-    fn write(&mut self, writes: &mut [Write]) -> Result<(), Failure> {
+    fn write(&mut self, writes: &mut [Write]) -> Result<(), WriteFailure> {
         if !self.presence.check() {
-            return Err(Failure::Failed(file_lost()));
+            return Err(WriteFailure::Failed(file_lost()));
         }
         let clean = self.cleaned.elapsed() > CLEANING_INTERVAL;
         if let Err(error) = self.run(writes, clean) {
             self.proven_at = None;
-            let failure = if is_busy(&error) { Failure::Locked } else { Failure::Failed };
+            let failure = if is_busy(&error) { WriteFailure::Locked } else { WriteFailure::Failed };
             return Err(failure(unwritable(error)));
         }
         // A write to a file that no other process sees must not be acknowledged.
         if !self.presence.check() {
-            return Err(Failure::Failed(file_lost()));
+            return Err(WriteFailure::Failed(file_lost()));
         }
         Ok(())
     }

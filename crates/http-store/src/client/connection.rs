@@ -65,7 +65,7 @@ pub(super) struct Connection {
 }
 
 /// One call of the store API.
-pub(super) struct StoreCall {
+pub(super) struct HttpCall {
     method: Method,
     path: &'static str,
     query: String,
@@ -74,7 +74,7 @@ pub(super) struct StoreCall {
     via: Via,
 }
 
-impl StoreCall {
+impl HttpCall {
     /// Creates a call of a path below the base.
     pub(super) fn new(method: Method, path: &'static str) -> Self {
         Self { method, path, query: String::new(), header: None, body: None, via: Via::Kept }
@@ -204,7 +204,7 @@ impl Connection {
     /// Sends a call. A look-up is sent again, on a new connection, if its own broke or was silent for a second: hyper itself
     /// does so only if it had not begun to write, and a store that has gone resets a connection just after. A write is not,
     /// for the store may have done it.
-    pub(super) async fn send(&self, call: StoreCall) -> Result<StoreResponse, StoreError> {
+    pub(super) async fn send(&self, call: HttpCall) -> Result<StoreResponse, StoreError> {
         let via = call.via;
         let is_look_up = call.method == Method::GET;
         let request = self.request(call)?;
@@ -222,7 +222,7 @@ impl Connection {
         Ok(StoreResponse { response, is_announced })
     }
 
-    fn request(&self, call: StoreCall) -> Result<Request<Full<Bytes>>, StoreError> {
+    fn request(&self, call: HttpCall) -> Result<Request<Full<Bytes>>, StoreError> {
         let url = format!("{}{}", call.path, call.query);
         let url = (self.pools.fresh().url(&url))
             .map_err(|error| failed("the client id is too long for the token store's URL").caused_by(error))?;

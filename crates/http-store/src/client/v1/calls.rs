@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    super::connection::{StoreCall, StoreResponse, Version, Via, invalid},
+    super::connection::{HttpCall, StoreResponse, Version, Via, invalid},
     V1, holds,
 };
 use fastauth_core::{
@@ -34,7 +34,7 @@ impl V1 {
 
     /// Looks one family of a client up; a store that does not tell families apart ignores it.
     pub(crate) async fn get_of(&self, client_id: &str, family: Option<&str>) -> Result<HeldPair, StoreError> {
-        let call = StoreCall::new(Method::GET, "token").parameter("client_id", client_id);
+        let call = HttpCall::new(Method::GET, "token").parameter("client_id", client_id);
         let response = self.call(call.parameters([("family", family)])).await?;
         let is_announced = response.is_announced;
         let version = response.version();
@@ -65,7 +65,7 @@ impl V1 {
         let access = record.access.text.expose();
         let refresh = record.refresh.text.expose();
         let data = json!({"data": { "access_token": access, "refresh_token": refresh }});
-        let call = StoreCall::new(Method::POST, "token").parameter("client_id", &record.client_id);
+        let call = HttpCall::new(Method::POST, "token").parameter("client_id", &record.client_id);
         let response = self.call(call.json(data.to_string()).via(via)).await?;
         let version = response.version();
         if response.status() != StatusCode::OK {
@@ -101,7 +101,7 @@ impl V1 {
     }
 
     /// Sends a call. Of a store that spoke the second version once, an answer that does not announce it is not its own.
-    async fn call(&self, call: StoreCall) -> Result<StoreResponse, StoreError> {
+    async fn call(&self, call: HttpCall) -> Result<StoreResponse, StoreError> {
         let response = self.connection.send(call).await?;
         if !response.is_announced && self.connection.speaks_v2() {
             let status = response.status();

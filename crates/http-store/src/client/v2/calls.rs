@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        connection::{StoreCall, StoreResponse, Via, invalid},
+        connection::{HttpCall, StoreResponse, Via, invalid},
         v1::foreign,
     },
     V2,
@@ -26,7 +26,7 @@ use crate::wire::{
 impl V2 {
     /// Returns the digests of what is canonical.
     pub(crate) async fn digests(&self, client_id: &str, family: Option<&str>) -> Result<Option<Canonical>, StoreError> {
-        let call = StoreCall::new(Method::GET, "v2/clients/-/token").parameter("client_id", client_id);
+        let call = HttpCall::new(Method::GET, "v2/clients/-/token").parameter("client_id", client_id);
         let response = self.call(call.parameters([("family", family)])).await?;
         match response.status() {
             StatusCode::OK => Ok(Some(read::<DigestBody>(response).await?.into())),
@@ -49,7 +49,7 @@ impl V2 {
             keep_others: options.keep_others,
             max_families: options.max_families,
         };
-        let call = StoreCall::new(Method::POST, "v2/clients/-/token").parameter("client_id", &record.client_id);
+        let call = HttpCall::new(Method::POST, "v2/clients/-/token").parameter("client_id", &record.client_id);
         let call = call.header(match options.condition {
             Condition::None => None,
             Condition::Version(version) => Some((IF_MATCH, wire::etag(version))),
@@ -71,7 +71,7 @@ impl V2 {
     }
 
     pub(super) async fn post_rotation(&self, rotation: &Rotation, via: Via) -> Result<Rotated, StoreError> {
-        let call = StoreCall::new(Method::POST, "v2/clients/-/rotate")
+        let call = HttpCall::new(Method::POST, "v2/clients/-/rotate")
             .parameter("client_id", &rotation.successor.client_id)
             .json(json(&RotateBody::from(rotation)))
             .via(via);
@@ -103,13 +103,13 @@ impl V2 {
         via: Via,
     ) -> Result<Revoked, StoreError> {
         let call = match revocation {
-            Revocation::Family { client_id, family } => StoreCall::new(Method::DELETE, "v2/clients/-/families/-")
+            Revocation::Family { client_id, family } => HttpCall::new(Method::DELETE, "v2/clients/-/families/-")
                 .parameter("client_id", client_id)
                 .parameter("family", family),
             Revocation::Client(client_id) => {
-                StoreCall::new(Method::DELETE, "v2/clients/-/token").parameter("client_id", client_id)
+                HttpCall::new(Method::DELETE, "v2/clients/-/token").parameter("client_id", client_id)
             }
-            Revocation::All => StoreCall::new(Method::POST, "v2/revoke-all").json("{}"),
+            Revocation::All => HttpCall::new(Method::POST, "v2/revoke-all").json("{}"),
         };
         let condition = if_version.map(|version| (IF_MATCH, wire::etag(version)));
         let response = self.call(call.header(condition).via(via)).await?;
@@ -126,7 +126,7 @@ impl V2 {
     /// Spends a ticket, and returns true if it was the first to do so.
     pub(crate) async fn spend(&self, ticket: &str, expires_at: u64) -> Result<bool, StoreError> {
         let body = json(&TicketBody { id: ticket.to_owned(), expires_at });
-        let response = self.call(StoreCall::new(Method::POST, "v2/tickets").json(body)).await?;
+        let response = self.call(HttpCall::new(Method::POST, "v2/tickets").json(body)).await?;
         match response.status() {
             StatusCode::CREATED => {
                 response.discard().await;
@@ -145,7 +145,7 @@ impl V2 {
         let limit = filter.page_limit().to_string();
         let status = filter.status.map(FamilyStatus::as_str);
         let cursor = filter.after.as_ref().map(wire::cursor);
-        let response = self.call(StoreCall::new(Method::GET, "v2/clients").parameters([
+        let response = self.call(HttpCall::new(Method::GET, "v2/clients").parameters([
             ("client_id", filter.client_id.as_deref()),
             ("family", filter.family.as_deref()),
             ("prefix", filter.client_id_prefix.as_deref()),
@@ -165,7 +165,7 @@ impl V2 {
     }
 
     /// Sends a call, and returns the response if it announces the second version.
-    async fn call(&self, call: StoreCall) -> Result<StoreResponse, StoreError> {
+    async fn call(&self, call: HttpCall) -> Result<StoreResponse, StoreError> {
         let response = self.connection.send(call).await?;
         match response.status() {
             _ if response.is_announced => Ok(response),
