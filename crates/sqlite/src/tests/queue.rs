@@ -11,7 +11,7 @@ use super::{write, write_save};
 use crate::{
     command::Command,
     error::failed,
-    queue::{Failure, REVOCATION_TIMEOUT, WRITE_TIMEOUT, Write, serve},
+    queue::{REVOCATION_TIMEOUT, WRITE_TIMEOUT, Write, WriteFailure, serve},
 };
 
 fn write_revocation(client_id: &str, since: Instant) -> (Write, Receiver<Result<Revoked, StoreError>>) {
@@ -28,7 +28,7 @@ fn client_id(write: &Write) -> &str {
 }
 
 /// Answers as if all had been written. The versions of saves count from one.
-fn answer_all(writes: &mut [Write]) -> Result<(), Failure> {
+fn answer_all(writes: &mut [Write]) -> Result<(), WriteFailure> {
     for (write, version) in writes.iter_mut().zip(1..) {
         match &mut write.command {
             Command::Save(.., reply) => reply.answer = Some(Saved::Saved(version)),
@@ -97,7 +97,7 @@ fn late_write_fails_behind_a_lock() {
             attempts.push(writes.len());
         }
         if attempts.len() == 1 {
-            return Err(Failure::Locked(failed("locked")));
+            return Err(WriteFailure::Locked(failed("locked")));
         }
         sender = None;
         answer_all(writes)
@@ -128,7 +128,7 @@ fn revocation_is_retried_after_its_caller_has_an_error() {
             assert_eq!(delay.kind(), StoreErrorKind::TimedOut);
             sender = None;
         }
-        Err(Failure::Locked(failed("locked")))
+        Err(WriteFailure::Locked(failed("locked")))
     });
     assert_eq!(given_up.blocking_recv().expect("an answer").expect_err("given up").kind(), StoreErrorKind::Failed);
     assert_eq!(written, 1, "it is written all the same");
@@ -145,7 +145,7 @@ fn revocation_does_not_fail_with_other_writes() {
     }
     drop(sender);
     serve(&queue, |writes| match writes {
-        [Write { command: Command::Revoke(..), .. }, _] => Err(Failure::Failed(failed("full"))),
+        [Write { command: Command::Revoke(..), .. }, _] => Err(WriteFailure::Failed(failed("full"))),
         [Write { command: Command::Save(..), .. }, ..] => panic!("revocations go first"),
         _ => answer_all(writes),
     });

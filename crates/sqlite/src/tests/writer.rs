@@ -5,7 +5,7 @@ use fastauth_core::store::{Canonical, Condition, StoreErrorKind};
 use super::{REPLACE, commit, record, save_if, scratch, value, waited_for, write, write_save, writer_on};
 use crate::{
     command::Command,
-    queue::{Failure, Write},
+    queue::{Write, WriteFailure},
     read::canonical,
     schema::{locate, prepare},
     writer::Writer,
@@ -60,7 +60,7 @@ fn full_disk_fails_the_writes_until_there_is_room() {
     let (_directory, mut writer) = scratch();
     limit(&writer, 10);
     let mut writes = [write_save("small").0, write_of_a_mebibyte()];
-    let Err(Failure::Failed(error)) = writer.commit(&mut writes) else { panic!("there is no room") };
+    let Err(WriteFailure::Failed(error)) = writer.commit(&mut writes) else { panic!("there is no room") };
     assert_eq!(error.kind(), StoreErrorKind::Failed);
     assert!(error.to_string().contains("full"), "{error}");
     assert_eq!(held(&writer, "small"), None, "the writes of a transaction succeed or fail together");
