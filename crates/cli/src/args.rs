@@ -8,7 +8,7 @@ use fastauth::{Settings, SettingsBuilder, config::StoreFormat, store::FamilyStat
 
 /// Manage the keys, the configuration, the tokens and the token store of FastAuth
 #[derive(Parser)]
-#[command(name = "fastauth", version, about, after_help = EXIT_CODES)]
+#[command(name = "fastauth", version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
