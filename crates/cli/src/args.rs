@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 error or failed check (message on stderr); 2 usage error; 141 the reader of the output closed it.
+Exit codes: 0 done; 1 error (message on stderr) or failed check; 2 usage error; 141 the reader of the output closed it.
 RUST_LOG sets what is logged to stderr (default: warn).";
 
 #[derive(Subcommand)]
@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Init(Init),
     /// Show every value of the configuration, its source and all faults, and try the store
     Check(Check),
-    /// Explain which tokens a request for a path requires (minting has a guard of its own)
+    /// Explain which tokens a request for a path requires (the token endpoints have their own checks)
     Explain(Explain),
     /// List, rotate and retire the keys that sign tokens
     Keys(Keys),
@@ -146,7 +146,7 @@ pub(crate) struct Keys {
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Show the id of each key, its role, and how many live sessions have tokens of it; never the keys
+    /// Show the id and role of each key, and how many live sessions have tokens signed with it; never the keys
     List {
         #[command(flatten)]
         config: Config,
@@ -154,13 +154,13 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Replace the key that signs by a new one; the present one goes on verifying
+    /// Replace the signing key by a new one; the current one keeps verifying
     Rotate(RotateKeys),
     /// Remove an earlier key from the configuration, unless live tokens need it
     Retire {
         /// The key's id, as `keys list` shows it
         kid: String,
-        /// Remove it even if live tokens need it, or the store cannot tell; they are refused from then on
+        /// Remove it even if live tokens need it, or the store cannot list its tokens; they are refused from then on
         #[arg(long)]
         force: bool,
         /// Print the remaining settings, with the keys, and write nothing
@@ -176,7 +176,7 @@ pub(crate) enum KeysCommand {
 To change the key: rotate; deploy the new key and restart every node before it signs; when `fastauth keys list` shows no \
 live sessions of the earlier key, retire it. Keys from the environment are not changed: the message says what to set.")]
 pub(crate) struct RotateKeys {
-    /// When the new key begins to sign; restart every node before then
+    /// When the new key begins to sign, from now; restart every node before then
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = delay, conflicts_with = "now")]
     pub(crate) signs_in: Duration,
     /// Let the new key sign at once; nodes refuse its tokens until they are restarted
