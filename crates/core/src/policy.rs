@@ -2,7 +2,7 @@
 //!
 //! A guard in front of a router never knows what is behind it: the router may match the path as it was sent, decode it,
 //! merge its slashes, resolve its dots, or hand it to a server with rules of its own. So a request needs every check
-//! whose prefix is met by *any* plausible [reading](readings) of its path, the path as it was sent included; a path
+//! whose prefix is met by *any* plausible reading of its path, the path as it was sent included; a path
 //! that cannot be normalised unambiguously is refused; everything else is public. Nothing is rewritten: the guard only
 //! asks more often, and one more reading or one more guarded prefix can never remove a check.
 //!
