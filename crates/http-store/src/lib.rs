@@ -5,9 +5,11 @@
 mod client;
 #[cfg(feature = "client")]
 mod flight;
+#[cfg(any(feature = "client", feature = "server"))]
 mod record;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(any(feature = "client", feature = "server"))]
 mod wire;
 
 #[cfg(feature = "client")]
