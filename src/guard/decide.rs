@@ -32,8 +32,15 @@ pub(crate) enum Then<'a> {
     Permit,
     /// The access token has to be confirmed, or the ticket redeemed.
     Confirm(Proof<'a>),
-    /// The request is refused: it presents no access token that could be confirmed.
+    /// The request is refused: it presents no credential that could be checked.
     Refuse(DenialReason),
+}
+
+impl Decision<'_> {
+    /// Refuses a request whose path asks for a credential.
+    fn refuse(reason: DenialReason) -> Self {
+        Self::Check { master: None, then: Then::Refuse(reason) }
+    }
 }
 
 /// Decides on a request: by its path, by its origin, and then by its credentials, the master token before the access token.
@@ -55,8 +62,11 @@ pub(crate) fn decide<'a>(
     let presented = credentials.read(headers, policy.sources);
     let mut master = None;
     if requirement.needs_master() {
-        let token = presented.master_token().map_err(DenialReason::Credentials)?;
-        master = Some(token.ok_or(DenialReason::MissingMasterToken)?);
+        match presented.master_token() {
+            Ok(Some(token)) => master = Some(token),
+            Ok(None) => return Ok(Decision::refuse(DenialReason::MissingMasterToken)),
+            Err(error) => return Ok(Decision::refuse(DenialReason::Credentials(error))),
+        }
     }
     if !requirement.needs_access() {
         return Ok(Decision::Check { master, then: Then::Permit });

@@ -107,6 +107,17 @@ async fn odd_paths_are_counted() {
     assert_eq!((refused, only_by_other_reading), (1, 2));
 }
 
+/// The master token is read before it is checked, and a request without one is refused by then.
+#[tokio::test]
+async fn odd_path_to_a_master_path_is_counted_whatever_the_request_presents() {
+    let layer = layer(settings());
+    for headers in [&[][..], &[("master-token", "a"), ("master-token", "b")], &[("master-token", "wrong")]] {
+        let response = send(&app(layer.clone()), get_request("//master/health", headers)).await;
+        assert!(response.status().is_client_error(), "{}", response.status());
+    }
+    assert_eq!(layer.path_counts().only_by_other_reading, 3);
+}
+
 #[tokio::test]
 async fn a_path_of_more_than_8_kib_is_414() {
     let layer = layer(settings());
