@@ -13,9 +13,13 @@ use http::{
     },
 };
 use http_body_util::Full;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::{io::AsyncWrite, runtime::Handle, time::timeout};
+use tokio::{
+    io::{self, AsyncRead, AsyncReadExt, AsyncWrite},
+    runtime::Handle,
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -73,7 +77,7 @@ impl Closing {
         let Self { upgrade, runtime, accept, protocol, close: frame } = self;
         let closing = async move {
             if let Ok(connection) = upgrade.await {
-                close(connection, frame).await;
+                close(TokioIo::new(connection), frame).await;
             }
         };
         // The task makes the timer: on a runtime without timers the task fails, and the request does not.
@@ -122,29 +126,29 @@ fn accept(key: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// Sends the message and the closing, and waits for the client's closing, so that nothing is lost on the way.
-async fn close(connection: Upgraded, Close { code, text: detail }: Close) {
+async fn close(connection: impl AsyncRead + AsyncWrite + Unpin, Close { code, text: detail }: Close) {
     let config = WebSocketConfig::default()
         .read_buffer_size(1024)
         .max_message_size(Some(MAX_READ))
         .max_frame_size(Some(MAX_READ));
-    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(connection), Role::Server, Some(config)).await;
+    // Bytes are bounded and not messages, which may be empty.
+    let (reader, writer) = io::split(connection);
+    let connection = io::join(reader.take(MAX_READ as u64), writer);
+    let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
     let text = format!(r#"{{"status":"error","detail":"{detail}"}}"#);
     let frame = CloseFrame { code: code.into(), reason: "".into() };
     if socket.feed(Message::text(text)).await.is_err() || socket.send(Message::Close(Some(frame))).await.is_err() {
         return;
     }
-    let mut read = 0;
-    while read < MAX_READ
-        && let Some(Ok(message)) = socket.next().await
-    {
-        read += message.len();
-    }
+    while let Some(Ok(_)) = socket.next().await {}
     let mut connection = Pin::new(socket.get_mut());
     let _ = poll_fn(|cx| connection.as_mut().poll_shutdown(cx)).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -154,5 +158,19 @@ mod tests {
         for key in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25j", "x"] {
             assert!(accept(key).is_none(), "{key}");
         }
+    }
+
+    /// Empty frames have no content that could be counted.
+    #[tokio::test(start_paused = true)]
+    async fn flood_of_empty_frames_is_cut_off() {
+        const EMPTY_PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+        let flood = EMPTY_PING.repeat(2 * MAX_READ / EMPTY_PING.len());
+        let (server, mut client) = io::duplex(flood.len());
+        client.write_all(&flood).await.unwrap();
+        let closing = close(server, Close { code: 1008, text: "no" });
+        assert!(timeout(CLOSING_TIME, closing).await.is_ok(), "the client has not closed, and need not");
+        let mut sent = Vec::new();
+        client.read_to_end(&mut sent).await.unwrap();
+        assert!(sent.ends_with(&[0x88, 2, 0x03, 0xf0]), "{sent:?}");
     }
 }
