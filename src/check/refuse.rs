@@ -1,6 +1,9 @@
 //! Renders refusals by the table of [`DenialReason::spec`], and keeps answers out of caches.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use http::{
@@ -18,6 +21,8 @@ use crate::{
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// More than there are codes that determine their responses.
+const MOST_RENDERED: usize = 32;
 
 /// The form of a refusal, by the kind of request.
 #[derive(Clone, Debug)]
@@ -49,13 +54,13 @@ pub(crate) struct Refusals {
     realm: String,
     /// The authentication scheme of challenges for an access token.
     scheme: &'static str,
-    /// Responses by the codes of their reasons, so that a flood of refusals costs little.
-    rendered: papaya::HashMap<&'static str, Response<Full<Bytes>>, foldhash::fast::RandomState>,
+    /// Responses with the codes of their reasons, the first needed first, so that a flood of refusals costs little.
+    rendered: [OnceLock<(&'static str, Response<Full<Bytes>>)>; MOST_RENDERED],
 }
 
 impl Refusals {
     pub(crate) fn new(realm: String, sources: TokenHeaders) -> Self {
-        Self { realm, scheme: sources.challenge(), rendered: papaya::HashMap::default() }
+        Self { realm, scheme: sources.challenge(), rendered: [const { OnceLock::new() }; MOST_RENDERED] }
     }
 
     pub(crate) fn realm(&self) -> &str {
@@ -84,7 +89,7 @@ impl Refusals {
         let mut response = match form.grpc {
             Some(content_type) => render_grpc(&spec, *content_type),
             None if spec.varies => self.render(&spec),
-            None => self.rendered.pin().get_or_insert_with(spec.code, || self.render(&spec)).clone(),
+            None => self.rendered(&spec),
         };
         if form.is_head {
             response = head_only(response);
@@ -95,6 +100,17 @@ impl Refusals {
             (StatusCode::TOO_MANY_REQUESTS, Some(wait)) => after(response, wait),
             _ => response,
         }
+    }
+
+    /// Returns the response for a code that determines it.
+    fn rendered(&self, spec: &Spec<'_>) -> Response<Full<Bytes>> {
+        for place in &self.rendered {
+            let (code, response) = place.get_or_init(|| (spec.code, self.render(spec)));
+            if *code == spec.code {
+                return response.clone();
+            }
+        }
+        self.render(spec)
     }
 
     fn render(&self, spec: &Spec<'_>) -> Response<Full<Bytes>> {
