@@ -54,8 +54,14 @@ pub(crate) struct Refusals {
     realm: String,
     /// The authentication scheme of challenges for an access token.
     scheme: &'static str,
-    /// Responses with the codes of their reasons, the first needed first, so that a flood of refusals costs little.
-    rendered: [OnceLock<(&'static str, Response<Full<Bytes>>)>; MOST_RENDERED],
+    /// The first needed first, so that a flood of refusals costs little.
+    rendered: [OnceLock<Rendered>; MOST_RENDERED],
+}
+
+#[derive(Debug)]
+struct Rendered {
+    code: &'static str,
+    response: Response<Full<Bytes>>,
 }
 
 impl Refusals {
@@ -105,9 +111,9 @@ impl Refusals {
     /// Returns the response for a code that determines it.
     fn rendered(&self, spec: &Spec<'_>) -> Response<Full<Bytes>> {
         for place in &self.rendered {
-            let (code, response) = place.get_or_init(|| (spec.code, self.render(spec)));
-            if *code == spec.code {
-                return response.clone();
+            let rendered = place.get_or_init(|| Rendered { code: spec.code, response: self.render(spec) });
+            if rendered.code == spec.code {
+                return rendered.response.clone();
             }
         }
         self.render(spec)
