@@ -119,7 +119,9 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
 /// Returns the answer to a key, which is sixteen bytes in base64 (RFC 6455 4.2.2).
 fn accept(key: &HeaderValue) -> Option<HeaderValue> {
     let digits = key.as_bytes().strip_suffix(b"==")?;
-    if digits.len() != 22 || !digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')) {
+    let are_digits = digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
+    // The last digit has four bits more than the sixteen bytes, which are zero.
+    if digits.len() != 22 || !are_digits || !matches!(digits.last(), Some(b'A' | b'Q' | b'g' | b'w')) {
         return None;
     }
     HeaderValue::try_from(derive_accept_key(key.as_bytes())).ok()
@@ -155,7 +157,7 @@ mod tests {
     fn accepted_key_is_that_of_the_standard() {
         let accept = |key: &'static str| accept(&HeaderValue::from_static(key));
         assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ==").unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        for key in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25j", "x"] {
+        for key in ["", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZR==", "dGhlIHNhbXBsZSBub25j", "x"] {
             assert!(accept(key).is_none(), "{key}");
         }
     }

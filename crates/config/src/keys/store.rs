@@ -4,7 +4,7 @@ use fastauth_core::{
     settings::StoreSettings,
     store::{check_headers, check_url, sqlite_path},
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, uri::Authority};
 
 use crate::{
     builder::SettingsBuilder,
@@ -126,14 +126,13 @@ fn sqlite(draft: &mut Draft<'_>, url: &str) -> Option<StoreSettings> {
 
 /// Returns true if calls to this address leave the machine unencrypted.
 fn is_plain_to_others(url: &str) -> bool {
-    let Ok(url) = url.parse::<http::Uri>() else {
-        return false;
-    };
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default().parse::<Authority>();
+    let host = authority.as_ref().map_or("", Authority::host).trim_matches(['[', ']']).to_ascii_lowercase();
     let is_loopback = host
         .parse::<std::net::IpAddr>()
         .map_or(host == "localhost" || host.ends_with(".localhost"), |ip| ip.to_canonical().is_loopback());
-    url.scheme() == Some(&http::uri::Scheme::HTTP) && !is_loopback
+    scheme.eq_ignore_ascii_case("http") && !is_loopback
 }
 
 /// Returns where tokens are kept, for people to read. A URL with a user, a password or parameters was refused.
@@ -197,6 +196,10 @@ mod tests {
         for (url, expected) in [
             ("http://db.example/x", true),
             ("http://10.0.0.1", true),
+            ("HTTP://10.0.0.1", true),
+            ("http://db.example/a b", true),
+            ("http://db.example/é", true),
+            ("http://localhost/a b", false),
             ("https://db.example", false),
             ("http://localhost:1", false),
             ("http://a.localhost", false),
