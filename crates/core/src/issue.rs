@@ -139,6 +139,7 @@ impl ClaimsRefusal {
 
 /// Why no pair was issued.
 #[derive(Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum IssueError {
     /// The client id is not valid.
     #[error(transparent)]
@@ -180,6 +181,7 @@ pub enum IssueError {
 
 /// Why a client id is refused.
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientIdError {
     /// The id is empty.
     #[error("a client id must not be empty")]
