@@ -2,7 +2,7 @@
 
 use fastauth_core::{
     settings::StoreSettings,
-    store::{check_headers, check_url, sqlite_path},
+    store::{UrlParts, check_headers, check_url, sqlite_path},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, uri::Authority};
 
@@ -126,8 +126,8 @@ fn sqlite(draft: &mut Draft<'_>, url: &str) -> Option<StoreSettings> {
 
 /// Returns true if calls to this address leave the machine unencrypted.
 fn is_plain_to_others(url: &str) -> bool {
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default().parse::<Authority>();
+    let UrlParts { scheme, authority, .. } = UrlParts::new(url);
+    let authority = authority.parse::<Authority>();
     let host = authority.as_ref().map_or("", Authority::host).trim_matches(['[', ']']).to_ascii_lowercase();
     let is_loopback = host
         .parse::<std::net::IpAddr>()

@@ -1,6 +1,6 @@
 //! The address of a store, as far as it can be checked without one.
 
-use std::{path::Path, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use http::{
     HeaderMap,
@@ -15,6 +15,34 @@ const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
 /// How long a call to a store behind HTTP may take in all, as its contract has it.
 pub const HTTP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The parts of a URL as they are written. Each is empty if it is not there.
+#[derive(Clone, Copy)]
+pub struct UrlParts<'a> {
+    /// What is before `://`.
+    pub scheme: &'a str,
+    /// The host, with or without a port, and perhaps a user and a password.
+    pub authority: &'a str,
+    /// The path with all that follows.
+    pub path: &'a str,
+}
+
+impl<'a> UrlParts<'a> {
+    /// Splits a URL, of whatever form.
+    #[must_use]
+    pub fn new(url: &'a str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        Self { scheme, authority, path }
+    }
+}
+
+// Any other part may hold a password.
+impl fmt::Debug for UrlParts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UrlParts").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
+}
+
 /// Checks the URL of a store behind HTTP.
 ///
 /// # Errors
@@ -22,15 +50,14 @@ pub const HTTP_PATIENCE: Duration = Duration::from_secs(10);
 /// [`StoreErrorKind::Failed`] if it does not begin with `http://` or `https://`, or has a user, a query or a fragment. The text does not show
 /// the URL: there may be a password in it.
 pub fn check_url(url: &str) -> Result<(), StoreError> {
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let UrlParts { scheme, authority, path } = UrlParts::new(url);
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(failed("the token store's URL has to begin with http:// or https://"));
     }
-    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
         return Err(failed("the token store's URL holds a user or a password: send them in a header instead"));
     }
-    if rest.contains(['?', '#']) {
+    if path.contains(['?', '#']) {
         return Err(failed("the token store's URL has a query or a fragment: end it with the path"));
     }
     if authority.is_empty() {

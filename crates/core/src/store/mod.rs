@@ -13,7 +13,7 @@ mod memory;
 mod records;
 
 pub use crate::secret::{TokenDigest, TokenDigestError};
-pub use address::{HTTP_PATIENCE, check_headers, check_url, sqlite_path};
+pub use address::{HTTP_PATIENCE, UrlParts, check_headers, check_url, sqlite_path};
 pub use carry::carried_through;
 pub use changes::{Changes, Stamp, first};
 pub use error::{StoreError, StoreErrorKind};

@@ -18,7 +18,7 @@ use hyper_util::{
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
-use fastauth_core::store::{StoreError, StoreErrorKind};
+use fastauth_core::store::{StoreError, StoreErrorKind, UrlParts, check_url};
 
 /// The characters of a base's path that are percent-encoded.
 const ENCODED_IN_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}');
@@ -140,18 +140,10 @@ fn tls_config(is_used: bool) -> Result<ClientConfig, Box<dyn Error + Send + Sync
 
 /// Reads the base URL, and returns it without a `/` at its end. No error shows it: there may be a password in it.
 fn base(base_url: &str) -> Result<String, StoreError> {
-    let (scheme, rest) = base_url.trim().split_once("://").unwrap_or_default();
+    let base_url = base_url.trim();
+    check_url(base_url)?;
+    let UrlParts { scheme, authority, path } = UrlParts::new(base_url);
     let scheme = scheme.to_ascii_lowercase();
-    if !matches!(scheme.as_str(), "http" | "https") {
-        return Err(failed("the token store's URL has to begin with http:// or https://"));
-    }
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    if authority.contains('@') {
-        return Err(failed("the token store's URL holds a user or a password: send them in a header instead"));
-    }
-    if path.contains(['?', '#']) {
-        return Err(failed("the token store's URL has a query or a fragment: end it with the path"));
-    }
     if !authority.is_ascii() {
         return Err(failed(
             "the host in the token store's URL is not ASCII: write it in its form that begins with xn--",

@@ -15,24 +15,20 @@ use std::{
     time::Duration,
 };
 
-use http::{
-    HeaderMap,
-    header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING},
-};
+use http::HeaderMap;
 use tokio::{sync::Semaphore, time::Instant};
 
 pub use self::http_client::{HttpClient, HttpError};
 use self::{
     connection::{Connection, Version, until},
-    http_client::failed,
     v1::{HeldPair, V1},
     v2::V2,
 };
 use crate::flight::{Flights, Turns};
 use fastauth_core::keys::KeyRing;
 use fastauth_core::store::{
-    Canonical, Changes, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
-    StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through,
+    Canonical, Changes, FamilyFilter, FamilyPage, HTTP_PATIENCE, Promises, Revocation, Revoked, Rotated, Rotation,
+    SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through, check_headers,
 };
 
 mod connection;
@@ -42,12 +38,6 @@ mod settle;
 mod slots;
 mod v1;
 mod v2;
-
-/// The longest time that a call may take in all, by the contract.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Headers that cannot be configured: they frame the body, and a wrong one breaks the connection.
-const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
 
 /// A token store behind HTTP: the `database-api-url` of `fastauth-api`, or a `StoreService`.
 ///
@@ -103,9 +93,7 @@ impl RestStore {
     /// is not ASCII, if a header is `content-length` or `transfer-encoding`, and if the system has no certificates to verify an
     /// `https` store by. The error does not show the URL: there may be a password in it.
     pub fn new(base_url: &str, mut headers: HeaderMap) -> Result<Self, StoreError> {
-        if let Some(name) = FORBIDDEN.iter().find(|name| headers.contains_key(*name)) {
-            return Err(failed(format!("the header {name} cannot be set for the token store: take it out")));
-        }
+        check_headers(&headers)?;
         headers.values_mut().for_each(|value| value.set_sensitive(true));
         let connection = Arc::new(Connection::new(base_url, headers)?);
         Ok(Self {
@@ -115,7 +103,7 @@ impl RestStore {
             pairs: Flights::new(),
             digests: Flights::new(),
             turns: Turns::new(),
-            timeout: TIMEOUT,
+            timeout: HTTP_PATIENCE,
             changes: Arc::new(Changes::of_shared_store()),
             watched: Arc::new(Semaphore::new(v1::WATCHED)),
             looked_up: Arc::new(Semaphore::new(v1::LOOKED_UP)),
@@ -139,7 +127,7 @@ impl RestStore {
 
     fn deadline(&self) -> Instant {
         let now = Instant::now();
-        now.checked_add(self.timeout).unwrap_or(now + TIMEOUT)
+        now.checked_add(self.timeout).unwrap_or(now + HTTP_PATIENCE)
     }
 
     async fn shared_pair(&self, client_id: &str, family: Option<&str>) -> Result<HeldPair, StoreError> {
@@ -420,7 +408,10 @@ impl fmt::Debug for RestStore {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{
+        HeaderValue,
+        header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    };
 
     use super::*;
     use fastauth_core::store::StoreErrorKind;
@@ -453,7 +444,7 @@ mod tests {
 
     #[test]
     fn headers_that_frame_the_request_are_refused() {
-        for name in FORBIDDEN {
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_static("hush"))]);
             let error = RestStore::new("http://db.example", headers).expect_err("refused");
             assert!(!format!("{error:?}").contains("hush"));
