@@ -114,7 +114,7 @@ impl StoreService {
         }
         let speaks_v2 = match self.store.promises().await {
             Ok(promises) => suffices(promises),
-            Err(error) => return StoreProblem::trouble(&error).into_reply(is_v2),
+            Err(error) => return StoreProblem::from(error).into_reply(is_v2),
         };
         let outcome = match route.filter(|_| speaks_v2 || !is_v2) {
             Some(route) => self.dispatch(route, speaks_v2, &uri, request).await,
@@ -172,7 +172,7 @@ impl StoreService {
         if client_id != PROBE {
             return Ok(());
         }
-        self.store.check().await.map_err(|error| StoreProblem::trouble(&error))
+        Ok(self.store.check().await?)
     }
 
     async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<StoreReply, StoreProblem> {
@@ -181,8 +181,7 @@ impl StoreService {
             Some(family) => self.store.pair_of(client_id, &family).await,
             None => self.store.pair(client_id).await,
         };
-        let held = held.map_err(|error| StoreProblem::trouble(&error))?;
-        let held = held.ok_or_else(StoreProblem::unknown_client)?;
+        let held = held?.ok_or_else(StoreProblem::unknown_client)?;
         Ok(versioned(held.version, headers, || json!({ "data": PairBody::from(&held) })))
     }
 
@@ -202,8 +201,7 @@ impl StoreService {
     async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<StoreReply, StoreProblem> {
         self.check_for(client_id).await?;
         let family = parameter(query, "family")?;
-        let held =
-            self.store.load(client_id, family.as_deref()).await.map_err(|error| StoreProblem::trouble(&error))?;
+        let held = self.store.load(client_id, family.as_deref()).await?;
         let held = held.ok_or_else(StoreProblem::unknown_client)?;
         Ok(versioned(held.version, headers, || DigestBody::from(held)))
     }
@@ -223,7 +221,7 @@ impl StoreService {
     }
 
     async fn save(&self, record: &TokenRecord, options: SaveOptions) -> Result<u64, StoreProblem> {
-        match self.store.save(record, options).await.map_err(|error| StoreProblem::trouble(&error))? {
+        match self.store.save(record, options).await? {
             Saved::Saved(version) => Ok(version),
             Saved::ConditionFailed => Err(StoreProblem::precondition_failed()),
         }
@@ -241,7 +239,7 @@ impl StoreService {
             )
         })?;
         let conflict = |code, detail| Err(StoreProblem::new(StatusCode::CONFLICT, code, detail));
-        match self.store.rotate(&rotation).await.map_err(|error| StoreProblem::trouble(&error))? {
+        match self.store.rotate(&rotation).await? {
             Rotated::Rotated => {
                 let version = self.version_of(&rotation.successor).await;
                 Ok(with_version(json_reply(StatusCode::OK, &RotatedBody::Rotated { version }), version))
@@ -271,7 +269,7 @@ impl StoreService {
         let if_version = precondition::parse_version(headers)?;
         let store = Arc::clone(&self.store);
         let revoked = carried_through(async move { store.revoke(&revocation, if_version).await }).await;
-        match revoked.map_err(|error| StoreProblem::trouble(&error))? {
+        match revoked? {
             Revoked::Families(revoked) => Ok(json_reply(StatusCode::OK, &RevokedBody { revoked })),
             Revoked::ConditionFailed => Err(StoreProblem::precondition_failed()),
         }
@@ -291,14 +289,14 @@ impl StoreService {
                 "an id has 1 to 256 bytes, and no number may be larger than 9007199254740991",
             ));
         }
-        match self.store.spend(&ticket.id, ticket.expires_at).await.map_err(|error| StoreProblem::trouble(&error))? {
+        match self.store.spend(&ticket.id, ticket.expires_at).await? {
             true => Ok(json_reply(StatusCode::CREATED, &json!({ "detail": "spent" }))),
             false => Err(StoreProblem::new(StatusCode::CONFLICT, code::SPENT, "the ticket was spent before")),
         }
     }
 
     async fn list(&self, query: &str) -> Result<StoreReply, StoreProblem> {
-        let page = self.store.list(&filter(query)?).await.map_err(|error| StoreProblem::trouble(&error))?;
+        let page = self.store.list(&filter(query)?).await?;
         Ok(json_reply(StatusCode::OK, &page_body(page)))
     }
 }

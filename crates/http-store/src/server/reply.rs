@@ -69,16 +69,6 @@ impl StoreProblem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail)
     }
 
-    /// Creates the problem of a store that failed. The cause is logged, and not sent.
-    pub(super) fn trouble(error: &StoreError) -> Self {
-        if error.kind() == StoreErrorKind::Unsupported {
-            return Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "the token store does not support this");
-        }
-        tracing::error!(target: "fastauth", kind = ?error.kind(), error = error as &dyn Error, "the token store failed");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the token store failed: try again")
-            .with(RETRY_AFTER, HeaderValue::from_static("1"))
-    }
-
     pub(super) fn into_reply(self, is_v2: bool) -> StoreReply {
         let mut reply = if is_v2 {
             let body = json!({
@@ -94,6 +84,18 @@ impl StoreProblem {
         };
         reply.headers_mut().extend(self.header);
         reply
+    }
+}
+
+/// The problem of a store that failed. The cause is logged, and not sent.
+impl From<StoreError> for StoreProblem {
+    fn from(error: StoreError) -> Self {
+        if error.kind() == StoreErrorKind::Unsupported {
+            return Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "the token store does not support this");
+        }
+        tracing::error!(target: "fastauth", kind = ?error.kind(), error = &error as &dyn Error, "the token store failed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the token store failed: try again")
+            .with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 }
 
