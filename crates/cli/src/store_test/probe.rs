@@ -7,13 +7,13 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use fastauth_core::{
     random::unique_name,
-    store::{StoreError, TokenDigest},
+    store::{HTTP_PATIENCE, StoreError, TokenDigest},
 };
 use fastauth_http_store::HttpClient;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header::CONTENT_TYPE};
@@ -26,8 +26,6 @@ use crate::failure::chain;
 
 /// The characters of a client id that are sent as they are.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// How long the store may take, by the contract.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the tokens of the test last, in seconds: a store that cleans up may do so soon.
 const LIFETIME: u64 = 600;
 /// How many characters of a response are shown.
@@ -143,7 +141,7 @@ impl ProbeRequest<'_> {
             let body = body.collect().await.or_else(|error| broken("a whole answer", chain(&error)))?;
             Ok(ProbeResponse { status: head.status, headers: head.headers, body: body.to_bytes().to_vec() })
         };
-        timeout(TIMEOUT, read).await.unwrap_or_else(|_| broken("an answer within ten seconds", "none"))
+        timeout(HTTP_PATIENCE, read).await.unwrap_or_else(|_| broken("an answer within ten seconds", "none"))
     }
 }
 
