@@ -7,7 +7,7 @@ use std::{future::poll_fn, pin::Pin, time::Duration};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
         CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
@@ -31,7 +31,7 @@ use tokio_tungstenite::{
 
 use crate::{
     check::denial::Denial,
-    credential::{PROTOCOL, entries, offered},
+    credential::{PROTOCOL, entries, offered, single},
     denial::Close,
 };
 
@@ -56,11 +56,11 @@ impl Closing {
     pub(crate) fn take<B>(request: &mut Request<B>, denial: &Denial) -> Option<Self> {
         let close = denial.reason().spec().close?;
         let headers = request.headers();
-        if !is_sound(request) || single(headers, SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        if !is_sound(request) || single(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             return None;
         }
         let accept = if request.version() <= Version::HTTP_11 {
-            Some(accept(single(headers, SEC_WEBSOCKET_KEY)?)?)
+            Some(accept(single(headers, &SEC_WEBSOCKET_KEY)?)?)
         } else {
             None
         };
@@ -108,12 +108,6 @@ fn is_sound<B>(request: &Request<B>) -> bool {
         Method::CONNECT => request.version() > Version::HTTP_11,
         _ => false,
     }
-}
-
-/// Returns the value of a header that appears once.
-fn single(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())
 }
 
 /// Returns the answer to a key, which is sixteen bytes in base64 (RFC 6455 4.2.2).

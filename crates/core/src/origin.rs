@@ -6,6 +6,8 @@ use http::{
     request::Parts,
 };
 
+use crate::credential::single;
+
 /// The origins whose pages may open WebSockets, as browsers write them; all if there is no list.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(Option<Box<[HeaderValue]>>);
@@ -73,14 +75,15 @@ pub fn is_cross_origin(request: &Parts) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
     let headers = &request.headers;
     if headers.contains_key(SITE) {
-        return !matches!(only(headers, &SITE), Some(b"same-origin" | b"none"));
+        return !matches!(single(headers, &SITE).map(HeaderValue::as_bytes), Some(b"same-origin" | b"none"));
     }
     if !headers.contains_key(ORIGIN) {
         return false;
     }
     let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let host = authority.or_else(|| only(headers, &HOST));
-    !only(headers, &ORIGIN).zip(host).is_some_and(|(origin, host)| is_own_origin(origin, host))
+    let host = authority.or_else(|| single(headers, &HOST).map(HeaderValue::as_bytes));
+    let origin = single(headers, &ORIGIN);
+    !origin.zip(host).is_some_and(|(origin, host)| is_own_origin(origin.as_bytes(), host))
 }
 
 /// Returns true if a page of this origin is one of the application's at this host. What is at stake is a cookie that browsers
@@ -102,13 +105,6 @@ fn is_same_host(one: &[u8], other: &[u8], usual_port: &[u8]) -> bool {
 fn is_own_machine(host_and_port: &[u8]) -> bool {
     const NAMES: [&[u8]; 3] = [b"localhost", b"127.0.0.1", b"[::1]"];
     NAMES.iter().any(|name| matches!(host_and_port.strip_prefix(*name), Some([] | [b':', ..])))
-}
-
-/// Returns the value of a header that appears once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    values.next().is_none().then(|| value.as_bytes())
 }
 
 #[cfg(test)]

@@ -147,6 +147,13 @@ fn access_headers() -> impl Iterator<Item = (usize, &'static Scheme)> {
     schemes.filter(|(_, scheme)| scheme.carries == Carries::AccessToken && scheme.read.is_some())
 }
 
+/// Returns the value of a header that appears once.
+#[must_use]
+pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
 /// Why the credentials of a request have no single reading (RFC 6750 3.1: `invalid_request`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -74,9 +74,8 @@ impl AllowedCallers {
 }
 
 fn brings(headers: &HeaderMap, bearer: &Secret) -> bool {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return false };
-    credential::bearer(value).is_some_and(|token| bearer.matches(token))
+    let token = credential::single(headers, &AUTHORIZATION).and_then(credential::bearer);
+    token.is_some_and(|token| bearer.matches(token))
 }
 
 /// Returns true if each name by which a request calls this server is one of this machine. Browsers always send a name.
