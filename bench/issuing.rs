@@ -27,7 +27,7 @@ const ROUND: Duration = Duration::from_millis(300);
 const WRITERS: [usize; 4] = [1, 8, 64, 512];
 
 fn record(number: u64) -> TokenRecord {
-    static FAMILIES: AtomicU64 = AtomicU64::new(0);
+    static SESSIONS: AtomicU64 = AtomicU64::new(0);
     let entry = |kind: &str| {
         let text = format!("{kind}.{number}.{}", "x".repeat(300));
         TokenEntry { digest: TokenDigest::of(&text), text: text.into(), expires_at: 1 << 40 }
@@ -35,7 +35,7 @@ fn record(number: u64) -> TokenRecord {
     TokenRecord {
         client_id: format!("client-{}", number % 10_000),
         // Whoever issues begins a new one.
-        family: format!("family-{}", FAMILIES.fetch_add(1, Ordering::Relaxed)),
+        session: format!("session-{}", SESSIONS.fetch_add(1, Ordering::Relaxed)),
         generation: 0,
         kid: "k".to_owned(),
         access: entry("access"),

@@ -1,7 +1,7 @@
 //! What it takes to issue a pair to a store behind HTTP: `cargo bench -p fastauth-bench --bench issuing_rest`.
 //!
 //! The limit is reqwest alone, which sends the very calls that were recorded of issuing, over as many connections, to the
-//! same store in the same run. Issuing to a store in memory tells what of the difference is minting: claims, JSON and four
+//! same store in the same run. Issuing to a store in memory tells what of the difference is issuing: claims, JSON and four
 //! digests. Client and server share the cores. The rounds take turns, so that ratios hold on a machine whose speed drifts.
 
 #![allow(missing_docs, clippy::unwrap_used)]

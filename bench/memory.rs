@@ -16,7 +16,7 @@ use std::{
 use fastauth::{
     FastAuthLayer, Secret, Settings,
     store::{
-        Canonical, Changes, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreFuture,
+        Changes, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreFuture,
         StoredPair, TokenDigest, TokenRecord, TokenStore,
     },
 };
@@ -26,7 +26,7 @@ use tower::{Layer, Service};
 
 const TOKENS: usize = 1_000_000;
 
-/// Says of the token that was saved last that it is canonical.
+/// Says of the token that was saved last that it is current.
 #[derive(Clone, Debug)]
 struct Latest {
     access: Arc<Mutex<Option<TokenDigest>>>,
@@ -34,9 +34,9 @@ struct Latest {
 }
 
 impl TokenStore for Latest {
-    fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+    fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
         let access = *self.access.lock().unwrap();
-        Box::pin(ready(Ok(Some(Canonical { access, refresh: None, version: None }))))
+        Box::pin(ready(Ok(Some(CurrentTokens { access, refresh: None, version: None }))))
     }
 
     fn pair<'a>(&'a self, _: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
@@ -53,7 +53,7 @@ impl TokenStore for Latest {
     }
 
     fn revoke<'a>(&'a self, _: &'a Revocation, _: Option<u64>) -> StoreFuture<'a, Revoked> {
-        Box::pin(ready(Ok(Revoked::Families(0))))
+        Box::pin(ready(Ok(Revoked::Sessions(0))))
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {

@@ -79,7 +79,7 @@
 //! | `axum` | | [`Permit`] as an extractor, [`FastAuthLayer::around`], [`TokenRouter::into_axum`], and the whole path if the layer is on a nested router, which only adds checks |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when the right to it ends |
-//! | `rate-limit` | | rate limits on minting and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
+//! | `rate-limit` | | rate limits on issuing and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
 //! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
 //! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
 //! | `metrics` | | counts and times for the recorder of the `metrics` crate: switch them on by `SettingsBuilder::metrics` |

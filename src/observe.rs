@@ -34,7 +34,7 @@ const TICKET: &str = "ticket";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenCounts {
-    /// Refresh tokens that came back after they had been used: their families were revoked.
+    /// Refresh tokens that came back after they had been used: their sessions were revoked.
     pub reused: u64,
 }
 

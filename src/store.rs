@@ -8,8 +8,8 @@ pub use fastauth_core::{
     forward_store,
     secret::TokenDigestError,
     store::{
-        Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus,
-        MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, Stamp, StoreCall,
+        Changes, Comparison, Condition, CurrentTokens, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation,
+        SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, Stamp, StoreCall,
         StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
         TokenStore, Verdict,
     },

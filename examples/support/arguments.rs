@@ -82,13 +82,13 @@ pub(crate) fn curl_lines(address: SocketAddr, master_token: Option<Source>) -> S
         }
         _ => "'the master token of your configuration'".to_owned(),
     };
-    let mint = format!(r#"curl -s -H "MASTER-TOKEN: {master_token}" "http://{address}/auth/token/new?client_id=me""#);
-    let access_token = format!(r#"$({mint} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#);
+    let new = format!(r#"curl -s -H "MASTER-TOKEN: {master_token}" "http://{address}/auth/token/new?client_id=me""#);
+    let access_token = format!(r#"$({new} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#);
     format!(
         r#"An open path:
   curl -i http://{address}/health
 A pair of tokens for the client "me":
-  {mint}
+  {new}
 A path that needs an access token, with a new one:
   curl -i -H "ACCESS-TOKEN: {access_token}" http://{address}/access/health
 A path that needs the master token:

@@ -1,4 +1,4 @@
-//! The canonical check: decides whether a token is the one that the store holds for its client. It is the only place that does.
+//! The current check: decides whether a token is the one that the store holds for its client. It is the only place that does.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{
     cache::{Mismatch, TokenCache},
     denial::Denial,
     lifetime::Lifetimes,
-    lifetime::{Access, family_of},
+    lifetime::{Access, session_of},
     ticket::Ticket,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(crate) enum Progress {
     Verified(Verified),
 }
 
-/// A token that has passed all checks but the last: whether it is the canonical one.
+/// A token that has passed all checks but the last: whether it is the current one.
 pub(crate) struct Verified {
     access: Arc<Access>,
     now_ms: u64,
@@ -79,7 +79,7 @@ impl Confirmer {
         }
     }
 
-    /// Asks the store whether a verified token is the canonical one.
+    /// Asks the store whether a verified token is the current one.
     pub(crate) async fn confirm(&self, verified: Verified) -> Result<Arc<Access>, Denial> {
         let comparison = self.compare(&verified.access).await;
         self.judge(&verified, comparison, TokenCache::keep)?;
@@ -99,14 +99,14 @@ impl Confirmer {
         Ok(Ticket::open(&self.keys, ticket, self.clock.unix_now()).map_err(DenialReason::InvalidTicket)?)
     }
 
-    /// Returns the access of the token that a ticket names, if that is still valid and canonical. Then the ticket is spent.
+    /// Returns the access of the token that a ticket names, if that is still valid and current. Then the ticket is spent.
     pub(crate) async fn redeem(&self, ticket: &Ticket) -> Result<Arc<Access>, Denial> {
         let stamp = self.lifetimes.stamp(&ticket.client_id);
-        let held = self.store.pair_of(&ticket.client_id, &ticket.family).await;
+        let held = self.store.pair_of(&ticket.client_id, &ticket.session).await;
         let held = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?;
         let token = held.access_token.and_then(|kept| self.keys.open(&kept));
         let token = token.filter(|token| TokenDigest::of(token.expose()) == ticket.access);
-        let token = token.ok_or(DenialReason::NotCanonical)?;
+        let token = token.ok_or(DenialReason::NotCurrent)?;
         let expected = self.expected(TokenType::Access, self.clock.unix_now());
         let claims = self.keys.verify(token.expose().as_bytes(), &expected).map_err(DenialReason::InvalidTicket)?;
         let access = Arc::new(Access::since(claims, stamp, &self.lifetimes));
@@ -123,28 +123,28 @@ impl Confirmer {
     }
 
     /// Returns true if the store holds this very token, of either type.
-    pub(crate) async fn is_canonical(&self, claims: &Claims) -> Result<bool, StoreError> {
-        Ok(self.compare(claims).await? == Comparison::Canonical)
+    pub(crate) async fn is_current(&self, claims: &Claims) -> Result<bool, StoreError> {
+        Ok(self.compare(claims).await? == Comparison::Current)
     }
 
     async fn compare(&self, claims: &Claims) -> Result<Comparison, StoreError> {
-        let Some(held) = self.store.load(claims.client_id(), Some(family_of(claims))).await? else {
+        let Some(held) = self.store.load(claims.client_id(), Some(session_of(claims))).await? else {
             return Ok(Comparison::UnknownClient);
         };
-        let canonical = match claims.token_type() {
+        let current = match claims.token_type() {
             TokenType::Access => held.access,
             TokenType::Refresh => held.refresh,
         };
-        let is_canonical = canonical == Some(TokenDigest::of(claims.token()));
-        Ok(if is_canonical { Comparison::Canonical } else { Comparison::NotCanonical })
+        let is_current = current == Some(TokenDigest::of(claims.token()));
+        Ok(if is_current { Comparison::Current } else { Comparison::NotCurrent })
     }
 
     /// Judges by the store's answer, and caches it.
     fn judge(&self, verified: &Verified, answer: Result<Comparison, StoreError>, keep: Keep) -> Result<(), Denial> {
         let denied = |reason| Denial::new(reason, &verified.access);
         let mismatch = match answer.map_err(|error| denied(DenialReason::StoreUnavailable(error)))? {
-            Comparison::Canonical => None,
-            Comparison::NotCanonical => Some(Mismatch::NotCanonical),
+            Comparison::Current => None,
+            Comparison::NotCurrent => Some(Mismatch::NotCurrent),
             Comparison::UnknownClient => Some(Mismatch::UnknownClient),
         };
         if let (Some(cache), Some(stamp)) = (&self.cache, verified.access.stamp()) {
@@ -180,7 +180,7 @@ impl From<Mismatch> for DenialReason {
     fn from(mismatch: Mismatch) -> Self {
         match mismatch {
             Mismatch::UnknownClient => Self::UnknownClient,
-            Mismatch::NotCanonical => Self::NotCanonical,
+            Mismatch::NotCurrent => Self::NotCurrent,
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     clock::Clock,
     random::random_bytes,
-    store::{Comparison, FamilyFilter, FamilyStatus, Stamp, StoreError, TokenDigest, TokenStore, first},
+    store::{Comparison, SessionFilter, SessionStatus, Stamp, StoreError, TokenDigest, TokenStore, first},
     token::Claims,
 };
 
@@ -37,11 +37,11 @@ pub(crate) struct Lifetimes {
     /// The time until a store that does not report changes is asked again.
     interval: Duration,
     least_interval: Duration,
-    /// The sessions whose end is awaited, by client and family.
+    /// The sessions whose end is awaited, by client and session.
     sessions: Mutex<HashMap<Key, Weak<Session>>>,
 }
 
-/// Client and family.
+/// Client and session.
 type Key = (String, String);
 
 impl Lifetimes {
@@ -82,7 +82,7 @@ impl Lifetimes {
     }
 
     fn session(self: &Arc<Self>, access: &Access) -> Arc<Session> {
-        let key = (access.client_id().to_owned(), access.family().to_owned());
+        let key = (access.client_id().to_owned(), access.session().to_owned());
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let known = sessions.get(&key).and_then(Weak::upgrade);
         known.unwrap_or_else(|| {
@@ -113,7 +113,7 @@ struct Session {
 /// The store's answer about a session.
 #[derive(Clone, Copy)]
 struct Answer {
-    /// The canonical access token.
+    /// The current access token.
     held: Option<TokenDigest>,
     /// The reason why permits of other tokens have ended.
     reason: EndReason,
@@ -230,14 +230,14 @@ impl Watcher {
     }
 
     async fn ask(&mut self) {
-        let (client_id, family) = &self.key;
+        let (client_id, session) = &self.key;
         let asked_at = Instant::now();
         let stamp = self.lifetimes.stamp(client_id);
         self.asked_at = Some(asked_at);
         // The store gets some time in any case: it may be this process that was suspended.
         let patience = self.confirmed + self.lifetimes.patience();
         let until = patience.max(asked_at + self.lifetimes.interval.min(RETRY_INTERVAL));
-        match timeout_at(until, self.lifetimes.store.load(client_id, Some(family))).await {
+        match timeout_at(until, self.lifetimes.store.load(client_id, Some(session))).await {
             Ok(Ok(held)) => {
                 self.stamp = stamp;
                 self.confirmed = asked_at;
@@ -271,16 +271,16 @@ impl Watcher {
         }
     }
 
-    /// Returns true if the family was revoked although the client has another one, as far as the store can tell.
+    /// Returns true if the session was revoked although the client has another one, as far as the store can tell.
     async fn is_revoked(&self) -> bool {
-        let (client_id, family) = &self.key;
-        let filter = FamilyFilter {
+        let (client_id, session) = &self.key;
+        let filter = SessionFilter {
             client_id: Some(client_id.clone()),
-            family: Some(family.clone()),
-            ..FamilyFilter::default()
+            session: Some(session.clone()),
+            ..SessionFilter::default()
         };
         let page = self.lifetimes.store.list(&filter).await.unwrap_or_default();
-        page.families.iter().any(|entry| entry.family == *family && entry.status != FamilyStatus::Live)
+        page.sessions.iter().any(|entry| entry.session == *session && entry.status != SessionStatus::Live)
     }
 
     /// Wakes those that wait, if the answer is new to them.
@@ -363,13 +363,13 @@ impl Access {
     }
 
     /// Returns the name of the session, which is empty for tokens without one.
-    pub(crate) fn family(&self) -> &str {
-        family_of(&self.claims)
+    pub(crate) fn session(&self) -> &str {
+        session_of(&self.claims)
     }
 
     /// Compares the token with the one that the store holds, if the store can tell without waiting.
     pub(crate) fn compare_now(&self, store: &dyn TokenStore) -> Option<Result<Comparison, StoreError>> {
-        store.compare_now(self.client_id(), Some(self.family()), self.claims.token())
+        store.compare_now(self.client_id(), Some(self.session()), self.claims.token())
     }
 
     /// Returns the digest of the access token.
@@ -379,8 +379,8 @@ impl Access {
 }
 
 /// Returns the name under which the store holds a token's session. Tokens that name none are held under the empty name.
-pub(crate) fn family_of(claims: &Claims) -> &str {
-    claims.family().map(|(family, _)| family).unwrap_or_default()
+pub(crate) fn session_of(claims: &Claims) -> &str {
+    claims.session().map(|(session, _)| session).unwrap_or_default()
 }
 
 impl Deref for Access {
@@ -438,12 +438,12 @@ mod tests {
             let lifetimes = Arc::new(Lifetimes { least_interval: Duration::from_secs(3600), ..lifetimes });
             let keys = KeyRing::new(&Secret::generate(), 0, &[]).unwrap();
             let now = Clock::default().unix_now();
-            let (token, _) = keys.mint(&NewToken::new("c", TokenType::Access, now, LONG * 100)).unwrap();
+            let (token, _) = keys.sign_token(&NewToken::new("c", TokenType::Access, now, LONG * 100)).unwrap();
             let digest = TokenDigest::of(token.expose());
             let entry = TokenEntry { text: token.clone(), digest, expires_at: 0 };
             let record = TokenRecord {
                 client_id: "c".to_owned(),
-                family: String::new(),
+                session: String::new(),
                 generation: 0,
                 kid: String::new(),
                 access: entry.clone(),

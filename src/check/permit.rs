@@ -57,7 +57,7 @@ impl Permit {
         self.master.as_deref()
     }
 
-    /// Returns true if the path requires an access token, which was valid and the client's canonical one.
+    /// Returns true if the path requires an access token, which was valid and the client's current one.
     #[must_use]
     pub fn passed_access_token(&self) -> bool {
         self.access.is_some()

@@ -23,7 +23,7 @@ pub(crate) struct Ticket {
     /// The last second in which it is valid, since the Unix epoch.
     pub(crate) expires_at: u64,
     pub(crate) client_id: String,
-    pub(crate) family: String,
+    pub(crate) session: String,
     /// The digest of the access token.
     pub(crate) access: TokenDigest,
 }
@@ -38,14 +38,14 @@ impl Ticket {
             id: unique_name(),
             expires_at: access.expires_at().min(now.saturating_add(LIFETIME.as_secs())),
             client_id: access.client_id().to_owned(),
-            family: access.family().to_owned(),
+            session: access.session().to_owned(),
             access: access.digest(),
         }
     }
 
     /// Encrypts the ticket for the client, or returns `None` if that fails.
     pub(crate) fn seal(&self, keys: &KeyRing, now: u64) -> Option<Secret> {
-        let content: Content<'_> = (&self.id, self.expires_at, &self.client_id, &self.family, self.access.to_string());
+        let content: Content<'_> = (&self.id, self.expires_at, &self.client_id, &self.session, self.access.to_string());
         keys.seal_ticket(&serde_json::to_vec(&content).ok()?, now)
     }
 
@@ -53,13 +53,13 @@ impl Ticket {
     pub(crate) fn open(keys: &KeyRing, text: &str, now: u64) -> Result<Self, TokenError> {
         let content = keys.open_ticket(text).ok_or(TokenError::Malformed)?;
         type Owned = (String, u64, String, String, String);
-        let (id, expires_at, client_id, family, access): Owned =
+        let (id, expires_at, client_id, session, access): Owned =
             serde_json::from_slice(&content).map_err(|_| TokenError::Malformed)?;
         let access = access.parse().map_err(|_| TokenError::Malformed)?;
         if expires_at < now {
             return Err(TokenError::Expired);
         }
-        Ok(Self { id, expires_at, client_id, family, access })
+        Ok(Self { id, expires_at, client_id, session, access })
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
 
     fn access(keys: &KeyRing, client_id: &str, lifetime: u64) -> Access {
         let new = NewToken::new(client_id, TokenType::Access, NOW, Duration::from_secs(lifetime));
-        let (token, _) = keys.mint(&new).unwrap();
+        let (token, _) = keys.sign_token(&new).unwrap();
         let claims = keys.verify(token.expose().as_bytes(), &Expected::new(TokenType::Access, NOW)).unwrap();
         Access::stamped(claims, Changes::of_own_store().stamp("c"))
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn tickets_and_sealed_tokens_are_not_mixed_up() {
         let keys = ring();
-        let token = keys.mint(&NewToken::new("c", TokenType::Access, NOW, LIFETIME)).unwrap().0;
+        let token = keys.sign_token(&NewToken::new("c", TokenType::Access, NOW, LIFETIME)).unwrap().0;
         let kept = keys.seal(&token, NOW).unwrap();
         let ticket = sealed(&keys, 600);
         assert_eq!(keys.open(&ticket), None);

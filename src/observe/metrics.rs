@@ -45,7 +45,7 @@ fn describe() {
     );
     describe_counter!(CACHE_LOOKUPS, Unit::Count, "Look-ups of tokens in the cache");
     describe_counter!(ISSUED, Unit::Count, "Pairs of tokens that were asked for: by the grant and the outcome");
-    describe_counter!(REUSES, Unit::Count, "Used refresh tokens that came back, whose families were revoked");
+    describe_counter!(REUSES, Unit::Count, "Used refresh tokens that came back, whose sessions were revoked");
     describe_counter!(LIMITED, Unit::Count, "Requests for tokens that a rate limit refused");
     describe_histogram!(STORE_SECONDS, Unit::Seconds, "How long the token store took to answer");
 }

@@ -83,15 +83,15 @@ impl TokenStore for ObservedStore {
     fn compare_now(
         &self,
         client_id: &str,
-        family: Option<&str>,
+        session: Option<&str>,
         token: &[u8],
     ) -> Option<Result<Comparison, StoreError>> {
         if !self.is_observed() {
-            return self.inner.compare_now(client_id, family, token);
+            return self.inner.compare_now(client_id, session, token);
         }
         let span = self.span(StoreCall::Load);
         let started = Instant::now();
-        let answer = span.in_scope(|| self.inner.compare_now(client_id, family, token))?;
+        let answer = span.in_scope(|| self.inner.compare_now(client_id, session, token))?;
         self.answered(&span, StoreCall::Load, started.elapsed(), answer.as_ref().err());
         Some(answer)
     }

@@ -165,13 +165,13 @@ impl<S: TokenStore> TokenStore for FailingStore<S> {
     fn compare_now(
         &self,
         client_id: &str,
-        family: Option<&str>,
+        session: Option<&str>,
         token: &[u8],
     ) -> Option<Result<Comparison, StoreError>> {
         if !self.script(|script| script.is_well()) {
             return None;
         }
-        let answer = self.inner.compare_now(client_id, family, token)?;
+        let answer = self.inner.compare_now(client_id, session, token)?;
         self.script(|script| script.count(StoreCall::Load));
         Some(answer)
     }

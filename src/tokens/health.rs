@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        Canonical, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreFuture, StoredPair,
+        CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreFuture, StoredPair,
         TokenRecord,
     };
 
@@ -115,7 +115,7 @@ mod tests {
     }
 
     impl TokenStore for Slow {
-        fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+        fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             Box::pin(async {
                 sleep(self.takes).await;

@@ -15,7 +15,7 @@ use crate::{
     secret::Secret,
     shown::shown,
     store::{
-        FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
+        Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage, StoreError,
         StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, carried_through,
     },
     token::{Claims, NewToken, TokenError, TokenType, is_reserved},
@@ -66,20 +66,20 @@ impl RefreshToken {
 /// A pair to be made.
 struct NewPair<'a> {
     client_id: &'a str,
-    family: &'a str,
+    session: &'a str,
     generation: u64,
     claims: &'a Map<String, Value>,
     issued_at: u64,
 }
 
 /// A pair as the client gets it, and as the store keeps it.
-struct Minted {
+struct SignedPair {
     issued: IssuedTokens,
     record: TokenRecord,
 }
 
 /// One token of a pair.
-struct MintedToken<'a> {
+struct SignedToken<'a> {
     token: Secret,
     entry: TokenEntry,
     /// The id of the key that signed it.
@@ -120,13 +120,13 @@ impl TokenIssuer {
     async fn issue_new(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
         check_client_id(client_id)?;
         let claims = self.decide_claims(client_id, false, claims).await?;
-        let family = unique_name();
-        let pair = NewPair { client_id, family: &family, generation: 0, claims: &claims, issued_at: self.unix_now() };
-        let Minted { issued, record } = self.mint(&pair)?;
+        let session = unique_name();
+        let pair = NewPair { client_id, session: &session, generation: 0, claims: &claims, issued_at: self.unix_now() };
+        let SignedPair { issued, record } = self.sign(&pair)?;
         let issuing = &self.parts.issuing;
         // Without others to keep, it is one call of the first version of a REST store.
-        let options = if issuing.many_families {
-            SaveOptions { keep_others: true, max_families: issuing.max_families, ..SaveOptions::default() }
+        let options = if issuing.many_sessions {
+            SaveOptions { keep_others: true, max_sessions: issuing.max_sessions, ..SaveOptions::default() }
         } else {
             SaveOptions::default()
         };
@@ -136,7 +136,7 @@ impl TokenIssuer {
             // No condition was set.
             Saved::ConditionFailed => return Err(IssueError::Superseded),
         }
-        tracing::info!(target: "fastauth", client_id = &*shown(client_id), family = &*shown(&family), "issued");
+        tracing::info!(target: "fastauth", client_id = &*shown(client_id), session = &*shown(&session), "issued");
         Ok(issued)
     }
 
@@ -188,29 +188,29 @@ impl TokenIssuer {
 
     async fn rotate(&self, token: &RefreshToken, claims: Map<String, Value>) -> Exchanged {
         let client_id = token.client_id();
-        let presented_family = token.family().map(|(family, generation)| (family.to_owned(), generation));
-        let (family, generation) = match &presented_family {
-            Some((family, generation)) => (family.clone(), generation.saturating_add(1)),
+        let presented_session = token.session().map(|(session, generation)| (session.to_owned(), generation));
+        let (session, generation) = match &presented_session {
+            Some((session, generation)) => (session.clone(), generation.saturating_add(1)),
             None => (unique_name(), 0),
         };
-        let pair = NewPair { client_id, family: &family, generation, claims: &claims, issued_at: token.verified_at };
-        let Minted { issued, record: successor } = self.mint(&pair)?;
-        let rotation = Rotation { presented: token.digest(), presented_family, successor, grace: self.grace() };
+        let pair = NewPair { client_id, session: &session, generation, claims: &claims, issued_at: token.verified_at };
+        let SignedPair { issued, record: successor } = self.sign(&pair)?;
+        let rotation = Rotation { presented: token.digest(), presented_session, successor, grace: self.grace() };
         let rotated = self.parts.store.rotate(&rotation).await.map_err(|error| store_error(client_id, error))?;
         let shown_id = &*shown(client_id);
-        let shown_family = &*shown(&family);
+        let shown_session = &*shown(&session);
         match rotated {
             Rotated::Rotated => {
-                tracing::info!(target: "fastauth", client_id = shown_id, family = shown_family, "refreshed");
+                tracing::info!(target: "fastauth", client_id = shown_id, session = shown_session, "refreshed");
                 Ok((issued, Issued::New))
             }
             Rotated::Repeated(pair) => {
-                tracing::info!(target: "fastauth", client_id = shown_id, family = shown_family, "refreshed again, with the same pair");
+                tracing::info!(target: "fastauth", client_id = shown_id, session = shown_session, "refreshed again, with the same pair");
                 let issued = self.open_pair(client_id, &pair, token.verified_at)?;
                 Ok((issued, Issued::Repeated))
             }
             Rotated::Reused => {
-                tracing::warn!(target: "fastauth", client_id = shown_id, family = shown_family, "a used refresh token came back: its family is revoked");
+                tracing::warn!(target: "fastauth", client_id = shown_id, session = shown_session, "a used refresh token came back: its session is revoked");
                 Err(IssueError::Reused)
             }
             Rotated::Revoked => Err(IssueError::Revoked),
@@ -251,12 +251,12 @@ impl TokenIssuer {
     /// If the store could not be asked.
     pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
         let Ok(claims) = self.verify_any(token) else { return Ok(Introspection::Inactive) };
-        let is_canonical = self.parts.confirmer.is_canonical(&claims).await?;
-        Ok(if is_canonical { Introspection::Active(claims) } else { Introspection::Inactive })
+        let is_current = self.parts.confirmer.is_current(&claims).await?;
+        Ok(if is_current { Introspection::Active(claims) } else { Introspection::Inactive })
     }
 
-    /// Revokes the family of an access or refresh token for its holder (RFC 7009), and returns true if anything was revoked.
-    /// A superseded token revokes its family as well, until it expires. A foreign or expired token revokes nothing, and is no
+    /// Revokes the session of an access or refresh token for its holder (RFC 7009), and returns true if anything was revoked.
+    /// A superseded token revokes its session as well, until it expires. A foreign or expired token revokes nothing, and is no
     /// error.
     ///
     /// # Errors
@@ -269,27 +269,27 @@ impl TokenIssuer {
         }
     }
 
-    /// Revokes the family of a token that is verified already.
+    /// Revokes the session of a token that is verified already.
     pub(crate) async fn revoke_verified(&self, claims: &Claims) -> Result<bool, StoreError> {
         let issuer = self.clone();
         let claims = claims.clone();
-        carried_through(async move { issuer.revoke_family_of(&claims).await }).await
+        carried_through(async move { issuer.revoke_session_of(&claims).await }).await
     }
 
-    async fn revoke_family_of(&self, claims: &Claims) -> Result<bool, StoreError> {
+    async fn revoke_session_of(&self, claims: &Claims) -> Result<bool, StoreError> {
         let client_id = claims.client_id().to_owned();
-        let revocation = match claims.family() {
-            Some((family, _)) => Revocation::Family { client_id, family: family.to_owned() },
-            // Tokens without a family are held under the empty name. Only the current one speaks for it.
-            None if self.parts.confirmer.is_canonical(claims).await? => {
-                Revocation::Family { client_id, family: String::new() }
+        let revocation = match claims.session() {
+            Some((session, _)) => Revocation::Session { client_id, session: session.to_owned() },
+            // Tokens without a session are held under the empty name. Only the current one speaks for it.
+            None if self.parts.confirmer.is_current(claims).await? => {
+                Revocation::Session { client_id, session: String::new() }
             }
             None => return Ok(false),
         };
         Ok(self.revoke_in_store(&revocation).await? > 0)
     }
 
-    /// Revokes a family, all families of a client, or everything, and returns how many families that were. From then on this
+    /// Revokes a session, all sessions of a client, or everything, and returns how many sessions that were. From then on this
     /// process accepts none of their tokens; others reject them from their next call to the store on. On a tokio runtime it
     /// runs to its end even if the future is dropped, such as with a request whose client has disconnected.
     ///
@@ -305,7 +305,7 @@ impl TokenIssuer {
 
     async fn revoke_in_store(&self, revocation: &Revocation) -> Result<u64, StoreError> {
         match self.parts.store.revoke(revocation, None).await? {
-            Revoked::Families(count) => {
+            Revoked::Sessions(count) => {
                 tracing::info!(target: "fastauth", revocation = %shown(&format!("{revocation:?}")), count, "revoked");
                 Ok(count)
             }
@@ -314,12 +314,12 @@ impl TokenIssuer {
         }
     }
 
-    /// Lists families: who is logged in, since when, and until when.
+    /// Lists sessions: who is logged in, since when, and until when.
     ///
     /// # Errors
     ///
     /// If the store could not be asked, or does not support it.
-    pub async fn list(&self, filter: &FamilyFilter) -> Result<FamilyPage, StoreError> {
+    pub async fn list(&self, filter: &SessionFilter) -> Result<SessionPage, StoreError> {
         self.parts.store.list(filter).await
     }
 
@@ -361,13 +361,13 @@ impl TokenIssuer {
         }
     }
 
-    fn mint(&self, pair: &NewPair<'_>) -> Result<Minted, IssueError> {
+    fn sign(&self, pair: &NewPair<'_>) -> Result<SignedPair, IssueError> {
         let issuing = &self.parts.issuing;
-        let access = self.mint_token(pair, TokenType::Access, issuing.access_ttl)?;
-        let refresh = self.mint_token(pair, TokenType::Refresh, issuing.refresh_ttl)?;
+        let access = self.sign_token(pair, TokenType::Access, issuing.access_ttl)?;
+        let refresh = self.sign_token(pair, TokenType::Refresh, issuing.refresh_ttl)?;
         let record = TokenRecord {
             client_id: pair.client_id.to_owned(),
-            family: pair.family.to_owned(),
+            session: pair.session.to_owned(),
             generation: pair.generation,
             kid: refresh.kid.to_owned(),
             access: access.entry,
@@ -375,38 +375,38 @@ impl TokenIssuer {
         };
         let issued = IssuedTokens::new(
             pair.client_id.to_owned(),
-            pair.family.to_owned(),
+            pair.session.to_owned(),
             TokenPair { access_token: access.token, refresh_token: refresh.token },
             issuing.access_ttl,
             pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
         );
-        Ok(Minted { issued, record })
+        Ok(SignedPair { issued, record })
     }
 
-    fn mint_token(
+    fn sign_token(
         &self,
         pair: &NewPair<'_>,
         token_type: TokenType,
         lifetime: Duration,
-    ) -> Result<MintedToken<'_>, IssueError> {
+    ) -> Result<SignedToken<'_>, IssueError> {
         let new = NewToken {
             client_id: pair.client_id,
             token_type,
             issued_at: pair.issued_at,
             lifetime,
-            family: pair.family,
+            session: pair.session,
             generation: pair.generation,
             issuer: self.parts.issuing.issuer.as_deref(),
             audience: self.parts.issuing.audience.as_deref(),
             claims: pair.claims,
         };
-        let (token, kid) = self.parts.keys.mint(&new).ok_or(IssueError::Signing)?;
+        let (token, kid) = self.parts.keys.sign_token(&new).ok_or(IssueError::Signing)?;
         let entry = TokenEntry {
             text: self.text_to_store(&token, pair.issued_at)?,
             digest: TokenDigest::of(token.expose()),
             expires_at: pair.issued_at.saturating_add(lifetime.as_secs()),
         };
-        Ok(MintedToken { token, entry, kid })
+        Ok(SignedToken { token, entry, kid })
     }
 
     /// Encrypts a token for the store, if that is configured.
@@ -425,7 +425,7 @@ impl TokenIssuer {
         let claims = self.verify_at(access_token.expose(), TokenType::Access, 0)?;
         Ok(IssuedTokens::new(
             client_id.to_owned(),
-            claims.family().map(|(family, _)| family.to_owned()).unwrap_or_default(),
+            claims.session().map(|(session, _)| session.to_owned()).unwrap_or_default(),
             TokenPair { access_token, refresh_token },
             Duration::from_secs(claims.expires_at().saturating_sub(now)),
             claims.get("scope").and_then(Value::as_str).map(str::to_owned),

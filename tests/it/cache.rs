@@ -12,8 +12,8 @@ use std::{
 use fastauth::{
     FastAuthLayer, Secret,
     store::{
-        Canonical, Changes, MemoryStore, RestStore, Revocation, SaveOptions, SqliteStore, StoreError, StoreErrorKind,
-        StoreFuture, TokenDigest, TokenEntry, TokenRecord, TokenStore, forward_store,
+        Changes, CurrentTokens, MemoryStore, RestStore, Revocation, SaveOptions, SqliteStore, StoreError,
+        StoreErrorKind, StoreFuture, TokenDigest, TokenEntry, TokenRecord, TokenStore, forward_store,
     },
 };
 use http::StatusCode;
@@ -50,12 +50,12 @@ impl Counting {
 impl TokenStore for Counting {
     forward_store!(|store| store.inner; pair save rotate revoke promises);
 
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+    fn load<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         if self.fails.load(Ordering::Relaxed) {
             return Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "on purpose")) });
         }
-        self.inner.load(client_id, family)
+        self.inner.load(client_id, session)
     }
 
     fn changes(&self) -> Option<&Changes> {
@@ -162,14 +162,14 @@ async fn a_hot_token_is_refused_from_the_answer_on() {
         let issuer = layer.issuer();
         for round in 0..20 {
             let first = issuer.issue("c").await.unwrap();
-            let first = (first.tokens, first.family);
+            let first = (first.tokens, first.session);
             assert_eq!(ask(&layer, &first.0.access_token).await, StatusCode::OK);
             let renewed = issuer.refresh(first.0.refresh_token.expose()).await.unwrap().tokens;
             assert_eq!(ask(&layer, &first.0.access_token).await, StatusCode::UNAUTHORIZED);
             assert_eq!(ask(&layer, &renewed.access_token).await, StatusCode::OK);
             let revocation = match round % 3 {
                 0 => Revocation::Client("c".to_owned()),
-                1 => Revocation::Family { client_id: "c".to_owned(), family: first.1 },
+                1 => Revocation::Session { client_id: "c".to_owned(), session: first.1 },
                 _ => Revocation::All,
             };
             issuer.revoke(&revocation).await.unwrap();
@@ -270,8 +270,8 @@ async fn superseded(layer: &FastAuthLayer, counting: &Counting, client_id: &str)
     let entry = |text: Secret| TokenEntry { digest: TokenDigest::of(text.expose()), text, expires_at: 4_000_000_000 };
     let record = TokenRecord {
         client_id: client_id.to_owned(),
-        // A family with a name does not begin again after it was revoked.
-        family: String::new(),
+        // A session with a name does not begin again after it was revoked.
+        session: String::new(),
         generation: 0,
         kid: String::new(),
         access: entry(held.access_token.unwrap()),
@@ -309,7 +309,7 @@ async fn without_a_ttl_a_superseded_token_is_asked_about_each_time() {
 }
 
 #[tokio::test]
-async fn what_this_process_makes_canonical_is_accepted_at_once() {
+async fn what_this_process_makes_current_is_accepted_at_once() {
     let (layer, client, store, _server) = remote(Duration::from_secs(60)).await;
     let (token, record) = superseded(&layer, &store, "c").await;
     for round in 0..10 {
@@ -326,7 +326,7 @@ async fn what_this_process_makes_canonical_is_accepted_at_once() {
 }
 
 #[tokio::test]
-async fn what_another_process_makes_canonical_is_accepted_soon() {
+async fn what_another_process_makes_current_is_accepted_soon() {
     let (layer, _, store, server) = remote(Duration::from_secs(60)).await;
     let (token, record) = superseded(&layer, &store, "c").await;
     assert_eq!(ask(&layer, &token).await, StatusCode::UNAUTHORIZED);

@@ -393,7 +393,7 @@ fn warnings_are_given() {
         ("same text", same.clone(), "are the same text"),
         ("published", same, "`cryptography-key` is a published example"),
         ("short", with("master-token", json!("short")), "has only 5 characters"),
-        ("closed", closed, "minting over HTTP is closed"),
+        ("closed", closed, "issuing over HTTP is closed"),
         ("an exemption of nothing", with("public-paths", json!(["/open"])), "\"/open\" has no effect"),
         ("shadow", with("shadow", json!(true)), "no path is guarded"),
         ("lifetimes", with("refresh-ttl", json!("1m")), "`refresh-ttl` is shorter than `access-ttl`"),
@@ -555,9 +555,9 @@ async fn endpoints_are_as_they_were_configured() {
     let server = Endpoints::of(&layer).await;
     let headers = [("master-token", MASTER)];
     assert_eq!(server.send("GET", "/auth/token/new", &headers, "").await.status, 405);
-    let minted = server.send("POST", "/auth/token/new", &headers, "").await;
-    assert_eq!((minted.status, &minted.json()["token_type"]), (200, &json!("Bearer")));
-    assert!(minted.header("set-cookie").starts_with("__Host-fastauth-refresh="));
+    let issued = server.send("POST", "/auth/token/new", &headers, "").await;
+    assert_eq!((issued.status, &issued.json()["token_type"]), (200, &json!("Bearer")));
+    assert!(issued.header("set-cookie").starts_with("__Host-fastauth-refresh="));
 }
 
 #[cfg(feature = "rate-limit")]

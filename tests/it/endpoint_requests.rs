@@ -11,7 +11,7 @@ use tower::{Layer, ServiceExt};
 use crate::app::{Endpoints, FORM, JSON, MASTER, app, layer, serve, settings};
 
 /// The client that a body is read to be of, or the status of the refusal.
-async fn minted(server: &Endpoints, content_type: &str, body: &str) -> Result<String, u16> {
+async fn issued(server: &Endpoints, content_type: &str, body: &str) -> Result<String, u16> {
     let headers = [("master-token", MASTER), ("content-type", content_type)];
     let reply = server.send("POST", "/auth/token/new", &headers, body).await;
     if reply.status != 200 {
@@ -36,22 +36,22 @@ async fn ascii_in_compatible_charsets_is_accepted() {
         "windows-1252",
     ] {
         for content_type in [format!("{FORM}; charset={charset}"), format!("{FORM};x=1 ;Charset = {charset}")] {
-            assert_eq!(minted(&server, &content_type, "client_id=a+b").await, Ok("a b".to_owned()), "{content_type}");
+            assert_eq!(issued(&server, &content_type, "client_id=a+b").await, Ok("a b".to_owned()), "{content_type}");
         }
         let content_type = format!("{JSON};charset={charset}");
-        assert_eq!(minted(&server, &content_type, r#"{"client_id":"\u00e9"}"#).await, Ok("é".to_owned()));
+        assert_eq!(issued(&server, &content_type, r#"{"client_id":"\u00e9"}"#).await, Ok("é".to_owned()));
     }
     // It could be either text: two ids must not become one.
     for charset in ["ISO-8859-1", "us-ascii"] {
         for body in ["client_id=%E9", "client_id=%C3%A9", "client_id=é"] {
-            assert_eq!(minted(&server, &format!("{FORM}; charset={charset}"), body).await, Err(400), "{body}");
+            assert_eq!(issued(&server, &format!("{FORM}; charset={charset}"), body).await, Err(400), "{body}");
         }
-        assert_eq!(minted(&server, &format!("{JSON}; charset={charset}"), r#"{"client_id":"é"}"#).await, Err(400));
+        assert_eq!(issued(&server, &format!("{JSON}; charset={charset}"), r#"{"client_id":"é"}"#).await, Err(400));
         let both = format!("{FORM}; charset=utf-8; charset={charset}");
-        assert_eq!(minted(&server, &both, "client_id=%C3%A9").await, Err(400));
+        assert_eq!(issued(&server, &both, "client_id=%C3%A9").await, Err(400));
     }
     for charset in ["utf-16", "utf-7", "shift_jis", "", "iso-8859-2"] {
-        assert_eq!(minted(&server, &format!("{FORM}; charset={charset}"), "client_id=c").await, Err(415), "{charset}");
+        assert_eq!(issued(&server, &format!("{FORM}; charset={charset}"), "client_id=c").await, Err(415), "{charset}");
     }
 }
 
@@ -59,9 +59,9 @@ async fn ascii_in_compatible_charsets_is_accepted() {
 #[tokio::test]
 async fn byte_order_mark_is_ignored() {
     let server = Endpoints::of(&layer()).await;
-    assert_eq!(minted(&server, JSON, "\u{feff}{\"client_id\":\"c\"}").await, Ok("c".to_owned()));
-    assert_eq!(minted(&server, FORM, "\u{feff}client_id=c").await, Ok("c".to_owned()));
-    assert_eq!(minted(&server, JSON, "\u{feff}\u{feff}{\"client_id\":\"c\"}").await, Err(400));
+    assert_eq!(issued(&server, JSON, "\u{feff}{\"client_id\":\"c\"}").await, Ok("c".to_owned()));
+    assert_eq!(issued(&server, FORM, "\u{feff}client_id=c").await, Ok("c".to_owned()));
+    assert_eq!(issued(&server, JSON, "\u{feff}\u{feff}{\"client_id\":\"c\"}").await, Err(400));
 }
 
 /// A page that posts a secret must not have its browser ask the user for a password.

@@ -14,7 +14,7 @@ use axum::{Router, body::Body};
 use fastauth::{
     FastAuthLayer, Permit, Settings, SettingsBuilder, TokenIssuer,
     config::{KeyRole, StoreFormat},
-    store::{FamilyFilter, SqliteStore, TokenStore},
+    store::{SessionFilter, SqliteStore, TokenStore},
 };
 use http::{Request, StatusCode};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -198,8 +198,8 @@ async fn client(number: usize, nodes: Vec<Arc<Node>>, stop: Arc<AtomicBool>, rou
 }
 
 async fn live_of(issuer: &TokenIssuer, kid: &str) -> usize {
-    let filter = FamilyFilter { kid: Some(kid.to_owned()), ..FamilyFilter::default() };
-    issuer.list(&filter).await.unwrap().families.len()
+    let filter = SessionFilter { kid: Some(kid.to_owned()), ..SessionFilter::default() };
+    issuer.list(&filter).await.unwrap().sessions.len()
 }
 
 /// Two nodes on one file. The key is changed while both work; then they are restarted, one after the other, and the
@@ -259,7 +259,7 @@ async fn tokens_without_a_kid_are_good_until_their_key_is_withdrawn() {
     };
     let record = fastauth::store::TokenRecord {
         client_id: "py".to_owned(),
-        family: String::new(),
+        session: String::new(),
         generation: 0,
         kid: String::new(),
         access: entry(&access),
@@ -388,9 +388,9 @@ async fn a_conversion_under_way_refuses_nobody() {
 
 /// Of the idle clients, which nobody else writes to.
 async fn versions(store: &SqliteStore) -> Vec<(String, u64)> {
-    let filter = FamilyFilter { client_id_prefix: Some("idle ".to_owned()), ..FamilyFilter::default() };
-    let families = store.list(&filter).await.unwrap().families;
-    families.into_iter().map(|entry| (entry.client_id, entry.version)).collect()
+    let filter = SessionFilter { client_id_prefix: Some("idle ".to_owned()), ..SessionFilter::default() };
+    let sessions = store.list(&filter).await.unwrap().sessions;
+    sessions.into_iter().map(|entry| (entry.client_id, entry.version)).collect()
 }
 
 /// What is encrypted by an earlier key is encrypted by the one that signs, so that the earlier one is not needed to open it.

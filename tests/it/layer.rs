@@ -7,8 +7,8 @@ use bytes::Bytes;
 use fastauth::{
     Denial, DenialReason, FastAuthLayer, Permit, TokenType,
     store::{
-        Canonical, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError, StoreErrorKind,
-        StoreFuture, StoredPair, TokenRecord, TokenStore,
+        CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
+        StoreErrorKind, StoreFuture, StoredPair, TokenRecord, TokenStore,
     },
 };
 use http::{HeaderValue, Request, Response, StatusCode, header::WWW_AUTHENTICATE};
@@ -120,7 +120,7 @@ async fn a_refusal_carries_its_reason_and_a_challenge() {
         (
             "access-token",
             superseded.expose(),
-            |r| matches!(r, DenialReason::NotCanonical),
+            |r| matches!(r, DenialReason::NotCurrent),
             format!("{invalid}\"Unauthorized Access Token\""),
         ),
         (
@@ -235,7 +235,7 @@ struct HeldStore {
 }
 
 impl TokenStore for Held {
-    fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+    fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
         Box::pin(async {
             if self.0.trouble {
                 return Err(StoreError::new(StoreErrorKind::Unreachable, "the test wants it so"));
@@ -259,7 +259,7 @@ impl TokenStore for Held {
     }
 
     fn revoke<'a>(&'a self, _: &'a Revocation, _: Option<u64>) -> StoreFuture<'a, Revoked> {
-        Box::pin(async { Ok(Revoked::Families(0)) })
+        Box::pin(async { Ok(Revoked::Sessions(0)) })
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {

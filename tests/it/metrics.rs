@@ -56,8 +56,8 @@ async fn decisions_are_counted_by_rule_outcome_and_reason() {
     assert!(!text.contains("/access/open"), "nothing is decided under it: {text}");
 
     let server = Endpoints::of(&layer).await;
-    let minted = server.post_as_master("/auth/token/new", "client_id=alice").await.json();
-    let token = minted["data"]["access_token"].as_str().unwrap();
+    let issued = server.post_as_master("/auth/token/new", "client_id=alice").await.json();
+    let token = issued["data"]["access_token"].as_str().unwrap();
     for _ in 0..3 {
         assert!(server.opens(token).await);
         server.send("GET", "/health", &[], "").await;
@@ -112,8 +112,8 @@ async fn issuing_is_counted_by_grant_and_outcome() {
     let (prometheus, _guard) = recording();
     let layer = layer(settings().refresh_grace(Duration::ZERO).rate_limit(1, 3));
     let server = Endpoints::of(&layer).await;
-    let minted = server.post_as_master("/auth/token/new", "client_id=alice").await.json();
-    let token = minted["data"]["refresh_token"].as_str().unwrap();
+    let issued = server.post_as_master("/auth/token/new", "client_id=alice").await.json();
+    let token = issued["data"]["refresh_token"].as_str().unwrap();
     for (form, status) in [
         (format!("refresh_token={token}"), 200),
         (format!("refresh_token={token}"), 401),

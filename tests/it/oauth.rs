@@ -189,7 +189,7 @@ async fn grants_are_refused_in_the_form_of_oauth() {
         let reply = server.send("POST", &target, &headers, &good).await;
         assert_eq!(error(&reply), (status, "invalid_request".to_owned()), "{name}");
     }
-    // Nothing of that has used the token up. A token that was used before does, for all its family.
+    // Nothing of that has used the token up. A token that was used before does, for all its session.
     assert!(server.opens(access(&issued)).await);
     assert_eq!(error(&server.post("/auth/token", &grant(refresh(&used))).await), (400, "invalid_grant".to_owned()));
     assert_eq!(error(&server.post("/auth/token", &good).await), (400, "invalid_grant".to_owned()));
@@ -276,7 +276,7 @@ async fn holder_revokes_a_token() {
 }
 
 #[tokio::test]
-async fn clients_and_families_are_revoked_with_the_master_token() {
+async fn clients_and_sessions_are_revoked_with_the_master_token() {
     let layer = layer(strict().many_tokens_per_client(true));
     let server = Endpoints::of(&layer).await;
     let issue = async |client_id| layer.issuer().issue(client_id).await.unwrap();
@@ -287,9 +287,9 @@ async fn clients_and_families_are_revoked_with_the_master_token() {
         assert_eq!((reply.status, reply.json()), (401, json!({ "detail": "Unauthorized Master Token" })), "{form}");
     }
     assert!(server.opens(access(&one)).await);
-    let by_family = format!("client_id=c&family={}", one.family);
+    let by_session = format!("client_id=c&session={}", one.session);
     for (form, count, revoked, live) in [
-        (by_family.as_str(), 1, vec![&one], vec![&two, &three, &other, &last]),
+        (by_session.as_str(), 1, vec![&one], vec![&two, &three, &other, &last]),
         ("client_id=c", 2, vec![&two, &three], vec![&other, &last]),
         ("client_id=c", 0, vec![], vec![&other, &last]),
         ("client_id=nobody", 0, vec![], vec![&other, &last]),
@@ -310,15 +310,15 @@ async fn clients_and_families_are_revoked_with_the_master_token() {
         let reply = server.send("POST", "/auth/token/revoke", &headers, body).await;
         assert_eq!(error(&reply), (400, "invalid_request".to_owned()), "{body}");
     }
-    let family = &kept.family;
+    let session = &kept.session;
     for form in [
         String::new(),
         "client_id=".to_owned(),
-        format!("family={family}"),
+        format!("session={session}"),
         "client_id=c&all=true".to_owned(),
         format!("token={}&all=true", access(&kept)),
-        format!("token={}&client_id=c&family={family}", access(&kept)),
-        format!("family={family}&all=true"),
+        format!("token={}&client_id=c&session={session}", access(&kept)),
+        format!("session={session}&all=true"),
     ] {
         let reply = server.post_as_master("/auth/token/revoke", &form).await;
         assert_eq!(error(&reply), (400, "invalid_request".to_owned()), "{form}");
@@ -390,9 +390,9 @@ async fn token_is_introspected() {
 async fn issuing_and_refreshing_answer_in_the_configured_form() {
     let layer = layer(strict().oauth_responses(true));
     let server = Endpoints::of(&layer).await;
-    let minted = server.send("GET", "/auth/token/new?client_id=c", &[("master-token", MASTER)], "").await;
-    let first = minted.json();
-    assert_eq!((minted.status, minted.header("pragma")), (200, "no-cache"));
+    let issued = server.send("GET", "/auth/token/new?client_id=c", &[("master-token", MASTER)], "").await;
+    let first = issued.json();
+    assert_eq!((issued.status, issued.header("pragma")), (200, "no-cache"));
     assert_eq!((&first["token_type"], &first["expires_in"]), (&json!("Bearer"), &json!(2_592_000)));
     assert_eq!(first.as_object().unwrap().len(), 4, "{first}");
     let form = format!("refresh_token={}", first["refresh_token"].as_str().unwrap());
@@ -451,10 +451,10 @@ async fn refresh_token_can_travel_in_a_cookie() {
         let line = format!("theme=dark; {COOKIE}={value}; x=y");
         server.send("POST", path, &[("content-type", FORM), ("cookie", &line)], form).await
     };
-    let minted = server.post_as_master("/auth/token/new", "client_id=c").await;
-    let (mut value, attributes) = cookie(&minted);
+    let issued = server.post_as_master("/auth/token/new", "client_id=c").await;
+    let (mut value, attributes) = cookie(&issued);
     assert_eq!(attributes, "Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=31536000");
-    let data = minted.json()["data"].clone();
+    let data = issued.json()["data"].clone();
     assert!(data["access_token"].is_string() && data.get("refresh_token").is_none());
     let mut last = String::new();
     for (path, form) in [
@@ -526,8 +526,8 @@ async fn cookie_is_ignored_unless_it_is_configured() {
     for (path, status) in [("/auth/token/refresh", 422), ("/auth/token", 400), ("/auth/token/revoke", 400)] {
         assert_eq!(server.send("POST", path, &[("cookie", &line)], "").await.status, status, "{path}");
     }
-    let minted = server.post_as_master("/auth/token/new", "").await;
-    assert_eq!(minted.header("set-cookie"), "");
+    let issued = server.post_as_master("/auth/token/new", "").await;
+    assert_eq!(issued.header("set-cookie"), "");
 }
 
 /// Whatever is done with a token, no error and no log has it in it.

@@ -58,7 +58,7 @@ async fn each_decision_is_told_with_its_rule_and_reason() {
         (
             "/access/x",
             &[("access-token", superseded.expose())],
-            &["INFO", r#"outcome="refused""#, r#"reason="not_canonical""#, r#"client="alice""#],
+            &["INFO", r#"outcome="refused""#, r#"reason="not_current""#, r#"client="alice""#],
         ),
         ("/access/x", &[access], &["DEBUG", r#"outcome="permitted""#, r#"client="alice""#, r#"rule="/access/""#]),
         ("//access/x", &[access], &["WARN", r#"rule="/access/""#, "another reading"]),
@@ -79,7 +79,7 @@ async fn each_decision_is_told_with_its_rule_and_reason() {
     }
 }
 
-/// A method is any text, and so are the client and the family that a token of `fastauth-api` names.
+/// A method is any text, and so are the client and the session that a token of `fastauth-api` names.
 #[tokio::test]
 async fn what_strangers_chose_is_bounded_and_harmless_in_the_log() {
     use jsonwebtoken::{EncodingKey, Header, encode};
@@ -88,7 +88,7 @@ async fn what_strangers_chose_is_bounded_and_harmless_in_the_log() {
     let layer = layer_over(Arc::clone(&fixture.store));
     let hostile = format!("a\u{1b}[31m\u{9b}\u{202e}\n{}", "x".repeat(5_000));
     let claims = serde_json::json!({
-        "client_id": hostile, "type": "access", "exp": 4_000_000_000_u64, "fam": hostile, "gen": 1,
+        "client_id": hostile, "type": "access", "exp": 4_000_000_000_u64, "sid": hostile, "gen": 1,
     });
     let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(KEY.as_bytes()).unwrap()).unwrap();
     for method in ["A".repeat(300_000), "BREW".to_owned()] {
@@ -213,8 +213,8 @@ async fn go_through_everything(store: Arc<dyn TokenStore>) {
     let layer = FastAuthLayer::new(settings.access_token_paths(["/access", "/both"]).build().unwrap()).unwrap();
     let server = Endpoints::of(&layer).await;
 
-    let minted = server.post_as_master("/auth/token/new", "client_id=alice").await.json();
-    let first = [minted["data"]["access_token"].as_str().unwrap(), minted["data"]["refresh_token"].as_str().unwrap()];
+    let issued = server.post_as_master("/auth/token/new", "client_id=alice").await.json();
+    let first = [issued["data"]["access_token"].as_str().unwrap(), issued["data"]["refresh_token"].as_str().unwrap()];
     let renewed = server.post("/auth/token/refresh", &format!("refresh_token={}", first[1])).await.json();
     let second =
         [renewed["data"]["access_token"].as_str().unwrap(), renewed["data"]["refresh_token"].as_str().unwrap()];

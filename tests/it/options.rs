@@ -35,7 +35,7 @@ async fn exemptions_are_strict() {
 
 /// The router brings its own guard, which no list and no option opens.
 #[tokio::test]
-async fn minting_is_guarded_whatever_the_options_say() {
+async fn issuing_is_guarded_whatever_the_options_say() {
     let exempt = layer(settings().public_paths(["/", "/auth", "/auth/token/new"]));
     let shadow = layer(settings().shadow(true));
     for layer in [exempt, shadow] {

@@ -28,8 +28,8 @@ fn the_example_answers_while_nothing_can_be_written() {
         let server = Server::start(&example("axum"), &["--config", "fastauth.config.json", "--listen"], sink);
         let (status, body) = server.send("POST", "/auth/token/new", &[master, FORM], "client_id=c");
         assert_eq!(status, 200, "{sink:?}");
-        let minted: Value = serde_json::from_str(&body).unwrap();
-        let form = format!("refresh_token={}", minted["data"]["refresh_token"].as_str().unwrap());
+        let issued: Value = serde_json::from_str(&body).unwrap();
+        let form = format!("refresh_token={}", issued["data"]["refresh_token"].as_str().unwrap());
         let (status, body) = server.send("POST", "/auth/token/refresh", &[FORM], &form);
         assert_eq!(status, 200, "{sink:?}");
         let renewed: Value = serde_json::from_str(&body).unwrap();

@@ -29,7 +29,7 @@ use crate::{
     app::{MASTER, access_token, serve, settings},
     support::{
         front::{Front, Mode},
-        stores::family_of,
+        stores::session_of,
     },
     websocket::{Socket, open},
 };
@@ -64,7 +64,7 @@ async fn a_right_ends_by_what_happens_to_its_token() {
     for (expected, event) in [
         (EndReason::Superseded, "refresh"),
         (EndReason::Revoked, "token"),
-        (EndReason::Revoked, "family"),
+        (EndReason::Revoked, "session"),
         (EndReason::Revoked, "client"),
         (EndReason::Revoked, "all"),
     ] {
@@ -78,7 +78,7 @@ async fn a_right_ends_by_what_happens_to_its_token() {
         match event {
             "refresh" => _ = issuer.refresh(issued.tokens.refresh_token.expose()).await.unwrap(),
             "token" => assert!(issuer.revoke_token(access_token).await.unwrap()),
-            "family" => _ = issuer.revoke(&family_of("alice", &issued.family)).await.unwrap(),
+            "session" => _ = issuer.revoke(&session_of("alice", &issued.session)).await.unwrap(),
             "client" => _ = issuer.revoke(&Revocation::Client("alice".to_owned())).await.unwrap(),
             _ => _ = issuer.revoke(&Revocation::All).await.unwrap(),
         }

@@ -17,7 +17,7 @@ fn limited() -> SettingsBuilder {
     settings().rate_limit(1, 2)
 }
 
-async fn mint(server: &Endpoints, client_id: &str) -> Reply {
+async fn issue(server: &Endpoints, client_id: &str) -> Reply {
     server.post_as_master("/auth/token/new", &format!("client_id={client_id}")).await
 }
 
@@ -30,22 +30,22 @@ fn is_limited(reply: &Reply) -> bool {
 #[tokio::test]
 async fn client_is_limited() {
     let server = Endpoints::of(&layer(limited())).await;
-    let first = mint(&server, "c").await.json();
+    let first = issue(&server, "c").await.json();
     let token = first["data"]["refresh_token"].as_str().unwrap();
     let renewed = server.post("/auth/token/refresh", &format!("refresh_token={token}")).await.json();
     let token = renewed["data"]["refresh_token"].as_str().unwrap();
-    // Minting and every way to refresh are of one budget.
-    let minted = mint(&server, "c").await;
-    assert!(is_limited(&minted));
+    // Issuing and every way to refresh are of one budget.
+    let issued = issue(&server, "c").await;
+    assert!(is_limited(&issued));
     let body = serde_json::json!({ "status": "error", "message": "Too many requests, try again later", "code": 429 });
-    assert_eq!((minted.json(), minted.header("cache-control")), (body, "no-store"));
+    assert_eq!((issued.json(), issued.header("cache-control")), (body, "no-store"));
     let by_get = server.send("GET", &format!("/auth/token/refresh?refresh_token={token}"), &[], "").await;
     assert!(is_limited(&by_get));
     let grant = server.post("/auth/token", &format!("grant_type=refresh_token&refresh_token={token}")).await;
     assert!(is_limited(&grant));
     assert_eq!(grant.json()["error"], "temporarily_unavailable");
     // It has nothing to do with others, with revoking, or with looking into tokens.
-    assert_eq!(mint(&server, "d").await.status, 200);
+    assert_eq!(issue(&server, "d").await.status, 200);
     for _ in 0..5 {
         assert_eq!(server.post_as_master("/auth/token/introspect", &format!("token={token}")).await.status, 200);
         assert_eq!(server.post_as_master("/auth/token/new", "").await.status, 200, "each is a new client");
@@ -77,8 +77,8 @@ async fn forged_token_does_not_count() {
     }
     let form = format!("refresh_token={}", issued.tokens.refresh_token.expose());
     assert_eq!(server.post("/auth/token/refresh", &form).await.status, 200);
-    assert_eq!(mint(&server, "c").await.status, 200);
-    assert!(is_limited(&mint(&server, "c").await));
+    assert_eq!(issue(&server, "c").await.status, 200);
+    assert!(is_limited(&issue(&server, "c").await));
 }
 
 /// A token that the store refuses, for whatever reason, does not count against its client.
@@ -108,8 +108,8 @@ async fn refused_token_does_not_count() {
         }
         let form = format!("refresh_token={}", honest.expose());
         assert_eq!(server.post("/auth/token/refresh", &form).await.status, 200, "{many}");
-        assert_eq!(mint(&server, "c").await.status, 200);
-        assert!(is_limited(&mint(&server, "c").await));
+        assert_eq!(issue(&server, "c").await.status, 200);
+        assert!(is_limited(&issue(&server, "c").await));
     }
 }
 
@@ -126,7 +126,7 @@ async fn concurrent_pairs_are_all_counted() {
     let replies = forms.iter().map(|form| server.post("/auth/token/refresh", form));
     let issued = futures_util::future::join_all(replies).await.iter().filter(|reply| reply.status == 200).count();
     assert!(issued >= 2, "{issued}");
-    let wait: u64 = mint(&server, "c").await.header("retry-after").parse().unwrap();
+    let wait: u64 = issue(&server, "c").await.header("retry-after").parse().unwrap();
     let owed = u64::try_from(issued).unwrap() - 2;
     assert!((owed * 60 + 1..=(owed + 1) * 60).contains(&wait), "{issued} were issued: {wait}");
 }
@@ -141,14 +141,14 @@ async fn repeated_pair_does_not_count() {
     for _ in 0..2 {
         assert_eq!(server.post("/auth/token/refresh", &form).await.status, 200);
     }
-    assert_eq!(mint(&server, "c").await.status, 200);
+    assert_eq!(issue(&server, "c").await.status, 200);
 }
 
 #[tokio::test]
 async fn limit_is_answered_in_the_form_of_oauth() {
     let server = Endpoints::of(&layer(limited().oauth_responses(true))).await;
-    while mint(&server, "c").await.status == 200 {}
-    let reply = mint(&server, "c").await;
+    while issue(&server, "c").await.status == 200 {}
+    let reply = issue(&server, "c").await;
     assert!(is_limited(&reply));
     assert_eq!(reply.json()["error"], "temporarily_unavailable");
 }
@@ -232,7 +232,7 @@ async fn wrong_master_tokens_are_limited_everywhere() {
 async fn nothing_is_limited_by_default() {
     let server = Endpoints::of(&layer(settings().rate_limit_key(|_| Some("everybody")))).await;
     for _ in 0..50 {
-        assert_eq!(mint(&server, "c").await.status, 200);
+        assert_eq!(issue(&server, "c").await.status, 200);
     }
 }
 
@@ -241,7 +241,7 @@ async fn request_without_a_caller_is_limited_by_client() {
     let settings = limited().rate_limit_key(|request| request.headers.get("x-caller").cloned());
     let server = Endpoints::of(&layer(settings)).await;
     for n in 0..5 {
-        assert_eq!(mint(&server, &format!("c{n}")).await.status, 200);
+        assert_eq!(issue(&server, &format!("c{n}")).await.status, 200);
     }
     let named = [("content-type", FORM), ("master-token", MASTER), ("x-caller", "a")];
     let mut seen = Vec::new();
@@ -256,9 +256,9 @@ async fn request_without_a_caller_is_limited_by_client() {
 #[tokio::test]
 async fn limited_client_is_admitted_later() {
     let server = Endpoints::of(&layer(settings().rate_limit(120, 1))).await;
-    assert_eq!(mint(&server, "c").await.status, 200);
+    assert_eq!(issue(&server, "c").await.status, 200);
     let mut waited = 0;
-    while mint(&server, "c").await.status == 429 {
+    while issue(&server, "c").await.status == 429 {
         waited += 1;
         assert!(waited < 1000, "it is never let in again");
         tokio::time::sleep(Duration::from_millis(20)).await;

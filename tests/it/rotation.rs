@@ -121,7 +121,7 @@ async fn of_200_refreshes_all_get_the_same_pair() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_200_refreshes_without_a_grace_one_is_answered_and_its_family_ends() {
+async fn of_200_refreshes_without_a_grace_one_is_answered_and_its_session_ends() {
     let servers = Servers::start(Duration::ZERO).await;
     let (old_access, old_refresh) = servers.issue().await;
     let answers = servers.race(&old_refresh).await;
@@ -133,7 +133,7 @@ async fn of_200_refreshes_without_a_grace_one_is_answered_and_its_family_ends() 
         servers.refused_by_both(token).await;
     }
     assert_eq!(servers.refresh(0, refresh).await, (StatusCode::UNAUTHORIZED, None));
-    assert_eq!(servers.reused(), 1, "what comes after it is of a family that was revoked");
+    assert_eq!(servers.reused(), 1, "what comes after it is of a session that was revoked");
     // The client logs in again.
     let (access, refresh) = servers.issue().await;
     assert_eq!(servers.access(&access).await, [200, 200]);
@@ -141,7 +141,7 @@ async fn of_200_refreshes_without_a_grace_one_is_answered_and_its_family_ends() 
 }
 
 #[tokio::test]
-async fn after_the_grace_a_used_token_ends_its_family() {
+async fn after_the_grace_a_used_token_ends_its_session() {
     let servers = Servers::start(Duration::from_millis(200)).await;
     let (_, used) = servers.issue().await;
     let (status, pair) = servers.refresh(0, &used).await;
@@ -164,7 +164,7 @@ async fn after_the_grace_a_used_token_ends_its_family() {
 
 /// A stolen token that its owner has used and renewed since.
 #[tokio::test]
-async fn a_token_from_long_before_ends_its_family() {
+async fn a_token_from_long_before_ends_its_session() {
     let servers = Servers::start(Duration::from_secs(300)).await;
     let (_, stolen) = servers.issue().await;
     let mut pair = servers.refresh(0, &stolen).await.1.unwrap();

@@ -99,7 +99,7 @@ async fn other_methods_are_answered_with_405() {
     assert_eq!(send(&app, unchanged).await.status(), StatusCode::OK);
 }
 
-/// However it is mounted, it answers under its paths, and minting is guarded.
+/// However it is mounted, it answers under its paths, and issuing is guarded.
 #[tokio::test]
 async fn router_works_however_it_is_mounted() {
     let router = || layer().router();
@@ -284,7 +284,7 @@ async fn incomplete_body_issues_nothing() {
     let layer = layer();
     let response = layer.router().oneshot(request.body(body).unwrap()).await.unwrap();
     assert_eq!(response.status(), 400);
-    assert!(layer.issuer().list(&fastauth::store::FamilyFilter::default()).await.unwrap().families.is_empty());
+    assert!(layer.issuer().list(&fastauth::store::SessionFilter::default()).await.unwrap().sessions.is_empty());
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ fn all_keys() -> Vec<&'static str> {
 }
 
 /// Whether this master token opens what it is for.
-async fn mints(place: &Place, token: &str) -> bool {
+async fn issues(place: &Place, token: &str) -> bool {
     let settings = place.builder(&[]).store(MemoryStore::new()).load().unwrap();
     let server = Endpoints::of(&FastAuthLayer::new(settings).unwrap()).await;
     server.send("POST", "/auth/token/new", &[("master-token", token)], "").await.status == 200
@@ -103,8 +103,8 @@ async fn a_secret_in_an_env_file_is_taken_as_it_is_written() {
     let place = Place::new(&without("master-token"));
     let secret = "s3cret-hush$tr0ng$passw0rd-of-the-ops";
     place.write(".env", &format!("OTHER=$HOME\nMASTER_TOKEN='{secret}' # of the ops\n"));
-    assert!(mints(&place, secret).await);
-    assert!(!mints(&place, "s3cret-hush-of-the-ops").await && !mints(&place, "s3cret-hush").await);
+    assert!(issues(&place, secret).await);
+    assert!(!issues(&place, "s3cret-hush-of-the-ops").await && !issues(&place, "s3cret-hush").await);
     for (text, line, problem) in [
         (format!("OTHER=1\nMASTER_TOKEN={secret}\n"), 2, "has a character outside of single quotes"),
         (format!("MASTER_TOKEN=\"{secret}\"\n"), 1, "has a character outside of single quotes"),
@@ -152,13 +152,13 @@ async fn lines_of_other_programs_stop_nothing() {
     ] {
         for text in [format!("{other}\nMASTER_TOKEN={MASTER}\n"), format!("\u{feff}MASTER_TOKEN={MASTER}\r\n{other}")] {
             place.write(".env", &text);
-            assert!(mints(&place, MASTER).await, "{text:?}");
+            assert!(issues(&place, MASTER).await, "{text:?}");
             assert!(place.load(&[]).unwrap().warnings().is_empty(), "{text:?}");
         }
     }
     // A comment in Latin-1, and then a value of ours.
     fs::write(place.path().join(".env"), [b"# caf\xe9\nMASTER_TOKEN=", MASTER.as_bytes()].concat()).unwrap();
-    assert!(mints(&place, MASTER).await);
+    assert!(issues(&place, MASTER).await);
     fs::write(place.path().join(".env"), b"A=1\nMASTER_TOKEN=caf\xe9-hush-hush-hush-hush").unwrap();
     assert!(place.faults(&[]).contains("line 2 has a control character in its value, or what is not UTF-8"));
     fs::write(place.path().join(".env"), b"\xff\xfeM\0A\0").unwrap();

@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::{self, protocol::frame::coding::CloseCode};
 
 use crate::{
     app::{serve, settings},
-    support::stores::{self, ManyFamilies},
+    support::stores::{self, ManySessions},
     websocket::{Socket, open},
 };
 
@@ -154,7 +154,7 @@ async fn the_reason_does_not_depend_on_the_names_of_log_ins() {
             let log_in = issuer.issue("alice").await.unwrap();
             let ended = crate::permit::access(&layer, log_in.tokens.access_token.expose()).await.ended();
             let expected = if number % 2 == 0 {
-                issuer.revoke(&stores::family_of("alice", &log_in.family)).await.unwrap();
+                issuer.revoke(&stores::session_of("alice", &log_in.session)).await.unwrap();
                 EndReason::Revoked
             } else {
                 issuer.refresh(log_in.tokens.refresh_token.expose()).await.unwrap();

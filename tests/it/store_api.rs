@@ -10,9 +10,9 @@ use std::{
 use fastauth::{
     FastAuthLayer, Introspection, Secret,
     store::{
-        Canonical, Condition, FamilyFilter, MemoryStore, Promises, RestStore, Revocation, Revoked, Rotated, Rotation,
-        SaveOptions, Saved, SqliteStore, StoreError, StoreErrorKind, StoreService, TokenDigest, TokenEntry,
-        TokenRecord, TokenStore,
+        Condition, CurrentTokens, MemoryStore, Promises, RestStore, Revocation, Revoked, Rotated, Rotation,
+        SaveOptions, Saved, SessionFilter, SqliteStore, StoreError, StoreErrorKind, StoreService, TokenDigest,
+        TokenEntry, TokenRecord, TokenStore,
     },
 };
 
@@ -23,7 +23,7 @@ use crate::{
     app::settings,
     support::{
         front::{Front, Mode},
-        stores::{ManyFamilies, OnePair, any_port, canonical, family_of, held, record, refresh, renewal},
+        stores::{ManySessions, OnePair, any_port, current, held, record, refresh, renewal, session_of},
         v1::Rows,
     },
 };
@@ -45,7 +45,7 @@ fn plain(client_id: &str, n: i32) -> TokenRecord {
     let entry = |text: String| TokenEntry { digest: TokenDigest::of(&text), text: Secret::from(text), expires_at: 0 };
     TokenRecord {
         client_id: client_id.to_owned(),
-        family: String::new(),
+        session: String::new(),
         generation: 0,
         kid: String::new(),
         access: entry(format!("access-{n}")),
@@ -58,8 +58,8 @@ async fn save(store: &impl TokenStore, record: &TokenRecord) -> Result<Saved, St
 }
 
 /// Whether the pair is what is held, in whatever version.
-fn is_pair(found: Option<Canonical>, n: i32) -> bool {
-    found.map(|found| Canonical { version: None, ..found }) == canonical(n)
+fn is_pair(found: Option<CurrentTokens>, n: i32) -> bool {
+    found.map(|found| CurrentTokens { version: None, ..found }) == current(n)
 }
 
 /// The error of something that should not have gone well; it shows nothing that is secret.
@@ -86,9 +86,9 @@ async fn try_all(store: &impl TokenStore) -> [Result<(), StoreError>; 8] {
         save(store, &record("c", "f", 0, 5)).await.map(drop),
         store.rotate(&renewal("c", "f", 0, 1, 2)).await.map(drop),
         store.revoke(&client, None).await.map(drop),
-        store.revoke(&family_of("c", "f"), Some(1)).await.map(drop),
+        store.revoke(&session_of("c", "f"), Some(1)).await.map(drop),
         store.revoke(&Revocation::All, None).await.map(drop),
-        store.list(&FamilyFilter::default()).await.map(drop),
+        store.list(&SessionFilter::default()).await.map(drop),
     ]
 }
 
@@ -107,7 +107,7 @@ async fn the_version_is_learnt_from_any_answer() {
     assert_eq!(store.promises().await.unwrap(), Promises::ALL);
     assert!(is_pair(store.load("c", None).await.unwrap(), 1));
     assert!(is_pair(store.load("c", Some("f&g")).await.unwrap(), 1));
-    assert_eq!(front.seen(), [GET_DIGESTS.to_owned(), format!("{GET_DIGESTS}&family=f%26g")]);
+    assert_eq!(front.seen(), [GET_DIGESTS.to_owned(), format!("{GET_DIGESTS}&session=f%26g")]);
 
     // For a look-up, the question is itself one.
     let store = front.client();
@@ -129,7 +129,7 @@ async fn the_version_is_learnt_from_any_answer() {
         assert_eq!(front.seen(), [ask, write], "{options:?}");
     }
     for store in [front.client(), front.client()] {
-        store.list(&FamilyFilter::default()).await.unwrap();
+        store.list(&SessionFilter::default()).await.unwrap();
         store.promises().await.unwrap();
         assert_eq!(front.seen(), [ask, "GET /v2/clients?limit=1000"]);
     }
@@ -141,7 +141,7 @@ async fn a_store_of_the_first_version_is_asked_no_more_than_ever() {
     front.becomes(Mode::First(Rows::default()));
     let store = front.client();
     assert_eq!(save(&store, &plain("c", 1)).await.unwrap(), Saved::Saved(0));
-    assert_eq!(store.load("c", Some("f")).await.unwrap(), canonical(1));
+    assert_eq!(store.load("c", Some("f")).await.unwrap(), current(1));
     assert_eq!(store.exchange("c", &refresh(1), 2).await.unwrap(), Rotated::Rotated);
     save(&store, &record("c", "f", 0, 3)).await.unwrap();
     assert_eq!(store.promises().await.unwrap(), Promises::NONE);
@@ -150,15 +150,15 @@ async fn a_store_of_the_first_version_is_asked_no_more_than_ever() {
     let conditional = SaveOptions { condition: Condition::Absent, ..SaveOptions::default() };
     for outcome in [
         store.save(&record("d", "", 0, 1), conditional).await.map(drop),
-        store.list(&FamilyFilter::default()).await.map(drop),
+        store.list(&SessionFilter::default()).await.map(drop),
         store.revoke(&Revocation::All, None).await.map(drop),
         store.revoke(&Revocation::Client("c".to_owned()), Some(1)).await.map(drop),
     ] {
         assert_eq!(error(outcome).kind(), StoreErrorKind::Unsupported);
     }
     assert_eq!(front.seen(), [""; 0], "and it is not asked for nothing");
-    assert_eq!(store.revoke_all_of("c").await, Revoked::Families(1));
-    assert_eq!(store.revoke_all_of("d").await, Revoked::Families(0));
+    assert_eq!(store.revoke_all_of("c").await, Revoked::Sessions(1));
+    assert_eq!(store.revoke_all_of("d").await, Revoked::Sessions(0));
     assert!(!is_pair(store.load("c", None).await.unwrap(), 3));
     assert_eq!(store.exchange("c", &refresh(3), 4).await.unwrap(), Rotated::Superseded);
 }
@@ -172,7 +172,7 @@ async fn a_store_that_is_upgraded_is_noticed() {
     assert_eq!(store.promises().await.unwrap(), Promises::NONE);
     front.becomes(Mode::Pass);
     save(&store, &record("c", "f", 3, 1)).await.unwrap();
-    assert_eq!(behind.family("c", "f").await.generation, 3);
+    assert_eq!(behind.session("c", "f").await.generation, 3);
     assert_eq!(store.promises().await.unwrap(), Promises::ALL);
 }
 
@@ -214,8 +214,8 @@ async fn junk_is_an_error() {
         (200, "hush"),
         (200, "[]"),
         (200, r#"["hush","hush","hush"]"#),
-        (200, r#"{"version":"hush","data":{"access_token":["hush"]},"families":"hush","outcome":"hush","revoked":-1}"#),
-        (200, r#"{"version":1,"version":1,"access_sha256":"hush","outcome":"repeated","families":[{}],"data":[]}"#),
+        (200, r#"{"version":"hush","data":{"access_token":["hush"]},"sessions":"hush","outcome":"hush","revoked":-1}"#),
+        (200, r#"{"version":1,"version":1,"access_sha256":"hush","outcome":"repeated","sessions":[{}],"data":[]}"#),
         (304, ""),
         (400, r#"{"code":"hush"}"#),
         (404, "<html>hush</html>"),
@@ -266,7 +266,7 @@ async fn what_the_store_decides_is_told() {
     let conditional = |condition| SaveOptions { condition, ..SaveOptions::default() };
     front.becomes(Mode::Says(412, "{}"));
     let pair = record("c", "f", 0, 1);
-    // Without a condition, the family was revoked or renewed before.
+    // Without a condition, the session was revoked or renewed before.
     for condition in [Condition::Absent, Condition::Version(1), Condition::None] {
         assert_eq!(store.save(&pair, conditional(condition)).await.unwrap(), Saved::ConditionFailed);
     }
@@ -274,7 +274,7 @@ async fn what_the_store_decides_is_told() {
     assert_eq!(store.revoke(&client, Some(1)).await.unwrap(), Revoked::ConditionFailed);
     assert!(store.revoke(&client, None).await.is_err(), "no condition was set");
     front.becomes(Mode::Says(501, "{}"));
-    assert_eq!(error(store.list(&FamilyFilter::default()).await).kind(), StoreErrorKind::Unsupported);
+    assert_eq!(error(store.list(&SessionFilter::default()).await).kind(), StoreErrorKind::Unsupported);
     front.becomes(Mode::Says(200, "{}"));
     assert_eq!(save(&store, &pair).await.unwrap(), Saved::Saved(7));
 }
@@ -294,7 +294,7 @@ async fn a_write_without_an_answer_is_asked_after() {
         assert_eq!(store.renew("c", "f", 0, 1, 2).await, Rotated::Rotated, "{mode:?}");
         assert!(behind.accepts("c", "f", 2).await);
         assert_eq!(writes(&front), 1, "{mode:?}");
-        assert_eq!(store.revoke_family("c", "f").await, Revoked::Families(1), "{mode:?}");
+        assert_eq!(store.revoke_session("c", "f").await, Revoked::Sessions(1), "{mode:?}");
         assert_eq!(behind.load("c", None).await.unwrap(), None);
         // By the first version.
         let store = front.client();
@@ -320,14 +320,14 @@ async fn a_write_that_did_not_happen_is_an_error() {
     let failed = error(save(&store, &record("c", "f", 0, 2)).await);
     assert_eq!((failed.kind(), failed.is_save()), (StoreErrorKind::Unreachable, true));
     assert_eq!(writes(&front), 2);
-    // Without a grace, a rotation that arrives twice would end its family.
+    // Without a grace, a rotation that arrives twice would end its session.
     let failed = error(store.rotate(&renewal("c", "f", 0, 1, 2)).await);
     assert_eq!((failed.kind(), failed.is_save()), (StoreErrorKind::Unreachable, true));
     assert_eq!(writes(&front), 1);
     let gracious = Rotation { grace: Duration::from_secs(10), ..renewal("c", "f", 0, 1, 2) };
     assert_eq!(error(store.rotate(&gracious).await).kind(), StoreErrorKind::Unreachable);
     assert_eq!(writes(&front), 2);
-    assert_eq!(error(store.revoke(&family_of("c", "f"), None).await).kind(), StoreErrorKind::Unreachable);
+    assert_eq!(error(store.revoke(&session_of("c", "f"), None).await).kind(), StoreErrorKind::Unreachable);
     assert_eq!(writes(&front), 2);
     let failed = error(save(&front.client(), &plain("c", 2)).await);
     assert_eq!((failed.kind(), failed.is_save()), (StoreErrorKind::Unreachable, true));
@@ -351,12 +351,12 @@ async fn a_write_whose_answer_does_not_come_is_asked_after() {
     let (saved, rotated, revoked, by_v1) = tokio::join!(
         save(&store, &pair),
         store.rotate(&renewal),
-        store.revoke_family("c", "f"),
+        store.revoke_session("c", "f"),
         save(&another, &last),
     );
     assert!((PATIENCE / 4..PATIENCE).contains(&start.elapsed()), "{:?}", start.elapsed());
     assert!(matches!((saved.unwrap(), by_v1.unwrap()), (Saved::Saved(_), Saved::Saved(_))));
-    assert_eq!((rotated.unwrap(), revoked), (Rotated::Rotated, Revoked::Families(1)));
+    assert_eq!((rotated.unwrap(), revoked), (Rotated::Rotated, Revoked::Sessions(1)));
     assert!(behind.accepts("s", "f", 1).await && behind.accepts("r", "f", 2).await);
     assert_eq!(behind.held("p").await.unwrap(), held(1));
 }
@@ -407,10 +407,10 @@ async fn issuing_is_one_call() {
     let issuer = FastAuthLayer::new(settings().store(front.client()).build().unwrap()).unwrap().issuer();
     let issued = issuer.issue("c").await.unwrap();
     assert_eq!(front.seen(), ["POST /token?client_id=c"]);
-    let entry = behind.family("c", &issued.family).await;
+    let entry = behind.session("c", &issued.session).await;
     assert!(!entry.kid.is_empty() && entry.refresh_expires_at > entry.access_expires_at);
     let renewed = issuer.refresh(issued.tokens.refresh_token.expose()).await.unwrap();
-    assert_eq!(behind.family("c", &renewed.family).await.generation, 1);
+    assert_eq!(behind.session("c", &renewed.session).await.generation, 1);
 }
 
 /// The whole rotation reaches the store.
@@ -424,7 +424,7 @@ async fn a_rotation_goes_over_whole() {
     assert_eq!(store.rotate(&gracious(1, 2)).await.unwrap(), Rotated::Rotated);
     let Rotated::Repeated(pair) = store.rotate(&gracious(1, 3)).await.unwrap() else { panic!("repeated") };
     assert_eq!(pair, behind.pair("c").await.unwrap().unwrap());
-    let entry = behind.family("c", "f").await;
+    let entry = behind.session("c", "f").await;
     let sent = record("c", "f", 1, 2);
     assert_eq!((entry.generation, entry.kid), (1, sent.kid));
     assert_eq!((entry.access_expires_at, entry.refresh_expires_at), (sent.access.expires_at, sent.refresh.expires_at));
@@ -469,9 +469,9 @@ fn message(text: &str) -> (&str, Vec<(&str, &str)>, &str) {
 
 /// A body without what differs from run to run.
 fn timeless(mut body: serde_json::Value) -> serde_json::Value {
-    for family in body["families"].as_array_mut().into_iter().flatten() {
+    for session in body["sessions"].as_array_mut().into_iter().flatten() {
         for time in ["issued_at", "renewed_at"] {
-            assert!(family[time].take().as_u64().unwrap() > 1_700_000_000);
+            assert!(session[time].take().as_u64().unwrap() > 1_700_000_000);
         }
     }
     body

@@ -8,7 +8,7 @@ use fastauth::{
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
-use crate::support::stores::{Held, OnePair, canonical, exchange, held, refresh};
+use crate::support::stores::{Held, OnePair, current, exchange, held, refresh};
 
 type Store = Arc<dyn TokenStore>;
 
@@ -148,15 +148,15 @@ fn ids() -> Vec<String> {
 async fn load(store: &Store, client_id: &str) -> Held {
     loop {
         let pair = store.pair(client_id).await.unwrap();
-        let canonical = store.load(client_id, None).await.unwrap();
+        let current = store.load(client_id, None).await.unwrap();
         let version = |found: Option<Option<u64>>| found.flatten();
-        if version(pair.as_ref().map(|pair| pair.version)) != version(canonical.map(|held| held.version)) {
+        if version(pair.as_ref().map(|pair| pair.version)) != version(current.map(|held| held.version)) {
             // There was a write between the two.
             continue;
         }
         let of = |token: &Option<Secret>| token.as_ref().map(|token| TokenDigest::of(token.expose()));
         let digests = pair.as_ref().map(|pair| (of(&pair.access_token), of(&pair.refresh_token)));
-        assert_eq!(canonical.map(|held| (held.access, held.refresh)), digests);
+        assert_eq!(current.map(|held| (held.access, held.refresh)), digests);
         return store.held(client_id).await.unwrap();
     }
 }
@@ -201,7 +201,7 @@ async fn ids_are_kept_exactly(store: &Store) {
 
 async fn pair_is_read_as_one_value(store: &Store) {
     store.put("a", 0).await.unwrap();
-    let digests = |n: i32| canonical(n).map(|held| (held.access, held.refresh)).unwrap();
+    let digests = |n: i32| current(n).map(|held| (held.access, held.refresh)).unwrap();
     let written: Arc<Vec<_>> = Arc::new((0..400).map(digests).collect());
     let mut tasks = JoinSet::new();
     for task in 0..4 {

@@ -9,7 +9,7 @@ use axum::{Router, body::Body, routing::get};
 use fastauth::{
     ClaimsRefusal, FastAuthLayer, Grant, Permit, Secret, Settings,
     config::{KeyRole, StoreFormat},
-    store::{FamilyFilter, MemoryStore, Revocation, SqliteStore, StoreErrorKind, TokenStore},
+    store::{MemoryStore, Revocation, SessionFilter, SqliteStore, StoreErrorKind, TokenStore},
     test_util::{FailingStore, ManualClock, StoreCall, TestAuth, WithCredentials},
 };
 use http::{HeaderMap, Request, StatusCode, request};
@@ -208,8 +208,8 @@ async fn a_store_beside_has_its_times_by_the_clock() {
         let renewed = issuer.refresh(used.expose()).await.unwrap().tokens;
         clock.advance(59 * SECOND);
         assert_eq!(issuer.refresh(used.expose()).await.unwrap().tokens, renewed, "within the grace");
-        let family = issuer.list(&FamilyFilter::default()).await.unwrap().families.remove(0);
-        assert_eq!((family.issued_at, family.renewed_at), (began, began + 60));
+        let session = issuer.list(&SessionFilter::default()).await.unwrap().sessions.remove(0);
+        assert_eq!((session.issued_at, session.renewed_at), (began, began + 60));
         clock.advance(SECOND);
         assert!(issuer.refresh(used.expose()).await.is_err(), "after it");
     }
@@ -245,7 +245,7 @@ async fn a_waiting_key_signs_when_the_clock_says_so() {
     let layer = FastAuthLayer::new(built).unwrap();
     let kid = async || {
         layer.issuer().issue("c").await.unwrap();
-        layer.issuer().list(&FamilyFilter::default()).await.unwrap().families.remove(0).kid
+        layer.issuer().list(&SessionFilter::default()).await.unwrap().sessions.remove(0).kid
     };
     let [newest, previous] = &keys.list()[..] else { panic!("two keys") };
     assert!(matches!(newest.role, KeyRole::SignsFrom(_)) && previous.role == KeyRole::Signs);
@@ -258,12 +258,12 @@ async fn a_waiting_key_signs_when_the_clock_says_so() {
 #[tokio::test]
 async fn rates_go_by_the_clock() {
     let auth = TestAuth::with(Settings::builder().access_token_paths(["/access"]).rate_limit(1, 1));
-    let mint = async || post(&auth, "/auth/token/new", "client_id=alice".to_owned()).await.0;
-    assert_eq!((mint().await, mint().await), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));
+    let issue = async || post(&auth, "/auth/token/new", "client_id=alice".to_owned()).await.0;
+    assert_eq!((issue().await, issue().await), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));
     auth.clock().advance(59 * SECOND);
-    assert_eq!(mint().await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(issue().await, StatusCode::TOO_MANY_REQUESTS);
     auth.clock().advance(SECOND);
-    assert_eq!((mint().await, mint().await), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!((issue().await, issue().await), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));
 }
 
 #[tokio::test]
@@ -351,7 +351,7 @@ async fn a_failing_store_that_does_not_fail_is_the_store_beneath() {
     let issuer = layer.issuer();
     let issued = issuer.issue("c").await.unwrap();
     issuer.refresh(issued.tokens.refresh_token.expose()).await.unwrap();
-    assert_eq!(issuer.list(&FamilyFilter::default()).await.unwrap().families.len(), 1);
+    assert_eq!(issuer.list(&SessionFilter::default()).await.unwrap().sessions.len(), 1);
     assert_eq!(issuer.promises().await.unwrap(), store.inner().promises().await.unwrap());
     assert_eq!(store.pair("c").await.unwrap(), store.inner().pair("c").await.unwrap());
     assert_eq!(issuer.revoke(&Revocation::All).await.unwrap(), 1);
@@ -378,7 +378,7 @@ async fn without_a_clock_of_a_test_the_systems_counts() {
     let issued = layer.issuer().issue("c").await.unwrap();
     let server = Endpoints::of(&layer).await;
     assert!(server.opens(issued.tokens.access_token.expose()).await);
-    let family = layer.issuer().list(&FamilyFilter::default()).await.unwrap().families.remove(0);
-    assert!((before..=unix_now()).contains(&family.issued_at));
+    let session = layer.issuer().list(&SessionFilter::default()).await.unwrap().sessions.remove(0);
+    assert!((before..=unix_now()).contains(&session.issued_at));
     assert_eq!(ServiceExt::oneshot(app(layer), health().body(Body::empty()).unwrap()).await.unwrap().status(), 401);
 }

@@ -134,7 +134,7 @@ async fn ticket_belongs_to_one_session() {
                 let issued = layer.issuer().issue_with("alice", claims).await.unwrap();
                 tickets.push((role, ticket(&server, issued.tokens.access_token.expose()).await, issued));
             }
-            layer.issuer().revoke(&stores::family_of("alice", &tickets[2].2.family)).await.unwrap();
+            layer.issuer().revoke(&stores::session_of("alice", &tickets[2].2.session)).await.unwrap();
             layer.issuer().refresh(tickets[1].2.tokens.refresh_token.expose()).await.unwrap();
             let (mut socket, _) = redeem(&server, &tickets[0].1).await.unwrap();
             assert!(text(&mut socket).await.starts_with(r#"alice ["first"]"#));

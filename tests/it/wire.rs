@@ -209,7 +209,7 @@ fn prepare(scene: &Scene, id: &str, access: &str) {
         "refresh-superseded" => scene.store.hold("c", Some("a"), Some("another")),
         "access-superseded" => scene.store.hold("c", Some(access), None),
         "access-refresh-token" => {
-            let refresh = described("canonical", "refresh");
+            let refresh = described("current", "refresh");
             scene.store.hold("c", Some(&refresh), Some(&refresh));
         }
         "access-no-type" => scene.store.hold("c", Some(&described("<type is missing>", "access")), None),
@@ -226,7 +226,7 @@ fn fill(text: &str, token_type: &str, access: &str, refresh: &str) -> String {
         ("${ACCESS of CLIENT}", access.to_owned()),
         ("${ACCESS}", access.to_owned()),
         ("${REFRESH of CLIENT}", refresh.to_owned()),
-        ("${REFRESH}", if token_type == "access" { described("canonical", "refresh") } else { refresh.to_owned() }),
+        ("${REFRESH}", if token_type == "access" { described("current", "refresh") } else { refresh.to_owned() }),
     ];
     let text = known.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
     match text.find('<') {
@@ -280,7 +280,7 @@ fn assert_json(id: &str, expected: &Value, found: &Value, status: &Value, fill: 
             assert!(found.as_str().unwrap().starts_with(start), "{id}: {found}");
         }
         Value::String(text) if text.starts_with('<') => assert!(found.is_string(), "{id}: {found}"),
-        // The entries that mint for a client of their own name it in the path.
+        // The entries that issue for a client of their own name it in the path.
         Value::String(text) if text == "${CLIENT}" && id.starts_with("new-store") => assert_eq!(found, "c"),
         Value::String(text) => assert_eq!(found, &json!(fill(text, "access")), "{id}"),
         other => assert_eq!(found, other, "{id}"),

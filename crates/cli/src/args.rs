@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use fastauth::{Settings, SettingsBuilder, config::StoreFormat, store::FamilyStatus};
+use fastauth::{Settings, SettingsBuilder, config::StoreFormat, store::SessionStatus};
 
 /// Manage the keys, the configuration, the tokens and the token store of FastAuth
 #[derive(Parser)]
@@ -266,7 +266,7 @@ pub(crate) enum Status {
     Reused,
 }
 
-impl From<Status> for FamilyStatus {
+impl From<Status> for SessionStatus {
     fn from(status: Status) -> Self {
         match status {
             Status::Live => Self::Live,
@@ -277,19 +277,19 @@ impl From<Status> for FamilyStatus {
 }
 
 #[derive(ClapArgs)]
-#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["token", "client_id", "family", "all"]))]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["token", "client_id", "session", "all"]))]
 pub(crate) struct RevokeTokens {
     /// The access or refresh token of the session to revoke, or `-` to read it from standard input
-    #[arg(conflicts_with_all = ["client_id", "family", "all"])]
+    #[arg(conflicts_with_all = ["client_id", "session", "all"])]
     pub(crate) token: Option<String>,
-    /// Revoke all sessions of this client, or those that --family names
+    /// Revoke all sessions of this client, or those that --session names
     #[arg(long, alias = "client", value_name = "ID")]
     pub(crate) client_id: Option<String>,
-    /// Revoke one session, by its family as shown by `token list`; may be repeated
-    #[arg(long, value_name = "FAMILY")]
-    pub(crate) family: Vec<String>,
+    /// Revoke one session, by its name as `token list` shows it; may be repeated
+    #[arg(long, value_name = "SESSION")]
+    pub(crate) session: Vec<String>,
     /// Revoke everything that was issued until now
-    #[arg(long, conflicts_with_all = ["client_id", "family"])]
+    #[arg(long, conflicts_with_all = ["client_id", "session"])]
     pub(crate) all: bool,
     /// Do not ask for confirmation before --all
     #[arg(long, short)]

@@ -85,7 +85,7 @@ fn suggestions(settings: &Settings, promises: Promises) -> Vec<&'static str> {
             "set `store-format` to \"plain\" if `fastauth-api` uses this store: it refuses every encrypted token",
         );
     }
-    if settings.many_tokens_per_client() && !promises.many_families {
+    if settings.many_tokens_per_client() && !promises.many_sessions {
         suggestions.push(
             "set `tokens-per-client` to \"one\": the store holds one session of a client, so the newest one ends the others",
         );
@@ -107,14 +107,14 @@ impl TriedStore {
     }
 
     fn promises(&self) -> [Promise; 5] {
-        let Promises { atomic_rotation, many_families, revoke_all, list, tickets } = self.promises;
+        let Promises { atomic_rotation, many_sessions, revoke_all, list, tickets } = self.promises;
         [
             Promise {
                 name: "atomic_rotation",
                 text: "atomic refresh rotation with reuse detection",
                 is_kept: atomic_rotation,
             },
-            Promise { name: "many_families", text: "several sessions of a client", is_kept: many_families },
+            Promise { name: "many_sessions", text: "several sessions of a client", is_kept: many_sessions },
             Promise { name: "revoke_all", text: "revoking everything at once", is_kept: revoke_all },
             Promise { name: "list", text: "listing what it holds", is_kept: list },
             Promise { name: "tickets", text: "one-time WebSocket tickets (`/auth/ticket`)", is_kept: tickets },

@@ -9,7 +9,7 @@ use std::{
 use fastauth::{
     Settings,
     config::{ConfiguredKeys, KeyChange, KeyInfo, KeyRole, KeySetting, Source},
-    store::{FamilyEntry, FamilyFilter, FamilyStatus, StoreError, StoreErrorKind, TokenStore},
+    store::{SessionEntry, SessionFilter, SessionStatus, StoreError, StoreErrorKind, TokenStore},
 };
 use serde_json::{Value, json};
 
@@ -18,8 +18,8 @@ use fastauth_core::shown::shown;
 use crate::{
     args::{Config, Keys, KeysCommand, RotateKeys},
     failure::{Failure, chain},
-    families::{count, existing_store, may_be_valid, pages, unix_now},
     output,
+    sessions::{count, existing_store, may_be_valid, pages, unix_now},
     token::block_on,
 };
 
@@ -145,7 +145,7 @@ fn count_live(settings: &Settings) -> Result<Result<Live, String>, Failure> {
     let mut live = Live::new();
     let now = unix_now();
     let listed = block_on(pages(&*store, live_ones(), |page| {
-        for entry in page.families.into_iter().filter(|entry| may_be_valid(entry, now)) {
+        for entry in page.sessions.into_iter().filter(|entry| may_be_valid(entry, now)) {
             *live.entry(entry.kid).or_default() += 1;
         }
     }))?;
@@ -156,8 +156,8 @@ fn number_of(live: &Live, kid: &str) -> u64 {
     live.get(kid).copied().unwrap_or(0)
 }
 
-fn live_ones() -> FamilyFilter {
-    FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() }
+fn live_ones() -> SessionFilter {
+    SessionFilter { status: Some(SessionStatus::Live), ..SessionFilter::default() }
 }
 
 fn print_keys(keys: &[KeyInfo], live: Option<&Live>) -> Result<(), Failure> {
@@ -200,7 +200,7 @@ fn as_object(keys: &[KeyInfo], live: Option<&Live>) -> Value {
             KeyRole::Verifies => ("verifies", None),
         };
         let live = live.map(|live| number_of(live, &key.kid));
-        json!({ "kid": key.kid, "role": role, "signs_from": from, "live_families": live })
+        json!({ "kid": key.kid, "role": role, "signs_from": from, "live_sessions": live })
     });
     let rows: Vec<_> = rows.collect();
     let others = live.map(|live| {
@@ -208,8 +208,8 @@ fn as_object(keys: &[KeyInfo], live: Option<&Live>) -> Value {
     });
     json!({
         "keys": rows,
-        "live_families_without_kid": live.map(|live| number_of(live, "")),
-        "live_families_of_other_keys": others,
+        "live_sessions_without_kid": live.map(|live| number_of(live, "")),
+        "live_sessions_of_other_keys": others,
     })
 }
 
@@ -253,14 +253,14 @@ impl FoundSessions {
     async fn list(store: &dyn TokenStore, keys: &ConfiguredKeys, kid: &str) -> Result<Self, StoreError> {
         let mut found = Self::default();
         let now = unix_now();
-        let of_the_key = FamilyFilter { kid: Some(kid.to_owned()), ..live_ones() };
+        let of_the_key = SessionFilter { kid: Some(kid.to_owned()), ..live_ones() };
         pages(store, of_the_key, |page| {
-            found.of_the_key += page.families.iter().filter(|entry| may_be_valid(entry, now)).count() as u64;
+            found.of_the_key += page.sessions.iter().filter(|entry| may_be_valid(entry, now)).count() as u64;
         })
         .await?;
         let mut unnamed = Vec::new();
-        pages(store, FamilyFilter { kid: Some(String::new()), ..live_ones() }, |page| {
-            unnamed.extend(page.families.into_iter().filter(|entry| may_be_valid(entry, now)));
+        pages(store, SessionFilter { kid: Some(String::new()), ..live_ones() }, |page| {
+            unnamed.extend(page.sessions.into_iter().filter(|entry| may_be_valid(entry, now)));
         })
         .await?;
         for entry in &unnamed {
@@ -293,7 +293,7 @@ async fn may_be_of(
     store: &dyn TokenStore,
     keys: &ConfiguredKeys,
     kid: &str,
-    entry: &FamilyEntry,
+    entry: &SessionEntry,
 ) -> Result<bool, StoreError> {
     let pair = store.pair(&entry.client_id).await?;
     let Some(pair) = pair.filter(|pair| pair.version == Some(entry.version)) else { return Ok(true) };

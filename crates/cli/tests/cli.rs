@@ -26,8 +26,8 @@ use std::{
 };
 
 use fastauth::store::{
-    FamilyFilter, FamilyStatus, MemoryStore, RestStore, SaveOptions, StoreError, StoreService, TokenDigest, TokenEntry,
-    TokenRecord, TokenStore,
+    MemoryStore, RestStore, SaveOptions, SessionFilter, SessionStatus, StoreError, StoreService, TokenDigest,
+    TokenEntry, TokenRecord, TokenStore,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -225,12 +225,12 @@ fn tokens_are_issued_renewed_and_read() {
 }
 
 #[test]
-fn a_used_refresh_token_revokes_its_family() {
+fn a_used_refresh_token_revokes_its_session() {
     let place = Place::ready(&json!({ "refresh-grace": "0s" }));
     let used = token_of(&place.done(&["token", "new", "--client-id", "c"]), "refresh_token");
     let renewed = token_of(&place.done(&["token", "refresh", &used]), "refresh_token");
     let refusal = place.fails(&["token", "refresh", &used], 1);
-    assert!(refusal.contains("was used before, and its family is revoked") && !refusal.contains(&used), "{refusal}");
+    assert!(refusal.contains("was used before, and its session is revoked") && !refusal.contains(&used), "{refusal}");
     let refusal = place.fails(&["token", "refresh", &renewed], 1);
     assert!(refusal.contains("was revoked") && !refusal.contains(&renewed), "{refusal}");
 }
@@ -291,7 +291,7 @@ async fn save(store: &impl TokenStore, client_id: &str, name: &str) -> Result<()
     let entry = |text: String| TokenEntry { digest: TokenDigest::of(&text), text: text.into(), expires_at: 0 };
     let record = TokenRecord {
         client_id: client_id.to_owned(),
-        family: String::new(),
+        session: String::new(),
         generation: 0,
         kid: String::new(),
         access: entry(format!("a-{name}")),
@@ -455,7 +455,7 @@ fn check_tells_what_the_store_promises() {
     assert!(text.contains("suggestion: set `store-format` to \"fernet\" to encrypt stored tokens at rest"), "{text}");
     let report: Value = serde_json::from_str(&place.done(&["check", "--json"])).unwrap();
     let promises =
-        json!({ "atomic_rotation": true, "many_families": true, "revoke_all": true, "list": true, "tickets": true });
+        json!({ "atomic_rotation": true, "many_sessions": true, "revoke_all": true, "list": true, "tickets": true });
     assert_eq!(report["store"]["promises"], promises);
     assert_eq!(report["store"]["advice"].as_array().unwrap().len(), 1);
     let encrypted = Place::ready(&json!({ "store-format": "fernet" }));
@@ -496,7 +496,7 @@ async fn check_warns_of_what_a_plain_store_cannot_hold() {
     let refusal = place.fails(&["keys", "retire", kid(&first[0])], 1);
     assert!(refusal.contains("cannot list") && refusal.contains("--force removes it"), "{refusal}");
     assert!(place.fails(&["token", "list"], 1).contains("cannot list"));
-    assert!(place.fails(&["token", "revoke", "--family", "f"], 1).contains("--client-id"));
+    assert!(place.fails(&["token", "revoke", "--session", "f"], 1).contains("--client-id"));
 }
 
 /// Keys and log-ins behind a served store are the store's to count, and `retire` rests on that.
@@ -508,7 +508,7 @@ async fn a_served_store_tells_whose_tokens_are_live() {
     let place = Place::ready(&json!({ "database-api-url": served.url, "store-format": "fernet" }));
     let issued = issue(&place, "c");
     let first = keys(&place);
-    assert_eq!(first[0]["live_families"], 1);
+    assert_eq!(first[0]["live_sessions"], 1);
     place.done(&["keys", "rotate", "--now"]);
     assert!(place.fails(&["keys", "retire", kid(&first[0])], 1).contains("1 session live with tokens of"));
     // Encrypted by the first key still; the store's own machine has the file, and was given the keys.

@@ -98,7 +98,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// The faults that concern paths. Others, such as a secret that is missing, do not matter here. Minting has a guard of
+    /// The faults that concern paths. Others, such as a secret that is missing, do not matter here. Issuing has a guard of
     /// its own, which is not explained.
     pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
         let faults = self.faults_of(paths::GROUP.keys);

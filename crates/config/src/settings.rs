@@ -94,7 +94,7 @@ impl Settings {
     /// Returns true if a client may have several sessions.
     #[must_use]
     pub fn many_tokens_per_client(&self) -> bool {
-        self.deployment.issuing.many_families
+        self.deployment.issuing.many_sessions
     }
 
     /// Returns the file of the embedded store, which is created when the store is first opened; `None` with another store.

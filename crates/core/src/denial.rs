@@ -44,8 +44,8 @@ pub enum DenialReason {
     #[error("the store does not know the client")]
     UnknownClient,
     /// The store holds another access token for the client.
-    #[error("the access token is not the client's canonical one")]
-    NotCanonical,
+    #[error("the access token is not the client's current one")]
+    NotCurrent,
     /// The store could not be asked.
     #[error("the token store is unavailable")]
     StoreUnavailable(#[source] StoreError),
@@ -148,7 +148,7 @@ impl DenialReason {
             }
             Self::SpentTicket => access_token("spent_ticket", "Invalid Ticket. Error: used before"),
             Self::UnknownClient => access_token("unknown_client", "Invalid Client ID"),
-            Self::NotCanonical => access_token("not_canonical", "Unauthorized Access Token"),
+            Self::NotCurrent => access_token("not_current", "Unauthorized Access Token"),
             Self::StoreUnavailable(_) => try_later("store_unavailable", UNAVAILABLE, STORE_UNAVAILABLE),
         }
     }
@@ -281,7 +281,7 @@ mod tests {
             (R::InvalidAccessToken(TokenError::MissingClientId), "missing_client_id"),
             (R::InvalidAccessToken(TokenError::WrongType), "wrong_token_type"),
             (R::UnknownClient, "unknown_client"),
-            (R::NotCanonical, "not_canonical"),
+            (R::NotCurrent, "not_current"),
             (R::StoreUnavailable(StoreError::new(StoreErrorKind::Failed, "away")), "store_unavailable"),
             (R::Credentials(CredentialError::RepeatedTicket), "repeated_credentials"),
             (R::Credentials(CredentialError::ConflictingProtocol), "conflicting_credentials"),

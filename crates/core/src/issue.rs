@@ -24,10 +24,10 @@ pub struct Issuing {
     pub refresh_grace: Duration,
     /// Tokens are encrypted before they are stored.
     pub sealed: bool,
-    /// A client may have more than one family.
-    pub many_families: bool,
-    /// How many families a client may have then.
-    pub max_families: usize,
+    /// A client may have more than one session.
+    pub many_sessions: bool,
+    /// How many sessions a client may have then.
+    pub max_sessions: usize,
     /// The claim `iss`.
     pub issuer: Option<String>,
     /// The claim `aud`.
@@ -43,7 +43,7 @@ pub struct IssuedTokens {
     /// The client that it was issued to.
     pub client_id: String,
     /// The session that it belongs to, by which it can be revoked.
-    pub family: String,
+    pub session: String,
     /// The pair.
     pub tokens: TokenPair,
     /// How long the access token is valid from now.
@@ -58,12 +58,12 @@ impl IssuedTokens {
     #[must_use]
     pub fn new(
         client_id: String,
-        family: String,
+        session: String,
         tokens: TokenPair,
         expires_in: Duration,
         scope: Option<String>,
     ) -> Self {
-        Self { client_id, family, tokens, expires_in, scope }
+        Self { client_id, session, tokens, expires_in, scope }
     }
 }
 
@@ -150,10 +150,10 @@ pub enum IssueError {
     /// The store holds another refresh token for the client, or none.
     #[error("the refresh token is not the one that the store holds")]
     Superseded,
-    /// The refresh token was used before, so there is a copy of it. All tokens of its family are revoked now.
-    #[error("the refresh token was used before, and its family is revoked")]
+    /// The refresh token was used before, so there is a copy of it. All tokens of its session are revoked now.
+    #[error("the refresh token was used before, and its session is revoked")]
     Reused,
-    /// The tokens of the family were revoked.
+    /// The tokens of the session were revoked.
     #[error("the refresh token was revoked")]
     Revoked,
     /// The [`ClaimsHook`] refused.
@@ -210,7 +210,7 @@ impl std::fmt::Debug for Issuing {
             .field("refresh_ttl", &self.refresh_ttl)
             .field("refresh_grace", &self.refresh_grace)
             .field("sealed", &self.sealed)
-            .field("many_families", &self.many_families)
+            .field("many_sessions", &self.many_sessions)
             .finish_non_exhaustive()
     }
 }

@@ -62,9 +62,9 @@ impl KeyRing {
     }
 
     /// Creates a token, and returns it with the id of the key that signed it; `None` if its end is not a number of 64 bits.
-    pub fn mint(&self, token: &NewToken<'_>) -> Option<(Secret, &str)> {
+    pub fn sign_token(&self, token: &NewToken<'_>) -> Option<(Secret, &str)> {
         let key = &self.signing(token.issued_at).token;
-        Some((key.mint(token)?, key.kid()))
+        Some((key.sign_token(token)?, key.kid()))
     }
 
     /// Creates a ticket with this content; `None` if this build cannot encrypt.
@@ -215,9 +215,9 @@ mod tests {
     fn previous_keys_only_verify() {
         let (before, old) = ring(0, &[]);
         let (after, new) = ring(0, &[old]);
-        let (token, kid) = before.mint(&new_token(NOW)).unwrap();
+        let (token, kid) = before.sign_token(&new_token(NOW)).unwrap();
         assert_eq!(after.verify(token.expose().as_bytes(), &EXPECTED).unwrap().client_id(), "c");
-        let (renewed, new_kid) = after.mint(&new_token(NOW)).unwrap();
+        let (renewed, new_kid) = after.sign_token(&new_token(NOW)).unwrap();
         assert_ne!(kid, new_kid);
         assert_eq!(before.verify(renewed.expose().as_bytes(), &EXPECTED), Err(TokenError::InvalidSignature));
         let alone = KeyRing::new(&new, 0, &[]).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     fn newest_key_signs_from_its_time_on() {
         let (before, old) = ring(0, &[]);
         let (after, _) = ring(NOW, &[old]);
-        let kid = |ring: &KeyRing, now| ring.mint(&new_token(now)).unwrap().1.to_owned();
+        let kid = |ring: &KeyRing, now| ring.sign_token(&new_token(now)).unwrap().1.to_owned();
         assert_eq!(kid(&after, NOW - 1), kid(&before, NOW - 1));
         assert_ne!(kid(&after, NOW), kid(&before, NOW));
     }
@@ -237,7 +237,7 @@ mod tests {
     fn token_that_names_a_key_must_be_signed_by_it() {
         let (one, key) = ring(0, &[]);
         let (two, _) = ring(0, &[key]);
-        let (token, kid) = one.mint(&new_token(NOW)).unwrap();
+        let (token, kid) = one.sign_token(&new_token(NOW)).unwrap();
         let named = two.keys[0].token.kid();
         // The header of the other key before what this one signed would be another message; so sign that one.
         let forged = two.keys[1].token.sign_under(named, &new_token(NOW)).unwrap();
@@ -290,7 +290,7 @@ mod tests {
         let (before, old) = ring(0, &[]);
         let (after, _) = ring(0, &[old]);
         let kids: Vec<_> = after.kids().map(str::to_owned).collect();
-        let (token, _) = before.mint(&new_token(NOW)).unwrap();
+        let (token, _) = before.sign_token(&new_token(NOW)).unwrap();
         for kept in [token.clone(), before.seal(&token, NOW).unwrap(), after.seal(&token, NOW).unwrap()] {
             assert_eq!([0, 1].map(|number| after.may_have_signed(&kids[number], &kept)), [false, true]);
         }

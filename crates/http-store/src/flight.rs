@@ -16,7 +16,7 @@ use futures_util::{
 };
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// The part of a client that is looked up: one family, or what was issued last.
+/// The part of a client that is looked up: one session, or what was issued last.
 type Lane = Option<String>;
 /// The flights by client and lane.
 type FlightMap<T> = Arc<Mutex<HashMap<String, HashMap<Lane, Flight<T>>>>>;

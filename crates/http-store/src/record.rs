@@ -8,7 +8,7 @@ use fastauth_core::{
 };
 use serde_json::{Map, Value};
 
-/// The highest generation that a token can name: no family has more refreshes.
+/// The highest generation that a token can name: no session has more refreshes.
 const MAX_GENERATION: u64 = u32::MAX as u64;
 
 /// Creates a record from what the tokens of a pair say. Nothing is verified: a caller that may write to a store is trusted.
@@ -18,7 +18,7 @@ pub(crate) fn unverified_record(client_id: String, access: Secret, refresh: Secr
     let kid = Parts::split(refresh.expose().as_bytes()).and_then(|parts| parts.kid());
     TokenRecord {
         client_id,
-        family: claims.get("fam").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        session: claims.get("sid").and_then(Value::as_str).unwrap_or_default().to_owned(),
         generation: generation.unwrap_or_default(),
         kid: kid.ok().flatten().unwrap_or_default(),
         access: unverified_entry(access),

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use fastauth_core::store::{Canonical, FamilyEntry, Rotation, StoredPair, TokenDigest, TokenEntry, TokenRecord};
+use fastauth_core::store::{CurrentTokens, Rotation, SessionEntry, StoredPair, TokenDigest, TokenEntry, TokenRecord};
 use fastauth_core::{json, secret::Secret};
 
 /// The header by which a store announces the version that it speaks: `v=2`, and free parameters.
@@ -60,7 +60,7 @@ impl From<HexDigest> for String {
 #[derive(Serialize, Deserialize)]
 pub(super) struct RecordBody {
     #[serde(default)]
-    family: String,
+    session: String,
     #[serde(default)]
     generation: u64,
     #[serde(default)]
@@ -80,7 +80,7 @@ impl From<&TokenRecord> for RecordBody {
         let access = &record.access;
         let refresh = &record.refresh;
         Self {
-            family: record.family.clone(),
+            session: record.session.clone(),
             generation: record.generation,
             kid: record.kid.clone(),
             access_token: access.text.expose().to_owned(),
@@ -107,7 +107,7 @@ impl RecordBody {
         };
         Some(TokenRecord {
             client_id,
-            family: self.family,
+            session: self.session,
             generation: self.generation,
             kid: self.kid,
             access: entry(self.access_token, self.access_sha256, self.access_expires_at),
@@ -123,16 +123,16 @@ pub(super) struct IssueBody {
     pub(super) record: RecordBody,
     #[serde(default)]
     pub(super) keep_others: bool,
-    /// The limit of live families after this; 0, the default, is none.
+    /// The limit of live sessions after this; 0, the default, is none.
     #[serde(default)]
-    pub(super) max_families: usize,
+    pub(super) max_sessions: usize,
 }
 
 /// A rotation.
 #[derive(Serialize, Deserialize)]
 pub(super) struct RotateBody {
     refresh_sha256: HexDigest,
-    family: Option<String>,
+    session: Option<String>,
     generation: Option<u64>,
     #[serde(default)]
     grace_ms: u64,
@@ -141,10 +141,10 @@ pub(super) struct RotateBody {
 
 impl From<&Rotation> for RotateBody {
     fn from(rotation: &Rotation) -> Self {
-        let (family, generation) = rotation.presented_family.clone().unzip();
+        let (session, generation) = rotation.presented_session.clone().unzip();
         Self {
             refresh_sha256: HexDigest(rotation.presented),
-            family,
+            session,
             generation,
             grace_ms: u64::try_from(rotation.grace.as_millis()).unwrap_or(u64::MAX),
             new: RecordBody::from(&rotation.successor),
@@ -153,16 +153,16 @@ impl From<&Rotation> for RotateBody {
 }
 
 impl RotateBody {
-    /// Returns the rotation of this client, or `None` if family and generation do not come together or a number is too large.
+    /// Returns the rotation of this client, or `None` if session and generation do not come together or a number is too large.
     pub(super) fn rotation(self, client_id: String) -> Option<Rotation> {
-        let presented_family = match (self.family, self.generation) {
-            (Some(family), Some(generation)) => Some((family, generation)),
+        let presented_session = match (self.session, self.generation) {
+            (Some(session), Some(generation)) => Some((session, generation)),
             (None, None) => None,
             _ => return None,
         };
         Some(Rotation {
             presented: self.refresh_sha256.0,
-            presented_family,
+            presented_session,
             successor: self.new.record(client_id)?,
             grace: Duration::from_millis(self.grace_ms),
         })
@@ -177,8 +177,8 @@ pub(super) struct DigestBody {
     refresh_sha256: Option<HexDigest>,
 }
 
-impl From<Canonical> for DigestBody {
-    fn from(held: Canonical) -> Self {
+impl From<CurrentTokens> for DigestBody {
+    fn from(held: CurrentTokens) -> Self {
         Self {
             version: held.version,
             access_sha256: held.access.map(HexDigest),
@@ -187,7 +187,7 @@ impl From<Canonical> for DigestBody {
     }
 }
 
-impl From<DigestBody> for Canonical {
+impl From<DigestBody> for CurrentTokens {
     fn from(body: DigestBody) -> Self {
         Self {
             access: body.access_sha256.map(|digest| digest.0),
@@ -250,19 +250,19 @@ pub(super) struct SavedBody {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct RevokedBody {
-    /// The number of families that it ended.
+    /// The number of sessions that it ended.
     pub(super) revoked: u64,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct PageBody {
-    pub(super) families: Vec<FamilyEntry>,
+    pub(super) sessions: Vec<SessionEntry>,
     pub(super) next: Option<String>,
 }
 
 /// Returns a place in a list as an opaque text.
-pub(super) fn cursor((client_id, family): &(String, String)) -> String {
-    BASE64URL.encode(serde_json::json!([client_id, family]).to_string())
+pub(super) fn cursor((client_id, session): &(String, String)) -> String {
+    BASE64URL.encode(serde_json::json!([client_id, session]).to_string())
 }
 
 pub(super) fn place(cursor: &str) -> Option<(String, String)> {

@@ -83,7 +83,7 @@ impl Command {
         match self {
             Self::Save(.., reply) => matches!(reply.answer, Some(Saved::Saved(_))),
             Self::Rotate(_, reply) => matches!(reply.answer, Some(Rotated::Rotated | Rotated::Reused)),
-            Self::Revoke(.., reply) => matches!(reply.answer, Some(Revoked::Families(1..))),
+            Self::Revoke(.., reply) => matches!(reply.answer, Some(Revoked::Sessions(1..))),
             Self::Convert(..) | Self::Spend(..) | Self::Beat(_) => false,
         }
     }

@@ -121,7 +121,7 @@ impl SqliteStore {
 /// The tokens of a row, as they are kept.
 pub(super) struct KeptRow {
     client_id: String,
-    family: String,
+    session: String,
     version: u64,
     access: Option<Secret>,
     refresh: Option<Secret>,
@@ -129,7 +129,7 @@ pub(super) struct KeptRow {
 
 impl KeptRow {
     fn key(&self) -> (String, String) {
-        (self.client_id.clone(), self.family.clone())
+        (self.client_id.clone(), self.session.clone())
     }
 
     /// Returns the replacement, if there is one, and counts what cannot be decrypted.
@@ -143,21 +143,21 @@ impl KeptRow {
         if access.is_none() && refresh.is_none() {
             return None;
         }
-        let KeptRow { client_id, family, version, .. } = self;
-        Some(ConvertedRow { client_id, family, version, access, refresh })
+        let KeptRow { client_id, session, version, .. } = self;
+        Some(ConvertedRow { client_id, session, version, access, refresh })
     }
 }
 
 /// Reads the next rows in the order of the primary key, revoked ones as well.
 pub(super) fn kept_rows(connection: &Connection, after: &(String, String)) -> rusqlite::Result<Vec<KeptRow>> {
     let mut query = connection.prepare_cached(
-        "SELECT client_id, family, version, access_token, refresh_token FROM token
-         WHERE (client_id, family) > (?1, ?2) ORDER BY client_id, family LIMIT ?3",
+        "SELECT client_id, session, version, access_token, refresh_token FROM token
+         WHERE (client_id, session) > (?1, ?2) ORDER BY client_id, session LIMIT ?3",
     )?;
     let rows = query.query_map(params![after.0, after.1, CONVERTED_AT_ONCE], |row| {
         Ok(KeptRow {
             client_id: row.get(0)?,
-            family: row.get(1)?,
+            session: row.get(1)?,
             version: row.get(2)?,
             access: secret(row, 3)?,
             refresh: secret(row, 4)?,

@@ -10,7 +10,7 @@
 //! # let path = directory.path().join("tokens.db");
 //! let store = SqliteStore::open(&path)?;
 //! assert_eq!(store.load("client-1", None).await?, None);
-//! assert_eq!(store.revoke(&Revocation::All, None).await?, Revoked::Families(0));
+//! assert_eq!(store.revoke(&Revocation::All, None).await?, Revoked::Sessions(0));
 //! # Ok(())
 //! # }
 //! ```

@@ -13,8 +13,8 @@ use std::{
 use fastauth_core::{
     secret::Secret,
     store::{
-        Canonical, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, SCANNED_AT_ONCE, StoreError, StoredPair,
-        TokenDigest,
+        CurrentTokens, SCANNED_AT_ONCE, SessionEntry, SessionFilter, SessionPage, SessionStatus, StoreError,
+        StoredPair, TokenDigest,
     },
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -67,7 +67,7 @@ fn reading(path: &Path) -> Result<Connection, StoreError> {
 }
 
 /// The request for a page.
-type ListCall = (FamilyFilter, oneshot::Sender<Result<FamilyPage, StoreError>>);
+type ListCall = (SessionFilter, oneshot::Sender<Result<SessionPage, StoreError>>);
 
 /// The thread that makes lists, one after the other. A page may take ten milliseconds, for which a thread of the runtime must not
 /// block.
@@ -95,7 +95,7 @@ impl Lister {
         Ok(Self { calls: Some(calls), thread: Some(thread) })
     }
 
-    pub(super) async fn list(&self, filter: FamilyFilter) -> Result<FamilyPage, StoreError> {
+    pub(super) async fn list(&self, filter: SessionFilter) -> Result<SessionPage, StoreError> {
         let (answer, answered) = oneshot::channel();
         let calls = self.calls.as_ref().ok_or_else(reader_gone)?;
         calls.send((filter, answer)).map_err(|_| reader_gone())?;
@@ -127,13 +127,13 @@ pub(super) const STATUS: &str = "CASE WHEN status = 'live' AND version <= max(
         coalesce((SELECT floor FROM client WHERE client.client_id = token.client_id), 0)
     ) THEN 'revoked' ELSE status END";
 
-pub(super) fn canonical(
+pub(super) fn current(
     connection: &Connection,
     client_id: &str,
-    family: Option<&str>,
-) -> rusqlite::Result<Option<Canonical>> {
+    session: Option<&str>,
+) -> rusqlite::Result<Option<CurrentTokens>> {
     const NAMED: &str = concat!(
-        "SELECT access_sha256, refresh_sha256, version FROM token WHERE client_id = ?1 AND family = ?2 AND ",
+        "SELECT access_sha256, refresh_sha256, version FROM token WHERE client_id = ?1 AND session = ?2 AND ",
         counts!()
     );
     const NEWEST: &str = concat!(
@@ -141,17 +141,17 @@ pub(super) fn canonical(
         counts!(),
         " ORDER BY version DESC LIMIT 1"
     );
-    if let Some(family) = family {
-        let found = connection.prepare_cached(NAMED)?.query_row([client_id, family], canonical_in).optional()?;
+    if let Some(session) = session {
+        let found = connection.prepare_cached(NAMED)?.query_row([client_id, session], current_in).optional()?;
         if found.is_some() {
             return Ok(found);
         }
     }
-    connection.prepare_cached(NEWEST)?.query_row([client_id], canonical_in).optional()
+    connection.prepare_cached(NEWEST)?.query_row([client_id], current_in).optional()
 }
 
-fn canonical_in(row: &Row<'_>) -> rusqlite::Result<Canonical> {
-    Ok(Canonical { access: digest(row, 0)?, refresh: digest(row, 1)?, version: Some(row.get(2)?) })
+fn current_in(row: &Row<'_>) -> rusqlite::Result<CurrentTokens> {
+    Ok(CurrentTokens { access: digest(row, 0)?, refresh: digest(row, 1)?, version: Some(row.get(2)?) })
 }
 
 pub(super) fn newest_pair(connection: &Connection, client_id: &str) -> rusqlite::Result<Option<StoredPair>> {
@@ -163,13 +163,13 @@ pub(super) fn newest_pair(connection: &Connection, client_id: &str) -> rusqlite:
     connection.prepare_cached(NEWEST)?.query_row([client_id], pair).optional()
 }
 
-/// Reads the pair of a family, or else the newest of the client.
-pub(super) fn pair_of(connection: &Connection, client_id: &str, family: &str) -> rusqlite::Result<Option<StoredPair>> {
+/// Reads the pair of a session, or else the newest of the client.
+pub(super) fn pair_of(connection: &Connection, client_id: &str, session: &str) -> rusqlite::Result<Option<StoredPair>> {
     const NAMED: &str = concat!(
-        "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND family = ?2 AND ",
+        "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND session = ?2 AND ",
         counts!()
     );
-    let found = connection.prepare_cached(NAMED)?.query_row([client_id, family], pair).optional()?;
+    let found = connection.prepare_cached(NAMED)?.query_row([client_id, session], pair).optional()?;
     if found.is_some() { Ok(found) } else { newest_pair(connection, client_id) }
 }
 
@@ -185,8 +185,8 @@ pub(super) fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<To
     Ok(row.get::<_, Option<[u8; 32]>>(column)?.map(TokenDigest::from_bytes))
 }
 
-pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<FamilyStatus> {
-    Ok(FamilyStatus::from_name(row.get_ref(column)?.as_str()?).unwrap_or(FamilyStatus::Revoked))
+pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<SessionStatus> {
+    Ok(SessionStatus::from_name(row.get_ref(column)?.as_str()?).unwrap_or(SessionStatus::Revoked))
 }
 
 /// The part of the primary key that a list walks through.
@@ -200,18 +200,18 @@ struct Range {
 
 impl Range {
     /// Returns `None` if no row can match.
-    fn from_filter(filter: &FamilyFilter) -> Option<Self> {
+    fn from_filter(filter: &SessionFilter) -> Option<Self> {
         let (first, last) = match (&filter.client_id, &filter.client_id_prefix) {
             (Some(client_id), Some(prefix)) if !client_id.starts_with(prefix) => return None,
             (Some(client_id), _) => (client_id.as_str(), client_id.clone().into_bytes()),
             (None, Some(prefix)) => (prefix.as_str(), [prefix.as_bytes(), &[AFTER_ALL_TEXT]].concat()),
             (None, None) => ("", vec![AFTER_ALL_TEXT]),
         };
-        if let (Some(client_id), Some(family)) = (&filter.client_id, &filter.family) {
-            if filter.after.as_ref().is_some_and(|after| (&after.0, &after.1) >= (client_id, family)) {
+        if let (Some(client_id), Some(session)) = (&filter.client_id, &filter.session) {
+            if filter.after.as_ref().is_some_and(|after| (&after.0, &after.1) >= (client_id, session)) {
                 return None;
             }
-            let place = (client_id.clone(), family.clone());
+            let place = (client_id.clone(), session.clone());
             return Some(Self { first: client_id.clone(), last, place, comparison: "=" });
         }
         Some(match &filter.after {
@@ -225,17 +225,17 @@ impl Range {
 
 /// Reads a page in the order of the primary key, from the end of the page before, so that every page costs the same. It looks at
 /// a limited number of rows: if few of them match, the page is short or empty, and has a place to go on from.
-pub(super) fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::Result<FamilyPage> {
-    let mut page = FamilyPage::default();
+pub(super) fn list(connection: &Connection, filter: &SessionFilter) -> rusqlite::Result<SessionPage> {
+    let mut page = SessionPage::default();
     let Some(range) = Range::from_filter(filter) else { return Ok(page) };
     // The bounds are always there, so that SQLite walks the key from the first one. They also select by prefix, since SQLite's
     // text functions stop at a NUL.
     let mut query = connection.prepare_cached(&format!(
-        "SELECT client_id, family, generation, kid, {STATUS}, issued_at, renewed_at, access_expires_at,
+        "SELECT client_id, session, generation, kid, {STATUS}, issued_at, renewed_at, access_expires_at,
              refresh_expires_at, version
          FROM token
-         WHERE client_id >= ?1 AND client_id <= CAST(?2 AS TEXT) AND (client_id, family) {} (?3, ?4)
-         ORDER BY client_id, family LIMIT ?5",
+         WHERE client_id >= ?1 AND client_id <= CAST(?2 AS TEXT) AND (client_id, session) {} (?3, ?4)
+         ORDER BY client_id, session LIMIT ?5",
         range.comparison
     ))?;
     let mut place = range.place;
@@ -248,23 +248,23 @@ pub(super) fn list(connection: &Connection, filter: &FamilyFilter) -> rusqlite::
         }
         seen += 1;
         let entry = entry(row)?;
-        place = (entry.client_id.clone(), entry.family.clone());
+        place = (entry.client_id.clone(), entry.session.clone());
         if !filter.admits(&entry) {
             continue;
         }
-        if page.families.len() == filter.page_limit() {
-            page.next = page.families.last().map(|entry| (entry.client_id.clone(), entry.family.clone()));
+        if page.sessions.len() == filter.page_limit() {
+            page.next = page.sessions.last().map(|entry| (entry.client_id.clone(), entry.session.clone()));
             return Ok(page);
         }
-        page.families.push(entry);
+        page.sessions.push(entry);
     }
     Ok(page)
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<FamilyEntry> {
-    Ok(FamilyEntry {
+fn entry(row: &Row<'_>) -> rusqlite::Result<SessionEntry> {
+    Ok(SessionEntry {
         client_id: row.get(0)?,
-        family: row.get(1)?,
+        session: row.get(1)?,
         generation: row.get(2)?,
         kid: row.get(3)?,
         status: status(row, 4)?,

@@ -16,9 +16,9 @@ use super::error::{failed, is_busy, unopenable};
 /// The mark of a token database (`PRAGMA application_id`): "FstA".
 const APPLICATION_ID: i32 = 0x4673_7441;
 /// The version of the tables (`PRAGMA user_version`).
-pub(super) const SCHEMA_VERSION: i32 = 3;
+pub(super) const SCHEMA_VERSION: i32 = 4;
 /// The earlier version that is still upgraded.
-const EPOCH_SCHEMA: i32 = 2;
+const FAMILIES_SCHEMA: i32 = 3;
 
 /// The value of `closed` while the log has later writes: in the file itself, and in the log.
 pub(super) const NEEDS_LOG: i64 = -1;
@@ -45,7 +45,7 @@ const TOKEN: &str = "
 INSERT INTO store VALUES (0, 0, 0, 0, 0, 0);
 CREATE TABLE token (
     client_id TEXT NOT NULL,
-    family TEXT NOT NULL,
+    session TEXT NOT NULL,
     generation INTEGER NOT NULL,
     kid TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('live', 'revoked', 'reused')),
@@ -60,24 +60,11 @@ CREATE TABLE token (
     issued_at INTEGER NOT NULL,
     renewed_at INTEGER NOT NULL,
     version INTEGER NOT NULL,
-    PRIMARY KEY (client_id, family)
+    PRIMARY KEY (client_id, session)
 ) STRICT;
 ";
-/// The upgrade from the schema with epochs, in which rows of an earlier epoch are revoked.
-const FROM_EPOCHS: &str = "
-ALTER TABLE store RENAME TO epochs;
-UPDATE token SET status = 'revoked', access_token = NULL, refresh_token = NULL
-    WHERE status = 'live' AND epoch < (SELECT epoch FROM epochs);
-DROP INDEX token_by_end;
-ALTER TABLE token DROP COLUMN epoch;
-";
-const COUNTED: &str = "
-INSERT INTO store SELECT version, 0, 0, 0, version, 0 FROM epochs;
-DROP TABLE epochs;
-UPDATE store SET
-    live = (SELECT count(*) FROM token WHERE status = 'live'),
-    total = (SELECT coalesce(sum(version), 0) FROM token);
-";
+/// The upgrade from the schema in which sessions were called families.
+const FROM_FAMILIES: &str = "ALTER TABLE token RENAME COLUMN family TO session;";
 /// The floor of a client, the number of its live rows, and the floor up to which the tokens of its rows were removed. `live` is valid
 /// only if the floor is not below that of the store.
 const CLIENT: &str = "
@@ -90,8 +77,8 @@ CREATE TABLE client (
 CREATE INDEX client_to_sweep ON client (client_id) WHERE swept < floor;
 INSERT INTO client SELECT client_id, 0, sum(status = 'live'), 0 FROM token GROUP BY client_id;
 ";
-/// The index of each look-up, so that it costs the same however many rows a client has. A refresh token that names no family is
-/// looked up among those that a family of generation 0 has consumed. The triggers keep the counts, also if an operator deletes rows by
+/// The index of each look-up, so that it costs the same however many rows a client has. A refresh token that names no session is
+/// looked up among those that a session of generation 0 has consumed. The triggers keep the counts, also if an operator deletes rows by
 /// hand.
 const INDEXES: &str = "
 CREATE INDEX token_live ON token (client_id, version) WHERE status = 'live';
@@ -239,7 +226,7 @@ fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> 
     let steps: &[&str] = match Content::read(&transaction)?.check(path) {
         Err(refusal) => return Ok(Err(refusal)),
         Ok(Content::Empty) => &[STORE, TOKEN, CLIENT, INDEXES, TICKETS],
-        Ok(Content::Tokens { version: EPOCH_SCHEMA }) => &[FROM_EPOCHS, STORE, COUNTED, CLIENT, INDEXES, TICKETS],
+        Ok(Content::Tokens { version: FAMILIES_SCHEMA }) => &[FROM_FAMILIES],
         Ok(_) => &[],
     };
     for step in steps {
@@ -281,7 +268,7 @@ impl Content {
                 "{path} was written by a newer version of fastauth (schema {version}, this one knows \
                  {SCHEMA_VERSION}): use that version, or name another file"
             ))),
-            Self::Tokens { version } if version < EPOCH_SCHEMA => Err(failed(format!(
+            Self::Tokens { version } if version < FAMILIES_SCHEMA => Err(failed(format!(
                 "{path} has schema {version}, which no release wrote: name another file, and issue new tokens"
             ))),
             content => Ok(content),

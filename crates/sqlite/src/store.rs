@@ -11,8 +11,9 @@ use std::{
 use fastauth_core::{
     clock::Clock,
     store::{
-        Canonical, Changes, Comparison, FamilyFilter, FamilyPage, Promises, Revocation, Revoked, Rotated, Rotation,
-        SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore, sqlite_path,
+        Changes, Comparison, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+        SessionFilter, SessionPage, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
+        sqlite_path,
     },
 };
 use rusqlite::Connection;
@@ -24,7 +25,7 @@ use super::{
     integrity,
     presence::Presence,
     queue::{QUEUE, Write, serve},
-    read::{Lister, Readers, canonical, newest_pair, pair_of},
+    read::{Lister, Readers, current, newest_pair, pair_of},
     schema::{locate, prepare},
     writer::{LOCK_TIMEOUT, Writer},
 };
@@ -34,7 +35,7 @@ use super::{
 /// Several processes on one machine may share the file. Each sees the writes of the others at once, and
 /// [`changes`](TokenStore::changes) reports them within 50 ms. A write is answered when it is on the disk (WAL,
 /// `synchronous=FULL`), and survives a crash of the process and a power loss. An operator may inspect the file with `sqlite3`,
-/// and revoke with `DELETE FROM token WHERE client_id = …`. Revoked families stay, without their tokens, until those would have
+/// and revoke with `DELETE FROM token WHERE client_id = …`. Revoked sessions stay, without their tokens, until those would have
 /// expired.
 ///
 /// The file must be on a local disk: WAL does not work over a network file system. A new file is readable by its owner alone
@@ -126,8 +127,8 @@ impl SqliteStore {
         Ok(self.readers.one())
     }
 
-    fn canonical(&self, client_id: &str, family: Option<&str>) -> Result<Option<Canonical>, StoreError> {
-        canonical(&*self.reader()?, client_id, family).map_err(unreadable)
+    fn current(&self, client_id: &str, session: Option<&str>) -> Result<Option<CurrentTokens>, StoreError> {
+        current(&*self.reader()?, client_id, session).map_err(unreadable)
     }
 
     /// Queues a write, once there is room, and waits for its answer.
@@ -155,18 +156,18 @@ impl TokenStore for SqliteStore {
         "sqlite"
     }
 
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        Box::pin(async move { self.canonical(client_id, family) })
+    fn load<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
+        Box::pin(async move { self.current(client_id, session) })
     }
 
     // A point read takes a few microseconds.
     fn compare_now(
         &self,
         client_id: &str,
-        family: Option<&str>,
+        session: Option<&str>,
         token: &[u8],
     ) -> Option<Result<Comparison, StoreError>> {
-        let held = self.canonical(client_id, family);
+        let held = self.current(client_id, session);
         Some(held.map(|held| Comparison::new(TokenDigest::of(token), held.as_ref())))
     }
 
@@ -174,8 +175,8 @@ impl TokenStore for SqliteStore {
         Box::pin(async move { newest_pair(&*self.reader()?, client_id).map_err(unreadable) })
     }
 
-    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(async move { pair_of(&*self.reader()?, client_id, family).map_err(unreadable) })
+    fn pair_of<'a>(&'a self, client_id: &'a str, session: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(async move { pair_of(&*self.reader()?, client_id, session).map_err(unreadable) })
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
@@ -201,7 +202,7 @@ impl TokenStore for SqliteStore {
         })
     }
 
-    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
+    fn list<'a>(&'a self, filter: &'a SessionFilter) -> StoreFuture<'a, SessionPage> {
         Box::pin(self.lister.list(filter.clone()))
     }
 
@@ -211,7 +212,7 @@ impl TokenStore for SqliteStore {
 
     fn check(&self) -> StoreFuture<'_, ()> {
         Box::pin(async {
-            self.canonical("", None)?;
+            self.current("", None)?;
             self.write(Command::Beat).await
         })
     }

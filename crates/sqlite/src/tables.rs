@@ -5,14 +5,14 @@ use std::time::Duration;
 use fastauth_core::{
     secret::Secret,
     store::{
-        Condition, Family, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoredPair,
+        Condition, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, Session, SessionStatus, StoredPair,
         TokenDigest, TokenRecord, Verdict,
     },
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
-    read::{STATUS, canonical, counts, digest, pair, status},
+    read::{STATUS, counts, current, digest, pair, status},
     schema::{LOGGED, NEEDS_LOG},
 };
 
@@ -22,7 +22,7 @@ const REPLACED_AT_ONCE: usize = 16;
 /// The replacement for the tokens of a row, if the row still has this version.
 pub(super) struct ConvertedRow {
     pub(super) client_id: String,
-    pub(super) family: String,
+    pub(super) session: String,
     pub(super) version: u64,
     pub(super) access: Option<(Secret, TokenDigest)>,
     pub(super) refresh: Option<(Secret, TokenDigest)>,
@@ -40,17 +40,17 @@ pub(super) struct Tables<'a> {
     is_proven: bool,
 }
 
-/// The families of a client that a pair replaces.
+/// The sessions of a client that a pair replaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Replaces {
-    SameFamily,
-    AllFamilies,
+    SameSession,
+    AllSessions,
 }
 
 /// The part of a row that a rotation needs.
-struct HeldFamily {
+struct HeldSession {
     name: String,
-    family: Family,
+    session: Session,
     issued_at: u64,
 }
 
@@ -86,27 +86,27 @@ impl<'a> Tables<'a> {
         if let Some(saved) = self.saved_before(record)? {
             return Ok(saved);
         }
-        let replaces = if options.keep_others { Replaces::SameFamily } else { Replaces::AllFamilies };
+        let replaces = if options.keep_others { Replaces::SameSession } else { Replaces::AllSessions };
         self.put(record, None, self.now(), replaces)?;
         let saved = self.version;
-        self.limit(&record.client_id, options.max_families)?;
+        self.limit(&record.client_id, options.max_sessions)?;
         Ok(Saved::Saved(saved))
     }
 
-    /// Returns the answer if the pair, or a later one of its family, arrived before. A revoked family stays revoked.
+    /// Returns the answer if the pair, or a later one of its session, arrived before. A revoked session stays revoked.
     fn saved_before(&self, record: &TokenRecord) -> rusqlite::Result<Option<Saved>> {
-        if record.family.is_empty() {
+        if record.session.is_empty() {
             return Ok(None);
         }
         let held = format!(
             "SELECT access_sha256, refresh_sha256, version, generation, {STATUS} FROM token
-             WHERE client_id = ?1 AND family = ?2"
+             WHERE client_id = ?1 AND session = ?2"
         );
         let mut query = self.connection.prepare_cached(&held)?;
-        let saved = query.query_row([&record.client_id, &record.family], |row| {
-            let family =
-                Family { generation: row.get(3)?, refresh: digest(row, 1)?, consumed: None, status: status(row, 4)? };
-            Ok(family.judge_save(record, digest(row, 0)?, row.get(2)?))
+        let saved = query.query_row([&record.client_id, &record.session], |row| {
+            let session =
+                Session { generation: row.get(3)?, refresh: digest(row, 1)?, consumed: None, status: status(row, 4)? };
+            Ok(session.judge_save(record, digest(row, 0)?, row.get(2)?))
         });
         Ok(saved.optional()?.flatten())
     }
@@ -115,7 +115,7 @@ impl<'a> Tables<'a> {
         if condition == Condition::None {
             return Ok(true);
         }
-        Ok(condition.is_met_by(canonical(self.connection, client_id, None)?.and_then(|canonical| canonical.version)))
+        Ok(condition.is_met_by(current(self.connection, client_id, None)?.and_then(|current| current.version)))
     }
 
     /// Writes a pair. Rows are updated in place, since deleting and inserting one writes more pages to the disk.
@@ -129,11 +129,11 @@ impl<'a> Tables<'a> {
         const COLUMNS: &str = "generation, kid, status, access_token, access_sha256, access_expires_at, refresh_token,
              refresh_sha256, refresh_expires_at, consumed_sha256, consumed_at_ms, issued_at, renewed_at, version";
         const VALUES: &str = "?3, ?4, 'live', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15";
-        let is_alone = replaces == Replaces::AllFamilies && self.clear(&record.client_id)?;
+        let is_alone = replaces == Replaces::AllSessions && self.clear(&record.client_id)?;
         self.version += 1;
         let values = params![
             record.client_id,
-            record.family,
+            record.session,
             integer(record.generation),
             record.kid,
             record.access.text.expose(),
@@ -149,14 +149,14 @@ impl<'a> Tables<'a> {
             self.version,
         ];
         if is_alone {
-            let update = format!("UPDATE token SET family = ?2, ({COLUMNS}) = ({VALUES}) WHERE client_id = ?1");
+            let update = format!("UPDATE token SET session = ?2, ({COLUMNS}) = ({VALUES}) WHERE client_id = ?1");
             if self.connection.prepare_cached(&update)?.execute(values)? > 0 {
                 return Ok(());
             }
         }
         let upsert = format!(
-            "INSERT INTO token (client_id, family, {COLUMNS}) VALUES (?1, ?2, {VALUES})
-             ON CONFLICT (client_id, family) DO UPDATE SET ({COLUMNS}) = ({VALUES})"
+            "INSERT INTO token (client_id, session, {COLUMNS}) VALUES (?1, ?2, {VALUES})
+             ON CONFLICT (client_id, session) DO UPDATE SET ({COLUMNS}) = ({VALUES})"
         );
         self.connection.prepare_cached(&upsert)?.execute(values).map(drop)
     }
@@ -165,7 +165,7 @@ impl<'a> Tables<'a> {
     fn clear(&mut self, client_id: &str) -> rusqlite::Result<bool> {
         let mut delete = self.connection.prepare_cached(
             "DELETE FROM token WHERE rowid IN (
-                 SELECT rowid FROM token WHERE client_id = ?1 ORDER BY family LIMIT ?2 OFFSET 1
+                 SELECT rowid FROM token WHERE client_id = ?1 ORDER BY session LIMIT ?2 OFFSET 1
              )",
         )?;
         if delete.execute(params![client_id, REPLACED_AT_ONCE])? < REPLACED_AT_ONCE {
@@ -176,7 +176,7 @@ impl<'a> Tables<'a> {
         Ok(false)
     }
 
-    /// Revokes the families of a client that were renewed longest ago until at most `most` are live; zero is no limit.
+    /// Revokes the sessions of a client that were renewed longest ago until at most `most` are live; zero is no limit.
     fn limit(&mut self, client_id: &str, most: usize) -> rusqlite::Result<()> {
         const OLDEST: &str = concat!(
             "SELECT version FROM token WHERE client_id = ?1 AND ",
@@ -196,7 +196,7 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// Counts the live families of a client.
+    /// Counts the live sessions of a client.
     fn live(&self, client_id: &str) -> rusqlite::Result<u64> {
         let mut query = self.connection.prepare_cached(
             "SELECT client.live FROM client, store WHERE client.client_id = ?1 AND client.floor >= store.floor",
@@ -204,7 +204,7 @@ impl<'a> Tables<'a> {
         Ok(query.query_row([client_id], |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
-    /// Revokes the families of a client up to a version, which leaves `left` of them live.
+    /// Revokes the sessions of a client up to a version, which leaves `left` of them live.
     fn raise_floor(&self, client_id: &str, floor: u64, left: u64) -> rusqlite::Result<()> {
         let ended = self.live(client_id)?.saturating_sub(left);
         let mut raise = self.connection.prepare_cached(
@@ -218,21 +218,21 @@ impl<'a> Tables<'a> {
     pub(super) fn rotate(&mut self, rotation: &Rotation, is_abandoned: bool) -> rusqlite::Result<Option<Rotated>> {
         let client_id = &rotation.successor.client_id;
         let Some(held) = self.presented(rotation)? else {
-            let is_known = canonical(self.connection, client_id, None)?.is_some();
+            let is_known = current(self.connection, client_id, None)?.is_some();
             return Ok(Some(if is_known { Rotated::Superseded } else { Rotated::UnknownClient }));
         };
-        Ok(Some(match held.family.judge(rotation) {
+        Ok(Some(match held.session.judge(rotation) {
             Verdict::Rotate if is_abandoned => return Ok(None),
             Verdict::Rotate => {
-                if held.name != rotation.successor.family {
+                if held.name != rotation.successor.session {
                     self.forget(client_id, &held.name)?;
                 }
-                self.put(&rotation.successor, Some(&rotation.presented), held.issued_at, Replaces::SameFamily)?;
+                self.put(&rotation.successor, Some(&rotation.presented), held.issued_at, Replaces::SameSession)?;
                 Rotated::Rotated
             }
             Verdict::Repeat => Rotated::Repeated(self.pair_of(client_id, &held.name)?),
             Verdict::Reuse => {
-                self.end(client_id, &held.name, FamilyStatus::Reused)?;
+                self.end(client_id, &held.name, SessionStatus::Reused)?;
                 Rotated::Reused
             }
             Verdict::Superseded => Rotated::Superseded,
@@ -240,30 +240,30 @@ impl<'a> Tables<'a> {
         }))
     }
 
-    /// Finds the family of the presented token: the one that it names; else the one without a name, if it holds the token; else
+    /// Finds the session of the presented token: the one that it names; else the one without a name, if it holds the token; else
     /// the one that the token began.
-    fn presented(&self, rotation: &Rotation) -> rusqlite::Result<Option<HeldFamily>> {
+    fn presented(&self, rotation: &Rotation) -> rusqlite::Result<Option<HeldSession>> {
         let columns = format!(
-            "SELECT family, generation, refresh_sha256, consumed_sha256, consumed_at_ms, {STATUS}, issued_at FROM token"
+            "SELECT session, generation, refresh_sha256, consumed_sha256, consumed_at_ms, {STATUS}, issued_at FROM token"
         );
         let client_id = &rotation.successor.client_id;
-        if let Some((family, _)) = &rotation.presented_family {
-            let named = format!("{columns} WHERE client_id = ?1 AND family = ?2");
+        if let Some((session, _)) = &rotation.presented_session {
+            let named = format!("{columns} WHERE client_id = ?1 AND session = ?2");
             let mut query = self.connection.prepare_cached(&named)?;
-            let found = query.query_row([client_id, family], |row| HeldFamily::read(row, self.now_ms)).optional()?;
+            let found = query.query_row([client_id, session], |row| HeldSession::read(row, self.now_ms)).optional()?;
             if found.is_some() {
                 return Ok(found);
             }
         }
         // Without INDEXED BY, SQLite walks all rows of the client in the order that is asked for.
         for holder in [
-            "WHERE client_id = ?1 AND family = '' AND (refresh_sha256 = ?2 OR consumed_sha256 = ?2)",
+            "WHERE client_id = ?1 AND session = '' AND (refresh_sha256 = ?2 OR consumed_sha256 = ?2)",
             "INDEXED BY token_by_consumed WHERE client_id = ?1 AND generation = 0 AND consumed_sha256 = ?2
-             ORDER BY family LIMIT 1",
+             ORDER BY session LIMIT 1",
         ] {
             let mut query = self.connection.prepare_cached(&format!("{columns} {holder}"))?;
             let values = params![client_id, rotation.presented.as_bytes()];
-            let found = query.query_row(values, |row| HeldFamily::read(row, self.now_ms)).optional()?;
+            let found = query.query_row(values, |row| HeldSession::read(row, self.now_ms)).optional()?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -271,27 +271,27 @@ impl<'a> Tables<'a> {
         Ok(None)
     }
 
-    fn pair_of(&self, client_id: &str, family: &str) -> rusqlite::Result<StoredPair> {
+    fn pair_of(&self, client_id: &str, session: &str) -> rusqlite::Result<StoredPair> {
         let mut query = self.connection.prepare_cached(
-            "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND family = ?2",
+            "SELECT access_token, refresh_token, version FROM token WHERE client_id = ?1 AND session = ?2",
         )?;
-        query.query_row([client_id, family], pair)
+        query.query_row([client_id, session], pair)
     }
 
-    fn forget(&self, client_id: &str, family: &str) -> rusqlite::Result<()> {
-        let mut delete = self.connection.prepare_cached("DELETE FROM token WHERE client_id = ?1 AND family = ?2")?;
-        delete.execute([client_id, family]).map(drop)
+    fn forget(&self, client_id: &str, session: &str) -> rusqlite::Result<()> {
+        let mut delete = self.connection.prepare_cached("DELETE FROM token WHERE client_id = ?1 AND session = ?2")?;
+        delete.execute([client_id, session]).map(drop)
     }
 
-    /// Ends a family if it is live, removes its tokens, and returns the number of ended families.
-    fn end(&mut self, client_id: &str, family: &str, status: FamilyStatus) -> rusqlite::Result<u64> {
+    /// Ends a session if it is live, removes its tokens, and returns the number of ended sessions.
+    fn end(&mut self, client_id: &str, session: &str, status: SessionStatus) -> rusqlite::Result<u64> {
         const END: &str = concat!(
             "UPDATE token SET status = ?3, version = ?4, access_token = NULL, refresh_token = NULL
-             WHERE client_id = ?1 AND family = ?2 AND ",
+             WHERE client_id = ?1 AND session = ?2 AND ",
             counts!()
         );
         let mut update = self.connection.prepare_cached(END)?;
-        let ended = update.execute(params![client_id, family, status.as_str(), self.version + 1])?;
+        let ended = update.execute(params![client_id, session, status.as_str(), self.version + 1])?;
         if ended > 0 {
             self.version += 1;
             self.touch(client_id)?;
@@ -299,7 +299,7 @@ impl<'a> Tables<'a> {
         Ok(ended as u64)
     }
 
-    /// Gives the newest live family a new version: the one that has just ended may be newer, and the version of a client only
+    /// Gives the newest live session a new version: the one that has just ended may be newer, and the version of a client only
     /// grows.
     fn touch(&mut self, client_id: &str) -> rusqlite::Result<()> {
         const TOUCH: &str = concat!(
@@ -311,10 +311,10 @@ impl<'a> Tables<'a> {
         self.connection.prepare_cached(TOUCH)?.execute(params![client_id, self.version]).map(drop)
     }
 
-    /// Ends all families of a client.
+    /// Ends all sessions of a client.
     fn end_client(&mut self, client_id: &str) -> rusqlite::Result<u64> {
         // The rows decide, should the count ever be wrong.
-        if canonical(self.connection, client_id, None)?.is_none() {
+        if current(self.connection, client_id, None)?.is_none() {
             return Ok(0);
         }
         let ended = self.live(client_id)?.max(1);
@@ -336,32 +336,32 @@ impl<'a> Tables<'a> {
     pub(super) fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> rusqlite::Result<Revoked> {
         let condition = if_version.map_or(Condition::None, Condition::Version);
         let ended = match revocation {
-            Revocation::Family { client_id, .. } | Revocation::Client(client_id)
+            Revocation::Session { client_id, .. } | Revocation::Client(client_id)
                 if !self.meets(client_id, condition)? =>
             {
                 return Ok(Revoked::ConditionFailed);
             }
-            Revocation::Family { client_id, family } => self.end(client_id, family, FamilyStatus::Revoked)?,
+            Revocation::Session { client_id, session } => self.end(client_id, session, SessionStatus::Revoked)?,
             Revocation::Client(client_id) => self.end_client(client_id)?,
             Revocation::All => self.end_all()?,
         };
-        Ok(Revoked::Families(ended))
+        Ok(Revoked::Sessions(ended))
     }
 
     /// Replaces what is kept of tokens, and returns the number of rows that had not changed since they were read. Versions stay,
-    /// since the tokens do, and the newest family is found by its version.
+    /// since the tokens do, and the newest session is found by its version.
     pub(super) fn convert(&self, rows: &[ConvertedRow]) -> rusqlite::Result<u64> {
         let mut update = self.connection.prepare_cached(
             "UPDATE token SET
                  access_token = coalesce(?4, access_token), access_sha256 = coalesce(?5, access_sha256),
                  refresh_token = coalesce(?6, refresh_token), refresh_sha256 = coalesce(?7, refresh_sha256)
-             WHERE client_id = ?1 AND family = ?2 AND version = ?3",
+             WHERE client_id = ?1 AND session = ?2 AND version = ?3",
         )?;
         let mut count = 0;
         for row in rows {
             count += update.execute(params![
                 row.client_id,
-                row.family,
+                row.session,
                 row.version,
                 row.access.as_ref().map(|(text, _)| text.expose()),
                 row.access.as_ref().map(|(_, digest)| digest.as_bytes()),
@@ -387,12 +387,12 @@ impl<'a> Tables<'a> {
     }
 }
 
-impl HeldFamily {
+impl HeldSession {
     fn read(row: &Row<'_>, now_ms: u64) -> rusqlite::Result<Self> {
         let ago = Duration::from_millis(now_ms.saturating_sub(row.get(4)?));
         let consumed = digest(row, 3)?.map(|consumed| (consumed, ago));
-        let family = Family { generation: row.get(1)?, refresh: digest(row, 2)?, consumed, status: status(row, 5)? };
-        Ok(Self { name: row.get(0)?, family, issued_at: row.get(6)? })
+        let session = Session { generation: row.get(1)?, refresh: digest(row, 2)?, consumed, status: status(row, 5)? };
+        Ok(Self { name: row.get(0)?, session, issued_at: row.get(6)? })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The example `axum` with pages to try it in a browser: `cargo run --release -p example-demo -- [--config PATH] [--listen ADDR]`.
 //!
-//! `/` is a page that mints, refreshes and revokes tokens. `/docs` is Swagger UI over `/openapi.json`, the application's
+//! `/` is a page that issues, refreshes and revokes tokens. `/docs` is Swagger UI over `/openapi.json`, the application's
 //! description, to which the layer adds what each path needs and the endpoints for tokens.
 
 use std::process::ExitCode;

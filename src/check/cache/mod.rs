@@ -154,7 +154,7 @@ impl TokenCache {
         self.refused.keep(self.hash(token), token, mismatch, stamp, asked_at_ms);
     }
 
-    /// Returns the access of a token that was confirmed and is canonical at `now_ms`.
+    /// Returns the access of a token that was confirmed and is current at `now_ms`.
     #[inline]
     pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Access>> {
         let entries = self.entries.pin();
@@ -245,7 +245,7 @@ impl TokenCache {
 impl Entry {
     /// Returns its bytes, without claims that were read.
     fn weight(&self) -> usize {
-        OVERHEAD + self.access.token().len() + self.access.client_id().len() + self.access.family().len()
+        OVERHEAD + self.access.token().len() + self.access.client_id().len() + self.access.session().len()
     }
 
     /// Counts a use, and returns true if it is the first since the entry was examined last.

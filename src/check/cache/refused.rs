@@ -12,7 +12,7 @@ use std::{
 use super::NoHash;
 use crate::store::{Changes, Stamp, TokenDigest};
 
-/// The longest time to live. A token that another process makes canonical is refused for that long.
+/// The longest time to live. A token that another process makes current is refused for that long.
 const MAX_TTL: Duration = Duration::from_secs(1);
 /// The most entries, of some 100 bytes each.
 const MAX_TOKENS: usize = 4096;
@@ -23,7 +23,7 @@ pub(crate) enum Mismatch {
     /// It does not know the client.
     UnknownClient,
     /// It holds another token.
-    NotCanonical,
+    NotCurrent,
 }
 
 pub(super) struct RefusedTokens {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn keep(refused: &RefusedTokens, changes: &Changes, hash: u64, token: &str) {
-        refused.keep(hash, token.as_bytes(), Mismatch::NotCanonical, changes.stamp("c"), NOW);
+        refused.keep(hash, token.as_bytes(), Mismatch::NotCurrent, changes.stamp("c"), NOW);
     }
 
     fn knows(refused: &RefusedTokens, changes: &Changes, token: &str, now_ms: u64) -> bool {

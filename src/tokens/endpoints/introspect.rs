@@ -45,7 +45,7 @@ const INTROSPECTION: Schema = Schema {
                 "active": { "type": "boolean" },
                 "token_type": { "type": "string", "enum": ["Bearer", "refresh_token"] },
                 "client_id": { "type": "string" },
-                "fam": { "type": "string", "description": "The session that it belongs to, as the `family` to revoke" },
+                "sid": { "type": "string", "description": "The name of its session, by which it can be revoked" },
                 "exp": { "type": "integer", "description": "The last second in which it is valid, since 1970" },
                 "iat": { "type": "integer", "description": "The second in which it was issued, since 1970" },
                 "scope": { "type": "string" },

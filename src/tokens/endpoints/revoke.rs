@@ -50,7 +50,7 @@ const REVOKED: Schema = Schema {
     },
 };
 
-const ONE_OF: &str = "send `token`, or `client_id` with or without `family`, or `all=true`";
+const ONE_OF: &str = "send `token`, or `client_id` with or without `session`, or `all=true`";
 
 fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
     let all = Parameter {
@@ -64,7 +64,7 @@ fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
     ];
     let by_client = [
         Parameter::required("client_id", "The client whose tokens are revoked"),
-        Parameter::optional("family", "The one session of the client to revoke"),
+        Parameter::optional("session", "The one session of the client to revoke"),
     ];
     let mut sets = vec![
         ParameterSet::new("By token", by_token),
@@ -87,15 +87,15 @@ fn revoked(facts: &Facts<'_>) -> ResponseDoc {
 
 async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let all = call.flag("all")?;
-    match (call.optional("token")?, call.optional("client_id")?, call.optional("family")?, all) {
+    match (call.optional("token")?, call.optional("client_id")?, call.optional("session")?, all) {
         // A client without a secret names itself beside its token (RFC 7009 2.1).
         (Some(token), client_id, None, false) => revoke_token(&call, &token, client_id.as_deref()).await,
         (None, Some(client_id), None, false) => {
             revoke_as_administrator(&call, Revocation::Client(client_id.into_owned())).await
         }
-        (None, Some(client_id), Some(family), false) => {
-            let family = Revocation::Family { client_id: client_id.into_owned(), family: family.into_owned() };
-            revoke_as_administrator(&call, family).await
+        (None, Some(client_id), Some(session), false) => {
+            let session = Revocation::Session { client_id: client_id.into_owned(), session: session.into_owned() };
+            revoke_as_administrator(&call, session).await
         }
         (None, None, None, true) => revoke_as_administrator(&call, Revocation::All).await,
         (None, None, None, false) => match call.cookie()? {

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::support::{
     faulty::{Behaviour, FaultyStore},
     front::{Front, Mode},
-    stores::{ManyFamilies, OnePair, canonical, exchange, held, record, refresh, renewal},
+    stores::{ManySessions, OnePair, current, exchange, held, record, refresh, renewal},
     v1::Rows,
 };
 
@@ -69,7 +69,7 @@ async fn a_revocation_goes_before_the_refreshes_that_wait() {
     assert!((&mut revoking).now_or_never().is_none());
     up.send(true).unwrap();
     let (revoked, _) = soon("a revocation", async { tokio::join!(revoking, join_all(refreshes)) }).await;
-    assert_eq!(revoked.unwrap(), Revoked::Families(1));
+    assert_eq!(revoked.unwrap(), Revoked::Sessions(1));
     let written = written(&server);
     let place = written.iter().position(|body| body.contains("revoked")).expect("it was written");
     assert!(place <= 1, "{place} refreshes of {} went before it", written.len() - 1);
@@ -101,13 +101,13 @@ async fn calls_of_the_second_version_do_not_wait_for_each_other() {
     let front = Front::start(Arc::new(MemoryStore::new())).await;
     let store = front.client();
     assert_eq!(store.promises().await.unwrap(), Promises::ALL);
-    for family in ["f", "g", "h"] {
-        store.begin("c", family, family).await;
+    for session in ["f", "g", "h"] {
+        store.begin("c", session, session).await;
     }
     front.seen();
     let (up, flag) = watch::channel(false);
     front.becomes(Mode::HoldsPosts(flag));
-    let rotations = ["f", "g", "h"].map(|family| renewal("c", family, 0, family, format!("{family}-2")));
+    let rotations = ["f", "g", "h"].map(|session| renewal("c", session, 0, session, format!("{session}-2")));
     let mut refreshes: Vec<_> = rotations.iter().map(|rotation| store.rotate(rotation)).collect();
     let all_there = async {
         while front.count() < 3 {
@@ -121,9 +121,9 @@ async fn calls_of_the_second_version_do_not_wait_for_each_other() {
         }
     })
     .await;
-    let revocation = Revocation::Family { client_id: "c".to_owned(), family: "h".to_owned() };
+    let revocation = Revocation::Session { client_id: "c".to_owned(), session: "h".to_owned() };
     let revoked = soon("a revocation", store.revoke(&revocation, None)).await;
-    assert_eq!(revoked.unwrap(), Revoked::Families(1));
+    assert_eq!(revoked.unwrap(), Revoked::Sessions(1));
     up.send(true).unwrap();
     let rotated: Vec<_> = join_all(refreshes).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(rotated, [Rotated::Rotated, Rotated::Rotated, Rotated::Revoked]);
@@ -171,12 +171,12 @@ async fn a_write_on_a_connection_that_was_closed_is_sent_again() {
     let store = client(&server);
     for n in 2..6 {
         server.becomes(Behaviour::Answer(StatusCode::OK, PAIR.to_vec()));
-        assert_eq!(store.load("c", None).await.unwrap(), canonical(1));
+        assert_eq!(store.load("c", None).await.unwrap(), current(1));
         server.becomes(Behaviour::CloseWhenReused(PAIR.to_vec()));
         store.put("c", n).await.unwrap();
     }
     server.becomes(Behaviour::Answer(StatusCode::OK, PAIR.to_vec()));
-    assert_eq!(store.load("c", None).await.unwrap(), canonical(1));
+    assert_eq!(store.load("c", None).await.unwrap(), current(1));
     server.becomes(Behaviour::CloseWhenReused(PAIR.to_vec()));
     assert_eq!(store.exchange("c", &refresh(1), 7).await.unwrap(), Rotated::Rotated);
     // With the second version, the store is asked first, and decides.
@@ -191,7 +191,7 @@ async fn a_write_on_a_connection_that_was_closed_is_sent_again() {
     assert_eq!(store.rotate(&gracious).await.unwrap(), Rotated::Rotated);
     assert!(behind.accepts("c", "f", 2).await);
     front.becomes(Mode::CutsOneWrite(Arc::default()));
-    assert_eq!(store.revoke_family("c", "f").await, Revoked::Families(1));
+    assert_eq!(store.revoke_session("c", "f").await, Revoked::Sessions(1));
     assert_eq!(behind.load("c", None).await.unwrap(), None);
 }
 
@@ -211,7 +211,7 @@ async fn silent_connections_are_given_up_together() {
     server.becomes(Behaviour::SilentBefore(server.connections(), PAIR.to_vec()));
     let before = server.count();
     for id in &ids {
-        assert_eq!(store.load(id, None).await.unwrap(), canonical(1), "not after ten seconds");
+        assert_eq!(store.load(id, None).await.unwrap(), current(1), "not after ten seconds");
     }
     let more = server.count() - before - ids.len();
     assert!(more <= 1, "{more} look-ups met a connection that says nothing");
@@ -252,7 +252,7 @@ async fn a_page_is_not_the_word_of_a_store_of_the_first_version() {
         let store = client(&server);
         server.becomes(page(StatusCode::NOT_FOUND, content_type, body));
         assert_eq!(store.load("c", None).await.unwrap(), None, "{body}");
-        assert_eq!(store.revoke(&client_of("c"), None).await.unwrap(), Revoked::Families(0), "{body}");
+        assert_eq!(store.revoke(&client_of("c"), None).await.unwrap(), Revoked::Sessions(0), "{body}");
     }
     for (content_type, body) in [
         ("text/html", "<html>log in first</html>"),
@@ -300,7 +300,7 @@ async fn a_bare_404_does_not_acknowledge_a_revocation() {
     let store = client(&server);
     let revocation = Revocation::Client("c".to_owned());
     assert_eq!(store.load("c", None).await.unwrap(), None);
-    assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Families(0));
+    assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Sessions(0));
     assert!(String::from_utf8_lossy(&held.lock().unwrap()).contains("revoked"), "the store has said so itself");
     server.becomes(Behaviour::Answer(StatusCode::NOT_FOUND, Vec::new()));
     let error = store.revoke(&revocation, None).await.expect_err("nobody has");
@@ -313,7 +313,7 @@ async fn what_is_revoked_is_not_written_again() {
     let store = client(&server);
     let revocation = Revocation::Client("c".to_owned());
     for expected in [1, 0, 0] {
-        assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Families(expected));
+        assert_eq!(store.revoke(&revocation, None).await.unwrap(), Revoked::Sessions(expected));
     }
     assert_eq!(written(&server).len(), 1);
 }
@@ -399,8 +399,8 @@ async fn a_revocation_that_a_refresh_elsewhere_undoes_is_done_again() {
     .await;
     // What is issued after it is another log-in, and stays.
     here.issue("c").await.unwrap();
-    let family = Revocation::Family { client_id: "c".to_owned(), family: issued.family.clone() };
-    assert_eq!(here.revoke(&family).await.unwrap(), 0);
+    let session = Revocation::Session { client_id: "c".to_owned(), session: issued.session.clone() };
+    assert_eq!(here.revoke(&session).await.unwrap(), 0);
     assert!(!rows.lock().unwrap()["c"].to_string().contains("revoked"));
 }
 

@@ -1,29 +1,29 @@
 //! Whatever is done in whatever order, two stores that promise the same answer the same.
 
 use fastauth::store::{
-    Condition, FamilyFilter, FamilyStatus, MemoryStore, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+    Condition, MemoryStore, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionStatus,
     SqliteStore, StoredPair, TokenDigest, TokenStore,
 };
 use proptest::{collection::vec, prelude::*};
 
 use super::GRACE;
-use crate::support::stores::{ManyFamilies, family_of, record, refresh};
+use crate::support::stores::{ManySessions, record, refresh, session_of};
 
 const CLIENTS: [&str; 3] = ["a", "A", "a\0b"];
-const FAMILIES: [&str; 3] = ["", "f", "g"];
+const SESSIONS: [&str; 3] = ["", "f", "g"];
 
 #[derive(Clone, Debug)]
 enum Step {
     Save {
         client: usize,
-        family: usize,
+        session: usize,
         keep_others: bool,
         condition: When,
     },
-    /// Presents one of the pairs that were issued, as a token of that family and generation, or of none.
+    /// Presents one of the pairs that were issued, as a token of that session and generation, or of none.
     Rotate {
         client: usize,
-        family: usize,
+        session: usize,
         presented: usize,
         named: Option<u64>,
         gracious: bool,
@@ -34,14 +34,14 @@ enum Step {
     },
     List {
         client: Option<usize>,
-        status: Option<FamilyStatus>,
+        status: Option<SessionStatus>,
         limit: usize,
     },
 }
 
 #[derive(Clone, Debug)]
 enum What {
-    Family(usize, usize),
+    Session(usize, usize),
     Client(usize),
     All,
 }
@@ -66,20 +66,20 @@ fn when() -> impl Strategy<Value = When> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (client, family) = (0..CLIENTS.len(), 0..FAMILIES.len());
-    let status = prop_oneof![Just(FamilyStatus::Live), Just(FamilyStatus::Revoked), Just(FamilyStatus::Reused),];
+    let (client, session) = (0..CLIENTS.len(), 0..SESSIONS.len());
+    let status = prop_oneof![Just(SessionStatus::Live), Just(SessionStatus::Revoked), Just(SessionStatus::Reused),];
     let what = prop_oneof![
-        4 => (client.clone(), family.clone()).prop_map(|(client, family)| What::Family(client, family)),
+        4 => (client.clone(), session.clone()).prop_map(|(client, session)| What::Session(client, session)),
         2 => client.clone().prop_map(What::Client),
         1 => Just(What::All),
     ];
     prop_oneof![
-        4 => (client.clone(), family.clone(), any::<bool>(), when()).prop_map(
-            |(client, family, keep_others, condition)| Step::Save { client, family, keep_others, condition }
+        4 => (client.clone(), session.clone(), any::<bool>(), when()).prop_map(
+            |(client, session, keep_others, condition)| Step::Save { client, session, keep_others, condition }
         ),
-        8 => (client.clone(), family, 0..4_usize, proptest::option::weighted(0.8, 0..4_u64), any::<bool>()).prop_map(
-            |(client, family, presented, named, gracious)| {
-                Step::Rotate { client, family, presented, named, gracious }
+        8 => (client.clone(), session, 0..4_usize, proptest::option::weighted(0.8, 0..4_u64), any::<bool>()).prop_map(
+            |(client, session, presented, named, gracious)| {
+                Step::Rotate { client, session, presented, named, gracious }
             }
         ),
         2 => (what, when()).prop_map(|(what, condition)| Step::Revoke { what, condition }),
@@ -130,10 +130,10 @@ impl<'a> Actor<'a> {
     /// Does the step, with this number for its new pair.
     async fn act(&mut self, step: &Step, number: usize) -> Seen {
         let answer = match step {
-            Step::Save { client, family, keep_others, condition } => {
+            Step::Save { client, session, keep_others, condition } => {
                 let condition = self.condition(*client, *condition).await;
                 let options = SaveOptions { keep_others: *keep_others, condition, ..SaveOptions::default() };
-                let record = record(CLIENTS[*client], FAMILIES[*family], 0, number);
+                let record = record(CLIENTS[*client], SESSIONS[*session], 0, number);
                 match self.store.save(&record, options).await.unwrap() {
                     Saved::Saved(version) => {
                         assert_eq!(self.store.version(CLIENTS[*client]).await, Some(version));
@@ -143,8 +143,8 @@ impl<'a> Actor<'a> {
                     Saved::ConditionFailed => "condition failed".to_owned(),
                 }
             }
-            Step::Rotate { client, family, presented, named, gracious } => {
-                let rotation = self.rotation(*client, *family, *presented, *named, *gracious, number);
+            Step::Rotate { client, session, presented, named, gracious } => {
+                let rotation = self.rotation(*client, *session, *presented, *named, *gracious, number);
                 match self.store.rotate(&rotation).await.unwrap() {
                     Rotated::Repeated(pair) => format!("repeated {:?}", texts(pair)),
                     rotated => {
@@ -157,7 +157,7 @@ impl<'a> Actor<'a> {
             }
             Step::Revoke { what, condition } => {
                 let (client, revocation) = match what {
-                    What::Family(client, family) => (*client, family_of(CLIENTS[*client], FAMILIES[*family])),
+                    What::Session(client, session) => (*client, session_of(CLIENTS[*client], SESSIONS[*session])),
                     What::Client(client) => (*client, Revocation::Client(CLIENTS[*client].to_owned())),
                     What::All => (0, Revocation::All),
                 };
@@ -166,16 +166,16 @@ impl<'a> Actor<'a> {
                     _ => None,
                 };
                 match self.store.revoke(&revocation, version).await.unwrap() {
-                    Revoked::Families(count) => format!("revoked {count}"),
+                    Revoked::Sessions(count) => format!("revoked {count}"),
                     Revoked::ConditionFailed => "condition failed".to_owned(),
                 }
             }
             Step::List { client, status, limit } => {
                 let client_id = client.map(|client| CLIENTS[client].to_owned());
-                let filter = FamilyFilter { client_id, status: *status, limit: *limit, ..FamilyFilter::default() };
+                let filter = SessionFilter { client_id, status: *status, limit: *limit, ..SessionFilter::default() };
                 let page = self.store.list(&filter).await.unwrap();
                 let next = page.next;
-                let names = page.families.into_iter().map(|entry| (entry.client_id, entry.family));
+                let names = page.sessions.into_iter().map(|entry| (entry.client_id, entry.session));
                 format!("{:?} {next:?}", names.collect::<Vec<_>>())
             }
         };
@@ -185,7 +185,7 @@ impl<'a> Actor<'a> {
     fn rotation(
         &self,
         client: usize,
-        family: usize,
+        session: usize,
         presented: usize,
         named: Option<u64>,
         gracious: bool,
@@ -194,8 +194,8 @@ impl<'a> Actor<'a> {
         let presented = self.issued[client].get(presented).copied().unwrap_or(usize::MAX);
         Rotation {
             presented: TokenDigest::of(refresh(presented)),
-            presented_family: named.map(|generation| (FAMILIES[family].to_owned(), generation)),
-            successor: record(CLIENTS[client], FAMILIES[family], named.map_or(0, |generation| generation + 1), number),
+            presented_session: named.map(|generation| (SESSIONS[session].to_owned(), generation)),
+            successor: record(CLIENTS[client], SESSIONS[session], named.map_or(0, |generation| generation + 1), number),
             grace: if gracious { GRACE } else { std::time::Duration::ZERO },
         }
     }
@@ -208,17 +208,17 @@ impl<'a> Actor<'a> {
             grew.push(self.note(client, version));
             versions.push(version);
             holds.push(format!("{id:?}: {:?}", pair.map(texts)));
-            for family in FAMILIES.map(Some).into_iter().chain([Some("unknown"), None]) {
-                let held = self.store.load(id, family).await.unwrap();
+            for session in SESSIONS.map(Some).into_iter().chain([Some("unknown"), None]) {
+                let held = self.store.load(id, session).await.unwrap();
                 versions.push(held.map(|held| held.version.unwrap()));
-                holds.push(format!("{id:?} {family:?}: {:?}", held.map(|held| (held.access, held.refresh))));
+                holds.push(format!("{id:?} {session:?}: {:?}", held.map(|held| (held.access, held.refresh))));
             }
         }
-        for entry in self.store.all(FamilyFilter::default()).await {
+        for entry in self.store.all(SessionFilter::default()).await {
             assert!(entry.issued_at <= entry.renewed_at);
             holds.push(format!(
                 "{:?} {:?} {} {} {:?}",
-                entry.client_id, entry.family, entry.generation, entry.kid, entry.status
+                entry.client_id, entry.session, entry.generation, entry.kid, entry.status
             ));
         }
         let mut order: Vec<_> = versions.iter().flatten().copied().collect();

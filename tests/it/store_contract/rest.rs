@@ -7,7 +7,7 @@ use std::{
 };
 
 use fastauth::store::{
-    Canonical, MemoryStore, RestStore, Rotated, StoreError, StoreErrorKind, TokenDigest, TokenStore,
+    CurrentTokens, MemoryStore, RestStore, Rotated, StoreError, StoreErrorKind, TokenDigest, TokenStore,
 };
 use futures_util::{FutureExt, future::join_all};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::support::{
     faulty::{Behaviour, FaultyStore, Seen},
-    stores::{OnePair, StoreServer, any_port, canonical, held, refresh},
+    stores::{OnePair, StoreServer, any_port, current, held, refresh},
 };
 
 const PAIR: &[u8] = br#"{"data":{"access_token":"access-1","refresh_token":"refresh-1"}}"#;
@@ -85,7 +85,7 @@ async fn the_calls_are_those_of_the_contract() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(store.load(id, None).await.unwrap(), canonical(1));
+        assert_eq!(store.load(id, None).await.unwrap(), current(1));
         store.put(id, 1).await.unwrap();
         let seen = server.seen();
         assert_eq!(seen.len(), 2 * n + 2);
@@ -125,7 +125,7 @@ async fn only_200_and_404_answer_a_look_up() {
         assert_eq!(kind(&error, &server), StoreErrorKind::InvalidAnswer, "{body:?}");
     }
     server.becomes(ok(br#"{"data":{"access_token":"access-1"}}"#));
-    let half = Canonical { refresh: None, ..canonical(1).unwrap() };
+    let half = CurrentTokens { refresh: None, ..current(1).unwrap() };
     assert_eq!(store.load(ID, None).await.unwrap(), Some(half));
     assert_eq!(store.held(ID).await.unwrap(), Some((Some("access-1".to_owned()), None)));
 }
@@ -190,7 +190,7 @@ async fn every_call_ends_in_time() {
     let error = store.put(ID, 1).await.expect_err("no answer");
     assert_eq!(kind(&error, &server), StoreErrorKind::TimedOut);
     server.becomes(ok(PAIR));
-    assert_eq!(store.load(ID, None).await.unwrap(), canonical(1));
+    assert_eq!(store.load(ID, None).await.unwrap(), current(1));
 }
 
 /// Those that wait behind a slow write of the same client do not wait for longer.
@@ -210,7 +210,7 @@ async fn a_long_answer_is_cut_off() {
     let store = client(&server.url());
     let padded = |length: usize| [PAIR, " ".repeat(length - PAIR.len()).as_bytes()].concat();
     server.becomes(ok(&padded(1 << 20)));
-    assert_eq!(store.load(ID, None).await.unwrap(), canonical(1));
+    assert_eq!(store.load(ID, None).await.unwrap(), current(1));
     let endless = Behaviour::Flood(b"HTTP/1.1 200 OK\r\n\r\n".to_vec());
     for behaviour in [ok(&padded((1 << 20) + 1)), endless] {
         server.becomes(behaviour);
@@ -256,7 +256,7 @@ async fn stale_connections_do_not_fail_a_look_up() {
     let (loaded, ()) = tokio::join!(join_all(ids.map(|id| store.load(id, None))), fill_pool);
     assert!(loaded.iter().all(Result::is_ok));
     server.becomes(Behaviour::CloseWhenReused(PAIR.to_vec()));
-    assert_eq!(store.load("a", None).await.unwrap(), canonical(1));
+    assert_eq!(store.load("a", None).await.unwrap(), current(1));
     server.becomes(raw(""));
     let before = server.count();
     store.load("a", None).await.expect_err("it breaks on new connections too");
@@ -364,9 +364,9 @@ async fn look_ups_at_the_same_moment_are_one_call() {
     };
     let (others, another, ()) = tokio::join!(join_all(others), another, answer);
     for load in others {
-        assert_eq!(load.unwrap(), canonical(1));
+        assert_eq!(load.unwrap(), current(1));
     }
-    assert_eq!(another.unwrap(), canonical(1));
+    assert_eq!(another.unwrap(), current(1));
     assert_eq!(server.count(), 2);
     store.load("a", None).await.unwrap();
     assert_eq!(server.count(), 3, "nothing is kept");
@@ -380,7 +380,7 @@ async fn a_failure_is_shared_and_then_forgotten() {
     assert!(loads.iter().all(Result::is_err));
     assert_eq!(server.count(), 1);
     server.becomes(ok(PAIR));
-    assert_eq!(store.load("a", None).await.unwrap(), canonical(1));
+    assert_eq!(store.load("a", None).await.unwrap(), current(1));
 }
 
 #[tokio::test]
@@ -396,7 +396,7 @@ async fn a_look_up_after_a_write_sees_it() {
     }
     server.becomes(ok(PAIR));
     store.put("a", 1).await.unwrap();
-    assert_eq!(store.load("a", None).await.unwrap(), canonical(1), "and not the old answer, which is still on its way");
+    assert_eq!(store.load("a", None).await.unwrap(), current(1), "and not the old answer, which is still on its way");
     up.send(true).unwrap();
     assert_eq!(before.await.unwrap().unwrap().access, Some(TokenDigest::of("old")));
 }

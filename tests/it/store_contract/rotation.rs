@@ -1,14 +1,14 @@
-//! How the stores that promise everything rotate: generations, families, the grace, and reuse.
+//! How the stores that promise everything rotate: generations, sessions, the grace, and reuse.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use fastauth::store::{
-    Condition, FamilyFilter, FamilyStatus, Promises, Rotated, Rotation, SaveOptions, Saved, TokenDigest, TokenStore,
+    Condition, Promises, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionStatus, TokenDigest, TokenStore,
 };
 use tokio::{sync::Barrier, task::JoinSet};
 
 use super::{GRACE, Store, ids};
-use crate::support::stores::{ManyFamilies, OnePair, held, record, refresh, renewal};
+use crate::support::stores::{ManySessions, OnePair, held, record, refresh, renewal};
 
 macro_rules! rotations {
     ($module:ident, $fixture:ident) => {
@@ -24,17 +24,17 @@ macro_rules! rotations {
             unknown_token_of_an_earlier_generation_is_reuse,
             token_of_a_later_generation_is_superseded,
             unknown_token_of_this_generation_is_superseded,
-            reused_family_stays_revoked,
-            token_without_a_family_begins_one,
-            reuse_of_a_token_without_a_family_is_recognised,
-            save_ends_the_other_families,
-            save_can_keep_the_other_families,
-            family_is_rotated_alone,
-            load_finds_the_family_or_else_the_newest,
+            reused_session_stays_revoked,
+            token_without_a_session_begins_one,
+            reuse_of_a_token_without_a_session_is_recognised,
+            save_ends_the_other_sessions,
+            save_can_keep_the_other_sessions,
+            session_is_rotated_alone,
+            load_finds_the_session_or_else_the_newest,
             rotation_of_an_unknown_client_is_refused,
             conditions_are_checked,
             versions_only_grow,
-            family_names_are_any_text,
+            session_names_are_any_text,
             one_of_200_rotations_wins_and_the_others_repeat_it,
             second_of_200_rotations_without_a_grace_is_reuse,
         );
@@ -50,9 +50,9 @@ fn gracious(rotation: Rotation) -> Rotation {
     Rotation { grace: GRACE, ..rotation }
 }
 
-/// Returns the rotation of a refresh token without a family, whose successor begins the family `f`.
+/// Returns the rotation of a refresh token without a session, whose successor begins the session `f`.
 fn first_renewal(old: i32, new: i32) -> Rotation {
-    Rotation { presented_family: None, successor: record("a", "f", 0, new), ..renewal("a", "f", 0, old, new) }
+    Rotation { presented_session: None, successor: record("a", "f", 0, new), ..renewal("a", "f", 0, old, new) }
 }
 
 async fn store_promises_everything(store: &Store) {
@@ -61,16 +61,19 @@ async fn store_promises_everything(store: &Store) {
 
 async fn current_token_is_rotated(store: &Store) {
     store.begin("a", "f", 1).await;
-    let first = store.family("a", "f").await;
-    assert_eq!((first.generation, first.kid.as_str(), first.status), (0, "key-1", FamilyStatus::Live));
+    let first = store.session("a", "f").await;
+    assert_eq!((first.generation, first.kid.as_str(), first.status), (0, "key-1", SessionStatus::Live));
     for n in 1..5 {
         assert_eq!(store.renew("a", "f", n - 1, n as i32, n as i32 + 1).await, Rotated::Rotated);
         assert!(store.accepts("a", "f", n + 1).await && !store.accepts("a", "f", n).await);
         assert_eq!(store.held("a").await.unwrap(), held(n + 1));
-        let family = store.family("a", "f").await;
-        assert_eq!((family.generation, family.kid, family.status), (n, format!("key-{}", n + 1), FamilyStatus::Live));
-        assert_eq!(family.issued_at, first.issued_at);
-        assert!(family.renewed_at >= first.renewed_at);
+        let session = store.session("a", "f").await;
+        assert_eq!(
+            (session.generation, session.kid, session.status),
+            (n, format!("key-{}", n + 1), SessionStatus::Live)
+        );
+        assert_eq!(session.issued_at, first.issued_at);
+        assert!(session.renewed_at >= first.renewed_at);
     }
 }
 
@@ -78,13 +81,13 @@ async fn same_pair_is_returned_within_the_grace(store: &Store) {
     store.begin("a", "f", 1).await;
     store.begin("b", "f", 7).await;
     assert_eq!(store.rotate(&gracious(renewal("a", "f", 0, 1, 2))).await.unwrap(), Rotated::Rotated);
-    let before = (store.pair("a").await.unwrap(), store.all(FamilyFilter::default()).await);
+    let before = (store.pair("a").await.unwrap(), store.all(SessionFilter::default()).await);
     let pair = before.0.clone().unwrap();
     for n in 3..6 {
         let repeated = store.rotate(&gracious(renewal("a", "f", 0, 1, n))).await.unwrap();
         assert_eq!(repeated, Rotated::Repeated(pair.clone()));
     }
-    assert_eq!((store.pair("a").await.unwrap(), store.all(FamilyFilter::default()).await), before);
+    assert_eq!((store.pair("a").await.unwrap(), store.all(SessionFilter::default()).await), before);
     assert!(store.accepts("a", "f", 2).await);
     // The repeated pair can be rotated.
     assert_eq!(store.rotate(&gracious(renewal("a", "f", 1, 2, 6))).await.unwrap(), Rotated::Rotated);
@@ -99,7 +102,7 @@ async fn consumed_token_is_reuse_after_the_grace(store: &Store) {
         assert!(!store.accepts("a", "f", n).await, "{n}");
     }
     assert_eq!((store.load("a", None).await.unwrap(), store.held("a").await.unwrap()), (None, None));
-    assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
+    assert_eq!(store.session("a", "f").await.status, SessionStatus::Reused);
 }
 
 async fn grace_ends(store: &Store) {
@@ -117,15 +120,15 @@ async fn grace_ends(store: &Store) {
 
 /// The grace is of the last rotation alone.
 async fn token_of_an_earlier_generation_is_reuse(store: &Store) {
-    for (family, reused) in [("f", 0), ("g", 1), ("h", 2)] {
-        store.begin("a", family, 1).await;
+    for (session, reused) in [("f", 0), ("g", 1), ("h", 2)] {
+        store.begin("a", session, 1).await;
         for n in 1..5 {
-            assert_eq!(store.renew("a", family, n - 1, n as i32, n as i32 + 1).await, Rotated::Rotated);
+            assert_eq!(store.renew("a", session, n - 1, n as i32, n as i32 + 1).await, Rotated::Rotated);
         }
-        let rotation = gracious(renewal("a", family, reused, reused + 1, 9));
+        let rotation = gracious(renewal("a", session, reused, reused + 1, 9));
         assert_eq!(store.rotate(&rotation).await.unwrap(), Rotated::Reused, "{reused}");
-        assert!(!store.accepts("a", family, 5).await);
-        assert_eq!(store.family("a", family).await.status, FamilyStatus::Reused);
+        assert!(!store.accepts("a", session, 5).await);
+        assert_eq!(store.session("a", session).await.status, SessionStatus::Reused);
     }
 }
 
@@ -145,7 +148,7 @@ async fn token_of_a_later_generation_is_superseded(store: &Store) {
         assert_eq!(store.renew("a", "f", generation, 77, 9).await, Rotated::Superseded, "{generation}");
         assert!(store.accepts("a", "f", 2).await);
     }
-    assert_eq!(store.renew("a", "f", 1, 2, 3).await, Rotated::Rotated, "the family lives on");
+    assert_eq!(store.renew("a", "f", 1, 2, 3).await, Rotated::Rotated, "the session lives on");
 }
 
 async fn unknown_token_of_this_generation_is_superseded(store: &Store) {
@@ -156,7 +159,7 @@ async fn unknown_token_of_this_generation_is_superseded(store: &Store) {
     assert!(store.accepts("a", "f", 1).await);
 }
 
-async fn reused_family_stays_revoked(store: &Store) {
+async fn reused_session_stays_revoked(store: &Store) {
     store.begin("a", "f", 1).await;
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Rotated);
     assert_eq!(store.renew("a", "f", 0, 1, 3).await, Rotated::Reused);
@@ -165,8 +168,8 @@ async fn reused_family_stays_revoked(store: &Store) {
         assert_eq!(store.rotate(&rotation).await.unwrap(), Rotated::Revoked, "{n}");
         assert!(!store.accepts("a", "f", 9).await);
     }
-    assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
-    assert_eq!(store.revoke_family("a", "f").await, fastauth::store::Revoked::Families(0));
+    assert_eq!(store.session("a", "f").await.status, SessionStatus::Reused);
+    assert_eq!(store.revoke_session("a", "f").await, fastauth::store::Revoked::Sessions(0));
     // The client can log in again.
     store.begin("a", "g", 10).await;
     assert!(store.accepts("a", "g", 10).await && !store.accepts("a", "f", 2).await);
@@ -174,7 +177,7 @@ async fn reused_family_stays_revoked(store: &Store) {
     assert_eq!(store.renew("a", "g", 0, 10, 11).await, Rotated::Rotated);
 }
 
-async fn token_without_a_family_begins_one(store: &Store) {
+async fn token_without_a_session_begins_one(store: &Store) {
     store.begin("a", "", 1).await;
     store.begin("a", "other", 5).await;
     store.begin("b", "", 1).await;
@@ -184,18 +187,18 @@ async fn token_without_a_family_begins_one(store: &Store) {
         store.accepts("a", "f", 2).await && store.accepts("a", "other", 5).await && store.accepts("b", "", 1).await
     );
     let names = async || {
-        let found = store.all(FamilyFilter::default()).await.into_iter();
-        found.map(|entry| (entry.client_id, entry.family)).collect::<Vec<_>>()
+        let found = store.all(SessionFilter::default()).await.into_iter();
+        found.map(|entry| (entry.client_id, entry.session)).collect::<Vec<_>>()
     };
     let expected = [("a", "f"), ("a", "other"), ("b", "")].map(|(a, b)| (a.to_owned(), b.to_owned()));
-    assert_eq!(names().await, expected, "nothing is left without a family");
+    assert_eq!(names().await, expected, "nothing is left without a session");
     let pair = store.pair("a").await.unwrap().unwrap();
     assert_eq!(store.rotate(&gracious(first_renewal(1, 3))).await.unwrap(), Rotated::Repeated(pair));
     assert_eq!(names().await, expected);
     assert_eq!(store.renew("a", "f", 0, 2, 3).await, Rotated::Rotated);
 }
 
-async fn reuse_of_a_token_without_a_family_is_recognised(store: &Store) {
+async fn reuse_of_a_token_without_a_session_is_recognised(store: &Store) {
     store.begin("a", "", 1).await;
     store.begin("a", "other", 5).await;
     assert_eq!(store.rotate(&first_renewal(1, 2)).await.unwrap(), Rotated::Rotated);
@@ -204,7 +207,7 @@ async fn reuse_of_a_token_without_a_family_is_recognised(store: &Store) {
     assert_eq!(store.rotate(&first_renewal(1, 3)).await.unwrap(), Rotated::Revoked);
 }
 
-async fn save_ends_the_other_families(store: &Store) {
+async fn save_ends_the_other_sessions(store: &Store) {
     for n in 0..4 {
         store.begin("a", &format!("f{n}"), n).await;
     }
@@ -216,11 +219,11 @@ async fn save_ends_the_other_families(store: &Store) {
         assert_eq!(store.renew("a", &format!("f{n}"), 0, n, 50).await, Rotated::Superseded);
     }
     assert!(store.accepts("a", "new", 9).await && store.accepts("b", "f0", 7).await);
-    let live = FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
+    let live = SessionFilter { status: Some(SessionStatus::Live), ..SessionFilter::default() };
     assert_eq!(store.all(live).await.len(), 2);
 }
 
-async fn save_can_keep_the_other_families(store: &Store) {
+async fn save_can_keep_the_other_sessions(store: &Store) {
     for n in 0..4 {
         store.begin("a", &format!("f{n}"), n).await;
     }
@@ -230,10 +233,10 @@ async fn save_can_keep_the_other_families(store: &Store) {
     // Its own pair is replaced.
     store.begin("a", "f1", 9).await;
     assert!(store.accepts("a", "f1", 9).await && store.accepts("a", "f2", 2).await);
-    assert_eq!(store.all(FamilyFilter::default()).await.len(), 4);
+    assert_eq!(store.all(SessionFilter::default()).await.len(), 4);
 }
 
-async fn family_is_rotated_alone(store: &Store) {
+async fn session_is_rotated_alone(store: &Store) {
     store.begin("a", "f", 1).await;
     store.begin("a", "g", 11).await;
     store.begin("b", "f", 21).await;
@@ -241,7 +244,7 @@ async fn family_is_rotated_alone(store: &Store) {
     assert_eq!(store.renew("a", "g", 0, 11, 12).await, Rotated::Rotated);
     assert_eq!(store.renew("a", "g", 1, 12, 13).await, Rotated::Rotated);
     assert!(store.accepts("a", "f", 2).await && store.accepts("a", "g", 13).await && store.accepts("b", "f", 21).await);
-    // A token of another family or client is an unknown one.
+    // A token of another session or client is an unknown one.
     assert_eq!(store.renew("a", "f", 1, 13, 50).await, Rotated::Superseded);
     assert_eq!(store.renew("b", "f", 1, 2, 50).await, Rotated::Superseded);
     assert_eq!(store.renew("a", "g", 0, 11, 50).await, Rotated::Reused);
@@ -251,7 +254,7 @@ async fn family_is_rotated_alone(store: &Store) {
     assert_eq!(store.renew("a", "f", 1, 2, 3).await, Rotated::Rotated);
 }
 
-async fn load_finds_the_family_or_else_the_newest(store: &Store) {
+async fn load_finds_the_session_or_else_the_newest(store: &Store) {
     let last = async |n: i32| {
         assert!(store.accepts("a", "unknown", n).await, "what was issued last stands for what is not held");
         assert_eq!(store.held("a").await.unwrap(), held(n));
@@ -264,9 +267,9 @@ async fn load_finds_the_family_or_else_the_newest(store: &Store) {
     assert_eq!(store.renew("a", "g", 0, 1, 3).await, Rotated::Rotated);
     last(3).await;
     assert!(store.accepts("a", "f", 2).await && store.accepts("a", "g", 3).await);
-    store.revoke_family("a", "g").await;
+    store.revoke_session("a", "g").await;
     last(2).await;
-    assert!(store.accepts("a", "g", 2).await, "the revoked family is not held");
+    assert!(store.accepts("a", "g", 2).await, "the revoked session is not held");
 }
 
 async fn rotation_of_an_unknown_client_is_refused(store: &Store) {
@@ -274,8 +277,8 @@ async fn rotation_of_an_unknown_client_is_refused(store: &Store) {
     assert_eq!(store.renew("b", "f", 0, 1, 2).await, Rotated::UnknownClient);
     assert_eq!(store.exchange("b", &refresh(1), 2).await.unwrap(), Rotated::UnknownClient);
     assert_eq!((store.pair("b").await.unwrap(), store.load("b", Some("f")).await.unwrap()), (None, None));
-    assert_eq!(store.all(FamilyFilter::default()).await.len(), 1);
-    // So is a client whose families were all revoked, if the token is of none of them.
+    assert_eq!(store.all(SessionFilter::default()).await.len(), 1);
+    // So is a client whose sessions were all revoked, if the token is of none of them.
     store.revoke_all_of("a").await;
     assert_eq!(store.renew("a", "g", 0, 5, 2).await, Rotated::UnknownClient);
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Revoked);
@@ -300,12 +303,12 @@ async fn conditions_are_checked(store: &Store) {
     let Saved::Saved(second) = save(6, Condition::Version(first)).await else { panic!("it was that version") };
     assert_eq!(save(7, Condition::Version(first)).await, Saved::ConditionFailed);
     assert_eq!(store.held("a").await.unwrap(), held(6));
-    // It is the version of the newest pair, of any family.
+    // It is the version of the newest pair, of any session.
     let other = store.begin("a", "g", 8).await;
     assert_eq!(save(9, Condition::Version(second)).await, Saved::ConditionFailed);
     assert!(matches!(save(10, Condition::Version(other)).await, Saved::Saved(_)));
     assert!(store.accepts("a", "g", 8).await && store.accepts("a", "f", 10).await);
-    // A client without a live family is absent.
+    // A client without a live session is absent.
     store.revoke_all_of("a").await;
     assert_eq!(save(11, Condition::Version(store.begin("b", "f", 8).await)).await, Saved::ConditionFailed);
     let absent = SaveOptions { condition: Condition::Absent, ..SaveOptions::default() };
@@ -326,16 +329,16 @@ async fn versions_only_grow(store: &Store) {
         let n = round * 10;
         let [f, g, h, i, j] = &["f", "g", "h", "i", "j"].map(|name| format!("{name}-{round}"));
         store.begin("a", f, n).await;
-        grew("a family begins").await;
+        grew("a session begins").await;
         store.begin("a", g, n + 1).await;
         grew("another begins").await;
         assert_eq!(store.renew("a", f, 0, n, n + 2).await, Rotated::Rotated);
         grew("it is renewed").await;
-        store.revoke_family("a", f).await;
+        store.revoke_session("a", f).await;
         grew("the newest is revoked").await;
         store.begin("a", h, n + 3).await;
         grew("a third begins").await;
-        store.revoke_family("a", g).await;
+        store.revoke_session("a", g).await;
         grew("an older one is revoked").await;
         store.begin("a", i, n + 4).await;
         grew("a fourth begins").await;
@@ -350,7 +353,7 @@ async fn versions_only_grow(store: &Store) {
     }
 }
 
-async fn family_names_are_any_text(store: &Store) {
+async fn session_names_are_any_text(store: &Store) {
     let ids = ids();
     for (n, id) in (0..).zip(&ids) {
         store.begin("a", id, n).await;
@@ -412,7 +415,7 @@ async fn second_of_200_rotations_without_a_grace_is_reuse(store: &Store) {
     let winner = winner(&outcomes);
     let count = |expected: Rotated| outcomes.iter().filter(|(_, rotated)| *rotated == expected).count();
     assert_eq!((count(Rotated::Reused), count(Rotated::Revoked)), (1, RIVALS - 2));
-    assert!(!store.accepts("a", "f", winner).await, "the family has ended");
+    assert!(!store.accepts("a", "f", winner).await, "the session has ended");
     assert!(store.accepts("a", "g", "other").await, "the other one has not");
-    assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
+    assert_eq!(store.session("a", "f").await.status, SessionStatus::Reused);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fastauth::{
     Secret,
     store::{
-        Canonical, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
+        CurrentTokens, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoreError,
         StoreErrorKind, StoreFuture, StoreService, StoredPair, TokenRecord, TokenStore,
     },
 };
@@ -188,7 +188,7 @@ async fn only_a_store_that_promises_all_announces_the_second_version() {
     for promises in [
         Promises::NONE,
         Promises { atomic_rotation: false, ..Promises::ALL },
-        Promises { many_families: false, ..Promises::ALL },
+        Promises { many_sessions: false, ..Promises::ALL },
         Promises { revoke_all: false, ..Promises::ALL },
         Promises { list: false, ..Promises::ALL },
         Promises { tickets: false, ..Promises::ALL },
@@ -238,7 +238,7 @@ async fn refusals_of_the_second_version_are_problems() {
         (Method::GET, "/v2/clients//token", "", (400, "bad_request")),
         (Method::GET, "/v2/clients/-/token", "", (400, "bad_request")),
         (Method::GET, "/v2/clients/a/token?client_id=b", "", (400, "bad_request")),
-        (Method::GET, "/v2/clients/-/token?client_id=a&family=x&family=y", "", (400, "bad_request")),
+        (Method::GET, "/v2/clients/-/token?client_id=a&session=x&session=y", "", (400, "bad_request")),
         (Method::PUT, "/v2/clients/a/token", record, (405, "method_not_allowed")),
         (Method::GET, "/v2/clients/a/rotate", "", (405, "method_not_allowed")),
         (Method::GET, "/v2/revoke-all", "", (405, "method_not_allowed")),
@@ -291,7 +291,7 @@ async fn a_page_is_short_though_its_ids_are_long() {
             ask_v2(&service, request(Method::GET, &format!("/v2/clients?limit=1000{cursor}"), "")).await;
         assert!(status == 200 && page.to_string().len() < 1024 * 1024, "{}", page.to_string().len());
         found.extend(
-            page["families"].as_array().unwrap().iter().map(|entry| entry["client_id"].as_str().unwrap().to_owned()),
+            page["sessions"].as_array().unwrap().iter().map(|entry| entry["client_id"].as_str().unwrap().to_owned()),
         );
         pages += 1;
         match page["next"].as_str() {
@@ -312,7 +312,7 @@ async fn the_description_is_of_this_service() {
     let paths = description["paths"].as_object().unwrap();
     assert_eq!(paths.len(), 11);
     for (path, operations) in paths {
-        let target = path.replace("{id}", "a").replace("{family}", "f");
+        let target = path.replace("{id}", "a").replace("{session}", "f");
         let response = bare(&service, request(Method::OPTIONS, &target, "")).await;
         let allow = response.headers()[header::ALLOW].to_str().unwrap().to_owned();
         let mut allowed: Vec<_> = allow.split(", ").map(str::to_ascii_lowercase).collect();
@@ -383,7 +383,7 @@ async fn each_call_has_one_path() {
         "-",
         "a",
         "rotate",
-        "families",
+        "sessions",
         "revoke-all",
         "tickets",
         "openapi.json",
@@ -471,7 +471,7 @@ async fn pages_and_other_names_are_refused_where_there_is_no_bearer() {
 struct OddStore(Promises);
 
 impl TokenStore for OddStore {
-    fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+    fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
         Box::pin(async { Err(StoreError::new(StoreErrorKind::Failed, "hush")) })
     }
 
@@ -524,7 +524,7 @@ async fn trouble_is_a_problem_in_the_second_version() {
         (Method::POST, "/v2/clients/a/token", r#"{"access_token":"a","refresh_token":"r"}"#, (503, "unavailable")),
         (Method::POST, "/v2/clients/a/rotate", &rotation, (503, "unavailable")),
         (Method::DELETE, "/v2/clients/a/token", "", (503, "unavailable")),
-        (Method::DELETE, "/v2/clients/a/families/f", "", (503, "unavailable")),
+        (Method::DELETE, "/v2/clients/a/sessions/f", "", (503, "unavailable")),
         (Method::POST, "/v2/revoke-all", "{}", (503, "unavailable")),
         (Method::GET, "/v2/clients", "", (501, "unsupported")),
     ] {

@@ -11,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-use fastauth::store::{FamilyStatus, Revocation, Revoked, Rotated, Rotation, SqliteStore, StoreErrorKind, TokenStore};
+use fastauth::store::{Revocation, Revoked, Rotated, Rotation, SessionStatus, SqliteStore, StoreErrorKind, TokenStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use super::GRACE;
-use crate::support::stores::{ManyFamilies, OnePair, family_of, held, refresh, renewal};
+use crate::support::stores::{ManySessions, OnePair, held, refresh, renewal, session_of};
 
 fn scratch() -> (TempDir, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ fn other_files_are_refused_and_not_changed() {
             "a newer schema",
             &|path| {
                 drop(SqliteStore::open(path).unwrap());
-                foreign("PRAGMA user_version = 4")(path);
+                foreign("PRAGMA user_version = 5")(path);
             },
             "newer version of fastauth",
         ),
@@ -236,71 +236,36 @@ async fn one_of_many_rotations_in_two_stores_wins() {
 async fn revocation_in_one_store_is_seen_by_the_other() {
     let (_directory, path) = scratch();
     let (one, other) = (SqliteStore::open(&path).unwrap(), SqliteStore::open(&path).unwrap());
-    for (family, revocation) in
-        [("f", family_of("a", "f")), ("g", Revocation::Client("a".to_owned())), ("h", Revocation::All)]
+    for (session, revocation) in
+        [("f", session_of("a", "f")), ("g", Revocation::Client("a".to_owned())), ("h", Revocation::All)]
     {
-        one.begin("a", family, 1).await;
-        assert!(other.accepts("a", family, 1).await);
+        one.begin("a", session, 1).await;
+        assert!(other.accepts("a", session, 1).await);
         other.revoke(&revocation, None).await.unwrap();
         assert_eq!(one.held("a").await.unwrap(), None, "{revocation:?}");
-        assert_eq!(one.renew("a", family, 0, 1, 2).await, Rotated::Revoked);
-        one.begin("b", family, 1).await;
-        assert!(other.accepts("b", family, 1).await, "what is issued after it is held");
+        assert_eq!(one.renew("a", session, 0, 1, 2).await, Rotated::Revoked);
+        one.begin("b", session, 1).await;
+        assert!(other.accepts("b", session, 1).await, "what is issued after it is held");
     }
 }
 
-/// The schema that counted epochs, in its second epoch.
-const EPOCHS: &str = "
-CREATE TABLE store (epoch INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;
-INSERT INTO store VALUES (2, 7);
-CREATE TABLE token (
-    client_id TEXT NOT NULL, family TEXT NOT NULL, generation INTEGER NOT NULL, kid TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('live', 'revoked', 'reused')),
-    access_token TEXT, access_sha256 BLOB, access_expires_at INTEGER NOT NULL,
-    refresh_token TEXT, refresh_sha256 BLOB, refresh_expires_at INTEGER NOT NULL,
-    consumed_sha256 BLOB, consumed_at_ms INTEGER NOT NULL, issued_at INTEGER NOT NULL, renewed_at INTEGER NOT NULL,
-    epoch INTEGER NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (client_id, family)
-) STRICT;
-CREATE INDEX token_by_end ON token (refresh_expires_at);
-CREATE TABLE ticket (id TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE INDEX ticket_by_end ON ticket (expires_at);
-INSERT INTO ticket VALUES ('spent', 4000000000);
-PRAGMA application_id = 1181971521;
-PRAGMA user_version = 2;
-PRAGMA journal_mode = WAL;
+/// Makes a file one of the schema before this one.
+const TO_EARLIER_SCHEMA: &str = "
+ALTER TABLE token RENAME COLUMN session TO family;
+PRAGMA user_version = 3;
 ";
-
-/// Writes a row of that schema with the pair number `n`.
-fn insert_of_epoch(connection: &Connection, client_id: &str, family: &str, n: i32, epoch: i64) {
-    let record = crate::support::stores::record(client_id, family, 0, n);
-    let mut insert = connection
-        .prepare(
-            "INSERT INTO token VALUES (?1, ?2, 0, 'k', 'live', ?3, ?4, 4000000000, ?5, ?6, 4000000000, NULL, 0, 1, 1, ?7, ?8)",
-        )
-        .unwrap();
-    insert
-        .execute(rusqlite::params![
-            client_id,
-            family,
-            record.access.text.expose(),
-            record.access.digest.as_bytes(),
-            record.refresh.text.expose(),
-            record.refresh.digest.as_bytes(),
-            epoch,
-            n,
-        ])
-        .unwrap();
-}
 
 #[tokio::test]
 async fn file_of_an_earlier_version_is_upgraded() {
     let (_directory, path) = scratch();
-    let connection = Connection::open(&path).unwrap();
-    connection.execute_batch(EPOCHS).unwrap();
-    for (client_id, family, n, epoch) in [("old", "f", 1, 1), ("bob", "f", 2, 2), ("bob", "g", 3, 2)] {
-        insert_of_epoch(&connection, client_id, family, n, epoch);
-    }
-    drop(connection);
+    let store = SqliteStore::open(&path).unwrap();
+    store.begin("old", "f", 1).await;
+    store.revoke_all_of("old").await;
+    store.begin("bob", "f", 2).await;
+    let version = store.begin("bob", "g", 3).await;
+    assert!(store.spend("spent", 4_000_000_000).await.unwrap());
+    drop(store);
+    Connection::open(&path).unwrap().execute_batch(TO_EARLIER_SCHEMA).unwrap();
     // Like processes that are restarted together.
     let stores: Vec<_> = thread::scope(|scope| {
         let opening: Vec<_> = (0..4).map(|_| scope.spawn(|| SqliteStore::open(&path).unwrap())).collect();
@@ -309,12 +274,12 @@ async fn file_of_an_earlier_version_is_upgraded() {
     let store = &stores[0];
     assert!(store.accepts("bob", "f", 2).await && store.accepts("bob", "g", 3).await);
     assert_eq!(store.held("old").await.unwrap(), None);
-    assert_eq!(store.family("old", "f").await.status, FamilyStatus::Revoked);
+    assert_eq!(store.session("old", "f").await.status, SessionStatus::Revoked);
     assert!(!store.spend("spent", 4_000_000_000).await.unwrap());
-    assert!(store.begin("old", "g", 4).await > 7, "versions go on");
+    assert!(store.begin("old", "g", 4).await > version, "versions go on");
     assert_eq!(store.renew("bob", "f", 0, 2, 5).await, Rotated::Rotated);
-    assert_eq!(stores[1].revoke_all_of("bob").await, Revoked::Families(2));
-    assert_eq!(stores[2].revoke(&Revocation::All, None).await.unwrap(), Revoked::Families(1));
+    assert_eq!(stores[1].revoke_all_of("bob").await, Revoked::Sessions(2));
+    assert_eq!(stores[2].revoke(&Revocation::All, None).await.unwrap(), Revoked::Sessions(1));
     assert_eq!(stores[3].held("bob").await.unwrap(), None);
 }
 
@@ -329,19 +294,19 @@ async fn call_that_changes_nothing_writes_nothing() {
     let store = SqliteStore::open(&path).unwrap();
     store.begin("a", "f", 1).await;
     store.begin("b", "f", 1).await;
-    assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(1));
+    assert_eq!(store.revoke_session("a", "f").await, Revoked::Sessions(1));
     assert!(store.spend("ticket", 4_000_000_000).await.unwrap());
     let observer = Connection::open(&path).unwrap();
     let before = data_version(&observer);
-    assert_eq!(store.revoke_family("a", "f").await, Revoked::Families(0));
-    assert_eq!(store.revoke_all_of("a").await, Revoked::Families(0));
-    assert_eq!(store.revoke(&family_of("b", "f"), Some(0)).await.unwrap(), Revoked::ConditionFailed);
+    assert_eq!(store.revoke_session("a", "f").await, Revoked::Sessions(0));
+    assert_eq!(store.revoke_all_of("a").await, Revoked::Sessions(0));
+    assert_eq!(store.revoke(&session_of("b", "f"), Some(0)).await.unwrap(), Revoked::ConditionFailed);
     assert_eq!(store.renew("a", "f", 0, 1, 2).await, Rotated::Revoked);
     assert_eq!(store.renew("b", "f", 0, 7, 2).await, Rotated::Superseded);
     assert_eq!(store.renew("c", "f", 0, 1, 2).await, Rotated::UnknownClient);
     assert!(!store.spend("ticket", 4_000_000_000).await.unwrap());
     assert_eq!(data_version(&observer), before);
-    assert_eq!(store.revoke_all_of("b").await, Revoked::Families(1));
+    assert_eq!(store.revoke_all_of("b").await, Revoked::Sessions(1));
     assert_ne!(data_version(&observer), before);
 }
 
@@ -365,7 +330,7 @@ async fn revocation_is_written_though_its_caller_has_gone() {
     for save in &mut saves {
         assert!(futures_util::poll!(save).is_pending());
     }
-    for revocation in [family_of("a", "f"), Revocation::Client("b".to_owned())] {
+    for revocation in [session_of("a", "f"), Revocation::Client("b".to_owned())] {
         let mut revoke = store.revoke(&revocation, None);
         assert!(futures_util::poll!(&mut revoke).is_pending());
     }
@@ -394,7 +359,7 @@ async fn reuse_is_written_though_its_caller_has_gone_and_a_rotation_is_not() {
     other.execute_batch("ROLLBACK").unwrap();
     first.await.unwrap();
     store.put("z", 2).await.unwrap();
-    assert_eq!(store.family("a", "f").await.status, FamilyStatus::Reused);
+    assert_eq!(store.session("a", "f").await.status, SessionStatus::Reused);
     assert!(store.accepts("b", "f", 1).await, "its token was not used");
 }
 
@@ -426,13 +391,13 @@ async fn acknowledged_writes_survive_kills() {
 
 /// Checks that a client has reached this step, or the next, whose acknowledgement the kill may have cut off.
 async fn assert_holds(store: &SqliteStore, client_id: &str, step: u64) {
-    let family = store.family(client_id, "f").await;
-    if family.status == FamilyStatus::Revoked {
+    let session = store.session(client_id, "f").await;
+    if session.status == SessionStatus::Revoked {
         assert!(step + 1 >= REVOKED, "{client_id}: {step}");
         assert_eq!(store.held(client_id).await.unwrap(), None);
     } else {
-        assert!([step, step + 1].contains(&family.generation), "{client_id}: {step}, and {family:?}");
-        let number = format!("{client_id}.{}", family.generation);
+        assert!([step, step + 1].contains(&session.generation), "{client_id}: {step}, and {session:?}");
+        let number = format!("{client_id}.{}", session.generation);
         assert_eq!(store.held(client_id).await.unwrap(), held(&number));
         assert!(store.accepts(client_id, "f", &number).await);
     }
@@ -491,7 +456,7 @@ fn crash_child() {
                         assert_eq!(rotated, Rotated::Rotated);
                         acknowledge(&id, step);
                     }
-                    assert_eq!(block_on(store.revoke_family(&id, "f")), Revoked::Families(1));
+                    assert_eq!(block_on(store.revoke_session(&id, "f")), Revoked::Sessions(1));
                     acknowledge(&id, REVOKED);
                 }
             });

@@ -10,7 +10,7 @@ use std::{
 use axum::middleware::{Next, from_fn};
 use fastauth::{
     FastAuthLayer,
-    store::{FamilyStatus, RestoredSessions, Revocation, SqliteStore, StoreErrorKind, TokenStore},
+    store::{RestoredSessions, Revocation, SessionStatus, SqliteStore, StoreErrorKind, TokenStore},
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, sync::Notify, task::JoinSet};
 
 use crate::{
     app::{Endpoints, app, serve, settings},
-    support::stores::{ManyFamilies, OnePair, held},
+    support::stores::{ManySessions, OnePair, held},
 };
 
 fn scratch() -> (TempDir, PathBuf) {
@@ -248,7 +248,7 @@ async fn partly_copied_file_is_refused_and_a_crashed_one_is_not() {
         }
     };
     renew(0).await;
-    store.revoke_family("a", "f7").await;
+    store.revoke_session("a", "f7").await;
     let checkpoint = || -> bool {
         let connection = Connection::open(&path).unwrap();
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap()
@@ -272,7 +272,7 @@ async fn partly_copied_file_is_refused_and_a_crashed_one_is_not() {
     assert_eq!(again, error);
     let store = SqliteStore::open(&crashed).unwrap();
     assert!(store.accepts("b", "f", 1).await && store.accepts("a", "f8", 1008).await);
-    assert_eq!(store.family("a", "f7").await.status, FamilyStatus::Revoked);
+    assert_eq!(store.session("a", "f7").await.status, SessionStatus::Revoked);
     // A file in use is not checked when others open it.
     SqliteStore::open(&crashed).unwrap();
 }
@@ -317,7 +317,7 @@ async fn backup_under_load_is_whole_and_revives_no_revoked_token() {
     for (client_id, n) in [("a", 1), ("b", 2), ("d", 3)] {
         assert!(!store.accepts(client_id, "f", n).await, "{client_id}");
     }
-    assert_eq!(store.family("b", "f").await.status, FamilyStatus::Revoked);
+    assert_eq!(store.session("b", "f").await.status, SessionStatus::Revoked);
     assert!(store.begin("b", "g", 4).await > before, "versions do not run backwards");
     assert!(store.accepts("b", "g", 4).await);
     drop(store);

@@ -8,7 +8,7 @@ use std::{
 use fastauth::store::{RestoredSessions, SqliteStore};
 use tempfile::TempDir;
 
-use crate::support::stores::ManyFamilies;
+use crate::support::stores::ManySessions;
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))

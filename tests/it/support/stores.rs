@@ -14,8 +14,9 @@ use axum::{Router, serve::ListenerExt};
 use fastauth::{
     Secret,
     store::{
-        Canonical, FamilyEntry, FamilyFilter, MemoryStore, RestStore, Revocation, Revoked, Rotated, Rotation,
-        SaveOptions, Saved, SqliteStore, StoreError, StoreService, TokenDigest, TokenEntry, TokenRecord, TokenStore,
+        CurrentTokens, MemoryStore, RestStore, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+        SessionEntry, SessionFilter, SqliteStore, StoreError, StoreService, TokenDigest, TokenEntry, TokenRecord,
+        TokenStore,
     },
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -118,12 +119,12 @@ pub(crate) fn any_port() -> SocketAddr {
 }
 
 /// The pair number `n` of a client: its two tokens name it, so that halves of two pairs are told apart.
-pub(crate) fn record(client_id: &str, family: &str, generation: u64, n: impl Display) -> TokenRecord {
+pub(crate) fn record(client_id: &str, session: &str, generation: u64, n: impl Display) -> TokenRecord {
     let entry =
         |text: String| TokenEntry { digest: TokenDigest::of(&text), text: Secret::from(text), expires_at: FAR_AWAY };
     TokenRecord {
         client_id: client_id.to_owned(),
-        family: family.to_owned(),
+        session: session.to_owned(),
         generation,
         kid: format!("key-{n}"),
         access: entry(format!("access-{n}")),
@@ -136,28 +137,28 @@ pub(crate) fn refresh(n: impl Display) -> String {
     format!("refresh-{n}")
 }
 
-/// The exchange of a refresh token that names no family for the pair number `n`, which names none either.
+/// The exchange of a refresh token that names no session for the pair number `n`, which names none either.
 pub(crate) fn exchange(client_id: &str, presented: &str, n: impl Display) -> Rotation {
     Rotation {
         presented: TokenDigest::of(presented),
-        presented_family: None,
+        presented_session: None,
         successor: record(client_id, "", 0, n),
         grace: Duration::ZERO,
     }
 }
 
-/// The exchange of pair `old` of a family, which is of this generation, for pair `new`.
+/// The exchange of pair `old` of a session, which is of this generation, for pair `new`.
 pub(crate) fn renewal(
     client_id: &str,
-    family: &str,
+    session: &str,
     generation: u64,
     old: impl Display,
     new: impl Display,
 ) -> Rotation {
     Rotation {
         presented: TokenDigest::of(refresh(old)),
-        presented_family: Some((family.to_owned(), generation)),
-        successor: record(client_id, family, generation + 1, new),
+        presented_session: Some((session.to_owned(), generation)),
+        successor: record(client_id, session, generation + 1, new),
         grace: Duration::ZERO,
     }
 }
@@ -171,12 +172,12 @@ pub(crate) fn held(n: impl Display) -> Held {
 }
 
 /// What tokens of the pair number `n` are compared with, in a store that does not count.
-pub(crate) fn canonical(n: impl Display) -> Option<Canonical> {
+pub(crate) fn current(n: impl Display) -> Option<CurrentTokens> {
     let record = record("", "", 0, n);
-    Some(Canonical { access: Some(record.access.digest), refresh: Some(record.refresh.digest), version: None })
+    Some(CurrentTokens { access: Some(record.access.digest), refresh: Some(record.refresh.digest), version: None })
 }
 
-/// The calls of a client that has one pair, and no family.
+/// The calls of a client that has one pair, and no session.
 pub(crate) trait OnePair: TokenStore {
     /// Saves the pair number `n`.
     async fn put(&self, client_id: &str, n: impl Display) -> Result<(), StoreError> {
@@ -199,27 +200,27 @@ pub(crate) trait OnePair: TokenStore {
 
 impl<T: TokenStore + ?Sized> OnePair for T {}
 
-/// The calls of a client that has many families.
-pub(crate) trait ManyFamilies: TokenStore {
-    /// Begins a family with the pair number `n`, beside the client's others, and says its version.
-    async fn begin(&self, client_id: &str, family: &str, n: impl Display) -> u64 {
+/// The calls of a client that has many sessions.
+pub(crate) trait ManySessions: TokenStore {
+    /// Begins a session with the pair number `n`, beside the client's others, and says its version.
+    async fn begin(&self, client_id: &str, session: &str, n: impl Display) -> u64 {
         let options = SaveOptions { keep_others: true, ..SaveOptions::default() };
-        match self.save(&record(client_id, family, 0, n), options).await.unwrap() {
+        match self.save(&record(client_id, session, 0, n), options).await.unwrap() {
             Saved::Saved(version) => version,
             Saved::ConditionFailed => panic!("there was no condition"),
         }
     }
 
-    /// Exchanges pair `old` of a family, which is of this generation, for pair `new`, without a grace.
-    async fn renew(&self, client_id: &str, family: &str, generation: u64, old: i32, new: i32) -> Rotated {
-        self.rotate(&renewal(client_id, family, generation, old, new)).await.unwrap()
+    /// Exchanges pair `old` of a session, which is of this generation, for pair `new`, without a grace.
+    async fn renew(&self, client_id: &str, session: &str, generation: u64, old: i32, new: i32) -> Rotated {
+        self.rotate(&renewal(client_id, session, generation, old, new)).await.unwrap()
     }
 
-    /// Whether the pair number `n` is what the tokens of a family are compared with.
-    async fn accepts(&self, client_id: &str, family: &str, n: impl Display) -> bool {
-        let found = self.load(client_id, Some(family)).await.unwrap();
-        let found = found.map(|found| Canonical { version: None, ..found });
-        found.is_some() && found == canonical(n)
+    /// Whether the pair number `n` is what the tokens of a session are compared with.
+    async fn accepts(&self, client_id: &str, session: &str, n: impl Display) -> bool {
+        let found = self.load(client_id, Some(session)).await.unwrap();
+        let found = found.map(|found| CurrentTokens { version: None, ..found });
+        found.is_some() && found == current(n)
     }
 
     /// The version of what was issued last.
@@ -231,17 +232,17 @@ pub(crate) trait ManyFamilies: TokenStore {
         self.revoke(&Revocation::Client(client_id.to_owned()), None).await.unwrap()
     }
 
-    async fn revoke_family(&self, client_id: &str, family: &str) -> Revoked {
-        self.revoke(&family_of(client_id, family), None).await.unwrap()
+    async fn revoke_session(&self, client_id: &str, session: &str) -> Revoked {
+        self.revoke(&session_of(client_id, session), None).await.unwrap()
     }
 
     /// What a filter finds, on as many pages as it takes.
-    async fn all(&self, filter: FamilyFilter) -> Vec<FamilyEntry> {
+    async fn all(&self, filter: SessionFilter) -> Vec<SessionEntry> {
         let mut found = Vec::new();
         let mut filter = filter;
         loop {
             let page = self.list(&filter).await.unwrap();
-            found.extend(page.families);
+            found.extend(page.sessions);
             assert!(page.next.is_none() || page.next > filter.after, "the list does not get on");
             match page.next {
                 Some(next) => filter.after = Some(next),
@@ -250,18 +251,18 @@ pub(crate) trait ManyFamilies: TokenStore {
         }
     }
 
-    /// The one family of that name.
-    async fn family(&self, client_id: &str, family: &str) -> FamilyEntry {
-        let of_client = FamilyFilter { client_id: Some(client_id.to_owned()), ..FamilyFilter::default() };
+    /// The one session of that name.
+    async fn session(&self, client_id: &str, session: &str) -> SessionEntry {
+        let of_client = SessionFilter { client_id: Some(client_id.to_owned()), ..SessionFilter::default() };
         let mut found = self.all(of_client).await;
-        found.retain(|entry| entry.family == family);
+        found.retain(|entry| entry.session == session);
         assert_eq!(found.len(), 1, "{found:?}");
         found.remove(0)
     }
 }
 
-impl<T: TokenStore + ?Sized> ManyFamilies for T {}
+impl<T: TokenStore + ?Sized> ManySessions for T {}
 
-pub(crate) fn family_of(client_id: &str, family: &str) -> Revocation {
-    Revocation::Family { client_id: client_id.to_owned(), family: family.to_owned() }
+pub(crate) fn session_of(client_id: &str, session: &str) -> Revocation {
+    Revocation::Session { client_id: client_id.to_owned(), session: session.to_owned() }
 }

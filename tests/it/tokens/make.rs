@@ -237,7 +237,7 @@ pub(super) const CLAIMS: &[(&str, &[&str])] = &[
     ("iss", &[r#""anyone""#, "null", "1", r#"["a","b"]"#, "{}"]),
     ("aud", &[r#""x""#, "null", "1", r#"["a","b"]"#, "[]", "{}", r#""""#]),
     ("at_hash", &[r#""x""#, "null"]),
-    ("fam", &[r#""f""#, r#""""#, "1", "null"]),
+    ("sid", &[r#""f""#, r#""""#, "1", "null"]),
     ("gen", &["0", "3", "-1", "1.5", "18446744073709551615", "18446744073709551616", r#""3""#]),
 ];
 
@@ -294,7 +294,7 @@ impl Key {
 /// How a part is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Spelling {
-    Canonical,
+    CurrentTokens,
     Padded,
     StandardAlphabet,
     TrailingBits,
@@ -325,7 +325,7 @@ impl Spelling {
         let text = BASE64URL.encode(bytes);
         let (front, back) = text.split_at(text.len() / 2);
         match self {
-            Self::Canonical => text,
+            Self::CurrentTokens => text,
             Self::Padded => match bytes.len() % 3 {
                 0 => text + "=",
                 _ => URL_SAFE.encode(bytes),
@@ -448,7 +448,7 @@ impl Default for Recipe {
             header: HEADER.into(),
             payload: PAYLOAD.into(),
             key: Key::Newest,
-            spelling: [Spelling::Canonical; 3],
+            spelling: [Spelling::CurrentTokens; 3],
             signature: Signature::Right,
             frame: Frame::Three,
         }
@@ -462,7 +462,7 @@ impl Recipe {
         let [header_text, payload_text] = [self.spelling[0].write(&header), self.spelling[1].write(&payload)];
         let signature = self.signature(&header, &payload, &header_text, &payload_text);
         let signature = match self.spelling[2] {
-            Spelling::Canonical => signature,
+            Spelling::CurrentTokens => signature,
             spelling => BASE64URL.decode(&signature).map_or(signature, |bytes| spelling.write(&bytes)),
         };
         let (h, p, s) = (header_text, payload_text, signature);
@@ -625,7 +625,7 @@ pub(super) fn named() -> Vec<(String, Recipe)> {
 /// Tokens with any number of changes.
 pub(super) fn recipe() -> impl Strategy<Value = Recipe> {
     let key = prop_oneof![6 => Just(Key::Newest), 2 => Just(Key::Previous), 1 => Just(Key::Foreign)];
-    let spelling = || prop_oneof![20 => Just(Spelling::Canonical), 1 => select(&Spelling::OTHERS[..])];
+    let spelling = || prop_oneof![20 => Just(Spelling::CurrentTokens), 1 => select(&Spelling::OTHERS[..])];
     let signature = prop_oneof![
         12 => Just(Signature::Right),
         1 => select(&Signature::OTHERS[..]),

@@ -159,7 +159,7 @@ fn record(claims: &Claims, token: &HeaderValue) -> TokenRecord {
     };
     TokenRecord {
         client_id: claims.client_id().to_owned(),
-        family: claims.family().map_or(String::new(), |(family, _)| family.to_owned()),
+        session: claims.session().map_or(String::new(), |(session, _)| session.to_owned()),
         generation: 0,
         kid: String::new(),
         access: entry(token),

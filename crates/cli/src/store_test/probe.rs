@@ -67,9 +67,9 @@ impl Pair {
     }
 
     /// Returns the body that issues the pair by the second version.
-    pub(crate) fn record(&self, family: &str, generation: u64, kid: &str) -> Value {
+    pub(crate) fn record(&self, session: &str, generation: u64, kid: &str) -> Value {
         json!({
-            "family": family, "generation": generation, "kid": kid,
+            "session": session, "generation": generation, "kid": kid,
             "access_token": self.access, "access_sha256": digest(&self.access), "access_expires_at": end(),
             "refresh_token": self.refresh, "refresh_sha256": digest(&self.refresh), "refresh_expires_at": end(),
         })

@@ -26,14 +26,14 @@ pub(super) const PROMISES: [&str; 20] = [
     "a save that arrives twice or late changes nothing: 200 with the version, or 412",
     "digests are returned, and no token",
     "the client may be in the path or in the query, and is any text",
-    "a pair is found by its family",
+    "a pair is found by its session",
     "a rotation replaces the old pair by the new one",
     "of 32 concurrent rotations one succeeds, and the others get its pair within the grace",
-    "of 32 concurrent rotations without grace one succeeds, and the family is revoked",
-    "a used refresh token revokes its family: 409, then 410",
+    "of 32 concurrent rotations without grace one succeeds, and the session is revoked",
+    "a used refresh token revokes its session: 409, then 410",
     "an unknown refresh token changes nothing: 409, or 404 for an unknown client",
     "revoking a client leaves a tombstone: 404, and versions go on",
-    "revoking one family leaves the others",
+    "revoking one session leaves the others",
     "a list is in order, page by page, and has no token",
     "a list is filtered",
     "of 32 concurrent uses of a ticket one succeeds, and none after it",
@@ -50,14 +50,14 @@ pub(super) async fn run(suite: &mut Suite, probe: &StoreProbe) {
         repeated_saves(probe).await,
         digests(probe).await,
         ids(probe).await,
-        families(probe).await,
+        sessions(probe).await,
         rotation(probe).await,
         race_with_grace(probe).await,
         race_without_grace(probe).await,
         reuse(probe).await,
         superseded(probe).await,
         tombstone(probe).await,
-        one_family(probe).await,
+        one_session(probe).await,
         pages(probe).await,
         filters(probe).await,
         tickets(probe).await,
@@ -82,10 +82,10 @@ impl StoreProbe {
         self.call(Method::POST, TOKEN, id).json(record)
     }
 
-    /// Issues the first pair of a family.
-    async fn begin(&self, id: &str, family: &str) -> Result<Pair, Unkept> {
+    /// Issues the first pair of a session.
+    async fn begin(&self, id: &str, session: &str) -> Result<Pair, Unkept> {
         let pair = self.pair();
-        self.issue(id, &pair.record(family, 0, "key")).send().await?.is(200)?;
+        self.issue(id, &pair.record(session, 0, "key")).send().await?.is(200)?;
         Ok(pair)
     }
 
@@ -93,25 +93,25 @@ impl StoreProbe {
     async fn rotate(
         &self,
         id: &str,
-        family: &str,
+        session: &str,
         (generation, presented): (u64, &str),
         grace_ms: u64,
         new: &Pair,
     ) -> Result<ProbeResponse, Unkept> {
         let body = json!({
-            "refresh_sha256": digest(presented), "family": family, "generation": generation, "grace_ms": grace_ms,
-            "new": new.record(family, generation + 1, "key"),
+            "refresh_sha256": digest(presented), "session": session, "generation": generation, "grace_ms": grace_ms,
+            "new": new.record(session, generation + 1, "key"),
         });
         self.call(Method::POST, ROTATE, id).json(&body).send().await
     }
 
-    async fn digests(&self, id: &str, family: Option<&str>) -> Result<ProbeResponse, Unkept> {
-        let family = family.map(|family| format!("&family={}", encode(family))).unwrap_or_default();
-        self.ask(Method::GET, format!("{TOKEN}?client_id={}{family}", encode(id))).send().await
+    async fn digests(&self, id: &str, session: Option<&str>) -> Result<ProbeResponse, Unkept> {
+        let session = session.map(|session| format!("&session={}", encode(session))).unwrap_or_default();
+        self.ask(Method::GET, format!("{TOKEN}?client_id={}{session}", encode(id))).send().await
     }
 
-    async fn are_digests(&self, id: &str, family: Option<&str>, pair: &Pair) -> Kept {
-        let answer = self.digests(id, family).await?.is(200)?;
+    async fn are_digests(&self, id: &str, session: Option<&str>, pair: &Pair) -> Kept {
+        let answer = self.digests(id, session).await?.is(200)?;
         let body = answer.json()?;
         let is_held = body["access_sha256"] == digest(&pair.access) && body["refresh_sha256"] == digest(&pair.refresh);
         if is_held { Ok(()) } else { broken("the digests of the pair that was written", answer.shown()) }
@@ -125,12 +125,12 @@ impl StoreProbe {
     async fn page(&self, query: &str) -> Result<Value, Unkept> {
         let answer = self.ask(Method::GET, format!("v2/clients?{query}")).send().await?.is(200)?;
         match answer.json()? {
-            page if page["families"].is_array() => Ok(page),
-            _ => broken("{\"families\":[…],\"next\":…}", answer.shown()),
+            page if page["sessions"].is_array() => Ok(page),
+            _ => broken("{\"sessions\":[…],\"next\":…}", answer.shown()),
         }
     }
 
-    /// Returns the clients and families of one page, by this filter.
+    /// Returns the clients and sessions of one page, by this filter.
     async fn listed(&self, filter: &str) -> Result<Vec<(String, String)>, Unkept> {
         Ok(names(&self.page(&format!("prefix={}&{filter}&limit=1000", self.run())).await?))
     }
@@ -138,8 +138,8 @@ impl StoreProbe {
 
 fn names(page: &Value) -> Vec<(String, String)> {
     let text = |entry: &Value, name| entry[name].as_str().unwrap_or_default().to_owned();
-    let families = page["families"].as_array().into_iter().flatten();
-    families.map(|entry| (text(entry, "client_id"), text(entry, "family"))).collect()
+    let sessions = page["sessions"].as_array().into_iter().flatten();
+    sessions.map(|entry| (text(entry, "client_id"), text(entry, "session"))).collect()
 }
 
 fn equal<T: PartialEq + std::fmt::Debug>(expected: &T, found: &T) -> Kept {
@@ -274,8 +274,8 @@ async fn ids(probe: &StoreProbe) -> Kept {
     equal(&Some(digest(&pairs[0].access).as_str()), &answer.json()?["access_sha256"].as_str())
 }
 
-async fn families(probe: &StoreProbe) -> Kept {
-    let id = probe.id("-families");
+async fn sessions(probe: &StoreProbe) -> Kept {
+    let id = probe.id("-sessions");
     let first = probe.begin(&id, "one").await?;
     let second = probe.pair();
     let mut record = second.record("two", 0, "key");
@@ -389,15 +389,15 @@ async fn tombstone(probe: &StoreProbe) -> Kept {
     if after > version { Ok(()) } else { broken(format!("a version after {version}"), after) }
 }
 
-async fn one_family(probe: &StoreProbe) -> Kept {
-    let id = probe.id("-one-family");
+async fn one_session(probe: &StoreProbe) -> Kept {
+    let id = probe.id("-one-session");
     let first = probe.begin(&id, "one").await?;
     let second = probe.pair();
     let mut record = second.record("two", 0, "key");
     record["keep_others"] = true.into();
     probe.issue(&id, &record).send().await?.is(200)?;
     for count in [1, 0] {
-        let path = format!("v2/clients/-/families/-?client_id={id}&family=two");
+        let path = format!("v2/clients/-/sessions/-?client_id={id}&session=two");
         let answer = probe.ask(Method::DELETE, path).send().await?.is(200)?;
         equal(&Some(count), &answer.json()?["revoked"].as_u64())?;
     }

@@ -1,6 +1,6 @@
 //! `token list`.
 
-use fastauth::store::{FamilyEntry, FamilyFilter};
+use fastauth::store::{SessionEntry, SessionFilter};
 use serde_json::{Value, json};
 
 use super::block_on;
@@ -9,20 +9,20 @@ use fastauth_core::shown::shown;
 use crate::{
     args::ListTokens,
     failure::Failure,
-    families::{existing_store, pages, time},
     output,
+    sessions::{existing_store, pages, time},
 };
 
 const HEAD: [&str; 9] =
-    ["CLIENT", "FAMILY", "RENEWED", "STATUS", "ISSUED", "LAST RENEWED", "ACCESS UNTIL", "REFRESH UNTIL", "KEY"];
+    ["CLIENT", "SESSION", "RENEWED", "STATUS", "ISSUED", "LAST RENEWED", "ACCESS UNTIL", "REFRESH UNTIL", "KEY"];
 
 pub(super) fn run(args: ListTokens) -> Result<(), Failure> {
     let settings = args.config.settings().load()?;
-    let filter = FamilyFilter {
+    let filter = SessionFilter {
         client_id: args.client_id,
         client_id_prefix: args.prefix,
         status: args.status.map(Into::into),
-        ..FamilyFilter::default()
+        ..SessionFilter::default()
     };
     let Some(store) = existing_store(&settings)? else {
         output::note("The database does not exist yet: no tokens were issued");
@@ -34,11 +34,11 @@ pub(super) fn run(args: ListTokens) -> Result<(), Failure> {
         // After a page that could not be written, no other is tried.
         if written.is_ok() {
             written = match args.json {
-                true => page.families.iter().try_for_each(|entry| output::json_line(&object(entry))),
-                false => table(&page.families, total == 0),
+                true => page.sessions.iter().try_for_each(|entry| output::json_line(&object(entry))),
+                false => table(&page.sessions, total == 0),
             };
         }
-        total += page.families.len();
+        total += page.sessions.len();
     }))??;
     written?;
     if total == 0 && !args.json {
@@ -47,10 +47,10 @@ pub(super) fn run(args: ListTokens) -> Result<(), Failure> {
     Ok(())
 }
 
-fn object(entry: &FamilyEntry) -> Value {
+fn object(entry: &SessionEntry) -> Value {
     json!({
         "client_id": entry.client_id,
-        "family": entry.family,
+        "session": entry.session,
         "generation": entry.generation,
         "kid": entry.kid,
         "status": entry.status,
@@ -63,8 +63,8 @@ fn object(entry: &FamilyEntry) -> Value {
 }
 
 /// Prints a page, its columns as wide as this page needs.
-fn table(families: &[FamilyEntry], with_head: bool) -> Result<(), Failure> {
-    let mut rows: Vec<_> = families.iter().map(row).collect();
+fn table(sessions: &[SessionEntry], with_head: bool) -> Result<(), Failure> {
+    let mut rows: Vec<_> = sessions.iter().map(row).collect();
     if with_head && !rows.is_empty() {
         rows.insert(0, HEAD.map(str::to_owned));
     }
@@ -81,10 +81,10 @@ fn table(families: &[FamilyEntry], with_head: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn row(entry: &FamilyEntry) -> [String; HEAD.len()] {
+fn row(entry: &SessionEntry) -> [String; HEAD.len()] {
     [
         cell(&entry.client_id),
-        cell(&entry.family),
+        cell(&entry.session),
         format!("{}x", entry.generation),
         entry.status.as_str().to_owned(),
         time(entry.issued_at),

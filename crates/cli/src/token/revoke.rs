@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use fastauth::{
     FastAuthLayer, TokenIssuer,
-    store::{FamilyEntry, FamilyFilter, FamilyStatus, Revocation, StoreErrorKind, TokenStore},
+    store::{Revocation, SessionEntry, SessionFilter, SessionStatus, StoreErrorKind, TokenStore},
 };
 
 use super::{block_on, issuer, read};
@@ -13,13 +13,13 @@ use fastauth_core::shown::shown;
 use crate::{
     args::{Config, RevokeTokens},
     failure::Failure,
-    families::{count, existing_store, pages},
     init::ask,
     output,
+    sessions::{count, existing_store, pages},
 };
 
 pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
-    let RevokeTokens { token, client_id, family, all, yes, config } = args;
+    let RevokeTokens { token, client_id, session, all, yes, config } = args;
     if let Some(token) = token {
         return revoke_token(token, config);
     }
@@ -34,11 +34,12 @@ pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
                 confirm(&*store, yes).await?;
                 vec![Revocation::All]
             }
-            Some(client_id) if family.is_empty() => vec![Revocation::Client(client_id)],
-            Some(client_id) => {
-                family.into_iter().map(|family| Revocation::Family { client_id: client_id.clone(), family }).collect()
-            }
-            None => find(&*store, &family).await?,
+            Some(client_id) if session.is_empty() => vec![Revocation::Client(client_id)],
+            Some(client_id) => session
+                .into_iter()
+                .map(|session| Revocation::Session { client_id: client_id.clone(), session })
+                .collect(),
+            None => find(&*store, &session).await?,
         };
         revoke(&issuer, &revocations).await
     })??;
@@ -76,8 +77,8 @@ async fn confirm(store: &dyn TokenStore, yes: bool) -> Result<(), Failure> {
         return Err(Failure::new("--all revokes every session; use --yes to confirm without a prompt"));
     }
     let mut live = 0;
-    let filter = FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
-    let which = match pages(store, filter, |page| live += page.families.len() as u64).await {
+    let filter = SessionFilter { status: Some(SessionStatus::Live), ..SessionFilter::default() };
+    let which = match pages(store, filter, |page| live += page.sessions.len() as u64).await {
         Ok(()) => count(live),
         Err(error) if error.kind() == StoreErrorKind::Unsupported => "every session".to_owned(),
         Err(error) => return Err(error.into()),
@@ -88,20 +89,20 @@ async fn confirm(store: &dyn TokenStore, yes: bool) -> Result<(), Failure> {
     }
 }
 
-/// Finds the clients of families that are given by name alone.
+/// Finds the clients of sessions that are given by name alone.
 async fn find(store: &dyn TokenStore, names: &[String]) -> Result<Vec<Revocation>, Failure> {
-    let mut found: Vec<FamilyEntry> = Vec::new();
-    let listed = pages(store, FamilyFilter::default(), |page| {
-        found.extend(page.families.into_iter().filter(|entry| names.contains(&entry.family)));
+    let mut found: Vec<SessionEntry> = Vec::new();
+    let listed = pages(store, SessionFilter::default(), |page| {
+        found.extend(page.sessions.into_iter().filter(|entry| names.contains(&entry.session)));
     });
     listed.await.map_err(|error| match error.kind() {
         StoreErrorKind::Unsupported => Failure::new(format!("{error}: give --client-id as well")),
         _ => error.into(),
     })?;
-    if let Some(name) = names.iter().find(|name| found.iter().all(|entry| entry.family != **name)) {
-        return Err(Failure::new(format!("nothing was revoked: no session has the family `{}`", shown(name))));
+    if let Some(name) = names.iter().find(|name| found.iter().all(|entry| entry.session != **name)) {
+        return Err(Failure::new(format!("nothing was revoked: no session is named `{}`", shown(name))));
     }
     let revocations =
-        found.into_iter().map(|FamilyEntry { client_id, family, .. }| Revocation::Family { client_id, family });
+        found.into_iter().map(|SessionEntry { client_id, session, .. }| Revocation::Session { client_id, session });
     Ok(revocations.collect())
 }

@@ -8,7 +8,7 @@ fn keys_are_rotated_and_retired() {
     let place = Place::ready(&json!({}));
     let before = place.env_value("CRYPTOGRAPHY_KEY");
     let first = keys(&place);
-    assert_eq!((first.len(), &first[0]["role"], &first[0]["live_families"]), (1, &json!("signs"), &json!(0)));
+    assert_eq!((first.len(), &first[0]["role"], &first[0]["live_sessions"]), (1, &json!("signs"), &json!(0)));
     assert!(!place.path().join("fastauth.db").exists(), "listing makes nothing");
     let issued = issue(&place, "c");
 
@@ -21,7 +21,7 @@ fn keys_are_rotated_and_retired() {
     let waiting = keys(&place);
     assert_eq!((&waiting[0]["role"], &waiting[1]["role"]), (&json!("signs-from"), &json!("signs")));
     assert!(waiting[0]["signs_from"].as_str().unwrap().ends_with('Z'));
-    assert_eq!((kid(&waiting[1]), &waiting[1]["live_families"]), (kid(&first[0]), &json!(1)));
+    assert_eq!((kid(&waiting[1]), &waiting[1]["live_sessions"]), (kid(&first[0]), &json!(1)));
     let text = place.done(&["keys", "list"]);
     assert!(text.contains("signs from 20") && text.contains("1 session live"), "{text}");
     assert!(!text.contains(&before) && !text.contains(&after));
@@ -38,7 +38,7 @@ fn keys_are_rotated_and_retired() {
     renew(&place, &issued);
     place.done(&["keys", "retire", kid(&first[0])]);
     let left = keys(&place);
-    assert_eq!((left.len(), &left[0]["role"], &left[0]["live_families"]), (1, &json!("signs"), &json!(1)));
+    assert_eq!((left.len(), &left[0]["role"], &left[0]["live_sessions"]), (1, &json!("signs"), &json!(1)));
     assert!(place.fails(&["keys", "retire", kid(&left[0])], 1).contains("the key that signs"));
     assert!(place.fails(&["keys", "retire", "nobody"], 1).contains("no configured key has the id nobody"));
     #[cfg(unix)]
@@ -113,7 +113,7 @@ fn keys_in_the_environment_are_told_and_not_changed() {
 fn a_store_that_is_away_keeps_every_key() {
     let place = Place::ready(&json!({ "database-api-url": "http://127.0.0.1:1" }));
     let first = keys(&place);
-    assert_eq!(first[0]["live_families"], Value::Null);
+    assert_eq!(first[0]["live_sessions"], Value::Null);
     place.done(&["keys", "rotate", "--now"]);
     let refusal = place.fails(&["keys", "retire", kid(&first[0])], 1);
     assert!(refusal.contains("cannot be reached") || refusal.contains("cannot list"), "{refusal}");
@@ -161,7 +161,7 @@ async fn every_page_is_listed() {
     drop(store);
     assert_eq!(lines(&place.done(&["token", "list", "--json"])).len(), 1501);
     let list: Value = serde_json::from_str(&place.done(&["keys", "list", "--json"])).unwrap();
-    assert_eq!((&list["keys"][0]["live_families"], &list["live_families_without_kid"]), (&json!(1), &json!(1500)));
+    assert_eq!((&list["keys"][0]["live_sessions"], &list["live_sessions_without_kid"]), (&json!(1), &json!(1500)));
     // Nobody knows which key these are of: their texts are no tokens, so none of ours.
     let first = keys(&place);
     place.done(&["keys", "rotate", "--now"]);
@@ -184,7 +184,7 @@ async fn pairs_that_name_no_key_hold_back_the_one_that_signed_them() {
         };
         let record = TokenRecord {
             client_id: "py".to_owned(),
-            family: String::new(),
+            session: String::new(),
             generation: 0,
             kid: String::new(),
             access: entry("access_token"),
@@ -206,17 +206,17 @@ fn tokens_are_revoked_in_every_way() {
     assert_eq!(place.done(&["token", "revoke", "--all", "--yes"]), "Revoked 0 sessions\n");
     assert!(!place.path().join("fastauth.db").exists());
     let issued: Vec<_> = ["a", "a", "b", "b", "c"].map(|client_id| issue(&place, client_id)).into();
-    let families = |client_id: &str| -> Vec<String> {
+    let sessions = |client_id: &str| -> Vec<String> {
         let live = place.done(&["token", "list", "--json", "--client-id", client_id, "--status", "live"]);
-        lines(&live).iter().map(|entry| entry["family"].as_str().unwrap().to_owned()).collect()
+        lines(&live).iter().map(|entry| entry["session"].as_str().unwrap().to_owned()).collect()
     };
-    let of_a = families("a");
-    assert_eq!(place.done(&["token", "revoke", "--client-id", "a", "--family", &of_a[0]]), "Revoked 1 session\n");
-    assert_eq!(families("a"), of_a[1..]);
-    let of_b = families("b");
-    let both = place.done(&["token", "revoke", "--family", &of_a[1], "--family", &of_b[0]]);
+    let of_a = sessions("a");
+    assert_eq!(place.done(&["token", "revoke", "--client-id", "a", "--session", &of_a[0]]), "Revoked 1 session\n");
+    assert_eq!(sessions("a"), of_a[1..]);
+    let of_b = sessions("b");
+    let both = place.done(&["token", "revoke", "--session", &of_a[1], "--session", &of_b[0]]);
     assert_eq!(both, "Revoked 2 sessions\n");
-    assert!(place.fails(&["token", "revoke", "--family", "nobody's"], 1).contains("no session has the family"));
+    assert!(place.fails(&["token", "revoke", "--session", "nobody's"], 1).contains("no session is named"));
     assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 1 session\n");
     assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 0 sessions\n");
 
@@ -234,9 +234,9 @@ fn tokens_are_revoked_in_every_way() {
     issue(&place, "d");
     let refusal = place.fails(&["token", "revoke", "--all"], 1);
     assert!(refusal.contains("--yes"), "{refusal}");
-    assert_eq!(families("d").len(), 1);
+    assert_eq!(sessions("d").len(), 1);
     assert_eq!(place.done(&["token", "revoke", "--all", "--yes"]), "Revoked 1 session\n");
-    assert!(families("d").is_empty());
+    assert!(sessions("d").is_empty());
     place.fails(&["token", "revoke"], 2);
     place.fails(&["token", "revoke", "--all", "--client-id", "a"], 2);
     place.fails(&["token", "revoke", refresh, "--all"], 2);

@@ -95,13 +95,13 @@ fn assert_harmless(words: &[&str], text: &[u8]) {
     assert!(is_own || !text.lines().any(|line| line == "fault: none"), "{words:?}: a line of a stranger's: {text}");
 }
 
-fn save(place: &Path, client_id: &str, family: &str, kid: &str) {
+fn save(place: &Path, client_id: &str, session: &str, kid: &str) {
     let store = SqliteStore::open(place.join("fastauth.db")).unwrap();
     let entry =
         |text: &str| TokenEntry { digest: TokenDigest::of(text), text: Secret::from(text), expires_at: 4_000_000_000 };
     let record = TokenRecord {
         client_id: client_id.to_owned(),
-        family: family.to_owned(),
+        session: session.to_owned(),
         generation: 0,
         kid: kid.to_owned(),
         access: entry("access"),
@@ -128,7 +128,7 @@ fn what_strangers_chose_is_shown_and_not_obeyed() {
         &["explain", "GET", HOSTILE],
         &["explain", HOSTILE, "/"],
         &["token", "decode", HOSTILE],
-        &["token", "revoke", "--family", HOSTILE],
+        &["token", "revoke", "--session", HOSTILE],
         &["token", "revoke", HOSTILE],
         &["keys", "retire", HOSTILE],
         &["store", "test", HOSTILE],

@@ -93,9 +93,9 @@ fn a_served_store_passes_its_test() {
     served.stop();
     // Nothing that the test issued is live any more.
     let store = fastauth::store::SqliteStore::open(place.path().join("tokens.db")).unwrap();
-    let live = FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
+    let live = SessionFilter { status: Some(SessionStatus::Live), ..SessionFilter::default() };
     let page = tokio::runtime::Runtime::new().unwrap().block_on(store.list(&live)).unwrap();
-    assert_eq!(page.families, []);
+    assert_eq!(page.sessions, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

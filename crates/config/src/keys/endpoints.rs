@@ -17,7 +17,7 @@ pub(crate) static GROUP: Group = Group {
 };
 
 static ALLOW_GET: Key = Key::flag("allow-get", true, |draft, on| draft.endpoints.allow_get = on).doc(
-    "Lets `GET` mint and refresh beside `POST`, as `fastauth-api` does. Parameters of a `GET` stand in the URL, and so in logs.",
+    "Lets `GET` issue and refresh beside `POST`, as `fastauth-api` does. Parameters of a `GET` stand in the URL, and so in logs.",
 );
 
 static RESPONSE_SHAPE: Key = Key::choice(
@@ -28,7 +28,7 @@ static RESPONSE_SHAPE: Key = Key::choice(
     ],
 )
 .doc(
-    "With `oauth`, minting and refreshing answer as RFC 6749 specifies, errors too, except for those of the master token; with \
+    "With `oauth`, issuing and refreshing answer as RFC 6749 specifies, errors too, except for those of the master token; with \
      `envelope`, as `fastauth-api` does.",
 );
 
@@ -75,7 +75,7 @@ pub(crate) fn complete(draft: &mut Draft<'_>) {
 }
 
 impl SettingsBuilder {
-    /// Lets `GET` mint and refresh beside `POST` (`allow-get`), as `fastauth-api` does. The default is on. Parameters of a `GET`
+    /// Lets `GET` issue and refresh beside `POST` (`allow-get`), as `fastauth-api` does. The default is on. Parameters of a `GET`
     /// stand in the URL, and so in logs.
     #[must_use]
     pub fn allow_get(self, on: bool) -> Self {

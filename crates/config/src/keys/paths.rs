@@ -149,7 +149,7 @@ impl SettingsBuilder {
         self.choose(&AMBIGUOUS, if on { "protect" } else { "refuse" })
     }
 
-    /// Only logs refusals (`shadow`): **nothing is guarded** but minting. A request that would be refused has no `Permit`, so let
+    /// Only logs refusals (`shadow`): **nothing is guarded** but issuing. A request that would be refused has no `Permit`, so let
     /// handlers ask for `Option<Permit>`. Use it to try rules out on live traffic.
     #[must_use]
     pub fn shadow(self, on: bool) -> Self {

@@ -47,7 +47,7 @@ static MASTER_TOKEN: Key = Key::secret("master-token", |draft, token| {
     }
 })
 .bare("MASTER_TOKEN")
-.doc("The static API key that opens `master-token-paths` and minting. Without one, minting over HTTP is closed.");
+.doc("The static API key that opens `master-token-paths` and issuing. Without one, issuing over HTTP is closed.");
 
 static MASTER_TOKENS: Key = Key::secret_map("master-tokens", |draft, tokens| {
     let one = MASTER_TOKEN.name;
@@ -195,7 +195,7 @@ pub(crate) fn complete_master_tokens(draft: &mut Draft<'_>) {
         if needs_one {
             draft.missing(&MASTER_TOKEN, "it is missing, and `master-token-paths` asks for it");
         } else {
-            draft.warn("no master token is configured: minting over HTTP is closed");
+            draft.warn("no master token is configured: issuing over HTTP is closed");
         }
     }
     let tokens = &draft.secrets.master_tokens;
@@ -229,7 +229,7 @@ pub(crate) fn check_format(draft: &mut Draft<'_>) {
 }
 
 impl SettingsBuilder {
-    /// Sets the static API key that opens `master-token-paths` and minting (`master-token`).
+    /// Sets the static API key that opens `master-token-paths` and issuing (`master-token`).
     #[must_use]
     pub fn master_token(self, token: impl Into<Secret>) -> Self {
         self.set(&MASTER_TOKEN, Given::Secret(token.into()))

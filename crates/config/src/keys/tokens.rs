@@ -62,8 +62,8 @@ static REFRESH_GRACE: Key = Key::time(
 static TOKENS_PER_CLIENT: Key = Key::choice(
     "tokens-per-client",
     &[
-        Choice::new("one", |draft| draft.issuing.many_families = false),
-        Choice::new("many", |draft| draft.issuing.many_families = true),
+        Choice::new("one", |draft| draft.issuing.many_sessions = false),
+        Choice::new("many", |draft| draft.issuing.many_sessions = true),
     ],
 )
 .doc("With `many`, a client may have several sessions, each with a pair of its own.");
@@ -72,7 +72,7 @@ static MAX_TOKENS_PER_CLIENT: Key = Key::number(
     "max-tokens-per-client",
     // More than people have devices, and few enough to be gone through.
     NumberLimits { default: Some(100), min: 1, max: 10_000 },
-    |draft, count| draft.issuing.max_families = Draft::count(count),
+    |draft, count| draft.issuing.max_sessions = Draft::count(count),
 )
 .doc(
     "How many sessions a client may have with `tokens-per-client: \"many\"`. With one more, the session that was refreshed \

@@ -114,7 +114,7 @@ impl Changes {
     /// Announces a revocation.
     pub fn revoked(&self, revocation: &Revocation) {
         match revocation {
-            Revocation::Family { client_id, .. } | Revocation::Client(client_id) => self.client_changed(client_id),
+            Revocation::Session { client_id, .. } | Revocation::Client(client_id) => self.client_changed(client_id),
             Revocation::All => self.anything_changed(),
         }
     }

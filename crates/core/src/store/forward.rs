@@ -51,7 +51,7 @@ impl StoreCall {
 ///
 /// ```
 /// use std::{sync::atomic::{AtomicU64, Ordering}, time::Duration};
-/// use fastauth_core::{forward_store, store::{Canonical, MemoryStore, StoreFuture, TokenStore}};
+/// use fastauth_core::{forward_store, store::{CurrentTokens, MemoryStore, StoreFuture, TokenStore}};
 ///
 /// #[derive(Debug)]
 /// struct Counting {
@@ -63,9 +63,9 @@ impl StoreCall {
 ///     forward_store!(|store| store.inner;
 ///         kind pair pair_of save rotate revoke list spend check promises patience changes);
 ///
-///     fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+///     fn load<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
 ///         self.loads.fetch_add(1, Ordering::Relaxed);
-///         self.inner.load(client_id, family)
+///         self.inner.load(client_id, session)
 ///     }
 /// }
 /// ```
@@ -90,11 +90,11 @@ macro_rules! forward_store {
         fn compare_now(
             &self,
             client_id: &str,
-            family: Option<&str>,
+            session: Option<&str>,
             token: &[u8],
         ) -> Option<Result<$crate::store::Comparison, $crate::store::StoreError>> {
             let $store = self;
-            $inner.compare_now(client_id, family, token)
+            $inner.compare_now(client_id, session, token)
         }
     };
     (@patience $through:tt $store:ident $inner:expr) => {
@@ -110,14 +110,14 @@ macro_rules! forward_store {
         }
     };
     (@load $($rest:tt)+) => {
-        $crate::forward_store!(@@ $($rest)+, Load load(client_id: &'a str, family: Option<&'a str>)
-            Option<$crate::store::Canonical>);
+        $crate::forward_store!(@@ $($rest)+, Load load(client_id: &'a str, session: Option<&'a str>)
+            Option<$crate::store::CurrentTokens>);
     };
     (@pair $($rest:tt)+) => {
         $crate::forward_store!(@@ $($rest)+, Pair pair(client_id: &'a str) Option<$crate::store::StoredPair>);
     };
     (@pair_of $($rest:tt)+) => {
-        $crate::forward_store!(@@ $($rest)+, Pair pair_of(client_id: &'a str, family: &'a str)
+        $crate::forward_store!(@@ $($rest)+, Pair pair_of(client_id: &'a str, session: &'a str)
             Option<$crate::store::StoredPair>);
     };
     (@save $($rest:tt)+) => {
@@ -132,7 +132,7 @@ macro_rules! forward_store {
             if_version: Option<u64>) $crate::store::Revoked);
     };
     (@list $($rest:tt)+) => {
-        $crate::forward_store!(@@ $($rest)+, List list(filter: &'a $crate::store::FamilyFilter) $crate::store::FamilyPage);
+        $crate::forward_store!(@@ $($rest)+, List list(filter: &'a $crate::store::SessionFilter) $crate::store::SessionPage);
     };
     (@spend $($rest:tt)+) => {
         $crate::forward_store!(@@ $($rest)+, Spend spend(ticket: &'a str, expires_at: u64) bool);

@@ -1,18 +1,18 @@
-//! Lists of families: filters, pages and entries.
+//! Lists of sessions: filters, pages and entries.
 
 /// The largest page of a list.
 pub const MAX_PAGE: usize = 1000;
 
-/// How many families a store looks at for one page: some ten milliseconds.
+/// How many sessions a store looks at for one page: some ten milliseconds.
 pub const SCANNED_AT_ONCE: usize = 10_000;
 
-/// A filter for [`TokenStore::list`](super::TokenStore::list). A family matches if every field that is set matches.
+/// A filter for [`TokenStore::list`](super::TokenStore::list). A session matches if every field that is set matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FamilyFilter {
+pub struct SessionFilter {
     /// The exact client id.
     pub client_id: Option<String>,
-    /// The exact family name. Together with a client id it is one look-up, however many families the client has.
-    pub family: Option<String>,
+    /// The exact session name. Together with a client id it is one look-up, however many sessions the client has.
+    pub session: Option<String>,
     /// The beginning of the client id.
     pub client_id_prefix: Option<String>,
     /// A part of the client id.
@@ -20,26 +20,26 @@ pub struct FamilyFilter {
     /// The id of the key that signed the pair.
     pub kid: Option<String>,
     /// The status.
-    pub status: Option<FamilyStatus>,
-    /// Only families after this client id and family: the [`next`](FamilyPage::next) of the page before.
+    pub status: Option<SessionStatus>,
+    /// Only sessions after this client id and session: the [`next`](SessionPage::next) of the page before.
     pub after: Option<(String, String)>,
     /// The largest page that is wanted, or 0 for the store's own limit. A store may return fewer.
     pub limit: usize,
 }
 
-impl FamilyFilter {
-    /// Returns how many families a page may have.
+impl SessionFilter {
+    /// Returns how many sessions a page may have.
     #[must_use]
     pub fn page_limit(&self) -> usize {
         if self.limit == 0 { MAX_PAGE } else { self.limit.min(MAX_PAGE) }
     }
 
-    /// Returns true if a family matches; `after` and `limit` are not looked at.
+    /// Returns true if a session matches; `after` and `limit` are not looked at.
     #[must_use]
-    pub fn admits(&self, entry: &FamilyEntry) -> bool {
+    pub fn admits(&self, entry: &SessionEntry) -> bool {
         let client_id = entry.client_id.as_str();
         self.client_id.as_ref().is_none_or(|id| client_id == id)
-            && self.family.as_ref().is_none_or(|family| entry.family == *family)
+            && self.session.as_ref().is_none_or(|session| entry.session == *session)
             && self.client_id_prefix.as_ref().is_none_or(|prefix| client_id.starts_with(prefix))
             && self.client_id_part.as_ref().is_none_or(|part| client_id.contains(part))
             && self.kid.as_ref().is_none_or(|kid| entry.kid == *kid)
@@ -49,26 +49,26 @@ impl FamilyFilter {
 
 /// One page of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FamilyPage {
-    /// The families.
-    pub families: Vec<FamilyEntry>,
-    /// The [`after`](FamilyFilter::after) of the next page; `None` on the last one.
+pub struct SessionPage {
+    /// The sessions.
+    pub sessions: Vec<SessionEntry>,
+    /// The [`after`](SessionFilter::after) of the next page; `None` on the last one.
     pub next: Option<(String, String)>,
 }
 
-/// One family in a list. It contains no token.
+/// One session in a list. It contains no token.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct FamilyEntry {
+pub struct SessionEntry {
     /// The client id.
     pub client_id: String,
-    /// The name of the family; empty if its tokens name none.
-    pub family: String,
+    /// The name of the session; empty if its tokens name none.
+    pub session: String,
     /// How many times the session was refreshed.
     pub generation: u64,
     /// The id of the key that signed the pair; empty if it is not known.
     pub kid: String,
     /// The status of the session.
-    pub status: FamilyStatus,
+    pub status: SessionStatus,
     /// The time of the login, in seconds since the Unix epoch.
     pub issued_at: u64,
     /// The time of the last refresh, in seconds since the Unix epoch; at first that of the login.
@@ -77,14 +77,14 @@ pub struct FamilyEntry {
     pub access_expires_at: u64,
     /// The last second of the refresh token since the Unix epoch; 0 if it is not known.
     pub refresh_expires_at: u64,
-    /// The version of the last write to the family.
+    /// The version of the last write to the session.
     pub version: u64,
 }
 
-/// The status of a family.
+/// The status of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FamilyStatus {
+pub enum SessionStatus {
     /// Its tokens are accepted until they expire.
     Live,
     /// Its tokens were revoked.
@@ -93,7 +93,7 @@ pub enum FamilyStatus {
     Reused,
 }
 
-impl FamilyStatus {
+impl SessionStatus {
     const ALL: [Self; 3] = [Self::Live, Self::Revoked, Self::Reused];
 
     /// Returns the name of the status in the store API and in the database.

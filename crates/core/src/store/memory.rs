@@ -9,15 +9,15 @@ use std::{
 };
 
 use super::{
-    Canonical, Changes, Comparison, Condition, Family, FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, Promises,
-    Revocation, Revoked, Rotated, Rotation, SCANNED_AT_ONCE, SaveOptions, Saved, StoreError, StoreFuture, StoredPair,
-    TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
+    Changes, Comparison, Condition, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SCANNED_AT_ONCE,
+    SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, StoreError, StoreFuture,
+    StoredPair, TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
 };
 use crate::{clock::Clock, secret::eq_in_constant_time};
 
 /// A token store in memory, for tests and trials: its tokens are gone when the process ends, and no other process sees them.
 ///
-/// A clone is another handle on the same tokens, so a test can keep one and look at what the server stored. Revoked families are
+/// A clone is another handle on the same tokens, so a test can keep one and look at what the server stored. Revoked sessions are
 /// kept, too.
 #[derive(Clone)]
 pub struct MemoryStore {
@@ -34,24 +34,24 @@ struct Held {
     spent: BTreeSet<(u64, String)>,
 }
 
-/// The families of a client. Each look-up finds its family by one of these maps, however many there are.
+/// The sessions of a client. Each look-up finds its session by one of these maps, however many there are.
 #[derive(Default)]
 struct Client {
-    families: BTreeMap<String, HeldFamily>,
-    /// The names of the live families by their versions: the newest is the last.
+    sessions: BTreeMap<String, HeldSession>,
+    /// The names of the live sessions by their versions: the newest is the last.
     live: BTreeMap<u64, String>,
-    /// The names of the families that began with a refresh token which names none.
+    /// The names of the sessions that began with a refresh token which names none.
     by_consumed: BTreeSet<Holder>,
 }
 
-/// The bytes of a digest, and the family that has consumed it.
+/// The bytes of a digest, and the session that has consumed it.
 type Holder = ([u8; 32], String);
 
-struct HeldFamily {
+struct HeldSession {
     record: TokenRecord,
     /// The consumed token, and when it was consumed by [`Clock::elapsed`].
     consumed: Option<(TokenDigest, Duration)>,
-    status: FamilyStatus,
+    status: SessionStatus,
     issued_at: u64,
     renewed_at: u64,
     version: u64,
@@ -76,8 +76,8 @@ impl MemoryStore {
         Self { held: Arc::new(Mutex::new(held)), changes: Arc::new(Changes::of_own_store()) }
     }
 
-    fn canonical(&self, client_id: &str, family: Option<&str>) -> Option<Canonical> {
-        self.held().canonical(client_id, family).map(HeldFamily::canonical)
+    fn current(&self, client_id: &str, session: Option<&str>) -> Option<CurrentTokens> {
+        self.held().current(client_id, session).map(HeldSession::current)
     }
 
     // No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
@@ -93,61 +93,61 @@ impl Default for MemoryStore {
 }
 
 impl Client {
-    fn newest(&self) -> Option<&HeldFamily> {
-        self.families.get(self.live.last_key_value()?.1)
+    fn newest(&self) -> Option<&HeldSession> {
+        self.sessions.get(self.live.last_key_value()?.1)
     }
 
-    /// Returns the family without a name if it has or has consumed the refresh token, else the family that began with the token.
-    fn holder(&self, refresh: TokenDigest) -> Option<&HeldFamily> {
-        if let Some(nameless) = self.families.get("").filter(|family| family.holds(refresh)) {
+    /// Returns the session without a name if it has or has consumed the refresh token, else the session that began with the token.
+    fn holder(&self, refresh: TokenDigest) -> Option<&HeldSession> {
+        if let Some(nameless) = self.sessions.get("").filter(|session| session.holds(refresh)) {
             return Some(nameless);
         }
         let (digest, name) = self.by_consumed.range((*refresh.as_bytes(), String::new())..).next()?;
-        self.families.get(name).filter(|_| digest == refresh.as_bytes())
+        self.sessions.get(name).filter(|_| digest == refresh.as_bytes())
     }
 
-    fn put(&mut self, family: HeldFamily) {
-        let name = family.record.family.clone();
+    fn put(&mut self, session: HeldSession) {
+        let name = session.record.session.clone();
         self.forget(&name);
-        if let Some((consumed, _)) = family.consumed.filter(|_| family.record.generation == 0) {
+        if let Some((consumed, _)) = session.consumed.filter(|_| session.record.generation == 0) {
             self.by_consumed.insert((*consumed.as_bytes(), name.clone()));
         }
-        self.live.insert(family.version, name.clone());
-        self.families.insert(name, family);
+        self.live.insert(session.version, name.clone());
+        self.sessions.insert(name, session);
     }
 
     fn forget(&mut self, name: &str) {
-        let Some(family) = self.families.remove(name) else { return };
-        self.live.remove(&family.version);
-        if let Some((consumed, _)) = family.consumed {
+        let Some(session) = self.sessions.remove(name) else { return };
+        self.live.remove(&session.version);
+        if let Some((consumed, _)) = session.consumed {
             self.by_consumed.remove(&(*consumed.as_bytes(), name.to_owned()));
         }
     }
 
-    /// Ends a family if it is live. The newest family that is left gets a new version, since the versions of a client only grow
+    /// Ends a session if it is live. The newest session that is left gets a new version, since the versions of a client only grow
     /// and it may be older than the ended one.
-    fn end(&mut self, name: &str, status: FamilyStatus, version: &mut u64) -> u64 {
-        let Some(family) = self.families.get_mut(name).filter(|family| family.is_live()) else { return 0 };
-        self.live.remove(&family.version);
-        (family.status, family.version) = (status, *version + 1);
+    fn end(&mut self, name: &str, status: SessionStatus, version: &mut u64) -> u64 {
+        let Some(session) = self.sessions.get_mut(name).filter(|session| session.is_live()) else { return 0 };
+        self.live.remove(&session.version);
+        (session.status, session.version) = (status, *version + 1);
         *version += 2;
         if let Some((_, newest)) = self.live.pop_last() {
-            if let Some(family) = self.families.get_mut(&newest) {
-                family.version = *version;
+            if let Some(session) = self.sessions.get_mut(&newest) {
+                session.version = *version;
             }
             self.live.insert(*version, newest);
         }
         1
     }
 
-    /// Ends the oldest live families until `left` are left, and returns how many were ended.
+    /// Ends the oldest live sessions until `left` are left, and returns how many were ended.
     fn end_oldest(&mut self, left: usize) -> u64 {
         let mut ended = 0;
         while self.live.len() > left
             && let Some((_, name)) = self.live.pop_first()
         {
-            if let Some(family) = self.families.get_mut(&name) {
-                family.status = FamilyStatus::Revoked;
+            if let Some(session) = self.sessions.get_mut(&name) {
+                session.status = SessionStatus::Revoked;
             }
             ended += 1;
         }
@@ -156,19 +156,19 @@ impl Client {
 }
 
 impl Held {
-    fn newest(&self, client_id: &str) -> Option<&HeldFamily> {
+    fn newest(&self, client_id: &str) -> Option<&HeldSession> {
         self.clients.get(client_id)?.newest()
     }
 
-    /// Returns the named family if it is live, else the newest of the client.
-    fn canonical(&self, client_id: &str, name: Option<&str>) -> Option<&HeldFamily> {
+    /// Returns the named session if it is live, else the newest of the client.
+    fn current(&self, client_id: &str, name: Option<&str>) -> Option<&HeldSession> {
         let client = self.clients.get(client_id)?;
-        let named = name.and_then(|name| client.families.get(name)).filter(|family| family.is_live());
+        let named = name.and_then(|name| client.sessions.get(name)).filter(|session| session.is_live());
         named.or_else(|| client.newest())
     }
 
     fn meets(&self, client_id: &str, condition: Condition) -> bool {
-        condition.is_met_by(self.newest(client_id).map(|family| family.version))
+        condition.is_met_by(self.newest(client_id).map(|session| session.version))
     }
 
     fn save(&mut self, record: &TokenRecord, options: SaveOptions) -> Saved {
@@ -182,63 +182,63 @@ impl Held {
             self.clients.remove(&record.client_id);
         }
         let version = self.put(record.clone(), None, None);
-        if let Some(client) = self.clients.get_mut(&record.client_id).filter(|_| options.max_families > 0) {
-            client.end_oldest(options.max_families);
+        if let Some(client) = self.clients.get_mut(&record.client_id).filter(|_| options.max_sessions > 0) {
+            client.end_oldest(options.max_sessions);
         }
         Saved::Saved(version)
     }
 
     fn saved_before(&self, record: &TokenRecord) -> Option<Saved> {
-        if record.family.is_empty() {
+        if record.session.is_empty() {
             return None;
         }
-        let held = self.clients.get(&record.client_id)?.families.get(&record.family)?;
-        held.family(self.clock.elapsed()).judge_save(record, Some(held.record.access.digest), held.version)
+        let held = self.clients.get(&record.client_id)?.sessions.get(&record.session)?;
+        held.session(self.clock.elapsed()).judge_save(record, Some(held.record.access.digest), held.version)
     }
 
     fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: Option<u64>) -> u64 {
         let now = self.clock.unix_now();
         self.version += 1;
         let client_id = record.client_id.clone();
-        let family = HeldFamily {
+        let session = HeldSession {
             consumed: consumed.map(|digest| (digest, self.clock.elapsed())),
-            status: FamilyStatus::Live,
+            status: SessionStatus::Live,
             issued_at: issued_at.unwrap_or(now),
             renewed_at: now,
             version: self.version,
             record,
         };
-        self.clients.entry(client_id).or_default().put(family);
+        self.clients.entry(client_id).or_default().put(session);
         self.version
     }
 
-    /// Returns the family of the presented token: the one that it names, else the one that [`Client::holder`] finds.
-    fn presented(&self, rotation: &Rotation) -> Option<&HeldFamily> {
+    /// Returns the session of the presented token: the one that it names, else the one that [`Client::holder`] finds.
+    fn presented(&self, rotation: &Rotation) -> Option<&HeldSession> {
         let client = self.clients.get(&rotation.successor.client_id)?;
-        let named = rotation.presented_family.as_ref();
-        let named = named.and_then(|(family, _)| client.families.get(family));
+        let named = rotation.presented_session.as_ref();
+        let named = named.and_then(|(session, _)| client.sessions.get(session));
         named.or_else(|| client.holder(rotation.presented))
     }
 
     fn rotate(&mut self, rotation: &Rotation) -> Rotated {
         let client_id = &rotation.successor.client_id;
-        let Some(family) = self.presented(rotation) else {
+        let Some(session) = self.presented(rotation) else {
             return if self.newest(client_id).is_some() { Rotated::Superseded } else { Rotated::UnknownClient };
         };
-        match family.family(self.clock.elapsed()).judge(rotation) {
+        match session.session(self.clock.elapsed()).judge(rotation) {
             Verdict::Rotate => {
-                let name = family.record.family.clone();
-                let issued_at = family.issued_at;
+                let name = session.record.session.clone();
+                let issued_at = session.issued_at;
                 if let Some(client) = self.clients.get_mut(client_id) {
                     client.forget(&name);
                 }
                 self.put(rotation.successor.clone(), Some(rotation.presented), Some(issued_at));
                 Rotated::Rotated
             }
-            Verdict::Repeat => Rotated::Repeated(family.pair()),
+            Verdict::Repeat => Rotated::Repeated(session.pair()),
             Verdict::Reuse => {
-                let family = family.record.family.clone();
-                self.end(&Revocation::Family { client_id: client_id.clone(), family }, FamilyStatus::Reused);
+                let session = session.record.session.clone();
+                self.end(&Revocation::Session { client_id: client_id.clone(), session }, SessionStatus::Reused);
                 Rotated::Reused
             }
             Verdict::Superseded => Rotated::Superseded,
@@ -246,12 +246,12 @@ impl Held {
         }
     }
 
-    /// Ends the families that are still live, and returns how many. Each family is visited once in its life.
-    fn end(&mut self, revocation: &Revocation, status: FamilyStatus) -> u64 {
+    /// Ends the sessions that are still live, and returns how many. Each session is visited once in its life.
+    fn end(&mut self, revocation: &Revocation, status: SessionStatus) -> u64 {
         let version = &mut self.version;
         match revocation {
-            Revocation::Family { client_id, family } => {
-                self.clients.get_mut(client_id).map_or(0, |client| client.end(family, status, version))
+            Revocation::Session { client_id, session } => {
+                self.clients.get_mut(client_id).map_or(0, |client| client.end(session, status, version))
             }
             Revocation::Client(client_id) => self.clients.get_mut(client_id).map_or(0, |client| client.end_oldest(0)),
             Revocation::All => self.clients.values_mut().map(|client| client.end_oldest(0)).sum(),
@@ -267,70 +267,70 @@ impl Held {
     }
 
     fn revoke(&mut self, revocation: &Revocation, if_version: Option<u64>) -> Revoked {
-        if let (Some(version), Revocation::Family { client_id, .. } | Revocation::Client(client_id)) =
+        if let (Some(version), Revocation::Session { client_id, .. } | Revocation::Client(client_id)) =
             (if_version, revocation)
             && !self.meets(client_id, Condition::Version(version))
         {
             return Revoked::ConditionFailed;
         }
-        Revoked::Families(self.end(revocation, FamilyStatus::Revoked))
+        Revoked::Sessions(self.end(revocation, SessionStatus::Revoked))
     }
 
-    /// Looks at no more than [`SCANNED_AT_ONCE`] families: if few of them match, the page is short and says where to go on.
-    fn list(&self, filter: &FamilyFilter) -> FamilyPage {
+    /// Looks at no more than [`SCANNED_AT_ONCE`] sessions: if few of them match, the page is short and says where to go on.
+    fn list(&self, filter: &SessionFilter) -> SessionPage {
         let limit = filter.page_limit();
-        let (after_client, after_family) = filter.after.as_ref().map(|after| (&after.0, &after.1)).unzip();
+        let (after_client, after_session) = filter.after.as_ref().map(|after| (&after.0, &after.1)).unzip();
         let first = [filter.client_id.as_deref(), filter.client_id_prefix.as_deref(), after_client.map(String::as_str)];
         let first = first.into_iter().flatten().max().unwrap_or_default();
         let clients = self.clients.range::<str, _>((Bound::Included(first), Bound::Unbounded));
         let clients = clients.take_while(|(id, _)| filter.client_id.as_ref().is_none_or(|only| *id == only));
-        let families = clients.flat_map(|(id, client)| {
-            let after = after_family.filter(|_| after_client == Some(id)).map(String::as_str);
-            let from = after.or(filter.family.as_deref().filter(|_| filter.client_id.is_some())).unwrap_or_default();
-            client.families.range::<str, _>((Bound::Included(from), Bound::Unbounded)).map(|(_, family)| family)
+        let sessions = clients.flat_map(|(id, client)| {
+            let after = after_session.filter(|_| after_client == Some(id)).map(String::as_str);
+            let from = after.or(filter.session.as_deref().filter(|_| filter.client_id.is_some())).unwrap_or_default();
+            client.sessions.range::<str, _>((Bound::Included(from), Bound::Unbounded)).map(|(_, session)| session)
         });
         let is_after =
-            |family: &&HeldFamily| filter.after.as_ref().is_none_or(|after| family.key() > (&after.0, &after.1));
-        let mut page = FamilyPage::default();
+            |session: &&HeldSession| filter.after.as_ref().is_none_or(|after| session.key() > (&after.0, &after.1));
+        let mut page = SessionPage::default();
         let mut place = None;
-        for (seen, family) in families.filter(is_after).enumerate() {
+        for (seen, session) in sessions.filter(is_after).enumerate() {
             if seen == SCANNED_AT_ONCE {
                 page.next = place;
                 return page;
             }
-            let entry = family.entry();
-            place = Some((entry.client_id.clone(), entry.family.clone()));
+            let entry = session.entry();
+            place = Some((entry.client_id.clone(), entry.session.clone()));
             if filter.client_id_prefix.as_ref().is_some_and(|prefix| !entry.client_id.starts_with(prefix)) {
                 return page;
             }
             if !filter.admits(&entry) {
                 continue;
             }
-            if page.families.len() == limit {
-                page.next = page.families.last().map(|entry| (entry.client_id.clone(), entry.family.clone()));
+            if page.sessions.len() == limit {
+                page.next = page.sessions.last().map(|entry| (entry.client_id.clone(), entry.session.clone()));
                 return page;
             }
-            page.families.push(entry);
+            page.sessions.push(entry);
         }
         page
     }
 }
 
-impl HeldFamily {
+impl HeldSession {
     fn key(&self) -> (&str, &str) {
-        (&self.record.client_id, &self.record.family)
+        (&self.record.client_id, &self.record.session)
     }
 
     fn is_live(&self) -> bool {
-        self.status == FamilyStatus::Live
+        self.status == SessionStatus::Live
     }
 
     fn holds(&self, refresh: TokenDigest) -> bool {
         self.record.refresh.digest == refresh || self.consumed.is_some_and(|(consumed, _)| consumed == refresh)
     }
 
-    fn family(&self, now: Duration) -> Family {
-        Family {
+    fn session(&self, now: Duration) -> Session {
+        Session {
             generation: self.record.generation,
             refresh: Some(self.record.refresh.digest),
             consumed: self.consumed.map(|(digest, at)| (digest, now.saturating_sub(at))),
@@ -338,8 +338,8 @@ impl HeldFamily {
         }
     }
 
-    fn canonical(&self) -> Canonical {
-        Canonical {
+    fn current(&self) -> CurrentTokens {
+        CurrentTokens {
             access: Some(self.record.access.digest),
             refresh: Some(self.record.refresh.digest),
             version: Some(self.version),
@@ -350,9 +350,9 @@ impl HeldFamily {
         let access = &self.record.access;
         // Comparing texts is much faster than hashing one. If they differ, the stored form may be encrypted.
         if eq_in_constant_time(access.text.expose().as_bytes(), token) {
-            return Comparison::Canonical;
+            return Comparison::Current;
         }
-        Comparison::new(TokenDigest::of(token), Some(&self.canonical()))
+        Comparison::new(TokenDigest::of(token), Some(&self.current()))
     }
 
     fn pair(&self) -> StoredPair {
@@ -363,10 +363,10 @@ impl HeldFamily {
         }
     }
 
-    fn entry(&self) -> FamilyEntry {
-        FamilyEntry {
+    fn entry(&self) -> SessionEntry {
+        SessionEntry {
             client_id: self.record.client_id.clone(),
-            family: self.record.family.clone(),
+            session: self.record.session.clone(),
             generation: self.record.generation,
             kid: self.record.kid.clone(),
             status: self.status,
@@ -384,27 +384,27 @@ impl TokenStore for MemoryStore {
         "memory"
     }
 
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
-        Box::pin(async move { Ok(self.canonical(client_id, family)) })
+    fn load<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
+        Box::pin(async move { Ok(self.current(client_id, session)) })
     }
 
     fn compare_now(
         &self,
         client_id: &str,
-        family: Option<&str>,
+        session: Option<&str>,
         token: &[u8],
     ) -> Option<Result<Comparison, StoreError>> {
         let held = self.held();
-        let held = held.canonical(client_id, family);
+        let held = held.current(client_id, session);
         Some(Ok(held.map_or(Comparison::UnknownClient, |held| held.compare(token))))
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(async move { Ok(self.held().newest(client_id).map(HeldFamily::pair)) })
+        Box::pin(async move { Ok(self.held().newest(client_id).map(HeldSession::pair)) })
     }
 
-    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(async move { Ok(self.held().canonical(client_id, Some(family)).map(HeldFamily::pair)) })
+    fn pair_of<'a>(&'a self, client_id: &'a str, session: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(async move { Ok(self.held().current(client_id, Some(session)).map(HeldSession::pair)) })
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
@@ -430,14 +430,14 @@ impl TokenStore for MemoryStore {
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked> {
         Box::pin(async move {
             let revoked = self.held().revoke(revocation, if_version);
-            if !matches!(revoked, Revoked::Families(0) | Revoked::ConditionFailed) {
+            if !matches!(revoked, Revoked::Sessions(0) | Revoked::ConditionFailed) {
                 self.changes.revoked(revocation);
             }
             Ok(revoked)
         })
     }
 
-    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
+    fn list<'a>(&'a self, filter: &'a SessionFilter) -> StoreFuture<'a, SessionPage> {
         Box::pin(async move { Ok(self.held().list(filter)) })
     }
 

@@ -6,25 +6,25 @@ mod address;
 mod carry;
 mod changes;
 mod error;
-mod family;
 mod forward;
 mod list;
 mod memory;
 mod records;
+mod session;
 
 pub use crate::secret::{TokenDigest, TokenDigestError};
 pub use address::{HTTP_PATIENCE, UrlParts, check_headers, check_url, sqlite_path};
 pub use carry::carried_through;
 pub use changes::{Changes, Stamp, first};
 pub use error::{StoreError, StoreErrorKind};
-pub use family::{Family, Verdict};
 pub use forward::StoreCall;
-pub use list::{FamilyEntry, FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, SCANNED_AT_ONCE};
+pub use list::{MAX_PAGE, SCANNED_AT_ONCE, SessionEntry, SessionFilter, SessionPage, SessionStatus};
 pub use memory::MemoryStore;
 pub use records::{
-    Canonical, Comparison, Condition, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoredPair,
+    Comparison, Condition, CurrentTokens, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoredPair,
     TokenEntry, TokenPair, TokenRecord,
 };
+pub use session::{Session, Verdict};
 
 /// The client that health checks look up. Nothing depends on what is stored for it.
 pub const PROBE: &str = "fastauth-healthz";
@@ -37,8 +37,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 
 /// A store of the token pairs that were issued.
 ///
-/// Pairs come in *families*: a family is one session, that is a login and its refreshed pairs (RFC 9700, 4.14.2). A store holds
-/// only the newest pair of each family. The access token of that pair is *canonical*: no other token of the family is accepted,
+/// Pairs come in *sessions*: a log-in and the pairs that it is refreshed to (RFC 9700, 4.14.2). A store holds
+/// only the newest pair of each session. The access token of that pair is *current*: no other token of the session is accepted,
 /// even if its signature is valid. The store therefore decides, and the guards rely on these promises:
 ///
 /// - **An acknowledged write is not lost.** When a write answers, it is as durable as the store can make it, and every later
@@ -53,8 +53,8 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// - **A write without effect is not written** and not announced: revoking what was revoked before, an unmet condition, a refused
 ///   rotation, a spent ticket.
 ///
-/// A store states further promises by [`promises`](Self::promises). Stores of your own can use [`Family::judge`] and
-/// [`Family::judge_save`], which are the rules of a rotation and of a write that arrives twice. [`MemoryStore`] is the shortest
+/// A store states further promises by [`promises`](Self::promises). Stores of your own can use [`Session::judge`] and
+/// [`Session::judge_save`], which are the rules of a rotation and of a write that arrives twice. [`MemoryStore`] is the shortest
 /// example. A store that wraps another forwards the other methods by [`forward_store!`](crate::forward_store).
 pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the kind of this store in one word, for logs and metrics.
@@ -62,53 +62,53 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
         "custom"
     }
 
-    /// Returns what is canonical for `family` of `client_id`. If the store does not have that family, or none is named, that is
+    /// Returns what is current for `session` of `client_id`. If the store does not have that session, or none is named, that is
     /// the pair issued to the client last. Returns `None` if the store has no such client.
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>>;
+    fn load<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>>;
 
     /// Compares `token` with the access token that [`load`](Self::load) would return, if the store can do so within a few
     /// microseconds and without waiting. On `None`, `load` is called. It saves the cost of a future.
     fn compare_now(
         &self,
         client_id: &str,
-        family: Option<&str>,
+        session: Option<&str>,
         token: &[u8],
     ) -> Option<Result<Comparison, StoreError>> {
-        let _ = (client_id, family, token);
+        let _ = (client_id, session, token);
         None
     }
 
     /// Returns the pair issued to `client_id` last, in its stored form; `None` if the store has no such client.
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>>;
 
-    /// Returns the pair of `family` in its stored form, or what [`pair`](Self::pair) returns if the store does not have that
-    /// family. The default, for stores that do not tell families apart, always returns the latter. Callers look at the tokens.
-    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        let _ = family;
+    /// Returns the pair of `session` in its stored form, or what [`pair`](Self::pair) returns if the store does not have that
+    /// session. The default, for stores that do not tell sessions apart, always returns the latter. Callers look at the tokens.
+    fn pair_of<'a>(&'a self, client_id: &'a str, session: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        let _ = session;
         self.pair(client_id)
     }
 
-    /// Saves the pair of `record`, the first of its family.
+    /// Saves the pair of `record`, the first of its session.
     ///
-    /// A write may arrive twice, and late. A named family that was revoked or has a later generation therefore stays as it is
-    /// ([`Saved::ConditionFailed`]), and so does a family that has this very pair.
+    /// A write may arrive twice, and late. A named session that was revoked or has a later generation therefore stays as it is
+    /// ([`Saved::ConditionFailed`]), and so does a session that has this very pair.
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved>;
 
     /// Replaces the pair whose refresh token was presented by its successor, or says why not. It is one step: if one token is
     /// rotated several times at once, only one rotation succeeds.
     fn rotate<'a>(&'a self, rotation: &'a Rotation) -> StoreFuture<'a, Rotated>;
 
-    /// Revokes the tokens of `revocation`, and returns how many families that were. None of them is canonical any more, and none
+    /// Revokes the tokens of `revocation`, and returns how many sessions that were. None of them is current any more, and none
     /// can be exchanged.
     ///
     /// With `if_version`, it only does so if that is the version of what was issued to the client last.
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked>;
 
-    /// Lists the families that match `filter`, in the order of client ids and families. A page may be shorter than asked for, or
-    /// empty, and still have a [`next`](FamilyPage::next), since a store looks at a bounded number of families at a time.
+    /// Lists the sessions that match `filter`, in the order of client ids and sessions. A page may be shorter than asked for, or
+    /// empty, and still have a [`next`](SessionPage::next), since a store looks at a bounded number of sessions at a time.
     ///
     /// It is optional: the default is an error of the kind [`Unsupported`](StoreErrorKind::Unsupported).
-    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
+    fn list<'a>(&'a self, filter: &'a SessionFilter) -> StoreFuture<'a, SessionPage> {
         let _ = filter;
         Box::pin(async { Err(StoreError::unsupported("the token store cannot list its sessions")) })
     }
@@ -155,11 +155,11 @@ impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
 pub struct Promises {
     /// A rotation is one step for all processes that use the store, and a consumed token is recognised.
     pub atomic_rotation: bool,
-    /// A client can have more than one family.
-    pub many_families: bool,
+    /// A client can have more than one session.
+    pub many_sessions: bool,
     /// All tokens can be revoked at once.
     pub revoke_all: bool,
-    /// Families can be listed.
+    /// Sessions can be listed.
     pub list: bool,
     /// A ticket opens one WebSocket, in whichever process.
     pub tickets: bool,
@@ -168,8 +168,8 @@ pub struct Promises {
 impl Promises {
     /// All promises.
     pub const ALL: Self =
-        Self { atomic_rotation: true, many_families: true, revoke_all: true, list: true, tickets: true };
+        Self { atomic_rotation: true, many_sessions: true, revoke_all: true, list: true, tickets: true };
     /// No promise: a store that only knows `GET` and `POST` of one pair.
     pub const NONE: Self =
-        Self { atomic_rotation: false, many_families: false, revoke_all: false, list: false, tickets: false };
+        Self { atomic_rotation: false, many_sessions: false, revoke_all: false, list: false, tickets: false };
 }

@@ -18,9 +18,9 @@ pub struct TokenPair {
 pub struct TokenRecord {
     /// The client that the pair is issued to.
     pub client_id: String,
-    /// The name of the family, unique within the client; empty if the tokens name none, as those of `fastauth-api`.
-    pub family: String,
-    /// The number of earlier pairs in the family.
+    /// The name of the session, unique within the client; empty if the tokens name none, as those of `fastauth-api`.
+    pub session: String,
+    /// The number of earlier pairs in the session.
     pub generation: u64,
     /// The id of the key that signed the pair; empty if it is not known.
     pub kid: String,
@@ -44,11 +44,11 @@ pub struct TokenEntry {
 /// The options of [`TokenStore::save`](super::TokenStore::save).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SaveOptions {
-    /// Keeps the client's other families. Otherwise they are replaced.
+    /// Keeps the client's other sessions. Otherwise they are replaced.
     pub keep_others: bool,
-    /// The most live families that the client may have, including this one; 0 for any number. Beyond it, the families refreshed
+    /// The most live sessions that the client may have, including this one; 0 for any number. Beyond it, the sessions refreshed
     /// longest ago are revoked.
-    pub max_families: usize,
+    pub max_sessions: usize,
     /// The condition of the write.
     pub condition: Condition,
 }
@@ -82,14 +82,14 @@ impl Condition {
 pub enum Saved {
     /// The record is stored in this version.
     Saved(u64),
-    /// Nothing changed: the condition was not met, or the family was revoked or refreshed before.
+    /// Nothing changed: the condition was not met, or the session was revoked or refreshed before.
     ConditionFailed,
 }
 
-/// The tokens that count for a client or a family, as digests.
+/// The tokens that count for a client or a session, as digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Canonical {
-    /// The canonical access token. A store that others write to may lack it.
+pub struct CurrentTokens {
+    /// The current access token. A store that others write to may lack it.
     pub access: Option<TokenDigest>,
     /// The only refresh token that can be exchanged.
     pub refresh: Option<TokenDigest>,
@@ -101,10 +101,10 @@ pub struct Canonical {
 /// The result of comparing an access token with a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// The token is the canonical one.
-    Canonical,
-    /// Another token is canonical.
-    NotCanonical,
+    /// The token is the current one.
+    Current,
+    /// Another token is current.
+    NotCurrent,
     /// The store has no such client.
     UnknownClient,
 }
@@ -112,11 +112,11 @@ pub enum Comparison {
 impl Comparison {
     /// Compares the token of this digest with what a store has.
     #[must_use]
-    pub fn new(token: TokenDigest, held: Option<&Canonical>) -> Self {
+    pub fn new(token: TokenDigest, held: Option<&CurrentTokens>) -> Self {
         match held {
             None => Self::UnknownClient,
-            Some(held) if held.access == Some(token) => Self::Canonical,
-            Some(_) => Self::NotCanonical,
+            Some(held) if held.access == Some(token) => Self::Current,
+            Some(_) => Self::NotCurrent,
         }
     }
 }
@@ -137,10 +137,10 @@ pub struct StoredPair {
 pub struct Rotation {
     /// The refresh token that was presented.
     pub presented: TokenDigest,
-    /// The family and generation that the presented token names. A token that names none belongs to the family without a name, or
-    /// began the family that consumed it.
-    pub presented_family: Option<(String, u64)>,
-    /// The new pair, of the same client. If the presented token names no family, the new pair begins one.
+    /// The session and generation that the presented token names. A token that names none belongs to the session without a name, or
+    /// began the session that consumed it.
+    pub presented_session: Option<(String, u64)>,
+    /// The new pair, of the same client. If the presented token names no session, the new pair begins one.
     pub successor: TokenRecord,
     /// How long a consumed token is answered with the same successor again, in case the first answer was lost.
     pub grace: Duration,
@@ -153,11 +153,11 @@ pub enum Rotated {
     Rotated,
     /// The refresh token was consumed within the grace. This is the pair that it was exchanged for.
     Repeated(StoredPair),
-    /// The refresh token was consumed before, so it was copied. The family is revoked now (RFC 9700, 4.14.2).
+    /// The refresh token was consumed before, so it was copied. The session is revoked now (RFC 9700, 4.14.2).
     Reused,
     /// The store has another refresh token; this one is refused and nothing changes.
     Superseded,
-    /// The family was revoked.
+    /// The session was revoked.
     Revoked,
     /// The store has no such client.
     UnknownClient,
@@ -166,14 +166,14 @@ pub enum Rotated {
 /// The tokens that are to be revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Revocation {
-    /// One family.
-    Family {
+    /// One session.
+    Session {
         /// The client id.
         client_id: String,
-        /// The name of the family.
-        family: String,
+        /// The name of the session.
+        session: String,
     },
-    /// All families of a client.
+    /// All sessions of a client.
     Client(String),
     /// Everything issued until now.
     All,
@@ -182,8 +182,8 @@ pub enum Revocation {
 /// The result of [`TokenStore::revoke`](super::TokenStore::revoke).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
-    /// This many families were live and are revoked now.
-    Families(u64),
+    /// This many sessions were live and are revoked now.
+    Sessions(u64),
     /// Nothing changed: the version is another one.
     ConditionFailed,
 }

@@ -18,7 +18,7 @@ struct Known<'a> {
     aud: Option<&'a Member<'a>>,
     client_id: Option<&'a Member<'a>>,
     token_type: Option<&'a Member<'a>>,
-    fam: Option<&'a Member<'a>>,
+    sid: Option<&'a Member<'a>>,
     generation: Option<&'a Member<'a>>,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Known<'a> {
                 "aud" => &mut known.aud,
                 "client_id" => &mut known.client_id,
                 "type" => &mut known.token_type,
-                "fam" => &mut known.fam,
+                "sid" => &mut known.sid,
                 "gen" => &mut known.generation,
                 _ => continue,
             };
@@ -84,8 +84,8 @@ pub(super) fn check_claims<'a>(claims: &'a Members<'a>, expected: &Expected<'_>)
     if claims.token_type.and_then(Member::as_str) != Some(expected.token_type.as_str()) {
         return Err(TokenError::WrongType);
     }
-    let family = claims.fam.and_then(Member::as_str).zip(claims.generation.and_then(Member::as_u64));
-    Ok(Checked { client_id, family, expires_at: expires_at as u64, token_type: expected.token_type })
+    let session = claims.sid.and_then(Member::as_str).zip(claims.generation.and_then(Member::as_u64));
+    Ok(Checked { client_id, session, expires_at: expires_at as u64, token_type: expected.token_type })
 }
 
 /// Returns true if the token is meant for `expected`: one text, or a list of them (RFC 7519 4.1.3).

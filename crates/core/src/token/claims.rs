@@ -12,7 +12,7 @@ use crate::{json, secret::Secret};
 /// The claims that FastAuth needs are read at once, and all others on the first call that asks for one.
 #[derive(Clone)]
 pub struct Claims {
-    /// The token, the client id and the family, end to end: a cache has many of these.
+    /// The token, the client id and the session, end to end: a cache has many of these.
     text: Secret,
     token_len: u32,
     client_id_len: u32,
@@ -43,11 +43,11 @@ impl Claims {
         self.expires_at
     }
 
-    /// Returns the session of the token and how many times it was refreshed: the claims `fam` and `gen`. Tokens of `fastauth-api` name
+    /// Returns the session of the token and how many times it was refreshed: the claims `sid` and `gen`. Tokens of `fastauth-api` name
     /// none.
     #[must_use]
     #[inline]
-    pub fn family(&self) -> Option<(&str, u64)> {
+    pub fn session(&self) -> Option<(&str, u64)> {
         self.generation.map(|generation| (&self.names()[self.client_id_len as usize..], generation))
     }
 
@@ -128,20 +128,20 @@ impl std::fmt::Debug for Claims {
 /// The claims that guards need, of a payload that was found good.
 pub(super) struct Checked<'a> {
     pub(super) client_id: &'a str,
-    pub(super) family: Option<(&'a str, u64)>,
+    pub(super) session: Option<(&'a str, u64)>,
     pub(super) expires_at: u64,
     pub(super) token_type: TokenType,
 }
 
 impl Checked<'_> {
     pub(super) fn into_claims(self, token: &str) -> Claims {
-        let Self { client_id, family, expires_at, token_type } = self;
+        let Self { client_id, session, expires_at, token_type } = self;
         Claims {
-            text: Secret::from([token, client_id, family.map_or("", |(family, _)| family)].concat()),
+            text: Secret::from([token, client_id, session.map_or("", |(session, _)| session)].concat()),
             // No token is longer than `MAX_TOKEN_LEN`.
             token_len: token.len() as u32,
             client_id_len: client_id.len() as u32,
-            generation: family.map(|(_, generation)| generation),
+            generation: session.map(|(_, generation)| generation),
             expires_at,
             token_type,
             members: OnceLock::new(),

@@ -72,19 +72,19 @@ impl TokenKey {
         Secret::from(BASE64_URL_SAFE.encode(self.hs256.sign(purpose)))
     }
 
-    /// Mints a token; `None` if its end is not a number of 64 bits. `jti` makes two tokens of the same second differ.
-    pub(crate) fn mint(&self, token: &NewToken<'_>) -> Option<Secret> {
-        self.mint_under(&self.header, token)
+    /// Signs a token; `None` if its end is not a number of 64 bits. `jti` makes two tokens of the same second differ.
+    pub(crate) fn sign_token(&self, token: &NewToken<'_>) -> Option<Secret> {
+        self.sign_token_under(&self.header, token)
     }
 
-    fn mint_under(&self, header: &str, new: &NewToken<'_>) -> Option<Secret> {
+    fn sign_token_under(&self, header: &str, new: &NewToken<'_>) -> Option<Secret> {
         let payload = serde_json::to_vec(&Payload {
             client_id: new.client_id,
             r#type: new.token_type.as_str(),
             exp: new.issued_at.checked_add(new.lifetime.as_secs())?,
             iat: new.issued_at,
             jti: &unique_name(),
-            fam: new.family,
+            sid: new.session,
             gen_: new.generation,
             iss: new.issuer,
             aud: new.audience,
@@ -189,7 +189,7 @@ struct Payload<'a> {
     exp: u64,
     iat: u64,
     jti: &'a str,
-    fam: &'a str,
+    sid: &'a str,
     #[serde(rename = "gen")]
     gen_: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,8 +206,8 @@ impl TokenKey {
         self.hs256.sign(message)
     }
 
-    /// Mints a token that names another key.
+    /// Signs a token that names another key.
     pub(crate) fn sign_under(&self, kid: &str, token: &NewToken<'_>) -> Option<Secret> {
-        self.mint_under(&encoded_header(kid), token)
+        self.sign_token_under(&encoded_header(kid), token)
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens: minting them, and verifying them strictly.
+//! Tokens: signing them, and verifying them strictly.
 //!
 //! Tokens are compact JWS (RFC 7515) with HS256, as `fastauth-api` makes them with python-jose. The types are jsonwebtoken's, the
 //! cryptography is that of `hmac` and `sha2`. Tokens are read here, since a lenient reader is an opening: `crit` is obeyed (by
@@ -74,7 +74,7 @@ pub enum TokenError {
     WrongType,
 }
 
-/// A token to be minted.
+/// A token to be signed.
 pub struct NewToken<'a> {
     /// The claim `client_id`.
     pub client_id: &'a str,
@@ -84,8 +84,8 @@ pub struct NewToken<'a> {
     pub issued_at: u64,
     /// The time from `iat` to `exp`, in whole seconds.
     pub lifetime: Duration,
-    /// The claim `fam`: the name of the session.
-    pub family: &'a str,
+    /// The claim `sid`: the name of the session.
+    pub session: &'a str,
     /// The claim `gen`: the number of refreshes.
     pub generation: u64,
     /// The claim `iss`.
@@ -106,7 +106,7 @@ impl fmt::Debug for NewToken<'_> {
 }
 
 impl<'a> NewToken<'a> {
-    /// Creates a token without optional claims and family.
+    /// Creates a token without optional claims and session.
     #[must_use]
     pub fn new(client_id: &'a str, token_type: TokenType, issued_at: u64, lifetime: Duration) -> Self {
         static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
@@ -115,7 +115,7 @@ impl<'a> NewToken<'a> {
             token_type,
             issued_at,
             lifetime,
-            family: "",
+            session: "",
             generation: 0,
             issuer: None,
             audience: None,
@@ -130,14 +130,14 @@ impl<'a> NewToken<'a> {
 #[must_use]
 pub fn test_claims(client_id: &str, expires_at: u64, token: &str) -> Claims {
     let token_type = TokenType::Access;
-    claims::Checked { client_id, family: None, expires_at, token_type }.into_claims(token)
+    claims::Checked { client_id, session: None, expires_at, token_type }.into_claims(token)
 }
 
 /// Returns true if FastAuth sets the claim itself, or if no token may have it.
 #[must_use]
 pub fn is_reserved(claim: &str) -> bool {
     const RESERVED: [&str; 11] =
-        ["client_id", "type", "exp", "iat", "nbf", "jti", "fam", "gen", "iss", "aud", "at_hash"];
+        ["client_id", "type", "exp", "iat", "nbf", "jti", "sid", "gen", "iss", "aud", "at_hash"];
     RESERVED.contains(&claim)
 }
 

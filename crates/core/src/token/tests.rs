@@ -36,7 +36,7 @@ fn verify_with(key: &TokenKey, token: &str, expected: &Expected<'_>) -> Result<C
 
 fn new_token(client_id: &str, token_type: TokenType) -> NewToken<'_> {
     let mut token = NewToken::new(client_id, token_type, NOW, Duration::from_secs(600));
-    (token.family, token.generation) = ("f", 3);
+    (token.session, token.generation) = ("f", 3);
     token
 }
 
@@ -49,14 +49,14 @@ fn with(name: &str, value: &str) -> String {
 }
 
 /// A part has one spelling: no padding, no spare bits, no other alphabet.
-fn is_canonical(text: &str) -> bool {
+fn is_current(text: &str) -> bool {
     decode(text.as_bytes()).is_ok_and(|bytes| BASE64URL.encode(bytes) == text)
 }
 
 proptest! {
     #[test]
-    fn decoded_part_is_canonical(text in "[A-Za-z0-9_-]{0,200}[-_AQgw09+/=.é ]{0,3}") {
-        prop_assert_eq!(decode(text.as_bytes()).is_ok(), is_canonical(&text));
+    fn decoded_part_is_current(text in "[A-Za-z0-9_-]{0,200}[-_AQgw09+/=.é ]{0,3}") {
+        prop_assert_eq!(decode(text.as_bytes()).is_ok(), is_current(&text));
     }
 
     #[test]
@@ -68,7 +68,7 @@ proptest! {
 #[test]
 fn part_with_a_spare_bit_or_padding_is_refused() {
     for text in ["", "AA", "AAA", "AAAA", "Zg", "Zm8", "-_-_"] {
-        assert!(is_canonical(text), "{text}");
+        assert!(is_current(text), "{text}");
     }
     for text in
         ["A", "AB", "AAB", "AA==", "AAA=", "AA=", "=", "AAAAA", "Zh", "Zm9=", "+/+/", "AA ", " AA", "AA\n", "A.A"]
@@ -78,22 +78,22 @@ fn part_with_a_spare_bit_or_padding_is_refused() {
 }
 
 #[test]
-fn minted_tokens_are_verified() {
-    let token = key().mint(&new_token("élève", TokenType::Access)).unwrap();
+fn signed_tokens_are_verified() {
+    let token = key().sign_token(&new_token("élève", TokenType::Access)).unwrap();
     let claims = verify(token.expose()).unwrap();
     assert_eq!(claims.client_id(), "élève");
     assert_eq!(claims.token_type(), TokenType::Access);
     assert_eq!(claims.expires_at(), NOW + 600);
     assert_eq!(claims.get("iat"), Some(&Value::from(NOW)));
-    assert_eq!(claims.family(), Some(("f", 3)));
+    assert_eq!(claims.session(), Some(("f", 3)));
     let header = BASE64URL.decode(token.expose().split('.').next().unwrap()).unwrap();
     assert_eq!(header, format!(r#"{{"alg":"HS256","typ":"JWT","kid":"{}"}}"#, key().kid()).as_bytes());
 }
 
 #[test]
 fn two_tokens_of_one_second_differ() {
-    let mint = || key().mint(&new_token("c", TokenType::Refresh)).unwrap();
-    assert_ne!(mint(), mint());
+    let sign = || key().sign_token(&new_token("c", TokenType::Refresh)).unwrap();
+    assert_ne!(sign(), sign());
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn every_bit_of_the_signature_counts() {
 #[test]
 fn tokens_of_another_key_are_refused() {
     let other = TokenKey::new(&Secret::from("another key of thirty-two bytes..")).unwrap();
-    let token = other.mint(&new_token("c", TokenType::Access)).unwrap();
+    let token = other.sign_token(&new_token("c", TokenType::Access)).unwrap();
     assert_eq!(verify(token.expose()), Err(TokenError::InvalidSignature));
 }
 
@@ -317,7 +317,7 @@ proptest::proptest! {
 
     #[test]
     fn any_client_id_survives(client_id in "\\PC{1,200}") {
-        let token = key().mint(&new_token(&client_id, TokenType::Access)).unwrap();
+        let token = key().sign_token(&new_token(&client_id, TokenType::Access)).unwrap();
         let claims = verify(token.expose()).unwrap();
         proptest::prop_assert_eq!(claims.client_id(), client_id);
     }

@@ -27,8 +27,9 @@ use self::{
 use crate::flight::{Flights, Turns};
 use fastauth_core::keys::KeyRing;
 use fastauth_core::store::{
-    Canonical, Changes, FamilyFilter, FamilyPage, HTTP_PATIENCE, Promises, Revocation, Revoked, Rotated, Rotation,
-    SaveOptions, Saved, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through, check_headers,
+    Changes, CurrentTokens, HTTP_PATIENCE, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+    SessionFilter, SessionPage, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through,
+    check_headers,
 };
 
 mod connection;
@@ -46,7 +47,7 @@ mod v2;
 /// - A call ends within ten seconds in all ([`timeout`](Self::timeout)), and an answer of more than 1 MiB is cut off.
 /// - Redirects are not followed, and proxies from the environment are not used.
 /// - `https` uses rustls, and verifies the store by the certificates that the system trusts.
-/// - Concurrent look-ups of one client and family share one call. Nothing is cached.
+/// - Concurrent look-ups of one client and session share one call. Nothing is cached.
 /// - A look-up is sent again, on a new connection, if its connection broke or there is no answer after a second; the other kept
 ///   connections are then not used any more. If the answer to a write does not come, the store is asked what it holds. A write that
 ///   did not happen because its connection broke is sent again. If nothing is heard of a write, only a revocation is sent again: any
@@ -65,7 +66,7 @@ pub struct RestStore {
     v1: V1,
     v2: V2,
     pairs: Flights<Result<HeldPair, StoreError>>,
-    digests: Flights<Result<Option<Canonical>, StoreError>>,
+    digests: Flights<Result<Option<CurrentTokens>, StoreError>>,
     turns: Turns,
     timeout: Duration,
     /// Announces what is written here; what other processes write is not announced.
@@ -130,24 +131,28 @@ impl RestStore {
         now.checked_add(self.timeout).unwrap_or(now + HTTP_PATIENCE)
     }
 
-    async fn shared_pair(&self, client_id: &str, family: Option<&str>) -> Result<HeldPair, StoreError> {
-        let call = self.pairs.join(client_id, family, || {
+    async fn shared_pair(&self, client_id: &str, session: Option<&str>) -> Result<HeldPair, StoreError> {
+        let call = self.pairs.join(client_id, session, || {
             let v1 = self.v1.clone();
             let deadline = self.deadline();
             let client_id = client_id.to_owned();
-            let family = family.map(str::to_owned);
-            async move { until(deadline, v1.get_of(&client_id, family.as_deref())).await }
+            let session = session.map(str::to_owned);
+            async move { until(deadline, v1.get_of(&client_id, session.as_deref())).await }
         });
         call.await
     }
 
-    async fn shared_digests(&self, client_id: &str, family: Option<&str>) -> Result<Option<Canonical>, StoreError> {
-        let call = self.digests.join(client_id, family, || {
+    async fn shared_digests(
+        &self,
+        client_id: &str,
+        session: Option<&str>,
+    ) -> Result<Option<CurrentTokens>, StoreError> {
+        let call = self.digests.join(client_id, session, || {
             let v2 = self.v2.clone();
             let deadline = self.deadline();
             let client_id = client_id.to_owned();
-            let family = family.map(str::to_owned);
-            async move { until(deadline, v2.digests(&client_id, family.as_deref())).await }
+            let session = session.map(str::to_owned);
+            async move { until(deadline, v2.digests(&client_id, session.as_deref())).await }
         });
         call.await
     }
@@ -247,10 +252,10 @@ impl RestStore {
                 if !self.connection.speaks_v2()
                     && let Some(voided) = self.v1.revoke(deadline, client_id, revocation).await?
                 {
-                    if let Some(family) = voided.watched {
-                        self.watch(client_id.to_owned(), family);
+                    if let Some(session) = voided.watched {
+                        self.watch(client_id.to_owned(), session);
                     }
-                    return Ok(Revoked::Families(voided.families));
+                    return Ok(Revoked::Sessions(voided.sessions));
                 }
             }
             None => {
@@ -283,7 +288,7 @@ impl RestStore {
 /// Returns the client that a revocation names.
 fn client_of(revocation: &Revocation) -> Option<&str> {
     match revocation {
-        Revocation::Client(client_id) | Revocation::Family { client_id, .. } => Some(client_id),
+        Revocation::Client(client_id) | Revocation::Session { client_id, .. } => Some(client_id),
         Revocation::All => None,
     }
 }
@@ -293,15 +298,15 @@ impl TokenStore for RestStore {
         "rest"
     }
 
-    fn load<'a>(&'a self, client_id: &'a str, family: Option<&'a str>) -> StoreFuture<'a, Option<Canonical>> {
+    fn load<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
         let load = async move {
             if !self.connection.speaks_v2() {
                 let held = self.shared_pair(client_id, None).await?;
                 if !held.is_announced {
-                    return Ok(held.pair.map(|pair| self.v1.canonical(&pair)));
+                    return Ok(held.pair.map(|pair| self.v1.current(&pair)));
                 }
             }
-            self.shared_digests(client_id, family).await
+            self.shared_digests(client_id, session).await
         };
         Box::pin(self.ask(load))
     }
@@ -310,8 +315,8 @@ impl TokenStore for RestStore {
         Box::pin(self.ask(async move { Ok(self.shared_pair(client_id, None).await?.pair) }))
     }
 
-    fn pair_of<'a>(&'a self, client_id: &'a str, family: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(self.ask(async move { Ok(self.shared_pair(client_id, Some(family)).await?.pair) }))
+    fn pair_of<'a>(&'a self, client_id: &'a str, session: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
+        Box::pin(self.ask(async move { Ok(self.shared_pair(client_id, Some(session)).await?.pair) }))
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
@@ -335,7 +340,7 @@ impl TokenStore for RestStore {
             let saving = AtomicBool::new(false);
             let rotate = Box::pin(self.rotate_within(deadline, rotation, &saving));
             let rotated = self.write(deadline, Some(client_id), Urgency::Usual, rotate, |rotated| {
-                // A reuse revoked the family.
+                // A reuse revoked the session.
                 !matches!(rotated, Rotated::Rotated | Rotated::Reused)
             });
             // The time limit is around all calls, so a flag tells which of them it cut off.
@@ -351,7 +356,7 @@ impl TokenStore for RestStore {
         })
     }
 
-    fn list<'a>(&'a self, filter: &'a FamilyFilter) -> StoreFuture<'a, FamilyPage> {
+    fn list<'a>(&'a self, filter: &'a SessionFilter) -> StoreFuture<'a, SessionPage> {
         Box::pin(self.ask(async move {
             self.discover_v2("the token store cannot list what it holds").await?;
             self.v2.page(filter).await

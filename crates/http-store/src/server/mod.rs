@@ -23,7 +23,7 @@ use tower_service::Service;
 use self::{
     callers::AllowedCallers,
     reply::{StoreProblem, StoreReply, empty, json_reply, typed, with_version},
-    route::{Route, client_id, family, parameter},
+    route::{Route, client_id, parameter, session},
 };
 use crate::record::unverified_record;
 use crate::wire::{
@@ -31,8 +31,8 @@ use crate::wire::{
 };
 use fastauth_core::secret::Secret;
 use fastauth_core::store::{
-    FamilyFilter, FamilyPage, FamilyStatus, MAX_PAGE, PROBE, Promises, Revocation, Revoked, Rotated, SaveOptions,
-    Saved, StoreError, TokenRecord, TokenStore, carried_through,
+    MAX_PAGE, PROBE, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved, SessionFilter, SessionPage,
+    SessionStatus, StoreError, TokenRecord, TokenStore, carried_through,
 };
 
 mod callers;
@@ -45,7 +45,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The default number of families in a page of a list.
+/// The default number of sessions in a page of a list.
 const PAGE: usize = 100;
 /// The longest page, whatever the ids are: callers need not read more than 1 MiB.
 const MAX_PAGE_BYTES: usize = 512 * 1024;
@@ -155,10 +155,10 @@ impl StoreService {
                 self.revoke(revocation, headers).await
             }
             (Route::Rotate(id), _) => self.rotate(client_id(id, query)?.into_owned(), request).await,
-            (Route::Family(id, name), _) => {
+            (Route::Session(id, name), _) => {
                 let client_id = client_id(id, query)?.into_owned();
-                let family = family(name, query)?.into_owned();
-                self.revoke(Revocation::Family { client_id, family }, headers).await
+                let session = session(name, query)?.into_owned();
+                self.revoke(Revocation::Session { client_id, session }, headers).await
             }
             (Route::List, _) => self.list(query).await,
             (Route::RevokeAll, _) => self.revoke_all(request).await,
@@ -177,8 +177,8 @@ impl StoreService {
 
     async fn pair(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<StoreReply, StoreProblem> {
         self.check_for(client_id).await?;
-        let held = match parameter(query, "family")? {
-            Some(family) => self.store.pair_of(client_id, &family).await,
+        let held = match parameter(query, "session")? {
+            Some(session) => self.store.pair_of(client_id, &session).await,
             None => self.store.pair(client_id).await,
         };
         let held = held?.ok_or_else(StoreProblem::unknown_client)?;
@@ -200,8 +200,8 @@ impl StoreService {
 
     async fn digests(&self, client_id: &str, query: &str, headers: &HeaderMap) -> Result<StoreReply, StoreProblem> {
         self.check_for(client_id).await?;
-        let family = parameter(query, "family")?;
-        let held = self.store.load(client_id, family.as_deref()).await?;
+        let session = parameter(query, "session")?;
+        let held = self.store.load(client_id, session.as_deref()).await?;
         let held = held.ok_or_else(StoreProblem::unknown_client)?;
         Ok(versioned(held.version, headers, || DigestBody::from(held)))
     }
@@ -212,11 +212,11 @@ impl StoreService {
         request: Request<impl Body<Error: Into<BoxError>>>,
     ) -> Result<StoreReply, StoreProblem> {
         let condition = precondition::parse(request.headers())?;
-        let IssueBody { record, keep_others, max_families } =
+        let IssueBody { record, keep_others, max_sessions } =
             read(request, "the body must be an object with access_token and refresh_token").await?;
         let record =
             record.record(client_id).ok_or_else(|| StoreProblem::body("a number is larger than 9007199254740991"))?;
-        let version = self.save(&record, SaveOptions { keep_others, max_families, condition }).await?;
+        let version = self.save(&record, SaveOptions { keep_others, max_sessions, condition }).await?;
         Ok(with_version(json_reply(StatusCode::OK, &SavedBody { version }), Some(version)))
     }
 
@@ -235,7 +235,7 @@ impl StoreService {
         let body: RotateBody = read(request, "the body must be an object with refresh_sha256 and new").await?;
         let rotation = body.rotation(client_id).ok_or_else(|| {
             StoreProblem::body(
-                "family and generation must come together, and no number may be larger than 9007199254740991",
+                "session and generation must come together, and no number may be larger than 9007199254740991",
             )
         })?;
         let conflict = |code, detail| Err(StoreProblem::new(StatusCode::CONFLICT, code, detail));
@@ -251,16 +251,16 @@ impl StoreService {
             }
             Rotated::Superseded => conflict(code::LOST_RACE, "another refresh token is held"),
             Rotated::Reused => {
-                conflict(code::REUSE_DETECTED, "the refresh token was used before, and its family is revoked now")
+                conflict(code::REUSE_DETECTED, "the refresh token was used before, and its session is revoked now")
             }
-            Rotated::Revoked => Err(StoreProblem::new(StatusCode::GONE, code::REVOKED, "the family was revoked")),
+            Rotated::Revoked => Err(StoreProblem::new(StatusCode::GONE, code::REVOKED, "the session was revoked")),
             Rotated::UnknownClient => Err(StoreProblem::unknown_client()),
         }
     }
 
     /// Returns the version of the pair that was just written, unless it was replaced since.
     async fn version_of(&self, record: &TokenRecord) -> Option<u64> {
-        let held = self.store.load(&record.client_id, Some(&record.family)).await.ok()??;
+        let held = self.store.load(&record.client_id, Some(&record.session)).await.ok()??;
         held.version.filter(|_| held.refresh == Some(record.refresh.digest))
     }
 
@@ -270,7 +270,7 @@ impl StoreService {
         let store = Arc::clone(&self.store);
         let revoked = carried_through(async move { store.revoke(&revocation, if_version).await }).await;
         match revoked? {
-            Revoked::Families(revoked) => Ok(json_reply(StatusCode::OK, &RevokedBody { revoked })),
+            Revoked::Sessions(revoked) => Ok(json_reply(StatusCode::OK, &RevokedBody { revoked })),
             Revoked::ConditionFailed => Err(StoreProblem::precondition_failed()),
         }
     }
@@ -329,7 +329,7 @@ impl fmt::Debug for StoreService {
 
 /// Returns true if a store can do all that the second version offers.
 fn suffices(promises: Promises) -> bool {
-    promises.atomic_rotation && promises.many_families && promises.revoke_all && promises.list && promises.tickets
+    promises.atomic_rotation && promises.many_sessions && promises.revoke_all && promises.list && promises.tickets
 }
 
 /// Returns the one `client_id` of a query, which must not be empty.
@@ -351,12 +351,12 @@ fn versioned<T: serde::Serialize>(version: Option<u64>, headers: &HeaderMap, bod
     with_version(reply, version)
 }
 
-fn filter(query: &str) -> Result<FamilyFilter, StoreProblem> {
+fn filter(query: &str) -> Result<SessionFilter, StoreProblem> {
     let text = |name| Ok::<_, StoreProblem>(parameter(query, name)?.map(Cow::into_owned));
     let status = match parameter(query, "status")?.as_deref() {
         None => None,
         Some(name) => Some(
-            FamilyStatus::from_name(name)
+            SessionStatus::from_name(name)
                 .ok_or_else(|| StoreProblem::bad_request("status must be live, revoked or reused"))?,
         ),
     };
@@ -368,9 +368,9 @@ fn filter(query: &str) -> Result<FamilyFilter, StoreProblem> {
         Some(Some(limit)) => limit.min(MAX_PAGE),
         Some(None) => return Err(StoreProblem::bad_request("limit must be a number from 1 to 1000")),
     };
-    Ok(FamilyFilter {
+    Ok(SessionFilter {
         client_id: text("client_id")?,
-        family: text("family")?,
+        session: text("session")?,
         client_id_prefix: text("prefix")?,
         client_id_part: text("q")?,
         kid: text("kid")?,
@@ -380,21 +380,21 @@ fn filter(query: &str) -> Result<FamilyFilter, StoreProblem> {
     })
 }
 
-/// Returns the body with as many of the families as fit.
-fn page_body(page: FamilyPage) -> PageBody {
-    let FamilyPage { mut families, next } = page;
+/// Returns the body with as many of the sessions as fit.
+fn page_body(page: SessionPage) -> PageBody {
+    let SessionPage { mut sessions, next } = page;
     let mut bytes = 0;
-    let fits = families.iter().take_while(|entry| {
+    let fits = sessions.iter().take_while(|entry| {
         bytes += serde_json::to_string(entry).map_or(0, |text| text.len());
         bytes <= MAX_PAGE_BYTES
     });
     let fitting = fits.count().max(1);
-    if fitting >= families.len() {
-        return PageBody { families, next: next.as_ref().map(wire::cursor) };
+    if fitting >= sessions.len() {
+        return PageBody { sessions, next: next.as_ref().map(wire::cursor) };
     }
-    families.truncate(fitting);
-    let last = families.last().map(|entry| wire::cursor(&(entry.client_id.clone(), entry.family.clone())));
-    PageBody { families, next: last }
+    sessions.truncate(fitting);
+    let last = sessions.last().map(|entry| wire::cursor(&(entry.client_id.clone(), entry.session.clone())));
+    PageBody { sessions, next: last }
 }
 
 fn parse_pair(client_id: String, body: &[u8]) -> Option<TokenRecord> {

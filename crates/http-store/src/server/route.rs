@@ -7,7 +7,7 @@ use http::Method;
 use super::reply::StoreProblem;
 use fastauth_core::query;
 
-/// Stands in a path for the id of a client or family that is in the query.
+/// Stands in a path for the id of a client or session that is in the query.
 const IN_QUERY: &str = "-";
 
 /// A call of the store API, by the one path that it has below the mount point.
@@ -19,8 +19,8 @@ pub(super) enum Route<'a> {
     Client(&'a str),
     /// `/v2/clients/{id}/rotate`
     Rotate(&'a str),
-    /// `/v2/clients/{id}/families/{family}`
-    Family(&'a str, &'a str),
+    /// `/v2/clients/{id}/sessions/{session}`
+    Session(&'a str, &'a str),
     /// `/v2/clients`
     List,
     /// `/v2/revoke-all`
@@ -38,7 +38,7 @@ impl<'a> Route<'a> {
         match segments[..] {
             ["v2", "clients", id, "token"] => Some(Self::Client(id)),
             ["v2", "clients", id, "rotate"] => Some(Self::Rotate(id)),
-            ["v2", "clients", id, "families", family] => Some(Self::Family(id, family)),
+            ["v2", "clients", id, "sessions", session] => Some(Self::Session(id, session)),
             ["v2", "clients"] => Some(Self::List),
             ["v2", "revoke-all"] => Some(Self::RevokeAll),
             ["v2", "tickets"] => Some(Self::Tickets),
@@ -54,7 +54,7 @@ impl<'a> Route<'a> {
             Self::Pair if !speaks_v2 => &[Method::GET, Method::HEAD, Method::POST, Method::OPTIONS],
             Self::Pair | Self::Client(_) => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS],
             Self::Rotate(_) | Self::RevokeAll | Self::Tickets => &[Method::POST, Method::OPTIONS],
-            Self::Family(..) => &[Method::DELETE, Method::OPTIONS],
+            Self::Session(..) => &[Method::DELETE, Method::OPTIONS],
             Self::List | Self::Description => &[Method::GET, Method::HEAD, Method::OPTIONS],
         }
     }
@@ -71,8 +71,8 @@ pub(super) fn client_id<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, 
     }
 }
 
-pub(super) fn family<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, StoreProblem> {
-    named("family", segment, query)
+pub(super) fn session<'a>(segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, StoreProblem> {
+    named("session", segment, query)
 }
 
 fn named<'a>(name: &str, segment: &'a str, query: &'a str) -> Result<Cow<'a, str>, StoreProblem> {
@@ -104,8 +104,8 @@ mod tests {
             ("/v2/clients/%2E%2E/token", Some(Route::Client("%2E%2E"))),
             ("/v2/clients/-/token", Some(Route::Client("-"))),
             ("/v2/clients/v2/rotate", Some(Route::Rotate("v2"))),
-            ("/v2/clients/a/families/f", Some(Route::Family("a", "f"))),
-            ("/v2/clients/a/families/", Some(Route::Family("a", ""))),
+            ("/v2/clients/a/sessions/f", Some(Route::Session("a", "f"))),
+            ("/v2/clients/a/sessions/", Some(Route::Session("a", ""))),
             ("/v2/clients", Some(Route::List)),
             ("/v2/revoke-all", Some(Route::RevokeAll)),
             ("/v2/tickets", Some(Route::Tickets)),
@@ -121,9 +121,9 @@ mod tests {
             ("/v2/token", None),
             ("/v2/clients/", None),
             ("/v2/clients/a", None),
-            ("/v2/clients/a/families", None),
-            ("/v2/clients/a/families/f/", None),
-            ("/v2/clients/a/families/f/token", None),
+            ("/v2/clients/a/sessions", None),
+            ("/v2/clients/a/sessions/f/", None),
+            ("/v2/clients/a/sessions/f/token", None),
             ("/x/v2/revoke-all", None),
             ("/x/v2/clients/a/token", None),
             ("/token/v2/clients", None),
@@ -142,7 +142,7 @@ mod tests {
             ("a%2Fb%25", "", Some("a/b%")),
             ("-", "client_id=%2E%2E", Some("..")),
             ("-", "client_id=-", Some("-")),
-            ("a", "family=b", Some("a")),
+            ("a", "session=b", Some("a")),
             ("a", "client_id=a", None),
             ("-", "client_id=", None),
             ("", "", None),

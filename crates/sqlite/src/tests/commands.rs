@@ -4,17 +4,17 @@ use fastauth_core::{
     clock::Clock,
     keys::Reform,
     secret::Secret,
-    store::{Condition, FamilyFilter, Revocation, Rotation, SaveOptions, TokenDigest},
+    store::{Condition, Revocation, Rotation, SaveOptions, SessionFilter, TokenDigest},
 };
 
 use super::{
-    KEEP, REPLACE, commit, record, refresh, revoke, revoke_client, rotate, save, save_if, scratch, session, value,
-    waited_for,
+    KEEP, REPLACE, commit, record, refresh, revoke, revoke_client, rotate, save, save_if, scratch, session_number,
+    value, waited_for,
 };
 use crate::{
     command::{Command, Reply},
     convert::{Conversion, KeptRow, kept_rows},
-    read::{canonical, list, newest_pair},
+    read::{current, list, newest_pair},
     tables::ConvertedRow,
     writer::Writer,
 };
@@ -40,25 +40,25 @@ fn live_of_a(writer: &Writer) -> u64 {
 #[test]
 fn counts_stay_right_even_if_rows_are_deleted_by_hand() {
     let (_directory, mut writer) = scratch();
-    commit(&mut writer, (0..5).map(|n| save(session(n), KEEP)));
+    commit(&mut writer, (0..5).map(|n| save(session_number(n), KEEP)));
     assert_counts(&writer, 5);
-    commit(&mut writer, [refresh("refresh-0", Some("family-0")), save(record("b", "b"), KEEP)]);
+    commit(&mut writer, [refresh("refresh-0", Some("session-0")), save(record("b", "b"), KEEP)]);
     assert_counts(&writer, 6);
-    commit(&mut writer, [save(session(5), SaveOptions { max_families: 3, ..KEEP })]);
+    commit(&mut writer, [save(session_number(5), SaveOptions { max_sessions: 3, ..KEEP })]);
     assert_counts(&writer, 4);
     assert_eq!(live_of_a(&writer), 3);
     writer.run(&mut [], true).expect("swept");
     let revoked: u64 = value(&writer, "SELECT count(*) FROM token WHERE status = 'revoked' AND access_token IS NULL");
-    assert_eq!(revoked, 3, "revoked families keep no tokens");
+    assert_eq!(revoked, 3, "revoked sessions keep no tokens");
     assert_counts(&writer, 4);
-    writer.connection.execute("DELETE FROM token WHERE family = 'family-5'", []).expect("deleted");
+    writer.connection.execute("DELETE FROM token WHERE session = 'session-5'", []).expect("deleted");
     assert_counts(&writer, 3);
     commit(&mut writer, [revoke(Revocation::All)]);
     assert_counts(&writer, 0);
-    commit(&mut writer, [save(session(6), KEEP)]);
+    commit(&mut writer, [save(session_number(6), KEEP)]);
     assert_counts(&writer, 1);
     assert_eq!(live_of_a(&writer), 1);
-    commit(&mut writer, [save(session(7), REPLACE)]);
+    commit(&mut writer, [save(session_number(7), REPLACE)]);
     assert_counts(&writer, 1);
     commit(&mut writer, [revoke_client("a")]);
     writer.connection.execute("DELETE FROM token WHERE client_id = 'a'", []).expect("deleted");
@@ -73,9 +73,9 @@ fn kept_tokens(writer: &Writer) -> u64 {
 #[test]
 fn revoked_rows_lose_their_tokens_bit_by_bit() {
     let (_directory, mut writer) = scratch();
-    commit(&mut writer, (0..3).map(|n| save(session(n), KEEP)));
+    commit(&mut writer, (0..3).map(|n| save(session_number(n), KEEP)));
     // The floor of this client is below that of the store.
-    commit(&mut writer, [revoke_client("a"), save(session(3), KEEP)]);
+    commit(&mut writer, [revoke_client("a"), save(session_number(3), KEEP)]);
     commit(&mut writer, (0..1500).map(|n| save_if(&format!("client-{n}"), Condition::None)));
     commit(&mut writer, [revoke(Revocation::All), save_if("after", Condition::None)]);
     let before = kept_tokens(&writer);
@@ -85,7 +85,7 @@ fn revoked_rows_lose_their_tokens_bit_by_bit() {
         writer.run(&mut [], true).expect("swept");
     }
     assert_eq!(kept_tokens(&writer), 1, "the pair that was saved later");
-    assert!(canonical(&writer.connection, "after", None).expect("readable").is_some());
+    assert!(current(&writer.connection, "after", None).expect("readable").is_some());
     commit(&mut writer, [revoke(Revocation::All)]);
     for _ in 0..4 {
         writer.run(&mut [], true).expect("swept");
@@ -108,7 +108,7 @@ fn one_transaction_gives_the_answers_of_many() {
     fn commands() -> [Command; 11] {
         let rotation = Rotation {
             presented: TokenDigest::of("r"),
-            presented_family: None,
+            presented_session: None,
             successor: record("b", "b"),
             grace: Duration::ZERO,
         };
@@ -133,25 +133,25 @@ fn one_transaction_gives_the_answers_of_many() {
     assert_eq!(together, apart);
     let expected = [
         "Saved(1)",
-        "Families(1)",
-        "Families(0)",
+        "Sessions(1)",
+        "Sessions(0)",
         "Saved(3)",
         "ConditionFailed",
         "UnknownClient",
         "Saved(4)",
         "Rotated",
-        "Families(1)",
-        "Families(1)",
+        "Sessions(1)",
+        "Sessions(1)",
         "Saved(8)",
     ];
     assert_eq!(apart, expected.map(|answer| format!("Some({answer})")));
-    let held = [&one, &other].map(|writer| canonical(&writer.connection, "a", None).expect("readable"));
+    let held = [&one, &other].map(|writer| current(&writer.connection, "a", None).expect("readable"));
     assert!(held[0].is_some() && held[0] == held[1]);
 }
 
 fn clients(writer: &Writer) -> Vec<String> {
-    let page = list(&writer.connection, &FamilyFilter::default()).expect("readable");
-    page.families.into_iter().map(|entry| entry.client_id).collect()
+    let page = list(&writer.connection, &SessionFilter::default()).expect("readable");
+    page.sessions.into_iter().map(|entry| entry.client_id).collect()
 }
 
 #[test]
@@ -201,14 +201,14 @@ fn conversion_leaves_rows_that_were_written_since() {
     commit(&mut writer, ["kept", "written", "revoked"].map(|id| save_if(id, Condition::None)));
     let rows = all_rows(&writer);
     assert_eq!(rows.len(), 3);
-    let revoked = Revocation::Family { client_id: "revoked".to_owned(), family: String::new() };
+    let revoked = Revocation::Session { client_id: "revoked".to_owned(), session: String::new() };
     commit(&mut writer, [save(record("written", "newer"), REPLACE), revoke(revoked)]);
     let done = commit(&mut writer, [Command::Convert(sealed(rows), waited_for())]);
     assert!(matches!(&done[..], [Command::Convert(_, Reply { answer: Some(1), .. })]));
     assert_eq!(access_token(&writer, "kept"), Some("sealed a".into()));
     assert_eq!(access_token(&writer, "written"), Some("newer".into()));
     assert_eq!(newest_pair(&writer.connection, "revoked").expect("readable"), None);
-    let digests = canonical(&writer.connection, "kept", None).expect("readable").expect("known");
+    let digests = current(&writer.connection, "kept", None).expect("readable").expect("known");
     assert_eq!((digests.access, digests.refresh), (Some(TokenDigest::of("t")), Some(TokenDigest::of("t"))));
     assert_eq!(sealed(all_rows(&writer)).len(), 2, "a revoked row has no tokens to convert");
 }
@@ -222,7 +222,7 @@ fn number_too_large_for_sqlite_does_not_fail_the_transaction() {
     odd.refresh.expires_at = u64::MAX;
     commit(&mut writer, [save_if("a", Condition::None), save(odd, REPLACE)]);
     for client_id in ["a", "odd"] {
-        assert!(canonical(&writer.connection, client_id, None).expect("readable").is_some());
+        assert!(current(&writer.connection, client_id, None).expect("readable").is_some());
     }
     assert_eq!(clients(&writer).len(), 2);
 }

@@ -24,7 +24,7 @@ mod queue;
 mod steps;
 mod writer;
 
-const KEEP: SaveOptions = SaveOptions { keep_others: true, max_families: 0, condition: Condition::None };
+const KEEP: SaveOptions = SaveOptions { keep_others: true, max_sessions: 0, condition: Condition::None };
 const REPLACE: SaveOptions = SaveOptions { keep_others: false, ..KEEP };
 
 fn scratch() -> (TempDir, Writer) {
@@ -91,7 +91,7 @@ fn entry(text: &str) -> TokenEntry {
 fn record(client_id: &str, access: &str) -> TokenRecord {
     TokenRecord {
         client_id: client_id.to_owned(),
-        family: String::new(),
+        session: String::new(),
         generation: 0,
         kid: String::new(),
         access: entry(access),
@@ -100,18 +100,18 @@ fn record(client_id: &str, access: &str) -> TokenRecord {
 }
 
 /// Returns the first pair of a session of client "a".
-fn session(n: usize) -> TokenRecord {
+fn session_number(n: usize) -> TokenRecord {
     let mut record = record("a", &format!("access-{n}"));
-    record.family = format!("family-{n}");
+    record.session = format!("session-{n}");
     record.refresh.digest = TokenDigest::of(format!("refresh-{n}"));
     record
 }
 
-fn refresh(presented: &str, family: Option<&str>) -> Command {
-    let successor = TokenRecord { family: family.unwrap_or("new").to_owned(), generation: 1, ..session(0) };
+fn refresh(presented: &str, session: Option<&str>) -> Command {
+    let successor = TokenRecord { session: session.unwrap_or("new").to_owned(), generation: 1, ..session_number(0) };
     rotate(Rotation {
         presented: TokenDigest::of(presented),
-        presented_family: family.map(|family| (family.to_owned(), 0)),
+        presented_session: session.map(|session| (session.to_owned(), 0)),
         successor,
         grace: Duration::ZERO,
     })

@@ -32,7 +32,7 @@ fn answer_all(writes: &mut [Write]) -> Result<(), WriteFailure> {
     for (write, version) in writes.iter_mut().zip(1..) {
         match &mut write.command {
             Command::Save(.., reply) => reply.answer = Some(Saved::Saved(version)),
-            Command::Revoke(.., reply) => reply.answer = Some(Revoked::Families(1)),
+            Command::Revoke(.., reply) => reply.answer = Some(Revoked::Sessions(1)),
             _ => panic!("neither a save nor a revocation"),
         }
     }
@@ -150,5 +150,5 @@ fn revocation_does_not_fail_with_other_writes() {
         _ => answer_all(writes),
     });
     assert!(saved.blocking_recv().expect("an answer").is_err());
-    assert_eq!(revoked.blocking_recv().expect("an answer").expect("done"), Revoked::Families(1));
+    assert_eq!(revoked.blocking_recv().expect("an answer").expect("done"), Revoked::Sessions(1));
 }

@@ -3,12 +3,12 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use fastauth_core::store::{FamilyFilter, Revocation, TokenRecord};
+use fastauth_core::store::{Revocation, SessionFilter, TokenRecord};
 
-use super::{KEEP, REPLACE, commit, refresh, revoke, revoke_client, save, scratch, session};
+use super::{KEEP, REPLACE, commit, refresh, revoke, revoke_client, save, scratch, session_number};
 use crate::{
     command::Command,
-    read::{canonical, list, newest_pair},
+    read::{current, list, newest_pair},
     writer::Writer,
 };
 
@@ -32,39 +32,39 @@ fn write(command: Command) -> Call {
     Box::new(move |writer| drop(commit(writer, [command])))
 }
 
-fn load(family: &'static str) -> Call {
-    Box::new(move |writer| drop(canonical(&writer.connection, "a", Some(family))))
+fn load(session: &'static str) -> Call {
+    Box::new(move |writer| drop(current(&writer.connection, "a", Some(session))))
 }
 
 fn revoke_new() -> Command {
-    revoke(Revocation::Family { client_id: "a".to_owned(), family: "new".to_owned() })
+    revoke(Revocation::Session { client_id: "a".to_owned(), session: "new".to_owned() })
 }
 
 /// Returns the steps of each call for a client with this number of sessions.
 fn steps_with(sessions: usize) -> Vec<(&'static str, u64)> {
     let (_directory, mut writer) = scratch();
-    commit(&mut writer, (0..sessions).map(|n| save(session(n), KEEP)));
-    let first_of_client = FamilyFilter { client_id: Some("a".to_owned()), limit: 1, ..FamilyFilter::default() };
-    let without_family = TokenRecord { family: String::new(), ..session(sessions) };
+    commit(&mut writer, (0..sessions).map(|n| save(session_number(n), KEEP)));
+    let first_of_client = SessionFilter { client_id: Some("a".to_owned()), limit: 1, ..SessionFilter::default() };
+    let without_session = TokenRecord { session: String::new(), ..session_number(sessions) };
     let calls: Vec<(&'static str, Call)> = vec![
-        ("load", load("family-0")),
-        ("load an unknown family", load("none")),
+        ("load", load("session-0")),
+        ("load an unknown session", load("none")),
         ("pair", Box::new(|writer| drop(newest_pair(&writer.connection, "a")))),
         ("list", Box::new(move |writer| drop(list(&writer.connection, &first_of_client)))),
-        ("save", write(save(without_family, KEEP))),
-        ("rotate", write(refresh("refresh-0", Some("family-0")))),
-        ("rotate again", write(refresh("refresh-0", Some("family-0")))),
+        ("save", write(save(without_session, KEEP))),
+        ("rotate", write(refresh("refresh-0", Some("session-0")))),
+        ("rotate again", write(refresh("refresh-0", Some("session-0")))),
         ("rotate an unknown token", write(refresh("none", Some("none")))),
-        ("rotate without a family", write(refresh(&format!("refresh-{sessions}"), None))),
-        ("revoke a family", write(revoke_new())),
+        ("rotate without a session", write(refresh(&format!("refresh-{sessions}"), None))),
+        ("revoke a session", write(revoke_new())),
         ("revoke it again", write(revoke_new())),
         ("load after a revocation", load("new")),
         ("revoke the client", write(revoke_client("a"))),
         ("load after all were revoked", load("new")),
         ("rotate after all were revoked", write(refresh("none", Some("none")))),
         ("revoke everything", write(revoke(Revocation::All))),
-        ("save after it", write(save(session(sessions + 1), KEEP))),
-        ("replace all", write(save(session(sessions + 2), REPLACE))),
+        ("save after it", write(save(session_number(sessions + 1), KEEP))),
+        ("replace all", write(save(session_number(sessions + 2), REPLACE))),
     ];
     calls.into_iter().map(|(name, call)| (name, steps(&mut writer, call))).collect()
 }

@@ -1,12 +1,12 @@
 use std::{fs::File, time::Instant};
 
-use fastauth_core::store::{Canonical, Condition, StoreErrorKind};
+use fastauth_core::store::{Condition, CurrentTokens, StoreErrorKind};
 
 use super::{REPLACE, commit, record, save_if, scratch, value, waited_for, write, write_save, writer_on};
 use crate::{
     command::Command,
     queue::{Write, WriteFailure},
-    read::canonical,
+    read::current,
     schema::{locate, prepare},
     writer::Writer,
 };
@@ -19,8 +19,8 @@ fn limit(writer: &Writer, pages: i32) {
     writer.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).expect("a limit");
 }
 
-fn held(writer: &Writer, client_id: &str) -> Option<Canonical> {
-    canonical(&writer.connection, client_id, None).expect("readable")
+fn held(writer: &Writer, client_id: &str) -> Option<CurrentTokens> {
+    current(&writer.connection, client_id, None).expect("readable")
 }
 
 #[test]

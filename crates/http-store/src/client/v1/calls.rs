@@ -32,10 +32,10 @@ impl V1 {
         self.get_of(client_id, None).await
     }
 
-    /// Looks one family of a client up; a store that does not tell families apart ignores it.
-    pub(crate) async fn get_of(&self, client_id: &str, family: Option<&str>) -> Result<HeldPair, StoreError> {
+    /// Looks one session of a client up; a store that does not tell sessions apart ignores it.
+    pub(crate) async fn get_of(&self, client_id: &str, session: Option<&str>) -> Result<HeldPair, StoreError> {
         let call = HttpCall::new(Method::GET, "token").parameter("client_id", client_id);
-        let response = self.call(call.parameters([("family", family)])).await?;
+        let response = self.call(call.parameters([("session", session)])).await?;
         let is_announced = response.is_announced;
         let version = response.version();
         let held = match response.status() {

@@ -1,6 +1,6 @@
 //! A store that speaks the first version: `GET` and `POST` of one pair.
 //!
-//! There is no compare-and-swap, so a rotation is a look-up and a write. There are no families: a client is revoked by writing
+//! There is no compare-and-swap, so a rotation is a look-up and a write. There are no sessions: a client is revoked by writing
 //! a pair over its own that is no pair of tokens.
 
 use std::sync::{
@@ -19,7 +19,8 @@ use fastauth_core::{
     keys::KeyRing,
     secret::Secret,
     store::{
-        Canonical, Condition, Rotated, Rotation, SaveOptions, Saved, StoreError, StoredPair, TokenDigest, TokenRecord,
+        Condition, CurrentTokens, Rotated, Rotation, SaveOptions, Saved, StoreError, StoredPair, TokenDigest,
+        TokenRecord,
     },
 };
 
@@ -48,8 +49,8 @@ impl V1 {
         Self { keys: Some(keys), ..self }
     }
 
-    pub(super) fn canonical(&self, pair: &StoredPair) -> Canonical {
-        Canonical {
+    pub(super) fn current(&self, pair: &StoredPair) -> CurrentTokens {
+        CurrentTokens {
             access: self.digest(pair.access_token.as_ref()),
             refresh: self.digest(pair.refresh_token.as_ref()),
             version: pair.version,
@@ -140,7 +141,7 @@ impl V1 {
 pub(super) fn is_plain(record: &TokenRecord, options: SaveOptions) -> bool {
     let access = record.access.text.clone();
     let refresh = record.refresh.text.clone();
-    // One family, whose others end, is within any number of them.
+    // One session, whose others end, is within any number of them.
     !options.keep_others
         && options.condition == Condition::None
         && *record == unverified_record(record.client_id.clone(), access, refresh)

@@ -40,13 +40,13 @@ const PAUSES: [Duration; 6] = [
 
 /// What a revocation by the first version did.
 pub(crate) struct Voided {
-    pub(crate) families: u64,
-    /// The family that a refresh on another node may bring back.
+    pub(crate) sessions: u64,
+    /// The session that a refresh on another node may bring back.
     pub(crate) watched: Option<String>,
 }
 
 impl V1 {
-    /// Revokes a client, or one family of it.
+    /// Revokes a client, or one session of it.
     pub(crate) async fn revoke(
         &self,
         deadline: Instant,
@@ -60,45 +60,45 @@ impl V1 {
         Ok(Some(match held.pair {
             Some(pair) if self.is_concerned(&pair, revocation) => self.void(deadline, client_id, &pair).await?,
             None if held.is_bare => self.void_unknown(deadline, client_id).await?,
-            _ => Voided { families: 0, watched: None },
+            _ => Voided { sessions: 0, watched: None },
         }))
     }
 
-    /// Returns true if a revocation concerns a pair, which names its family itself. A revoked pair is not revoked again.
+    /// Returns true if a revocation concerns a pair, which names its session itself. A revoked pair is not revoked again.
     fn is_concerned(&self, held: &StoredPair, revocation: &Revocation) -> bool {
         match revocation {
-            Revocation::Family { family, .. } => self.family_of(held).is_some_and(|held| held == *family),
+            Revocation::Session { session, .. } => self.session_of(held).is_some_and(|held| held == *session),
             Revocation::Client(_) | Revocation::All => !holds(held, &void("")),
         }
     }
 
-    /// Returns the family that a pair names.
-    fn family_of(&self, held: &StoredPair) -> Option<String> {
+    /// Returns the session that a pair names.
+    fn session_of(&self, held: &StoredPair) -> Option<String> {
         let kept = held.refresh_token.as_ref()?;
         let token = match &self.keys {
             Some(keys) => keys.open(kept)?,
             None => kept.clone(),
         };
-        Some(unverified_record(String::new(), token.clone(), token).family)
+        Some(unverified_record(String::new(), token.clone(), token).session)
     }
 
     async fn void(&self, deadline: Instant, client_id: &str, held: &StoredPair) -> Result<Voided, StoreError> {
-        // A pair of no family could be that of a new session.
-        let family = self.family_of(held).filter(|family| !family.is_empty());
+        // A pair of no session could be that of a new session.
+        let session = self.session_of(held).filter(|session| !session.is_empty());
         self.overwrite(deadline, client_id).await?;
-        if let Some(family) = &family
-            && self.is_back(client_id, family).await?
+        if let Some(session) = &session
+            && self.is_back(client_id, session).await?
         {
             self.overwrite(deadline, client_id).await?;
         }
-        Ok(Voided { families: 1, watched: family })
+        Ok(Voided { sessions: 1, watched: session })
     }
 
     /// Revokes a client that a bare 404 says is unknown, which is not always the store's word: what is held after a write is.
     async fn void_unknown(&self, deadline: Instant, client_id: &str) -> Result<Voided, StoreError> {
         self.overwrite(deadline, client_id).await?;
         match self.get(client_id).await?.pair {
-            Some(_) => Ok(Voided { families: 0, watched: None }),
+            Some(_) => Ok(Voided { sessions: 0, watched: None }),
             None => Err(not_its_own()),
         }
     }
@@ -108,16 +108,16 @@ impl V1 {
         self.upsert(deadline, &void(client_id), Repeat::WhenSilent, |_| true).await.map(drop)
     }
 
-    /// Returns true if a pair of a revoked family is held again.
-    async fn is_back(&self, client_id: &str, family: &str) -> Result<bool, StoreError> {
+    /// Returns true if a pair of a revoked session is held again.
+    async fn is_back(&self, client_id: &str, session: &str) -> Result<bool, StoreError> {
         let held = self.get(client_id).await?.pair;
-        Ok(held.and_then(|held| self.family_of(&held)).is_some_and(|held| held == family))
+        Ok(held.and_then(|held| self.session_of(&held)).is_some_and(|held| held == session))
     }
 }
 
 impl RestStore {
-    /// Watches a revoked client, and revokes it again if a refresh on another node brings its family back.
-    pub(crate) fn watch(&self, client_id: String, family: String) {
+    /// Watches a revoked client, and revokes it again if a refresh on another node brings its session back.
+    pub(crate) fn watch(&self, client_id: String, session: String) {
         let Ok(permit) = Arc::clone(&self.watched).try_acquire_owned() else {
             tracing::warn!(
                 target: "fastauth",
@@ -136,7 +136,7 @@ impl RestStore {
                     return;
                 }
                 // Trouble with the store passes, or every request that needs it is refused.
-                if store.ask(Box::pin(store.v1.is_back(&client_id, &family))).await.unwrap_or(false) {
+                if store.ask(Box::pin(store.v1.is_back(&client_id, &session))).await.unwrap_or(false) {
                     tracing::warn!(target: "fastauth", "a refresh on another node undid a revocation: revoking again");
                     let deadline = store.deadline();
                     let again = Box::pin(store.v1.overwrite(deadline, &client_id));

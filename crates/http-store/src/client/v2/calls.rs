@@ -15,8 +15,8 @@ use super::{
     V2,
 };
 use fastauth_core::store::{
-    Canonical, Condition, FamilyFilter, FamilyPage, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions,
-    Saved, StoreError, TokenRecord,
+    Condition, CurrentTokens, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage,
+    SessionStatus, StoreError, TokenRecord,
 };
 
 use crate::wire::{
@@ -24,10 +24,14 @@ use crate::wire::{
 };
 
 impl V2 {
-    /// Returns the digests of what is canonical.
-    pub(crate) async fn digests(&self, client_id: &str, family: Option<&str>) -> Result<Option<Canonical>, StoreError> {
+    /// Returns the digests of what is current.
+    pub(crate) async fn digests(
+        &self,
+        client_id: &str,
+        session: Option<&str>,
+    ) -> Result<Option<CurrentTokens>, StoreError> {
         let call = HttpCall::new(Method::GET, "v2/clients/-/token").parameter("client_id", client_id);
-        let response = self.call(call.parameters([("family", family)])).await?;
+        let response = self.call(call.parameters([("session", session)])).await?;
         match response.status() {
             StatusCode::OK => Ok(Some(read::<DigestBody>(response).await?.into())),
             StatusCode::NOT_FOUND => match problem(response).await?.as_str() {
@@ -47,7 +51,7 @@ impl V2 {
         let body = IssueBody {
             record: RecordBody::from(record),
             keep_others: options.keep_others,
-            max_families: options.max_families,
+            max_sessions: options.max_sessions,
         };
         let call = HttpCall::new(Method::POST, "v2/clients/-/token").parameter("client_id", &record.client_id);
         let call = call.header(match options.condition {
@@ -103,9 +107,9 @@ impl V2 {
         via: Via,
     ) -> Result<Revoked, StoreError> {
         let call = match revocation {
-            Revocation::Family { client_id, family } => HttpCall::new(Method::DELETE, "v2/clients/-/families/-")
+            Revocation::Session { client_id, session } => HttpCall::new(Method::DELETE, "v2/clients/-/sessions/-")
                 .parameter("client_id", client_id)
-                .parameter("family", family),
+                .parameter("session", session),
             Revocation::Client(client_id) => {
                 HttpCall::new(Method::DELETE, "v2/clients/-/token").parameter("client_id", client_id)
             }
@@ -114,7 +118,7 @@ impl V2 {
         let condition = if_version.map(|version| (IF_MATCH, wire::etag(version)));
         let response = self.call(call.header(condition).via(via)).await?;
         match response.status() {
-            StatusCode::OK => Ok(Revoked::Families(read::<RevokedBody>(response).await?.revoked)),
+            StatusCode::OK => Ok(Revoked::Sessions(read::<RevokedBody>(response).await?.revoked)),
             StatusCode::PRECONDITION_FAILED if if_version.is_some() => {
                 response.discard().await;
                 Ok(Revoked::ConditionFailed)
@@ -141,13 +145,13 @@ impl V2 {
     }
 
     /// Returns one page of a list.
-    pub(crate) async fn page(&self, filter: &FamilyFilter) -> Result<FamilyPage, StoreError> {
+    pub(crate) async fn page(&self, filter: &SessionFilter) -> Result<SessionPage, StoreError> {
         let limit = filter.page_limit().to_string();
-        let status = filter.status.map(FamilyStatus::as_str);
+        let status = filter.status.map(SessionStatus::as_str);
         let cursor = filter.after.as_ref().map(wire::cursor);
         let response = self.call(HttpCall::new(Method::GET, "v2/clients").parameters([
             ("client_id", filter.client_id.as_deref()),
-            ("family", filter.family.as_deref()),
+            ("session", filter.session.as_deref()),
             ("prefix", filter.client_id_prefix.as_deref()),
             ("q", filter.client_id_part.as_deref()),
             ("kid", filter.kid.as_deref()),
@@ -159,9 +163,9 @@ impl V2 {
         if response.status() != StatusCode::OK {
             return Err(unexpected(response, "a list").await);
         }
-        let PageBody { families, next } = read(response).await?;
+        let PageBody { sessions, next } = read(response).await?;
         let next = next.map(|cursor| wire::place(&cursor).ok_or_else(junk)).transpose()?;
-        Ok(FamilyPage { families, next })
+        Ok(SessionPage { sessions, next })
     }
 
     /// Sends a call, and returns the response if it announces the second version.

@@ -9,7 +9,7 @@ use super::{
     settle::{Repeat, WriteState, settle},
 };
 use fastauth_core::store::{
-    Canonical, Condition, FamilyFilter, FamilyStatus, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+    Condition, CurrentTokens, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionStatus,
     StoreError, TokenRecord,
 };
 
@@ -38,7 +38,7 @@ impl V2 {
             repeat,
             move |via| self.post_record(record, options, via),
             move || async move {
-                let held = self.digests(&record.client_id, Some(&record.family)).await?;
+                let held = self.digests(&record.client_id, Some(&record.session)).await?;
                 let version = held.filter(|held| is_digest_of(held, record)).and_then(|held| held.version);
                 Ok(version.map_or(WriteState::NotDone, |version| WriteState::Done(Saved::Saved(version))))
             },
@@ -55,7 +55,7 @@ impl V2 {
             repeat,
             move |via| self.post_rotation(rotation, via),
             move || async move {
-                Ok(match self.digests(&successor.client_id, Some(&successor.family)).await? {
+                Ok(match self.digests(&successor.client_id, Some(&successor.session)).await? {
                     Some(held) if is_digest_of(&held, successor) => WriteState::Done(Rotated::Rotated),
                     Some(held) if held.refresh == Some(rotation.presented) => WriteState::NotDone,
                     _ => WriteState::Unclear,
@@ -65,15 +65,15 @@ impl V2 {
         .await
     }
 
-    /// Revokes. If the answer to a revocation is lost, the number of families that it ended is not known: it is at least one.
+    /// Revokes. If the answer to a revocation is lost, the number of sessions that it ended is not known: it is at least one.
     pub(super) async fn revoke(
         &self,
         deadline: Instant,
         revocation: &Revocation,
         if_version: Option<u64>,
     ) -> Result<Revoked, StoreError> {
-        let live = &live_families(revocation);
-        let name = live.family.as_deref();
+        let live = &live_sessions(revocation);
+        let name = live.session.as_deref();
         let repeat = if if_version.is_none() { Repeat::WhenSilent } else { Repeat::Never };
         settle(
             deadline,
@@ -81,12 +81,12 @@ impl V2 {
             move |via| self.delete(revocation, if_version, via),
             move || async move {
                 let page = self.page(live).await?;
-                let is_live = page.families.iter().any(|entry| name.is_none_or(|name| entry.family == name));
+                let is_live = page.sessions.iter().any(|entry| name.is_none_or(|name| entry.session == name));
                 Ok(match page.next {
                     _ if is_live => WriteState::NotDone,
                     // What this page lacks, the next may have.
                     Some(_) => WriteState::Unclear,
-                    None => WriteState::Done(Revoked::Families(1)),
+                    None => WriteState::Done(Revoked::Sessions(1)),
                 })
             },
         )
@@ -94,13 +94,13 @@ impl V2 {
     }
 }
 
-/// Returns the filter for the families that a revocation is to end.
-fn live_families(revocation: &Revocation) -> FamilyFilter {
-    let mut filter = FamilyFilter { status: Some(FamilyStatus::Live), ..FamilyFilter::default() };
+/// Returns the filter for the sessions that a revocation is to end.
+fn live_sessions(revocation: &Revocation) -> SessionFilter {
+    let mut filter = SessionFilter { status: Some(SessionStatus::Live), ..SessionFilter::default() };
     match revocation {
-        Revocation::Family { client_id, family } => {
+        Revocation::Session { client_id, session } => {
             filter.client_id = Some(client_id.clone());
-            filter.family = Some(family.clone());
+            filter.session = Some(session.clone());
         }
         Revocation::Client(client_id) => filter.client_id = Some(client_id.clone()),
         Revocation::All => {}
@@ -109,6 +109,6 @@ fn live_families(revocation: &Revocation) -> FamilyFilter {
 }
 
 /// Returns true if the digests are those of a record's tokens.
-fn is_digest_of(held: &Canonical, record: &TokenRecord) -> bool {
+fn is_digest_of(held: &CurrentTokens, record: &TokenRecord) -> bool {
     held.access == Some(record.access.digest) && held.refresh == Some(record.refresh.digest)
 }

@@ -1,20 +1,20 @@
-//! The rules of a family: which refresh token may be exchanged, and which pair may be saved.
+//! The rules of a session: which refresh token may be exchanged, and which pair may be saved.
 
 use std::time::Duration;
 
-use super::{FamilyStatus, Rotation, Saved, TokenDigest, TokenRecord};
+use super::{Rotation, Saved, SessionStatus, TokenDigest, TokenRecord};
 
-/// A stored family, as far as the rules need it.
+/// A stored session, as far as the rules need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Family {
+pub struct Session {
     /// The generation of the stored pair.
     pub generation: u64,
     /// The stored refresh token.
     pub refresh: Option<TokenDigest>,
     /// The refresh token that the last rotation consumed, and how long ago that was.
     pub consumed: Option<(TokenDigest, Duration)>,
-    /// The status of the family.
-    pub status: FamilyStatus,
+    /// The status of the session.
+    pub status: SessionStatus,
 }
 
 /// The verdict on a presented refresh token.
@@ -24,22 +24,22 @@ pub enum Verdict {
     Rotate,
     /// The token was consumed within the grace: the stored pair is returned again.
     Repeat,
-    /// The token was consumed before: the family is to be revoked.
+    /// The token was consumed before: the session is to be revoked.
     Reuse,
     /// The token is another one, and does not prove that a token was copied.
     Superseded,
-    /// The family was revoked.
+    /// The session was revoked.
     Revoked,
 }
 
-impl Family {
+impl Session {
     /// Judges the refresh token that `rotation` presents.
     ///
     /// Only a token of an *earlier* generation proves that a token was copied. A token of a later generation than the stored one
     /// means that the store was set back, for example by restoring a backup, which is not the client's doing.
     #[must_use]
     pub fn judge(&self, rotation: &Rotation) -> Verdict {
-        if self.status != FamilyStatus::Live {
+        if self.status != SessionStatus::Live {
             return Verdict::Revoked;
         }
         if self.refresh == Some(rotation.presented) {
@@ -48,21 +48,21 @@ impl Family {
         if let Some((_, ago)) = self.consumed.filter(|(consumed, _)| *consumed == rotation.presented) {
             return if ago < rotation.grace { Verdict::Repeat } else { Verdict::Reuse };
         }
-        let presented = rotation.presented_family.as_ref().map(|(_, generation)| *generation);
+        let presented = rotation.presented_session.as_ref().map(|(_, generation)| *generation);
         if presented.is_some_and(|generation| generation < self.generation) {
             return Verdict::Reuse;
         }
         Verdict::Superseded
     }
 
-    /// Judges a pair that is to be saved into this family, which has a name; `access` and `version` are those of the stored pair.
+    /// Judges a pair that is to be saved into this session, which has a name; `access` and `version` are those of the stored pair.
     /// Returns `None` if the pair is to be written.
     ///
-    /// A write may arrive twice, and late: it neither revives a family that was revoked nor undoes a refresh, and a pair that is
+    /// A write may arrive twice, and late: it neither revives a session that was revoked nor undoes a refresh, and a pair that is
     /// stored already keeps its version.
     #[must_use]
     pub fn judge_save(&self, record: &TokenRecord, access: Option<TokenDigest>, version: u64) -> Option<Saved> {
-        if self.status != FamilyStatus::Live || self.generation > record.generation {
+        if self.status != SessionStatus::Live || self.generation > record.generation {
             return Some(Saved::ConditionFailed);
         }
         let is_same = access == Some(record.access.digest) && self.refresh == Some(record.refresh.digest);
@@ -82,7 +82,7 @@ mod tests {
     fn record(access: &str, refresh: &str, generation: u64) -> TokenRecord {
         TokenRecord {
             client_id: "c".to_owned(),
-            family: "f".to_owned(),
+            session: "f".to_owned(),
             generation,
             kid: String::new(),
             access: entry(access),
@@ -90,8 +90,8 @@ mod tests {
         }
     }
 
-    fn family(status: FamilyStatus) -> Family {
-        Family {
+    fn session(status: SessionStatus) -> Session {
+        Session {
             generation: 2,
             refresh: Some(TokenDigest::of("r2")),
             consumed: Some((TokenDigest::of("r1"), Duration::from_secs(10))),
@@ -102,14 +102,14 @@ mod tests {
     fn rotation(presented: &str, generation: Option<u64>, grace: u64) -> Rotation {
         Rotation {
             presented: TokenDigest::of(presented),
-            presented_family: generation.map(|generation| ("f".to_owned(), generation)),
+            presented_session: generation.map(|generation| ("f".to_owned(), generation)),
             successor: record("a3", "r3", 3),
             grace: Duration::from_secs(grace),
         }
     }
 
     #[test]
-    fn refresh_token_is_judged_by_the_stored_family() {
+    fn refresh_token_is_judged_by_the_stored_session() {
         for (presented, generation, grace, verdict) in [
             ("r2", Some(2), 0, Verdict::Rotate),
             ("r2", None, 0, Verdict::Rotate),
@@ -122,9 +122,9 @@ mod tests {
             ("later", Some(3), 11, Verdict::Superseded),
         ] {
             let rotation = rotation(presented, generation, grace);
-            assert_eq!(family(FamilyStatus::Live).judge(&rotation), verdict, "{presented} {generation:?} {grace}");
-            for status in [FamilyStatus::Revoked, FamilyStatus::Reused] {
-                assert_eq!(family(status).judge(&rotation), Verdict::Revoked, "{presented}");
+            assert_eq!(session(SessionStatus::Live).judge(&rotation), verdict, "{presented} {generation:?} {grace}");
+            for status in [SessionStatus::Revoked, SessionStatus::Reused] {
+                assert_eq!(session(status).judge(&rotation), Verdict::Revoked, "{presented}");
             }
         }
     }
@@ -139,9 +139,9 @@ mod tests {
             (record("a3", "r3", 3), None),
             (record("a1", "r1", 1), Some(Saved::ConditionFailed)),
         ] {
-            assert_eq!(family(FamilyStatus::Live).judge_save(&record, access, 7), saved, "{record:?}");
-            for status in [FamilyStatus::Revoked, FamilyStatus::Reused] {
-                assert_eq!(family(status).judge_save(&record, access, 7), Some(Saved::ConditionFailed), "{record:?}");
+            assert_eq!(session(SessionStatus::Live).judge_save(&record, access, 7), saved, "{record:?}");
+            for status in [SessionStatus::Revoked, SessionStatus::Reused] {
+                assert_eq!(session(status).judge_save(&record, access, 7), Some(Saved::ConditionFailed), "{record:?}");
             }
         }
     }

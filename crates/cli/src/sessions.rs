@@ -7,7 +7,7 @@ use std::{
 
 use fastauth::{
     Settings,
-    store::{FamilyEntry, FamilyFilter, FamilyPage, StoreError, TokenStore},
+    store::{SessionEntry, SessionFilter, SessionPage, StoreError, TokenStore},
 };
 
 use crate::failure::Failure;
@@ -23,8 +23,8 @@ pub(crate) fn existing_store(settings: &Settings) -> Result<Option<Arc<dyn Token
 /// Calls `each` with every page of a list.
 pub(crate) async fn pages(
     store: &dyn TokenStore,
-    mut filter: FamilyFilter,
-    mut each: impl FnMut(FamilyPage),
+    mut filter: SessionFilter,
+    mut each: impl FnMut(SessionPage),
 ) -> Result<(), StoreError> {
     loop {
         let page = store.list(&filter).await?;
@@ -37,8 +37,8 @@ pub(crate) async fn pages(
     }
 }
 
-/// Returns true unless all tokens of the family have expired. An unknown end may be far off.
-pub(crate) fn may_be_valid(entry: &FamilyEntry, now: u64) -> bool {
+/// Returns true unless all tokens of the session have expired. An unknown end may be far off.
+pub(crate) fn may_be_valid(entry: &SessionEntry, now: u64) -> bool {
     [entry.access_expires_at, entry.refresh_expires_at].iter().any(|end| *end == 0 || *end >= now)
 }
 
