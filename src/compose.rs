@@ -20,6 +20,7 @@ use crate::{
     tokens::{
         RouterParts, TokenRouter,
         health::StoreHealth,
+        issued::Delivery,
         issuer::{IssuerParts, TokenIssuer},
         limit::Limits,
         rotation::Rotations,
@@ -103,6 +104,11 @@ fn issuer(deployment: &Deployment, shared: &Shared) -> TokenIssuer {
         clock: deployment.clock.clone(),
         store: Arc::clone(&shared.store),
         issuing: deployment.issuing.clone(),
+        delivery: Delivery {
+            shape: deployment.endpoints.response_shape,
+            cookie_age: deployment.endpoints.uses_cookie().then_some(deployment.issuing.refresh_ttl),
+        },
+        refusals: Arc::clone(&shared.refusals),
         rotations: Rotations::default(),
         confirmer: Arc::clone(&shared.confirmer),
         observer: Arc::clone(&shared.observer),
@@ -134,7 +140,7 @@ fn guard(deployment: Deployment, shared: Shared) -> Guard {
         },
         shadow: deployment.shadow,
         #[cfg(feature = "websocket")]
-        closes_sockets: deployment.websocket.closes,
+        websocket_refusal: deployment.websocket.refusal,
         master: shared.master,
         confirmer: shared.confirmer,
         refusals: shared.refusals,

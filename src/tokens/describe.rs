@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     credential::TokenHeaders,
-    settings::{EndpointOptions, Shape},
+    settings::{EndpointOptions, ResponseShape},
 };
 
 /// The settings that the document depends on.
@@ -29,12 +29,12 @@ impl Facts<'_> {
     }
 
     /// Describes the answer that carries a new pair.
-    pub(super) fn pair(&self, shape: Shape) -> ResponseDoc {
+    pub(super) fn pair(&self, shape: ResponseShape) -> ResponseDoc {
         let response = match shape {
-            Shape::Envelope => ResponseDoc::new("200", "The new pair", [ISSUED]),
-            Shape::OAuth => ResponseDoc::new("200", "The new pair", [TOKEN_PAIR]).oauth(),
+            ResponseShape::Envelope => ResponseDoc::new("200", "The new pair", [ISSUED]),
+            ResponseShape::OAuth => ResponseDoc::new("200", "The new pair", [TOKEN_PAIR]).oauth(),
         };
-        if !self.options.cookie {
+        if !self.options.uses_cookie() {
             return response;
         }
         response.header("Set-Cookie", "The refresh token, in a cookie that scripts cannot read")
@@ -42,7 +42,7 @@ impl Facts<'_> {
 
     pub(super) fn refresh_token(&self) -> Parameter {
         let parameter = Parameter::required("refresh_token", "The refresh token of the pair");
-        Parameter { required: !self.options.cookie, ..parameter }
+        Parameter { required: !self.options.uses_cookie(), ..parameter }
     }
 }
 
@@ -110,10 +110,10 @@ impl ResponseDoc {
     }
 
     /// Describes an error in the form in which the endpoint answers.
-    pub(super) fn error(shape: Shape, status: &'static str, description: &str) -> Self {
+    pub(super) fn error(shape: ResponseShape, status: &'static str, description: &str) -> Self {
         match shape {
-            Shape::Envelope => Self::new(status, description, [FAILURE]),
-            Shape::OAuth => Self::new(status, description, [OAUTH_ERROR]).oauth(),
+            ResponseShape::Envelope => Self::new(status, description, [FAILURE]),
+            ResponseShape::OAuth => Self::new(status, description, [OAUTH_ERROR]).oauth(),
         }
     }
 
@@ -211,7 +211,7 @@ fn envelope(facts: &Facts<'_>) -> Value {
 }
 
 fn add_refresh_token(schema: &mut Value, facts: &Facts<'_>) {
-    if facts.options.cookie {
+    if facts.options.uses_cookie() {
         return;
     }
     schema["properties"]["refresh_token"] = json!({ "type": "string" });

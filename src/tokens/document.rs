@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     credential::{MASTER_TOKEN, REFRESH_COOKIE, Scheme},
-    settings::Shape,
+    settings::ResponseShape,
 };
 
 const DESCRIPTION: &str = "\
@@ -52,7 +52,7 @@ type Schemas = BTreeMap<&'static str, Schema>;
 struct EndpointItem<'a> {
     endpoint: &'a Endpoint,
     facts: &'a Facts<'a>,
-    shape: Shape,
+    shape: ResponseShape,
 }
 
 impl EndpointItem<'_> {
@@ -99,7 +99,7 @@ impl EndpointItem<'_> {
 
     /// Returns what the cookie replaces, if refresh tokens travel in one.
     fn cookie_replaces(&self) -> Option<&'static str> {
-        self.endpoint.cookie_replaces.filter(|_| self.facts.options.cookie)
+        self.endpoint.cookie_replaces.filter(|_| self.facts.options.uses_cookie())
     }
 
     fn description(&self) -> String {
@@ -144,8 +144,8 @@ impl EndpointItem<'_> {
 
     fn refusals_of_requests(&self) -> Vec<ResponseDoc> {
         let bad_request = match self.shape {
-            Shape::Envelope => "The request cannot be read",
-            Shape::OAuth => "The request cannot be read, or is not valid",
+            ResponseShape::Envelope => "The request cannot be read",
+            ResponseShape::OAuth => "The request cannot be read, or is not valid",
         };
         let mut bad_request = self.error("400", bad_request);
         let mut unavailable = self.error("503", "The token store is unavailable").retry_after();
@@ -163,7 +163,7 @@ impl EndpointItem<'_> {
             self.error("415", "The body is neither a form nor JSON, or its charset is not supported"),
             unavailable,
         ];
-        if self.shape == Shape::Envelope {
+        if self.shape == ResponseShape::Envelope {
             refusals.push(ResponseDoc::new("422", "A parameter is missing or not valid", [INVALID]));
         }
         refusals
@@ -175,7 +175,7 @@ impl EndpointItem<'_> {
             let refused = ResponseDoc::new("401", "The master token is missing or wrong", [DETAIL]);
             refusals.push(refused.header("WWW-Authenticate", "`MasterToken`"));
         }
-        if self.facts.options.cookie {
+        if self.facts.options.uses_cookie() {
             refusals.push(self.error("403", "The request comes from a page of another origin"));
         }
         refusals
@@ -340,13 +340,19 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{credential::TokenHeaders, settings::EndpointOptions, tokens::endpoints::ENDPOINTS};
+    use crate::{
+        credential::TokenHeaders,
+        settings::{EndpointOptions, RefreshTransport},
+        tokens::endpoints::ENDPOINTS,
+    };
 
     fn documents() -> impl Iterator<Item = (EndpointOptions, Value)> {
-        let all = [Shape::Envelope, Shape::OAuth].map(|shape| [false, true].map(|on| (shape, on)));
+        let all = [ResponseShape::Envelope, ResponseShape::OAuth].map(|shape| [false, true].map(|on| (shape, on)));
         all.into_iter().flatten().flat_map(|(shape, cookie)| [false, true].map(|on| (shape, cookie, on))).map(
             |(shape, cookie, on)| {
-                let options = EndpointOptions { allow_get: on, shape, cookie, rate_limit: None };
+                let refresh_transport = if cookie { RefreshTransport::Cookie } else { RefreshTransport::Body };
+                let options =
+                    EndpointOptions { allow_get: on, response_shape: shape, refresh_transport, rate_limit: None };
                 let facts = Facts {
                     options: &options,
                     app_name: "demo",

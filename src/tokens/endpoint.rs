@@ -16,7 +16,7 @@ use crate::{
     credential,
     observe::{self, Event},
     query::ParameterError,
-    settings::{EndpointOptions, Shape},
+    settings::{EndpointOptions, ResponseShape},
     shown::shown,
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Endpoint {
     pub(super) methods: fn(&EndpointOptions) -> &'static str,
     pub(super) protection: Protection,
     pub(super) effect: Effect,
-    pub(super) shape: fn(&EndpointOptions) -> Shape,
+    pub(super) shape: fn(&EndpointOptions) -> ResponseShape,
     /// The parameters in whose place the cookie of the refresh token may come.
     pub(super) cookie_replaces: Option<&'static str>,
     /// The operation's id in the OpenAPI document.
@@ -108,7 +108,7 @@ pub(super) struct EndpointCall<'a> {
 }
 
 impl EndpointCall<'_> {
-    pub(super) fn shape(&self) -> Shape {
+    pub(super) fn shape(&self) -> ResponseShape {
         (self.endpoint.shape)(&self.parts.options)
     }
 
@@ -134,7 +134,7 @@ impl EndpointCall<'_> {
 
     /// Returns the refresh token in the cookie, if that is how it travels. A GET never takes it: a link on another site is one.
     pub(super) fn cookie(&self) -> Result<Option<Cow<'_, str>>, EndpointError> {
-        if !self.parts.options.cookie || self.request.method != Method::POST {
+        if !self.parts.options.uses_cookie() || self.request.method != Method::POST {
             return Ok(None);
         }
         let token = credential::refresh_token(self.request).map_err(|_| EndpointError::RepeatedCookie)?;

@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 use super::parameters::BodyError;
 use crate::{
     check::denial::Denial,
-    issue::IssueError,
+    issue::IssueErrorKind,
     observe,
     query::ParameterError,
     store::{StoreError, StoreErrorKind},
@@ -32,7 +32,7 @@ pub(super) enum EndpointError {
     /// The grant is refused in the terms of OAuth.
     Grant(GrantError),
     /// No pair was issued.
-    NotIssued(IssueError),
+    NotIssued(IssueErrorKind),
     /// The store failed.
     Store(StoreError),
     /// There were too many requests before; this is how long to wait.
@@ -58,12 +58,7 @@ impl EndpointError {
     /// Logs what the operator should know. Faults of the request are left to the answer.
     pub(super) fn log(&self) {
         match self {
-            Self::NotIssued(IssueError::Store(error) | IssueError::NotSaved { error, .. }) => {
-                observe::log_store_failure(error, "not issued");
-            }
-            Self::NotIssued(error) => {
-                tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued");
-            }
+            Self::NotIssued(error) => log_not_issued(error),
             Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
                 tracing::warn!(target: "fastauth", error = error as &dyn Error, "refused: the token store does not support this");
             }
@@ -79,5 +74,15 @@ impl EndpointError {
             | Self::Unusable { .. }
             | Self::Mixed(_) => {}
         }
+    }
+}
+
+/// Logs why no pair was issued.
+pub(super) fn log_not_issued(error: &IssueErrorKind) {
+    match error {
+        IssueErrorKind::Store(error) | IssueErrorKind::NotSaved { error, .. } => {
+            observe::log_store_failure(error, "not issued");
+        }
+        error => tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued"),
     }
 }

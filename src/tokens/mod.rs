@@ -26,6 +26,7 @@ mod endpoint;
 mod endpoints;
 mod error;
 pub(crate) mod health;
+pub(crate) mod issued;
 pub(crate) mod issuer;
 #[cfg(feature = "rate-limit")]
 pub(crate) mod limit;
@@ -138,7 +139,7 @@ impl TokenRouter {
             return Err(EndpointError::Method { allow });
         }
         // Browsers send cookies with requests of other pages as well, and take those of the answers.
-        if parts.options.cookie && endpoint.protection != Protection::Open && origin::is_cross_origin(request) {
+        if parts.options.uses_cookie() && endpoint.protection != Protection::Open && origin::is_cross_origin(request) {
             return Err(EndpointError::CrossOrigin);
         }
         let parameters = match request.method {

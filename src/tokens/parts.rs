@@ -47,11 +47,6 @@ impl RouterParts {
         }
     }
 
-    /// Returns how long the cookie of a refresh token lasts, if that is how it travels.
-    pub(super) fn cookie_age(&self) -> Option<Duration> {
-        self.options.cookie.then_some(self.issuer.issuing().refresh_ttl)
-    }
-
     /// Counts a request of its caller, if the application tells callers apart.
     pub(super) fn admit_caller(&self, request: &Parts) -> Result<(), EndpointError> {
         self.admit(Limited::Caller, |limits| limits.admit_caller(request))

@@ -10,7 +10,7 @@ use axum::{
     middleware::{Next, from_fn},
     routing::any,
 };
-use fastauth::FastAuthLayer;
+use fastauth::{FastAuthLayer, config::RefreshTransport};
 use http::StatusCode;
 
 use crate::app::{MASTER, access_token, body, send, settings};
@@ -24,7 +24,7 @@ async fn seen(headers: HeaderMap) -> Vec<u8> {
 }
 
 fn layer() -> FastAuthLayer {
-    FastAuthLayer::new(settings().refresh_token_in_cookie(true).build().unwrap()).unwrap()
+    FastAuthLayer::new(settings().refresh_transport(RefreshTransport::Cookie).build().unwrap()).unwrap()
 }
 
 fn request(method: &str, path: &str, headers: &[(&str, &[u8])]) -> Request<Body> {

@@ -10,6 +10,7 @@ use std::{
 
 use fastauth::{
     ClaimsRefusal, FastAuthLayer, Grant, IssuedTokens, SettingsBuilder,
+    config::{RefreshTransport, ResponseShape, TokensPerClient},
     store::{
         MemoryStore, Revocation, Revoked, StoreCall, StoreError, StoreErrorKind, StoreFuture, TokenStore, forward_store,
     },
@@ -219,7 +220,7 @@ async fn scope_can_only_be_narrowed() {
 #[tokio::test]
 async fn unreachable_store_is_503() {
     let store = Moody::default();
-    let layer = layer(strict().store(store.clone()).oauth_responses(true));
+    let layer = layer(strict().store(store.clone()).response_shape(ResponseShape::OAuth));
     let server = Endpoints::of(&layer).await;
     let issued = layer.issuer().issue("c").await.unwrap();
     store.is_away.store(true, Ordering::Relaxed);
@@ -244,7 +245,7 @@ async fn unreachable_store_is_503() {
 
 #[tokio::test]
 async fn holder_revokes_a_token() {
-    let layer = layer(strict().many_tokens_per_client(true));
+    let layer = layer(strict().tokens_per_client(TokensPerClient::Many));
     let server = Endpoints::of(&layer).await;
     let other = layer.issuer().issue("c").await.unwrap();
     for form in [
@@ -277,7 +278,7 @@ async fn holder_revokes_a_token() {
 
 #[tokio::test]
 async fn clients_and_sessions_are_revoked_with_the_master_token() {
-    let layer = layer(strict().many_tokens_per_client(true));
+    let layer = layer(strict().tokens_per_client(TokensPerClient::Many));
     let server = Endpoints::of(&layer).await;
     let issue = async |client_id| layer.issuer().issue(client_id).await.unwrap();
     let (one, two, three) = (issue("c").await, issue("c").await, issue("c").await);
@@ -388,7 +389,7 @@ async fn token_is_introspected() {
 /// Both shapes of an answer, and of the refusals that go with them.
 #[tokio::test]
 async fn issuing_and_refreshing_answer_in_the_configured_form() {
-    let layer = layer(strict().oauth_responses(true));
+    let layer = layer(strict().response_shape(ResponseShape::OAuth));
     let server = Endpoints::of(&layer).await;
     let issued = server.send("GET", "/auth/token/new?client_id=c", &[("master-token", MASTER)], "").await;
     let first = issued.json();
@@ -420,17 +421,17 @@ async fn refusal_of_the_application_keeps_its_status_and_text() {
             _ => Ok(grant.claims),
         }
     };
-    for is_oauth in [false, true] {
-        let server = Endpoints::of(&layer(strict().claims_hook(hook).oauth_responses(is_oauth))).await;
+    for shape in [ResponseShape::Envelope, ResponseShape::OAuth] {
+        let server = Endpoints::of(&layer(strict().claims_hook(hook).response_shape(shape))).await;
         for (client_id, status, word, message) in [
             ("locked", 403, "access_denied", "this client is locked"),
             ("paid", 402, "access_denied", "pay first"),
             ("broken", 502, "server_error", "no directory"),
         ] {
             let reply = server.post_as_master("/auth/token/new", &format!("client_id={client_id}")).await;
-            let expected = match is_oauth {
-                false => json!({ "status": "error", "message": message, "code": status }),
-                true => json!({ "error": word, "error_description": message }),
+            let expected = match shape {
+                ResponseShape::Envelope => json!({ "status": "error", "message": message, "code": status }),
+                ResponseShape::OAuth => json!({ "error": word, "error_description": message }),
             };
             assert_eq!((reply.status, reply.json()), (status, expected));
         }
@@ -446,7 +447,7 @@ fn cookie(reply: &Reply) -> (String, String) {
 
 #[tokio::test]
 async fn refresh_token_can_travel_in_a_cookie() {
-    let server = &Endpoints::of(&layer(strict().refresh_token_in_cookie(true))).await;
+    let server = &Endpoints::of(&layer(strict().refresh_transport(RefreshTransport::Cookie))).await;
     let with = async |path: &str, value: &str, form: &str| {
         let line = format!("theme=dark; {COOKIE}={value}; x=y");
         server.send("POST", path, &[("content-type", FORM), ("cookie", &line)], form).await
@@ -535,7 +536,7 @@ async fn cookie_is_ignored_unless_it_is_configured() {
 async fn tokens_are_never_logged() {
     log::capture();
     let store = Moody::default();
-    let layer = layer(strict().store(store.clone()).refresh_token_in_cookie(true));
+    let layer = layer(strict().store(store.clone()).refresh_transport(RefreshTransport::Cookie));
     let server = Endpoints::of(&layer).await;
     let used = layer.issuer().issue("c").await.unwrap();
     let issued = layer.issuer().refresh(refresh(&used)).await.unwrap();

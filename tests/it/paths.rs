@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{Json, Router, body::Body, routing::get};
-use fastauth::{FastAuthLayer, SettingsBuilder};
+use fastauth::{FastAuthLayer, SettingsBuilder, config::Ambiguous};
 use h2::ext::Protocol;
 use http::{Method, Request, Response, StatusCode, Uri, uri};
 use serde_json::json;
@@ -148,7 +148,7 @@ fn settings_of(written: &str) -> SettingsBuilder {
         .case_insensitive(has("--case-insensitive"))
         .windows(has("--windows"))
         .skip_preflight(has("--skip-preflight"))
-        .protect_ambiguous(has("--ambiguous"));
+        .ambiguous(if has("--ambiguous") { Ambiguous::Protect } else { Ambiguous::Refuse });
     list("--base").into_iter().fold(settings, SettingsBuilder::base_path)
 }
 

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::pending, time::Duration};
 
 use axum::{Router, body::Body};
-use fastauth::{FastAuthLayer, TokenRouter, TokenType};
+use fastauth::{FastAuthLayer, TokenRouter, TokenType, config::TokensPerClient};
 use http::{Method, Request, StatusCode, header::CACHE_CONTROL};
 use http_body_util::{Empty, StreamBody};
 use serde_json::{Value, json};
@@ -338,7 +338,7 @@ async fn post_requires_the_master_token_as_get_does() {
 
 #[tokio::test]
 async fn client_has_at_most_the_configured_sessions() {
-    let settings = settings().many_tokens_per_client(true).max_tokens_per_client(2);
+    let settings = settings().tokens_per_client(TokensPerClient::Many).max_tokens_per_client(2);
     let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
     let server = Endpoints::of(&layer).await;
     let mut pairs = Vec::new();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use fastauth::{
-    FastAuthLayer, IssueError, Settings, TokenType,
+    FastAuthLayer, IssueErrorKind, Settings, TokenType,
     config::{EnvFile, EnvFileError, KeyChangeError},
     store::{MemoryStore, SqliteStore, StoreError, StoreErrorKind},
 };
@@ -573,7 +573,10 @@ fn errors_are_shown_alike_by_debug_and_display() {
     let unreadable: EnvFileError = EnvFile::new(directory.path()).contains("X").unwrap_err();
     assert_eq!(format!("{unreadable:?}"), unreadable.to_string());
     assert_eq!(format!("{:?}", trouble()), "it is away: the cause");
-    assert_eq!(format!("{:?}", IssueError::Store(trouble())), "the token store is unavailable: it is away: the cause");
+    assert_eq!(
+        format!("{:?}", IssueErrorKind::Store(trouble())),
+        "the token store is unavailable: it is away: the cause"
+    );
     assert_eq!(format!("{:?}", fastauth::ClientIdError::Empty), "a client id must not be empty");
     assert_eq!(format!("{:?}", fastauth::TokenError::Expired), fastauth::TokenError::Expired.to_string());
 }

@@ -13,7 +13,7 @@ use axum::{
     response::Response as AxumResponse,
     routing::any,
 };
-use fastauth::{FastAuthLayer, Permit, SettingsBuilder, store::MemoryStore};
+use fastauth::{FastAuthLayer, Permit, SettingsBuilder, config::WebSocketRefusal, store::MemoryStore};
 use futures_util::{Stream, StreamExt};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -157,7 +157,7 @@ const OF_MASTER: &str = r#"{"status":"error","detail":"Disconnected: Unauthorize
 
 #[tokio::test]
 async fn a_refusal_can_be_told_by_closing_the_socket() {
-    let (layer, address) = start(settings().close_refused_websockets(true)).await;
+    let (layer, address) = start(settings().websocket_refusal(WebSocketRefusal::Close)).await;
     let revoked = access_token(&layer, "alice").await;
     layer.issuer().revoke_token(revoked.expose()).await.unwrap();
     let token = access_token(&layer, "bob").await;
@@ -189,7 +189,7 @@ async fn a_refusal_can_be_told_by_closing_the_socket() {
 #[tokio::test]
 async fn a_store_in_trouble_is_told_as_such() {
     let front = Front::start(Arc::new(MemoryStore::new())).await;
-    let (layer, address) = start(settings().store(front.client()).close_refused_websockets(true)).await;
+    let (layer, address) = start(settings().store(front.client()).websocket_refusal(WebSocketRefusal::Close)).await;
     let token = access_token(&layer, "alice").await;
     front.becomes(Mode::Page(502));
     let (mut socket, _) =
@@ -215,7 +215,7 @@ const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
 
 #[tokio::test]
 async fn a_handshake_that_is_not_sound_is_refused_as_a_request() {
-    let (_, address) = start(settings().close_refused_websockets(true)).await;
+    let (_, address) = start(settings().websocket_refusal(WebSocketRefusal::Close)).await;
     let upgrade = "Connection: Upgrade, close\r\n";
     for lines in [
         format!("{upgrade}{KEY}"),
@@ -232,7 +232,7 @@ async fn a_handshake_that_is_not_sound_is_refused_as_a_request() {
 
 #[tokio::test]
 async fn a_client_that_does_not_close_is_not_waited_for_without_end() {
-    let (_, address) = start(settings().close_refused_websockets(true)).await;
+    let (_, address) = start(settings().websocket_refusal(WebSocketRefusal::Close)).await;
     let began = Instant::now();
     let lines = format!("Connection: Upgrade\r\n{VERSION}{KEY}");
     let answer = timeout(Duration::from_secs(15), raw(address, &lines));
@@ -243,8 +243,8 @@ async fn a_client_that_does_not_close_is_not_waited_for_without_end() {
 
 #[tokio::test]
 async fn pages_of_other_origins_open_nothing() {
-    for closes in [false, true] {
-        let settings = settings().websocket_origins(["https://app.example"]).close_refused_websockets(closes);
+    for refusal in [WebSocketRefusal::Http, WebSocketRefusal::Close] {
+        let settings = settings().websocket_origins(["https://app.example"]).websocket_refusal(refusal);
         let (layer, address) = start(settings).await;
         let token = access_token(&layer, "alice").await;
         let token = ("access-token", token.expose());
@@ -317,7 +317,7 @@ async fn all_of_it_goes_over_http_2() {
 
 #[tokio::test]
 async fn a_refusal_over_http_2_can_be_told_by_closing_the_socket() {
-    let (_, address) = start(settings().close_refused_websockets(true)).await;
+    let (_, address) = start(settings().websocket_refusal(WebSocketRefusal::Close)).await;
     let headers = [("sec-websocket-protocol", "fastauth, x.y.z")];
     let (response, socket) = h2_socket::open(address, "/access/ws", &headers).await;
     assert_eq!(response.headers()["sec-websocket-protocol"], "fastauth");

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     check::refuse::json_response,
-    settings::Shape,
+    settings::ResponseShape,
     tokens::{
         describe::{OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
@@ -18,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "GET, HEAD",
     protection: Protection::Open,
     effect: Effect::Reads,
-    shape: |_| Shape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: None,
     id: "health",
     summary: "Health check",

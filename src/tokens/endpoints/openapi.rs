@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use crate::{
     check::refuse::json_text_response,
-    settings::Shape,
+    settings::ResponseShape,
     tokens::{
         describe::ResponseDoc,
         document,
@@ -18,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "GET, HEAD",
     protection: Protection::Open,
     effect: Effect::Reads,
-    shape: |_| Shape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: None,
     id: "describeEndpoints",
     summary: "The OpenAPI document of these endpoints",

@@ -3,7 +3,7 @@
 use crate::{
     observe::Issued,
     query::ParameterError,
-    settings::Shape,
+    settings::ResponseShape,
     token::TokenError,
     tokens::{
         describe::{FAILURE, ParameterSet, ResponseDoc},
@@ -17,18 +17,18 @@ use crate::{
 pub(super) const ENDPOINT: Endpoint = Endpoint {
     path: "/token/refresh",
     // A link on any page is a GET, and its answer would set the cookie.
-    methods: |options| if options.allow_get && !options.cookie { "GET, POST" } else { "POST" },
+    methods: |options| if options.allow_get && !options.uses_cookie() { "GET, POST" } else { "POST" },
     protection: Protection::Token,
     effect: Effect::Issues,
-    shape: |options| options.shape,
+    shape: |options| options.response_shape,
     cookie_replaces: Some("`refresh_token`"),
     id: "refreshTokens",
     summary: "Exchange a refresh token for a new pair",
     description: "The pair of the refresh token is replaced, and the token is not accepted again.",
     parameters: |facts| ParameterSet::only([facts.refresh_token()]),
     answers: |facts| {
-        let mut answers = vec![facts.pair(facts.options.shape)];
-        if facts.options.shape == Shape::Envelope {
+        let mut answers = vec![facts.pair(facts.options.response_shape)];
+        if facts.options.response_shape == ResponseShape::Envelope {
             let refused = ResponseDoc::new("401", "The refresh token is not valid, was used or was revoked", [FAILURE]);
             answers.push(refused.header("WWW-Authenticate", facts.access_challenge()));
         }
@@ -63,5 +63,5 @@ pub(super) async fn exchange(call: &EndpointCall<'_>, token: &RefreshToken) -> E
     if how == Issued::New {
         parts.charge_client(token.client_id());
     }
-    Ok(render::pair(&issued, call.shape(), parts.cookie_age()))
+    Ok(render::pair(&issued.with_response_shape(call.shape())))
 }

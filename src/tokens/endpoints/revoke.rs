@@ -1,11 +1,9 @@
 //! `/token/revoke`: revokes a token for its holder (RFC 7009), or by client for the holder of the master token.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::{
-    settings::Shape,
+    settings::ResponseShape,
     store::{Revocation, StoreError, StoreErrorKind},
     tokens::{
         describe::{Facts, OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
@@ -20,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::TokenOrMaster,
     effect: Effect::Writes,
-    shape: |_| Shape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: Some("any parameter"),
     id: "revokeTokens",
     summary: "Revoke tokens",
@@ -71,7 +69,7 @@ fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
         ParameterSet::new("By client", by_client),
         ParameterSet::new("Everything", [all]),
     ];
-    if facts.options.cookie {
+    if facts.options.uses_cookie() {
         sets.push(ParameterSet::new("By the cookie", []));
     }
     sets
@@ -79,7 +77,7 @@ fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
 
 fn revoked(facts: &Facts<'_>) -> ResponseDoc {
     let response = ResponseDoc::new("200", "The tokens are revoked, or were not valid", [REVOKED]).oauth();
-    if !facts.options.cookie {
+    if !facts.options.uses_cookie() {
         return response;
     }
     response.header("Set-Cookie", "Removes the cookie, unless the master token was required")
@@ -120,9 +118,7 @@ async fn revoke_token(call: &EndpointCall<'_>, token: &str, client_id: Option<&s
         }
         None => {}
     }
-    let response = render::oauth_ok(&json!({}));
-    // There may be a cookie, which is of no use now.
-    Ok(if parts.options.cookie { render::with_refresh_cookie(response, "", Duration::ZERO) } else { response })
+    Ok(render::logged_out(parts.options.uses_cookie()))
 }
 
 async fn revoke_as_administrator(call: &EndpointCall<'_>, revocation: Revocation) -> EndpointResult {

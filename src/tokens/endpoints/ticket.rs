@@ -9,11 +9,11 @@ use crate::{
     },
     credential::Presented,
     denial::DenialReason,
-    issue::IssueError,
+    issue::IssueErrorKind,
     keys::CAN_ENCRYPT,
     observe::Event,
     secret::Secret,
-    settings::Shape,
+    settings::ResponseShape,
     store::StoreError,
     tokens::{
         describe::{DETAIL, OAUTH_ERROR, ParameterSet, ResponseDoc, Schema},
@@ -28,7 +28,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Access,
     effect: Effect::Writes,
-    shape: |_| Shape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: None,
     id: "newTicket",
     summary: "Issue a ticket that opens one WebSocket",
@@ -78,7 +78,7 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
         let error = StoreError::unsupported("the token store cannot restrict a ticket to one use");
         return Err(EndpointError::Store(error));
     }
-    let ticket = ticket.ok_or(EndpointError::NotIssued(IssueError::Signing))?;
+    let ticket = ticket.ok_or(EndpointError::NotIssued(IssueErrorKind::Signing))?;
     tracing::debug!(target: "fastauth", "a ticket was issued");
     Ok(render::oauth_ok(&json!({ "ticket": ticket.expose(), "expires_in": LIFETIME.as_secs() })))
 }

@@ -2,27 +2,25 @@
 //!
 //! The texts of the original `fastauth-api` stay as they are, byte for byte.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, LOCATION, PRAGMA, SET_COOKIE, WWW_AUTHENTICATE},
+    header::{ALLOW, WWW_AUTHENTICATE},
     request::Parts,
 };
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::error::{EndpointError, GrantError};
+use super::oauth;
 use crate::{
     check::refuse::{Detail, RefusalForm, Refusals, after, json_response, quoted, try_later},
-    credential::REFRESH_COOKIE,
     denial::{INVALID_TOKEN, STORE_UNAVAILABLE},
-    issue::{IssueError, IssuedTokens},
-    settings::Shape,
+    issue::IssueErrorKind,
+    settings::ResponseShape,
     store::{StoreError, StoreErrorKind},
     token::TokenError,
+    tokens::error::{EndpointError, GrantError},
 };
 
 const NOT_SAVED: &str = "Token not saved. Database error";
@@ -32,121 +30,31 @@ const CROSS_ORIGIN: &str = "Requests from pages of another origin are not allowe
 const TOO_MANY: &str = "Too many requests, try again later";
 const REPEATED_COOKIE: &str = "the cookie of the refresh token appears more than once";
 
-/// Renders a new pair. Its refresh token goes into a cookie of this age, if there is one.
-pub(super) fn pair(issued: &IssuedTokens, shape: Shape, cookie_age: Option<Duration>) -> Response<Full<Bytes>> {
-    let refresh_token = issued.tokens.refresh_token.expose();
-    let in_body = cookie_age.is_none().then_some(refresh_token);
-    let response = match shape {
-        Shape::Envelope => envelope(issued, in_body),
-        Shape::OAuth => bearer_token(issued, in_body),
-    };
-    match cookie_age {
-        Some(age) => with_refresh_cookie(response, refresh_token, age),
-        None => response,
-    }
-}
-
-fn envelope(issued: &IssuedTokens, refresh_token: Option<&str>) -> Response<Full<Bytes>> {
-    #[derive(Serialize)]
-    struct SuccessEnvelope<'a> {
-        status: &'static str,
-        message: &'static str,
-        code: u16,
-        data: PairEnvelope<'a>,
-    }
-    #[derive(Serialize)]
-    struct PairEnvelope<'a> {
-        client_id: &'a str,
-        access_token: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        refresh_token: Option<&'a str>,
-    }
-    let data =
-        PairEnvelope { client_id: &issued.client_id, access_token: issued.tokens.access_token.expose(), refresh_token };
-    json_response(StatusCode::OK, &SuccessEnvelope { status: "success", message: "Token generated", code: 200, data })
-}
-
-fn bearer_token(issued: &IssuedTokens, refresh_token: Option<&str>) -> Response<Full<Bytes>> {
-    #[derive(Serialize)]
-    struct BearerToken<'a> {
-        access_token: &'a str,
-        token_type: &'static str,
-        expires_in: u64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        refresh_token: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        scope: Option<&'a str>,
-    }
-    oauth_ok(&BearerToken {
-        access_token: issued.tokens.access_token.expose(),
-        token_type: "Bearer",
-        expires_in: issued.expires_in.as_secs(),
-        refresh_token,
-        scope: issued.scope.as_deref(),
-    })
-}
-
-/// Sets the cookie of the refresh token. An age of zero removes it.
-pub(super) fn with_refresh_cookie(
-    mut response: Response<Full<Bytes>>,
-    value: &str,
-    age: Duration,
-) -> Response<Full<Bytes>> {
-    let age = age.as_secs();
-    let cookie = format!("{REFRESH_COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={age}");
-    // A token is text that a cookie can carry, unless the store holds another.
-    if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
-        cookie.set_sensitive(true);
-        response.headers_mut().insert(SET_COOKIE, cookie);
-    }
-    response
-}
-
-/// Renders a result that all endpoints but the original's give in the form of OAuth.
-pub(super) fn oauth_ok(body: &impl Serialize) -> Response<Full<Bytes>> {
-    oauth(StatusCode::OK, body)
-}
-
-/// Adds what RFC 6749 5.1 asks for: the router forbids caching anyway, and old caches know this header alone.
-fn oauth(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    let mut response = json_response(status, body);
-    response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    response
-}
-
-pub(super) fn not_found() -> Response<Full<Bytes>> {
+pub(crate) fn not_found() -> Response<Full<Bytes>> {
     json_response(StatusCode::NOT_FOUND, &Detail { detail: "Not Found" })
 }
 
-/// Redirects to the same path without the slash at its end, of which `segment` is the last. The target is relative, since only the
-/// client knows the path before a proxy changed it.
-pub(super) fn without_slash(segment: &str, query: Option<&str>) -> Response<Full<Bytes>> {
-    let query = query.map_or_else(String::new, |query| format!("?{query}"));
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-    // A query is text that a header can carry.
-    if let Ok(mut location) = HeaderValue::try_from(format!("../{segment}{query}")) {
-        // There may be a token in it.
-        location.set_sensitive(true);
-        response.headers_mut().insert(LOCATION, location);
-    }
-    response
-}
-
 /// Renders the answer to a request that is refused.
-pub(super) fn error(error: EndpointError, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
+pub(crate) fn error(
+    error: EndpointError,
+    shape: ResponseShape,
+    request: &Parts,
+    refusals: &Refusals,
+) -> Response<Full<Bytes>> {
     let problem = match error {
         EndpointError::Denied(denial) => {
             return refusals.answer(denial, RefusalForm::new(&request.method, &request.headers));
         }
         EndpointError::Method { allow } => return method_not_allowed(allow),
-        EndpointError::Missing { name, place } if shape == Shape::Envelope => {
+        EndpointError::Missing { name, place } if shape == ResponseShape::Envelope => {
             return unprocessable("missing", place, name, "Field required");
         }
-        EndpointError::Unusable { name, place, problem } if shape == Shape::Envelope => {
+        EndpointError::Unusable { name, place, problem } if shape == ResponseShape::Envelope => {
             return unprocessable("value_error", place, name, &problem.to_string());
         }
-        EndpointError::NotIssued(error) if shape == Shape::Envelope => return not_issued(&error, request, refusals),
+        EndpointError::NotIssued(error) if shape == ResponseShape::Envelope => {
+            return not_issued(&error, place_of(&request.method), refusals);
+        }
         EndpointError::NotIssued(error) => return not_issued_by_oauth(&error),
         EndpointError::Store(error) => return store_failed(&error, shape),
         EndpointError::Grant(error) => return grant_refused(error, shape, refusals.realm()),
@@ -164,6 +72,19 @@ pub(super) fn error(error: EndpointError, shape: Shape, request: &Parts, refusal
         EndpointError::Body(error) => ErrorText::new(error.status(), Code::InvalidRequest, error.to_string()),
     };
     problem.render(shape)
+}
+
+/// Renders why a handler was issued no pair, as the endpoint does to a request without a query.
+pub(crate) fn issue_error(error: &IssueErrorKind, shape: ResponseShape, refusals: &Refusals) -> Response<Full<Bytes>> {
+    match shape {
+        ResponseShape::Envelope => not_issued(error, place_of(&Method::POST), refusals),
+        ResponseShape::OAuth => not_issued_by_oauth(error),
+    }
+}
+
+/// Returns where the parameters of a request are.
+fn place_of(method: &Method) -> &'static str {
+    if method == Method::GET { "query" } else { "body" }
 }
 
 /// What both forms say of an error.
@@ -210,10 +131,10 @@ impl ErrorText {
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, message)
     }
 
-    fn render(&self, shape: Shape) -> Response<Full<Bytes>> {
+    fn render(&self, shape: ResponseShape) -> Response<Full<Bytes>> {
         match shape {
-            Shape::Envelope => failure(self.status, &self.message, None),
-            Shape::OAuth => {
+            ResponseShape::Envelope => failure(self.status, &self.message, None),
+            ResponseShape::OAuth => {
                 let body = json!({ "error": self.code.as_str(), "error_description": self.message });
                 oauth(self.status, &body)
             }
@@ -221,7 +142,7 @@ impl ErrorText {
     }
 }
 
-fn grant_refused(error: GrantError, shape: Shape, realm: &str) -> Response<Full<Bytes>> {
+fn grant_refused(error: GrantError, shape: ResponseShape, realm: &str) -> Response<Full<Bytes>> {
     let problem = match error {
         GrantError::ClientAuthentication { by_header } => {
             let status = if by_header { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
@@ -243,20 +164,26 @@ fn grant_refused(error: GrantError, shape: Shape, realm: &str) -> Response<Full<
     if response.status() == StatusCode::UNAUTHORIZED { with_basic_challenge(response, realm) } else { response }
 }
 
-fn not_issued_by_oauth(error: &IssueError) -> Response<Full<Bytes>> {
+fn not_issued_by_oauth(error: &IssueErrorKind) -> Response<Full<Bytes>> {
     let problem = match error {
-        IssueError::ClientId(error) => ErrorText::invalid(format!("client_id: {error}")),
-        IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
+        IssueErrorKind::ClientId(error) => ErrorText::invalid(format!("client_id: {error}")),
+        IssueErrorKind::InvalidRefreshToken(_)
+        | IssueErrorKind::Superseded
+        | IssueErrorKind::Reused
+        | IssueErrorKind::Revoked => {
             ErrorText::new(StatusCode::BAD_REQUEST, Code::InvalidGrant, refresh_refused(error))
         }
-        IssueError::Refused(refusal) => ErrorText::new(refusal.status(), code_of(refusal.status()), refusal.message()),
-        IssueError::Store(_) => ErrorText::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, STORE_UNAVAILABLE),
-        IssueError::NotSaved { .. } => ErrorText::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, NOT_SAVED),
+        IssueErrorKind::Refused(refusal) => {
+            ErrorText::new(refusal.status(), code_of(refusal.status()), refusal.message())
+        }
+        IssueErrorKind::Store(error) => return store_failed(error, ResponseShape::OAuth),
+        IssueErrorKind::NotSaved { .. } => {
+            ErrorText::new(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, NOT_SAVED)
+        }
         _ => ErrorText::new(StatusCode::INTERNAL_SERVER_ERROR, Code::ServerError, NOT_SIGNED),
     };
-    let response = problem.render(Shape::OAuth);
-    let is_transient = matches!(error, IssueError::Store(_) | IssueError::NotSaved { .. });
-    if is_transient { try_later(response) } else { response }
+    let response = problem.render(ResponseShape::OAuth);
+    if matches!(error, IssueErrorKind::NotSaved { .. }) { try_later(response) } else { response }
 }
 
 /// Returns OAuth's code for a refusal of the application.
@@ -268,7 +195,7 @@ fn code_of(status: StatusCode) -> Code {
     }
 }
 
-fn store_failed(error: &StoreError, shape: Shape) -> Response<Full<Bytes>> {
+fn store_failed(error: &StoreError, shape: ResponseShape) -> Response<Full<Bytes>> {
     match error.kind() {
         StoreErrorKind::Unsupported => {
             ErrorText::new(StatusCode::NOT_IMPLEMENTED, Code::ServerError, UNSUPPORTED).render(shape)
@@ -288,13 +215,13 @@ fn with_basic_challenge(mut response: Response<Full<Bytes>>, realm: &str) -> Res
 }
 
 /// Renders in the envelope why no pair was issued.
-fn not_issued(error: &IssueError, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
+fn not_issued(error: &IssueErrorKind, place: &str, refusals: &Refusals) -> Response<Full<Bytes>> {
     match error {
-        IssueError::ClientId(error) => {
-            let place = if request.method == Method::GET { "query" } else { "body" };
-            unprocessable("value_error", place, "client_id", &error.to_string())
-        }
-        IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
+        IssueErrorKind::ClientId(error) => unprocessable("value_error", place, "client_id", &error.to_string()),
+        IssueErrorKind::InvalidRefreshToken(_)
+        | IssueErrorKind::Superseded
+        | IssueErrorKind::Reused
+        | IssueErrorKind::Revoked => {
             let message = refresh_refused(error);
             let mut response = failure(StatusCode::UNAUTHORIZED, message, None);
             if let Some(challenge) = refusals.challenge(INVALID_TOKEN, message) {
@@ -302,9 +229,9 @@ fn not_issued(error: &IssueError, request: &Parts, refusals: &Refusals) -> Respo
             }
             response
         }
-        IssueError::Refused(refusal) => failure(refusal.status(), refusal.message(), None),
-        IssueError::Store(_) => try_later(failure(StatusCode::SERVICE_UNAVAILABLE, STORE_UNAVAILABLE, None)),
-        IssueError::NotSaved { client_id, .. } => {
+        IssueErrorKind::Refused(refusal) => failure(refusal.status(), refusal.message(), None),
+        IssueErrorKind::Store(error) => store_failed(error, ResponseShape::Envelope),
+        IssueErrorKind::NotSaved { client_id, .. } => {
             let data = Some(Map::from_iter([("client_id".to_owned(), json!(client_id))]));
             try_later(failure(StatusCode::SERVICE_UNAVAILABLE, NOT_SAVED, data))
         }
@@ -312,11 +239,11 @@ fn not_issued(error: &IssueError, request: &Parts, refusals: &Refusals) -> Respo
     }
 }
 
-fn refresh_refused(error: &IssueError) -> &'static str {
+fn refresh_refused(error: &IssueErrorKind) -> &'static str {
     match error {
-        IssueError::InvalidRefreshToken(TokenError::MissingClientId) => "Invalid refresh token: missing client_id",
-        IssueError::InvalidRefreshToken(TokenError::WrongType) => "Invalid refresh token: not a refresh token",
-        IssueError::InvalidRefreshToken(_) => "Invalid refresh token",
+        IssueErrorKind::InvalidRefreshToken(TokenError::MissingClientId) => "Invalid refresh token: missing client_id",
+        IssueErrorKind::InvalidRefreshToken(TokenError::WrongType) => "Invalid refresh token: not a refresh token",
+        IssueErrorKind::InvalidRefreshToken(_) => "Invalid refresh token",
         _ => "Invalid refresh token: used or revoked",
     }
 }
