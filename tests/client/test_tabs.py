@@ -2,10 +2,12 @@
 
 import collections
 import contextlib
+import http.server
 import math
 import os
 import pathlib
 import sys
+import threading
 import time
 import unittest
 
@@ -45,9 +47,12 @@ class Browser:
         page = self.context.new_page()
         # A page of the server: Chromium does not let pages from elsewhere open sockets to this machine.
         page.goto(f"{self.server.url}/health")
+        self.add_script(page)
+        return page
+
+    def add_script(self, page):
         page.add_script_tag(url="/tab.js", type="module")
         page.wait_for_function("window.isReady")
-        return page
 
     def log_in(self, page):
         return page.evaluate(START, MASTER)
@@ -112,6 +117,71 @@ class EightTabs(BrowserTest):
         # The cookie is gone, and the session as well.
         page = browser.tab()
         self.assertIsNone(page.evaluate("() => window.auth.session()"))
+
+    def test_reload_takes_the_token_of_another_tab(self):
+        browser = Browser(self, self.server)
+        one, other = browser.tab(), browser.tab()
+        browser.log_in(one)
+        before = browser.renewals()
+        other.reload()
+        browser.add_script(other)
+        self.assertEqual(other.evaluate("async () => (await window.auth.session()).clientId"), "ann")
+        self.assertEqual(browser.renewals(), before)
+        # Without another tab, the cookie restores it.
+        other.close()
+        one.reload()
+        browser.add_script(one)
+        self.assertEqual(one.evaluate("async () => (await window.auth.session()).clientId"), "ann")
+        self.assertEqual(browser.renewals(), before + 1)
+
+    def test_frozen_tab_wakes_without_a_renewal(self):
+        browser = Browser(self, self.server)
+        one, frozen = browser.tab(), browser.tab()
+        browser.log_in(one)
+        frozen.wait_for_function("window.sessions.at(-1) === 'ann'")
+        session = browser.context.new_cdp_session(frozen)
+        before = browser.renewals()
+        session.send("Page.setWebLifecycleState", {"state": "frozen"})
+        one.wait_for_function("window.sessions.length >= 4")
+        session.send("Page.setWebLifecycleState", {"state": "active"})
+        renewed = browser.renewals()
+        self.assertGreaterEqual(renewed, before + 2)
+        self.assertEqual(frozen.evaluate("() => window.work(window.byScript, 0.1, 4, 50)").keys(), {"200"})
+        self.assertEqual(browser.renewals(), renewed)
+
+    def test_redirect_to_another_origin_takes_no_token_along(self):
+        found = []
+
+        class Elsewhere(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                found.append(dict(self.headers))
+                self.send_response(200)
+                self.send_header("Access-Control-Allow-Origin", "*")
+                self.end_headers()
+
+            def do_OPTIONS(self):
+                self.send_response(200)
+                self.send_header("Access-Control-Allow-Origin", "*")
+                self.send_header("Access-Control-Allow-Headers", "*, X-Other, Authorization")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        elsewhere = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+        threading.Thread(target=elsewhere.serve_forever).start()
+        self.addCleanup(elsewhere.server_close)
+        self.addCleanup(elsewhere.shutdown)
+        browser = Browser(self, self.server)
+        location = f"http://127.0.0.1:{elsewhere.server_port}/"
+        browser.context.route("**/moved", lambda route: route.fulfill(status=302, headers={"Location": location}))
+        page = browser.tab()
+        browser.log_in(page)
+        send = "async () => (await window.auth.fetch('/moved', { headers: { 'X-Other': 'kept' } })).status"
+        self.assertEqual(page.evaluate(send), 200)
+        headers = {name.lower() for name in found[0]}
+        self.assertIn("x-other", headers)
+        self.assertNotIn("authorization", headers)
 
 
 if __name__ == "__main__":
