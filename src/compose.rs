@@ -16,10 +16,9 @@ use crate::{
     config::{ConfigError, Settings},
     guard::{Guard, Policy},
     observe::{ObservedStore, Observer},
-    store::{self, TokenStore},
+    store::{self, StoreHealth, TokenStore},
     tokens::{
         RouterParts, TokenRouter,
-        health::StoreHealth,
         issued::Delivery,
         issuer::{IssuerParts, TokenIssuer},
         limit::Limits,

@@ -25,7 +25,6 @@ mod document;
 mod endpoint;
 mod endpoints;
 mod error;
-pub(crate) mod health;
 pub(crate) mod issued;
 pub(crate) mod issuer;
 #[cfg(feature = "rate-limit")]

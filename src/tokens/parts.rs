@@ -8,14 +8,14 @@ use std::{
 use bytes::Bytes;
 use http::request::Parts;
 
-use super::{describe::Facts, error::EndpointError, health::StoreHealth, issuer::TokenIssuer, limit::Limits};
+use super::{describe::Facts, error::EndpointError, issuer::TokenIssuer, limit::Limits};
 use crate::{
     check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
     credential::TokenHeaders,
     observe::{Event, Limited, Observer},
     secret::TokenDigest,
     settings::EndpointOptions,
-    store::TokenStore,
+    store::{StoreHealth, TokenStore},
 };
 
 /// What the endpoints need.

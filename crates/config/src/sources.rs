@@ -25,8 +25,18 @@ use crate::{
 /// Names the file, so it is no setting itself.
 const CONFIG_VARIABLE: &str = "FASTAUTH_CONFIG";
 
-/// Variables that begin as ours do and are no settings: the program reads all but the first one.
-const NOT_SETTINGS: [&str; 3] = [CONFIG_VARIABLE, "FASTAUTH_STORE_TOKEN", "FASTAUTH_STORE_TOKEN_FILE"];
+/// Variables that begin as those of keys do and are no settings: the program reads those of the store.
+const NOT_SETTINGS: [&str; 9] = [
+    CONFIG_VARIABLE,
+    "FASTAUTH_STORE_ACCESS_LOG",
+    "FASTAUTH_STORE_DATABASE",
+    "FASTAUTH_STORE_LISTEN",
+    "FASTAUTH_STORE_LOG_FORMAT",
+    "FASTAUTH_STORE_METRICS_LISTEN",
+    "FASTAUTH_STORE_SOCKET_MODE",
+    "FASTAUTH_STORE_TOKEN",
+    "FASTAUTH_STORE_TOKEN_FILE",
+];
 
 /// The end of a variable that names a file with the value in it.
 const FILE_ENDING: &str = "_FILE";
