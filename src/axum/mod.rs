@@ -1,7 +1,6 @@
 //! The parts that only axum applications need.
 
 mod extract;
-mod respond;
 mod router;
 #[cfg(feature = "websocket")]
 mod socket;

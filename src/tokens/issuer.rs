@@ -2,22 +2,17 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{
-    issued::{Delivery, IssueError, IssuedTokens, LoggedOut},
-    rotation::{Exchanged, Rotations},
-};
+use super::rotation::{Exchanged, Rotations};
 use crate::{
-    check::{confirm::Confirmer, permit::Permit, refuse::Refusals},
+    check::confirm::Confirmer,
     clock::Clock,
-    issue::{ClientIdError, Grant, Introspection, IssueErrorKind, Issuing, MAX_CLIENT_ID_LEN},
-    keys::{KeyRing, StoreFormat},
+    issue::{ClientIdError, Grant, Introspection, IssueError, IssuedTokens, Issuing, MAX_CLIENT_ID_LEN},
+    keys::KeyRing,
     observe::{Event, GrantKind, Issued, Observer},
     random::unique_name,
     secret::Secret,
-    settings::TokensPerClient,
     shown::shown,
     store::{
         Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage, StoreError,
@@ -41,8 +36,6 @@ pub(crate) struct IssuerParts {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) issuing: Issuing,
-    pub(crate) delivery: Delivery,
-    pub(crate) refusals: Arc<Refusals>,
     pub(crate) rotations: Rotations,
     pub(crate) confirmer: Arc<Confirmer>,
     pub(crate) observer: Arc<Observer>,
@@ -106,30 +99,25 @@ impl TokenIssuer {
     ///
     /// # Errors
     ///
-    /// [`IssueErrorKind::ClientId`] if the id is empty, too long or has control characters;
-    /// [`IssueErrorKind::NotSaved`] if the store did not save the pair.
+    /// [`IssueError::ClientId`] if the id is empty, too long or has control characters;
+    /// [`IssueError::NotSaved`] if the store did not save the pair.
     pub async fn issue(&self, client_id: &str) -> Result<IssuedTokens, IssueError> {
         self.issue_with(client_id, Map::new()).await
     }
 
-    /// Issues a pair with claims of the application: anything that becomes an object in JSON, such as
-    /// `json!({ "roles": ["reader"] })` or a `Serialize` type of your own. The pairs that it is refreshed to keep them.
+    /// Issues a pair with claims of the application. The pairs that it is refreshed to keep them.
     ///
     /// # Errors
     ///
-    /// As [`issue`](Self::issue); [`IssueErrorKind::ClaimsNotObject`] if the claims are something else, and
-    /// [`IssueErrorKind::ReservedClaim`] if one of them has a name that FastAuth sets itself.
-    pub async fn issue_with(&self, client_id: &str, claims: impl Serialize) -> Result<IssuedTokens, IssueError> {
-        let issued = match to_claims(claims) {
-            Ok(claims) => self.issue_new(client_id, claims).await,
-            Err(error) => Err(error),
-        };
+    /// As [`issue`](Self::issue), and [`IssueError::ReservedClaim`].
+    pub async fn issue_with(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
+        let issued = self.issue_new(client_id, claims).await;
         let outcome = issued.as_ref().map(|_| Issued::New);
         self.parts.observer.record(Event::Issued { grant: GrantKind::New, outcome });
-        issued.map_err(|kind| self.error(kind))
+        issued
     }
 
-    async fn issue_new(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueErrorKind> {
+    async fn issue_new(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
         check_client_id(client_id)?;
         let claims = self.decide_claims(client_id, false, claims).await?;
         let session = unique_name();
@@ -137,16 +125,16 @@ impl TokenIssuer {
         let SignedPair { issued, record } = self.sign(&pair)?;
         let issuing = &self.parts.issuing;
         // Without others to keep, it is one call of the first version of a REST store.
-        let options = if issuing.tokens_per_client == TokensPerClient::Many {
+        let options = if issuing.many_sessions {
             SaveOptions { keep_others: true, max_sessions: issuing.max_sessions, ..SaveOptions::default() }
         } else {
             SaveOptions::default()
         };
         let saved = self.parts.store.save(&record, options).await;
-        match saved.map_err(|error| IssueErrorKind::NotSaved { client_id: client_id.to_owned(), error })? {
+        match saved.map_err(|error| IssueError::NotSaved { client_id: client_id.to_owned(), error })? {
             Saved::Saved(_) => {}
             // No condition was set.
-            Saved::ConditionFailed => return Err(IssueErrorKind::Superseded),
+            Saved::ConditionFailed => return Err(IssueError::Superseded),
         }
         tracing::info!(target: "fastauth", client_id = &*shown(client_id), session = &*shown(&session), "issued");
         Ok(issued)
@@ -157,51 +145,21 @@ impl TokenIssuer {
     ///
     /// # Errors
     ///
-    /// [`IssueErrorKind::InvalidRefreshToken`], [`IssueErrorKind::Superseded`], [`IssueErrorKind::Reused`] and
-    /// [`IssueErrorKind::Revoked`] if the token is refused; [`IssueErrorKind::Store`] if the store could not be asked,
-    /// [`IssueErrorKind::NotSaved`] if it did not save the pair.
+    /// [`IssueError::InvalidRefreshToken`], [`IssueError::Superseded`], [`IssueError::Reused`] and
+    /// [`IssueError::Revoked`] if the token is refused; [`IssueError::Store`] if the store could not be asked,
+    /// [`IssueError::NotSaved`] if it did not save the pair.
     pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
-        let exchanged = match self.verify_refresh(refresh_token) {
-            Ok(token) => self.exchange(&token).await,
-            Err(error) => Err(error),
-        };
-        exchanged.map(|(issued, _)| issued).map_err(|kind| self.error(kind))
-    }
-
-    /// Ends the session of a request that passed the guard: no token of it is accepted any more.
-    ///
-    /// ```
-    /// # use axum::{Router, extract::State, routing::post};
-    /// # use fastauth::{FastAuthLayer, IssueError, LoggedOut, Permit};
-    /// async fn log_out(State(auth): State<FastAuthLayer>, permit: Permit) -> Result<LoggedOut, IssueError> {
-    ///     auth.issuer().log_out(&permit).await
-    /// }
-    /// # let _: Router<FastAuthLayer> = Router::new().route("/access/log-out", post(log_out));
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`IssueErrorKind::Store`] if the store could not be asked, or does not support it.
-    pub async fn log_out(&self, permit: &Permit) -> Result<LoggedOut, IssueError> {
-        let revoked = match permit.claims() {
-            Some(claims) => self.revoke_verified(claims).await,
-            None => Ok(false),
-        };
-        let is_revoked = revoked.map_err(|error| self.error(IssueErrorKind::Store(error)))?;
-        Ok(LoggedOut { is_revoked, has_cookie: self.parts.delivery.cookie_age.is_some() })
-    }
-
-    fn error(&self, kind: IssueErrorKind) -> IssueError {
-        IssueError::new(kind, self.parts.delivery.shape, &self.parts.refusals)
+        let token = self.verify_refresh(refresh_token)?;
+        self.exchange(&token).await.map(|(issued, _)| issued)
     }
 
     /// Verifies a refresh token, and counts it if it is not valid.
-    pub(crate) fn verify_refresh(&self, refresh_token: &str) -> Result<RefreshToken, IssueErrorKind> {
+    pub(crate) fn verify_refresh(&self, refresh_token: &str) -> Result<RefreshToken, IssueError> {
         let verified_at = self.unix_now();
         match self.verify_at(refresh_token, TokenType::Refresh, verified_at) {
             Ok(claims) => Ok(RefreshToken { claims, verified_at }),
             Err(error) => {
-                let error = IssueErrorKind::from(error);
+                let error = IssueError::from(error);
                 self.parts.observer.record(Event::Issued { grant: GrantKind::Refresh, outcome: Err(&error) });
                 Err(error)
             }
@@ -253,10 +211,10 @@ impl TokenIssuer {
             }
             Rotated::Reused => {
                 tracing::warn!(target: "fastauth", client_id = shown_id, session = shown_session, "a used refresh token came back: its session is revoked");
-                Err(IssueErrorKind::Reused)
+                Err(IssueError::Reused)
             }
-            Rotated::Revoked => Err(IssueErrorKind::Revoked),
-            Rotated::Superseded | Rotated::UnknownClient => Err(IssueErrorKind::Superseded),
+            Rotated::Revoked => Err(IssueError::Revoked),
+            Rotated::Superseded | Rotated::UnknownClient => Err(IssueError::Superseded),
         }
     }
 
@@ -389,21 +347,21 @@ impl TokenIssuer {
         client_id: &str,
         is_refresh: bool,
         claims: Map<String, Value>,
-    ) -> Result<Map<String, Value>, IssueErrorKind> {
+    ) -> Result<Map<String, Value>, IssueError> {
         let claims = match &self.parts.issuing.claims_hook {
             Some(hook) => {
                 let grant = Grant::new(client_id.to_owned(), is_refresh, claims);
-                hook.claims(grant).await.map_err(IssueErrorKind::Refused)?
+                hook.claims(grant).await.map_err(IssueError::Refused)?
             }
             None => claims,
         };
         match claims.keys().find(|name| is_reserved(name)) {
-            Some(name) => Err(IssueErrorKind::ReservedClaim(name.clone())),
+            Some(name) => Err(IssueError::ReservedClaim(name.clone())),
             None => Ok(claims),
         }
     }
 
-    fn sign(&self, pair: &NewPair<'_>) -> Result<SignedPair, IssueErrorKind> {
+    fn sign(&self, pair: &NewPair<'_>) -> Result<SignedPair, IssueError> {
         let issuing = &self.parts.issuing;
         let access = self.sign_token(pair, TokenType::Access, issuing.access_ttl)?;
         let refresh = self.sign_token(pair, TokenType::Refresh, issuing.refresh_ttl)?;
@@ -415,14 +373,13 @@ impl TokenIssuer {
             access: access.entry,
             refresh: refresh.entry,
         };
-        let issued = IssuedTokens {
-            client_id: pair.client_id.to_owned(),
-            session: pair.session.to_owned(),
-            tokens: TokenPair { access_token: access.token, refresh_token: refresh.token },
-            expires_in: issuing.access_ttl,
-            scope: pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-            delivery: self.parts.delivery,
-        };
+        let issued = IssuedTokens::new(
+            pair.client_id.to_owned(),
+            pair.session.to_owned(),
+            TokenPair { access_token: access.token, refresh_token: refresh.token },
+            issuing.access_ttl,
+            pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+        );
         Ok(SignedPair { issued, record })
     }
 
@@ -431,7 +388,7 @@ impl TokenIssuer {
         pair: &NewPair<'_>,
         token_type: TokenType,
         lifetime: Duration,
-    ) -> Result<SignedToken<'_>, IssueErrorKind> {
+    ) -> Result<SignedToken<'_>, IssueError> {
         let new = NewToken {
             client_id: pair.client_id,
             token_type,
@@ -443,7 +400,7 @@ impl TokenIssuer {
             audience: self.parts.issuing.audience.as_deref(),
             claims: pair.claims,
         };
-        let (token, kid) = self.parts.keys.sign_token(&new).ok_or(IssueErrorKind::Signing)?;
+        let (token, kid) = self.parts.keys.sign_token(&new).ok_or(IssueError::Signing)?;
         let entry = TokenEntry {
             text: self.text_to_store(&token, pair.issued_at)?,
             digest: TokenDigest::of(token.expose()),
@@ -453,49 +410,38 @@ impl TokenIssuer {
     }
 
     /// Encrypts a token for the store, if that is configured.
-    fn text_to_store(&self, token: &Secret, now: u64) -> Result<Secret, IssueErrorKind> {
-        if self.parts.issuing.store_format == StoreFormat::Plain {
+    fn text_to_store(&self, token: &Secret, now: u64) -> Result<Secret, IssueError> {
+        if !self.parts.issuing.sealed {
             return Ok(token.clone());
         }
-        self.parts.keys.seal(token, now).ok_or(IssueErrorKind::Signing)
+        self.parts.keys.seal(token, now).ok_or(IssueError::Signing)
     }
 
     /// Opens the pair that has replaced a refresh token a moment ago.
-    fn open_pair(&self, client_id: &str, pair: &StoredPair, now: u64) -> Result<IssuedTokens, IssueErrorKind> {
+    fn open_pair(&self, client_id: &str, pair: &StoredPair, now: u64) -> Result<IssuedTokens, IssueError> {
         let access_token = self.open(pair.access_token.as_ref())?;
         let refresh_token = self.open(pair.refresh_token.as_ref())?;
         // It may have expired by now: then the refresh token beside it is what the client needs.
         let claims = self.verify_at(access_token.expose(), TokenType::Access, 0)?;
-        Ok(IssuedTokens {
-            client_id: client_id.to_owned(),
-            session: claims.session().map(|(session, _)| session.to_owned()).unwrap_or_default(),
-            tokens: TokenPair { access_token, refresh_token },
-            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(now)),
-            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-            delivery: self.parts.delivery,
-        })
+        Ok(IssuedTokens::new(
+            client_id.to_owned(),
+            claims.session().map(|(session, _)| session.to_owned()).unwrap_or_default(),
+            TokenPair { access_token, refresh_token },
+            Duration::from_secs(claims.expires_at().saturating_sub(now)),
+            claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+        ))
     }
 
-    fn open(&self, stored: Option<&Secret>) -> Result<Secret, IssueErrorKind> {
-        stored.and_then(|stored| self.parts.keys.open(stored)).ok_or(IssueErrorKind::Superseded)
+    fn open(&self, stored: Option<&Secret>) -> Result<Secret, IssueError> {
+        stored.and_then(|stored| self.parts.keys.open(stored)).ok_or(IssueError::Superseded)
     }
 }
 
-fn store_error(client_id: &str, error: StoreError) -> IssueErrorKind {
+fn store_error(client_id: &str, error: StoreError) -> IssueError {
     if error.is_save() {
-        IssueErrorKind::NotSaved { client_id: client_id.to_owned(), error }
+        IssueError::NotSaved { client_id: client_id.to_owned(), error }
     } else {
-        IssueErrorKind::Store(error)
-    }
-}
-
-fn to_claims(claims: impl Serialize) -> Result<Map<String, Value>, IssueErrorKind> {
-    match serde_json::to_value(claims) {
-        Ok(Value::Object(claims)) => Ok(claims),
-        Ok(_) => {
-            Err(IssueErrorKind::ClaimsNotObject("give names and values, such as `json!({ \"roles\": [] })`".to_owned()))
-        }
-        Err(error) => Err(IssueErrorKind::ClaimsNotObject(error.to_string())),
+        IssueError::Store(error)
     }
 }
 

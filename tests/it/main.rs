@@ -15,7 +15,6 @@ mod handshakes;
 mod health;
 mod keys;
 mod layer;
-mod log_in;
 #[cfg(all(feature = "metrics", feature = "rate-limit"))]
 mod metrics;
 mod oauth;

@@ -11,7 +11,6 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
 
-use super::outcome::CallResult;
 use crate::wire;
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
@@ -84,7 +83,7 @@ impl StoreProblem {
             json_reply(self.status, &json!({ "detail": self.detail }))
         };
         reply.headers_mut().extend(self.header);
-        with_result(reply, CallResult::new(self.code))
+        reply
     }
 }
 
@@ -128,11 +127,6 @@ pub(super) fn options(known: &[Method]) -> StoreReply {
 
 pub(super) fn with_version(mut reply: StoreReply, version: Option<u64>) -> StoreReply {
     reply.headers_mut().extend(version.map(|version| (ETAG, wire::etag(version))));
-    reply
-}
-
-pub(super) fn with_result(mut reply: StoreReply, result: CallResult) -> StoreReply {
-    reply.extensions_mut().insert(result);
     reply
 }
 
