@@ -16,10 +16,10 @@ use crate::{
     config::{ConfigError, Settings},
     guard::{Guard, Policy},
     observe::{ObservedStore, Observer},
-    store::{self, TokenStore},
+    store::{self, StoreHealth, TokenStore},
     tokens::{
         RouterParts, TokenRouter,
-        health::StoreHealth,
+        issued::Delivery,
         issuer::{IssuerParts, TokenIssuer},
         limit::Limits,
         rotation::Rotations,
@@ -77,8 +77,7 @@ impl Shared {
         let guesses = limits.as_ref().filter(|limits| limits.tell_callers_apart());
         let guesses = guesses.map(|limits| Arc::clone(limits) as Arc<dyn GuessLimit>);
         let master = MasterTokens::new(&deployment.master_tokens, guesses);
-        let refusals =
-            Refusals::new(deployment.app_name.clone(), deployment.credential_sources, deployment.endpoints.shape);
+        let refusals = Refusals::new(deployment.app_name.clone(), deployment.credential_sources);
         Self {
             store,
             observer,
@@ -104,6 +103,11 @@ fn issuer(deployment: &Deployment, shared: &Shared) -> TokenIssuer {
         clock: deployment.clock.clone(),
         store: Arc::clone(&shared.store),
         issuing: deployment.issuing.clone(),
+        delivery: Delivery {
+            shape: deployment.endpoints.response_shape,
+            cookie_age: deployment.endpoints.uses_cookie().then_some(deployment.issuing.refresh_ttl),
+        },
+        refusals: Arc::clone(&shared.refusals),
         rotations: Rotations::default(),
         confirmer: Arc::clone(&shared.confirmer),
         observer: Arc::clone(&shared.observer),
@@ -135,7 +139,7 @@ fn guard(deployment: Deployment, shared: Shared) -> Guard {
         },
         shadow: deployment.shadow,
         #[cfg(feature = "websocket")]
-        closes_sockets: deployment.websocket.closes,
+        websocket_refusal: deployment.websocket.refusal,
         master: shared.master,
         confirmer: shared.confirmer,
         refusals: shared.refusals,

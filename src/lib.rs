@@ -79,7 +79,7 @@
 //! | `axum` | | [`Permit`] as an extractor, [`FastAuthLayer::around`], [`TokenRouter::into_axum`], and the whole path if the layer is on a nested router, which only adds checks |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when the right to it ends |
-//! | `rate-limit` | | rate limits on issuing and refreshing: `rate-limit-per-minute`, `SettingsBuilder::rate_limit` |
+//! | `rate-limit` | | rate limits on issuing and refreshing: `rate-limit-per-minute` |
 //! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
 //! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
 //! | `metrics` | | counts and times for the recorder of the `metrics` crate: switch them on by `SettingsBuilder::metrics` |
@@ -144,7 +144,11 @@ pub mod config {
     };
     #[cfg(feature = "edit")]
     pub use fastauth_config::{KeyChange, KeyChangeError, KeySetting};
-    pub use fastauth_core::keys::StoreFormat;
+    pub use fastauth_core::{
+        keys::StoreFormat,
+        policy::Ambiguous,
+        settings::{RefreshTransport, ResponseShape, TokensPerClient, WebSocketRefusal},
+    };
 }
 
 /// What a path asks for, and why.
@@ -169,7 +173,7 @@ pub use {
         credential::CredentialError,
         denial::DenialReason,
         issue::{
-            ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueError, IssuedTokens,
+            ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueErrorKind,
             MAX_CLIENT_ID_LEN,
         },
         secret::Secret,
@@ -178,5 +182,9 @@ pub use {
     guard::{FastAuth, ResponseBody, ResponseFuture},
     layer::FastAuthLayer,
     observe::{PathCounts, TokenCounts},
-    tokens::{TokenRouter, issuer::TokenIssuer},
+    tokens::{
+        TokenRouter,
+        issued::{IssueError, IssuedTokens, LoggedOut},
+        issuer::TokenIssuer,
+    },
 };

@@ -17,11 +17,14 @@ pub use fastauth_core::{
 #[cfg(feature = "rest")]
 pub use fastauth_http_store::RestStore;
 #[cfg(feature = "store-service")]
-pub use fastauth_http_store::StoreService;
+pub use fastauth_http_store::{StoreOutcome, StoreService};
 #[cfg(feature = "sqlite")]
 pub use fastauth_sqlite::{Conversion, RestoredSessions, SqliteStore};
 
+pub use self::health::StoreHealth;
 use crate::config::{ConfigError, Settings};
+
+mod health;
 
 /// Opens the store that the settings name. A REST store is not asked anything yet.
 ///

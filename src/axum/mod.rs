@@ -1,6 +1,7 @@
 //! The parts that only axum applications need.
 
 mod extract;
+mod respond;
 mod router;
 #[cfg(feature = "websocket")]
 mod socket;

@@ -6,7 +6,5 @@ pub(crate) mod denial;
 pub(crate) mod lifetime;
 pub(crate) mod master;
 pub(crate) mod permit;
-pub(crate) mod problem;
 pub(crate) mod refuse;
-pub(crate) mod respond;
 pub(crate) mod ticket;

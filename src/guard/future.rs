@@ -21,6 +21,8 @@ use tracing::{
 #[cfg(feature = "websocket")]
 use super::closing::Closing;
 use super::{Guard, Pending, ResponseBody};
+#[cfg(feature = "websocket")]
+use crate::settings::WebSocketRefusal;
 use crate::{
     check::{
         denial::Denial,
@@ -53,7 +55,7 @@ impl Refusal {
     /// Takes out of the request what it takes to refuse a WebSocket by closing it, if that is configured.
     #[cfg(feature = "websocket")]
     pub(super) fn closing<B>(mut self, request: &mut Request<B>, denial: &Denial) -> Self {
-        if self.guard.closes_sockets {
+        if self.guard.websocket_refusal == WebSocketRefusal::Close {
             self.closing = Closing::take(request, denial).map(Box::new);
         }
         self

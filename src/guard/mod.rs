@@ -4,6 +4,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::{HeaderMap, Method};
 
+#[cfg(feature = "websocket")]
+use crate::settings::WebSocketRefusal;
 use crate::{
     check::{
         confirm::{Confirmer, Progress, Verified},
@@ -36,9 +38,8 @@ pub(crate) struct Guard {
     pub(crate) policy: Policy,
     /// Refusals are logged and not carried out.
     pub(crate) shadow: bool,
-    /// Refused WebSockets are opened to send the reason.
     #[cfg(feature = "websocket")]
-    pub(crate) closes_sockets: bool,
+    pub(crate) websocket_refusal: WebSocketRefusal,
     pub(crate) master: Arc<MasterTokens>,
     pub(crate) confirmer: Arc<Confirmer>,
     pub(crate) refusals: Arc<Refusals>,

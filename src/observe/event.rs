@@ -3,7 +3,7 @@
 use http::Method;
 
 use crate::{
-    DenialReason, IssueError,
+    DenialReason, IssueErrorKind,
     rule::{PathList, Requirement, RuleId},
 };
 
@@ -26,7 +26,7 @@ pub(crate) enum Event<'a> {
     /// A token was looked up in the cache.
     CacheLookup { is_hit: bool },
     /// A pair of tokens was asked for.
-    Issued { grant: GrantKind, outcome: Result<Issued, &'a IssueError> },
+    Issued { grant: GrantKind, outcome: Result<Issued, &'a IssueErrorKind> },
     /// A rate limit refused a request for tokens.
     Limited { by: Limited },
 }

@@ -17,7 +17,7 @@ use super::{
     event::{GrantKind, Issued, Limited},
 };
 use crate::{
-    DenialReason, IssueError,
+    DenialReason, IssueErrorKind,
     rule::{PathList, RuleId},
 };
 
@@ -112,7 +112,7 @@ impl Issues {
     }
 
     /// Counts one. What is not issued is rare enough to be resolved each time.
-    fn count(&self, outcome: Result<Issued, &IssueError>) {
+    fn count(&self, outcome: Result<Issued, &IssueErrorKind>) {
         let outcome = match outcome {
             Ok(Issued::New) => return self.issued.increment(1),
             Ok(Issued::Repeated) => "repeated",
@@ -158,7 +158,7 @@ impl Metrics {
             Event::Issued { grant, outcome } => {
                 let issues = if grant == GrantKind::New { &self.new } else { &self.refreshed };
                 issues.count(outcome);
-                if let Err(IssueError::Reused) = outcome {
+                if let Err(IssueErrorKind::Reused) = outcome {
                     self.reuses.increment(1);
                 }
             }

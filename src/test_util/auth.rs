@@ -110,7 +110,7 @@ impl TestAuth {
     /// Issues an access token to a client when it is awaited: `auth.token("alice").await`.
     ///
     /// As in production, it ends the client's earlier session, unless
-    /// [`many_tokens_per_client`](SettingsBuilder::many_tokens_per_client) is set. It works while the [store](Self::store) fails, and its
+    /// [`tokens_per_client`](SettingsBuilder::tokens_per_client) is `Many`. It works while the [store](Self::store) fails, and its
     /// calls of the store are not counted.
     pub fn token(&self, client_id: impl Into<String>) -> TestToken<'_> {
         TestToken {

@@ -5,9 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    check::problem::OAuthError,
     credential::TokenHeaders,
-    settings::{EndpointOptions, Shape},
+    settings::{EndpointOptions, ResponseShape},
 };
 
 /// The settings that the document depends on.
@@ -30,12 +29,12 @@ impl Facts<'_> {
     }
 
     /// Describes the answer that carries a new pair.
-    pub(super) fn pair(&self, shape: Shape) -> ResponseDoc {
+    pub(super) fn pair(&self, shape: ResponseShape) -> ResponseDoc {
         let response = match shape {
-            Shape::Envelope => ResponseDoc::new("200", "The new pair", [ISSUED]),
-            Shape::OAuth => ResponseDoc::new("200", "The new pair", [TOKEN_PAIR]).oauth(),
+            ResponseShape::Envelope => ResponseDoc::new("200", "The new pair", [ISSUED]),
+            ResponseShape::OAuth => ResponseDoc::new("200", "The new pair", [TOKEN_PAIR]).oauth(),
         };
-        if !self.options.cookie {
+        if !self.options.uses_cookie() {
             return response;
         }
         response.header("Set-Cookie", "The refresh token, in a cookie that scripts cannot read")
@@ -43,7 +42,7 @@ impl Facts<'_> {
 
     pub(super) fn refresh_token(&self) -> Parameter {
         let parameter = Parameter::required("refresh_token", "The refresh token of the pair");
-        Parameter { required: !self.options.cookie, ..parameter }
+        Parameter { required: !self.options.uses_cookie(), ..parameter }
     }
 }
 
@@ -88,8 +87,8 @@ impl Parameter {
 
 /// A schema by its name in the document.
 #[derive(Clone, Copy)]
-pub(crate) struct Schema {
-    pub(crate) name: &'static str,
+pub(super) struct Schema {
+    pub(super) name: &'static str,
     pub(super) render: fn(&Facts<'_>) -> Value,
 }
 
@@ -100,32 +99,22 @@ pub(super) struct ResponseDoc {
     pub(super) headers: Map<String, Value>,
     /// The schemas of the body, which meets one of them. An empty list stands for any object.
     pub(super) schemas: Vec<Schema>,
-    /// Only a request with a body can bring it about.
-    pub(super) only_with_body: bool,
 }
 
 impl ResponseDoc {
     pub(super) fn new(status: &'static str, description: &str, schemas: impl Into<Vec<Schema>>) -> Self {
-        let response = Self {
-            status,
-            description: description.to_owned(),
-            headers: Map::new(),
-            schemas: schemas.into(),
-            only_with_body: false,
-        };
+        let response =
+            Self { status, description: description.to_owned(), headers: Map::new(), schemas: schemas.into() };
         // The router sets it on every answer.
         response.header("Cache-Control", "`no-store`")
     }
 
     /// Describes an error in the form in which the endpoint answers.
-    pub(super) fn error(shape: Shape, status: &'static str, description: &str) -> Self {
-        let response = Self::new(status, description, [error_schema(shape)]);
-        if shape == Shape::OAuth { response.oauth() } else { response }
-    }
-
-    /// Marks an answer that only a request with a body can bring about.
-    pub(super) fn only_with_body(self) -> Self {
-        Self { only_with_body: true, ..self }
+    pub(super) fn error(shape: ResponseShape, status: &'static str, description: &str) -> Self {
+        match shape {
+            ResponseShape::Envelope => Self::new(status, description, [FAILURE]),
+            ResponseShape::OAuth => Self::new(status, description, [OAUTH_ERROR]).oauth(),
+        }
     }
 
     pub(super) fn header(mut self, name: &str, description: &str) -> Self {
@@ -144,22 +133,25 @@ impl ResponseDoc {
     }
 }
 
-/// Returns the schema of all errors in a shape.
-pub(crate) fn error_schema(shape: Shape) -> Schema {
-    match shape {
-        Shape::Envelope => ERROR,
-        Shape::OAuth => OAUTH_ERROR,
-    }
-}
+/// The name of the schema of the guard's refusals.
+pub(crate) const DETAIL_NAME: &str = "FastAuthDetail";
+
+pub(super) const DETAIL: Schema = Schema {
+    name: DETAIL_NAME,
+    render: |_| {
+        json!({
+            "type": "object",
+            "required": ["detail"],
+            "properties": { "detail": { "type": "string" } },
+        })
+    },
+};
 
 pub(super) const ISSUED: Schema = Schema { name: "FastAuthIssued", render: envelope };
 
 pub(super) const TOKEN_PAIR: Schema = Schema { name: "FastAuthTokenPair", render: token_pair };
 
-const ERROR: Schema = Schema {
-    name: "FastAuthError",
-    render: |_| error(&json!({ "type": "string", "description": "The message, under the name that FastAPI gives it" })),
-};
+pub(super) const FAILURE: Schema = Schema { name: "FastAuthFailure", render: |_| failure() };
 
 /// FastAPI's answer to a missing or invalid parameter.
 pub(super) const INVALID: Schema = Schema { name: "FastAuthInvalidParameters", render: |_| invalid_parameters() };
@@ -169,19 +161,20 @@ pub(super) const OAUTH_ERROR: Schema = Schema {
     render: |_| {
         json!({
             "type": "object",
-            "required": ["error", "error_description", "reason"],
+            "required": ["error", "error_description"],
             "properties": {
-                "error": { "type": "string", "enum": OAuthError::ALL },
+                "error": {
+                    "type": "string",
+                    "enum": [
+                        "invalid_request", "invalid_client", "invalid_grant", "invalid_scope",
+                        "unsupported_grant_type", "access_denied", "server_error", "temporarily_unavailable",
+                    ],
+                },
                 "error_description": { "type": "string" },
-                "reason": reason(),
             },
         })
     },
 };
-
-fn reason() -> Value {
-    json!({ "type": "string", "description": "A code that stays, such as `expired_token`: what a client goes by" })
-}
 
 fn token_pair(facts: &Facts<'_>) -> Value {
     let mut schema = json!({
@@ -218,7 +211,7 @@ fn envelope(facts: &Facts<'_>) -> Value {
 }
 
 fn add_refresh_token(schema: &mut Value, facts: &Facts<'_>) {
-    if facts.options.cookie {
+    if facts.options.uses_cookie() {
         return;
     }
     schema["properties"]["refresh_token"] = json!({ "type": "string" });
@@ -227,16 +220,14 @@ fn add_refresh_token(schema: &mut Value, facts: &Facts<'_>) {
     }
 }
 
-fn error(detail: &Value) -> Value {
+fn failure() -> Value {
     json!({
         "type": "object",
-        "required": ["status", "code", "reason", "message", "detail"],
+        "required": ["status", "message", "code"],
         "properties": {
             "status": { "type": "string", "enum": ["error"] },
-            "code": { "type": "integer", "description": "The HTTP status" },
-            "reason": reason(),
             "message": { "type": "string" },
-            "detail": detail,
+            "code": { "type": "integer", "description": "The HTTP status" },
             "data": { "type": "object", "properties": { "client_id": { "type": "string" } } },
         },
     })
@@ -253,5 +244,9 @@ fn invalid_parameters() -> Value {
             "input": { "type": "null" },
         },
     });
-    error(&json!({ "type": "array", "items": problem }))
+    json!({
+        "type": "object",
+        "required": ["detail"],
+        "properties": { "detail": { "type": "array", "items": problem } },
+    })
 }

@@ -9,20 +9,20 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    describe::{Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
+    describe::{DETAIL, FAILURE, Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
     endpoint::{Effect, Endpoint, Protection},
 };
 use crate::{
     credential::{MASTER_TOKEN, REFRESH_COOKIE, Scheme},
-    settings::Shape,
+    settings::ResponseShape,
 };
 
 const DESCRIPTION: &str = "\
 Issues, refreshes, revokes and introspects tokens.
 
 A `POST` takes its parameters from its body, a form or a JSON object of up to 64 KiB; query parameters are rejected. A \
-parameter may appear once. A method that a path does not list is answered with 405 and the header `Allow`; an \
-unknown path, with 404. Every error has a `reason`: a code that stays, by which a client decides.";
+parameter may appear once. A method that a path does not list is answered with 405, the header `Allow` and \
+`{\"detail\": \"Method Not Allowed\"}`; an unknown path, with 404.";
 
 /// Renders the document. The paths in it lack the mount of the router.
 pub(super) fn render(endpoints: &[Endpoint], facts: &Facts<'_>) -> Value {
@@ -52,7 +52,7 @@ type Schemas = BTreeMap<&'static str, Schema>;
 struct EndpointItem<'a> {
     endpoint: &'a Endpoint,
     facts: &'a Facts<'a>,
-    shape: Shape,
+    shape: ResponseShape,
 }
 
 impl EndpointItem<'_> {
@@ -87,8 +87,8 @@ impl EndpointItem<'_> {
             operation["description"] = description.into();
         }
         let mut responses = Map::new();
-        for response in self.responses() {
-            if is_post || !response.only_with_body {
+        for mut response in self.responses() {
+            if is_post || response.retain_without_request_body() {
                 schemas.extend(response.schemas.iter().map(|schema| (schema.name, *schema)));
                 responses.insert(response.status.to_owned(), response.render(method != Method::HEAD.as_str()));
             }
@@ -99,7 +99,7 @@ impl EndpointItem<'_> {
 
     /// Returns what the cookie replaces, if refresh tokens travel in one.
     fn cookie_replaces(&self) -> Option<&'static str> {
-        self.endpoint.cookie_replaces.filter(|_| self.facts.options.cookie)
+        self.endpoint.cookie_replaces.filter(|_| self.facts.options.uses_cookie())
     }
 
     fn description(&self) -> String {
@@ -144,24 +144,26 @@ impl EndpointItem<'_> {
 
     fn refusals_of_requests(&self) -> Vec<ResponseDoc> {
         let bad_request = match self.shape {
-            Shape::Envelope => "The request cannot be read",
-            Shape::OAuth => "The request cannot be read, or is not valid",
+            ResponseShape::Envelope => "The request cannot be read",
+            ResponseShape::OAuth => "The request cannot be read, or is not valid",
         };
         let mut bad_request = self.error("400", bad_request);
+        let mut unavailable = self.error("503", "The token store is unavailable").retry_after();
         if self.endpoint.protection != Protection::Token {
             bad_request = bad_request.header("WWW-Authenticate", "If a credential appears twice");
-        } else if self.shape == Shape::Envelope {
-            bad_request = bad_request.only_with_body();
+            bad_request.schemas.push(DETAIL);
+        }
+        if self.endpoint.protection == Protection::Access {
+            unavailable.schemas.push(DETAIL);
         }
         let mut refusals = vec![
             bad_request,
-            self.error("408", "The body did not arrive within ten seconds, or paused for three").only_with_body(),
-            self.error("413", "The body is longer than 64 KiB, or than the application allows").only_with_body(),
-            self.error("415", "The body is neither a form nor JSON, or its charset is not supported").only_with_body(),
-            self.error("503", "The token store is unavailable").retry_after(),
+            self.error("408", "The body did not arrive within ten seconds, or paused for three"),
+            self.error("413", "The body is longer than 64 KiB, or than the application allows"),
+            self.error("415", "The body is neither a form nor JSON, or its charset is not supported"),
+            unavailable,
         ];
-        let has_parameters = self.parameter_sets().iter().any(|set| !set.parameters.is_empty());
-        if self.shape == Shape::Envelope && has_parameters {
+        if self.shape == ResponseShape::Envelope {
             refusals.push(ResponseDoc::new("422", "A parameter is missing or not valid", [INVALID]));
         }
         refusals
@@ -170,10 +172,10 @@ impl EndpointItem<'_> {
     fn refusals_of_credentials(&self) -> Vec<ResponseDoc> {
         let mut refusals = Vec::new();
         if self.endpoint.protection.may_ask_master() {
-            let refused = self.error("401", "The master token is missing or wrong");
+            let refused = ResponseDoc::new("401", "The master token is missing or wrong", [DETAIL]);
             refusals.push(refused.header("WWW-Authenticate", "`MasterToken`"));
         }
-        if self.facts.options.cookie {
+        if self.facts.options.uses_cookie() {
             refusals.push(self.error("403", "The request comes from a page of another origin"));
         }
         refusals
@@ -185,7 +187,12 @@ impl EndpointItem<'_> {
         if !limits_issuing && !limits_guesses {
             return None;
         }
-        Some(self.error("429", "Too many requests, or too many wrong master tokens").retry_after())
+        let mut limited = self.error("429", "Too many requests, or too many wrong master tokens").retry_after();
+        if !limits_issuing {
+            limited.schemas.clear();
+        }
+        limited.schemas.extend(limits_guesses.then_some(DETAIL));
+        Some(limited)
     }
 
     fn error(&self, status: &'static str, description: &str) -> ResponseDoc {
@@ -274,6 +281,18 @@ impl Parameter {
 }
 
 impl ResponseDoc {
+    /// Drops what only a request with a body can bring about. Returns false if nothing else is left.
+    fn retain_without_request_body(&mut self) -> bool {
+        if self.status == "400" {
+            self.schemas.retain(|schema| schema.name != FAILURE.name);
+        }
+        match self.status {
+            "408" | "413" | "415" => false,
+            "400" => !self.schemas.is_empty(),
+            _ => true,
+        }
+    }
+
     fn render(self, has_body: bool) -> Value {
         let mut response = json!({ "description": self.description });
         if !self.headers.is_empty() {
@@ -321,13 +340,19 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{credential::TokenHeaders, settings::EndpointOptions, tokens::endpoints::ENDPOINTS};
+    use crate::{
+        credential::TokenHeaders,
+        settings::{EndpointOptions, RefreshTransport},
+        tokens::endpoints::ENDPOINTS,
+    };
 
     fn documents() -> impl Iterator<Item = (EndpointOptions, Value)> {
-        let all = [Shape::Envelope, Shape::OAuth].map(|shape| [false, true].map(|on| (shape, on)));
+        let all = [ResponseShape::Envelope, ResponseShape::OAuth].map(|shape| [false, true].map(|on| (shape, on)));
         all.into_iter().flatten().flat_map(|(shape, cookie)| [false, true].map(|on| (shape, cookie, on))).map(
             |(shape, cookie, on)| {
-                let options = EndpointOptions { allow_get: on, shape, cookie, rate_limit: None };
+                let refresh_transport = if cookie { RefreshTransport::Cookie } else { RefreshTransport::Body };
+                let options =
+                    EndpointOptions { allow_get: on, response_shape: shape, refresh_transport, rate_limit: None };
                 let facts = Facts {
                     options: &options,
                     app_name: "demo",

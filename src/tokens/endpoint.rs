@@ -16,7 +16,7 @@ use crate::{
     credential,
     observe::{self, Event},
     query::ParameterError,
-    settings::{EndpointOptions, Shape},
+    settings::{EndpointOptions, ResponseShape},
     shown::shown,
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Endpoint {
     pub(super) methods: fn(&EndpointOptions) -> &'static str,
     pub(super) protection: Protection,
     pub(super) effect: Effect,
-    pub(super) shape: fn(&EndpointOptions) -> Shape,
+    pub(super) shape: fn(&EndpointOptions) -> ResponseShape,
     /// The parameters in whose place the cookie of the refresh token may come.
     pub(super) cookie_replaces: Option<&'static str>,
     /// The operation's id in the OpenAPI document.
@@ -108,33 +108,33 @@ pub(super) struct EndpointCall<'a> {
 }
 
 impl EndpointCall<'_> {
-    pub(super) fn shape(&self) -> Shape {
+    pub(super) fn shape(&self) -> ResponseShape {
         (self.endpoint.shape)(&self.parts.options)
     }
 
     /// Returns the value of a parameter, which may be empty.
     pub(super) fn text(&self, name: &'static str) -> Result<Option<Cow<'_, str>>, EndpointError> {
-        self.parameters.get(name).map_err(|problem| unusable(name, problem))
+        self.parameters.get(name).map_err(|problem| self.unusable(name, problem))
     }
 
     /// Returns the value of a parameter. An empty one counts as absent (RFC 6749 3.2).
     pub(super) fn optional(&self, name: &'static str) -> Result<Option<Cow<'_, str>>, EndpointError> {
-        self.parameters.given(name).map_err(|problem| unusable(name, problem))
+        self.parameters.given(name).map_err(|problem| self.unusable(name, problem))
     }
 
     /// Returns the value of a parameter that must not be absent or empty.
     pub(super) fn required(&self, name: &'static str) -> Result<Cow<'_, str>, EndpointError> {
-        self.optional(name)?.ok_or(EndpointError::Missing(name))
+        self.optional(name)?.ok_or_else(|| self.missing(name))
     }
 
     /// Returns true if a parameter is present and true.
     pub(super) fn flag(&self, name: &'static str) -> Result<bool, EndpointError> {
-        self.parameters.is_true(name).map_err(|problem| unusable(name, problem))
+        self.parameters.is_true(name).map_err(|problem| self.unusable(name, problem))
     }
 
     /// Returns the refresh token in the cookie, if that is how it travels. A GET never takes it: a link on another site is one.
     pub(super) fn cookie(&self) -> Result<Option<Cow<'_, str>>, EndpointError> {
-        if !self.parts.options.cookie || self.request.method != Method::POST {
+        if !self.parts.options.uses_cookie() || self.request.method != Method::POST {
             return Ok(None);
         }
         let token = credential::refresh_token(self.request).map_err(|_| EndpointError::RepeatedCookie)?;
@@ -146,16 +146,11 @@ impl EndpointCall<'_> {
         self.endpoint.check_master(self.parts, self.request)
     }
 
-    /// Returns the refresh token in the cookie, if the parameter is absent.
-    pub(super) fn refresh_token_of_cookie(&self) -> Result<Cow<'_, str>, EndpointError> {
-        match self.cookie()? {
-            Some(token) => Ok(token),
-            None if self.parts.options.cookie => Err(EndpointError::NotLoggedIn),
-            None => Err(EndpointError::Missing("refresh_token")),
-        }
+    pub(super) fn missing(&self, name: &'static str) -> EndpointError {
+        EndpointError::Missing { name, place: self.parameters.place() }
     }
-}
 
-pub(super) fn unusable(name: &'static str, problem: ParameterError) -> EndpointError {
-    EndpointError::Unusable { name, problem: problem.to_string().into() }
+    pub(super) fn unusable(&self, name: &'static str, problem: ParameterError) -> EndpointError {
+        EndpointError::Unusable { name, place: self.parameters.place(), problem }
+    }
 }

@@ -1,41 +1,15 @@
-//! Why an endpoint refuses a request, and the one table of how each error is reported.
+//! Why an endpoint refuses a request.
 
-use std::{borrow::Cow, error::Error, time::Duration};
-
-use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, PRAGMA, WWW_AUTHENTICATE},
-    request::Parts,
-};
-use http_body_util::Full;
+use std::{error::Error, time::Duration};
 
 use super::parameters::BodyError;
 use crate::{
-    check::{
-        denial::Denial,
-        problem::{BadParameter, OAuthError, Problem},
-        refuse::{RefusalForm, Refusals, after, quoted, try_later},
-    },
-    denial::{Challenge, INVALID_TOKEN, STORE_UNAVAILABLE},
-    issue::IssueError,
+    check::denial::Denial,
+    issue::IssueErrorKind,
     observe,
-    settings::Shape,
+    query::ParameterError,
     store::{StoreError, StoreErrorKind},
-    token::TokenError,
 };
-
-const NOT_SAVED: &str = "Token not saved. Database error";
-const NOT_SIGNED: &str = "Token not signed";
-const UNSUPPORTED: &str = "The token store does not support this";
-const CROSS_ORIGIN: &str = "Requests from pages of another origin are not allowed";
-const TOO_MANY: &str = "Too many requests, try again later";
-const REPEATED_COOKIE: &str = "the cookie of the refresh token appears more than once";
-const NOT_LOGGED_IN: &str =
-    "Not logged in: there is neither the cookie of a refresh token nor the parameter refresh_token";
-const NO_SECRET: &str = "client authentication is not supported: clients have no secret, so send none";
-const NO_SUCH_GRANT: &str = "the grant type is not supported: send `refresh_token`";
-const NO_SUCH_SCOPE: &str = "the refresh token does not include this scope";
 
 /// Why an endpoint refuses a request.
 pub(super) enum EndpointError {
@@ -43,26 +17,22 @@ pub(super) enum EndpointError {
     Denied(Denial),
     /// A page of another origin sent the request.
     CrossOrigin,
-    /// No endpoint has this path.
-    NotFound,
     /// The method is not one of those that are allowed.
     Method { allow: &'static str },
     /// The body could not be read.
     Body(BodyError),
     /// The cookie of the refresh token appears more than once.
     RepeatedCookie,
-    /// The refresh token travels in a cookie, and there is neither the cookie nor the parameter.
-    NotLoggedIn,
     /// A required parameter is absent.
-    Missing(&'static str),
+    Missing { name: &'static str, place: &'static str },
     /// A parameter has no usable value.
-    Unusable { name: &'static str, problem: Cow<'static, str> },
+    Unusable { name: &'static str, place: &'static str, problem: ParameterError },
     /// The parameters contradict each other.
     Mixed(&'static str),
     /// The grant is refused in the terms of OAuth.
     Grant(GrantError),
     /// No pair was issued.
-    NotIssued(IssueError),
+    NotIssued(IssueErrorKind),
     /// The store failed.
     Store(StoreError),
     /// There were too many requests before; this is how long to wait.
@@ -85,101 +55,10 @@ pub(super) enum GrantError {
 }
 
 impl EndpointError {
-    /// Returns how the error is reported. With [`DenialReason::spec`](crate::DenialReason::spec), this is the only table of that. The
-    /// `place` of the parameters is `query` or `body`.
-    pub(super) fn problem(&self, place: &'static str) -> Problem<'_> {
-        use OAuthError::{AccessDenied, InvalidGrant, InvalidRequest, ServerError, TemporarilyUnavailable};
-        match self {
-            Self::Denied(denial) => Problem::of_denial(&denial.reason().spec()),
-            Self::CrossOrigin => Problem::new(StatusCode::FORBIDDEN, "cross_origin", AccessDenied, CROSS_ORIGIN),
-            Self::NotFound => Problem::new(StatusCode::NOT_FOUND, "not_found", InvalidRequest, "Not Found"),
-            Self::Method { .. } => {
-                let status = StatusCode::METHOD_NOT_ALLOWED;
-                Problem::new(status, "method_not_allowed", InvalidRequest, "Method Not Allowed")
-            }
-            Self::Body(error) => Problem::new(error.status(), error.code(), InvalidRequest, error.to_string()),
-            Self::RepeatedCookie => bad_request("repeated_credentials", REPEATED_COOKIE),
-            Self::NotLoggedIn => Problem::new(StatusCode::UNAUTHORIZED, "not_logged_in", InvalidGrant, NOT_LOGGED_IN),
-            Self::Missing(name) => {
-                unprocessable("missing_parameter", format!("{name} is missing"), BadParameter::missing(place, name))
-            }
-            Self::Unusable { name, problem } => {
-                let parameter = BadParameter::unusable(place, name, &**problem);
-                unprocessable("invalid_parameter", format!("{name}: {problem}"), parameter)
-            }
-            Self::Mixed(message) => bad_request("conflicting_parameters", message),
-            Self::Grant(error) => error.problem(),
-            Self::NotIssued(error) => not_issued(error, place),
-            Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
-                Problem::new(StatusCode::NOT_IMPLEMENTED, "unsupported_by_store", ServerError, UNSUPPORTED)
-            }
-            Self::Store(_) => unavailable("store_unavailable", STORE_UNAVAILABLE),
-            Self::Limited(_) => {
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", TemporarilyUnavailable, TOO_MANY)
-            }
-        }
-    }
-
-    /// Renders the answer to a request that is refused.
-    pub(super) fn answer(self, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
-        let mut response = match self {
-            Self::Denied(denial) => {
-                let form = RefusalForm::new(&request.method, &request.headers);
-                refusals.answer_in(shape, denial, form)
-            }
-            other => other.render(shape, request, refusals),
-        };
-        if shape == Shape::OAuth {
-            // RFC 6749 5.1 asks for it: the router forbids caching anyway, and old caches know this header alone.
-            response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
-        }
-        response
-    }
-
-    fn render(self, shape: Shape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
-        let problem = self.problem(if request.method == Method::POST { "body" } else { "query" });
-        let mut response = problem.response(shape);
-        if let Some(challenge) = self.challenge(&response, &problem.message, refusals) {
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
-        match self {
-            Self::Method { allow } => {
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-                response
-            }
-            Self::Limited(wait) => after(response, wait),
-            Self::Store(_) | Self::NotIssued(IssueError::Store(_) | IssueError::NotSaved { .. })
-                if response.status() == StatusCode::SERVICE_UNAVAILABLE =>
-            {
-                try_later(response)
-            }
-            _ => response,
-        }
-    }
-
-    /// Returns what a 401 asks for, unless the application has chosen that status.
-    fn challenge(&self, response: &Response<Full<Bytes>>, message: &str, refusals: &Refusals) -> Option<HeaderValue> {
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return None;
-        }
-        match self {
-            Self::NotLoggedIn => refusals.challenge(Challenge::AccessToken(None), message),
-            Self::NotIssued(IssueError::Refused(_)) => None,
-            Self::NotIssued(_) => refusals.challenge(INVALID_TOKEN, message),
-            Self::Grant(_) => HeaderValue::try_from(format!("Basic realm={}", quoted(refusals.realm()))).ok(),
-            _ => None,
-        }
-    }
-
     /// Logs what the operator should know. Faults of the request are left to the answer.
     pub(super) fn log(&self) {
         match self {
-            Self::NotIssued(IssueError::Store(error) | IssueError::NotSaved { error, .. }) => {
-                observe::log_store_failure(error, "not issued");
-            }
-            Self::NotIssued(error) => {
-                tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued");
-            }
+            Self::NotIssued(error) => log_not_issued(error),
             Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
                 tracing::warn!(target: "fastauth", error = error as &dyn Error, "refused: the token store does not support this");
             }
@@ -188,159 +67,22 @@ impl EndpointError {
             Self::Grant(error) => tracing::info!(target: "fastauth", ?error, "not issued"),
             Self::CrossOrigin => tracing::warn!(target: "fastauth", "refused: a page of another origin asked"),
             Self::Denied(_)
-            | Self::NotFound
             | Self::Method { .. }
             | Self::Body(_)
             | Self::RepeatedCookie
-            | Self::NotLoggedIn
-            | Self::Missing(_)
+            | Self::Missing { .. }
             | Self::Unusable { .. }
             | Self::Mixed(_) => {}
         }
     }
 }
 
-impl GrantError {
-    fn problem(self) -> Problem<'static> {
-        use OAuthError::{InvalidClient, InvalidGrant, InvalidScope, UnsupportedGrantType};
-        const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
-        match self {
-            Self::ClientAuthentication { by_header } => {
-                let status = if by_header { StatusCode::UNAUTHORIZED } else { BAD_REQUEST };
-                Problem::new(status, "client_authentication", InvalidClient, NO_SECRET)
-            }
-            Self::UnsupportedGrantType => {
-                Problem::new(BAD_REQUEST, "unsupported_grant_type", UnsupportedGrantType, NO_SUCH_GRANT)
-            }
-            // Nothing shows that the token is valid.
-            Self::OtherClient => {
-                Problem::new(BAD_REQUEST, "invalid_refresh_token", InvalidGrant, "Invalid refresh token")
-            }
-            Self::Scope => Problem::new(BAD_REQUEST, "invalid_scope", InvalidScope, NO_SUCH_SCOPE),
-        }
-    }
-}
-
-fn not_issued<'a>(error: &'a IssueError, place: &'static str) -> Problem<'a> {
-    let code = error.code();
+/// Logs why no pair was issued.
+pub(super) fn log_not_issued(error: &IssueErrorKind) {
     match error {
-        IssueError::ClientId(error) => {
-            let parameter = BadParameter::unusable(place, "client_id", error.to_string());
-            unprocessable(code, format!("client_id: {error}"), parameter)
+        IssueErrorKind::Store(error) | IssueErrorKind::NotSaved { error, .. } => {
+            observe::log_store_failure(error, "not issued");
         }
-        IssueError::InvalidRefreshToken(_) | IssueError::Superseded | IssueError::Reused | IssueError::Revoked => {
-            Problem::new(StatusCode::UNAUTHORIZED, code, OAuthError::InvalidGrant, refresh_refused(error))
-        }
-        IssueError::Refused(refusal) => {
-            let status = refusal.status();
-            Problem::new(status, code, OAuthError::of_status(status), refusal.message())
-        }
-        IssueError::Store(_) => unavailable(code, STORE_UNAVAILABLE),
-        IssueError::NotSaved { client_id, .. } => {
-            Problem { client_id: Some(client_id), ..unavailable(code, NOT_SAVED) }
-        }
-        _ => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, code, OAuthError::ServerError, NOT_SIGNED),
-    }
-}
-
-fn refresh_refused(error: &IssueError) -> &'static str {
-    match error {
-        IssueError::InvalidRefreshToken(TokenError::MissingClientId) => "Invalid refresh token: missing client_id",
-        IssueError::InvalidRefreshToken(TokenError::WrongType) => "Invalid refresh token: not a refresh token",
-        IssueError::InvalidRefreshToken(_) => "Invalid refresh token",
-        _ => "Invalid refresh token: used or revoked",
-    }
-}
-
-fn bad_request(reason: &'static str, message: &'static str) -> Problem<'static> {
-    Problem::new(StatusCode::BAD_REQUEST, reason, OAuthError::InvalidRequest, message)
-}
-
-fn unavailable(reason: &'static str, message: &'static str) -> Problem<'static> {
-    let error = OAuthError::TemporarilyUnavailable;
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason, error, message)
-}
-
-fn unprocessable<'a>(reason: &'static str, message: String, parameter: BadParameter<'a>) -> Problem<'a> {
-    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason, OAuthError::InvalidRequest, message);
-    Problem { parameter: Some(parameter), ..problem }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{DenialReason, issue::ClientIdError};
-
-    fn errors() -> Vec<EndpointError> {
-        use BodyError as B;
-        use EndpointError as E;
-        use GrantError as G;
-        let trouble = || StoreError::new(StoreErrorKind::Failed, "away");
-        let bodies = [
-            B::InUrl,
-            B::ContentType,
-            B::Charset,
-            B::TooLong,
-            B::OverLimit,
-            B::TimedOut,
-            B::BrokeOff,
-            B::NotJson,
-            B::NotAForm,
-        ];
-        let grants = [G::UnsupportedGrantType, G::OtherClient, G::Scope];
-        let grants = grants.into_iter().chain([true, false].map(|by_header| G::ClientAuthentication { by_header }));
-        let issuing = [
-            IssueError::ClientId(ClientIdError::Empty),
-            IssueError::InvalidRefreshToken(TokenError::Expired),
-            IssueError::Superseded,
-            IssueError::Reused,
-            IssueError::Revoked,
-            IssueError::Refused(crate::ClaimsRefusal::new(StatusCode::FORBIDDEN, "no")),
-            IssueError::ReservedClaim(String::new()),
-            IssueError::Store(trouble()),
-            IssueError::NotSaved { client_id: "c".to_owned(), error: trouble() },
-            IssueError::Signing,
-        ];
-        let mut errors = vec![
-            E::Denied(DenialReason::MissingMasterToken.into()),
-            E::CrossOrigin,
-            E::NotFound,
-            E::Method { allow: "POST" },
-            E::RepeatedCookie,
-            E::NotLoggedIn,
-            E::Missing("token"),
-            E::Unusable { name: "token", problem: "no text".into() },
-            E::Mixed("send one"),
-            E::Store(trouble()),
-            E::Store(StoreError::unsupported("no")),
-            E::Limited(Duration::from_secs(1)),
-        ];
-        errors.extend(bodies.map(E::Body));
-        errors.extend(grants.map(E::Grant));
-        errors.extend(issuing.map(E::NotIssued));
-        errors
-    }
-
-    #[test]
-    fn every_reason_is_documented_for_operators_and_for_clients() {
-        for error in errors() {
-            let reason = error.problem("body").reason;
-            for documentation in
-                [include_str!("../../docs/observability.md"), include_str!("../../docs/guide/endpoints.md")]
-            {
-                assert!(documentation.contains(&format!("`{reason}`")), "{reason}");
-            }
-        }
-    }
-
-    #[test]
-    fn errors_of_oauth_have_its_statuses() {
-        for error in errors() {
-            let problem = error.problem("body");
-            let status = problem.response(Shape::OAuth).status().as_u16();
-            assert_ne!(status, 422, "{}", problem.reason);
-            // RFC 6749 5.2: 401 is for a client that authenticates itself.
-            assert!(status != 401 || problem.error == OAuthError::InvalidClient, "{}", problem.reason);
-        }
+        error => tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued"),
     }
 }

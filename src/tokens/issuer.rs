@@ -2,17 +2,22 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::rotation::{Exchanged, Rotations};
+use super::{
+    issued::{Delivery, IssueError, IssuedTokens, LoggedOut},
+    rotation::{Exchanged, Rotations},
+};
 use crate::{
-    check::confirm::Confirmer,
+    check::{confirm::Confirmer, permit::Permit, refuse::Refusals},
     clock::Clock,
-    issue::{ClientIdError, Grant, Introspection, IssueError, IssuedTokens, Issuing, MAX_CLIENT_ID_LEN},
-    keys::KeyRing,
+    issue::{ClientIdError, Grant, Introspection, IssueErrorKind, Issuing, MAX_CLIENT_ID_LEN},
+    keys::{KeyRing, StoreFormat},
     observe::{Event, GrantKind, Issued, Observer},
     random::unique_name,
     secret::Secret,
+    settings::TokensPerClient,
     shown::shown,
     store::{
         Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage, StoreError,
@@ -36,6 +41,8 @@ pub(crate) struct IssuerParts {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) issuing: Issuing,
+    pub(crate) delivery: Delivery,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) rotations: Rotations,
     pub(crate) confirmer: Arc<Confirmer>,
     pub(crate) observer: Arc<Observer>,
@@ -99,25 +106,30 @@ impl TokenIssuer {
     ///
     /// # Errors
     ///
-    /// [`IssueError::ClientId`] if the id is empty, too long or has control characters;
-    /// [`IssueError::NotSaved`] if the store did not save the pair.
+    /// [`IssueErrorKind::ClientId`] if the id is empty, too long or has control characters;
+    /// [`IssueErrorKind::NotSaved`] if the store did not save the pair.
     pub async fn issue(&self, client_id: &str) -> Result<IssuedTokens, IssueError> {
         self.issue_with(client_id, Map::new()).await
     }
 
-    /// Issues a pair with claims of the application. The pairs that it is refreshed to keep them.
+    /// Issues a pair with claims of the application: anything that becomes an object in JSON, such as
+    /// `json!({ "roles": ["reader"] })` or a `Serialize` type of your own. The pairs that it is refreshed to keep them.
     ///
     /// # Errors
     ///
-    /// As [`issue`](Self::issue), and [`IssueError::ReservedClaim`].
-    pub async fn issue_with(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
-        let issued = self.issue_new(client_id, claims).await;
+    /// As [`issue`](Self::issue); [`IssueErrorKind::ClaimsNotObject`] if the claims are something else, and
+    /// [`IssueErrorKind::ReservedClaim`] if one of them has a name that FastAuth sets itself.
+    pub async fn issue_with(&self, client_id: &str, claims: impl Serialize) -> Result<IssuedTokens, IssueError> {
+        let issued = match to_claims(claims) {
+            Ok(claims) => self.issue_new(client_id, claims).await,
+            Err(error) => Err(error),
+        };
         let outcome = issued.as_ref().map(|_| Issued::New);
         self.parts.observer.record(Event::Issued { grant: GrantKind::New, outcome });
-        issued
+        issued.map_err(|kind| self.error(kind))
     }
 
-    async fn issue_new(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueError> {
+    async fn issue_new(&self, client_id: &str, claims: Map<String, Value>) -> Result<IssuedTokens, IssueErrorKind> {
         check_client_id(client_id)?;
         let claims = self.decide_claims(client_id, false, claims).await?;
         let session = unique_name();
@@ -125,16 +137,16 @@ impl TokenIssuer {
         let SignedPair { issued, record } = self.sign(&pair)?;
         let issuing = &self.parts.issuing;
         // Without others to keep, it is one call of the first version of a REST store.
-        let options = if issuing.many_sessions {
+        let options = if issuing.tokens_per_client == TokensPerClient::Many {
             SaveOptions { keep_others: true, max_sessions: issuing.max_sessions, ..SaveOptions::default() }
         } else {
             SaveOptions::default()
         };
         let saved = self.parts.store.save(&record, options).await;
-        match saved.map_err(|error| IssueError::NotSaved { client_id: client_id.to_owned(), error })? {
+        match saved.map_err(|error| IssueErrorKind::NotSaved { client_id: client_id.to_owned(), error })? {
             Saved::Saved(_) => {}
             // No condition was set.
-            Saved::ConditionFailed => return Err(IssueError::Superseded),
+            Saved::ConditionFailed => return Err(IssueErrorKind::Superseded),
         }
         tracing::info!(target: "fastauth", client_id = &*shown(client_id), session = &*shown(&session), "issued");
         Ok(issued)
@@ -145,21 +157,51 @@ impl TokenIssuer {
     ///
     /// # Errors
     ///
-    /// [`IssueError::InvalidRefreshToken`], [`IssueError::Superseded`], [`IssueError::Reused`] and
-    /// [`IssueError::Revoked`] if the token is refused; [`IssueError::Store`] if the store could not be asked,
-    /// [`IssueError::NotSaved`] if it did not save the pair.
+    /// [`IssueErrorKind::InvalidRefreshToken`], [`IssueErrorKind::Superseded`], [`IssueErrorKind::Reused`] and
+    /// [`IssueErrorKind::Revoked`] if the token is refused; [`IssueErrorKind::Store`] if the store could not be asked,
+    /// [`IssueErrorKind::NotSaved`] if it did not save the pair.
     pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
-        let token = self.verify_refresh(refresh_token)?;
-        self.exchange(&token).await.map(|(issued, _)| issued)
+        let exchanged = match self.verify_refresh(refresh_token) {
+            Ok(token) => self.exchange(&token).await,
+            Err(error) => Err(error),
+        };
+        exchanged.map(|(issued, _)| issued).map_err(|kind| self.error(kind))
+    }
+
+    /// Ends the session of a request that passed the guard: no token of it is accepted any more.
+    ///
+    /// ```
+    /// # use axum::{Router, extract::State, routing::post};
+    /// # use fastauth::{FastAuthLayer, IssueError, LoggedOut, Permit};
+    /// async fn log_out(State(auth): State<FastAuthLayer>, permit: Permit) -> Result<LoggedOut, IssueError> {
+    ///     auth.issuer().log_out(&permit).await
+    /// }
+    /// # let _: Router<FastAuthLayer> = Router::new().route("/access/log-out", post(log_out));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`IssueErrorKind::Store`] if the store could not be asked, or does not support it.
+    pub async fn log_out(&self, permit: &Permit) -> Result<LoggedOut, IssueError> {
+        let revoked = match permit.claims() {
+            Some(claims) => self.revoke_verified(claims).await,
+            None => Ok(false),
+        };
+        let is_revoked = revoked.map_err(|error| self.error(IssueErrorKind::Store(error)))?;
+        Ok(LoggedOut { is_revoked, has_cookie: self.parts.delivery.cookie_age.is_some() })
+    }
+
+    fn error(&self, kind: IssueErrorKind) -> IssueError {
+        IssueError::new(kind, self.parts.delivery.shape, &self.parts.refusals)
     }
 
     /// Verifies a refresh token, and counts it if it is not valid.
-    pub(crate) fn verify_refresh(&self, refresh_token: &str) -> Result<RefreshToken, IssueError> {
+    pub(crate) fn verify_refresh(&self, refresh_token: &str) -> Result<RefreshToken, IssueErrorKind> {
         let verified_at = self.unix_now();
         match self.verify_at(refresh_token, TokenType::Refresh, verified_at) {
             Ok(claims) => Ok(RefreshToken { claims, verified_at }),
             Err(error) => {
-                let error = IssueError::from(error);
+                let error = IssueErrorKind::from(error);
                 self.parts.observer.record(Event::Issued { grant: GrantKind::Refresh, outcome: Err(&error) });
                 Err(error)
             }
@@ -211,10 +253,10 @@ impl TokenIssuer {
             }
             Rotated::Reused => {
                 tracing::warn!(target: "fastauth", client_id = shown_id, session = shown_session, "a used refresh token came back: its session is revoked");
-                Err(IssueError::Reused)
+                Err(IssueErrorKind::Reused)
             }
-            Rotated::Revoked => Err(IssueError::Revoked),
-            Rotated::Superseded | Rotated::UnknownClient => Err(IssueError::Superseded),
+            Rotated::Revoked => Err(IssueErrorKind::Revoked),
+            Rotated::Superseded | Rotated::UnknownClient => Err(IssueErrorKind::Superseded),
         }
     }
 
@@ -347,21 +389,21 @@ impl TokenIssuer {
         client_id: &str,
         is_refresh: bool,
         claims: Map<String, Value>,
-    ) -> Result<Map<String, Value>, IssueError> {
+    ) -> Result<Map<String, Value>, IssueErrorKind> {
         let claims = match &self.parts.issuing.claims_hook {
             Some(hook) => {
                 let grant = Grant::new(client_id.to_owned(), is_refresh, claims);
-                hook.claims(grant).await.map_err(IssueError::Refused)?
+                hook.claims(grant).await.map_err(IssueErrorKind::Refused)?
             }
             None => claims,
         };
         match claims.keys().find(|name| is_reserved(name)) {
-            Some(name) => Err(IssueError::ReservedClaim(name.clone())),
+            Some(name) => Err(IssueErrorKind::ReservedClaim(name.clone())),
             None => Ok(claims),
         }
     }
 
-    fn sign(&self, pair: &NewPair<'_>) -> Result<SignedPair, IssueError> {
+    fn sign(&self, pair: &NewPair<'_>) -> Result<SignedPair, IssueErrorKind> {
         let issuing = &self.parts.issuing;
         let access = self.sign_token(pair, TokenType::Access, issuing.access_ttl)?;
         let refresh = self.sign_token(pair, TokenType::Refresh, issuing.refresh_ttl)?;
@@ -373,13 +415,14 @@ impl TokenIssuer {
             access: access.entry,
             refresh: refresh.entry,
         };
-        let issued = IssuedTokens::new(
-            pair.client_id.to_owned(),
-            pair.session.to_owned(),
-            TokenPair { access_token: access.token, refresh_token: refresh.token },
-            issuing.access_ttl,
-            pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-        );
+        let issued = IssuedTokens {
+            client_id: pair.client_id.to_owned(),
+            session: pair.session.to_owned(),
+            tokens: TokenPair { access_token: access.token, refresh_token: refresh.token },
+            expires_in: issuing.access_ttl,
+            scope: pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+            delivery: self.parts.delivery,
+        };
         Ok(SignedPair { issued, record })
     }
 
@@ -388,7 +431,7 @@ impl TokenIssuer {
         pair: &NewPair<'_>,
         token_type: TokenType,
         lifetime: Duration,
-    ) -> Result<SignedToken<'_>, IssueError> {
+    ) -> Result<SignedToken<'_>, IssueErrorKind> {
         let new = NewToken {
             client_id: pair.client_id,
             token_type,
@@ -400,7 +443,7 @@ impl TokenIssuer {
             audience: self.parts.issuing.audience.as_deref(),
             claims: pair.claims,
         };
-        let (token, kid) = self.parts.keys.sign_token(&new).ok_or(IssueError::Signing)?;
+        let (token, kid) = self.parts.keys.sign_token(&new).ok_or(IssueErrorKind::Signing)?;
         let entry = TokenEntry {
             text: self.text_to_store(&token, pair.issued_at)?,
             digest: TokenDigest::of(token.expose()),
@@ -410,38 +453,49 @@ impl TokenIssuer {
     }
 
     /// Encrypts a token for the store, if that is configured.
-    fn text_to_store(&self, token: &Secret, now: u64) -> Result<Secret, IssueError> {
-        if !self.parts.issuing.sealed {
+    fn text_to_store(&self, token: &Secret, now: u64) -> Result<Secret, IssueErrorKind> {
+        if self.parts.issuing.store_format == StoreFormat::Plain {
             return Ok(token.clone());
         }
-        self.parts.keys.seal(token, now).ok_or(IssueError::Signing)
+        self.parts.keys.seal(token, now).ok_or(IssueErrorKind::Signing)
     }
 
     /// Opens the pair that has replaced a refresh token a moment ago.
-    fn open_pair(&self, client_id: &str, pair: &StoredPair, now: u64) -> Result<IssuedTokens, IssueError> {
+    fn open_pair(&self, client_id: &str, pair: &StoredPair, now: u64) -> Result<IssuedTokens, IssueErrorKind> {
         let access_token = self.open(pair.access_token.as_ref())?;
         let refresh_token = self.open(pair.refresh_token.as_ref())?;
         // It may have expired by now: then the refresh token beside it is what the client needs.
         let claims = self.verify_at(access_token.expose(), TokenType::Access, 0)?;
-        Ok(IssuedTokens::new(
-            client_id.to_owned(),
-            claims.session().map(|(session, _)| session.to_owned()).unwrap_or_default(),
-            TokenPair { access_token, refresh_token },
-            Duration::from_secs(claims.expires_at().saturating_sub(now)),
-            claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-        ))
+        Ok(IssuedTokens {
+            client_id: client_id.to_owned(),
+            session: claims.session().map(|(session, _)| session.to_owned()).unwrap_or_default(),
+            tokens: TokenPair { access_token, refresh_token },
+            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(now)),
+            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
+            delivery: self.parts.delivery,
+        })
     }
 
-    fn open(&self, stored: Option<&Secret>) -> Result<Secret, IssueError> {
-        stored.and_then(|stored| self.parts.keys.open(stored)).ok_or(IssueError::Superseded)
+    fn open(&self, stored: Option<&Secret>) -> Result<Secret, IssueErrorKind> {
+        stored.and_then(|stored| self.parts.keys.open(stored)).ok_or(IssueErrorKind::Superseded)
     }
 }
 
-fn store_error(client_id: &str, error: StoreError) -> IssueError {
+fn store_error(client_id: &str, error: StoreError) -> IssueErrorKind {
     if error.is_save() {
-        IssueError::NotSaved { client_id: client_id.to_owned(), error }
+        IssueErrorKind::NotSaved { client_id: client_id.to_owned(), error }
     } else {
-        IssueError::Store(error)
+        IssueErrorKind::Store(error)
+    }
+}
+
+fn to_claims(claims: impl Serialize) -> Result<Map<String, Value>, IssueErrorKind> {
+    match serde_json::to_value(claims) {
+        Ok(Value::Object(claims)) => Ok(claims),
+        Ok(_) => {
+            Err(IssueErrorKind::ClaimsNotObject("give names and values, such as `json!({ \"roles\": [] })`".to_owned()))
+        }
+        Err(error) => Err(IssueErrorKind::ClaimsNotObject(error.to_string())),
     }
 }
 

@@ -18,7 +18,6 @@ use tower_service::Service;
 use crate::{
     check::refuse::{forbid_caching, head_only},
     origin,
-    settings::Shape,
 };
 
 pub(crate) mod describe;
@@ -26,7 +25,7 @@ mod document;
 mod endpoint;
 mod endpoints;
 mod error;
-pub(crate) mod health;
+pub(crate) mod issued;
 pub(crate) mod issuer;
 #[cfg(feature = "rate-limit")]
 pub(crate) mod limit;
@@ -104,21 +103,20 @@ impl TokenRouter {
         let endpoint = match self.mount.find(&request.uri, &request.extensions) {
             PathMatch::Endpoint(endpoint) => endpoint,
             PathMatch::WithSlash(segment) => return render::without_slash(segment, request.uri.query()),
-            PathMatch::Nothing => return self.refuse(EndpointError::NotFound, self.parts.options.shape, request),
+            PathMatch::Nothing => return render::not_found(),
             PathMatch::PerhapsStripped => {
                 self.hint.call_once(|| tracing::warn!(target: "fastauth", "{PERHAPS_STRIPPED}"));
-                return self.refuse(EndpointError::NotFound, self.parts.options.shape, request);
+                return render::not_found();
             }
         };
         match self.run(endpoint, request, body).await {
             Ok(response) => response,
-            Err(error) => self.refuse(error, (endpoint.shape)(&self.parts.options), request),
+            Err(error) => {
+                error.log();
+                let shape = (endpoint.shape)(&self.parts.options);
+                render::error(error, shape, request, &self.parts.refusals)
+            }
         }
-    }
-
-    fn refuse(&self, error: EndpointError, shape: Shape, request: &Parts) -> Response<Full<Bytes>> {
-        error.log();
-        error.answer(shape, request, &self.parts.refusals)
     }
 
     /// Checks what all endpoints have in common, in this order, and runs the endpoint.
@@ -140,7 +138,7 @@ impl TokenRouter {
             return Err(EndpointError::Method { allow });
         }
         // Browsers send cookies with requests of other pages as well, and take those of the answers.
-        if parts.options.cookie && endpoint.protection != Protection::Open && origin::is_cross_origin(request) {
+        if parts.options.uses_cookie() && endpoint.protection != Protection::Open && origin::is_cross_origin(request) {
             return Err(EndpointError::CrossOrigin);
         }
         let parameters = match request.method {
@@ -156,11 +154,6 @@ impl TokenRouter {
     /// Returns the OpenAPI document of the endpoints. Their paths stand in it without the mount.
     pub(crate) fn document(&self) -> serde_json::Value {
         document::render(ENDPOINTS, &self.parts.facts())
-    }
-
-    /// Returns the name of the schema of the guard's refusals.
-    pub(crate) fn error_schema(&self) -> &'static str {
-        describe::error_schema(self.parts.options.shape).name
     }
 
     pub(crate) fn sources(&self) -> crate::credential::TokenHeaders {

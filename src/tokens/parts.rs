@@ -8,14 +8,14 @@ use std::{
 use bytes::Bytes;
 use http::request::Parts;
 
-use super::{describe::Facts, error::EndpointError, health::StoreHealth, issuer::TokenIssuer, limit::Limits};
+use super::{describe::Facts, error::EndpointError, issuer::TokenIssuer, limit::Limits};
 use crate::{
     check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
     credential::TokenHeaders,
     observe::{Event, Limited, Observer},
     secret::TokenDigest,
     settings::EndpointOptions,
-    store::TokenStore,
+    store::{StoreHealth, TokenStore},
 };
 
 /// What the endpoints need.
@@ -45,11 +45,6 @@ impl RouterParts {
             limits_guesses: self.master.limits_guesses(),
             has_claims_hook: self.issuer.issuing().claims_hook.is_some(),
         }
-    }
-
-    /// Returns how long the cookie of a refresh token lasts, if that is how it travels.
-    pub(super) fn cookie_age(&self) -> Option<Duration> {
-        self.options.cookie.then_some(self.issuer.issuing().refresh_ttl)
     }
 
     /// Counts a request of its caller, if the application tells callers apart.

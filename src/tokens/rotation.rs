@@ -12,13 +12,14 @@ use tokio::{runtime::Handle, sync::watch, time::Instant};
 use tracing::Instrument;
 
 use crate::{
-    issue::{IssueError, IssuedTokens},
+    issue::IssueErrorKind,
     observe::Issued,
     store::{StoreError, StoreErrorKind, TokenDigest},
+    tokens::issued::IssuedTokens,
 };
 
 /// The outcome of an exchange.
-pub(crate) type Exchanged = Result<(IssuedTokens, Issued), IssueError>;
+pub(crate) type Exchanged = Result<(IssuedTokens, Issued), IssueErrorKind>;
 
 /// The age up to which an exchange is joined. A store answers sooner, and one that does not must not block a token for good.
 const MAX_AGE: Duration = Duration::from_secs(15);
@@ -52,11 +53,11 @@ impl Rotations {
         let (mut outcome, is_first) = self.find_or_begin(token, &runtime, exchange);
         let outcome = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
         match outcome {
-            None => Err(IssueError::Store(StoreError::new(StoreErrorKind::Failed, "the exchange did not end"))),
+            None => Err(IssueErrorKind::Store(StoreError::new(StoreErrorKind::Failed, "the exchange did not end"))),
             Some(outcome) if is_first => outcome,
             Some(Ok((issued, _))) => Ok((issued, Issued::Repeated)),
             // The first request has proved the reuse, and the session is revoked by now.
-            Some(Err(IssueError::Reused)) => Err(IssueError::Revoked),
+            Some(Err(IssueErrorKind::Reused)) => Err(IssueErrorKind::Revoked),
             Some(Err(error)) => Err(error),
         }
     }
@@ -124,7 +125,7 @@ mod tests {
     }
 
     async fn ended() -> Exchanged {
-        Err(IssueError::Superseded)
+        Err(IssueErrorKind::Superseded)
     }
 
     #[tokio::test(start_paused = true)]
@@ -135,7 +136,7 @@ mod tests {
         let joined = tokio::time::timeout(Duration::from_millis(10), rotations.join(token(), ended())).await;
         assert!(joined.is_err(), "it is still under way");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(matches!(rotations.join(token(), ended()).await, Err(IssueError::Superseded)));
+        assert!(matches!(rotations.join(token(), ended()).await, Err(IssueErrorKind::Superseded)));
         assert!(lock(&rotations.under_way).is_empty(), "the later one has ended, and was the one in the table");
     }
 
@@ -143,16 +144,16 @@ mod tests {
     async fn panicking_exchange_is_an_error_and_is_not_kept() {
         let rotations = Rotations::default();
         let failed = rotations.join(token(), async { panic!("the store panics") }).await;
-        assert!(matches!(failed, Err(IssueError::Store(_))));
-        assert!(matches!(rotations.join(token(), ended()).await, Err(IssueError::Superseded)));
+        assert!(matches!(failed, Err(IssueErrorKind::Store(_))));
+        assert!(matches!(rotations.join(token(), ended()).await, Err(IssueErrorKind::Superseded)));
         assert!(lock(&rotations.under_way).is_empty());
     }
 
     #[tokio::test]
     async fn reuse_is_reported_once() {
         let rotations = Rotations::default();
-        let reused = async { Err(IssueError::Reused) };
+        let reused = async { Err(IssueErrorKind::Reused) };
         let (first, second) = tokio::join!(rotations.join(token(), reused), rotations.join(token(), ended()));
-        assert!(matches!((first, second), (Err(IssueError::Reused), Err(IssueError::Revoked))));
+        assert!(matches!((first, second), (Err(IssueErrorKind::Reused), Err(IssueErrorKind::Revoked))));
     }
 }

@@ -8,7 +8,9 @@ use std::{
 
 use fastauth::{
     FastAuthLayer, Settings, SettingsBuilder, TokenType,
-    config::{ConfigError, EnvFile, KeyChangeError, KeyRole, Source},
+    config::{
+        ConfigError, EnvFile, KeyChangeError, KeyRole, RefreshTransport, ResponseShape, Source, WebSocketRefusal,
+    },
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -293,7 +295,8 @@ fn websockets_are_as_they_were_configured() {
     ];
     let expected = of(["[\"https://b.example\", \"http://localhost:3000\"]", "3s", "http"], false);
     assert_eq!(shown(place.builder(&environment)), expected);
-    let in_code = place.builder(&environment).websocket_origins(["https://c.example"]).close_refused_websockets(true);
+    let in_code =
+        place.builder(&environment).websocket_origins(["https://c.example"]).websocket_refusal(WebSocketRefusal::Close);
     let in_code = in_code.websocket_recheck(std::time::Duration::from_millis(250));
     assert_eq!(shown(in_code), of(["[\"https://c.example\"]", "250ms", "close"], false));
 }
@@ -546,7 +549,11 @@ async fn endpoints_are_as_they_were_configured() {
     assert_eq!(shown(place.builder(&[]), "response-shape"), ("oauth".to_owned(), file()));
     let (value, source) = shown(place.builder(&environment), "response-shape");
     assert_eq!((value.as_str(), source), ("envelope", variable("FASTAUTH_RESPONSE_SHAPE")));
-    let in_code = place.builder(&environment).oauth_responses(true).allow_get(false).refresh_token_in_cookie(false);
+    let in_code = place
+        .builder(&environment)
+        .response_shape(ResponseShape::OAuth)
+        .allow_get(false)
+        .refresh_transport(RefreshTransport::Body);
     for (key, value) in [("response-shape", "oauth"), ("allow-get", "false"), ("refresh-transport", "body")] {
         assert_eq!(shown(in_code.clone(), key), (value.to_owned(), Source::Code));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastauth::FastAuthLayer;
+use fastauth::{FastAuthLayer, config::RefreshTransport};
 use http::HeaderMap;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::{
 
 #[tokio::test]
 async fn it_says_that_the_process_answers() {
-    let settings = settings().allow_get(false).refresh_token_in_cookie(true);
+    let settings = settings().allow_get(false).refresh_transport(RefreshTransport::Cookie);
     let server = Endpoints::of(&FastAuthLayer::new(settings.build().unwrap()).unwrap()).await;
     for path in ["/auth/healthz", "/auth/healthz?", "/auth/healthz?deep=false", "/auth/healthz?other=1"] {
         // Nothing is asked of anybody, from whichever page.

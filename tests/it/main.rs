@@ -15,6 +15,7 @@ mod handshakes;
 mod health;
 mod keys;
 mod layer;
+mod log_in;
 #[cfg(all(feature = "metrics", feature = "rate-limit"))]
 mod metrics;
 mod oauth;

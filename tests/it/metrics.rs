@@ -110,7 +110,7 @@ async fn a_shadow_counts_what_it_would_refuse() {
 #[tokio::test]
 async fn issuing_is_counted_by_grant_and_outcome() {
     let (prometheus, _guard) = recording();
-    let layer = layer(settings().refresh_grace(Duration::ZERO).rate_limit(1, 3));
+    let layer = layer(settings().refresh_grace(Duration::ZERO).rate_limit_per_minute(1).rate_limit_burst(3));
     let server = Endpoints::of(&layer).await;
     let issued = server.post_as_master("/auth/token/new", "client_id=alice").await.json();
     let token = issued["data"]["refresh_token"].as_str().unwrap();

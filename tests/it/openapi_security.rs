@@ -159,8 +159,12 @@ fn the_answers_of_the_guard_are_added() {
 fn master_paths_may_answer_429_if_wrong_tokens_are_limited() {
     for (name, settings, expected) in [
         ("no limits", settings(), false),
-        ("limits on clients alone", settings().rate_limit(1, 1), false),
-        ("limits on callers", settings().rate_limit(1, 1).rate_limit_key(|_| Some(0)), true),
+        ("limits on clients alone", settings().rate_limit_per_minute(1).rate_limit_burst(1), false),
+        (
+            "limits on callers",
+            settings().rate_limit_per_minute(1).rate_limit_burst(1).rate_limit_key(|_| Some(0)),
+            true,
+        ),
     ] {
         let paths = [("/access/x", json!({})), ("/master/x", json!({}))];
         let document = modified(&of(settings).openapi(), document(&paths, &json!({})));

@@ -1,6 +1,6 @@
 //! What the options of paths do to requests.
 
-use fastauth::{FastAuthLayer, PathCounts, SettingsBuilder};
+use fastauth::{FastAuthLayer, PathCounts, SettingsBuilder, config::Ambiguous};
 use http::{Method, StatusCode};
 
 use crate::app::{MASTER, access_token, app, get_request, send, settings};
@@ -84,7 +84,7 @@ async fn case_windows_and_latin_1() {
     assert_eq!(status(&layer(settings()), "/ACCESS/health").await, 404);
     let windows = layer(settings().access_token_paths(["/access/"]).windows(true));
     assert_eq!(status(&windows, "/access./health").await, 401);
-    let latin = layer(settings().protect_ambiguous(true));
+    let latin = layer(settings().ambiguous(Ambiguous::Protect));
     assert_eq!(status(&latin, "/caf%E9").await, 401);
     assert_eq!(status(&layer(settings()), "/caf%E9").await, 400);
 }

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{Json, Router, body::Body, routing::get};
-use fastauth::{FastAuthLayer, SettingsBuilder};
+use fastauth::{FastAuthLayer, SettingsBuilder, config::Ambiguous};
 use h2::ext::Protocol;
 use http::{Method, Request, Response, StatusCode, Uri, uri};
 use serde_json::json;
@@ -14,7 +14,7 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::app::{app, body, error, get_request, layer, send, serve, settings};
+use crate::app::{app, body, get_request, layer, send, serve, settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -148,7 +148,7 @@ fn settings_of(written: &str) -> SettingsBuilder {
         .case_insensitive(has("--case-insensitive"))
         .windows(has("--windows"))
         .skip_preflight(has("--skip-preflight"))
-        .protect_ambiguous(has("--ambiguous"));
+        .ambiguous(if has("--ambiguous") { Ambiguous::Protect } else { Ambiguous::Refuse });
     list("--base").into_iter().fold(settings, SettingsBuilder::base_path)
 }
 
@@ -194,7 +194,7 @@ async fn a_long_target_is_not_looked_at() {
 async fn a_refused_path_says_why_and_not_what() {
     let response = send(&app(layer()), get_request("/access/%zz", &[])).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(body(response).await, error(400, "path_malformed_escape", "malformed escape"));
+    assert_eq!(body(response).await, json!({ "detail": "malformed escape" }));
 }
 
 /// An answer over HTTP/2; `None` where the stream was reset.

@@ -16,6 +16,7 @@ use axum::{
 use bytes::Bytes;
 use fastauth::{
     EndReason, FastAuthLayer, Permit, SettingsBuilder,
+    config::TokensPerClient,
     store::{MemoryStore, Revocation, SqliteStore},
 };
 use futures_util::{SinkExt, StreamExt, future::join_all};
@@ -59,7 +60,7 @@ pub(crate) async fn access(layer: &FastAuthLayer, token: &str) -> Permit {
 
 #[tokio::test]
 async fn a_right_ends_by_what_happens_to_its_token() {
-    let layer = layer(settings().many_tokens_per_client(true));
+    let layer = layer(settings().tokens_per_client(TokensPerClient::Many));
     let issuer = layer.issuer();
     for (expected, event) in [
         (EndReason::Superseded, "refresh"),

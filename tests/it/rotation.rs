@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use fastauth::{
     FastAuthLayer, Introspection,
+    config::StoreFormat,
     store::{SqliteStore, TokenStore},
 };
 use http::StatusCode;
@@ -197,7 +198,8 @@ async fn a_pair_is_given_again_after_its_access_token_expired() {
 #[tokio::test]
 async fn an_encrypted_pair_is_given_again() {
     let store = fastauth::store::MemoryStore::new();
-    let settings = settings().store(store.clone()).encrypt_stored_tokens(true).refresh_grace(Duration::from_secs(300));
+    let settings =
+        settings().store(store.clone()).store_format(StoreFormat::Fernet).refresh_grace(Duration::from_secs(300));
     let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
     let issuer = layer.issuer();
     let first = issuer.issue("c").await.unwrap().tokens;

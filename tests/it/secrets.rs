@@ -8,7 +8,7 @@ use std::{
 };
 
 use fastauth::{
-    FastAuthLayer, IssueError, Settings, TokenType,
+    FastAuthLayer, IssueErrorKind, Settings, TokenType,
     config::{EnvFile, EnvFileError, KeyChangeError},
     store::{MemoryStore, SqliteStore, StoreError, StoreErrorKind},
 };
@@ -71,6 +71,74 @@ fn a_file_without_path_lists_is_a_fault() {
     Place::new(&config).builder(&[]).access_token_paths(["/access"]).load().unwrap();
     config["master_token-paths"] = json!([]);
     assert!(Place::new(&config).load(&[]).unwrap().warnings().concat().contains("both path lists are empty"));
+}
+
+/// As systemd, Docker and Kubernetes mount secrets.
+#[test]
+fn secret_is_read_from_the_file_that_a_variable_names() {
+    let mut config = without("master-token");
+    config.as_object_mut().unwrap().remove("cryptography-key");
+    let place = Place::new(&config);
+    place.write("key", &format!("{KEY}\r\n"));
+    place.write("master", MASTER);
+    let path = |name: &str| place.path().join(name).display().to_string();
+    let (key, master) = (path("key"), path("master"));
+    let files = [("CRYPTOGRAPHY_KEY_FILE", key.as_str()), ("FASTAUTH_MASTER_TOKEN_FILE", "master")];
+    let settings = place.load(&files).unwrap();
+    assert!(settings.warnings().is_empty(), "{:?}", settings.warnings());
+    let listed = |environment: &[(&str, &str)]| place.builder(environment).report().keys().unwrap().list();
+    assert_eq!(listed(&files), listed(&[("CRYPTOGRAPHY_KEY", KEY), ("MASTER_TOKEN", MASTER)]));
+    let source = place.source(&files, "cryptography-key").to_string();
+    assert_eq!(source, format!("{key}, named by CRYPTOGRAPHY_KEY_FILE"));
+
+    // As the variables without the ending, each in its place among the sources.
+    assert!(place.source(&files, "master-token").to_string().ends_with("master, named by FASTAUTH_MASTER_TOKEN_FILE"));
+    place.write(".env", "MASTER_TOKEN=another-master-token\n");
+    let of_env = [files[0], ("MASTER_TOKEN_FILE", master.as_str())];
+    assert!(place.source(&of_env, "master-token").to_string().ends_with("named by MASTER_TOKEN_FILE"));
+
+    let both = place.faults(&[files[0], ("MASTER_TOKEN", MASTER), ("MASTER_TOKEN_FILE", &master)]);
+    assert!(both.contains("variable MASTER_TOKEN_FILE: MASTER_TOKEN is set, too; unset one of them"), "{both}");
+    let both = place.faults(&[files[0], files[1], ("FASTAUTH_MASTER_TOKEN", MASTER)]);
+    assert!(both.contains("FASTAUTH_MASTER_TOKEN_FILE: FASTAUTH_MASTER_TOKEN is set, too"), "{both}");
+    for (file, problem) in [("nothing", "entity not found"), ("", "it is a directory")] {
+        let file = path(file);
+        let message = place.faults(&[files[1], ("CRYPTOGRAPHY_KEY_FILE", &file)]);
+        let expected = format!("variable CRYPTOGRAPHY_KEY_FILE: the file {file} cannot be read ({problem}");
+        assert!(message.contains(&expected), "{message}");
+    }
+    place.write("key", "\n");
+    let message = place.faults(&files);
+    assert!(message.contains(&format!("{key}, named by CRYPTOGRAPHY_KEY_FILE: it is empty")), "{message}");
+    place.write("key", &format!("{KEY}\nsecond line"));
+    let message = place.faults(&files);
+    assert!(message.contains("it has a line break") && !message.contains("hush"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn secret_file_that_every_user_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new(&without("cryptography-key"));
+    place.write("key", KEY);
+    fs::set_permissions(place.path().join("key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let settings = place.load(&[("CRYPTOGRAPHY_KEY_FILE", "key")]).unwrap();
+    let warnings = settings.warnings().concat();
+    assert!(warnings.contains("/key: every user of this machine can read it"), "{warnings}");
+}
+
+/// Nothing can write a mounted secret: what to set is printed.
+#[test]
+fn keys_in_files_are_rotated_by_hand() {
+    let place = Place::new(&without("cryptography-key"));
+    place.write("key", KEY);
+    let keys = place.builder(&[("CRYPTOGRAPHY_KEY_FILE", "key")]).report().keys().unwrap().clone();
+    let change = keys.rotate(None).unwrap();
+    assert!(matches!(change.write(), Err(KeyChangeError::Unwritable(_))));
+    let settings = change.settings();
+    assert_eq!(settings[0].name, "CRYPTOGRAPHY_KEY");
+    assert_eq!((settings[1].name.as_str(), &settings[1].value), ("PREVIOUS_CRYPTOGRAPHY_KEYS", &Some(KEY.into())));
+    assert_eq!(fs::read_to_string(place.path().join("key")).unwrap(), KEY);
 }
 
 /// A variable that somebody meant to set, and that came out empty.
@@ -505,7 +573,10 @@ fn errors_are_shown_alike_by_debug_and_display() {
     let unreadable: EnvFileError = EnvFile::new(directory.path()).contains("X").unwrap_err();
     assert_eq!(format!("{unreadable:?}"), unreadable.to_string());
     assert_eq!(format!("{:?}", trouble()), "it is away: the cause");
-    assert_eq!(format!("{:?}", IssueError::Store(trouble())), "the token store is unavailable: it is away: the cause");
+    assert_eq!(
+        format!("{:?}", IssueErrorKind::Store(trouble())),
+        "the token store is unavailable: it is away: the cause"
+    );
     assert_eq!(format!("{:?}", fastauth::ClientIdError::Empty), "a client id must not be empty");
     assert_eq!(format!("{:?}", fastauth::TokenError::Expired), fastauth::TokenError::Expired.to_string());
 }

@@ -11,7 +11,7 @@ use axum::{
     response::Response as AxumResponse,
     routing::any,
 };
-use fastauth::{EndReason, FastAuthLayer, GuardedSocket, Permit, store::Revocation};
+use fastauth::{EndReason, FastAuthLayer, GuardedSocket, Permit, config::TokensPerClient, store::Revocation};
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -143,7 +143,7 @@ async fn a_handler_goes_on_when_the_right_of_its_socket_has_ended() {
 #[tokio::test]
 async fn the_reason_does_not_depend_on_the_names_of_log_ins() {
     for fixture in [stores::memory().await, stores::sqlite().await, stores::rest().await] {
-        let settings = settings().many_tokens_per_client(true).store(Arc::clone(&fixture.store));
+        let settings = settings().tokens_per_client(TokensPerClient::Many).store(Arc::clone(&fixture.store));
         let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
         let issuer = layer.issuer();
         // A page of a list is full of those that come before.

@@ -9,6 +9,7 @@ use std::{
 
 use fastauth::{
     FastAuthLayer, Introspection, Secret,
+    config::StoreFormat,
     store::{
         Condition, CurrentTokens, MemoryStore, Promises, RestStore, Revocation, Revoked, Rotated, Rotation,
         SaveOptions, Saved, SessionFilter, SqliteStore, StoreError, StoreErrorKind, StoreService, TokenDigest,
@@ -386,7 +387,7 @@ async fn nobody_there_is_an_error() {
 async fn encrypted_tokens_go_through_the_second_version() {
     let (behind, front) = start().await;
     let layer =
-        |store| FastAuthLayer::new(settings().store(store).encrypt_stored_tokens(true).build().unwrap()).unwrap();
+        |store| FastAuthLayer::new(settings().store(store).store_format(StoreFormat::Fernet).build().unwrap()).unwrap();
     let issuer = layer(front.client()).issuer();
     let issued = issuer.issue("c").await.unwrap();
     let kept = behind.pair("c").await.unwrap().unwrap().access_token.unwrap();

@@ -257,7 +257,9 @@ async fn a_waiting_key_signs_when_the_clock_says_so() {
 #[cfg(feature = "rate-limit")]
 #[tokio::test]
 async fn rates_go_by_the_clock() {
-    let auth = TestAuth::with(Settings::builder().access_token_paths(["/access"]).rate_limit(1, 1));
+    let auth = TestAuth::with(
+        Settings::builder().access_token_paths(["/access"]).rate_limit_per_minute(1).rate_limit_burst(1),
+    );
     let issue = async || post(&auth, "/auth/token/new", "client_id=alice".to_owned()).await.0;
     assert_eq!((issue().await, issue().await), (StatusCode::OK, StatusCode::TOO_MANY_REQUESTS));
     auth.clock().advance(59 * SECOND);

@@ -18,6 +18,7 @@ use base64::{
 };
 use fastauth::{
     FastAuthLayer, Permit,
+    config::{StoreFormat, TokensPerClient},
     store::{MemoryStore, Revocation, SqliteStore},
 };
 use futures_util::{StreamExt, future::join_all};
@@ -123,9 +124,9 @@ async fn ticket_reveals_nothing_and_is_small() {
 /// It is the token of its own log-in that it opens for, in every store, encrypted or not.
 #[tokio::test]
 async fn ticket_belongs_to_one_session() {
-    for sealed in [false, true] {
+    for format in [StoreFormat::Plain, StoreFormat::Fernet] {
         for fixture in [stores::memory().await, stores::sqlite().await, stores::rest().await] {
-            let settings = settings().many_tokens_per_client(true).encrypt_stored_tokens(sealed);
+            let settings = settings().tokens_per_client(TokensPerClient::Many).store_format(format);
             let layer = FastAuthLayer::new(settings.store(Arc::clone(&fixture.store)).build().unwrap()).unwrap();
             let server = start(layer.clone()).await;
             let mut tickets = Vec::new();

@@ -1,10 +1,15 @@
 //! The arguments of the command line.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use clap_complete::Shell;
 use fastauth::{Settings, SettingsBuilder, config::StoreFormat, store::SessionStatus};
+
+use crate::{
+    logging::{LogFormat, Logging},
+    server::{ListenAddress, SocketMode},
+};
 
 /// Manage the keys, the configuration, the tokens and the token store of FastAuth
 #[derive(Parser)]
@@ -46,6 +51,18 @@ pub(crate) struct Config {
     /// The configuration file [default: $FASTAUTH_CONFIG, else fastauth.config.json]
     #[arg(long, short, value_name = "PATH")]
     config: Option<PathBuf>,
+}
+
+impl Command {
+    /// Returns how the command logs.
+    pub(crate) fn logging(&self) -> Logging {
+        match self {
+            Self::Store(Store { command: StoreCommand::Serve(args) }) => {
+                Logging::of_server(args.log_format, args.access_log)
+            }
+            _ => Logging::default(),
+        }
+    }
 }
 
 impl Config {
@@ -387,22 +404,63 @@ impl From<Format> for StoreFormat {
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-FASTAUTH_STORE_TOKEN, if set, is the bearer token that every call must send, of at least 16 characters. Without it, the server
-listens only on addresses of this machine, and answers only programs that call it as localhost or by such an address: a caller
-can read every client's tokens. Applications send the token by \"headers\": {\"Authorization\": \"Bearer ...\"} in their
-configuration. On SIGTERM or SIGINT, calls in progress are completed; a second signal stops at once.")]
+Calls must send a bearer token, of at least 16 characters: set FASTAUTH_STORE_TOKEN to it, or name a file. Applications send it \
+by \"headers\": {\"Authorization\": \"Bearer ...\"} in their configuration. Without one, the server listens only on addresses of \
+this machine, and answers only programs that call it as localhost or by such an address: a caller can read every client's tokens.
+
+/livez answers if the process does, /readyz if the database can be written (else 503); both without the token. SIGTERM and \
+SIGINT complete the calls in progress; a second signal stops at once. SIGHUP reads the file of tokens again.
+
+Examples:
+  fastauth store serve --database sqlite:tokens.db
+  fastauth store serve --listen 0.0.0.0:6789 --token-file store-token --metrics-listen 0.0.0.0:9100
+  fastauth store serve --listen unix:/run/fastauth/store.sock --socket-mode 0660")]
 pub(crate) struct Serve {
-    /// The address to listen on
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:6789")]
-    pub(crate) listen: SocketAddr,
+    /// The address to listen on: "ADDRESS:PORT", or "unix:PATH" for a Unix socket
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "FASTAUTH_STORE_LISTEN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:6789"
+    )]
+    pub(crate) listen: ListenAddress,
+    /// The permissions of Unix sockets, as chmod takes them: who may connect
+    #[arg(
+        long,
+        value_name = "MODE",
+        env = "FASTAUTH_STORE_SOCKET_MODE",
+        hide_env_values = true,
+        default_value = "0600"
+    )]
+    pub(crate) socket_mode: SocketMode,
     /// The database: "sqlite:FILE", or just the file
-    #[arg(long, value_name = "DATABASE", default_value = "sqlite:fastauth.db")]
+    #[arg(long, env = "FASTAUTH_STORE_DATABASE", hide_env_values = true, default_value = "sqlite:fastauth.db")]
     pub(crate) database: String,
+    /// A file with a bearer token on each line, each of which is accepted; SIGHUP reads it again
+    #[arg(long, value_name = "FILE", env = "FASTAUTH_STORE_TOKEN_FILE", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Serve /metrics, /livez and /readyz at this address, without a token. By default, /metrics is at the address of the calls,
+    /// and requires what they require
+    #[arg(long, value_name = "ADDR", env = "FASTAUTH_STORE_METRICS_LISTEN", hide_env_values = true)]
+    pub(crate) metrics_listen: Option<ListenAddress>,
+    /// The form of the log on standard error, which RUST_LOG filters
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "FASTAUTH_STORE_LOG_FORMAT",
+        hide_env_values = true,
+        default_value = "text"
+    )]
+    pub(crate) log_format: LogFormat,
+    /// Log each request: method, route, status, duration, peer and X-Request-Id, never a token or a client's id
+    #[arg(long, env = "FASTAUTH_STORE_ACCESS_LOG", hide_env_values = true, value_parser = BoolishValueParser::new())]
+    pub(crate) access_log: bool,
 }
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
-FASTAUTH_STORE_TOKEN, if set, is sent as the bearer token. The test creates clients whose ids begin with fastauth-test-, and
+FASTAUTH_STORE_TOKEN, if set, or else the first line of the file that FASTAUTH_STORE_TOKEN_FILE names, is sent as the bearer token. The test creates clients whose ids begin with fastauth-test-, and
 revokes them at the end; in a store of the first version, which cannot delete, it overwrites their tokens. It can run on a live
 store, but not on a busy one: it sends several hundred calls. It prints a line per promise: kept, broken, or not offered. The exit
 code is 1 if a promise is broken.")]

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use fastauth::{
     Settings,
-    config::{Fault, Report, ReportEntry, StoreFormat},
+    config::{Fault, Report, ReportEntry, StoreFormat, TokensPerClient},
     store::{Promises, StoreError, TokenStore},
 };
 use fastauth_core::random::unique_name;
@@ -85,7 +85,7 @@ fn suggestions(settings: &Settings, promises: Promises) -> Vec<&'static str> {
             "set `store-format` to \"plain\" if `fastauth-api` uses this store: it refuses every encrypted token",
         );
     }
-    if settings.many_tokens_per_client() && !promises.many_sessions {
+    if settings.tokens_per_client() == TokensPerClient::Many && !promises.many_sessions {
         suggestions.push(
             "set `tokens-per-client` to \"one\": the store holds one session of a client, so the newest one ends the others",
         );

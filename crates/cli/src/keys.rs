@@ -73,7 +73,7 @@ fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), F
     if print {
         print_settings(&settings, is_file)?;
         output::note("Nothing was written");
-    } else if matches!(keys.source(), Source::Environment(_)) {
+    } else if matches!(keys.source(), Source::Environment(_) | Source::SecretFile(..)) {
         return Err(Failure::new(what_to_set(keys, &settings)));
     } else {
         change.write()?;

@@ -1,12 +1,11 @@
 //! The `fastauth` program: makes keys, checks and explains a configuration, issues tokens and serves a store.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::ExitCode,
 };
 
 use clap::{CommandFactory, Parser};
-use tracing_subscriber::EnvFilter;
 
 mod args;
 mod backup;
@@ -17,7 +16,9 @@ mod explain;
 mod failure;
 mod init;
 mod keys;
+mod logging;
 mod output;
+mod server;
 mod sessions;
 mod store;
 mod store_test;
@@ -42,15 +43,7 @@ fn main() -> ExitCode {
             return written.map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
         }
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    // Standard error may be closed, full or not read: a thread of its own waits for it, and requests do not.
-    let (writer, _flushes) = tracing_appender::non_blocking(io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal())
-        .log_internal_errors(false)
-        .init();
+    let _flushes = args.command.logging().start();
     match run(args.command) {
         Ok(code) => code,
         Err(failure) => report(&failure),

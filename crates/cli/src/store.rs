@@ -1,31 +1,32 @@
 //! `store serve`, and the other commands of `store`.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
-use fastauth::store::{SqliteStore, StoreService};
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::JoinSet,
-    time::{self, timeout},
+use fastauth::{
+    Secret,
+    store::{SqliteStore, StoreHealth, StoreService, TokenStore},
 };
+use serde_json::json;
+use tokio::sync::watch;
 
-use self::{connection::Stage, signals::Signals};
+use self::{
+    application::{Scope, StoreApplication},
+    metrics::Metrics,
+};
 use crate::{
     args::{Serve, Store, StoreCommand},
     backup,
-    bearer::{BEARER_VARIABLE, bearer_token},
+    bearer::{BEARER_VARIABLE, BearerSource},
     convert,
     failure::{Failure, chain},
-    output, store_test,
+    logging::LogFormat,
+    output,
+    server::{self, AccessLog, Listener, Signals},
+    store_test,
 };
 
-mod connection;
-mod signals;
-
-/// How long after a signal to stop a request may still take to arrive, and how long calls in progress may then go on.
-const RECEIVING: Duration = Duration::from_secs(1);
-const ANSWERING: Duration = Duration::from_secs(9);
+mod application;
+mod metrics;
 
 pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     let args = match args.command {
@@ -35,77 +36,92 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
         StoreCommand::Convert(args) => return convert::run(args),
         StoreCommand::Test(args) => return store_test::run(&args),
     };
-    let bearer = bearer_token()?;
-    if bearer.is_none() && !args.listen.ip().is_loopback() {
+    let source = BearerSource::new(args.token_file.clone())?;
+    let tokens = source.read()?;
+    if tokens.is_empty() && !args.listen.is_of_this_machine() {
         return Err(Failure::new(format!(
-            "{} can be reached from other machines, and a caller can read every client's tokens: \
-             set {BEARER_VARIABLE} to the bearer token that calls must send, or listen on 127.0.0.1",
-            args.listen
+            "{} can be reached from other machines, and a caller can read every client's tokens: set {} or --token-file to \
+             the bearer token that calls must send, or listen on 127.0.0.1",
+            args.listen, BEARER_VARIABLE
         )));
     }
-    let Some(database) = SqliteStore::path_in_url(&args.database) else {
-        let remedy = "write sqlite:FILE with the plain path of a file, such as sqlite:tokens.db";
-        return Err(Failure::new(format!("--database {:?} is not a database: {remedy}", args.database)));
-    };
-    let store = SqliteStore::open(database)
-        .map_err(|error| Failure::new(format!("{}: {}", database.display(), chain(&error))))?;
-    if let Some(warning) = fastauth::config::exposure(database) {
-        output::note(&format!("warning: {warning}"));
+    let store = open(&args.database)?;
+    if let BearerSource::File(path) = &source {
+        warn_of_exposure(path);
     }
-    let mut service = StoreService::new(Arc::new(store));
-    if let Some(bearer) = bearer {
-        service = service.bearer(bearer).map_err(|error| Failure::new(format!("{BEARER_VARIABLE}: {error}")))?;
-    }
+    tracing::info!(target: "fastauth", database = args.database, bearer_tokens = tokens.len(), "serving a token store");
+    let service = with_tokens(&StoreService::new(Arc::clone(&store)), &source, tokens)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(serve(args, service))
+    runtime.block_on(serve(&args, store, service, &source))
 }
 
-async fn serve(args: Serve, service: StoreService) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::listen()?;
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| Failure::new(format!("cannot listen on {}: {error}", args.listen)))?;
+/// Opens the database that is served.
+fn open(database: &str) -> Result<Arc<dyn TokenStore>, Failure> {
+    let Some(path) = SqliteStore::path_in_url(database) else {
+        let remedy = "write sqlite:FILE with the plain path of a file, such as sqlite:tokens.db";
+        return Err(Failure::new(format!("--database {database:?} is not a database: {remedy}")));
+    };
+    let store =
+        SqliteStore::open(path).map_err(|error| Failure::new(format!("{}: {}", path.display(), chain(&error))))?;
+    warn_of_exposure(path);
+    Ok(Arc::new(store))
+}
+
+/// Warns if every user of the machine can read a file.
+fn warn_of_exposure(path: &Path) {
+    if let Some(warning) = fastauth::config::exposure(path) {
+        tracing::warn!(target: "fastauth", "{warning}");
+    }
+}
+
+fn with_tokens(service: &StoreService, source: &BearerSource, tokens: Vec<Secret>) -> Result<StoreService, Failure> {
+    let failure = |error| Failure::new(format!("{source}: {error}"));
+    tokens.into_iter().try_fold(service.clone(), |service, token| service.bearer(token).map_err(failure))
+}
+
+async fn serve(
+    args: &Serve,
+    store: Arc<dyn TokenStore>,
+    service: StoreService,
+    source: &BearerSource,
+) -> Result<ExitCode, Failure> {
+    let signals = Signals::listen()?;
+    let services = watch::Sender::new(service);
+    let application = StoreApplication {
+        service: services.subscribe(),
+        health: Arc::new(StoreHealth::new(Arc::clone(&store))),
+        metrics: Metrics::install()?,
+        access_log: AccessLog::new(args.access_log),
+        scope: if args.metrics_listen.is_some() { Scope::Calls } else { Scope::CallsAndMetrics },
+    };
+    let mut listeners = Vec::new();
+    if let Some(address) = &args.metrics_listen {
+        let listener = Listener::bind(address, args.socket_mode).await?;
+        tracing::info!(target: "fastauth", url = listener.url(), "metrics and health are served");
+        listeners.push((listener, StoreApplication { scope: Scope::Metrics, ..application.clone() }));
+    }
+    let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     // Serving does not depend on standard output.
-    let _ = output::line(&format!("Listening on http://{}", listener.local_addr()?));
-    let stage = watch::Sender::new(Stage::Serving);
-    let connections = &mut JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => _ = connections.spawn(connection::serve(stream, service.clone(), stage.subscribe())),
-                // Out of descriptors, most likely: it passes as connections end.
-                Err(error) => {
-                    tracing::warn!(target: "fastauth", %error, "cannot accept a connection");
-                    time::sleep(Duration::from_millis(100)).await;
-                }
-            },
-            Some(_) = connections.join_next() => {}
-            () = signals.next() => break,
+    let _ = match args.log_format {
+        LogFormat::Text => output::line(&format!("Listening on {}", listener.url())),
+        LogFormat::Json => output::json_line(&json!({ "message": "listening", "url": listener.url() })),
+    };
+    listeners.push((listener, application));
+    let unguarded = StoreService::new(store);
+    let reload = || {
+        if !matches!(source, BearerSource::File(_)) {
+            tracing::info!(target: "fastauth", "SIGHUP: nothing to reload, for the bearer token is not in a file");
+            return;
         }
-    }
-    drop(listener);
-    tokio::select! {
-        () = finish(connections, &stage) => Ok(ExitCode::SUCCESS),
-        () = signals.next() => {
-            output::note("fastauth: stopped at once by a second signal; calls in progress were dropped");
-            // The database is not closed, for that would wait for writes in progress.
-            std::process::exit(1)
+        match source.read().and_then(|tokens| with_tokens(&unguarded, source, tokens)) {
+            Ok(service) => {
+                services.send_replace(service);
+                tracing::info!(target: "fastauth", "SIGHUP: the bearer tokens were reloaded");
+            }
+            Err(failure) => {
+                tracing::error!(target: "fastauth", %failure, "SIGHUP: the bearer tokens were not reloaded, and stay as they were");
+            }
         }
-    }
-}
-
-/// Completes the calls in progress.
-async fn finish(connections: &mut JoinSet<()>, stage: &watch::Sender<Stage>) {
-    stage.send_replace(Stage::Stopping);
-    if timeout(RECEIVING, all(connections)).await.is_ok() {
-        return;
-    }
-    stage.send_replace(Stage::Answering);
-    if timeout(ANSWERING, all(connections)).await.is_err() {
-        tracing::warn!(target: "fastauth", "some calls were not answered");
-    }
-}
-
-async fn all(connections: &mut JoinSet<()>) {
-    while connections.join_next().await.is_some() {}
+    };
+    Ok(server::serve(listeners, signals, reload).await)
 }

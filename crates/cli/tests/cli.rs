@@ -4,6 +4,9 @@
 
 #[path = "cli/keys.rs"]
 mod keys_and_sessions;
+#[cfg(unix)]
+#[path = "cli/operating.rs"]
+mod operating;
 #[cfg(target_os = "linux")]
 #[path = "cli/output.rs"]
 mod output;

@@ -272,6 +272,28 @@ fn a_line_break_behind_the_stores_bearer_is_no_part_of_it() {
 }
 
 #[test]
+fn the_bearer_of_the_store_is_read_from_a_file() {
+    let place = TempDir::new().unwrap();
+    let words = ["store", "test", "http://127.0.0.1:1"];
+    let refusal = |variables: &[(&str, &str)]| {
+        let output = program(place.path(), &words).envs(variables.iter().copied()).output().unwrap();
+        told(output, &words, 1).1
+    };
+    let file = ("FASTAUTH_STORE_TOKEN_FILE", "bearer");
+    let missing = refusal(&[file]);
+    assert!(missing.contains("FASTAUTH_STORE_TOKEN_FILE: the file bearer cannot be read"), "{missing}");
+    fs::write(place.path().join("bearer"), "a bearer with spaces, hush").unwrap();
+    fs::set_permissions(place.path().join("bearer"), fs::Permissions::from_mode(0o600)).unwrap();
+    let unusable = refusal(&[file]);
+    assert!(unusable.contains("printable ASCII") && !unusable.contains("hush"), "{unusable}");
+    let both = refusal(&[file, ("FASTAUTH_STORE_TOKEN", "a-bearer-of-the-store")]);
+    assert!(both.contains("are both set: unset one of them"), "{both}");
+    fs::write(place.path().join("bearer"), "a-bearer-of-the-store\n").unwrap();
+    let refused = refusal(&[file]);
+    assert!(!refused.contains("bearer") && !refused.contains("STORE_TOKEN"), "the store was called: {refused}");
+}
+
+#[test]
 fn a_database_is_named_by_a_plain_path() {
     let place = TempDir::new().unwrap();
     for database in ["sqlite:tokens.db?mode=rwc", "sqlite:///tokens.db", "sqlite:file:tokens.db", "sqlite::memory:"] {

@@ -50,7 +50,7 @@ impl SettingsBuilder {
     /// use fastauth::Settings;
     /// use std::net::SocketAddr;
     ///
-    /// let settings = Settings::builder().rate_limit(60, 10).rate_limit_key(|request| {
+    /// let settings = Settings::builder().rate_limit_per_minute(60).rate_limit_burst(10).rate_limit_key(|request| {
     ///     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
     /// });
     /// ```

@@ -10,6 +10,8 @@ pub enum Source {
     Code,
     /// The environment variable of this name.
     Environment(String),
+    /// The file that the environment variable of this name, such as `MASTER_TOKEN_FILE`, names.
+    SecretFile(PathBuf, String),
     /// The configuration file.
     File(PathBuf),
     /// The variable of this name in a `.env` file.
@@ -23,6 +25,7 @@ impl fmt::Display for Source {
         match self {
             Self::Code => f.write_str("code"),
             Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::SecretFile(path, name) => write!(f, "{}, named by {name}", path.display()),
             Self::File(path) => write!(f, "{}", path.display()),
             Self::EnvFile(path, name) => write!(f, "{}, variable {name}", path.display()),
             Self::Default => f.write_str("default"),

@@ -19,7 +19,7 @@ impl SettingsBuilder {
     ///    commas between its items,
     /// 3. the configuration file,
     /// 4. the environment variables `MASTER_TOKEN`, `CRYPTOGRAPHY_KEY`, `PREVIOUS_CRYPTOGRAPHY_KEYS` and
-    ///    `CRYPTOGRAPHY_KEY_SIGNS_FROM`,
+    ///    `CRYPTOGRAPHY_KEY_SIGNS_FROM`, or the files that `MASTER_TOKEN_FILE` and so on name,
     /// 5. the same four in `.env`, beside the configuration file or else in the working directory. The process's environment is
     ///    not written to.
     ///

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use fastauth_core::{
     keys::StoreFormat,
-    settings::{Deployment, StoreSettings},
+    settings::{Deployment, StoreSettings, TokensPerClient},
 };
 
 use crate::{
@@ -88,13 +88,13 @@ impl Settings {
     /// Returns the form in which tokens are stored.
     #[must_use]
     pub fn store_format(&self) -> StoreFormat {
-        if self.deployment.issuing.sealed { StoreFormat::Fernet } else { StoreFormat::Plain }
+        self.deployment.issuing.store_format
     }
 
-    /// Returns true if a client may have several sessions.
+    /// Returns how many sessions a client may have.
     #[must_use]
-    pub fn many_tokens_per_client(&self) -> bool {
-        self.deployment.issuing.many_sessions
+    pub fn tokens_per_client(&self) -> TokensPerClient {
+        self.deployment.issuing.tokens_per_client
     }
 
     /// Returns the file of the embedded store, which is created when the store is first opened; `None` with another store.

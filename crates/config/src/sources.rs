@@ -25,8 +25,21 @@ use crate::{
 /// Names the file, so it is no setting itself.
 const CONFIG_VARIABLE: &str = "FASTAUTH_CONFIG";
 
-/// Variables that begin as ours do and are no settings: the program reads the second one.
-const NOT_SETTINGS: [&str; 2] = [CONFIG_VARIABLE, "FASTAUTH_STORE_TOKEN"];
+/// Variables that begin as those of keys do and are no settings: the program reads those of the store.
+const NOT_SETTINGS: [&str; 9] = [
+    CONFIG_VARIABLE,
+    "FASTAUTH_STORE_ACCESS_LOG",
+    "FASTAUTH_STORE_DATABASE",
+    "FASTAUTH_STORE_LISTEN",
+    "FASTAUTH_STORE_LOG_FORMAT",
+    "FASTAUTH_STORE_METRICS_LISTEN",
+    "FASTAUTH_STORE_SOCKET_MODE",
+    "FASTAUTH_STORE_TOKEN",
+    "FASTAUTH_STORE_TOKEN_FILE",
+];
+
+/// The end of a variable that names a file with the value in it.
+const FILE_ENDING: &str = "_FILE";
 
 const DEFAULT_FILE: &str = "fastauth.config.json";
 
@@ -65,18 +78,21 @@ pub(crate) fn read(code: Code, surroundings: &Surroundings) -> Values {
     };
     let working_directory = surroundings.directory.clone().unwrap_or_default();
     let mut reader = Reader::default();
-    let is_ours = |name: &&String| name.starts_with("FASTAUTH_") || keys::bare().any(|(_, variable)| variable == *name);
+    let is_ours = |name: &&String| {
+        let of_value = name.strip_suffix(FILE_ENDING).unwrap_or(name);
+        name.starts_with("FASTAUTH_") || keys::bare().any(|(_, variable)| variable == of_value)
+    };
     for name in environment.unreadable.iter().filter(is_ours) {
         let source = Source::Environment(name.clone());
         reader.fault(Fault::without_key(source, "its value is not UTF-8", "set it to a text, or unset it"));
     }
     let config = reader.config_file(surroundings, &environment, &working_directory);
     reader.add_env_file(&working_directory);
-    reader.add_bare(&environment);
+    reader.add_bare(&environment, &working_directory);
     if let Some(config) = config {
         reader.add_file(config, &code);
     }
-    reader.add_environment(&environment);
+    reader.add_environment(&environment, &working_directory);
     reader.add_code(code);
     reader.values
 }
@@ -152,10 +168,38 @@ impl Reader {
         }
     }
 
-    fn add_bare(&mut self, environment: &Environment) {
+    fn add_bare(&mut self, environment: &Environment, working_directory: &Path) {
         for (key, variable) in keys::bare() {
-            if let Some(value) = environment.variables.get(variable) {
-                self.insert(key, variable, Source::Environment(variable.to_owned()), Raw::variable(value));
+            let of_file = format!("{variable}{FILE_ENDING}");
+            match (environment.variables.get(variable), environment.variables.get(&of_file)) {
+                (Some(_), Some(_)) => self.twice(key, Source::Environment(of_file), variable),
+                (Some(value), None) => {
+                    self.insert(key, variable, Source::Environment(variable.to_owned()), Raw::variable(value));
+                }
+                (None, Some(path)) => {
+                    self.add_secret_file(key, &of_file, &working_directory.join(without_line_break(path)))
+                }
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn twice(&mut self, key: &Key, source: Source, other: &str) {
+        self.fault(Fault::new(key.name, source, format!("{other} is set, too"), "unset one of them"));
+    }
+
+    /// Reads the file that a variable names. All of it is the value, except for the line break at its end.
+    fn add_secret_file(&mut self, key: &'static Key, variable: &str, path: &Path) {
+        match file::read_text(path) {
+            Ok(text) => {
+                self.values.warnings.extend(file::exposure(path));
+                let source = Source::SecretFile(path.to_owned(), variable.to_owned());
+                self.insert(key, variable, source, Raw::variable(text.expose()));
+            }
+            Err(error) => {
+                let problem = format!("the file {} cannot be read ({})", path.display(), file::why(&error));
+                let source = Source::Environment(variable.to_owned());
+                self.fault(Fault::new(key.name, source, problem, "name a file that holds the value and nothing else"));
             }
         }
     }
@@ -212,7 +256,7 @@ impl Reader {
         self.values.warnings.extend(file::exposed(path, has_secrets));
     }
 
-    fn add_environment(&mut self, environment: &Environment) {
+    fn add_environment(&mut self, environment: &Environment, working_directory: &Path) {
         /// Below this many changes a name is taken for a slip of the hand.
         const SLIP: usize = 4;
         let mut spellings = Spellings::new();
@@ -228,6 +272,13 @@ impl Reader {
                 continue;
             }
             if is_of_a_service(name) {
+                continue;
+            }
+            if let Some(key) = name.strip_suffix(FILE_ENDING).and_then(of_secret) {
+                match spellings.get(key.name) {
+                    Some((other, _)) => self.twice(key, Source::Environment(name.clone()), other),
+                    None => self.add_secret_file(key, name, &working_directory.join(without_line_break(value))),
+                }
                 continue;
             }
             let nearest = keys::nearest(&rest);
@@ -305,6 +356,11 @@ impl Reader {
     fn fault(&mut self, fault: Fault) {
         self.values.faults.push(fault);
     }
+}
+
+/// Returns the secret that a variable `FASTAUTH_…` sets.
+fn of_secret(name: &str) -> Option<&'static Key> {
+    keys::bare().map(|(key, _)| key).find(|key| key.variable() == name)
 }
 
 fn is_not_found<T>(read: &std::io::Result<T>) -> bool {

@@ -26,7 +26,7 @@ pub fn write_with_causes(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::
 debug_as_text!(
     crate::issue::ClaimsRefusal,
     crate::issue::ClientIdError,
-    crate::issue::IssueError,
+    crate::issue::IssueErrorKind,
     crate::token::TokenError,
     crate::store::StoreError,
     crate::secret::TokenDigestError,

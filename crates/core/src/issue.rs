@@ -6,7 +6,9 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use crate::{
-    store::{StoreError, TokenPair},
+    keys::StoreFormat,
+    settings::TokensPerClient,
+    store::StoreError,
     token::{Claims, TokenError},
 };
 
@@ -22,11 +24,11 @@ pub struct Issuing {
     pub refresh_ttl: Duration,
     /// How long a used refresh token still returns the same new pair, in case the response was lost.
     pub refresh_grace: Duration,
-    /// Tokens are encrypted before they are stored.
-    pub sealed: bool,
-    /// A client may have more than one session.
-    pub many_sessions: bool,
-    /// How many sessions a client may have then.
+    /// The form in which tokens are stored.
+    pub store_format: StoreFormat,
+    /// How many sessions a client may have.
+    pub tokens_per_client: TokensPerClient,
+    /// How many those are with [`TokensPerClient::Many`].
     pub max_sessions: usize,
     /// The claim `iss`.
     pub issuer: Option<String>,
@@ -34,37 +36,6 @@ pub struct Issuing {
     pub audience: Option<String>,
     /// The application's hook.
     pub claims_hook: Option<Arc<dyn ClaimsHook>>,
-}
-
-/// A pair that was issued, and is saved in the store.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct IssuedTokens {
-    /// The client that it was issued to.
-    pub client_id: String,
-    /// The session that it belongs to, by which it can be revoked.
-    pub session: String,
-    /// The pair.
-    pub tokens: TokenPair,
-    /// How long the access token is valid from now.
-    pub expires_in: Duration,
-    /// The claim `scope`, if there is one.
-    pub scope: Option<String>,
-}
-
-impl IssuedTokens {
-    /// Creates what the issuer returns.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn new(
-        client_id: String,
-        session: String,
-        tokens: TokenPair,
-        expires_in: Duration,
-        scope: Option<String>,
-    ) -> Self {
-        Self { client_id, session, tokens, expires_in, scope }
-    }
 }
 
 /// Decides on the application's claims in every token, and may refuse to issue.
@@ -137,10 +108,10 @@ impl ClaimsRefusal {
     }
 }
 
-/// Why no pair was issued.
+/// Why no pair was issued, or why a session could not be ended.
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum IssueError {
+pub enum IssueErrorKind {
     /// The client id is not valid.
     #[error(transparent)]
     ClientId(#[from] ClientIdError),
@@ -159,6 +130,9 @@ pub enum IssueError {
     /// The [`ClaimsHook`] refused.
     #[error("the application refused")]
     Refused(#[source] ClaimsRefusal),
+    /// The claims that the application gave are not an object in JSON.
+    #[error("the application's claims are not an object: {0}")]
+    ClaimsNotObject(String),
     /// A claim has a name that FastAuth sets itself.
     #[error("the application's claim {0:?} has a reserved name")]
     ReservedClaim(String),
@@ -209,13 +183,13 @@ impl std::fmt::Debug for Issuing {
             .field("access_ttl", &self.access_ttl)
             .field("refresh_ttl", &self.refresh_ttl)
             .field("refresh_grace", &self.refresh_grace)
-            .field("sealed", &self.sealed)
-            .field("many_sessions", &self.many_sessions)
+            .field("store_format", &self.store_format)
+            .field("tokens_per_client", &self.tokens_per_client)
             .finish_non_exhaustive()
     }
 }
 
-impl IssueError {
+impl IssueErrorKind {
     /// Returns the stable name of the error, for logs and metrics.
     pub fn code(&self) -> &'static str {
         match self {
@@ -225,6 +199,7 @@ impl IssueError {
             Self::Reused => "reused",
             Self::Revoked => "revoked",
             Self::Refused(_) => "refused",
+            Self::ClaimsNotObject(_) => "claims_not_object",
             Self::ReservedClaim(_) => "reserved_claim",
             Self::Store(_) => "store_unavailable",
             Self::NotSaved { .. } => "not_saved",

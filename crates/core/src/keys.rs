@@ -14,12 +14,24 @@ const SEALED: &str = "gAAAAA";
 const TICKETS: &[u8] = b"fastauth tickets";
 
 /// The form in which tokens are stored: `store-format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoreFormat {
     /// As they are, which `fastauth-api` can read.
+    #[default]
     Plain,
     /// Encrypted by the key that signs.
     Fernet,
+}
+
+impl StoreFormat {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Fernet => "fernet",
+        }
+    }
 }
 
 /// The key that signs, and keys that only verify: earlier ones, and one that is going to sign.

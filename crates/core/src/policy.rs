@@ -88,6 +88,17 @@ pub enum Ambiguous {
     Protect,
 }
 
+impl Ambiguous {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Protect => "protect",
+        }
+    }
+}
+
 /// The parts of a request that the rules look at.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestLine<'a> {

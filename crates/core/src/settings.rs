@@ -93,8 +93,8 @@ pub struct WebSocketSettings {
     pub origins: Origins,
     /// How often the store is asked whether a token is still good, if it does not tell of changes.
     pub recheck: Duration,
-    /// Whether refused ones are opened to say so.
-    pub closes: bool,
+    /// How a handshake is refused.
+    pub refusal: WebSocketRefusal,
 }
 
 /// What the token endpoints accept, and how they answer.
@@ -103,21 +103,103 @@ pub struct EndpointOptions {
     /// GET issues and refreshes, too.
     pub allow_get: bool,
     /// The form of the answers of issuing and refreshing.
-    pub shape: Shape,
-    /// Refresh tokens travel in a cookie, and not in bodies.
-    pub cookie: bool,
+    pub response_shape: ResponseShape,
+    /// How refresh tokens travel.
+    pub refresh_transport: RefreshTransport,
     /// The limit on issuing, if there is one.
     pub rate_limit: Option<RateLimit>,
 }
 
-/// The form in which an endpoint answers.
+impl EndpointOptions {
+    /// Returns true if refresh tokens travel in a cookie.
+    #[must_use]
+    pub fn uses_cookie(&self) -> bool {
+        self.refresh_transport == RefreshTransport::Cookie
+    }
+}
+
+/// The form of answers: `response-shape`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shape {
+pub enum ResponseShape {
     /// The envelope of `fastauth-api`.
     #[default]
     Envelope,
     /// The form of RFC 6749.
     OAuth,
+}
+
+impl ResponseShape {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Envelope => "envelope",
+            Self::OAuth => "oauth",
+        }
+    }
+}
+
+/// How refresh tokens travel: `refresh-transport`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RefreshTransport {
+    /// In bodies.
+    #[default]
+    Body,
+    /// In a cookie that scripts cannot read.
+    Cookie,
+}
+
+impl RefreshTransport {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Cookie => "cookie",
+        }
+    }
+}
+
+/// How many sessions a client may have: `tokens-per-client`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokensPerClient {
+    /// One: a new one ends the one before.
+    #[default]
+    One,
+    /// Several, each with a pair of its own.
+    Many,
+}
+
+impl TokensPerClient {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Many => "many",
+        }
+    }
+}
+
+/// How a WebSocket handshake is refused: `websocket-refusal`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WebSocketRefusal {
+    /// By an HTTP response.
+    #[default]
+    Http,
+    /// By opening it, sending the reason and closing it. It needs the feature `websocket`.
+    Close,
+}
+
+impl WebSocketRefusal {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Close => "close",
+        }
+    }
 }
 
 /// The limit on issuing tokens, per client and per caller.

@@ -15,4 +15,4 @@ mod wire;
 #[cfg(feature = "client")]
 pub use client::{HttpClient, HttpError, RestStore};
 #[cfg(feature = "server")]
-pub use server::StoreService;
+pub use server::{StoreOutcome, StoreService};

@@ -13,12 +13,12 @@ use axum::{
     Json, Router,
     extract::State,
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::Result,
     routing::{get, post},
 };
-use fastauth::{FastAuthLayer, IssueError, Permit, Secret, Settings, TokenIssuer};
+use fastauth::{FastAuthLayer, IssuedTokens, Permit, Secret, Settings, TokenIssuer};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::{net::TcpListener, sync::Mutex};
 
 #[cfg(test)]
@@ -55,21 +55,12 @@ struct Login {
     password: String,
 }
 
-async fn login(State(issuer): State<TokenIssuer>, Json(login): Json<Login>) -> Response {
+async fn login(State(issuer): State<TokenIssuer>, Json(login): Json<Login>) -> Result<IssuedTokens> {
     // An application looks its users up here.
     if login.user != "alice" || !Secret::from("wonderland").matches(login.password.as_bytes()) {
-        return StatusCode::FORBIDDEN.into_response();
+        return Err(StatusCode::FORBIDDEN.into());
     }
-    let scope = Map::from_iter([("scope".to_owned(), Value::from("notes:read notes:write"))]);
-    match issuer.issue_with(&login.user, scope).await {
-        Ok(issued) => Json(json!({
-            "access_token": issued.tokens.access_token.expose(),
-            "refresh_token": issued.tokens.refresh_token.expose(),
-        }))
-        .into_response(),
-        Err(IssueError::NotSaved { .. } | IssueError::Store(_)) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    Ok(issuer.issue_with(&login.user, json!({ "scope": "notes:read notes:write" })).await?)
 }
 
 async fn read(permit: Permit, State(notes): State<Notes>) -> Json<Vec<Note>> {
@@ -89,7 +80,7 @@ async fn read_all(State(notes): State<Notes>) -> Json<Vec<Note>> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> std::result::Result<(), Box<dyn Error>> {
     let auth = FastAuthLayer::new(guarded().load()?)?;
     let listener = TcpListener::bind("127.0.0.1:8000").await?;
     // `println!` panics if standard output is closed. The server goes on instead.

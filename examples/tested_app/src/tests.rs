@@ -80,7 +80,8 @@ async fn the_administrator_reads_all() {
 #[tokio::test]
 async fn a_login_ends_after_thirty_days_unless_it_is_renewed() {
     let (app, auth) = tested();
-    let (_, pair) = log_in(&app, "wonderland").await;
+    let (_, issued) = log_in(&app, "wonderland").await;
+    let pair = &issued["data"];
     let token = Secret::from(pair["access_token"].as_str().unwrap());
     assert_eq!(write(&app, &token, "hello").await, StatusCode::CREATED);
 

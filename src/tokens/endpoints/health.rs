@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    check::respond::json_response,
-    settings::Shape,
+    check::refuse::json_response,
+    settings::ResponseShape,
     tokens::{
-        describe::{Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
+        describe::{OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
     },
 };
@@ -18,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "GET, HEAD",
     protection: Protection::Open,
     effect: Effect::Reads,
-    shape: |options| options.shape,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: None,
     id: "health",
     summary: "Health check",
@@ -30,23 +30,15 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
         };
         ParameterSet::only([deep])
     },
-    answers: |facts| {
+    answers: |_| {
         vec![
             ResponseDoc::new("200", "Healthy", [HEALTH]),
-            unreadable(facts),
+            ResponseDoc::new("400", "The parameter cannot be read", [OAUTH_ERROR]).oauth(),
             ResponseDoc::new("503", "The token store does not answer", [HEALTH]),
         ]
     },
     run: |call| Box::pin(run(call)),
 };
-
-fn unreadable(facts: &Facts<'_>) -> ResponseDoc {
-    const UNREADABLE: &str = "The parameter cannot be read";
-    match facts.options.shape {
-        Shape::Envelope => ResponseDoc::new("422", UNREADABLE, [INVALID]),
-        Shape::OAuth => ResponseDoc::error(Shape::OAuth, "400", UNREADABLE),
-    }
-}
 
 const HEALTH: Schema = Schema {
     name: "FastAuthHealth",

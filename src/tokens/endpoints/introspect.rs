@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     issue::Introspection,
-    settings::Shape,
+    settings::ResponseShape,
     token::{Claims, TokenType},
     tokens::{
         describe::{Parameter, ParameterSet, ResponseDoc, Schema},
@@ -22,7 +22,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Master,
     effect: Effect::Reads,
-    shape: |_| Shape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: None,
     id: "introspectToken",
     summary: "Token introspection (RFC 7662)",

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
     use crate::{
         credential::TokenHeaders,
-        settings::{EndpointOptions, Shape},
+        settings::EndpointOptions,
         tokens::{
             describe::{Facts, ParameterSet},
             endpoint::Protection,
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_every_endpoint() {
-        let options = EndpointOptions { allow_get: true, shape: Shape::Envelope, cookie: false, rate_limit: None };
+        let options = EndpointOptions { allow_get: true, ..EndpointOptions::default() };
         let facts = Facts {
             options: &options,
             app_name: "demo",

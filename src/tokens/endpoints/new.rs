@@ -19,13 +19,13 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |options| if options.allow_get { "GET, POST" } else { "POST" },
     protection: Protection::Master,
     effect: Effect::Issues,
-    shape: |options| options.shape,
+    shape: |options| options.response_shape,
     cookie_replaces: None,
     id: "newTokens",
     summary: "Issue a token pair",
     description: "Requires the master token; issues to any client id.",
     parameters: |_| ParameterSet::only([client_id()]),
-    answers: |facts| vec![facts.pair(facts.options.shape)],
+    answers: |facts| vec![facts.pair(facts.options.response_shape)],
     run: |call| Box::pin(run(call)),
 };
 
@@ -44,6 +44,7 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
         call.parts.admit_client(client_id)?;
     }
     let client_id = named.unwrap_or_else(|| Cow::Owned(crate::random::random_uuid()));
-    let issued = call.parts.issuer.issue(&client_id).await.map_err(EndpointError::NotIssued)?;
-    Ok(render::pair(&issued, call.shape(), call.parts.cookie_age()))
+    let issued = call.parts.issuer.issue(&client_id).await;
+    let issued = issued.map_err(|error| EndpointError::NotIssued(error.into_kind()))?;
+    Ok(render::pair(&issued.with_response_shape(call.shape())))
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::refresh;
 use crate::{
     credential,
-    settings::Shape,
+    settings::ResponseShape,
     tokens::{
         describe::{OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
@@ -19,7 +19,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Token,
     effect: Effect::Issues,
-    shape: |_| Shape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: Some("`refresh_token` beside the `grant_type`"),
     id: "token",
     summary: "OAuth 2.0 token endpoint, for refresh tokens",
@@ -39,7 +39,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     answers: |facts| {
         let refused = "The client tries to authenticate itself, but clients have no secret";
         let refused = ResponseDoc::new("401", refused, [OAUTH_ERROR]).oauth();
-        vec![facts.pair(Shape::OAuth), refused.header("WWW-Authenticate", "`Basic`")]
+        vec![facts.pair(ResponseShape::OAuth), refused.header("WWW-Authenticate", "`Basic`")]
     },
     run: |call| Box::pin(run(call)),
 };
@@ -55,7 +55,7 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
     }
     let refresh_token = match call.optional("refresh_token")? {
         Some(refresh_token) => refresh_token,
-        None => call.refresh_token_of_cookie()?,
+        None => call.cookie()?.ok_or_else(|| call.missing("refresh_token"))?,
     };
     let token = refresh::verify(&call, &refresh_token)?;
     if call.optional("client_id")?.is_some_and(|client_id| client_id != token.client_id()) {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
-    check::respond::json_text_response,
+    check::refuse::json_text_response,
+    settings::ResponseShape,
     tokens::{
         describe::ResponseDoc,
         document,
@@ -17,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "GET, HEAD",
     protection: Protection::Open,
     effect: Effect::Reads,
-    shape: |options| options.shape,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: None,
     id: "describeEndpoints",
     summary: "The OpenAPI document of these endpoints",

@@ -3,11 +3,11 @@
 use crate::{
     observe::Issued,
     query::ParameterError,
-    settings::Shape,
+    settings::ResponseShape,
     token::TokenError,
     tokens::{
-        describe::{ParameterSet, ResponseDoc},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection, unusable},
+        describe::{FAILURE, ParameterSet, ResponseDoc},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
         issuer::RefreshToken,
         render,
@@ -17,20 +17,19 @@ use crate::{
 pub(super) const ENDPOINT: Endpoint = Endpoint {
     path: "/token/refresh",
     // A link on any page is a GET, and its answer would set the cookie.
-    methods: |options| if options.allow_get && !options.cookie { "GET, POST" } else { "POST" },
+    methods: |options| if options.allow_get && !options.uses_cookie() { "GET, POST" } else { "POST" },
     protection: Protection::Token,
     effect: Effect::Issues,
-    shape: |options| options.shape,
+    shape: |options| options.response_shape,
     cookie_replaces: Some("`refresh_token`"),
     id: "refreshTokens",
     summary: "Exchange a refresh token for a new pair",
     description: "The pair of the refresh token is replaced, and the token is not accepted again.",
     parameters: |facts| ParameterSet::only([facts.refresh_token()]),
     answers: |facts| {
-        let mut answers = vec![facts.pair(facts.options.shape)];
-        if facts.options.shape == Shape::Envelope {
-            let refused = "The refresh token is not valid, was used or was revoked, or there is none";
-            let refused = ResponseDoc::error(Shape::Envelope, "401", refused);
+        let mut answers = vec![facts.pair(facts.options.response_shape)];
+        if facts.options.response_shape == ResponseShape::Envelope {
+            let refused = ResponseDoc::new("401", "The refresh token is not valid, was used or was revoked", [FAILURE]);
             answers.push(refused.header("WWW-Authenticate", facts.access_challenge()));
         }
         answers
@@ -41,10 +40,10 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
 async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let refresh_token = match call.parameters.get("refresh_token") {
         Ok(Some(refresh_token)) => refresh_token,
-        Ok(None) => call.refresh_token_of_cookie()?,
+        Ok(None) => call.cookie()?.ok_or_else(|| call.missing("refresh_token"))?,
         // What is not text is not a token.
         Err(ParameterError::NotText) => return Err(EndpointError::NotIssued(TokenError::Malformed.into())),
-        Err(problem) => return Err(unusable("refresh_token", problem)),
+        Err(problem) => return Err(call.unusable("refresh_token", problem)),
     };
     let token = verify(&call, &refresh_token)?;
     exchange(&call, &token).await
@@ -64,5 +63,5 @@ pub(super) async fn exchange(call: &EndpointCall<'_>, token: &RefreshToken) -> E
     if how == Issued::New {
         parts.charge_client(token.client_id());
     }
-    Ok(render::pair(&issued, call.shape(), parts.cookie_age()))
+    Ok(render::pair(&issued.with_response_shape(call.shape())))
 }

@@ -1,14 +1,9 @@
 //! `/token/revoke`: revokes a token for its holder (RFC 7009), or by client for the holder of the master token.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use http::Response;
-use http_body_util::Full;
 use serde_json::json;
 
 use crate::{
-    settings::Shape,
+    settings::ResponseShape,
     store::{Revocation, StoreError, StoreErrorKind},
     tokens::{
         describe::{Facts, OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
@@ -23,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::TokenOrMaster,
     effect: Effect::Writes,
-    shape: |_| Shape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: Some("any parameter"),
     id: "revokeTokens",
     summary: "Revoke tokens",
@@ -74,7 +69,7 @@ fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
         ParameterSet::new("By client", by_client),
         ParameterSet::new("Everything", [all]),
     ];
-    if facts.options.cookie {
+    if facts.options.uses_cookie() {
         sets.push(ParameterSet::new("By the cookie", []));
     }
     sets
@@ -82,7 +77,7 @@ fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
 
 fn revoked(facts: &Facts<'_>) -> ResponseDoc {
     let response = ResponseDoc::new("200", "The tokens are revoked, or were not valid", [REVOKED]).oauth();
-    if !facts.options.cookie {
+    if !facts.options.uses_cookie() {
         return response;
     }
     response.header("Set-Cookie", "Removes the cookie, unless the master token was required")
@@ -103,8 +98,6 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
         (None, None, None, true) => revoke_as_administrator(&call, Revocation::All).await,
         (None, None, None, false) => match call.cookie()? {
             Some(token) => revoke_token(&call, &token, None).await,
-            // To log out is no error for one who is not logged in.
-            None if call.parts.options.cookie => Ok(logged_out(&call)),
             None => Err(EndpointError::Mixed(ONE_OF)),
         },
         _ => Err(EndpointError::Mixed(ONE_OF)),
@@ -125,13 +118,7 @@ async fn revoke_token(call: &EndpointCall<'_>, token: &str, client_id: Option<&s
         }
         None => {}
     }
-    Ok(logged_out(call))
-}
-
-fn logged_out(call: &EndpointCall<'_>) -> Response<Full<Bytes>> {
-    let response = render::oauth_ok(&json!({}));
-    // There may be a cookie, which is of no use now.
-    if call.parts.options.cookie { render::with_refresh_cookie(response, "", Duration::ZERO) } else { response }
+    Ok(render::logged_out(parts.options.uses_cookie()))
 }
 
 async fn revoke_as_administrator(call: &EndpointCall<'_>, revocation: Revocation) -> EndpointResult {

@@ -9,13 +9,14 @@ use crate::{
     },
     credential::Presented,
     denial::DenialReason,
-    issue::IssueError,
+    issue::IssueErrorKind,
     keys::CAN_ENCRYPT,
     observe::Event,
     secret::Secret,
+    settings::ResponseShape,
     store::StoreError,
     tokens::{
-        describe::{ParameterSet, ResponseDoc, Schema},
+        describe::{DETAIL, OAUTH_ERROR, ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
         render,
@@ -27,21 +28,20 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Access,
     effect: Effect::Writes,
-    shape: |options| options.shape,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: None,
     id: "newTicket",
     summary: "Issue a ticket that opens one WebSocket",
     description: "Requires an access token. `?ticket=…` in the URL of a WebSocket handshake is accepted once.",
     parameters: |_| ParameterSet::only([]),
     answers: |facts| {
-        let error = |status, description| ResponseDoc::error(facts.options.shape, status, description);
-        let refused = error("401", "The access token is missing or not accepted");
+        let refused = ResponseDoc::new("401", "The access token is missing or not accepted", [DETAIL]);
         let unable = "The token store cannot restrict a ticket to one use";
         vec![
             ResponseDoc::new("200", "The ticket", [TICKET]).oauth(),
             refused.header("WWW-Authenticate", facts.access_challenge()),
-            error("500", "The ticket could not be encrypted"),
-            error("501", unable),
+            ResponseDoc::new("500", "The ticket could not be encrypted", [OAUTH_ERROR]).oauth(),
+            ResponseDoc::new("501", unable, [OAUTH_ERROR]).oauth(),
         ]
     },
     run: |call| Box::pin(run(call)),
@@ -78,7 +78,7 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
         let error = StoreError::unsupported("the token store cannot restrict a ticket to one use");
         return Err(EndpointError::Store(error));
     }
-    let ticket = ticket.ok_or(EndpointError::NotIssued(IssueError::Signing))?;
+    let ticket = ticket.ok_or(EndpointError::NotIssued(IssueErrorKind::Signing))?;
     tracing::debug!(target: "fastauth", "a ticket was issued");
     Ok(render::oauth_ok(&json!({ "ticket": ticket.expose(), "expires_in": LIFETIME.as_secs() })))
 }

@@ -152,7 +152,7 @@ fn is_together(key: &Source, other: &Source) -> bool {
     match (key, other) {
         (_, Source::Default) => true,
         (Source::EnvFile(key, _), Source::EnvFile(other, _)) => key == other,
-        (Source::Environment(_), Source::Environment(_)) => true,
+        (Source::Environment(_) | Source::SecretFile(..), Source::Environment(_) | Source::SecretFile(..)) => true,
         (key, other) => key == other,
     }
 }
@@ -237,7 +237,7 @@ impl KeyChange {
     }
 
     fn is_of_variables(&self) -> bool {
-        matches!(self.sources.key, Source::Environment(_) | Source::EnvFile(..))
+        matches!(self.sources.key, Source::Environment(_) | Source::SecretFile(..) | Source::EnvFile(..))
     }
 
     fn changes(&self) -> [Setting; 3] {
@@ -260,7 +260,9 @@ impl KeyChange {
     fn setting(&self, key: &'static Key, source: &Source, value: NewValue) -> Setting {
         let name = match (source, &self.sources.key) {
             (Source::Environment(name) | Source::EnvFile(_, name), _) => name.clone(),
-            (_, Source::Environment(name) | Source::EnvFile(_, name)) => match key.bare {
+            // The value is printed, and not the file that it goes to.
+            (Source::SecretFile(_, name), _) => name.trim_end_matches("_FILE").to_owned(),
+            (_, Source::Environment(name) | Source::SecretFile(_, name) | Source::EnvFile(_, name)) => match key.bare {
                 Some(bare) if !name.starts_with("FASTAUTH_") => bare.to_owned(),
                 _ => key.variable(),
             },

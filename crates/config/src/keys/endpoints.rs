@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use fastauth_core::settings::{RateLimit, Shape};
+use fastauth_core::settings::{RateLimit, RefreshTransport, ResponseShape};
 
 use crate::{
     builder::SettingsBuilder,
@@ -23,8 +23,8 @@ static ALLOW_GET: Key = Key::flag("allow-get", true, |draft, on| draft.endpoints
 static RESPONSE_SHAPE: Key = Key::choice(
     "response-shape",
     &[
-        Choice::new("envelope", |draft| draft.endpoints.shape = Shape::Envelope),
-        Choice::new("oauth", |draft| draft.endpoints.shape = Shape::OAuth),
+        Choice::new(ResponseShape::Envelope.as_str(), |draft| draft.endpoints.response_shape = ResponseShape::Envelope),
+        Choice::new(ResponseShape::OAuth.as_str(), |draft| draft.endpoints.response_shape = ResponseShape::OAuth),
     ],
 )
 .doc(
@@ -35,8 +35,12 @@ static RESPONSE_SHAPE: Key = Key::choice(
 static REFRESH_TRANSPORT: Key = Key::choice(
     "refresh-transport",
     &[
-        Choice::new("body", |draft| draft.endpoints.cookie = false),
-        Choice::new("cookie", |draft| draft.endpoints.cookie = true),
+        Choice::new(RefreshTransport::Body.as_str(), |draft| {
+            draft.endpoints.refresh_transport = RefreshTransport::Body
+        }),
+        Choice::new(RefreshTransport::Cookie.as_str(), |draft| {
+            draft.endpoints.refresh_transport = RefreshTransport::Cookie
+        }),
     ],
 )
 .doc("With `cookie`, refresh tokens travel in a cookie that scripts cannot read.");
@@ -82,26 +86,32 @@ impl SettingsBuilder {
         self.set(&ALLOW_GET, Given::Flag(on))
     }
 
-    /// Answers at `/auth/token/new` and `/auth/token/refresh` as RFC 6749 specifies (`response-shape: "oauth"`), instead of in
-    /// the envelope of `fastauth-api`.
+    /// Sets the form of answers (`response-shape`): the envelope of `fastauth-api`, which is the default, or the form of RFC 6749.
     #[must_use]
-    pub fn oauth_responses(self, on: bool) -> Self {
-        self.choose(&RESPONSE_SHAPE, if on { "oauth" } else { "envelope" })
+    pub fn response_shape(self, shape: ResponseShape) -> Self {
+        self.choose(&RESPONSE_SHAPE, shape.as_str())
     }
 
-    /// Sends refresh tokens in a cookie that scripts cannot read (`refresh-transport: "cookie"`), instead of in the body.
+    /// Sets how refresh tokens travel (`refresh-transport`): in bodies, which is the default, or in a cookie that scripts cannot
+    /// read.
     #[must_use]
-    pub fn refresh_token_in_cookie(self, on: bool) -> Self {
-        self.choose(&REFRESH_TRANSPORT, if on { "cookie" } else { "body" })
+    pub fn refresh_transport(self, transport: RefreshTransport) -> Self {
+        self.choose(&REFRESH_TRANSPORT, transport.as_str())
     }
 
-    /// Limits how often one client is issued tokens: so many times a minute (`rate-limit-per-minute`), and so many at once
-    /// (`rate-limit-burst`). The default is no limit.
+    /// Limits how often a client is issued tokens: so many times a minute (`rate-limit-per-minute`). The default is no limit.
     #[cfg(feature = "rate-limit")]
     #[must_use]
-    pub fn rate_limit(self, per_minute: u32, burst: u32) -> Self {
-        self.set(&RATE_LIMIT_PER_MINUTE, Given::Number(per_minute.into()))
-            .set(&RATE_LIMIT_BURST, Given::Number(burst.into()))
+    pub fn rate_limit_per_minute(self, count: u32) -> Self {
+        self.set(&RATE_LIMIT_PER_MINUTE, Given::Number(count.into()))
+    }
+
+    /// Sets how often a client is issued tokens at once (`rate-limit-burst`). The default is 10. It needs
+    /// [`rate_limit_per_minute`](Self::rate_limit_per_minute).
+    #[cfg(feature = "rate-limit")]
+    #[must_use]
+    pub fn rate_limit_burst(self, count: u32) -> Self {
+        self.set(&RATE_LIMIT_BURST, Given::Number(count.into()))
     }
 }
 

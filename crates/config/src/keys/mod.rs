@@ -59,8 +59,19 @@ pub(crate) fn nearest(spelling: &str) -> Nearest {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    #[cfg(feature = "rate-limit")]
+    use std::time::Duration;
+
+    #[cfg(feature = "rate-limit")]
+    use fastauth_core::{
+        keys::StoreFormat,
+        policy::Ambiguous,
+        settings::{RefreshTransport, ResponseShape, TokensPerClient, WebSocketRefusal},
+    };
 
     use super::*;
+    #[cfg(feature = "rate-limit")]
+    use crate::builder::SettingsBuilder;
     use crate::key::ValueKind;
 
     #[test]
@@ -89,6 +100,65 @@ mod tests {
                 _ => {}
             }
         }
+    }
+
+    /// Calls methods of the builder, each by its name.
+    macro_rules! built {
+        ($($method:ident($value:expr)),+ $(,)?) => {
+            vec![$((stringify!($method), SettingsBuilder::default().$method($value).code)),+]
+        };
+    }
+
+    #[cfg(feature = "rate-limit")]
+    #[test]
+    fn each_key_has_a_method_of_its_name() {
+        let built = built![
+            app_name("a"),
+            credential_sources(["ACCESS-TOKEN"]),
+            database_api_url("sqlite:a"),
+            headers([("a", "b")]),
+            master_token("a"),
+            master_tokens([("a", "b")]),
+            cryptography_key("a"),
+            previous_cryptography_keys(["a"]),
+            cryptography_key_signs_from(std::time::UNIX_EPOCH),
+            master_token_paths(["/a"]),
+            access_token_paths(["/a"]),
+            public_paths(["/a"]),
+            base_path("/a"),
+            case_insensitive(true),
+            windows(true),
+            skip_preflight(true),
+            ambiguous(Ambiguous::Protect),
+            shadow(true),
+            access_ttl(Duration::from_secs(1)),
+            refresh_ttl(Duration::from_secs(1)),
+            refresh_grace(Duration::ZERO),
+            tokens_per_client(TokensPerClient::Many),
+            max_tokens_per_client(2),
+            store_format(StoreFormat::Plain),
+            issuer("a"),
+            audience("a"),
+            cache(false),
+            cache_capacity(1),
+            cache_ttl(Duration::ZERO),
+            allow_get(false),
+            response_shape(ResponseShape::OAuth),
+            refresh_transport(RefreshTransport::Cookie),
+            rate_limit_per_minute(1),
+            rate_limit_burst(1),
+            websocket_origins(["https://a.example"]),
+            websocket_recheck(Duration::from_secs(1)),
+            websocket_refusal(WebSocketRefusal::Close),
+        ];
+        for (method, code) in &built {
+            let names: Vec<_> = code.iter().map(|(key, _)| key.name.replace('-', "_")).collect();
+            assert_eq!(names, [*method]);
+        }
+        let settable =
+            all().filter(|key| !matches!(key.kind, ValueKind::Ignored)).map(|key| key.name.replace('-', "_"));
+        let with_method: BTreeSet<_> = built.iter().map(|(method, _)| (*method).to_owned()).collect();
+        assert_eq!(settable.collect::<BTreeSet<_>>(), with_method);
     }
 
     #[test]

@@ -64,8 +64,8 @@ static SKIP_PREFLIGHT: Key = Key::flag("skip-preflight", false, |draft, on| draf
 static AMBIGUOUS: Key = Key::choice(
     "ambiguous",
     &[
-        Choice::new("refuse", |draft| draft.paths.options.ambiguous = Ambiguous::Refuse),
-        Choice::new("protect", |draft| draft.paths.options.ambiguous = Ambiguous::Protect),
+        Choice::new(Ambiguous::Refuse.as_str(), |draft| draft.paths.options.ambiguous = Ambiguous::Refuse),
+        Choice::new(Ambiguous::Protect.as_str(), |draft| draft.paths.options.ambiguous = Ambiguous::Protect),
     ],
 )
 .doc(
@@ -142,11 +142,11 @@ impl SettingsBuilder {
         self.set(&SKIP_PREFLIGHT, Given::Flag(on))
     }
 
-    /// Requires every token for a path with a malformed escape, or with escapes that are not UTF-8, instead of refusing it
-    /// (`ambiguous: "protect"`): for applications with URLs in Latin-1.
+    /// Sets what becomes of a path with a malformed escape, or with escapes that are not UTF-8 (`ambiguous`). The default is to
+    /// refuse it. With [`Protect`](Ambiguous::Protect) it requires every token: for applications with URLs in Latin-1.
     #[must_use]
-    pub fn protect_ambiguous(self, on: bool) -> Self {
-        self.choose(&AMBIGUOUS, if on { "protect" } else { "refuse" })
+    pub fn ambiguous(self, ambiguous: Ambiguous) -> Self {
+        self.choose(&AMBIGUOUS, ambiguous.as_str())
     }
 
     /// Only logs refusals (`shadow`): **nothing is guarded** but issuing. A request that would be refused has no `Permit`, so let

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastauth_core::{
-    keys::{CAN_ENCRYPT, is_fernet_key},
+    keys::{CAN_ENCRYPT, StoreFormat, is_fernet_key},
     secret::Secret,
 };
 
@@ -213,7 +213,8 @@ pub(crate) fn complete_master_tokens(draft: &mut Draft<'_>) {
 
 /// Checks that the key which signs can encrypt, if tokens are to be stored encrypted.
 pub(crate) fn check_format(draft: &mut Draft<'_>) {
-    let newest = draft.secrets.key.as_ref().filter(|_| draft.issuing.sealed && CAN_ENCRYPT);
+    let newest =
+        draft.secrets.key.as_ref().filter(|_| draft.issuing.store_format == StoreFormat::Fernet && CAN_ENCRYPT);
     let Some(newest) = newest else { return };
     // Until the newest key signs, the one before it encrypts.
     let waits = draft.parts.clock.unix_now() < draft.secrets.signs_from;

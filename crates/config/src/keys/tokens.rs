@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use fastauth_core::keys::CAN_ENCRYPT;
+use fastauth_core::{
+    keys::{CAN_ENCRYPT, StoreFormat},
+    settings::TokensPerClient,
+};
 
 use crate::{
     builder::SettingsBuilder,
@@ -62,8 +65,8 @@ static REFRESH_GRACE: Key = Key::time(
 static TOKENS_PER_CLIENT: Key = Key::choice(
     "tokens-per-client",
     &[
-        Choice::new("one", |draft| draft.issuing.many_sessions = false),
-        Choice::new("many", |draft| draft.issuing.many_sessions = true),
+        Choice::new(TokensPerClient::One.as_str(), |draft| draft.issuing.tokens_per_client = TokensPerClient::One),
+        Choice::new(TokensPerClient::Many.as_str(), |draft| draft.issuing.tokens_per_client = TokensPerClient::Many),
     ],
 )
 .doc("With `many`, a client may have several sessions, each with a pair of its own.");
@@ -84,8 +87,9 @@ static FERNET: Feature = Feature { name: "fernet", is_built: CAN_ENCRYPT, proble
 pub(crate) static STORE_FORMAT: Key = Key::choice(
     "store-format",
     &[
-        Choice::new("plain", |draft| draft.issuing.sealed = false),
-        Choice::new("fernet", |draft| draft.issuing.sealed = true).feature(&FERNET),
+        Choice::new(StoreFormat::Plain.as_str(), |draft| draft.issuing.store_format = StoreFormat::Plain),
+        Choice::new(StoreFormat::Fernet.as_str(), |draft| draft.issuing.store_format = StoreFormat::Fernet)
+            .feature(&FERNET),
     ],
 )
 .doc("With `fernet`, tokens are encrypted before they are stored. `fastauth-api` cannot read them.");
@@ -127,10 +131,11 @@ impl SettingsBuilder {
         self.set(&REFRESH_GRACE, Given::Time(grace))
     }
 
-    /// Lets a client have several sessions, each with a pair of its own (`tokens-per-client: "many"`).
+    /// Sets how many sessions a client may have (`tokens-per-client`): one, which is the default, or several, each with a pair of
+    /// its own.
     #[must_use]
-    pub fn many_tokens_per_client(self, on: bool) -> Self {
-        self.choose(&TOKENS_PER_CLIENT, if on { "many" } else { "one" })
+    pub fn tokens_per_client(self, count: TokensPerClient) -> Self {
+        self.choose(&TOKENS_PER_CLIENT, count.as_str())
     }
 
     /// Sets how many sessions a client may have with `tokens-per-client: "many"` (`max-tokens-per-client`), from 1 to 10,000. The
@@ -140,10 +145,11 @@ impl SettingsBuilder {
         self.set(&MAX_TOKENS_PER_CLIENT, Given::count(count))
     }
 
-    /// Encrypts tokens before they are stored (`store-format: "fernet"`). `fastauth-api` cannot read them.
+    /// Sets the form in which tokens are stored (`store-format`): as they are, which is the default, or encrypted, which
+    /// `fastauth-api` cannot read.
     #[must_use]
-    pub fn encrypt_stored_tokens(self, on: bool) -> Self {
-        self.choose(&STORE_FORMAT, if on { "fernet" } else { "plain" })
+    pub fn store_format(self, format: StoreFormat) -> Self {
+        self.choose(&STORE_FORMAT, format.as_str())
     }
 
     /// Sets who issues the tokens: the claim `iss` (`issuer`). Tokens without it are refused, those of `fastauth-api` too.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use fastauth_core::origin::{Origins, origin};
+use fastauth_core::{
+    origin::{Origins, origin},
+    settings::WebSocketRefusal,
+};
 
 use crate::{
     builder::SettingsBuilder,
@@ -54,8 +57,9 @@ static WEBSOCKET: Feature = Feature {
 static WEBSOCKET_REFUSAL: Key = Key::choice(
     "websocket-refusal",
     &[
-        Choice::new("http", |draft| draft.websocket.closes = false),
-        Choice::new("close", |draft| draft.websocket.closes = true).feature(&WEBSOCKET),
+        Choice::new(WebSocketRefusal::Http.as_str(), |draft| draft.websocket.refusal = WebSocketRefusal::Http),
+        Choice::new(WebSocketRefusal::Close.as_str(), |draft| draft.websocket.refusal = WebSocketRefusal::Close)
+            .feature(&WEBSOCKET),
     ],
 )
 .doc("With `close`, a refused WebSocket is opened, sent the reason and closed, as `fastauth-api` does.");
@@ -69,12 +73,12 @@ impl SettingsBuilder {
         self.set(&WEBSOCKET_ORIGINS, Given::list(origins))
     }
 
-    /// Opens a WebSocket without a valid credential, sends the reason and closes it with 1008, as `fastauth-api` does
-    /// (`websocket-refusal: "close"`). The default is to refuse the handshake, of which a browser tells the page nothing. It needs
-    /// the feature `websocket`.
+    /// Sets how a WebSocket without a valid credential is refused (`websocket-refusal`). The default is to refuse the handshake, of
+    /// which a browser tells the page nothing. With [`Close`](WebSocketRefusal::Close) the socket is opened, sent the reason and
+    /// closed with 1008, as `fastauth-api` does; it needs the feature `websocket`.
     #[must_use]
-    pub fn close_refused_websockets(self, on: bool) -> Self {
-        self.choose(&WEBSOCKET_REFUSAL, if on { "close" } else { "http" })
+    pub fn websocket_refusal(self, refusal: WebSocketRefusal) -> Self {
+        self.choose(&WEBSOCKET_REFUSAL, refusal.as_str())
     }
 
     /// Sets how often the store is asked whether the token of an open WebSocket is still valid, if the store does not report

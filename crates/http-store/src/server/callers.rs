@@ -1,6 +1,9 @@
 //! Admits callers: those with the bearer token or, if there is none, programs on this machine.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use http::{
     HeaderMap, HeaderName, Uri,
@@ -27,15 +30,15 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(super) enum AllowedCallers {
     /// Programs that call it by a name of this machine.
     Local,
-    /// Those with this token.
-    Bearer(Secret),
+    /// Those with one of these tokens.
+    Bearer(Arc<[Secret]>),
     /// Every caller.
     All,
 }
 
 impl AllowedCallers {
-    /// Creates the callers with this token, unless it could be guessed.
-    pub(super) fn with_bearer(token: Secret) -> Result<Self, StoreError> {
+    /// Restricts the callers to those with a token, and adds this one, unless it could be guessed.
+    pub(super) fn and_bearer(&self, token: Secret) -> Result<Self, StoreError> {
         let text = token.expose();
         let mut characters: Vec<_> = text.chars().collect();
         let length = characters.len();
@@ -51,14 +54,15 @@ impl AllowedCallers {
                 ),
             ));
         }
-        Ok(Self::Bearer(token))
+        let earlier = if let Self::Bearer(tokens) = self { &tokens[..] } else { &[] };
+        Ok(Self::Bearer(earlier.iter().cloned().chain([token]).collect()))
     }
 
     /// Refuses the requests of all other callers.
     pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), StoreProblem> {
         match self {
             Self::All => Ok(()),
-            Self::Bearer(bearer) if brings(headers, bearer) => Ok(()),
+            Self::Bearer(tokens) if brings_one_of(tokens, headers) => Ok(()),
             Self::Bearer(_) => Err(StoreProblem::unauthorized()),
             // A browser names the origin of a page that sends a request. A page of another site whose own name leads here is
             // known by that name, in `Host`.
@@ -73,9 +77,10 @@ impl AllowedCallers {
     }
 }
 
-fn brings(headers: &HeaderMap, bearer: &Secret) -> bool {
-    let token = credential::single(headers, &AUTHORIZATION).and_then(credential::bearer);
-    token.is_some_and(|token| bearer.matches(token))
+fn brings_one_of(tokens: &[Secret], headers: &HeaderMap) -> bool {
+    let Some(sent) = credential::single(headers, &AUTHORIZATION).and_then(credential::bearer) else { return false };
+    // All are compared, so that the time does not show which one it was.
+    tokens.iter().fold(false, |found, token| token.matches(sent) | found)
 }
 
 /// Returns true if each name by which a request calls this server is one of this machine. Browsers always send a name.
@@ -157,11 +162,30 @@ mod tests {
         for weak in
             ["", "x", "hush-hush", "hush-hush-hush-", "xxxxxxxxxxxxxxxxxxxxxxxx", "ababababababababab", "éèéèéè"]
         {
-            let error = AllowedCallers::with_bearer(Secret::from(weak)).err().expect(weak).to_string();
+            let error = AllowedCallers::Local.and_bearer(Secret::from(weak)).err().expect(weak).to_string();
             assert!(error.contains("fastauth keygen") && (weak.len() < 2 || !error.contains(weak)), "{error}");
         }
-        assert!(AllowedCallers::with_bearer(Secret::generate()).is_ok());
-        assert!(AllowedCallers::with_bearer(Secret::from("hush-hush-hush-h")).is_err(), "five different characters");
-        assert!(AllowedCallers::with_bearer(Secret::from("correct-horse-battery")).is_ok());
+        assert!(AllowedCallers::Local.and_bearer(Secret::generate()).is_ok());
+        assert!(
+            AllowedCallers::Local.and_bearer(Secret::from("hush-hush-hush-h")).is_err(),
+            "five different characters"
+        );
+        assert!(AllowedCallers::Local.and_bearer(Secret::from("correct-horse-battery")).is_ok());
+    }
+
+    #[test]
+    fn each_of_two_bearers_is_admitted_and_no_other() {
+        let one = AllowedCallers::Local.and_bearer(Secret::from("correct-horse-battery")).unwrap();
+        let both = one.and_bearer(Secret::from("staple-horse-correct")).unwrap();
+        for (sent, expected) in [
+            ("Bearer correct-horse-battery", [true, true]),
+            ("Bearer staple-horse-correct", [false, true]),
+            ("Bearer correct-horse-battery,staple-horse-correct", [false, false]),
+            ("Bearer ", [false, false]),
+        ] {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, sent.parse().unwrap())]);
+            let admits = |callers: &AllowedCallers| callers.admit(&Uri::from_static("/token"), &headers).is_ok();
+            assert_eq!([admits(&one), admits(&both)], expected, "{sent}");
+        }
     }
 }

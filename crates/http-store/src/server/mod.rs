@@ -20,9 +20,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tower_service::Service;
 
+pub use self::outcome::StoreOutcome;
 use self::{
     callers::AllowedCallers,
-    reply::{StoreProblem, StoreReply, empty, json_reply, typed, with_version},
+    outcome::CallResult,
+    reply::{StoreProblem, StoreReply, empty, json_reply, typed, with_result, with_version},
     route::{Route, client_id, parameter, session},
 };
 use crate::record::unverified_record;
@@ -36,6 +38,7 @@ use fastauth_core::store::{
 };
 
 mod callers;
+mod outcome;
 mod precondition;
 mod reply;
 mod route;
@@ -88,14 +91,15 @@ impl StoreService {
         Self { store, callers: AllowedCallers::Local }
     }
 
-    /// Answers only requests with `Authorization: Bearer` and this token, from any machine.
+    /// Answers only requests with `Authorization: Bearer` and this token, from any machine. Called again, it adds a token: to replace
+    /// one, accept both until every caller sends the new one.
     ///
     /// # Errors
     ///
     /// [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the token could be guessed: if it has fewer than 16 characters, or fewer than 6
     /// different ones.
     pub fn bearer(self, token: Secret) -> Result<Self, StoreError> {
-        Ok(Self { callers: AllowedCallers::with_bearer(token)?, ..self })
+        Ok(Self { callers: self.callers.and_bearer(token)?, ..self })
     }
 
     /// Answers every request: something in front, such as a layer of yours, has to refuse those of strangers.
@@ -104,12 +108,37 @@ impl StoreService {
         Self { callers: AllowedCallers::All, ..self }
     }
 
+    /// Returns the refusal if this service does not answer the sender of a request, whatever it asks for: for paths of your own
+    /// beside the service.
+    pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+        let admitted = self.callers.admit(request.uri(), request.headers());
+        admitted.err().map(|problem| problem.into_reply(false))
+    }
+
     async fn answer(self, request: Request<impl Body<Error: Into<BoxError>>>) -> StoreReply {
         let uri = request.uri().clone();
         let method = request.method().clone();
         let route = Route::parse(uri.path());
+        let reply = self.answer_at(route, &uri, request).await;
+        let mut reply = if method == Method::HEAD { reply::without_body(reply) } else { reply };
+        let CallResult { outcome, revoked } = reply.extensions_mut().remove().unwrap_or(CallResult::OK);
+        reply.extensions_mut().insert(StoreOutcome {
+            route: route.map_or("other", Route::template),
+            operation: route.map_or("other", |route| route.operation(&method)),
+            outcome,
+            revoked,
+        });
+        reply
+    }
+
+    async fn answer_at(
+        &self,
+        route: Option<Route<'_>>,
+        uri: &Uri,
+        request: Request<impl Body<Error: Into<BoxError>>>,
+    ) -> StoreReply {
         let is_v2 = route.is_some_and(|route| route != Route::Pair);
-        if let Err(problem) = self.callers.admit(&uri, request.headers()) {
+        if let Err(problem) = self.callers.admit(uri, request.headers()) {
             return problem.into_reply(is_v2);
         }
         let speaks_v2 = match self.store.promises().await {
@@ -117,12 +146,11 @@ impl StoreService {
             Err(error) => return StoreProblem::from(error).into_reply(is_v2),
         };
         let outcome = match route.filter(|_| speaks_v2 || !is_v2) {
-            Some(route) => self.dispatch(route, speaks_v2, &uri, request).await,
+            Some(route) => self.dispatch(route, speaks_v2, uri, request).await,
             None => Err(StoreProblem::nothing_here()),
         };
         let reply = outcome.unwrap_or_else(|problem| problem.into_reply(is_v2));
-        let reply = if speaks_v2 { reply::announced(reply) } else { reply };
-        if method == Method::HEAD { reply::without_body(reply) } else { reply }
+        if speaks_v2 { reply::announced(reply) } else { reply }
     }
 
     async fn dispatch(
@@ -146,7 +174,8 @@ impl StoreService {
             (Route::Pair, Method::POST) => self.upsert(pair_client_id(query)?.into_owned(), request).await,
             (Route::Pair, _) => {
                 let revocation = Revocation::Client(pair_client_id(query)?.into_owned());
-                self.revoke(revocation, headers).await.map(|_| empty(StatusCode::NO_CONTENT))
+                let revoked = self.revoke_sessions(revocation, headers).await?;
+                Ok(with_result(empty(StatusCode::NO_CONTENT), CallResult::revoked(revoked)))
             }
             (Route::Client(id), Method::GET) => self.digests(&client_id(id, query)?, query, headers).await,
             (Route::Client(id), Method::POST) => self.issue(client_id(id, query)?.into_owned(), request).await,
@@ -247,7 +276,8 @@ impl StoreService {
             Rotated::Repeated(pair) => {
                 let version = pair.version;
                 let data = PairBody::from(&pair);
-                Ok(with_version(json_reply(StatusCode::OK, &RotatedBody::Repeated { version, data }), version))
+                let reply = json_reply(StatusCode::OK, &RotatedBody::Repeated { version, data });
+                Ok(with_result(with_version(reply, version), CallResult::new("repeated")))
             }
             Rotated::Superseded => conflict(code::LOST_RACE, "another refresh token is held"),
             Rotated::Reused => {
@@ -264,13 +294,19 @@ impl StoreService {
         held.version.filter(|_| held.refresh == Some(record.refresh.digest))
     }
 
-    /// Revokes, and goes on with it if the caller leaves.
     async fn revoke(&self, revocation: Revocation, headers: &HeaderMap) -> Result<StoreReply, StoreProblem> {
+        let revoked = self.revoke_sessions(revocation, headers).await?;
+        let reply = json_reply(StatusCode::OK, &RevokedBody { revoked });
+        Ok(with_result(reply, CallResult::revoked(revoked)))
+    }
+
+    /// Revokes, and goes on with it if the caller leaves.
+    async fn revoke_sessions(&self, revocation: Revocation, headers: &HeaderMap) -> Result<u64, StoreProblem> {
         let if_version = precondition::parse_version(headers)?;
         let store = Arc::clone(&self.store);
         let revoked = carried_through(async move { store.revoke(&revocation, if_version).await }).await;
         match revoked? {
-            Revoked::Sessions(revoked) => Ok(json_reply(StatusCode::OK, &RevokedBody { revoked })),
+            Revoked::Sessions(revoked) => Ok(revoked),
             Revoked::ConditionFailed => Err(StoreProblem::precondition_failed()),
         }
     }

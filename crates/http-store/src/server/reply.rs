@@ -11,6 +11,7 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
 
+use super::outcome::CallResult;
 use crate::wire;
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
@@ -83,7 +84,7 @@ impl StoreProblem {
             json_reply(self.status, &json!({ "detail": self.detail }))
         };
         reply.headers_mut().extend(self.header);
-        reply
+        with_result(reply, CallResult::new(self.code))
     }
 }
 
@@ -127,6 +128,11 @@ pub(super) fn options(known: &[Method]) -> StoreReply {
 
 pub(super) fn with_version(mut reply: StoreReply, version: Option<u64>) -> StoreReply {
     reply.headers_mut().extend(version.map(|version| (ETAG, wire::etag(version))));
+    reply
+}
+
+pub(super) fn with_result(mut reply: StoreReply, result: CallResult) -> StoreReply {
+    reply.extensions_mut().insert(result);
     reply
 }
 

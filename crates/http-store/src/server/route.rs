@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::reply::StoreProblem;
-use fastauth_core::query;
+use fastauth_core::{query, store::StoreCall};
 
 /// Stands in a path for the id of a client or session that is in the query.
 const IN_QUERY: &str = "-";
@@ -46,6 +46,37 @@ impl<'a> Route<'a> {
             ["token"] => Some(Self::Pair),
             _ => None,
         }
+    }
+
+    /// Returns its path with names in place of ids.
+    pub(super) fn template(self) -> &'static str {
+        match self {
+            Self::Pair => "/token",
+            Self::Client(_) => "/v2/clients/{client_id}/token",
+            Self::Rotate(_) => "/v2/clients/{client_id}/rotate",
+            Self::Session(..) => "/v2/clients/{client_id}/sessions/{session}",
+            Self::List => "/v2/clients",
+            Self::RevokeAll => "/v2/revoke-all",
+            Self::Tickets => "/v2/tickets",
+            Self::Description => "/v2/openapi.json",
+        }
+    }
+
+    /// Returns what a method asks of the store, by the name that [`StoreCall`] gives it if it is one.
+    pub(super) fn operation(self, method: &Method) -> &'static str {
+        let call = match (self, method) {
+            (Self::Pair, &Method::GET | &Method::HEAD) => StoreCall::Pair,
+            (Self::Client(_), &Method::GET | &Method::HEAD) => StoreCall::Load,
+            (Self::Pair | Self::Client(_), &Method::POST) => StoreCall::Save,
+            (Self::Pair | Self::Client(_) | Self::Session(..), &Method::DELETE) => StoreCall::Revoke,
+            (Self::Rotate(_), &Method::POST) => StoreCall::Rotate,
+            (Self::List, &Method::GET | &Method::HEAD) => StoreCall::List,
+            (Self::Tickets, &Method::POST) => StoreCall::Spend,
+            (Self::RevokeAll, &Method::POST) => return "revoke_all",
+            (Self::Description, &Method::GET | &Method::HEAD) => return "describe",
+            _ => return "other",
+        };
+        call.as_str()
     }
 
     /// Returns the methods that it allows.
@@ -130,6 +161,31 @@ mod tests {
             ("/V2/clients", None),
         ] {
             assert_eq!(Route::parse(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn operation_is_what_the_store_is_asked_for() {
+        for (path, method, expected) in [
+            ("/token", Method::GET, "pair"),
+            ("/token", Method::HEAD, "pair"),
+            ("/token", Method::POST, "save"),
+            ("/token", Method::DELETE, "revoke"),
+            ("/token", Method::OPTIONS, "other"),
+            ("/v2/clients/a/token", Method::GET, "load"),
+            ("/v2/clients/a/token", Method::POST, "save"),
+            ("/v2/clients/a/token", Method::DELETE, "revoke"),
+            ("/v2/clients/a/rotate", Method::POST, "rotate"),
+            ("/v2/clients/a/rotate", Method::GET, "other"),
+            ("/v2/clients/a/sessions/s", Method::DELETE, "revoke"),
+            ("/v2/clients", Method::GET, "list"),
+            ("/v2/revoke-all", Method::POST, "revoke_all"),
+            ("/v2/tickets", Method::POST, "spend"),
+            ("/v2/openapi.json", Method::GET, "describe"),
+        ] {
+            let route = Route::parse(path).unwrap();
+            assert_eq!(route.operation(&method), expected, "{method} {path}");
+            assert!(!route.template().contains("/a/"), "{path}");
         }
     }
 

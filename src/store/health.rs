@@ -1,4 +1,4 @@
-//! Checks that the token store answers, for the health endpoint.
+//! Checks that a token store answers, for endpoints of health.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,19 +10,18 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{
-    observe,
-    store::{StoreError, StoreErrorKind, TokenStore},
-};
+use super::{StoreError, StoreErrorKind, TokenStore};
 
 /// How long the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long its answer counts, and so at most how often it is asked.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Asks the store whether it is up, at most once a second however many callers ask.
+/// Asks a store whether it is up, at most once a second however many callers ask: for a health endpoint of your own.
+///
+/// It asks in a task of its own, and so needs a tokio runtime with its time driver.
 #[derive(Debug)]
-pub(crate) struct StoreHealth {
+pub struct StoreHealth {
     store: Arc<dyn TokenStore>,
     latest: Mutex<Option<Question>>,
 }
@@ -45,7 +44,9 @@ impl Question {
                 Err(_) => Err(StoreError::new(StoreErrorKind::TimedOut, "no answer within two seconds")),
             };
             if let Err(error) = &answer {
-                observe::log_store_failure(error, "health");
+                let kind = error.kind().code();
+                let error = error.with_causes();
+                tracing::error!(target: "fastauth", kind, error, "health: the token store is unavailable");
             }
             answered.send_replace(Some(answer.is_ok()));
         });
@@ -62,12 +63,13 @@ impl Question {
 }
 
 impl StoreHealth {
-    pub(crate) fn new(store: Arc<dyn TokenStore>) -> Self {
+    /// Creates the health of a store, which is not asked yet.
+    pub fn new(store: Arc<dyn TokenStore>) -> Self {
         Self { store, latest: Mutex::default() }
     }
 
-    /// Returns true if the store answers, after at most two seconds. The answer may be a second old.
-    pub(crate) async fn is_up(&self) -> bool {
+    /// Returns true if the store [answers](TokenStore::check), after at most two seconds. The answer may be a second old.
+    pub async fn is_up(&self) -> bool {
         answer(self.ask(Question::is_recent)).await
     }
 

@@ -1,0 +1,87 @@
+//! The access log: one line for each request, which never has a token, an id of a client, a query or a body in it.
+
+use std::time::Instant;
+
+use fastauth_core::shown::shown;
+use http::{HeaderName, Method, Request, Response, StatusCode};
+
+use super::listen::Peer;
+
+/// The header by which a proxy or a caller names a request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// More than is shown of an id, in bytes.
+const MAX_READ: usize = 2048;
+
+/// Whether requests are logged.
+#[derive(Clone, Copy)]
+pub(crate) struct AccessLog {
+    is_on: bool,
+}
+
+/// The line of a request. It is written when it is dropped, so that a request whose client has left has one, too.
+pub(crate) struct AccessEntry {
+    method: Method,
+    peer: Option<Peer>,
+    request_id: Option<String>,
+    started: Instant,
+    answered: Option<Answered>,
+}
+
+struct Answered {
+    route: &'static str,
+    outcome: Option<&'static str>,
+    status: StatusCode,
+}
+
+impl AccessLog {
+    pub(crate) fn new(is_on: bool) -> Self {
+        Self { is_on }
+    }
+
+    /// Begins the line of a request, if requests are logged.
+    pub(crate) fn begin<B>(self, request: &Request<B>) -> Option<AccessEntry> {
+        if !self.is_on {
+            return None;
+        }
+        let id = request.headers().get(&REQUEST_ID).map(|id| {
+            let bytes = id.as_bytes();
+            shown(&String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_READ)])).into_owned()
+        });
+        Some(AccessEntry {
+            method: request.method().clone(),
+            peer: request.extensions().get().copied(),
+            request_id: id,
+            started: Instant::now(),
+            answered: None,
+        })
+    }
+}
+
+impl AccessEntry {
+    /// Adds the answer, by the route's name and not by the path.
+    pub(crate) fn answer<B>(mut self, route: &'static str, outcome: Option<&'static str>, response: &Response<B>) {
+        self.answered = Some(Answered { route, outcome, status: response.status() });
+    }
+}
+
+impl Drop for AccessEntry {
+    fn drop(&mut self) {
+        let method = shown(self.method.as_str());
+        let method = method.get(..32).unwrap_or(&method);
+        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let peer = self.peer.map(tracing::field::display);
+        let request_id = self.request_id.as_deref();
+        match &self.answered {
+            Some(Answered { route, outcome, status }) => tracing::info!(
+                target: "fastauth::access",
+                method, route, status = status.as_u16(), outcome = *outcome, duration_us, peer, request_id,
+                "answered"
+            ),
+            None => tracing::info!(
+                target: "fastauth::access",
+                method, outcome = "disconnected", duration_us, peer, request_id,
+                "the client left before it was answered"
+            ),
+        }
+    }
+}
