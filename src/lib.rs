@@ -76,7 +76,7 @@
 //! | `fernet` | yes | `store-format: "fernet"`, and tickets for WebSockets |
 //! | `rest` | yes | [`store::RestStore`], for a store behind HTTP |
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
-//! | `axum` | | [`Permit`] as an extractor, [`FastAuthLayer::around`], [`TokenRouter::into_axum`], and the whole path if the layer is on a nested router, which only adds checks |
+//! | `axum` | | [`Permit`] as an extractor, [`FastAuthLayer::around`], [`TokenRouter`] for `Router::merge`, and the whole path if the layer is on a nested router, which only adds checks |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when the right to it ends |
 //! | `rate-limit` | | rate limits on issuing and refreshing: `rate-limit-per-minute` |

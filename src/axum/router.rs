@@ -3,27 +3,34 @@
 use std::{
     convert::Infallible,
     fmt,
-    future::Future,
+    future::{Future, Ready, ready},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use axum::{Router, ServiceExt, body::Body, extract::Request, response::Response, routing::IntoMakeService};
+use axum::{
+    Router, ServiceExt,
+    body::Body,
+    extract::{Request, connect_info::IntoMakeServiceWithConnectInfo},
+    response::Response,
+    routing::IntoMakeService,
+    serve::{IncomingStream, Listener},
+};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{FastAuth, FastAuthLayer, ResponseBody, ResponseFuture};
+use crate::{FastAuth, FastAuthLayer, ResponseBody, ResponseFuture, TokenRouter};
 
 impl FastAuthLayer {
     /// Wraps a whole router, so that nothing in it is unguarded: routes, nested routers and fallbacks, in whatever order they were
-    /// added.
+    /// added. If the router has a state, give it that first, by `with_state`.
     ///
     /// ```no_run
     /// # async fn serve(listener: tokio::net::TcpListener) -> std::io::Result<()> {
     /// let auth = fastauth::FastAuthLayer::from_config();
     /// let app = axum::Router::new().nest_service("/auth", auth.router());
-    /// axum::serve(listener, auth.around(app).into_make_service()).await
+    /// axum::serve(listener, auth.around(app)).await
     /// # }
     /// ```
     #[must_use]
@@ -37,11 +44,17 @@ impl FastAuthLayer {
 pub struct GuardedRouter(FastAuth<Router>);
 
 impl GuardedRouter {
-    /// Converts it into what `axum::serve` takes. For the addresses of clients, use
-    /// `axum::ServiceExt::into_make_service_with_connect_info`.
+    /// Converts it into a service that makes services. `axum::serve` takes it, but also the router itself.
     #[must_use]
     pub fn into_make_service(self) -> IntoMakeService<Self> {
         ServiceExt::<Request>::into_make_service(self)
+    }
+
+    /// Converts it into what `axum::serve` takes, and lets handlers extract `ConnectInfo<C>`, such as the address of the client with
+    /// `C = SocketAddr`.
+    #[must_use]
+    pub fn into_make_service_with_connect_info<C>(self) -> IntoMakeServiceWithConnectInfo<Self, C> {
+        ServiceExt::<Request>::into_make_service_with_connect_info(self)
     }
 }
 
@@ -57,6 +70,35 @@ impl Service<Request> for GuardedRouter {
     #[inline]
     fn call(&mut self, request: Request) -> GuardedFuture {
         GuardedFuture { response: self.0.call(request) }
+    }
+}
+
+/// `axum::serve` takes it.
+impl<L: Listener> Service<IncomingStream<'_, L>> for GuardedRouter {
+    type Response = Self;
+    type Error = Infallible;
+    type Future = Ready<Result<Self, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _stream: IncomingStream<'_, L>) -> Self::Future {
+        ready(Ok(self.clone()))
+    }
+}
+
+/// `Router::merge` takes the token endpoints as they are, with `/auth` (or their [`prefix`](TokenRouter::prefix)) before each:
+/// `.merge(auth.router())`.
+///
+/// `Router::nest` adds that by itself: `.nest("/auth", auth.router().prefix("").into())`, for which
+/// `.nest_service("/auth", auth.router())` is shorter.
+impl<S: Clone + Send + Sync + 'static> From<TokenRouter> for Router<S> {
+    fn from(tokens: TokenRouter) -> Self {
+        let tokens = tokens.with_known_paths();
+        tokens.paths().fold(Self::new(), |router, path| {
+            router.route_service(&path, tokens.clone()).route_service(&format!("{path}/"), tokens.clone())
+        })
     }
 }
 

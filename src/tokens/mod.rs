@@ -49,8 +49,8 @@ use place::{Mount, PathMatch};
 ///
 /// The router checks the credentials that an endpoint requires by itself, wherever it is mounted and whatever the path lists say:
 ///
-/// - axum, with the feature `axum`: `.nest_service("/auth", layer.router())`, or `.merge(layer.router().into_axum())`, or each
-///   path by `.route_service("/auth/token/new", layer.router())`;
+/// - axum, with the feature `axum`: `.nest_service("/auth", auth.router())`, or `.merge(auth.router())`, or
+///   `.nest("/auth", auth.router().prefix("").into())`, or each path by `.route_service("/auth/token/new", auth.router())`;
 /// - hyper: call it for the paths below `/auth`.
 ///
 /// Each endpoint has one path, as clients see it, and every other path is 404. If an axum router has stripped a prefix, the
@@ -83,16 +83,18 @@ impl TokenRouter {
         self
     }
 
-    /// Converts it into an axum router, to be merged.
+    /// Returns a router whose paths are known, since axum routes by them.
     #[cfg(feature = "axum")]
-    pub fn into_axum<S: Clone + Send + Sync + 'static>(mut self) -> axum::Router<S> {
-        self.mount = Mount::new(self.mount.prefix());
+    pub(crate) fn with_known_paths(self) -> Self {
+        let mount = Mount::new(self.mount.prefix());
+        Self { mount, ..self }
+    }
+
+    /// Returns the paths of the endpoints as requests have them here.
+    #[cfg(feature = "axum")]
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
         let prefix = self.mount.prefix();
-        ENDPOINTS.iter().fold(axum::Router::new(), |router, Endpoint { path, .. }| {
-            router
-                .route_service(&format!("{prefix}{path}"), self.clone())
-                .route_service(&format!("{prefix}{path}/"), self.clone())
-        })
+        ENDPOINTS.iter().map(move |endpoint| format!("{prefix}{}", endpoint.path))
     }
 
     async fn answer<B>(&self, request: &Parts, body: B) -> Response<Full<Bytes>>

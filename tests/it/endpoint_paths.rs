@@ -62,10 +62,10 @@ async fn only_the_paths_of_endpoints_answer() {
         ("nested in a service", "/v1/auth", {
             Router::new().nest_service("/v1", Router::new().nest_service("/auth", router()))
         }),
-        ("merged", "/auth", Router::new().merge(router().into_axum())),
-        ("merged with a prefix", "/v1", Router::new().merge(router().prefix("/v1").into_axum())),
-        ("merged and nested", "/v1/auth", Router::new().nest("/v1", router().into_axum())),
-        ("merged without a prefix, and nested", "/auth", Router::new().nest("/auth", router().prefix("").into_axum())),
+        ("merged", "/auth", Router::new().merge(router())),
+        ("merged with a prefix", "/v1", Router::new().merge(router().prefix("/v1"))),
+        ("merged and nested", "/v1/auth", Router::new().nest("/v1", router().into())),
+        ("merged without a prefix, and nested", "/auth", Router::new().nest("/auth", router().prefix("").into())),
         ("as the fallback", "/auth", Router::new().fallback_service(router())),
         ("as the fallback, with a prefix", "/v1/auth", Router::new().fallback_service(router().prefix("/v1/auth/"))),
         ("nested, with a prefix", "/v1/auth", Router::new().nest_service("/v1", router().prefix("auth"))),
@@ -149,7 +149,7 @@ async fn trailing_slash_is_redirected() {
     let response = send(&app(layer()), probe("/auth/openapi.json/")).await;
     assert_eq!(response.headers()[LOCATION], "../openapi.json");
 
-    for router in [app(layer()), Router::new().merge(layer().router().into_axum())] {
+    for router in [app(layer()), Router::new().merge(layer().router())] {
         let server = Endpoints::at(serve(router).await);
         let by_get = server.send("GET", "/auth/token/new/?client_id=c", &[("master-token", MASTER)], "").await;
         assert_eq!((by_get.status, &by_get.json()["data"]["client_id"]), (200, &"c".into()));

@@ -9,6 +9,7 @@ mod config;
 mod cookie;
 mod endpoint_paths;
 mod endpoint_requests;
+mod example_login;
 mod extract;
 mod grpc;
 mod handshakes;
@@ -18,6 +19,7 @@ mod layer;
 mod log_in;
 #[cfg(all(feature = "metrics", feature = "rate-limit"))]
 mod metrics;
+mod mounting;
 mod oauth;
 mod observe;
 mod openapi;

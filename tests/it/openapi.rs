@@ -45,7 +45,7 @@ async fn document_is_beside_the_endpoints_wherever_they_are_mounted() {
     for (name, path, app) in [
         ("nested", "/auth/openapi.json", Router::new().nest_service("/auth", router())),
         ("nested elsewhere", "/v1/login/openapi.json", Router::new().nest_service("/v1/login", router())),
-        ("merged", "/auth/openapi.json", Router::new().merge(router().into_axum())),
+        ("merged", "/auth/openapi.json", Router::new().merge(router())),
         ("with a prefix", "/v2/openapi.json", Router::new().fallback_service(router().prefix("/v2"))),
     ] {
         let document = document(&app, path).await;

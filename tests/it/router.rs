@@ -106,7 +106,7 @@ async fn router_works_however_it_is_mounted() {
     let mounted: [(&str, &str, Router); 5] = [
         ("nested", "/auth", Router::new().nest_service("/auth", router())),
         ("nested elsewhere", "/v1/login", Router::new().nest_service("/v1/login", router())),
-        ("merged", "/auth", Router::new().merge(router().into_axum())),
+        ("merged", "/auth", Router::new().merge(router())),
         (
             "as routes",
             "/auth",
