@@ -1,7 +1,7 @@
 //! An application whose users log in, with a page: `cargo run --release --example login`.
 //!
 //! `log_in`, `who_am_i` and `log_out` are what an application writes. The rest of a session is done by the token endpoints below
-//! `/auth`: the page refreshes its access token there, by a cookie that its script cannot read.
+//! `/auth`: the page refreshes its access token there, by a cookie that no script can read. `clients/js/fastauth.js` does that for it.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use std::{
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{Html, Result},
     routing::{get, post},
 };
@@ -74,9 +74,13 @@ pub(crate) fn app(auth: FastAuthLayer) -> Router {
     ];
     Router::new()
         .route("/", get(async || Html(include_str!("login.html"))))
-        .route("/log-in", post(log_in))
+        .route(
+            "/fastauth.js",
+            get(async || ([(CONTENT_TYPE, "text/javascript")], include_str!("../clients/js/fastauth.js"))),
+        )
+        .route("/login", post(log_in))
         .route("/api/me", get(who_am_i))
-        .route("/api/log-out", post(log_out))
+        .route("/api/logout", post(log_out))
         .with_state(App { auth: auth.clone(), users: Arc::new(users.into()) })
         .nest_service("/auth", auth.router())
         // Last: a route that is added after the layer is not guarded.
@@ -107,10 +111,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let _ = write!(
         io::stdout(),
         r#"Open http://{address} and log in as alice, password "wonderland". Or without a browser:
-  curl -i -c cookies.txt --json '{{"user":"alice","password":"wonderland"}}' http://{address}/log-in
+  curl -i -c cookies.txt --json '{{"user":"alice","password":"wonderland"}}' http://{address}/login
   curl -i -H "ACCESS-TOKEN: the access_token of that answer" http://{address}/api/me
   curl -i -b cookies.txt -c cookies.txt -X POST http://{address}/auth/token/refresh
-  curl -i -c cookies.txt -X POST -H "ACCESS-TOKEN: the new access_token" http://{address}/api/log-out
+  curl -i -c cookies.txt -X POST -H "ACCESS-TOKEN: the new access_token" http://{address}/api/logout
 "#
     );
     Ok(axum::serve(listener, app(auth)).await?)

@@ -84,6 +84,7 @@
 //! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
 //! | `metrics` | | counts and times for the recorder of the `metrics` crate: switch them on by `SettingsBuilder::metrics` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 /// Compiles the code in README.md.

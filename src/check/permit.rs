@@ -14,7 +14,8 @@ use crate::token::Claims;
 /// Proof that a request passed its checks. The guard puts it into the extensions of every request that it forwards to a
 /// guarded path, and nothing else can create one.
 ///
-/// With the feature `axum` it is an extractor, and so is `Option<Permit>`.
+/// With the feature `axum` it is an extractor, and so is `Option<Permit>`. If the compiler says that a handler which takes it does not
+/// implement `Handler`, that feature is missing: `cargo add fastauth --features axum`.
 #[derive(Clone, Debug)]
 pub struct Permit {
     master: Option<Arc<str>>,

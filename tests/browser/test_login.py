@@ -59,6 +59,7 @@ class LogIn(unittest.TestCase):
     def ask(self, tab):
         with tab.expect_response(lambda response: response.url.endswith("/api/me") and response.ok):
             tab.get_by_role("button", name="Who am I?").click()
+        expect(tab.locator("#answer")).to_contain_text("GET /api/me: 200")
 
     def test_user_logs_in_and_out(self):
         tab = self.open_tab()

@@ -32,7 +32,7 @@ impl Server {
 
     async fn log_in(&self, user: &str, password: &str) -> Response {
         let form = json!({ "user": user, "password": password }).to_string();
-        self.post("/log-in").header("content-type", "application/json").body(form).send().await.unwrap()
+        self.post("/login").header("content-type", "application/json").body(form).send().await.unwrap()
     }
 
     async fn me(&self, token: &str) -> Response {
@@ -75,7 +75,7 @@ async fn user_logs_in_and_out() {
     assert_eq!(me["roles"], json!(["editor", "reader"]), "the claims are kept");
 
     let (other_cookie, other) = kept(server.log_in("alice", "wonderland").await).await;
-    let response = server.post("/api/log-out").header("ACCESS-TOKEN", &token).send().await.unwrap();
+    let response = server.post("/api/logout").header("ACCESS-TOKEN", &token).send().await.unwrap();
     assert_eq!(response.status(), 200);
     assert!(response.headers()["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
     assert_eq!(server.me(&token).await.status(), 401);

@@ -5,6 +5,8 @@
 //! one row of a table (the private module `keys`), from which come its variable, its faults, what `fastauth check` shows, the
 //! [`reference`](reference()) and the [JSON Schema](json_schema).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod announce;
 mod builder;
 mod code_parts;

@@ -40,6 +40,12 @@ pub struct Issuing {
 
 /// Decides on the application's claims in every token, and may refuse to issue.
 /// An `async` closure is one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot decide on claims",
+    label = "not a claims hook",
+    note = "give it a function that takes a `Grant` and returns a future of `Result<Map<String, Value>, ClaimsRefusal>`",
+    note = "such as `|grant: Grant| async move {{ Ok(grant.claims) }}`, or implement `ClaimsHook`; it must be `Send + Sync + 'static`"
+)]
 pub trait ClaimsHook: Send + Sync + 'static {
     /// Returns the claims of the tokens to issue, in place of those of the [`Grant`]. A claim that FastAuth sets itself, such as
     /// `exp`, is an error, and nothing is issued.
@@ -49,6 +55,7 @@ pub trait ClaimsHook: Send + Sync + 'static {
 /// The future that a [`ClaimsHook`] returns.
 pub type ClaimsFuture<'a> = Pin<Box<dyn Future<Output = Result<Map<String, Value>, ClaimsRefusal>> + Send + 'a>>;
 
+#[diagnostic::do_not_recommend]
 impl<H, F> ClaimsHook for H
 where
     H: Fn(Grant) -> F + Send + Sync + 'static,

@@ -1,6 +1,8 @@
 //! The parts of FastAuth that need no request: rules, credentials, tokens, keys, the contract of stores, and what a deployment
 //! decides. Applications use the crate `fastauth`, which re-exports what they need.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod base64url;
 pub mod clock;
 pub mod credential;

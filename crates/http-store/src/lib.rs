@@ -1,6 +1,8 @@
 //! The API between FastAuth and a token store behind HTTP: its client (feature `client`), and its server as a tower service over any
 //! store (feature `server`). Applications use the crate `fastauth`, which re-exports both.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]

@@ -33,6 +33,8 @@
 //!  cleaning   deleting expired rows                 read        look-ups, and the listing thread
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod backup;
 mod cleaning;
 mod command;

@@ -56,6 +56,11 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// A store states further promises by [`promises`](Self::promises). Stores of your own can use [`Session::judge`] and
 /// [`Session::judge_save`], which are the rules of a rotation and of a write that arrives twice. [`MemoryStore`] is the shortest
 /// example. A store that wraps another forwards the other methods by [`forward_store!`](crate::forward_store).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a token store",
+    label = "not a token store",
+    note = "give it a `MemoryStore`, a `SqliteStore`, a `RestStore`, an `Arc<dyn TokenStore>`, or a type of your own that implements `TokenStore`"
+)]
 pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the kind of this store in one word, for logs and metrics.
     fn kind(&self) -> &'static str {
