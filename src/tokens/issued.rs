@@ -22,20 +22,19 @@ use crate::{
 /// and with `refresh-transport: "cookie"` the refresh token in a cookie and not in the body.
 ///
 /// ```
-/// # use axum::{Json, extract::State, http::StatusCode, response::{IntoResponse, Response}};
-/// # use fastauth::{FastAuthLayer, IssueError};
+/// # use axum::{Json, extract::State, http::StatusCode, response::Result};
+/// # use fastauth::{FastAuthLayer, IssuedTokens};
 /// # use serde_json::json;
 /// # #[derive(serde::Deserialize)]
 /// # struct LogIn { user: String, password: String }
 /// # async fn is_right(_: &LogIn) -> bool { true }
-/// async fn log_in(State(auth): State<FastAuthLayer>, Json(form): Json<LogIn>) -> Result<Response, IssueError> {
+/// async fn log_in(State(auth): State<FastAuthLayer>, Json(form): Json<LogIn>) -> Result<IssuedTokens> {
 ///     if !is_right(&form).await {
-///         return Ok(StatusCode::UNAUTHORIZED.into_response());
+///         return Err(StatusCode::UNAUTHORIZED.into());
 ///     }
-///     let issued = auth.issuer().issue_with(&form.user, json!({ "roles": ["reader"] })).await?;
-///     Ok(issued.into_response())
+///     Ok(auth.issuer().issue_with(&form.user, json!({ "roles": ["reader"] })).await?)
 /// }
-/// # let _: axum::Router<FastAuthLayer> = axum::Router::new().route("/log-in", axum::routing::post(log_in));
+/// # let _: axum::Router<FastAuthLayer> = axum::Router::new().route("/login", axum::routing::post(log_in));
 /// ```
 ///
 /// It is `Serialize`, too: as the body of that answer. With the cookie, that is not all of it.
