@@ -60,7 +60,12 @@ impl RunningParts {
 impl Shared {
     fn new(deployment: &Deployment, store: Arc<dyn TokenStore>) -> Self {
         let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(store, deployment.metrics));
-        let observer = Arc::new(Observer::new(&deployment.rules, deployment.shadow, deployment.metrics));
+        let observer = Arc::new(Observer::new(
+            &deployment.rules,
+            deployment.shadow,
+            deployment.metrics,
+            deployment.log_details.clone(),
+        ));
         let clock = &deployment.clock;
         let lifetimes = Lifetimes::new(Arc::clone(&store), clock.clone(), deployment.websocket.recheck);
         let confirmer = Confirmer {

@@ -1,7 +1,7 @@
 //! The guide: a tutorial, how-tos, reference and explanation.
 //!
 //! - Start with the [tutorial].
-//! - How to use FastAuth with [axum], [hyper], [tonic], [behind a proxy](proxies), in [containers], with [browsers]; how to [test an application](testing),
+//! - How to use FastAuth with [axum], [hyper], [tonic], [behind a proxy](proxies), in [containers], with a [store server](store_server), with [browsers]; how to [test an application](testing),
 //!   [manage keys and revoke tokens](keys), [back up the database](backup), and [move over from `fastauth-api`](migrating).
 //! - Reference: every [configuration key](configuration), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api).
 //! - Explanation: [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
@@ -30,6 +30,7 @@ pages! {
     testing = "../docs/guide/testing.md", "How to test an application.\n\n";
     keys = "../docs/guide/keys.md", "How to rotate keys, revoke tokens and encrypt the store.\n\n";
     backup = "../docs/backup.md", "How to back up the embedded database.\n\n";
+    store_server = "../docs/guide/store-server.md", "How to run the store server.\n\n";
     migrating = "../docs/guide/migrating.md", "How to move over from `fastauth-api`.\n\n";
     endpoints = "../docs/guide/endpoints.md", "The endpoints for tokens.\n\n";
     observability = "../docs/observability.md", "Logs, reasons, metrics and health.\n\n";

@@ -148,7 +148,7 @@ pub mod config {
     pub use fastauth_core::{
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{RefreshTransport, ResponseShape, TokensPerClient, WebSocketRefusal},
+        settings::{LogDetail, RefreshTransport, ResponseShape, TokensPerClient, WebSocketRefusal},
     };
 }
 

@@ -6,11 +6,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::{Extensions, HeaderMap, Uri};
+
 use crate::{
     DenialReason, IssueErrorKind,
     rule::{PathList, RuleId, Rules},
+    settings::LogDetails,
 };
 
+mod details;
 mod event;
 mod log;
 #[cfg(feature = "metrics")]
@@ -18,6 +22,7 @@ mod metrics;
 mod store;
 
 pub(crate) use self::{
+    details::Details,
     event::{Case, Event, GrantKind, Issued, Limited},
     log::{log_store_failure, name_of, span},
     store::ObservedStore,
@@ -53,6 +58,7 @@ pub struct PathCounts {
 #[derive(Debug)]
 pub(crate) struct Observer {
     names: Names,
+    details: LogDetails,
     refused_paths: AtomicU64,
     other_readings: AtomicU64,
     reuses: AtomicU64,
@@ -80,12 +86,13 @@ enum Outcome {
 impl Observer {
     /// Creates the observer of these rules. With `counts`, it counts for the recorder of the `metrics` crate.
     #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
-    pub(crate) fn new(rules: &Rules, is_shadow: bool, counts: bool) -> Self {
+    pub(crate) fn new(rules: &Rules, is_shadow: bool, counts: bool, details: LogDetails) -> Self {
         let rules: Box<[_]> = rules.iter().map(|rule| (rule.list(), rule.prefix().into())).collect();
         Self {
             #[cfg(feature = "metrics")]
             metrics: counts.then(|| metrics::Metrics::new(&rules)),
             names: Names { rules, refusal: if is_shadow { Outcome::WouldBeRefused } else { Outcome::Refused } },
+            details,
             refused_paths: AtomicU64::new(0),
             other_readings: AtomicU64::new(0),
             reuses: AtomicU64::new(0),
@@ -100,6 +107,15 @@ impl Observer {
             return true;
         }
         tracing::enabled!(target: "fastauth", tracing::Level::DEBUG)
+    }
+
+    /// Takes the details of a request that is refused, or may be, as far as they are configured.
+    #[inline]
+    pub(crate) fn details(&self, uri: &Uri, headers: &HeaderMap, extensions: &Extensions) -> Details {
+        if self.details.is_empty() {
+            return Details::default();
+        }
+        Details::take(&self.details, uri, headers, extensions)
     }
 
     /// Logs and counts an event. Callers know which one, so most of this is decided when it is compiled.

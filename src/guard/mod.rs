@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use http::{HeaderMap, Method};
+use http::{Extensions, HeaderMap, Method};
 
 #[cfg(feature = "websocket")]
 use crate::settings::WebSocketRefusal;
@@ -17,7 +17,7 @@ use crate::{
         ticket::Ticket,
     },
     credential::{Credentials, Proof},
-    observe::{Case, Event, Observer},
+    observe::{Case, Details, Event, Observer},
     rule::{RequestLine, Requirement},
 };
 
@@ -80,6 +80,7 @@ impl Guard {
         line: &RequestLine<'_>,
         headers: &HeaderMap,
         credentials: &Credentials,
+        extensions: &Extensions,
         caller: Caller,
     ) -> Result<Settled, Denial> {
         let mut case = Case::default();
@@ -87,20 +88,24 @@ impl Guard {
             Ok(Decision::Pass) => return Ok(Settled::Pass),
             Ok(Decision::Check { master, then }) => {
                 if case.requirement.is_some_and(Requirement::only_by_other_reading) {
-                    self.observer.record(Event::OtherReading { case, method: line.method });
+                    let details = &self.observer.details(line.uri, headers, extensions);
+                    self.observer.record(Event::OtherReading { case, method: line.method, details });
                 }
                 self.check(master, then, caller)
             }
             Err(reason) => Err(reason.into()),
         };
-        let outcome = match checked {
-            Ok(CheckedCredentials::Permit(permit)) => Ok(permit),
+        match checked {
+            Ok(CheckedCredentials::Permit(permit)) => Ok(Settled::Permit(self.permit(case, line.method, permit))),
             Ok(CheckedCredentials::Await { question, master }) => {
-                return Ok(Settled::Await(self.pending(question, master, case, line.method.clone())));
+                let details = self.observer.details(line.uri, headers, extensions);
+                Ok(Settled::Await(self.pending(question, master, case, line.method.clone(), details)))
             }
-            Err(denial) => Err(denial),
-        };
-        Ok(self.conclude(case, line.method, outcome)?.map_or(Settled::Tolerate, Settled::Permit))
+            Err(denial) => {
+                let details = self.observer.details(line.uri, headers, extensions);
+                self.refuse(case, line.method, &details, denial).map(|()| Settled::Tolerate)
+            }
+        }
     }
 
     fn check(&self, master: Option<&[u8]>, then: Then<'_>, caller: Caller) -> Result<CheckedCredentials, Denial> {
@@ -126,11 +131,14 @@ impl Guard {
         master: Option<Arc<str>>,
         case: Case,
         method: Method,
+        details: Details,
     ) -> Pending {
         let guard = Arc::clone(self);
         Box::pin(async move {
-            let access = guard.ask(question).await;
-            guard.conclude(case, &method, access.map(|access| Permit::new(master, Some(access))))
+            match guard.ask(question).await {
+                Ok(access) => Ok(Some(guard.permit(case, &method, Permit::new(master, Some(access))))),
+                Err(denial) => guard.refuse(case, &method, &details, denial).map(|()| None),
+            }
         })
     }
 
@@ -141,23 +149,21 @@ impl Guard {
         }
     }
 
-    /// Logs and counts the outcome of a request's checks. With `shadow`, a denial becomes `None`.
+    /// Logs and counts a permit.
     #[inline]
-    fn conclude(&self, case: Case, method: &Method, outcome: Result<Permit, Denial>) -> Result<Option<Permit>, Denial> {
-        match outcome {
-            Ok(permit) => {
-                if self.observer.takes_permits() {
-                    let master_token = permit.master_token_name();
-                    let client = permit.client_id();
-                    self.observer.record(Event::Permitted { case, method, client, master_token });
-                }
-                Ok(Some(permit))
-            }
-            Err(denial) => {
-                let client = denial.client_id();
-                self.observer.record(Event::Refused { case, method, client, reason: denial.reason() });
-                if self.shadow { Ok(None) } else { Err(denial) }
-            }
+    fn permit(&self, case: Case, method: &Method, permit: Permit) -> Permit {
+        if self.observer.takes_permits() {
+            let master_token = permit.master_token_name();
+            let client = permit.client_id();
+            self.observer.record(Event::Permitted { case, method, client, master_token });
         }
+        permit
+    }
+
+    /// Logs and counts a denial, which `shadow` does not carry out.
+    fn refuse(&self, case: Case, method: &Method, details: &Details, denial: Denial) -> Result<(), Denial> {
+        let client = denial.client_id();
+        self.observer.record(Event::Refused { case, method, client, reason: denial.reason(), details });
+        if self.shadow { Ok(()) } else { Err(denial) }
     }
 }

@@ -109,7 +109,7 @@ impl<S> FastAuth<S> {
             request = Request::from_parts(parts, body);
         }
         let line = RequestLine { glance, ..request_line(&request) };
-        let verdict = self.guard.decide(&line, request.headers(), &credentials, caller);
+        let verdict = self.guard.decide(&line, request.headers(), &credentials, request.extensions(), caller);
         let is_guarded = !matches!(verdict, Ok(Settled::Pass));
         let span = match verdict {
             Ok(Settled::Pass | Settled::Tolerate) => None,

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::details::Details;
 use crate::{
     DenialReason, IssueErrorKind,
     rule::{PathList, Requirement, RuleId},
@@ -14,15 +15,15 @@ pub(crate) enum Event<'a> {
     /// The guard let a request through to a guarded path.
     Permitted { case: Case, method: &'a Method, client: Option<&'a str>, master_token: Option<&'a str> },
     /// The guard refused a request.
-    Refused { case: Case, method: &'a Method, client: Option<&'a str>, reason: &'a DenialReason },
+    Refused { case: Case, method: &'a Method, client: Option<&'a str>, reason: &'a DenialReason, details: &'a Details },
     /// A path is guarded only by another reading than the one sent.
-    OtherReading { case: Case, method: &'a Method },
+    OtherReading { case: Case, method: &'a Method, details: &'a Details },
     /// An endpoint that asks for the master token itself found it right.
     AdministrationPermitted,
     /// An endpoint that asks for the master token itself refused a request.
-    AdministrationRefused { method: &'a Method, reason: &'a DenialReason },
+    AdministrationRefused { method: &'a Method, reason: &'a DenialReason, details: &'a Details },
     /// The endpoint for tickets, which asks for an access token itself, refused a request.
-    TicketRefused { method: &'a Method, client: Option<&'a str>, reason: &'a DenialReason },
+    TicketRefused { method: &'a Method, client: Option<&'a str>, reason: &'a DenialReason, details: &'a Details },
     /// A token was looked up in the cache.
     CacheLookup { is_hit: bool },
     /// A pair of tokens was asked for.

@@ -3,7 +3,7 @@
 use http::Method;
 use tracing::{Level, Span};
 
-use super::{ADMINISTRATION, Case, Event, Names, Outcome, TICKET};
+use super::{ADMINISTRATION, Case, Details, Event, Names, Outcome, TICKET};
 use crate::{DenialReason, shown::shown, store::StoreError};
 
 /// Logs an event, if that is of interest.
@@ -24,8 +24,10 @@ pub(super) fn log(event: Event<'_>, names: &Names) {
                 "permitted"
             );
         }
-        Event::Refused { case, method, client, reason } => log_refusal(&case, method, client, reason, names),
-        Event::OtherReading { case, method } => {
+        Event::Refused { case, method, client, reason, details } => {
+            log_refusal(&case, method, client, reason, details, names);
+        }
+        Event::OtherReading { case, method, details } => {
             let rule = case.rule(None);
             tracing::warn!(
                 target: "fastauth",
@@ -33,27 +35,32 @@ pub(super) fn log(event: Event<'_>, names: &Names) {
                 list = names.list(rule),
                 rule = names.prefix(rule),
                 level = case.level(),
+                path = details.path(),
+                peer = details.peer(),
+                request_id = details.request_id(),
                 "a path is protected only by another reading than the one sent"
             );
         }
-        Event::AdministrationRefused { method, reason } => {
+        Event::AdministrationRefused { method, reason, details } => {
             let outcome = Outcome::Refused.as_str();
             tracing::info!(
                 target: "fastauth",
                 method = %name_of(method), rule = ADMINISTRATION, level = "master", outcome, reason = reason.code(),
+                path = details.path(), peer = details.peer(), request_id = details.request_id(),
                 "administration refused: {reason}"
             );
         }
-        Event::TicketRefused { reason: DenialReason::StoreUnavailable(error), .. } => {
-            log_store_failure(error, "no ticket issued");
+        Event::TicketRefused { reason: DenialReason::StoreUnavailable(error), details, .. } => {
+            log_store_failure(error, "no ticket issued", details);
         }
-        Event::TicketRefused { method, client, reason } => {
+        Event::TicketRefused { method, client, reason, details } => {
             let client = client.map(shown);
             let outcome = Outcome::Refused.as_str();
             tracing::info!(
                 target: "fastauth",
                 method = %name_of(method), rule = TICKET, level = "access", outcome, reason = reason.code(),
                 client = client.as_deref(),
+                path = details.path(), peer = details.peer(), request_id = details.request_id(),
                 "no ticket issued: {reason}"
             );
         }
@@ -62,7 +69,14 @@ pub(super) fn log(event: Event<'_>, names: &Names) {
 }
 
 #[inline(never)]
-fn log_refusal(case: &Case, method: &Method, client: Option<&str>, reason: &DenialReason, names: &Names) {
+fn log_refusal(
+    case: &Case,
+    method: &Method,
+    client: Option<&str>,
+    reason: &DenialReason,
+    details: &Details,
+    names: &Names,
+) {
     if !tracing::enabled!(target: "fastauth", Level::ERROR) {
         return;
     }
@@ -74,27 +88,36 @@ fn log_refusal(case: &Case, method: &Method, client: Option<&str>, reason: &Deni
     let code = reason.code();
     let client = client.map(shown);
     let client = client.as_deref();
+    let path = details.path();
+    let peer = details.peer();
+    let request_id = details.request_id();
     match reason {
         DenialReason::StoreUnavailable(error) => tracing::error!(
             target: "fastauth",
-            method = %name_of(method), list, rule, level, outcome, reason = code, client,
+            method = %name_of(method), list, rule, level, outcome, reason = code, client, path, peer, request_id,
             kind = error.kind().code(),
             error = error.with_causes(),
             "the token store is unavailable"
         ),
         reason => tracing::info!(
             target: "fastauth",
-            method = %name_of(method), list, rule, level, outcome, reason = code, client,
+            method = %name_of(method), list, rule, level, outcome, reason = code, client, path, peer, request_id,
             "{}: {reason}", if names.refusal == Outcome::Refused { "refused" } else { "would have been refused" }
         ),
     }
 }
 
 /// Logs a failure of the store outside of a decision with its causes, which the client does not see.
-pub(crate) fn log_store_failure(error: &StoreError, outcome: &str) {
-    let kind = error.kind().code();
-    let error = error.with_causes();
-    tracing::error!(target: "fastauth", kind, error, "{outcome}: the token store is unavailable");
+pub(crate) fn log_store_failure(error: &StoreError, outcome: &str, details: &Details) {
+    tracing::error!(
+        target: "fastauth",
+        kind = error.kind().code(),
+        error = error.with_causes(),
+        path = details.path(),
+        peer = details.peer(),
+        request_id = details.request_id(),
+        "{outcome}: the token store is unavailable"
+    );
 }
 
 /// Creates the span of what is behind the guard, for a request that was let through to a guarded path; `None` if nothing

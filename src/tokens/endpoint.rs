@@ -46,10 +46,13 @@ impl Endpoint {
     /// Checks the master token of a request, and logs its name: at `info` if something is changed.
     pub(super) fn check_master(&self, parts: &RouterParts, request: &Parts) -> Result<(), EndpointError> {
         let name = parts.master.require(request, parts.sources);
-        parts.observer.record(match &name {
-            Ok(_) => Event::AdministrationPermitted,
-            Err(reason) => Event::AdministrationRefused { method: &request.method, reason },
-        });
+        match &name {
+            Ok(_) => parts.observer.record(Event::AdministrationPermitted),
+            Err(reason) => {
+                let details = &parts.details(request);
+                parts.observer.record(Event::AdministrationRefused { method: &request.method, reason, details });
+            }
+        }
         let name = name.map_err(|reason| EndpointError::Denied(reason.into()))?;
         let method = observe::name_of(&request.method);
         let path = &*shown(request.uri.path());

@@ -6,7 +6,7 @@ use super::parameters::BodyError;
 use crate::{
     check::denial::Denial,
     issue::IssueErrorKind,
-    observe,
+    observe::{self, Details},
     query::ParameterError,
     store::{StoreError, StoreErrorKind},
 };
@@ -56,16 +56,25 @@ pub(super) enum GrantError {
 
 impl EndpointError {
     /// Logs what the operator should know. Faults of the request are left to the answer.
-    pub(super) fn log(&self) {
+    pub(super) fn log(&self, details: &Details) {
+        let path = details.path();
+        let peer = details.peer();
+        let request_id = details.request_id();
         match self {
-            Self::NotIssued(error) => log_not_issued(error),
-            Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => {
-                tracing::warn!(target: "fastauth", error = error as &dyn Error, "refused: the token store does not support this");
+            Self::NotIssued(error) => log_not_issued(error, details),
+            Self::Store(error) if error.kind() == StoreErrorKind::Unsupported => tracing::warn!(
+                target: "fastauth",
+                error = error as &dyn Error, path, peer, request_id,
+                "refused: the token store does not support this"
+            ),
+            Self::Store(error) => observe::log_store_failure(error, "not done", details),
+            Self::Limited(wait) => {
+                tracing::info!(target: "fastauth", ?wait, path, peer, request_id, "not issued: too many requests");
             }
-            Self::Store(error) => observe::log_store_failure(error, "not done"),
-            Self::Limited(wait) => tracing::info!(target: "fastauth", ?wait, "not issued: too many requests"),
-            Self::Grant(error) => tracing::info!(target: "fastauth", ?error, "not issued"),
-            Self::CrossOrigin => tracing::warn!(target: "fastauth", "refused: a page of another origin asked"),
+            Self::Grant(error) => tracing::info!(target: "fastauth", ?error, path, peer, request_id, "not issued"),
+            Self::CrossOrigin => {
+                tracing::warn!(target: "fastauth", path, peer, request_id, "refused: a page of another origin asked");
+            }
             Self::Denied(_)
             | Self::Method { .. }
             | Self::Body(_)
@@ -78,11 +87,19 @@ impl EndpointError {
 }
 
 /// Logs why no pair was issued.
-pub(super) fn log_not_issued(error: &IssueErrorKind) {
+pub(super) fn log_not_issued(error: &IssueErrorKind, details: &Details) {
     match error {
         IssueErrorKind::Store(error) | IssueErrorKind::NotSaved { error, .. } => {
-            observe::log_store_failure(error, "not issued");
+            observe::log_store_failure(error, "not issued", details);
         }
-        error => tracing::info!(target: "fastauth", reason = error.code(), error = error as &dyn Error, "not issued"),
+        error => tracing::info!(
+            target: "fastauth",
+            reason = error.code(),
+            error = error as &dyn Error,
+            path = details.path(),
+            peer = details.peer(),
+            request_id = details.request_id(),
+            "not issued"
+        ),
     }
 }

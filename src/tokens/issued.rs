@@ -11,6 +11,7 @@ use super::{error::log_not_issued, render};
 use crate::{
     check::refuse::{Refusals, forbid_caching},
     issue::IssueErrorKind,
+    observe::Details,
     settings::ResponseShape,
     store::TokenPair,
 };
@@ -147,7 +148,7 @@ impl IssueError {
 
 impl From<IssueError> for Response<Full<Bytes>> {
     fn from(error: IssueError) -> Self {
-        log_not_issued(&error.kind);
+        log_not_issued(&error.kind, &Details::default());
         without_caching(render::issue_error(&error.kind, error.shape, &error.refusals))
     }
 }

@@ -114,7 +114,7 @@ impl TokenRouter {
         match self.run(endpoint, request, body).await {
             Ok(response) => response,
             Err(error) => {
-                error.log();
+                error.log(&self.parts.details(request));
                 let shape = (endpoint.shape)(&self.parts.options);
                 render::error(error, shape, request, &self.parts.refusals)
             }

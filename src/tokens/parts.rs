@@ -12,7 +12,7 @@ use super::{describe::Facts, error::EndpointError, issuer::TokenIssuer, limit::L
 use crate::{
     check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
     credential::TokenHeaders,
-    observe::{Event, Limited, Observer},
+    observe::{Details, Event, Limited, Observer},
     secret::TokenDigest,
     settings::EndpointOptions,
     store::{StoreHealth, TokenStore},
@@ -45,6 +45,11 @@ impl RouterParts {
             limits_guesses: self.master.limits_guesses(),
             has_claims_hook: self.issuer.issuing().claims_hook.is_some(),
         }
+    }
+
+    /// Takes the details of a request that is refused.
+    pub(super) fn details(&self, request: &Parts) -> Details {
+        self.observer.details(&request.uri, &request.headers, &request.extensions)
     }
 
     /// Counts a request of its caller, if the application tells callers apart.

@@ -16,6 +16,7 @@ mod handshakes;
 mod health;
 mod keys;
 mod layer;
+mod log_details;
 mod log_in;
 #[cfg(all(feature = "metrics", feature = "rate-limit"))]
 mod metrics;

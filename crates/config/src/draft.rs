@@ -7,7 +7,7 @@ use fastauth_core::{
     issue::Issuing,
     policy::{PathOptions, Prefix},
     secret::Secret,
-    settings::{Caching, EndpointOptions, WebSocketSettings},
+    settings::{Caching, EndpointOptions, LogDetails, WebSocketSettings},
 };
 use http::HeaderMap;
 
@@ -28,6 +28,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) endpoints: EndpointOptions,
     pub(crate) rate: RateDraft,
     pub(crate) websocket: WebSocketSettings,
+    pub(crate) log_details: LogDetails,
     pub(crate) faults: Vec<Fault>,
     pub(crate) warnings: Vec<String>,
     pub(crate) notes: Vec<String>,
@@ -80,6 +81,7 @@ impl<'a> Draft<'a> {
             endpoints: EndpointOptions::default(),
             rate: RateDraft::default(),
             websocket: WebSocketSettings::default(),
+            log_details: LogDetails::default(),
             faults: values.faults.clone(),
             warnings: values.warnings.clone(),
             notes: Vec::new(),

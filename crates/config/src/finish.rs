@@ -74,6 +74,7 @@ impl Draft<'_> {
             clock: self.parts.clock.clone(),
             credential_sources: self.credential_sources,
             websocket: self.websocket,
+            log_details: self.log_details,
             metrics: self.parts.metrics,
             warnings: self.warnings,
             is_quiet: false,

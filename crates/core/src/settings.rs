@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, request::Parts};
+use http::{HeaderMap, HeaderName, request::Parts};
 
 use crate::{
     clock::Clock, credential::TokenHeaders, issue::Issuing, keys::KeyRing, origin::Origins, policy::Rules,
@@ -46,6 +46,8 @@ pub struct Deployment {
     pub credential_sources: TokenHeaders,
     /// How WebSockets are guarded.
     pub websocket: WebSocketSettings,
+    /// What the log says of refused requests.
+    pub log_details: LogDetails,
     /// What an operator should know, though it is no fault.
     pub warnings: Vec<String>,
     /// Where tokens are kept, for people to read.
@@ -95,6 +97,52 @@ pub struct WebSocketSettings {
     pub recheck: Duration,
     /// How a handshake is refused.
     pub refusal: WebSocketRefusal,
+}
+
+/// What the log says of a refused request, beside what was decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogDetails {
+    /// Its path.
+    pub path: bool,
+    /// The address that it came from.
+    pub peer: bool,
+    /// The value of this header.
+    pub request_id: Option<HeaderName>,
+}
+
+impl LogDetails {
+    /// Returns true if the log says nothing more.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A detail of a refused request: `log-details`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogDetail {
+    /// Its path, without the query.
+    Path,
+    /// The address that it came from.
+    Peer,
+    /// The id that a proxy or a client gave it, by the header of `request-id-header`.
+    RequestId,
+}
+
+impl LogDetail {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Path, Self::Peer, Self::RequestId];
+
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Peer => "peer",
+            Self::RequestId => "request-id",
+        }
+    }
 }
 
 /// What the token endpoints accept, and how they answer.

@@ -1,17 +1,19 @@
 //! Logs, metrics and health of the guard: `cargo run -p example-observability [-- ADDR]`.
 //!
-//! Prometheus scrapes `/metrics`, a balancer asks `/auth/healthz`, and `RUST_LOG=info,fastauth=debug` shows each decision.
+//! Prometheus scrapes `/metrics`, a balancer asks `/auth/healthz`, and `RUST_LOG=info,fastauth=debug` shows each decision,
+//! refusals with their path, peer and request id.
 //! `grafana/fastauth.json` is a dashboard of the metrics.
 
 use std::{
     env,
     error::Error,
     io::{self, Write},
+    net::SocketAddr,
     time::Duration,
 };
 
 use axum::{Router, routing::get};
-use fastauth::{FastAuthLayer, Permit, Settings};
+use fastauth::{FastAuthLayer, Permit, Settings, config::LogDetail};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{net::TcpListener, time};
 use tracing_subscriber::EnvFilter;
@@ -29,7 +31,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let seconds = Matcher::Full("fastauth_store_seconds".to_owned());
     let prometheus = PrometheusBuilder::new().set_buckets_for_metric(seconds, &STORE_SECONDS)?.install_recorder()?;
     // After the recorder: a layer that is made before it counts nothing.
-    let auth = FastAuthLayer::new(Settings::builder().metrics(true).load()?)?;
+    let details = [LogDetail::Path, LogDetail::Peer, LogDetail::RequestId];
+    let auth = FastAuthLayer::new(Settings::builder().metrics(true).log_details(details).load()?)?;
     let app = Router::new()
         .route("/access/hello", get(hello))
         // Do not open it to the internet: it shows which paths are guarded, and how many requests there are.
@@ -49,7 +52,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = listener.local_addr()?;
     // `println!` panics if standard output is closed. The server goes on instead.
     let _ = writeln!(io::stdout(), "Listening on http://{address}: try /metrics, /auth/healthz?deep and /access/hello");
-    Ok(axum::serve(listener, app).await?)
+    // With the address of each peer, for the log.
+    Ok(axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await?)
 }
 
 async fn hello(permit: Permit) -> String {

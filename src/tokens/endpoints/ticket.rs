@@ -66,7 +66,8 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let ticket = new_ticket(&call).await.map_err(|denial| {
         let client = denial.client_id();
         let reason = denial.reason();
-        parts.observer.record(Event::TicketRefused { method: &call.request.method, client, reason });
+        let details = &parts.details(call.request);
+        parts.observer.record(Event::TicketRefused { method: &call.request.method, client, reason, details });
         EndpointError::Denied(denial)
     })?;
     if !CAN_ENCRYPT {

@@ -3,7 +3,10 @@
 use std::{
     fs::{self, DirBuilder, Permissions},
     io::{self, ErrorKind},
-    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+    os::unix::{
+        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+        net::SocketAddr,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,6 +30,8 @@ pub(super) struct UnixSocket {
 impl UnixSocket {
     /// Listens on a path. A socket that a process has left there, such as one that was killed, is replaced.
     pub(super) async fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        // It is bound by a shorter path, and clients connect by this one.
+        SocketAddr::from_pathname(path)?;
         refuse_if_taken(path).await?;
         // It is bound in a directory of its own and then moved, so that it has its mode before anyone can connect.
         let directory = match path.parent() {

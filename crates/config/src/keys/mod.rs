@@ -5,6 +5,7 @@ use crate::key::{Group, Key};
 pub(crate) mod application;
 pub(crate) mod cache;
 pub(crate) mod endpoints;
+pub(crate) mod logs;
 pub(crate) mod paths;
 pub(crate) mod secrets;
 pub(crate) mod store;
@@ -12,7 +13,7 @@ pub(crate) mod tokens;
 pub(crate) mod websockets;
 
 /// Every key there is, in the order in which they are read, and in which reports show them.
-pub(crate) static GROUPS: [&Group; 8] = [
+pub(crate) static GROUPS: [&Group; 9] = [
     &application::GROUP,
     &store::GROUP,
     &secrets::GROUP,
@@ -21,6 +22,7 @@ pub(crate) static GROUPS: [&Group; 8] = [
     &cache::GROUP,
     &endpoints::GROUP,
     &websockets::GROUP,
+    &logs::GROUP,
 ];
 
 /// Returns every key there is.
