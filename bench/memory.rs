@@ -36,7 +36,7 @@ struct Latest {
 impl TokenStore for Latest {
     fn load<'a>(&'a self, _: &'a str, _: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
         let access = *self.access.lock().unwrap();
-        Box::pin(ready(Ok(Some(CurrentTokens { access, refresh: None, version: None }))))
+        Box::pin(ready(Ok(Some(CurrentTokens { access, refresh: None, previous_access: None, version: None }))))
     }
 
     fn pair<'a>(&'a self, _: &'a str) -> StoreFuture<'a, Option<StoredPair>> {

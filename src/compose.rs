@@ -9,6 +9,7 @@ use crate::{
     check::{
         cache::TokenCache,
         confirm::Confirmer,
+        grace,
         lifetime::Lifetimes,
         master::{GuessLimit, MasterTokens},
         refuse::Refusals,
@@ -67,7 +68,9 @@ impl Shared {
             deployment.log_details.clone(),
         ));
         let clock = &deployment.clock;
-        let lifetimes = Lifetimes::new(Arc::clone(&store), clock.clone(), deployment.websocket.recheck);
+        let grace = deployment.issuing.access_grace;
+        grace::warn_if_unkept(&store, grace);
+        let lifetimes = Lifetimes::new(Arc::clone(&store), clock.clone(), deployment.websocket.recheck, grace);
         let confirmer = Confirmer {
             keys: Arc::clone(&deployment.keys),
             clock: clock.clone(),

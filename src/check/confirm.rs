@@ -42,7 +42,7 @@ pub(crate) enum Progress {
     Verified(Verified),
 }
 
-/// A token that has passed all checks but the last: whether it is the current one.
+/// A token that has passed all checks but the last: whether it is the current one, or the one before in its grace.
 pub(crate) struct Verified {
     access: Arc<Access>,
     now_ms: u64,
@@ -68,9 +68,9 @@ impl Confirmer {
             .keys
             .verify(token, &self.expected(TokenType::Access, now_ms / 1000))
             .map_err(DenialReason::InvalidAccessToken)?;
-        let verified = Verified { access: Arc::new(Access::new(claims, &self.lifetimes)), now_ms };
+        let mut verified = Verified { access: Arc::new(Access::new(claims, &self.lifetimes)), now_ms };
         if let Some(comparison) = verified.access.compare_now(&*self.store) {
-            self.judge(&verified, comparison, TokenCache::keep_if_worth)?;
+            self.judge(&mut verified, comparison, TokenCache::keep_if_worth)?;
             return Ok(Progress::Confirmed(verified.access));
         }
         match self.recall_refused(&verified) {
@@ -80,9 +80,9 @@ impl Confirmer {
     }
 
     /// Asks the store whether a verified token is the current one.
-    pub(crate) async fn confirm(&self, verified: Verified) -> Result<Arc<Access>, Denial> {
+    pub(crate) async fn confirm(&self, mut verified: Verified) -> Result<Arc<Access>, Denial> {
         let comparison = self.compare(&verified.access).await;
-        self.judge(&verified, comparison, TokenCache::keep)?;
+        self.judge(&mut verified, comparison, TokenCache::keep)?;
         Ok(verified.access)
     }
 
@@ -99,17 +99,9 @@ impl Confirmer {
         Ok(Ticket::open(&self.keys, ticket, self.clock.unix_now()).map_err(DenialReason::InvalidTicket)?)
     }
 
-    /// Returns the access of the token that a ticket names, if that is still valid and current. Then the ticket is spent.
+    /// Returns the access that a ticket gives, if its token is still accepted. Then the ticket is spent.
     pub(crate) async fn redeem(&self, ticket: &Ticket) -> Result<Arc<Access>, Denial> {
-        let stamp = self.lifetimes.stamp(&ticket.client_id);
-        let held = self.store.pair_of(&ticket.client_id, &ticket.session).await;
-        let held = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?;
-        let token = held.access_token.and_then(|kept| self.keys.open(&kept));
-        let token = token.filter(|token| TokenDigest::of(token.expose()) == ticket.access);
-        let token = token.ok_or(DenialReason::NotCurrent)?;
-        let expected = self.expected(TokenType::Access, self.clock.unix_now());
-        let claims = self.keys.verify(token.expose().as_bytes(), &expected).map_err(DenialReason::InvalidTicket)?;
-        let access = Arc::new(Access::since(claims, stamp, &self.lifetimes));
+        let access = Arc::new(self.access_of(ticket).await?);
         match self.store.spend(&ticket.id, ticket.expires_at).await {
             Ok(true) => Ok(access),
             Ok(false) => Err(Denial::new(DenialReason::SpentTicket, &access)),
@@ -117,33 +109,78 @@ impl Confirmer {
         }
     }
 
+    /// Returns the access by the current token of a ticket's session. That is the token which the ticket names, or has replaced it
+    /// within the grace. A ticket of a replaced token opens nothing beyond the ends of the grace and of the ticket.
+    async fn access_of(&self, ticket: &Ticket) -> Result<Access, DenialReason> {
+        let now_ms = self.clock.unix_now_ms();
+        let stamp = self.lifetimes.stamp(&ticket.client_id);
+        let held = self.store.pair_of(&ticket.client_id, &ticket.session).await;
+        let held = held.map_err(DenialReason::StoreUnavailable)?.ok_or(DenialReason::UnknownClient)?;
+        let token = held.access_token.and_then(|kept| self.keys.open(&kept)).ok_or(DenialReason::NotCurrent)?;
+        let current = TokenDigest::of(token.expose());
+        let grace_end_ms = match current == ticket.access {
+            true => None,
+            false => Some(self.grace_end_ms_of(ticket, current, now_ms).await?),
+        };
+        let expected = self.expected(TokenType::Access, now_ms / 1000);
+        let claims = self.keys.verify(token.expose().as_bytes(), &expected).map_err(DenialReason::InvalidTicket)?;
+        let mut access = Access::since(claims, stamp, &self.lifetimes);
+        if let Some(end_ms) = grace_end_ms {
+            access.end_with_grace(end_ms.min(ticket.expires_at.saturating_add(1).saturating_mul(1000)));
+        }
+        Ok(access)
+    }
+
+    /// Returns the end of the grace of a ticket's token, if the token `current` has replaced it.
+    async fn grace_end_ms_of(&self, ticket: &Ticket, current: TokenDigest, now_ms: u64) -> Result<u64, DenialReason> {
+        let held = self.store.load(&ticket.client_id, Some(&ticket.session)).await;
+        let held = held.map_err(DenialReason::StoreUnavailable)?.filter(|held| held.access == Some(current));
+        let previous = held.and_then(|held| held.previous_access).filter(|previous| previous.digest == ticket.access);
+        previous.and_then(|previous| self.lifetimes.grace_end_ms(previous.age, now_ms)).ok_or(DenialReason::NotCurrent)
+    }
+
     /// Verifies a token's signature, times, issuer, audience and type, and does not ask the store.
     pub(crate) fn verify(&self, token: &str, token_type: TokenType, now: u64) -> Result<Claims, TokenError> {
         self.keys.verify(token.as_bytes(), &self.expected(token_type, now))
     }
 
-    /// Returns true if the store holds this very token, of either type.
-    pub(crate) async fn is_current(&self, claims: &Claims) -> Result<bool, StoreError> {
-        Ok(self.compare(claims).await? == Comparison::Current)
+    /// Returns the last second in which a verified token of either type is accepted, or `None` if it is not.
+    pub(crate) async fn last_second(&self, claims: &Claims) -> Result<Option<u64>, StoreError> {
+        let now_ms = self.clock.unix_now_ms();
+        Ok(match self.compare(claims).await? {
+            Comparison::Current => Some(claims.expires_at()),
+            Comparison::Previous(age) => {
+                let end_ms = self.lifetimes.grace_end_ms(age, now_ms);
+                end_ms.map(|end_ms| claims.expires_at().min(end_ms.saturating_sub(1) / 1000))
+            }
+            Comparison::NotCurrent | Comparison::UnknownClient => None,
+        })
     }
 
-    async fn compare(&self, claims: &Claims) -> Result<Comparison, StoreError> {
-        let Some(held) = self.store.load(claims.client_id(), Some(session_of(claims))).await? else {
-            return Ok(Comparison::UnknownClient);
-        };
-        let current = match claims.token_type() {
-            TokenType::Access => held.access,
-            TokenType::Refresh => held.refresh,
-        };
-        let is_current = current == Some(TokenDigest::of(claims.token()));
-        Ok(if is_current { Comparison::Current } else { Comparison::NotCurrent })
+    /// Asks the store about a verified token of either type.
+    pub(crate) async fn compare(&self, claims: &Claims) -> Result<Comparison, StoreError> {
+        let held = self.store.load(claims.client_id(), Some(session_of(claims))).await?;
+        let token = TokenDigest::of(claims.token());
+        Ok(match claims.token_type() {
+            TokenType::Access => Comparison::new(token, held.as_ref()),
+            TokenType::Refresh if held.is_some_and(|held| held.refresh == Some(token)) => Comparison::Current,
+            TokenType::Refresh if held.is_some() => Comparison::NotCurrent,
+            TokenType::Refresh => Comparison::UnknownClient,
+        })
     }
 
     /// Judges by the store's answer, and caches it.
-    fn judge(&self, verified: &Verified, answer: Result<Comparison, StoreError>, keep: Keep) -> Result<(), Denial> {
-        let denied = |reason| Denial::new(reason, &verified.access);
-        let mismatch = match answer.map_err(|error| denied(DenialReason::StoreUnavailable(error)))? {
+    fn judge(&self, verified: &mut Verified, answer: Result<Comparison, StoreError>, keep: Keep) -> Result<(), Denial> {
+        let answer = answer.map_err(|error| Denial::new(DenialReason::StoreUnavailable(error), &verified.access))?;
+        let mismatch = match answer {
             Comparison::Current => None,
+            Comparison::Previous(age) => match self.lifetimes.grace_end_ms(age, verified.now_ms) {
+                Some(end_ms) => {
+                    Arc::make_mut(&mut verified.access).end_with_grace(end_ms);
+                    None
+                }
+                None => Some(Mismatch::NotCurrent),
+            },
             Comparison::NotCurrent => Some(Mismatch::NotCurrent),
             Comparison::UnknownClient => Some(Mismatch::UnknownClient),
         };
@@ -153,7 +190,7 @@ impl Confirmer {
                 Some(mismatch) => cache.keep_refused(&verified.access, mismatch, stamp, verified.now_ms),
             }
         }
-        mismatch.map_or(Ok(()), |mismatch| Err(denied(mismatch.into())))
+        mismatch.map_or(Ok(()), |mismatch| Err(Denial::new(mismatch.into(), &verified.access)))
     }
 
     #[inline]

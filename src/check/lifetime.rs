@@ -36,6 +36,8 @@ pub(crate) struct Lifetimes {
     clock: Clock,
     /// The time until a store that does not report changes is asked again.
     interval: Duration,
+    /// How long a token is accepted after it was replaced (`access-grace`).
+    grace: Duration,
     least_interval: Duration,
     /// The sessions whose end is awaited, by client and session.
     sessions: Mutex<HashMap<Key, Weak<Session>>>,
@@ -45,8 +47,15 @@ pub(crate) struct Lifetimes {
 type Key = (String, String);
 
 impl Lifetimes {
-    pub(crate) fn new(store: Arc<dyn TokenStore>, clock: Clock, interval: Duration) -> Self {
-        Self { store, clock, interval, least_interval: LEAST_INTERVAL, sessions: Mutex::default() }
+    pub(crate) fn new(store: Arc<dyn TokenStore>, clock: Clock, interval: Duration, grace: Duration) -> Self {
+        Self { store, clock, interval, grace, least_interval: LEAST_INTERVAL, sessions: Mutex::default() }
+    }
+
+    /// Returns the end of the grace of a token that was replaced so long ago, in milliseconds since the Unix epoch; `None` if it has
+    /// ended. The store was asked at `asked_at_ms` or later.
+    pub(super) fn grace_end_ms(&self, age: Duration, asked_at_ms: u64) -> Option<u64> {
+        let left = self.grace.checked_sub(age).filter(|left| !left.is_zero())?;
+        Some(asked_at_ms.saturating_add(u64::try_from(left.as_millis()).unwrap_or_default()))
     }
 
     pub(crate) fn stamp(&self, client_id: &str) -> Option<Stamp> {
@@ -74,6 +83,12 @@ impl Lifetimes {
             Some((stamp, changes)) => changes.changed_here_since(stamp).await,
             None => pending().await,
         }
+    }
+
+    /// Waits until the grace of a token has ended.
+    async fn end_of_grace(&self, end_ms: u64) -> Option<EndReason> {
+        reached(end_ms, &self.clock).await;
+        Some(EndReason::Superseded)
     }
 
     /// Returns how long a permit lasts that the store does not confirm.
@@ -115,17 +130,27 @@ struct Session {
 struct Answer {
     /// The current access token.
     held: Option<TokenDigest>,
+    /// The token that it has replaced, and when the grace of that ends.
+    previous: Option<(TokenDigest, u64)>,
     /// The reason why permits of other tokens have ended.
     reason: EndReason,
-    /// When the store was asked.
-    asked_at: Instant,
+    /// When the store was asked; `None` if it was not asked yet.
+    asked_at: Option<Instant>,
+}
+
+impl Answer {
+    /// Returns the end of the grace of a token, if the current one has replaced it.
+    fn grace_end_ms(&self, token: TokenDigest) -> Option<u64> {
+        self.previous.filter(|(previous, _)| *previous == token).map(|(_, end_ms)| end_ms)
+    }
 }
 
 impl Session {
     fn watched(lifetimes: &Arc<Lifetimes>, key: Key, access: &Access) -> Self {
         let now = Instant::now();
         // It has just been confirmed.
-        let answer = Answer { held: Some(access.digest()), reason: EndReason::Superseded, asked_at: now };
+        let held = Some(access.digest());
+        let answer = Answer { held, previous: None, reason: EndReason::Superseded, asked_at: None };
         let (answers, answer) = watch::channel(answer);
         let wanted = Arc::new(Notify::new());
         let watcher = Watcher {
@@ -149,10 +174,11 @@ impl Session {
         let mut answers = self.answer.clone();
         loop {
             let answer = *answers.borrow_and_update();
-            if answer.held != Some(token) {
+            let grace_end_ms = answer.grace_end_ms(token);
+            if answer.held != Some(token) && grace_end_ms.is_none() {
                 let is_current = match answer.reason {
                     EndReason::Unconfirmed => since.elapsed() >= self.lifetimes.patience(),
-                    _ => answer.asked_at >= since,
+                    _ => answer.asked_at.is_some_and(|asked_at| asked_at >= since),
                 };
                 if is_current {
                     return answer.reason;
@@ -163,8 +189,13 @@ impl Session {
                 }
             }
             // The task is gone with its runtime.
-            if answers.changed().await.is_err() {
-                return EndReason::Unconfirmed;
+            let next = async { answers.changed().await.err().map(|_| EndReason::Unconfirmed) };
+            let end = match grace_end_ms {
+                Some(end_ms) => first(next, self.lifetimes.end_of_grace(end_ms)).await,
+                None => next.await,
+            };
+            if let Some(reason) = end {
+                return reason;
             }
         }
     }
@@ -232,6 +263,7 @@ impl Watcher {
     async fn ask(&mut self) {
         let (client_id, session) = &self.key;
         let asked_at = Instant::now();
+        let asked_at_ms = self.lifetimes.clock.unix_now_ms();
         let stamp = self.lifetimes.stamp(client_id);
         self.asked_at = Some(asked_at);
         // The store gets some time in any case: it may be this process that was suspended.
@@ -242,9 +274,13 @@ impl Watcher {
                 self.stamp = stamp;
                 self.confirmed = asked_at;
                 self.due = asked_at + jittered(self.lifetimes.interval);
+                let previous = held.and_then(|held| held.previous_access).and_then(|previous| {
+                    let end_ms = self.lifetimes.grace_end_ms(previous.age, asked_at_ms)?;
+                    Some((previous.digest, end_ms))
+                });
                 let held = held.and_then(|held| held.access);
                 let reason = self.why(held).await;
-                return self.tell(Answer { held, reason, asked_at });
+                return self.tell(Answer { held, previous, reason, asked_at: Some(asked_at) });
             }
             Ok(Err(error)) => {
                 let error = error.with_causes();
@@ -256,7 +292,8 @@ impl Watcher {
         self.stamp = None;
         self.due = asked_at + jittered(self.lifetimes.interval.min(RETRY_INTERVAL));
         if Instant::now() >= patience {
-            self.tell(Answer { held: None, reason: EndReason::Unconfirmed, asked_at: Instant::now() });
+            let asked_at = Some(Instant::now());
+            self.tell(Answer { held: None, previous: None, reason: EndReason::Unconfirmed, asked_at });
         }
     }
 
@@ -297,15 +334,14 @@ impl Watcher {
 /// Waits until an access ends.
 pub(super) async fn end(access: Arc<Access>) -> EndReason {
     let session = access.lifetimes.session(&access);
-    first(expiry(access.expires_at(), &access.lifetimes.clock), session.loss_of(access.digest())).await
+    first(access.end_by_time(), session.loss_of(access.digest())).await
 }
 
-/// Waits until a token has expired, which is when its last second is over.
-async fn expiry(expires_at: u64, clock: &Clock) -> EndReason {
-    let end_ms = expires_at.saturating_add(1).saturating_mul(1000);
+/// Waits until a time in milliseconds since the Unix epoch.
+async fn reached(end_ms: u64, clock: &Clock) {
     loop {
         match end_ms.saturating_sub(clock.unix_now_ms()) {
-            0 => return EndReason::Expired,
+            0 => return,
             left => clock.wait_up_to(Duration::from_millis(left).min(CLOCK_INTERVAL)).await,
         }
     }
@@ -341,6 +377,8 @@ pub(crate) struct Access {
     claims: Claims,
     /// From before the store confirmed it.
     stamp: Option<Stamp>,
+    /// When it ends, in milliseconds since the Unix epoch: with its token, or with the grace of that.
+    end_ms: u64,
     lifetimes: Arc<Lifetimes>,
 }
 
@@ -353,7 +391,30 @@ impl Access {
 
     /// Creates the access of a token that the store confirmed after it gave this stamp.
     pub(crate) fn since(claims: Claims, stamp: Option<Stamp>, lifetimes: &Arc<Lifetimes>) -> Self {
-        Self { claims, stamp, lifetimes: Arc::clone(lifetimes) }
+        let end_ms = end_ms_of(&claims);
+        Self { claims, stamp, end_ms, lifetimes: Arc::clone(lifetimes) }
+    }
+
+    /// Lets it end with the grace of its token, which was replaced.
+    pub(crate) fn end_with_grace(&mut self, end_ms: u64) {
+        self.end_ms = self.end_ms.min(end_ms);
+    }
+
+    /// Returns true if it has not ended at this time, in milliseconds since the Unix epoch.
+    #[inline]
+    pub(crate) fn lasts_at(&self, now_ms: u64) -> bool {
+        now_ms < self.end_ms
+    }
+
+    /// Returns its last second, since the Unix epoch.
+    pub(crate) fn last_second(&self) -> u64 {
+        self.end_ms.saturating_sub(1) / 1000
+    }
+
+    /// Waits until it has expired, or the grace of its token has ended.
+    async fn end_by_time(&self) -> EndReason {
+        reached(self.end_ms, &self.lifetimes.clock).await;
+        if self.end_ms < end_ms_of(&self.claims) { EndReason::Superseded } else { EndReason::Expired }
     }
 
     /// Returns the stamp from before the store confirmed the token.
@@ -378,6 +439,11 @@ impl Access {
     }
 }
 
+/// Returns the end of a token, which is when its last second is over.
+fn end_ms_of(claims: &Claims) -> u64 {
+    claims.expires_at().saturating_add(1).saturating_mul(1000)
+}
+
 /// Returns the name under which the store holds a token's session. Tokens that name none are held under the empty name.
 pub(crate) fn session_of(claims: &Claims) -> &str {
     claims.session().map(|(session, _)| session).unwrap_or_default()
@@ -396,7 +462,7 @@ impl Access {
     /// Creates an access as if a store whose changes give this stamp had confirmed it.
     pub(crate) fn stamped(claims: Claims, stamp: Stamp) -> Self {
         let store = Arc::new(crate::store::MemoryStore::new());
-        let lifetimes = Lifetimes::new(store, crate::clock::Clock::default(), std::time::Duration::from_secs(5));
+        let lifetimes = Lifetimes::new(store, crate::clock::Clock::default(), Duration::from_secs(5), Duration::ZERO);
         Self { stamp: Some(stamp), ..Self::new(claims, &Arc::new(lifetimes)) }
     }
 }
@@ -434,7 +500,8 @@ mod tests {
         async fn new() -> Self {
             let store = MemoryStore::new();
             // What others write is never looked at twice in a test.
-            let lifetimes = Lifetimes::new(Arc::new(store.clone()), Clock::default(), Duration::from_secs(3600));
+            let lifetimes =
+                Lifetimes::new(Arc::new(store.clone()), Clock::default(), Duration::from_secs(3600), Duration::ZERO);
             let lifetimes = Arc::new(Lifetimes { least_interval: Duration::from_secs(3600), ..lifetimes });
             let keys = KeyRing::new(&Secret::generate(), 0, &[]).unwrap();
             let now = Clock::default().unix_now();

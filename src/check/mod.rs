@@ -3,6 +3,7 @@
 pub(crate) mod cache;
 pub(crate) mod confirm;
 pub(crate) mod denial;
+pub(crate) mod grace;
 pub(crate) mod lifetime;
 pub(crate) mod master;
 pub(crate) mod permit;

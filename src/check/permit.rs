@@ -40,10 +40,11 @@ impl Permit {
         self.access.as_deref().map(|access| &**access)
     }
 
-    /// Returns the last second in which the access token is valid, since the Unix epoch.
+    /// Returns the last second in which the access token is valid, since the Unix epoch. If the token has been replaced and is in its
+    /// [`access-grace`](crate::SettingsBuilder::access_grace), that ends first.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
-        self.claims().map(Claims::expires_at)
+        self.access.as_deref().map(Access::last_second)
     }
 
     /// Returns true if the path requires the master token, which was right.
@@ -64,7 +65,7 @@ impl Permit {
         self.access.is_some()
     }
 
-    /// Resolves when the access token expires, is replaced or is revoked: for what goes on after the request was let through, such
+    /// Resolves when the access token expires, is replaced or is revoked, and with `access-grace` when that has ended: for what goes on after the request was let through, such
     /// as a WebSocket or a long response. It never resolves if the path requires only the master token.
     ///
     /// ```

@@ -36,7 +36,7 @@ impl Ticket {
     pub(crate) fn for_access(access: &Access, now: u64) -> Self {
         Self {
             id: unique_name(),
-            expires_at: access.expires_at().min(now.saturating_add(LIFETIME.as_secs())),
+            expires_at: access.last_second().min(now.saturating_add(LIFETIME.as_secs())),
             client_id: access.client_id().to_owned(),
             session: access.session().to_owned(),
             access: access.digest(),

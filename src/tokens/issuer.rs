@@ -20,8 +20,8 @@ use crate::{
     settings::TokensPerClient,
     shown::shown,
     store::{
-        Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage, StoreError,
-        StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, carried_through,
+        Comparison, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage,
+        StoreError, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, carried_through,
     },
     token::{Claims, NewToken, TokenError, TokenType, is_reserved},
 };
@@ -293,8 +293,11 @@ impl TokenIssuer {
     /// If the store could not be asked.
     pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
         let Ok(claims) = self.verify_any(token) else { return Ok(Introspection::Inactive) };
-        let is_current = self.parts.confirmer.is_current(&claims).await?;
-        Ok(if is_current { Introspection::Active(claims) } else { Introspection::Inactive })
+        let last_second = self.parts.confirmer.last_second(&claims).await?;
+        Ok(match last_second {
+            Some(expires_at) => Introspection::Active { claims, expires_at },
+            None => Introspection::Inactive,
+        })
     }
 
     /// Revokes the session of an access or refresh token for its holder (RFC 7009), and returns true if anything was revoked.
@@ -322,13 +325,25 @@ impl TokenIssuer {
         let client_id = claims.client_id().to_owned();
         let revocation = match claims.session() {
             Some((session, _)) => Revocation::Session { client_id, session: session.to_owned() },
-            // Tokens without a session are held under the empty name. Only the current one speaks for it.
-            None if self.parts.confirmer.is_current(claims).await? => {
-                Revocation::Session { client_id, session: String::new() }
-            }
-            None => return Ok(false),
+            // Tokens without a session are held under the empty name. Only those that are accepted speak for it.
+            None => match self.parts.confirmer.compare(claims).await? {
+                Comparison::Current => Revocation::Session { client_id, session: String::new() },
+                Comparison::Previous(_) => match self.session_begun_by(claims).await? {
+                    Some(session) => Revocation::Session { client_id, session },
+                    None => return Ok(false),
+                },
+                Comparison::NotCurrent | Comparison::UnknownClient => return Ok(false),
+            },
         };
         Ok(self.revoke_in_store(&revocation).await? > 0)
+    }
+
+    /// Returns the session that began when this token without one was replaced.
+    async fn session_begun_by(&self, replaced: &Claims) -> Result<Option<String>, StoreError> {
+        let pair = self.parts.store.pair_of(replaced.client_id(), "").await?;
+        let token = pair.and_then(|pair| pair.access_token).and_then(|kept| self.parts.keys.open(&kept));
+        let claims = token.and_then(|token| self.verify_at(token.expose(), TokenType::Access, 0).ok());
+        Ok(claims.and_then(|claims| claims.session().map(|(session, _)| session.to_owned())))
     }
 
     /// Revokes a session, all sessions of a client, or everything, and returns how many sessions that were. From then on this

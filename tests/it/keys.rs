@@ -452,7 +452,7 @@ async fn a_conversion_can_be_stopped_and_run_again() {
 }
 
 async fn is_active(issuer: &TokenIssuer, token: &str) -> bool {
-    matches!(issuer.introspect(token).await.unwrap(), fastauth::Introspection::Active(_))
+    matches!(issuer.introspect(token).await.unwrap(), fastauth::Introspection::Active { .. })
 }
 
 /// A reader that is still on an old state of the file, and writers with their own checkpoints, are waited for.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "test-util")]
+mod access_grace;
 mod app;
 mod cache;
 mod caching;

@@ -223,7 +223,8 @@ async fn a_token_of_a_replaced_log_in_ends_none_but_its_own() {
         for token in [&before.refresh_token, &before.access_token] {
             assert!(!issuer.revoke_token(token.expose()).await.unwrap());
         }
-        let is_active = async |token: &str| matches!(issuer.introspect(token).await.unwrap(), Introspection::Active(_));
+        let is_active =
+            async |token: &str| matches!(issuer.introspect(token).await.unwrap(), Introspection::Active { .. });
         assert!(is_active(now.refresh_token.expose()).await);
         assert!(issuer.revoke_token(now.access_token.expose()).await.unwrap());
         assert!(!is_active(now.refresh_token.expose()).await);

@@ -30,6 +30,8 @@ macro_rules! tests_on {
     };
 }
 
+#[cfg(feature = "test-util")]
+mod access_grace;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod faults;

@@ -55,27 +55,27 @@ fn app(layer: FastAuthLayer) -> Router {
         .layer(layer)
 }
 
-async fn start(layer: FastAuthLayer) -> Endpoints {
+pub(crate) async fn start(layer: FastAuthLayer) -> Endpoints {
     Endpoints::at(serve(app(layer)).await)
 }
 
-async fn ticket(server: &Endpoints, access_token: &str) -> String {
+pub(crate) async fn ticket(server: &Endpoints, access_token: &str) -> String {
     let reply = server.send("POST", "/auth/ticket", &[("access-token", access_token)], "").await;
     assert_eq!((reply.status, reply.header("cache-control")), (200, "no-store"), "{reply:?}");
     assert_eq!(reply.json()["expires_in"], 30);
     reply.json()["ticket"].as_str().unwrap().to_owned()
 }
 
-async fn redeem(server: &Endpoints, ticket: &str) -> Opened {
+pub(crate) async fn redeem(server: &Endpoints, ticket: &str) -> Opened {
     open(&format!("{}/access/ws?a=1&ticket={ticket}&b=2", server.url.replace("http", "ws")), &[]).await
 }
 
-async fn text(socket: &mut Socket) -> String {
+pub(crate) async fn text(socket: &mut Socket) -> String {
     socket.next().await.unwrap().unwrap().into_text().unwrap().to_string()
 }
 
 /// The status and the words of a refusal.
-fn refused(outcome: Opened) -> (u16, Value) {
+pub(crate) fn refused(outcome: Opened) -> (u16, Value) {
     let Err(Error::Http(response)) = outcome else { panic!("{outcome:?}") };
     let body = serde_json::from_slice::<Value>(response.body().as_ref().unwrap()).unwrap();
     (response.status().as_u16(), body["detail"].clone())

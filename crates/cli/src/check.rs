@@ -90,6 +90,12 @@ fn suggestions(settings: &Settings, promises: Promises) -> Vec<&'static str> {
             "set `tokens-per-client` to \"one\": the store holds one session of a client, so the newest one ends the others",
         );
     }
+    if !settings.access_grace().is_zero() && !promises.access_grace {
+        suggestions.push(
+            "remove `access-grace`: it has no effect, since the store does not keep replaced access tokens. A store of the second \
+             version (`fastauth store serve`) and the embedded one do",
+        );
+    }
     suggestions
 }
 
@@ -106,8 +112,8 @@ impl TriedStore {
         Self { state, promises, suggestions: suggestions(settings, promises) }
     }
 
-    fn promises(&self) -> [Promise; 5] {
-        let Promises { atomic_rotation, many_sessions, revoke_all, list, tickets } = self.promises;
+    fn promises(&self) -> [Promise; 6] {
+        let Promises { atomic_rotation, many_sessions, revoke_all, list, tickets, access_grace } = self.promises;
         [
             Promise {
                 name: "atomic_rotation",
@@ -117,6 +123,11 @@ impl TriedStore {
             Promise { name: "many_sessions", text: "several sessions of a client", is_kept: many_sessions },
             Promise { name: "revoke_all", text: "revoking everything at once", is_kept: revoke_all },
             Promise { name: "list", text: "listing what it holds", is_kept: list },
+            Promise {
+                name: "access_grace",
+                text: "replaced access tokens accepted for a moment (`access-grace`)",
+                is_kept: access_grace,
+            },
             Promise { name: "tickets", text: "one-time WebSocket tickets (`/auth/ticket`)", is_kept: tickets },
         ]
     }

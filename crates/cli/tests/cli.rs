@@ -457,8 +457,9 @@ fn check_tells_what_the_store_promises() {
     assert!(text.contains("store: listing what it holds: yes") && !text.contains(": no\n"), "{text}");
     assert!(text.contains("suggestion: set `store-format` to \"fernet\" to encrypt stored tokens at rest"), "{text}");
     let report: Value = serde_json::from_str(&place.done(&["check", "--json"])).unwrap();
-    let promises =
-        json!({ "atomic_rotation": true, "many_sessions": true, "revoke_all": true, "list": true, "tickets": true });
+    let promises = json!({
+        "atomic_rotation": true, "many_sessions": true, "revoke_all": true, "list": true, "access_grace": true, "tickets": true,
+    });
     assert_eq!(report["store"]["promises"], promises);
     assert_eq!(report["store"]["advice"].as_array().unwrap().len(), 1);
     let encrypted = Place::ready(&json!({ "store-format": "fernet" }));
@@ -474,7 +475,7 @@ async fn check_warns_of_what_a_plain_store_cannot_hold() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, plain).await });
     let place = Place::ready(&json!({
-        "database-api-url": url, "store-format": "fernet", "tokens-per-client": "many",
+        "database-api-url": url, "store-format": "fernet", "tokens-per-client": "many", "access-grace": "10s",
     }));
     let text = place.done(&["check"]);
     for line in [
@@ -484,6 +485,8 @@ async fn check_warns_of_what_a_plain_store_cannot_hold() {
         "store: listing what it holds: no",
         "suggestion: set `store-format` to \"plain\" if `fastauth-api` uses this store: it refuses every encrypted token",
         "suggestion: set `tokens-per-client` to \"one\": the store holds one session of a client",
+        "store: replaced access tokens accepted for a moment (`access-grace`): no",
+        "suggestion: remove `access-grace`: it has no effect, since the store does not keep replaced access tokens",
         "suggestion: use one node, or a store of the second version (`fastauth store serve`): on this store, a refresh that is \
          under way on one node undoes a revocation on another. The first version of the store API cannot prevent it",
     ] {
@@ -492,7 +495,7 @@ async fn check_warns_of_what_a_plain_store_cannot_hold() {
     let report: Value = serde_json::from_str(&place.done(&["check", "--json"])).unwrap();
     assert_eq!(
         (&report["store"]["promises"]["list"], report["store"]["advice"].as_array().unwrap().len()),
-        (&json!(false), 3)
+        (&json!(false), 4)
     );
     let first = keys(&place);
     place.done(&["keys", "rotate", "--now"]);

@@ -97,6 +97,12 @@ impl Settings {
         self.deployment.issuing.tokens_per_client
     }
 
+    /// Returns how long the access token that a refresh has replaced is still accepted (`access-grace`).
+    #[must_use]
+    pub fn access_grace(&self) -> Duration {
+        self.deployment.issuing.access_grace
+    }
+
     /// Returns the file of the embedded store, which is created when the store is first opened; `None` with another store.
     #[must_use]
     pub fn database_file(&self) -> Option<&Path> {

@@ -24,6 +24,8 @@ pub struct Issuing {
     pub refresh_ttl: Duration,
     /// How long a used refresh token still returns the same new pair, in case the response was lost.
     pub refresh_grace: Duration,
+    /// How long the access token that a refresh has replaced is still accepted.
+    pub access_grace: Duration,
     /// The form in which tokens are stored.
     pub store_format: StoreFormat,
     /// How many sessions a client may have.
@@ -177,9 +179,16 @@ pub enum ClientIdError {
 
 /// The result of introspecting a token (RFC 7662).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Introspection {
     /// The token is accepted.
-    Active(Claims),
+    Active {
+        /// The claims of the token.
+        claims: Claims,
+        /// The last second in which it is accepted, since the Unix epoch: that of the token, or of its `access-grace` if it was
+        /// replaced. Do not cache the answer beyond it.
+        expires_at: u64,
+    },
     /// The token is not accepted: it is foreign, expired, superseded or revoked.
     Inactive,
 }
@@ -190,6 +199,7 @@ impl std::fmt::Debug for Issuing {
             .field("access_ttl", &self.access_ttl)
             .field("refresh_ttl", &self.refresh_ttl)
             .field("refresh_grace", &self.refresh_grace)
+            .field("access_grace", &self.access_grace)
             .field("store_format", &self.store_format)
             .field("tokens_per_client", &self.tokens_per_client)
             .finish_non_exhaustive()

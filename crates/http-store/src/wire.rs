@@ -12,7 +12,9 @@ use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use fastauth_core::store::{CurrentTokens, Rotation, SessionEntry, StoredPair, TokenDigest, TokenEntry, TokenRecord};
+use fastauth_core::store::{
+    CurrentTokens, ReplacedToken, Rotation, SessionEntry, StoredPair, TokenDigest, TokenEntry, TokenRecord,
+};
 use fastauth_core::{json, secret::Secret};
 
 /// The header by which a store announces the version that it speaks: `v=2`, and free parameters.
@@ -146,7 +148,7 @@ impl From<&Rotation> for RotateBody {
             refresh_sha256: HexDigest(rotation.presented),
             session,
             generation,
-            grace_ms: u64::try_from(rotation.grace.as_millis()).unwrap_or(u64::MAX),
+            grace_ms: milliseconds(rotation.grace),
             new: RecordBody::from(&rotation.successor),
         }
     }
@@ -169,12 +171,22 @@ impl RotateBody {
     }
 }
 
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The digests that tokens are compared with.
 #[derive(Serialize, Deserialize)]
 pub(super) struct DigestBody {
     version: Option<u64>,
     access_sha256: Option<HexDigest>,
     refresh_sha256: Option<HexDigest>,
+    /// The access token that the last rotation replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_access_sha256: Option<HexDigest>,
+    /// How long ago that was when the store answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_access_age_ms: Option<u64>,
 }
 
 impl From<CurrentTokens> for DigestBody {
@@ -183,6 +195,8 @@ impl From<CurrentTokens> for DigestBody {
             version: held.version,
             access_sha256: held.access.map(HexDigest),
             refresh_sha256: held.refresh.map(HexDigest),
+            previous_access_sha256: held.previous_access.map(|previous| HexDigest(previous.digest)),
+            previous_access_age_ms: held.previous_access.map(|previous| milliseconds(previous.age)),
         }
     }
 }
@@ -192,6 +206,10 @@ impl From<DigestBody> for CurrentTokens {
         Self {
             access: body.access_sha256.map(|digest| digest.0),
             refresh: body.refresh_sha256.map(|digest| digest.0),
+            previous_access: body
+                .previous_access_sha256
+                .zip(body.previous_access_age_ms)
+                .map(|(digest, age_ms)| ReplacedToken { digest: digest.0, age: Duration::from_millis(age_ms) }),
             version: body.version,
         }
     }

@@ -8,13 +8,14 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
 use fastauth_core::{
     secret::Secret,
     store::{
-        CurrentTokens, SCANNED_AT_ONCE, SessionEntry, SessionFilter, SessionPage, SessionStatus, StoreError,
-        StoredPair, TokenDigest,
+        CurrentTokens, ReplacedToken, SCANNED_AT_ONCE, SessionEntry, SessionFilter, SessionPage, SessionStatus,
+        StoreError, StoredPair, TokenDigest,
     },
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -131,27 +132,38 @@ pub(super) fn current(
     connection: &Connection,
     client_id: &str,
     session: Option<&str>,
+    now_ms: u64,
 ) -> rusqlite::Result<Option<CurrentTokens>> {
     const NAMED: &str = concat!(
-        "SELECT access_sha256, refresh_sha256, version FROM token WHERE client_id = ?1 AND session = ?2 AND ",
+        "SELECT access_sha256, refresh_sha256, version, previous_access_sha256, consumed_at_ms FROM token
+         WHERE client_id = ?1 AND session = ?2 AND ",
         counts!()
     );
     const NEWEST: &str = concat!(
-        "SELECT access_sha256, refresh_sha256, version FROM token WHERE client_id = ?1 AND ",
+        "SELECT access_sha256, refresh_sha256, version, previous_access_sha256, consumed_at_ms FROM token
+         WHERE client_id = ?1 AND ",
         counts!(),
         " ORDER BY version DESC LIMIT 1"
     );
+    let read = |row: &Row<'_>| current_in(row, now_ms);
     if let Some(session) = session {
-        let found = connection.prepare_cached(NAMED)?.query_row([client_id, session], current_in).optional()?;
+        let found = connection.prepare_cached(NAMED)?.query_row([client_id, session], read).optional()?;
         if found.is_some() {
             return Ok(found);
         }
     }
-    connection.prepare_cached(NEWEST)?.query_row([client_id], current_in).optional()
+    connection.prepare_cached(NEWEST)?.query_row([client_id], read).optional()
 }
 
-fn current_in(row: &Row<'_>) -> rusqlite::Result<CurrentTokens> {
-    Ok(CurrentTokens { access: digest(row, 0)?, refresh: digest(row, 1)?, version: Some(row.get(2)?) })
+fn current_in(row: &Row<'_>, now_ms: u64) -> rusqlite::Result<CurrentTokens> {
+    // A time in the future was written before the clock was set back, so the age is not known.
+    let age = now_ms.checked_sub(row.get(4)?).map(Duration::from_millis);
+    Ok(CurrentTokens {
+        access: digest(row, 0)?,
+        refresh: digest(row, 1)?,
+        previous_access: digest(row, 3)?.zip(age).map(|(digest, age)| ReplacedToken { digest, age }),
+        version: Some(row.get(2)?),
+    })
 }
 
 pub(super) fn newest_pair(connection: &Connection, client_id: &str) -> rusqlite::Result<Option<StoredPair>> {

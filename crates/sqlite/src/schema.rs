@@ -55,6 +55,7 @@ CREATE TABLE token (
     refresh_token TEXT,
     refresh_sha256 BLOB,
     refresh_expires_at INTEGER NOT NULL,
+    previous_access_sha256 BLOB,
     consumed_sha256 BLOB,
     consumed_at_ms INTEGER NOT NULL,
     issued_at INTEGER NOT NULL,
@@ -64,7 +65,10 @@ CREATE TABLE token (
 ) STRICT;
 ";
 /// The upgrade from the schema in which sessions were called families.
-const FROM_FAMILIES: &str = "ALTER TABLE token RENAME COLUMN family TO session;";
+const FROM_FAMILIES: &str = "
+ALTER TABLE token RENAME COLUMN family TO session;
+ALTER TABLE token ADD COLUMN previous_access_sha256 BLOB;
+";
 /// The floor of a client, the number of its live rows, and the floor up to which the tokens of its rows were removed. `live` is valid
 /// only if the floor is not below that of the store.
 const CLIENT: &str = "

@@ -52,6 +52,7 @@ use super::{
 /// the file.
 pub struct SqliteStore {
     pub(super) path: PathBuf,
+    clock: Clock,
     readers: Readers,
     lister: Lister,
     presence: Arc<Presence>,
@@ -106,7 +107,7 @@ impl SqliteStore {
         let readers = Readers::open(&path)?;
         let presence = Arc::new(Presence::new(&path));
         let lister = Lister::start(&path, Arc::clone(&presence))?;
-        let mut writer = Writer::new(connection, Arc::clone(&changes), clock, Arc::clone(&presence));
+        let mut writer = Writer::new(connection, Arc::clone(&changes), clock.clone(), Arc::clone(&presence));
         let (writes, queue) = mpsc::channel();
         let writer = thread::Builder::new()
             .name("fastauth-sqlite".to_owned())
@@ -116,7 +117,7 @@ impl SqliteStore {
             })
             .map_err(writer_not_started)?;
         let room = Arc::new(Semaphore::new(QUEUE));
-        Ok(Self { path, readers, lister, presence, writes: Some(writes), room, writer: Some(writer), changes })
+        Ok(Self { path, clock, readers, lister, presence, writes: Some(writes), room, writer: Some(writer), changes })
     }
 
     /// Returns a connection to read with.
@@ -128,7 +129,7 @@ impl SqliteStore {
     }
 
     fn current(&self, client_id: &str, session: Option<&str>) -> Result<Option<CurrentTokens>, StoreError> {
-        current(&*self.reader()?, client_id, session).map_err(unreadable)
+        current(&*self.reader()?, client_id, session, self.clock.unix_now_ms()).map_err(unreadable)
     }
 
     /// Queues a write, once there is room, and waits for its answer.

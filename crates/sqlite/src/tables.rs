@@ -51,7 +51,14 @@ enum Replaces {
 struct HeldSession {
     name: String,
     session: Session,
+    access: Option<TokenDigest>,
     issued_at: u64,
+}
+
+/// The pair that a rotation replaces.
+struct ReplacedPair {
+    access: Option<TokenDigest>,
+    refresh: TokenDigest,
 }
 
 impl<'a> Tables<'a> {
@@ -115,20 +122,22 @@ impl<'a> Tables<'a> {
         if condition == Condition::None {
             return Ok(true);
         }
-        Ok(condition.is_met_by(current(self.connection, client_id, None)?.and_then(|current| current.version)))
+        Ok(condition
+            .is_met_by(current(self.connection, client_id, None, self.now_ms)?.and_then(|current| current.version)))
     }
 
     /// Writes a pair. Rows are updated in place, since deleting and inserting one writes more pages to the disk.
     fn put(
         &mut self,
         record: &TokenRecord,
-        consumed: Option<&TokenDigest>,
+        replaced: Option<&ReplacedPair>,
         issued_at: u64,
         replaces: Replaces,
     ) -> rusqlite::Result<()> {
         const COLUMNS: &str = "generation, kid, status, access_token, access_sha256, access_expires_at, refresh_token,
-             refresh_sha256, refresh_expires_at, consumed_sha256, consumed_at_ms, issued_at, renewed_at, version";
-        const VALUES: &str = "?3, ?4, 'live', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15";
+             refresh_sha256, refresh_expires_at, previous_access_sha256, consumed_sha256, consumed_at_ms, issued_at,
+             renewed_at, version";
+        const VALUES: &str = "?3, ?4, 'live', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16";
         let is_alone = replaces == Replaces::AllSessions && self.clear(&record.client_id)?;
         self.version += 1;
         let values = params![
@@ -142,7 +151,8 @@ impl<'a> Tables<'a> {
             record.refresh.text.expose(),
             record.refresh.digest.as_bytes(),
             integer(record.refresh.expires_at),
-            consumed.map(TokenDigest::as_bytes),
+            replaced.and_then(|pair| pair.access.as_ref()).map(TokenDigest::as_bytes),
+            replaced.map(|pair| pair.refresh.as_bytes()),
             self.now_ms,
             issued_at,
             self.now(),
@@ -218,7 +228,7 @@ impl<'a> Tables<'a> {
     pub(super) fn rotate(&mut self, rotation: &Rotation, is_abandoned: bool) -> rusqlite::Result<Option<Rotated>> {
         let client_id = &rotation.successor.client_id;
         let Some(held) = self.presented(rotation)? else {
-            let is_known = current(self.connection, client_id, None)?.is_some();
+            let is_known = current(self.connection, client_id, None, self.now_ms)?.is_some();
             return Ok(Some(if is_known { Rotated::Superseded } else { Rotated::UnknownClient }));
         };
         Ok(Some(match held.session.judge(rotation) {
@@ -227,7 +237,8 @@ impl<'a> Tables<'a> {
                 if held.name != rotation.successor.session {
                     self.forget(client_id, &held.name)?;
                 }
-                self.put(&rotation.successor, Some(&rotation.presented), held.issued_at, Replaces::SameSession)?;
+                let replaced = ReplacedPair { access: held.access, refresh: rotation.presented };
+                self.put(&rotation.successor, Some(&replaced), held.issued_at, Replaces::SameSession)?;
                 Rotated::Rotated
             }
             Verdict::Repeat => Rotated::Repeated(self.pair_of(client_id, &held.name)?),
@@ -244,7 +255,8 @@ impl<'a> Tables<'a> {
     /// the one that the token began.
     fn presented(&self, rotation: &Rotation) -> rusqlite::Result<Option<HeldSession>> {
         let columns = format!(
-            "SELECT session, generation, refresh_sha256, consumed_sha256, consumed_at_ms, {STATUS}, issued_at FROM token"
+            "SELECT session, generation, refresh_sha256, consumed_sha256, consumed_at_ms, {STATUS}, issued_at,
+             access_sha256 FROM token"
         );
         let client_id = &rotation.successor.client_id;
         if let Some((session, _)) = &rotation.presented_session {
@@ -314,7 +326,7 @@ impl<'a> Tables<'a> {
     /// Ends all sessions of a client.
     fn end_client(&mut self, client_id: &str) -> rusqlite::Result<u64> {
         // The rows decide, should the count ever be wrong.
-        if current(self.connection, client_id, None)?.is_none() {
+        if current(self.connection, client_id, None, self.now_ms)?.is_none() {
             return Ok(0);
         }
         let ended = self.live(client_id)?.max(1);
@@ -392,7 +404,7 @@ impl HeldSession {
         let ago = Duration::from_millis(now_ms.saturating_sub(row.get(4)?));
         let consumed = digest(row, 3)?.map(|consumed| (consumed, ago));
         let session = Session { generation: row.get(1)?, refresh: digest(row, 2)?, consumed, status: status(row, 5)? };
-        Ok(Self { name: row.get(0)?, session, issued_at: row.get(6)? })
+        Ok(Self { name: row.get(0)?, session, access: digest(row, 7)?, issued_at: row.get(6)? })
     }
 }
 

@@ -160,7 +160,7 @@ impl TokenCache {
         let entries = self.entries.pin();
         let entry = entries.get(&self.hash(token)).filter(|entry| eq_in_constant_time(entry.access.token(), token))?;
         let access = &entry.access;
-        let is_good = access.expires_at() >= now_ms / 1000
+        let is_good = access.lasts_at(now_ms)
             && access.stamp().is_some_and(|stamp| changes.unchanged_since(stamp, now_ms))
             && (changes.tells_of_others() || self.is_young(entry, now_ms));
         if !is_good {

@@ -46,7 +46,7 @@ const INTROSPECTION: Schema = Schema {
                 "token_type": { "type": "string", "enum": ["Bearer", "refresh_token"] },
                 "client_id": { "type": "string" },
                 "sid": { "type": "string", "description": "The name of its session, by which it can be revoked" },
-                "exp": { "type": "integer", "description": "The last second in which it is valid, since 1970" },
+                "exp": { "type": "integer", "description": "The last second in which it is accepted, since 1970" },
                 "iat": { "type": "integer", "description": "The second in which it was issued, since 1970" },
                 "scope": { "type": "string" },
             },
@@ -59,12 +59,12 @@ const INTROSPECTION: Schema = Schema {
 async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let token = call.required("token")?;
     match call.parts.issuer.introspect(&token).await.map_err(EndpointError::Store)? {
-        Introspection::Active(claims) => Ok(active(&claims)),
-        Introspection::Inactive => Ok(render::oauth_ok(&json!({ "active": false }))),
+        Introspection::Active { claims, expires_at } => Ok(active(&claims, expires_at)),
+        _ => Ok(render::oauth_ok(&json!({ "active": false }))),
     }
 }
 
-fn active(claims: &Claims) -> Response<Full<Bytes>> {
+fn active(claims: &Claims, expires_at: u64) -> Response<Full<Bytes>> {
     let token_type = match claims.token_type() {
         TokenType::Access => "Bearer",
         TokenType::Refresh => "refresh_token",
@@ -72,7 +72,7 @@ fn active(claims: &Claims) -> Response<Full<Bytes>> {
     let mut members = claims.as_object().clone();
     members.insert("active".to_owned(), true.into());
     members.insert("token_type".to_owned(), token_type.into());
-    members.insert("exp".to_owned(), claims.expires_at().into());
+    members.insert("exp".to_owned(), expires_at.into());
     // RFC 7662 has whole seconds, which a token need not have.
     if let Some(seconds) = claims.get("iat").and_then(Value::as_f64) {
         members.insert("iat".to_owned(), (seconds as u64).into());

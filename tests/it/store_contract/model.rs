@@ -211,7 +211,12 @@ impl<'a> Actor<'a> {
             for session in SESSIONS.map(Some).into_iter().chain([Some("unknown"), None]) {
                 let held = self.store.load(id, session).await.unwrap();
                 versions.push(held.map(|held| held.version.unwrap()));
-                holds.push(format!("{id:?} {session:?}: {:?}", held.map(|held| (held.access, held.refresh))));
+                holds.push(format!(
+                    "{id:?} {session:?}: {:?}",
+                    held.map(|held| {
+                        (held.access, held.refresh, held.previous_access.map(|previous| previous.digest))
+                    })
+                ));
             }
         }
         for entry in self.store.all(SessionFilter::default()).await {

@@ -192,6 +192,7 @@ async fn only_a_store_that_promises_all_announces_the_second_version() {
         Promises { revoke_all: false, ..Promises::ALL },
         Promises { list: false, ..Promises::ALL },
         Promises { tickets: false, ..Promises::ALL },
+        Promises { access_grace: false, ..Promises::ALL },
     ] {
         let service = StoreService::new(Arc::new(OddStore(promises)));
         for (method, target, status) in [

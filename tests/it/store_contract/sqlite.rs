@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use fastauth::store::{Revocation, Revoked, Rotated, Rotation, SessionStatus, SqliteStore, StoreErrorKind, TokenStore};
+use fastauth::store::{
+    Revocation, Revoked, Rotated, Rotation, SessionStatus, SqliteStore, StoreErrorKind, TokenDigest, TokenStore,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -252,6 +254,7 @@ async fn revocation_in_one_store_is_seen_by_the_other() {
 /// Makes a file one of the schema before this one.
 const TO_EARLIER_SCHEMA: &str = "
 ALTER TABLE token RENAME COLUMN session TO family;
+ALTER TABLE token DROP COLUMN previous_access_sha256;
 PRAGMA user_version = 3;
 ";
 
@@ -278,6 +281,8 @@ async fn file_of_an_earlier_version_is_upgraded() {
     assert!(!store.spend("spent", 4_000_000_000).await.unwrap());
     assert!(store.begin("old", "g", 4).await > version, "versions go on");
     assert_eq!(store.renew("bob", "f", 0, 2, 5).await, Rotated::Rotated);
+    let previous = stores[1].load("bob", Some("f")).await.unwrap().unwrap().previous_access.unwrap();
+    assert_eq!(previous.digest, TokenDigest::of("access-2"));
     assert_eq!(stores[1].revoke_all_of("bob").await, Revoked::Sessions(2));
     assert_eq!(stores[2].revoke(&Revocation::All, None).await.unwrap(), Revoked::Sessions(1));
     assert_eq!(stores[3].held("bob").await.unwrap(), None);

@@ -11,6 +11,8 @@ use std::{
 };
 
 use axum::{Router, serve::ListenerExt};
+#[cfg(feature = "test-util")]
+use fastauth::test_util::ManualClock;
 use fastauth::{
     Secret,
     store::{
@@ -42,9 +44,30 @@ pub(crate) async fn sqlite() -> Fixture {
     Fixture { store, _server: None, _directory: Some(directory) }
 }
 
+/// A store in memory with this clock.
+#[cfg(feature = "test-util")]
+pub(crate) fn memory_by(clock: &ManualClock) -> Arc<dyn TokenStore> {
+    Arc::new(MemoryStore::with_clock(clock))
+}
+
+/// The stores that promise everything, by their names, with this clock.
+#[cfg(feature = "test-util")]
+pub(crate) async fn with_clock(clock: &ManualClock) -> [(&'static str, Fixture); 3] {
+    let sqlite = || {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open_with_clock(directory.path().join("tokens.db"), clock).unwrap());
+        Fixture { store, _server: None, _directory: Some(directory) }
+    };
+    let memory = Fixture { store: memory_by(clock), _server: None, _directory: None };
+    [("memory", memory), ("sqlite", sqlite()), ("rest", behind_http(sqlite()).await)]
+}
+
 /// A `RestStore` before a `StoreService` before a `SqliteStore`.
 pub(crate) async fn rest() -> Fixture {
-    let behind = sqlite().await;
+    behind_http(sqlite().await).await
+}
+
+async fn behind_http(behind: Fixture) -> Fixture {
     let server = StoreServer::start(behind.store, None).await;
     Fixture { store: Arc::new(server.client()), _server: Some(server), _directory: behind._directory }
 }
@@ -174,7 +197,12 @@ pub(crate) fn held(n: impl Display) -> Held {
 /// What tokens of the pair number `n` are compared with, in a store that does not count.
 pub(crate) fn current(n: impl Display) -> Option<CurrentTokens> {
     let record = record("", "", 0, n);
-    Some(CurrentTokens { access: Some(record.access.digest), refresh: Some(record.refresh.digest), version: None })
+    Some(CurrentTokens {
+        access: Some(record.access.digest),
+        refresh: Some(record.refresh.digest),
+        previous_access: None,
+        version: None,
+    })
 }
 
 /// The calls of a client that has one pair, and no session.
@@ -219,7 +247,7 @@ pub(crate) trait ManySessions: TokenStore {
     /// Whether the pair number `n` is what the tokens of a session are compared with.
     async fn accepts(&self, client_id: &str, session: &str, n: impl Display) -> bool {
         let found = self.load(client_id, Some(session)).await.unwrap();
-        let found = found.map(|found| CurrentTokens { version: None, ..found });
+        let found = found.map(|found| CurrentTokens { previous_access: None, version: None, ..found });
         found.is_some() && found == current(n)
     }
 

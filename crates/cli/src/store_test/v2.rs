@@ -1,5 +1,6 @@
 //! The promises that a store makes by announcing the second version.
 
+use fastauth_core::store::HTTP_PATIENCE;
 use futures_util::future::try_join_all;
 use http::{
     Method,
@@ -18,7 +19,7 @@ const ROTATE: &str = "v2/clients/-/rotate";
 const TICKETS: &str = "v2/tickets";
 const RIVALS: usize = 32;
 
-pub(super) const PROMISES: [&str; 20] = [
+pub(super) const PROMISES: [&str; 21] = [
     "every answer announces the version",
     "each write gives a greater version, as ETag",
     "If-None-Match: 304 without a body, until the next write",
@@ -31,6 +32,7 @@ pub(super) const PROMISES: [&str; 20] = [
     "of 32 concurrent rotations one succeeds, and the others get its pair within the grace",
     "of 32 concurrent rotations without grace one succeeds, and the session is revoked",
     "a used refresh token revokes its session: 409, then 410",
+    "the access token before a rotation is known, with its age, until the next one or a revocation",
     "an unknown refresh token changes nothing: 409, or 404 for an unknown client",
     "revoking a client leaves a tombstone: 404, and versions go on",
     "revoking one session leaves the others",
@@ -55,6 +57,7 @@ pub(super) async fn run(suite: &mut Suite, probe: &StoreProbe) {
         race_with_grace(probe).await,
         race_without_grace(probe).await,
         reuse(probe).await,
+        previous_access(probe).await,
         superseded(probe).await,
         tombstone(probe).await,
         one_session(probe).await,
@@ -115,6 +118,22 @@ impl StoreProbe {
         let body = answer.json()?;
         let is_held = body["access_sha256"] == digest(&pair.access) && body["refresh_sha256"] == digest(&pair.refresh);
         if is_held { Ok(()) } else { broken("the digests of the pair that was written", answer.shown()) }
+    }
+
+    /// Checks which access token a rotation has replaced, and returns its age in milliseconds.
+    async fn previous_age(&self, id: &str, expected: Option<&Pair>) -> Result<u64, Unkept> {
+        let answer = self.digests(id, Some("f")).await?.is(200)?;
+        let body = answer.json()?;
+        let age = body["previous_access_age_ms"].as_u64();
+        match expected {
+            Some(pair) if body["previous_access_sha256"] == digest(&pair.access) => match age {
+                Some(age) => Ok(age),
+                None => broken("previous_access_age_ms beside previous_access_sha256", answer.shown()),
+            },
+            Some(_) => broken("previous_access_sha256 of the pair that was replaced", answer.shown()),
+            None if body["previous_access_sha256"].is_null() => Ok(0),
+            None => broken("no previous_access_sha256", answer.shown()),
+        }
     }
 
     async fn is_unknown(&self, id: &str) -> Kept {
@@ -362,6 +381,31 @@ async fn reuse(probe: &StoreProbe) -> Kept {
     probe.rotate(&id, "f", (2, &third.refresh), 0, &probe.pair()).await?.refused(410, "revoked")?;
     probe.is_unknown(&id).await?;
     equal(&vec![(id.clone(), "f".to_owned())], &probe.listed(&format!("client_id={id}&status=reused")).await?)
+}
+
+async fn previous_access(probe: &StoreProbe) -> Kept {
+    let id = probe.id("-previous-access");
+    let pairs = [probe.begin(&id, "f").await?, probe.pair(), probe.pair(), probe.pair()];
+    let rotate =
+        |generation: usize, new| probe.rotate(&id, "f", (generation as u64, &pairs[generation].refresh), 60_000, new);
+    probe.previous_age(&id, None).await?;
+    rotate(0, &pairs[1]).await?.is(200)?;
+    let age = probe.previous_age(&id, Some(&pairs[0])).await?;
+    // The grace of an access token must not begin again with each repeated answer.
+    rotate(0, &pairs[3]).await?.is(200)?;
+    let later = probe.previous_age(&id, Some(&pairs[0])).await?;
+    if later < age || u128::from(later) > HTTP_PATIENCE.as_millis() {
+        return broken(format!("an age in milliseconds of {age} or more"), later);
+    }
+    rotate(1, &pairs[2]).await?.is(200)?;
+    probe.previous_age(&id, Some(&pairs[1])).await?;
+    let mut other = probe.pair().record("other", 0, "key");
+    other["keep_others"] = true.into();
+    probe.issue(&id, &other).send().await?.is(200)?;
+    probe.previous_age(&id, Some(&pairs[1])).await?;
+    let session = format!("v2/clients/-/sessions/-?client_id={id}&session=f");
+    probe.ask(Method::DELETE, session).send().await?.is(200)?;
+    probe.previous_age(&id, None).await.map(drop)
 }
 
 async fn superseded(probe: &StoreProbe) -> Kept {

@@ -44,9 +44,10 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
             let issuer = issuer(config.settings())?;
             let token = read(token)?;
             let mut answer = json!({ "active": false });
-            if let Introspection::Active(claims) = block_on(issuer.introspect(token.expose()))?? {
+            if let Introspection::Active { claims, expires_at } = block_on(issuer.introspect(token.expose()))?? {
                 answer = serde_json::Value::Object(claims.as_object().clone());
                 answer["active"] = true.into();
+                answer["exp"] = expires_at.into();
             }
             output::json(&answer)?;
         }

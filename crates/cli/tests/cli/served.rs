@@ -77,12 +77,12 @@ fn a_served_store_passes_its_test() {
     let output = test(&[]);
     let lines = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{lines}{}", stderr(&output));
-    assert!(lines.ends_with("The store speaks v2: 29 kept, 0 broken, 0 not offered.\n"), "{lines}");
+    assert!(lines.ends_with("The store speaks v2: 30 kept, 0 broken, 0 not offered.\n"), "{lines}");
     assert!(lines.lines().all(|line| line.starts_with("kept  ") || line.starts_with("The store")), "{lines}");
     assert!(!lines.contains("hush"));
     let report: Value = serde_json::from_slice(&test(&["--json"]).stdout).unwrap();
     assert_eq!((&report["ok"], &report["speaks"]), (&json!(true), &json!("v2")));
-    assert_eq!(promises(&report, "kept").len(), 29);
+    assert_eq!(promises(&report, "kept").len(), 30);
     let refusal = place.fails(&["store", "test", &served.url], 1);
     assert!(refusal.contains("FASTAUTH_STORE_TOKEN"), "{refusal}");
     let header = "authorization: Bearer hush-by-the-bearer-of-this";
@@ -103,7 +103,7 @@ async fn a_store_of_the_first_version_passes_its_test() {
     let (place, rows) = (Place::new(), v1::Rows::default());
     let url = serve(v1::app(rows.clone())).await;
     let lines = place.done(&["store", "test", &url]);
-    assert!(lines.ends_with("The store speaks v1: 8 kept, 0 broken, 21 not offered.\n"), "{lines}");
+    assert!(lines.ends_with("The store speaks v1: 8 kept, 0 broken, 22 not offered.\n"), "{lines}");
     let is_void = |row: &Value| row["data"]["access_token"] == "revoked" && row["data"]["refresh_token"] == "revoked";
     assert!(rows.lock().unwrap().values().all(is_void), "what cannot be deleted is made worthless");
     assert!(rows.lock().unwrap().len() > 30);
@@ -186,6 +186,15 @@ async fn a_store_that_breaks_a_promise_does_not_pass() {
             })),
         ),
         ("If-None-Match: 304 without a body, until the next write", v2().layer(without(header::IF_NONE_MATCH))),
+        (
+            "the access token before a rotation is known, with its age, until the next one or a revocation",
+            v2().layer(map_response(|response: Response| async {
+                let (head, body) = response.into_parts();
+                let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+                let text = String::from_utf8_lossy(&body).replace("previous_access_age_ms", "previous_access_age");
+                Response::from_parts(head, axum::body::Body::from(text))
+            })),
+        ),
         (
             "revoking a client leaves a tombstone: 404, and versions go on",
             v2().layer(map_request(move |request: Request| async move {

@@ -136,6 +136,7 @@ mod tests {
             access_ttl(Duration::from_secs(1)),
             refresh_ttl(Duration::from_secs(1)),
             refresh_grace(Duration::ZERO),
+            access_grace(Duration::ZERO),
             tokens_per_client(TokensPerClient::Many),
             max_tokens_per_client(2),
             store_format(StoreFormat::Plain),

@@ -20,6 +20,7 @@ pub(crate) static GROUP: Group = Group {
         &ACCESS_TTL,
         &REFRESH_TTL,
         &REFRESH_GRACE,
+        &ACCESS_GRACE,
         &TOKENS_PER_CLIENT,
         &MAX_TOKENS_PER_CLIENT,
         &STORE_FORMAT,
@@ -60,6 +61,23 @@ static REFRESH_GRACE: Key = Key::time(
 .doc(
     "How long a used refresh token still returns the same new pair, in case the response was lost. With a store behind HTTP, \
      the time that its answer may take is added. A REST store of the first version has no grace.",
+);
+
+static ACCESS_GRACE: Key = Key::time(
+    "access-grace",
+    TimeLimits {
+        default: Duration::ZERO,
+        min: Duration::ZERO,
+        // A stolen token opens paths for that much longer.
+        max: Duration::from_secs(60),
+        in_seconds: false,
+    },
+    |draft, grace| draft.issuing.access_grace = grace,
+)
+.doc(
+    "How long the access token that a refresh has replaced is still accepted, for requests that are under way and tabs that do not \
+     know of the refresh yet: `\"10s\"` is enough for both. Only the token before the current one, not beyond its own end, and never \
+     after a revocation. A REST store of the first version has no grace.",
 );
 
 static TOKENS_PER_CLIENT: Key = Key::choice(
@@ -131,6 +149,16 @@ impl SettingsBuilder {
         self.set(&REFRESH_GRACE, Given::Time(grace))
     }
 
+    /// Sets how long the access token that a refresh has replaced is still accepted (`access-grace`), at most a minute. The default is
+    /// zero: it is refused from then on.
+    ///
+    /// Only the token before the current one is accepted, not beyond its own end, and never after a revocation or a reuse. Each node goes
+    /// by its own setting, and the store measures the time since the refresh.
+    #[must_use]
+    pub fn access_grace(self, grace: Duration) -> Self {
+        self.set(&ACCESS_GRACE, Given::Time(grace))
+    }
+
     /// Sets how many sessions a client may have (`tokens-per-client`): one, which is the default, or several, each with a pair of
     /// its own.
     #[must_use]
@@ -186,6 +214,7 @@ mod tests {
             ("refresh-ttl", json!("900years"), "\"900years\" is out of range"),
             ("access-ttl", json!(60), "`access-ttl`: found a number"),
             ("refresh-grace", json!("1h"), "\"1h\" is out of range; write a time from \"0s\" to \"5m\""),
+            ("access-grace", json!("61s"), "\"61s\" is out of range; write a time from \"0s\" to \"1m\""),
             ("tokens-per-client", json!("two"), "write \"one\" or \"many\""),
             ("max-tokens-per-client", json!(0), "0 is out of range; write a whole number from 1 to 10000"),
             ("max-tokens-per-client", json!(10_001), "10001 is out of range"),

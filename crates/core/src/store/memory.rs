@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    Changes, Comparison, Condition, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SCANNED_AT_ONCE,
-    SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, StoreError, StoreFuture,
-    StoredPair, TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
+    Changes, Comparison, Condition, CurrentTokens, Promises, ReplacedToken, Revocation, Revoked, Rotated, Rotation,
+    SCANNED_AT_ONCE, SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, StoreError,
+    StoreFuture, StoredPair, TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
 };
 use crate::{clock::Clock, secret::eq_in_constant_time};
 
@@ -49,12 +49,21 @@ type Holder = ([u8; 32], String);
 
 struct HeldSession {
     record: TokenRecord,
-    /// The consumed token, and when it was consumed by [`Clock::elapsed`].
-    consumed: Option<(TokenDigest, Duration)>,
+    replaced: Option<ReplacedPair>,
     status: SessionStatus,
     issued_at: u64,
     renewed_at: u64,
     version: u64,
+}
+
+/// The pair that a rotation has replaced.
+#[derive(Clone, Copy)]
+struct ReplacedPair {
+    /// The consumed token.
+    refresh: TokenDigest,
+    access: TokenDigest,
+    /// The time of the rotation by [`Clock::elapsed`].
+    at: Duration,
 }
 
 impl MemoryStore {
@@ -77,7 +86,8 @@ impl MemoryStore {
     }
 
     fn current(&self, client_id: &str, session: Option<&str>) -> Option<CurrentTokens> {
-        self.held().current(client_id, session).map(HeldSession::current)
+        let held = self.held();
+        held.current(client_id, session).map(|session| session.current(held.clock.elapsed()))
     }
 
     // No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
@@ -109,8 +119,8 @@ impl Client {
     fn put(&mut self, session: HeldSession) {
         let name = session.record.session.clone();
         self.forget(&name);
-        if let Some((consumed, _)) = session.consumed.filter(|_| session.record.generation == 0) {
-            self.by_consumed.insert((*consumed.as_bytes(), name.clone()));
+        if let Some(replaced) = session.replaced.filter(|_| session.record.generation == 0) {
+            self.by_consumed.insert((*replaced.refresh.as_bytes(), name.clone()));
         }
         self.live.insert(session.version, name.clone());
         self.sessions.insert(name, session);
@@ -119,8 +129,8 @@ impl Client {
     fn forget(&mut self, name: &str) {
         let Some(session) = self.sessions.remove(name) else { return };
         self.live.remove(&session.version);
-        if let Some((consumed, _)) = session.consumed {
-            self.by_consumed.remove(&(*consumed.as_bytes(), name.to_owned()));
+        if let Some(replaced) = session.replaced {
+            self.by_consumed.remove(&(*replaced.refresh.as_bytes(), name.to_owned()));
         }
     }
 
@@ -196,12 +206,12 @@ impl Held {
         held.session(self.clock.elapsed()).judge_save(record, Some(held.record.access.digest), held.version)
     }
 
-    fn put(&mut self, record: TokenRecord, consumed: Option<TokenDigest>, issued_at: Option<u64>) -> u64 {
+    fn put(&mut self, record: TokenRecord, replaced: Option<ReplacedPair>, issued_at: Option<u64>) -> u64 {
         let now = self.clock.unix_now();
         self.version += 1;
         let client_id = record.client_id.clone();
         let session = HeldSession {
-            consumed: consumed.map(|digest| (digest, self.clock.elapsed())),
+            replaced,
             status: SessionStatus::Live,
             issued_at: issued_at.unwrap_or(now),
             renewed_at: now,
@@ -229,10 +239,12 @@ impl Held {
             Verdict::Rotate => {
                 let name = session.record.session.clone();
                 let issued_at = session.issued_at;
+                let access = session.record.access.digest;
+                let replaced = ReplacedPair { refresh: rotation.presented, access, at: self.clock.elapsed() };
                 if let Some(client) = self.clients.get_mut(client_id) {
                     client.forget(&name);
                 }
-                self.put(rotation.successor.clone(), Some(rotation.presented), Some(issued_at));
+                self.put(rotation.successor.clone(), Some(replaced), Some(issued_at));
                 Rotated::Rotated
             }
             Verdict::Repeat => Rotated::Repeated(session.pair()),
@@ -316,6 +328,12 @@ impl Held {
     }
 }
 
+impl ReplacedPair {
+    fn access(&self, now: Duration) -> ReplacedToken {
+        ReplacedToken { digest: self.access, age: now.saturating_sub(self.at) }
+    }
+}
+
 impl HeldSession {
     fn key(&self) -> (&str, &str) {
         (&self.record.client_id, &self.record.session)
@@ -326,33 +344,34 @@ impl HeldSession {
     }
 
     fn holds(&self, refresh: TokenDigest) -> bool {
-        self.record.refresh.digest == refresh || self.consumed.is_some_and(|(consumed, _)| consumed == refresh)
+        self.record.refresh.digest == refresh || self.replaced.is_some_and(|replaced| replaced.refresh == refresh)
     }
 
     fn session(&self, now: Duration) -> Session {
         Session {
             generation: self.record.generation,
             refresh: Some(self.record.refresh.digest),
-            consumed: self.consumed.map(|(digest, at)| (digest, now.saturating_sub(at))),
+            consumed: self.replaced.map(|replaced| (replaced.refresh, now.saturating_sub(replaced.at))),
             status: self.status,
         }
     }
 
-    fn current(&self) -> CurrentTokens {
+    fn current(&self, now: Duration) -> CurrentTokens {
         CurrentTokens {
             access: Some(self.record.access.digest),
             refresh: Some(self.record.refresh.digest),
+            previous_access: self.replaced.map(|replaced| replaced.access(now)),
             version: Some(self.version),
         }
     }
 
-    fn compare(&self, token: &[u8]) -> Comparison {
+    fn compare(&self, token: &[u8], now: Duration) -> Comparison {
         let access = &self.record.access;
         // Comparing texts is much faster than hashing one. If they differ, the stored form may be encrypted.
         if eq_in_constant_time(access.text.expose().as_bytes(), token) {
             return Comparison::Current;
         }
-        Comparison::new(TokenDigest::of(token), Some(&self.current()))
+        Comparison::new(TokenDigest::of(token), Some(&self.current(now)))
     }
 
     fn pair(&self) -> StoredPair {
@@ -395,8 +414,9 @@ impl TokenStore for MemoryStore {
         token: &[u8],
     ) -> Option<Result<Comparison, StoreError>> {
         let held = self.held();
-        let held = held.current(client_id, session);
-        Some(Ok(held.map_or(Comparison::UnknownClient, |held| held.compare(token))))
+        let session = held.current(client_id, session);
+        let now = held.clock.elapsed();
+        Some(Ok(session.map_or(Comparison::UnknownClient, |session| session.compare(token, now))))
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {

@@ -21,8 +21,8 @@ pub use forward::StoreCall;
 pub use list::{MAX_PAGE, SCANNED_AT_ONCE, SessionEntry, SessionFilter, SessionPage, SessionStatus};
 pub use memory::MemoryStore;
 pub use records::{
-    Comparison, Condition, CurrentTokens, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, StoredPair,
-    TokenEntry, TokenPair, TokenRecord,
+    Comparison, Condition, CurrentTokens, ReplacedToken, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+    StoredPair, TokenEntry, TokenPair, TokenRecord,
 };
 pub use session::{Session, Verdict};
 
@@ -168,13 +168,28 @@ pub struct Promises {
     pub list: bool,
     /// A ticket opens one WebSocket, in whichever process.
     pub tickets: bool,
+    /// After a rotation, the access token that it replaced is known until the next one, with its age: see
+    /// [`CurrentTokens::previous_access`]. A revocation ends it, too.
+    pub access_grace: bool,
 }
 
 impl Promises {
     /// All promises.
-    pub const ALL: Self =
-        Self { atomic_rotation: true, many_sessions: true, revoke_all: true, list: true, tickets: true };
+    pub const ALL: Self = Self {
+        atomic_rotation: true,
+        many_sessions: true,
+        revoke_all: true,
+        list: true,
+        tickets: true,
+        access_grace: true,
+    };
     /// No promise: a store that only knows `GET` and `POST` of one pair.
-    pub const NONE: Self =
-        Self { atomic_rotation: false, many_sessions: false, revoke_all: false, list: false, tickets: false };
+    pub const NONE: Self = Self {
+        atomic_rotation: false,
+        many_sessions: false,
+        revoke_all: false,
+        list: false,
+        tickets: false,
+        access_grace: false,
+    };
 }

@@ -93,9 +93,30 @@ pub struct CurrentTokens {
     pub access: Option<TokenDigest>,
     /// The only refresh token that can be exchanged.
     pub refresh: Option<TokenDigest>,
+    /// The access token of the pair before, if a rotation has replaced it. It is `None` if the pair is the first of its session, and
+    /// in a store without [`Promises::access_grace`](super::Promises::access_grace).
+    pub previous_access: Option<ReplacedToken>,
     /// A number that grows with every write to the client, if the store counts. It also grows when the pair issued last is revoked
     /// and an older one takes its place.
     pub version: Option<u64>,
+}
+
+impl CurrentTokens {
+    /// Returns the tokens as they are if the answer of the store is as old as this, at most.
+    #[must_use]
+    pub fn aged(self, age: Duration) -> Self {
+        let aged = |previous: ReplacedToken| ReplacedToken { age: previous.age.saturating_add(age), ..previous };
+        Self { previous_access: self.previous_access.map(aged), ..self }
+    }
+}
+
+/// A token that a rotation has replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplacedToken {
+    /// The token.
+    pub digest: TokenDigest,
+    /// How long ago it was replaced, by the clock of the store.
+    pub age: Duration,
 }
 
 /// The result of comparing an access token with a store.
@@ -103,6 +124,8 @@ pub struct CurrentTokens {
 pub enum Comparison {
     /// The token is the current one.
     Current,
+    /// The token is the one that the current token has replaced, so long ago. `access-grace` decides if it is still accepted.
+    Previous(Duration),
     /// Another token is current.
     NotCurrent,
     /// The store has no such client.
@@ -116,7 +139,10 @@ impl Comparison {
         match held {
             None => Self::UnknownClient,
             Some(held) if held.access == Some(token) => Self::Current,
-            Some(_) => Self::NotCurrent,
+            Some(held) => match held.previous_access.filter(|previous| previous.digest == token) {
+                Some(previous) => Self::Previous(previous.age),
+                None => Self::NotCurrent,
+            },
         }
     }
 }

@@ -152,7 +152,12 @@ impl RestStore {
             let deadline = self.deadline();
             let client_id = client_id.to_owned();
             let session = session.map(str::to_owned);
-            async move { until(deadline, v2.digests(&client_id, session.as_deref())).await }
+            async move {
+                let asked_at = Instant::now();
+                let held = until(deadline, v2.digests(&client_id, session.as_deref())).await?;
+                // The store cannot know how long its answer takes, and a caller may have joined at the end.
+                Ok(held.map(|held| held.aged(asked_at.elapsed())))
+            }
         });
         call.await
     }

@@ -365,7 +365,8 @@ impl fmt::Debug for StoreService {
 
 /// Returns true if a store can do all that the second version offers.
 fn suffices(promises: Promises) -> bool {
-    promises.atomic_rotation && promises.many_sessions && promises.revoke_all && promises.list && promises.tickets
+    let Promises { atomic_rotation, many_sessions, revoke_all, list, tickets, access_grace } = promises;
+    atomic_rotation && many_sessions && revoke_all && list && tickets && access_grace
 }
 
 /// Returns the one `client_id` of a query, which must not be empty.

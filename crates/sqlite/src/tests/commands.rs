@@ -85,7 +85,7 @@ fn revoked_rows_lose_their_tokens_bit_by_bit() {
         writer.run(&mut [], true).expect("swept");
     }
     assert_eq!(kept_tokens(&writer), 1, "the pair that was saved later");
-    assert!(current(&writer.connection, "after", None).expect("readable").is_some());
+    assert!(current(&writer.connection, "after", None, 0).expect("readable").is_some());
     commit(&mut writer, [revoke(Revocation::All)]);
     for _ in 0..4 {
         writer.run(&mut [], true).expect("swept");
@@ -145,7 +145,7 @@ fn one_transaction_gives_the_answers_of_many() {
         "Saved(8)",
     ];
     assert_eq!(apart, expected.map(|answer| format!("Some({answer})")));
-    let held = [&one, &other].map(|writer| current(&writer.connection, "a", None).expect("readable"));
+    let held = [&one, &other].map(|writer| current(&writer.connection, "a", None, 0).expect("readable"));
     assert!(held[0].is_some() && held[0] == held[1]);
 }
 
@@ -208,7 +208,7 @@ fn conversion_leaves_rows_that_were_written_since() {
     assert_eq!(access_token(&writer, "kept"), Some("sealed a".into()));
     assert_eq!(access_token(&writer, "written"), Some("newer".into()));
     assert_eq!(newest_pair(&writer.connection, "revoked").expect("readable"), None);
-    let digests = current(&writer.connection, "kept", None).expect("readable").expect("known");
+    let digests = current(&writer.connection, "kept", None, 0).expect("readable").expect("known");
     assert_eq!((digests.access, digests.refresh), (Some(TokenDigest::of("t")), Some(TokenDigest::of("t"))));
     assert_eq!(sealed(all_rows(&writer)).len(), 2, "a revoked row has no tokens to convert");
 }
@@ -222,7 +222,7 @@ fn number_too_large_for_sqlite_does_not_fail_the_transaction() {
     odd.refresh.expires_at = u64::MAX;
     commit(&mut writer, [save_if("a", Condition::None), save(odd, REPLACE)]);
     for client_id in ["a", "odd"] {
-        assert!(current(&writer.connection, client_id, None).expect("readable").is_some());
+        assert!(current(&writer.connection, client_id, None, 0).expect("readable").is_some());
     }
     assert_eq!(clients(&writer).len(), 2);
 }

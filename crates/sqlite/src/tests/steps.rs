@@ -33,7 +33,7 @@ fn write(command: Command) -> Call {
 }
 
 fn load(session: &'static str) -> Call {
-    Box::new(move |writer| drop(current(&writer.connection, "a", Some(session))))
+    Box::new(move |writer| drop(current(&writer.connection, "a", Some(session), 0)))
 }
 
 fn revoke_new() -> Command {

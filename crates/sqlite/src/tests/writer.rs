@@ -20,7 +20,7 @@ fn limit(writer: &Writer, pages: i32) {
 }
 
 fn held(writer: &Writer, client_id: &str) -> Option<CurrentTokens> {
-    current(&writer.connection, client_id, None).expect("readable")
+    current(&writer.connection, client_id, None, 0).expect("readable")
 }
 
 #[test]

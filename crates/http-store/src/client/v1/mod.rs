@@ -53,6 +53,7 @@ impl V1 {
         CurrentTokens {
             access: self.digest(pair.access_token.as_ref()),
             refresh: self.digest(pair.refresh_token.as_ref()),
+            previous_access: None,
             version: pair.version,
         }
     }
