@@ -39,7 +39,7 @@ export class FakeServer {
     const path = new URL(request.url).pathname;
     const body = await request.text();
     const authorization = request.headers.get("Authorization") ?? request.headers.get("ACCESS-TOKEN");
-    this.calls.push({ path, url: request.url, body, authorization, init, method: request.method });
+    this.calls.push({ path, url: request.url, body, authorization, init, at: performance.now() });
     if (this.delay) await new Promise((resolve) => setTimeout(resolve, this.delay));
     const instead = this.instead[path]?.shift();
     if (instead instanceof Error) throw instead;

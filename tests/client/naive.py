@@ -15,7 +15,8 @@ class Naive(BrowserTest):
         return None
 
     def measure(self, grace, tabs, seconds, parallel):
-        with serving(refresh_transport="cookie", access_ttl=f"{LIFE}s", access_grace=grace) as server:
+        settings = {} if grace == "0s" else {"access_grace": grace}
+        with serving(refresh_transport="cookie", access_ttl=f"{LIFE}s", **settings) as server:
             browser = Browser(self, server)
             pages = [browser.tab() for _ in range(tabs)]
             browser.log_in(pages[0])

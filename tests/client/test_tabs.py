@@ -19,7 +19,7 @@ from support import MASTER, BrowserTest, serving  # noqa: E402, F401
 SCRIPT = HERE.parents[1] / "clients" / "js" / "fastauth.js"
 TABS = 8
 LIFE = 5
-SECONDS = float(os.environ.get("CLIENT_SECONDS", "20"))
+SECONDS = float(os.environ.get("CLIENT_SECONDS", "15"))
 
 START = """async (master) => {
     const form = new URLSearchParams({ client_id: "ann" });
