@@ -40,5 +40,5 @@ fn json(text: &'static str) -> impl IntoResponse {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    Example { name: "axum", pages: &[], app }.run().await
+    Example { name: "axum", defaults: &[], app: |auth, stopping, _| app(auth, stopping) }.run().await
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use tower_layer::Layer;
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
     config::{ConfigError, Settings},
     guard::FastAuth,
     observe::{PathCounts, TokenCounts},
+    path::Explanation,
     tokens::{TokenRouter, issuer::TokenIssuer},
 };
 
@@ -74,6 +76,28 @@ impl FastAuthLayer {
     #[must_use]
     pub fn token_counts(&self) -> TokenCounts {
         self.parts.guard.observer.token_counts()
+    }
+
+    /// Explains which credentials a request for `target`, as it stands in a request line, requires by its path, and why: by the same code
+    /// that decides on requests. The token endpoints have checks of their own, which are not explained.
+    ///
+    /// ```
+    /// use fastauth::{FastAuthLayer, Secret, Settings, path::PathDecision, store::MemoryStore};
+    /// use http::Method;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let key = Secret::generate();
+    /// let settings = Settings::builder().cryptography_key(key).access_token_paths(["/access"]).store(MemoryStore::new());
+    /// let auth = FastAuthLayer::new(settings.build()?)?;
+    /// let explanation = auth.explain(&Method::GET, "/x/../%61ccess");
+    /// assert_eq!(explanation.decision(), PathDecision::Access);
+    /// assert_eq!(explanation.decided_by()[0].prefix(), "/access");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn explain(&self, method: &Method, target: &str) -> Explanation {
+        self.parts.guard.policy.rules.explain(method, target)
     }
 
     /// Returns the endpoints that issue and refresh tokens, with this layer's key and store.

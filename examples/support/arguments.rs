@@ -60,6 +60,18 @@ impl Arguments {
         Ok(())
     }
 
+    /// Applies settings to the shipped configuration, each unless something else sets its key.
+    pub(crate) fn apply(&mut self, defaults: &[(&str, fn(SettingsBuilder) -> SettingsBuilder)]) {
+        if !self.is_first_run {
+            return;
+        }
+        for (key, set) in defaults {
+            if self.source_of(key) == Some(Source::Default) {
+                self.settings = set(self.settings.clone());
+            }
+        }
+    }
+
     /// Returns where the value of a key comes from.
     pub(crate) fn source_of(&self, key: &str) -> Option<Source> {
         let report = self.settings.clone().report();
@@ -72,7 +84,8 @@ fn variable(fault: &Fault) -> Option<&'static str> {
     SECRETS.iter().find(|(key, _)| fault.key() == Some(*key)).map(|(_, variable)| *variable)
 }
 
-pub(crate) fn curl_lines(address: SocketAddr, master_token: Option<Source>) -> String {
+/// Returns commands for a shell, each of which works after those above it.
+pub(crate) fn curl_lines(url: &str, master_token: Option<Source>) -> String {
     let master_token = match master_token {
         Some(Source::EnvFile(path, name)) => {
             let path = std::path::absolute(&path).unwrap_or(path);
@@ -82,17 +95,17 @@ pub(crate) fn curl_lines(address: SocketAddr, master_token: Option<Source>) -> S
         }
         _ => "'the master token of your configuration'".to_owned(),
     };
-    let new = format!(r#"curl -s -H "MASTER-TOKEN: {master_token}" "http://{address}/auth/token/new?client_id=me""#);
-    let access_token = format!(r#"$({new} | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#);
     format!(
-        r#"An open path:
-  curl -i http://{address}/health
-A pair of tokens for the client "me":
-  {new}
-A path that needs an access token, with a new one:
-  curl -i -H "ACCESS-TOKEN: {access_token}" http://{address}/access/health
-A path that needs the master token:
-  curl -i -H "MASTER-TOKEN: {master_token}" http://{address}/master/health
+        r#"# a public path
+curl -i {url}/health
+# a pair of tokens for the client "me"
+MASTER_TOKEN={master_token}
+curl -s -H "MASTER-TOKEN: $MASTER_TOKEN" -d client_id=me {url}/auth/token/new
+# a path that requires an access token, with the one of another pair
+ACCESS_TOKEN=$(curl -s -H "MASTER-TOKEN: $MASTER_TOKEN" -d client_id=me {url}/auth/token/new | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+curl -i -H "ACCESS-TOKEN: $ACCESS_TOKEN" {url}/access/health
+# a path that requires the master token
+curl -i -H "MASTER-TOKEN: $MASTER_TOKEN" {url}/master/health
 "#
     )
 }

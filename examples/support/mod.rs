@@ -3,11 +3,12 @@
 use std::{
     error::Error,
     io::{self, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
 };
 
 use axum::Router;
-use fastauth::FastAuthLayer;
+use fastauth::{FastAuthLayer, SettingsBuilder};
 use tokio::net::TcpListener;
 
 use arguments::Arguments;
@@ -20,9 +21,10 @@ mod server;
 
 pub(crate) struct Example {
     pub(crate) name: &'static str,
-    /// The paths of pages for a browser, each with its title.
-    pub(crate) pages: &'static [(&'static str, &'static str)],
-    pub(crate) app: fn(FastAuthLayer, Stopping) -> Router,
+    /// Settings for the shipped configuration, each by its key: they count if nothing else sets the key.
+    pub(crate) defaults: &'static [(&'static str, fn(SettingsBuilder) -> SettingsBuilder)],
+    /// Makes the application by the layer, the signal to stop, and the address in a browser.
+    pub(crate) app: fn(FastAuthLayer, Stopping, &str) -> Router,
 }
 
 impl Example {
@@ -38,25 +40,32 @@ impl Example {
     }
 
     async fn serve(self) -> Result<(), Box<dyn Error>> {
-        let arguments = Arguments::parse(self.name)?;
+        let mut arguments = Arguments::parse(self.name)?;
         arguments.make_missing_secrets()?;
+        arguments.apply(self.defaults);
         let master_token = arguments.source_of("master-token");
         // In an application without these arguments: `FastAuthLayer::from_config()`.
         let auth = FastAuthLayer::new(arguments.settings.load()?)?;
 
         let listener = TcpListener::bind(arguments.listen).await?;
         let address = listener.local_addr()?;
-        say(&format!("Listening on http://{address}. Paste these into another terminal:\n"));
-        say(&arguments::curl_lines(address, master_token));
-        for (path, title) in self.pages {
-            say(&format!("{title} in a browser: http://{address}{path}"));
-        }
-        server::serve(listener, |stopping| (self.app)(auth, stopping)).await?;
+        let url = format!("http://{}", reachable(address));
+        say(&format!("Listening on http://{address}. Paste these into another terminal, in this order:\n"));
+        say(&arguments::curl_lines(&url, master_token));
+        server::serve(listener, |stopping| (self.app)(auth, stopping, &url)).await?;
         Ok(())
     }
 }
 
+/// Returns the address at which this machine reaches a listener: one that listens everywhere has no address of its own.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    address
+}
+
 /// Prints a line. `println!` panics if standard output is closed or full; the server goes on instead.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

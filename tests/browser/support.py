@@ -1,9 +1,11 @@
 """What the tests in this directory share: a server of examples/demo, and pages in Chromium."""
 
 import contextlib
+import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -52,25 +54,18 @@ def ask(url, headers=None, form=None):
 
 
 class Server:
-    """A process of examples/demo that guards /access and /master, on a port of its own."""
+    """A process of examples/demo that guards /access and /master, on a port of its own. Without settings, it starts as it is shipped."""
 
     def __init__(self, directory, settings):
         self.directory = pathlib.Path(directory)
         self.url = f"http://127.0.0.1:{free_port()}"
-        config = {
-            "app-name": "browser",
-            "master-token": MASTER,
-            "cryptography-key": KEY,
-            "master-token-paths": ["/master"],
-            "access-token-paths": ["/access"],
-            **settings,
-        }
-        path = self.directory / "fastauth.config.json"
-        path.write_text(json.dumps(config))
+        command = [str(TARGET / "debug" / "example-demo"), "--listen", self.url.removeprefix("http://")]
+        if settings is None:
+            shutil.copy(ROOT / "fastauth.config.json", directory)
+        else:
+            command += ["--config", self.configure(settings)]
         self.log = self.directory / "log"
         with self.log.open("w") as log:
-            command = [str(TARGET / "debug" / "example-demo"), "--config", str(path)]
-            command += ["--listen", self.url.removeprefix("http://")]
             environment = {**os.environ, "RUST_LOG": "trace"}
             self.process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, env=environment)
         deadline = time.monotonic() + 30
@@ -81,6 +76,28 @@ class Server:
             except urllib.error.URLError:
                 assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
                 time.sleep(0.05)
+
+    def configure(self, settings):
+        """The path of a new configuration file."""
+        config = {
+            "app-name": "browser",
+            "master-token": MASTER,
+            "cryptography-key": KEY,
+            "master-token-paths": ["/master"],
+            "access-token-paths": ["/access"],
+            **settings,
+        }
+        path = self.directory / "fastauth.config.json"
+        path.write_text(json.dumps(config))
+        return str(path)
+
+    def send(self, method, path, body=None, headers=None):
+        """The status, the headers and the text of the answer to a request whose path is sent as it is."""
+        host = urllib.parse.urlsplit(self.url).netloc
+        with contextlib.closing(http.client.HTTPConnection(host, timeout=15)) as connection:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read().decode()
 
     def websocket(self, path):
         return self.url.replace("http://", "ws://") + path
@@ -101,20 +118,33 @@ class Server:
     def logged(self):
         return self.log.read_text()
 
+    def link(self):
+        """The link that logs a browser in, as it was printed last."""
+        return re.findall(r"http\S+/#code=\S+", self.logged())[-1]
+
     def stop(self):
         self.process.terminate()
         self.process.wait(15)
 
 
 @contextlib.contextmanager
-def serving(**settings):
-    """A server with these settings beside the usual ones, until the end of the block."""
+def running(settings):
     with tempfile.TemporaryDirectory() as directory:
-        server = Server(directory, {name.replace("_", "-"): value for name, value in settings.items()})
+        server = Server(directory, settings)
         try:
             yield server
         finally:
             server.stop()
+
+
+def serving(**settings):
+    """A server with these settings beside the usual ones, until the end of the block."""
+    return running({name.replace("_", "-"): value for name, value in settings.items()})
+
+
+def shipped():
+    """A server with the configuration that is shipped, at its first start."""
+    return running(None)
 
 
 class BrowserTest(unittest.TestCase):
@@ -123,8 +153,12 @@ class BrowserTest(unittest.TestCase):
     settings = {}
 
     @classmethod
+    def serve(cls):
+        return serving(**cls.settings)
+
+    @classmethod
     def setUpClass(cls):
-        cls.server = cls.enterClassContext(serving(**cls.settings))
+        cls.server = cls.enterClassContext(cls.serve())
         playwright = cls.enterClassContext(sync_playwright())
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
         cls.browser = cls.enterClassContext(contextlib.closing(browser))

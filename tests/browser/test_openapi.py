@@ -4,23 +4,28 @@ import contextlib
 import json
 import unittest
 import urllib.parse
+import urllib.request
 
+from looks import FAINT, WIDTH
 from support import MASTER, BrowserTest
 
 
 class Documentation(BrowserTest):
     def setUp(self):
         self.asked = []
+        self.said = []
         self.page = self.open_docs(self.server.url)
 
-    def open_docs(self, origin):
+    def open_docs(self, origin, **options):
         """The page of this origin, which need not be the server's: what it asks of that origin, the server answers."""
-        context = self.enterContext(contextlib.closing(self.browser.new_context()))
+        context = self.enterContext(contextlib.closing(self.browser.new_context(**options)))
         context.on("request", lambda request: self.asked.append(request.url))
         if origin != self.server.url:
             url = lambda request: self.server.url + request.url.removeprefix(origin)
             context.route(f"{origin}/**", lambda route: route.fulfill(response=route.fetch(url=url(route.request))))
         page = context.new_page()
+        # A violation of the page's policy is an error in the console, too.
+        page.on("console", lambda message: self.said.append(message.text) if message.type == "error" else None)
         page.goto(f"{origin}/docs/")
         page.wait_for_selector(".opblock")
         return page
@@ -77,7 +82,35 @@ class Documentation(BrowserTest):
         self.page = self.open_docs("http://docs.example")
         self.assertEqual(self.try_out("get", "/access/health")[0], 401)
 
+    def test_it_fits_and_can_be_read(self):
+        for scheme in ["light", "dark"]:
+            for width in [360, 1280]:
+                with self.subTest(scheme, width=width):
+                    viewport = {"width": width, "height": 800}
+                    self.page = self.open_docs(self.server.url, color_scheme=scheme, viewport=viewport)
+                    self.try_out("post", "/auth/token/refresh", refresh_token="x")
+                    self.page.locator('[data-path="/demo/explain"]').first.click()
+                    self.page.locator('[data-path="/auth/token/revoke"]').first.click()
+                    self.page.wait_for_selector(".opblock.is-open >> nth=2")
+                    self.page.wait_for_timeout(300)
+                    self.assertEqual(self.page.evaluate(WIDTH), [width, []])
+                    found = self.page.evaluate(FAINT)
+                    self.assertGreater(found["looked"], 100)
+                    self.assertEqual(found["faint"], [])
+
+    def test_every_operation_has_a_title_and_every_answer_a_description(self):
+        for path, item in self.document()["paths"].items():
+            for method, operation in item.items():
+                with self.subTest(path, method=method):
+                    self.assertRegex(operation["summary"], r"^[A-Z].{5,60}[^.]$")
+                    for status, answer in operation["responses"].items():
+                        self.assertTrue(answer.get("description") or answer.get("$ref"), status)
+
+    def document(self):
+        return json.loads(urllib.request.urlopen(f"{self.server.url}/openapi.json").read())
+
     def tearDown(self):
+        self.assertEqual([text for text in self.said if "Failed to load resource" not in text], [])
         hosts = {urllib.parse.urlsplit(url).netloc for url in self.asked if not url.startswith(("data:", "blob:"))}
         self.assertGreater(len(self.asked), 3)
         self.assertLessEqual(hosts, {urllib.parse.urlsplit(self.server.url).netloc, "docs.example"})

@@ -1,77 +1,98 @@
-//! The example `axum` with pages to try it in a browser: `cargo run --release -p example-demo -- [--config PATH] [--listen ADDR]`.
+//! The example `axum` with a page to try it in a browser: `cargo run -p example-demo -- [--config PATH] [--listen ADDR]`.
 //!
-//! `/` is a page that issues, refreshes and revokes tokens. `/docs` is Swagger UI over `/openapi.json`, the application's
-//! description, to which the layer adds what each path needs and the endpoints for tokens.
+//! At its start it prints a link that logs a browser in. `/docs/` is Swagger UI over `/openapi.json`, the application's description, to
+//! which the layer adds what each path requires and the token endpoints.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use axum::{
     Json, Router,
     http::StatusCode,
-    response::Html,
     routing::{any, get},
 };
-use fastauth::FastAuthLayer;
+use fastauth::{FastAuthLayer, config::TokensPerClient};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::{Modify, OpenApi, ToSchema};
-use utoipa_swagger_ui::{Config, SwaggerUi};
 
+mod explain;
+mod link;
+mod page;
+mod problem;
+mod sessions;
 #[path = "../../support/mod.rs"]
 mod support;
 
+use link::Links;
 use support::{
     Example, Stopping,
     echo::{echo, guarded_echo},
 };
 
-fn app(auth: FastAuthLayer, stopping: Stopping) -> Router {
+fn app(auth: FastAuthLayer, stopping: Stopping, url: &str) -> Router {
     let mut description = Description::openapi();
     auth.openapi().endpoints("/auth").modify(&mut description);
-    // Without "none", the page sends the description to a validator on the internet.
-    let docs =
-        SwaggerUi::new("/docs").url("/openapi.json", description).config(Config::default().validator_url("none"));
+    let links = Links::new(url, auth.issuer());
+    links.print_first();
     Router::new()
-        .route("/", get(async || Html(include_str!("demo.html"))))
         .route("/health", get(health))
         .route("/access/health", get(access_health))
         .route("/master/health", get(master_health))
         .route("/ws", any(echo))
         .route("/access/ws", any(guarded_echo))
         .route("/master/ws", any(echo))
-        .nest_service("/auth", auth.router())
-        .merge(docs)
-        .fallback(async || (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))))
         .with_state(stopping)
+        .route("/openapi.json", get(async move || Json(description)))
+        .route("/demo/explain", get(explain::explain).with_state(auth.clone()))
+        .nest_service("/auth", auth.router())
+        .merge(link::router(links))
+        .merge(sessions::router(auth.issuer()))
+        .merge(page::router())
+        .fallback(async || (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))))
         // Last: a route that is added after the layer is not guarded.
         .layer(auth)
 }
 
 #[derive(OpenApi)]
-#[openapi(info(title = "FastAuth's example"), paths(health, access_health, master_health))]
+#[openapi(
+    info(title = "FastAuth demo", version = "1.0", description = INTRODUCTION),
+    paths(
+        health, access_health, master_health, explain::explain, link::print, link::log_in, sessions::list, sessions::revoke,
+        sessions::log_out_everywhere,
+    ),
+    tags((name = "demo", description = "The demo's own paths")),
+)]
 struct Description;
+
+const INTRODUCTION: &str = "\
+An application whose paths are guarded by FastAuth.
+
+To call what requires a token, choose **Authorize** and paste one: an access token from the [demo page](/), or the master token from \
+`.env`, where the demo was started.";
 
 #[derive(Serialize, ToSchema)]
 struct Health {
+    #[schema(example = "healthy")]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "access")]
     service: Option<&'static str>,
 }
 
-/// Open to all
-#[utoipa::path(get, path = "/health", responses((status = 200, description = "It is well", body = Health)))]
+/// Public health check
+#[utoipa::path(get, path = "/health", tag = "demo", responses((status = 200, description = "Healthy", body = Health)))]
 async fn health() -> Json<Health> {
     healthy(None)
 }
 
-/// For holders of an access token
-#[utoipa::path(get, path = "/access/health", responses((status = 200, description = "It is well", body = Health)))]
+/// Health check that requires an access token
+#[utoipa::path(get, path = "/access/health", tag = "demo", responses((status = 200, description = "Healthy", body = Health)))]
 async fn access_health() -> Json<Health> {
     healthy(Some("access"))
 }
 
-/// For holders of the master token
-#[utoipa::path(get, path = "/master/health", responses((status = 200, description = "It is well", body = Health)))]
+/// Health check that requires the master token
+#[utoipa::path(get, path = "/master/health", tag = "demo", responses((status = 200, description = "Healthy", body = Health)))]
 async fn master_health() -> Json<Health> {
     healthy(Some("master"))
 }
@@ -82,5 +103,16 @@ fn healthy(service: Option<&'static str>) -> Json<Health> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    Example { name: "example-demo", pages: &[("/", "All of them"), ("/docs", "Swagger UI")], app }.run().await
+    Example {
+        name: "example-demo",
+        // Short enough to watch a token expire.
+        defaults: &[
+            ("access-ttl", |settings| settings.access_ttl(Duration::from_secs(2 * 60))),
+            ("refresh-ttl", |settings| settings.refresh_ttl(Duration::from_secs(60 * 60))),
+            ("tokens-per-client", |settings| settings.tokens_per_client(TokensPerClient::Many)),
+        ],
+        app,
+    }
+    .run()
+    .await
 }
