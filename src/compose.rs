@@ -85,7 +85,11 @@ impl Shared {
         let guesses = limits.as_ref().filter(|limits| limits.tell_callers_apart());
         let guesses = guesses.map(|limits| Arc::clone(limits) as Arc<dyn GuessLimit>);
         let master = MasterTokens::new(&deployment.master_tokens, guesses);
-        let refusals = Refusals::new(deployment.app_name.clone(), deployment.credential_sources);
+        let refusals = Refusals::new(
+            deployment.app_name.clone(),
+            deployment.credential_sources,
+            deployment.endpoints.response_shape,
+        );
         Self {
             store,
             observer,

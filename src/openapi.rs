@@ -13,7 +13,7 @@ use crate::{
     credential::{MASTER_TOKEN, Scheme, TokenHeaders},
     path::PathDecision,
     rule::Rules,
-    tokens::{TokenRouter, describe::DETAIL_NAME},
+    tokens::TokenRouter,
 };
 
 const BAD_REQUEST: &str = "FastAuthBadRequest";
@@ -153,7 +153,7 @@ impl Modify for OpenApiSecurity {
                 tokens.paths = Paths::new();
                 tokens.tags = None;
                 if let Some(components) = &mut tokens.components {
-                    components.schemas.retain(|name, _| name == DETAIL_NAME);
+                    components.schemas.retain(|name, _| name == self.router.error_schema());
                 }
                 openapi.merge(tokens);
             }
@@ -337,15 +337,14 @@ fn path_of(server: &Server) -> String {
 #[allow(clippy::expect_used, reason = "a test reads the document of every configuration")]
 fn own_document(router: &TokenRouter) -> OpenApi {
     let mut document = router.document();
-    document["components"]["responses"] = guard_responses();
+    document["components"]["responses"] = guard_responses(router.error_schema());
     let mut document: OpenApi = serde_json::from_value(document).expect("utoipa reads the document of the endpoints");
     document.servers = None;
     document
 }
 
-fn guard_responses() -> Value {
-    let content =
-        json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{DETAIL_NAME}") } } });
+fn guard_responses(schema: &str) -> Value {
+    let content = json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } });
     let header =
         |name: &str, description: &str| json!({ name: { "description": description, "schema": { "type": "string" } } });
     let challenge = header("WWW-Authenticate", "`Bearer`, by RFC 6750, or `AccessToken`, or `MasterToken`");

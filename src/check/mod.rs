@@ -7,5 +7,7 @@ pub(crate) mod grace;
 pub(crate) mod lifetime;
 pub(crate) mod master;
 pub(crate) mod permit;
+pub(crate) mod problem;
 pub(crate) mod refuse;
+pub(crate) mod respond;
 pub(crate) mod ticket;

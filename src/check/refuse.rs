@@ -8,19 +8,18 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, Entry, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{CACHE_CONTROL, CONTENT_TYPE, Entry, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
-use serde::Serialize;
 
-use super::denial::Denial;
+use super::{denial::Denial, problem::Problem};
 use crate::{
     DenialReason,
     credential::TokenHeaders,
     denial::{Challenge, Spec},
+    settings::ResponseShape,
 };
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// More than there are codes that determine their responses.
 const MOST_RENDERED: usize = 32;
 
@@ -54,7 +53,9 @@ pub(crate) struct Refusals {
     realm: String,
     /// The authentication scheme of challenges for an access token.
     scheme: &'static str,
-    /// The first needed first, so that a flood of refusals costs little.
+    /// The shape of the bodies of the guard.
+    shape: ResponseShape,
+    /// Those of the guard, the first needed first, so that a flood of refusals costs little.
     rendered: [OnceLock<Rendered>; MOST_RENDERED],
 }
 
@@ -65,8 +66,8 @@ struct Rendered {
 }
 
 impl Refusals {
-    pub(crate) fn new(realm: String, sources: TokenHeaders) -> Self {
-        Self { realm, scheme: sources.challenge(), rendered: [const { OnceLock::new() }; MOST_RENDERED] }
+    pub(crate) fn new(realm: String, sources: TokenHeaders, shape: ResponseShape) -> Self {
+        Self { realm, scheme: sources.challenge(), shape, rendered: [const { OnceLock::new() }; MOST_RENDERED] }
     }
 
     pub(crate) fn realm(&self) -> &str {
@@ -87,14 +88,19 @@ impl Refusals {
         HeaderValue::from_str(&challenge).ok()
     }
 
-    /// Renders a denial.
+    /// Renders a denial of the guard.
     pub(crate) fn answer(&self, denial: Denial, form: RefusalForm) -> Response<Full<Bytes>> {
+        self.answer_in(self.shape, denial, form)
+    }
+
+    /// Renders a denial in the shape of an endpoint.
+    pub(crate) fn answer_in(&self, shape: ResponseShape, denial: Denial, form: RefusalForm) -> Response<Full<Bytes>> {
         let reason = denial.reason();
         let wait = if let DenialReason::TooManyGuesses(wait) = reason { Some(*wait) } else { None };
         let spec = reason.spec();
         let mut response = match form.grpc {
             Some(content_type) => render_grpc(&spec, *content_type),
-            None if spec.varies => self.render(&spec),
+            None if spec.varies || shape != self.shape => self.render(&spec, shape),
             None => self.rendered(&spec),
         };
         if form.is_head {
@@ -111,20 +117,20 @@ impl Refusals {
     /// Returns the response for a code that determines it.
     fn rendered(&self, spec: &Spec<'_>) -> Response<Full<Bytes>> {
         for place in &self.rendered {
-            let rendered = place.get_or_init(|| Rendered { code: spec.code, response: self.render(spec) });
+            let rendered = place.get_or_init(|| Rendered { code: spec.code, response: self.render(spec, self.shape) });
             if rendered.code == spec.code {
                 return rendered.response.clone();
             }
         }
-        self.render(spec)
+        self.render(spec, self.shape)
     }
 
-    fn render(&self, spec: &Spec<'_>) -> Response<Full<Bytes>> {
-        let text = spec.text.to_string();
-        let mut response = json_response(spec.status, &Detail { detail: &text });
+    fn render(&self, spec: &Spec<'_>, shape: ResponseShape) -> Response<Full<Bytes>> {
+        let problem = Problem::of_denial(spec);
+        let mut response = problem.response(shape);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, PRIVATE);
-        if let Some(challenge) = self.challenge(spec.challenge, &text) {
+        if let Some(challenge) = self.challenge(spec.challenge, &problem.message) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         response
@@ -176,12 +182,6 @@ pub(crate) fn try_later(mut response: Response<Full<Bytes>>) -> Response<Full<By
     response
 }
 
-/// The body of FastAPI's errors.
-#[derive(Serialize)]
-pub(crate) struct Detail<T> {
-    pub(crate) detail: T,
-}
-
 /// For responses to the holder of a credential: HTTP only keeps shared caches from those to `Authorization` (RFC 9111 3.5).
 pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 /// For responses that carry tokens (RFC 6749 5.1).
@@ -216,22 +216,4 @@ fn settles_sharing(directives: &HeaderValue) -> bool {
         let is_shared_for_a_time = directive.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"s-maxage="));
         is_shared_for_a_time || is(b"public") || is(b"private") || is(b"no-store")
     })
-}
-
-pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    json_text_response(status, json_text(body))
-}
-
-fn json_text(body: &impl Serialize) -> Bytes {
-    // Nothing that is written here can fail to be written: texts and numbers under textual names.
-    Bytes::from(serde_json::to_vec(body).unwrap_or_default())
-}
-
-pub(crate) fn json_text_response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    *response.body_mut() = Full::new(body);
-    response
 }

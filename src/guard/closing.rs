@@ -1,6 +1,6 @@
 //! Refusing a WebSocket by opening and closing it: a browser tells a page nothing about a handshake that failed.
 //!
-//! The client is sent what `fastauth-api` sends: one text message and a closing.
+//! The client is sent what `fastauth-api` sends, one text message and a closing, and the code of the reason beside it.
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
@@ -32,7 +32,7 @@ use tokio_tungstenite::{
 use crate::{
     check::denial::Denial,
     credential::{PROTOCOL, entries, offered, single},
-    denial::Close,
+    denial::{Close, Spec},
 };
 
 /// How long such a socket may stay open.
@@ -48,13 +48,15 @@ pub(crate) struct Closing {
     accept: Option<HeaderValue>,
     protocol: Option<HeaderValue>,
     close: Close,
+    reason: &'static str,
 }
 
 impl Closing {
     /// Takes what is needed out of a request. Returns `None` if the handshake is not sound, or if the refusal is for the
     /// browser instead of the page.
     pub(crate) fn take<B>(request: &mut Request<B>, denial: &Denial) -> Option<Self> {
-        let close = denial.reason().spec().close?;
+        let Spec { close, code: reason, .. } = denial.reason().spec();
+        let close = close?;
         let headers = request.headers();
         if !is_sound(request) || single(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             return None;
@@ -69,15 +71,15 @@ impl Closing {
         let protocol = protocol.and_then(|protocol| HeaderValue::from_bytes(protocol).ok());
         let runtime = Handle::try_current().ok()?;
         let upgrade = request.extensions_mut().remove::<OnUpgrade>()?;
-        Some(Self { upgrade, runtime, accept, protocol, close })
+        Some(Self { upgrade, runtime, accept, protocol, close, reason })
     }
 
     /// Returns the answer that opens the socket, which is closed as soon as it is open.
     pub(crate) fn open(self) -> Response<Full<Bytes>> {
-        let Self { upgrade, runtime, accept, protocol, close: frame } = self;
+        let Self { upgrade, runtime, accept, protocol, close: frame, reason } = self;
         let closing = async move {
             if let Ok(connection) = upgrade.await {
-                close(TokioIo::new(connection), frame).await;
+                close(TokioIo::new(connection), frame, reason).await;
             }
         };
         // The task makes the timer: on a runtime without timers the task fails, and the request does not.
@@ -122,7 +124,8 @@ fn accept(key: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// Sends the message and the closing, and waits for the client's closing, so that nothing is lost on the way.
-async fn close(connection: impl AsyncRead + AsyncWrite + Unpin, Close { code, text: detail }: Close) {
+async fn close(connection: impl AsyncRead + AsyncWrite + Unpin, frame: Close, reason: &str) {
+    let Close { code, text: detail } = frame;
     let config = WebSocketConfig::default()
         .read_buffer_size(1024)
         .max_message_size(Some(MAX_READ))
@@ -131,7 +134,7 @@ async fn close(connection: impl AsyncRead + AsyncWrite + Unpin, Close { code, te
     let (reader, writer) = io::split(connection);
     let connection = io::join(reader.take(MAX_READ as u64), writer);
     let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
-    let text = format!(r#"{{"status":"error","detail":"{detail}"}}"#);
+    let text = format!(r#"{{"status":"error","detail":"{detail}","reason":"{reason}"}}"#);
     let frame = CloseFrame { code: code.into(), reason: "".into() };
     if socket.feed(Message::text(text)).await.is_err() || socket.send(Message::Close(Some(frame))).await.is_err() {
         return;
@@ -163,7 +166,7 @@ mod tests {
         let flood = EMPTY_PING.repeat(2 * MAX_READ / EMPTY_PING.len());
         let (server, mut client) = io::duplex(flood.len());
         client.write_all(&flood).await.unwrap();
-        let closing = close(server, Close { code: 1008, text: "no" });
+        let closing = close(server, Close { code: 1008, text: "no" }, "none");
         assert!(timeout(CLOSING_TIME, closing).await.is_ok(), "the client has not closed, and need not");
         let mut sent = Vec::new();
         client.read_to_end(&mut sent).await.unwrap();

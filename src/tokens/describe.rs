@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    check::problem::OAuthError,
     credential::TokenHeaders,
     settings::{EndpointOptions, ResponseShape},
 };
@@ -87,8 +88,8 @@ impl Parameter {
 
 /// A schema by its name in the document.
 #[derive(Clone, Copy)]
-pub(super) struct Schema {
-    pub(super) name: &'static str,
+pub(crate) struct Schema {
+    pub(crate) name: &'static str,
     pub(super) render: fn(&Facts<'_>) -> Value,
 }
 
@@ -99,22 +100,32 @@ pub(super) struct ResponseDoc {
     pub(super) headers: Map<String, Value>,
     /// The schemas of the body, which meets one of them. An empty list stands for any object.
     pub(super) schemas: Vec<Schema>,
+    /// Only a request with a body can bring it about.
+    pub(super) only_with_body: bool,
 }
 
 impl ResponseDoc {
     pub(super) fn new(status: &'static str, description: &str, schemas: impl Into<Vec<Schema>>) -> Self {
-        let response =
-            Self { status, description: description.to_owned(), headers: Map::new(), schemas: schemas.into() };
+        let response = Self {
+            status,
+            description: description.to_owned(),
+            headers: Map::new(),
+            schemas: schemas.into(),
+            only_with_body: false,
+        };
         // The router sets it on every answer.
         response.header("Cache-Control", "`no-store`")
     }
 
     /// Describes an error in the form in which the endpoint answers.
     pub(super) fn error(shape: ResponseShape, status: &'static str, description: &str) -> Self {
-        match shape {
-            ResponseShape::Envelope => Self::new(status, description, [FAILURE]),
-            ResponseShape::OAuth => Self::new(status, description, [OAUTH_ERROR]).oauth(),
-        }
+        let response = Self::new(status, description, [error_schema(shape)]);
+        if shape == ResponseShape::OAuth { response.oauth() } else { response }
+    }
+
+    /// Marks an answer that only a request with a body can bring about.
+    pub(super) fn only_with_body(self) -> Self {
+        Self { only_with_body: true, ..self }
     }
 
     pub(super) fn header(mut self, name: &str, description: &str) -> Self {
@@ -133,25 +144,22 @@ impl ResponseDoc {
     }
 }
 
-/// The name of the schema of the guard's refusals.
-pub(crate) const DETAIL_NAME: &str = "FastAuthDetail";
-
-pub(super) const DETAIL: Schema = Schema {
-    name: DETAIL_NAME,
-    render: |_| {
-        json!({
-            "type": "object",
-            "required": ["detail"],
-            "properties": { "detail": { "type": "string" } },
-        })
-    },
-};
+/// Returns the schema of all errors in a shape.
+pub(crate) fn error_schema(shape: ResponseShape) -> Schema {
+    match shape {
+        ResponseShape::Envelope => ERROR,
+        ResponseShape::OAuth => OAUTH_ERROR,
+    }
+}
 
 pub(super) const ISSUED: Schema = Schema { name: "FastAuthIssued", render: envelope };
 
 pub(super) const TOKEN_PAIR: Schema = Schema { name: "FastAuthTokenPair", render: token_pair };
 
-pub(super) const FAILURE: Schema = Schema { name: "FastAuthFailure", render: |_| failure() };
+const ERROR: Schema = Schema {
+    name: "FastAuthError",
+    render: |_| error(&json!({ "type": "string", "description": "The message, under the name that FastAPI gives it" })),
+};
 
 /// FastAPI's answer to a missing or invalid parameter.
 pub(super) const INVALID: Schema = Schema { name: "FastAuthInvalidParameters", render: |_| invalid_parameters() };
@@ -161,20 +169,19 @@ pub(super) const OAUTH_ERROR: Schema = Schema {
     render: |_| {
         json!({
             "type": "object",
-            "required": ["error", "error_description"],
+            "required": ["error", "error_description", "reason"],
             "properties": {
-                "error": {
-                    "type": "string",
-                    "enum": [
-                        "invalid_request", "invalid_client", "invalid_grant", "invalid_scope",
-                        "unsupported_grant_type", "access_denied", "server_error", "temporarily_unavailable",
-                    ],
-                },
+                "error": { "type": "string", "enum": OAuthError::ALL },
                 "error_description": { "type": "string" },
+                "reason": reason(),
             },
         })
     },
 };
+
+fn reason() -> Value {
+    json!({ "type": "string", "description": "A code that stays, such as `expired_token`: what a client goes by" })
+}
 
 fn token_pair(facts: &Facts<'_>) -> Value {
     let mut schema = json!({
@@ -183,7 +190,7 @@ fn token_pair(facts: &Facts<'_>) -> Value {
         "properties": {
             "access_token": { "type": "string" },
             "token_type": { "type": "string", "enum": ["Bearer"] },
-            "expires_in": { "type": "integer", "minimum": 0, "description": "Seconds until the access token expires" },
+            "expires_in": expires_in(),
             "scope": { "type": "string" },
         },
     });
@@ -191,11 +198,19 @@ fn token_pair(facts: &Facts<'_>) -> Value {
     schema
 }
 
+fn expires_in() -> Value {
+    json!({ "type": "integer", "minimum": 0, "description": "Seconds until the access token expires" })
+}
+
 fn envelope(facts: &Facts<'_>) -> Value {
     let mut data = json!({
         "type": "object",
-        "required": ["client_id", "access_token"],
-        "properties": { "client_id": { "type": "string" }, "access_token": { "type": "string" } },
+        "required": ["client_id", "access_token", "expires_in"],
+        "properties": {
+            "client_id": { "type": "string" },
+            "access_token": { "type": "string" },
+            "expires_in": expires_in(),
+        },
     });
     add_refresh_token(&mut data, facts);
     json!({
@@ -220,14 +235,16 @@ fn add_refresh_token(schema: &mut Value, facts: &Facts<'_>) {
     }
 }
 
-fn failure() -> Value {
+fn error(detail: &Value) -> Value {
     json!({
         "type": "object",
-        "required": ["status", "message", "code"],
+        "required": ["status", "code", "reason", "message", "detail"],
         "properties": {
             "status": { "type": "string", "enum": ["error"] },
-            "message": { "type": "string" },
             "code": { "type": "integer", "description": "The HTTP status" },
+            "reason": reason(),
+            "message": { "type": "string" },
+            "detail": detail,
             "data": { "type": "object", "properties": { "client_id": { "type": "string" } } },
         },
     })
@@ -244,9 +261,5 @@ fn invalid_parameters() -> Value {
             "input": { "type": "null" },
         },
     });
-    json!({
-        "type": "object",
-        "required": ["detail"],
-        "properties": { "detail": { "type": "array", "items": problem } },
-    })
+    error(&json!({ "type": "array", "items": problem }))
 }

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
-    describe::{DETAIL, FAILURE, Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
+    describe::{Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
     endpoint::{Effect, Endpoint, Protection},
 };
 use crate::{
@@ -21,8 +21,8 @@ const DESCRIPTION: &str = "\
 Issues, refreshes, revokes and introspects tokens.
 
 A `POST` takes its parameters from its body, a form or a JSON object of up to 64 KiB; query parameters are rejected. A \
-parameter may appear once. A method that a path does not list is answered with 405, the header `Allow` and \
-`{\"detail\": \"Method Not Allowed\"}`; an unknown path, with 404.";
+parameter may appear once. A method that a path does not list is answered with 405 and the header `Allow`; an \
+unknown path, with 404. Every error has a `reason`: a code that stays, by which a client decides.";
 
 /// Renders the document. The paths in it lack the mount of the router.
 pub(super) fn render(endpoints: &[Endpoint], facts: &Facts<'_>) -> Value {
@@ -87,8 +87,8 @@ impl EndpointItem<'_> {
             operation["description"] = description.into();
         }
         let mut responses = Map::new();
-        for mut response in self.responses() {
-            if is_post || response.retain_without_request_body() {
+        for response in self.responses() {
+            if is_post || !response.only_with_body {
                 schemas.extend(response.schemas.iter().map(|schema| (schema.name, *schema)));
                 responses.insert(response.status.to_owned(), response.render(method != Method::HEAD.as_str()));
             }
@@ -148,22 +148,20 @@ impl EndpointItem<'_> {
             ResponseShape::OAuth => "The request cannot be read, or is not valid",
         };
         let mut bad_request = self.error("400", bad_request);
-        let mut unavailable = self.error("503", "The token store is unavailable").retry_after();
         if self.endpoint.protection != Protection::Token {
             bad_request = bad_request.header("WWW-Authenticate", "If a credential appears twice");
-            bad_request.schemas.push(DETAIL);
-        }
-        if self.endpoint.protection == Protection::Access {
-            unavailable.schemas.push(DETAIL);
+        } else if self.shape == ResponseShape::Envelope {
+            bad_request = bad_request.only_with_body();
         }
         let mut refusals = vec![
             bad_request,
-            self.error("408", "The body did not arrive within ten seconds, or paused for three"),
-            self.error("413", "The body is longer than 64 KiB, or than the application allows"),
-            self.error("415", "The body is neither a form nor JSON, or its charset is not supported"),
-            unavailable,
+            self.error("408", "The body did not arrive within ten seconds, or paused for three").only_with_body(),
+            self.error("413", "The body is longer than 64 KiB, or than the application allows").only_with_body(),
+            self.error("415", "The body is neither a form nor JSON, or its charset is not supported").only_with_body(),
+            self.error("503", "The token store is unavailable").retry_after(),
         ];
-        if self.shape == ResponseShape::Envelope {
+        let has_parameters = self.parameter_sets().iter().any(|set| !set.parameters.is_empty());
+        if self.shape == ResponseShape::Envelope && has_parameters {
             refusals.push(ResponseDoc::new("422", "A parameter is missing or not valid", [INVALID]));
         }
         refusals
@@ -172,7 +170,7 @@ impl EndpointItem<'_> {
     fn refusals_of_credentials(&self) -> Vec<ResponseDoc> {
         let mut refusals = Vec::new();
         if self.endpoint.protection.may_ask_master() {
-            let refused = ResponseDoc::new("401", "The master token is missing or wrong", [DETAIL]);
+            let refused = self.error("401", "The master token is missing or wrong");
             refusals.push(refused.header("WWW-Authenticate", "`MasterToken`"));
         }
         if self.facts.options.uses_cookie() {
@@ -187,12 +185,7 @@ impl EndpointItem<'_> {
         if !limits_issuing && !limits_guesses {
             return None;
         }
-        let mut limited = self.error("429", "Too many requests, or too many wrong master tokens").retry_after();
-        if !limits_issuing {
-            limited.schemas.clear();
-        }
-        limited.schemas.extend(limits_guesses.then_some(DETAIL));
-        Some(limited)
+        Some(self.error("429", "Too many requests, or too many wrong master tokens").retry_after())
     }
 
     fn error(&self, status: &'static str, description: &str) -> ResponseDoc {
@@ -281,18 +274,6 @@ impl Parameter {
 }
 
 impl ResponseDoc {
-    /// Drops what only a request with a body can bring about. Returns false if nothing else is left.
-    fn retain_without_request_body(&mut self) -> bool {
-        if self.status == "400" {
-            self.schemas.retain(|schema| schema.name != FAILURE.name);
-        }
-        match self.status {
-            "408" | "413" | "415" => false,
-            "400" => !self.schemas.is_empty(),
-            _ => true,
-        }
-    }
-
     fn render(self, has_body: bool) -> Value {
         let mut response = json!({ "description": self.description });
         if !self.headers.is_empty() {

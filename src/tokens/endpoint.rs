@@ -117,22 +117,22 @@ impl EndpointCall<'_> {
 
     /// Returns the value of a parameter, which may be empty.
     pub(super) fn text(&self, name: &'static str) -> Result<Option<Cow<'_, str>>, EndpointError> {
-        self.parameters.get(name).map_err(|problem| self.unusable(name, problem))
+        self.parameters.get(name).map_err(|problem| unusable(name, problem))
     }
 
     /// Returns the value of a parameter. An empty one counts as absent (RFC 6749 3.2).
     pub(super) fn optional(&self, name: &'static str) -> Result<Option<Cow<'_, str>>, EndpointError> {
-        self.parameters.given(name).map_err(|problem| self.unusable(name, problem))
+        self.parameters.given(name).map_err(|problem| unusable(name, problem))
     }
 
     /// Returns the value of a parameter that must not be absent or empty.
     pub(super) fn required(&self, name: &'static str) -> Result<Cow<'_, str>, EndpointError> {
-        self.optional(name)?.ok_or_else(|| self.missing(name))
+        self.optional(name)?.ok_or(EndpointError::Missing(name))
     }
 
     /// Returns true if a parameter is present and true.
     pub(super) fn flag(&self, name: &'static str) -> Result<bool, EndpointError> {
-        self.parameters.is_true(name).map_err(|problem| self.unusable(name, problem))
+        self.parameters.is_true(name).map_err(|problem| unusable(name, problem))
     }
 
     /// Returns the refresh token in the cookie, if that is how it travels. A GET never takes it: a link on another site is one.
@@ -149,11 +149,16 @@ impl EndpointCall<'_> {
         self.endpoint.check_master(self.parts, self.request)
     }
 
-    pub(super) fn missing(&self, name: &'static str) -> EndpointError {
-        EndpointError::Missing { name, place: self.parameters.place() }
+    /// Returns the refresh token in the cookie, if the parameter is absent.
+    pub(super) fn refresh_token_of_cookie(&self) -> Result<Cow<'_, str>, EndpointError> {
+        match self.cookie()? {
+            Some(token) => Ok(token),
+            None if self.parts.options.uses_cookie() => Err(EndpointError::NotLoggedIn),
+            None => Err(EndpointError::Missing("refresh_token")),
+        }
     }
+}
 
-    pub(super) fn unusable(&self, name: &'static str, problem: ParameterError) -> EndpointError {
-        EndpointError::Unusable { name, place: self.parameters.place(), problem }
-    }
+pub(super) fn unusable(name: &'static str, problem: ParameterError) -> EndpointError {
+    EndpointError::Unusable { name, problem: problem.to_string().into() }
 }

@@ -7,7 +7,7 @@ use http::{HeaderValue, Response};
 use http_body_util::Full;
 use serde::{Serialize, Serializer};
 
-use super::{error::log_not_issued, render};
+use super::{error::EndpointError, render};
 use crate::{
     check::refuse::{Refusals, forbid_caching},
     issue::IssueErrorKind,
@@ -148,8 +148,9 @@ impl IssueError {
 
 impl From<IssueError> for Response<Full<Bytes>> {
     fn from(error: IssueError) -> Self {
-        log_not_issued(&error.kind, &Details::default());
-        without_caching(render::issue_error(&error.kind, error.shape, &error.refusals))
+        let refused = EndpointError::NotIssued(error.kind);
+        refused.log(&Details::default());
+        without_caching(refused.render(error.shape, "body", &error.refusals))
     }
 }
 

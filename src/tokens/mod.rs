@@ -18,6 +18,7 @@ use tower_service::Service;
 use crate::{
     check::refuse::{forbid_caching, head_only},
     origin,
+    settings::ResponseShape,
 };
 
 pub(crate) mod describe;
@@ -105,20 +106,23 @@ impl TokenRouter {
         let endpoint = match self.mount.find(&request.uri, &request.extensions) {
             PathMatch::Endpoint(endpoint) => endpoint,
             PathMatch::WithSlash(segment) => return render::without_slash(segment, request.uri.query()),
-            PathMatch::Nothing => return render::not_found(),
+            PathMatch::Nothing => {
+                return self.refuse(EndpointError::NotFound, self.parts.options.response_shape, request);
+            }
             PathMatch::PerhapsStripped => {
                 self.hint.call_once(|| tracing::warn!(target: "fastauth", "{PERHAPS_STRIPPED}"));
-                return render::not_found();
+                return self.refuse(EndpointError::NotFound, self.parts.options.response_shape, request);
             }
         };
         match self.run(endpoint, request, body).await {
             Ok(response) => response,
-            Err(error) => {
-                error.log(&self.parts.details(request));
-                let shape = (endpoint.shape)(&self.parts.options);
-                render::error(error, shape, request, &self.parts.refusals)
-            }
+            Err(error) => self.refuse(error, (endpoint.shape)(&self.parts.options), request),
         }
+    }
+
+    fn refuse(&self, error: EndpointError, shape: ResponseShape, request: &Parts) -> Response<Full<Bytes>> {
+        error.log(&self.parts.details(request));
+        error.answer(shape, request, &self.parts.refusals)
     }
 
     /// Checks what all endpoints have in common, in this order, and runs the endpoint.
@@ -156,6 +160,11 @@ impl TokenRouter {
     /// Returns the OpenAPI document of the endpoints. Their paths stand in it without the mount.
     pub(crate) fn document(&self) -> serde_json::Value {
         document::render(ENDPOINTS, &self.parts.facts())
+    }
+
+    /// Returns the name of the schema of the guard's refusals.
+    pub(crate) fn error_schema(&self) -> &'static str {
+        describe::error_schema(self.parts.options.response_shape).name
     }
 
     pub(crate) fn sources(&self) -> crate::credential::TokenHeaders {

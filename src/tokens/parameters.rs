@@ -64,14 +64,6 @@ impl Parameters<'_> {
             Some(_) => Err(ParameterError::NotAFlag),
         }
     }
-
-    /// Returns what FastAPI calls the place of the parameters.
-    pub(super) fn place(&self) -> &'static str {
-        match self {
-            Self::Url(_) => "query",
-            Self::Body(_) => "body",
-        }
-    }
 }
 
 /// Why the body of a request could not be read.
@@ -98,6 +90,19 @@ pub(super) enum BodyError {
 }
 
 impl BodyError {
+    /// Returns a short name of the error that stays.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::InUrl => "parameters_in_url",
+            Self::ContentType => "unsupported_media_type",
+            Self::Charset => "unsupported_charset",
+            Self::TooLong | Self::OverLimit => "body_too_long",
+            Self::TimedOut => "body_timed_out",
+            Self::BrokeOff => "body_incomplete",
+            Self::NotJson | Self::NotAForm => "malformed_body",
+        }
+    }
+
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -13,7 +13,8 @@ FETCH = """async ([path, headers]) => {
 class Requests(BrowserTest):
     def test_a_guarded_path_opens_by_its_token(self):
         status, answer = self.run_script(FETCH, ["/access/health", {}])
-        self.assertEqual((status, answer), (401, {"detail": "Invalid Access Token. Access Token is null"}))
+        self.assertEqual((status, answer["reason"]), (401, "missing_access_token"))
+        self.assertEqual(answer["detail"], "Invalid Access Token. Access Token is null")
         tokens = self.server.new("page")
         for headers in [
             {"ACCESS-TOKEN": tokens["access_token"]},

@@ -106,15 +106,17 @@ class Refusals(BrowserTest):
     settings = {"websocket_refusal": "close"}
 
     def test_a_page_is_told_why_its_socket_closes(self):
-        for path, protocols, detail in [
-            ("/access/ws", [], "Disconnected: Unauthrized ACCESS-TOKEN"),
-            ("/access/ws", ["fastauth", "x.y.z"], "Disconnected: Unauthrized ACCESS-TOKEN"),
-            ("/access/ws", ["chat"], "Disconnected: Unauthrized ACCESS-TOKEN"),
-            ("/master/ws", [], "Disconnected: Unauthorized Master Token"),
+        access = "Disconnected: Unauthrized ACCESS-TOKEN"
+        for path, protocols, detail, reason in [
+            ("/access/ws", [], access, "missing_access_token"),
+            ("/access/ws", ["fastauth", "x.y.z"], access, "malformed_token"),
+            ("/access/ws", ["chat"], access, "missing_access_token"),
+            ("/master/ws", [], "Disconnected: Unauthorized Master Token", "missing_master_token"),
         ]:
             found = self.run_script(OPEN, [self.server.websocket(path), protocols])
             self.assertEqual((found["opened"], found["code"], found["reason"]), (True, 1008, ""), (path, protocols))
-            self.assertEqual([json.loads(text) for text in found["messages"]], [{"status": "error", "detail": detail}])
+            expected = [{"status": "error", "detail": detail, "reason": reason}]
+            self.assertEqual([json.loads(text) for text in found["messages"]], expected)
         token = self.server.new("page")["access_token"]
         found = self.run_script(OPEN, [self.server.websocket("/access/ws"), ["fastauth", token]])
         self.assertEqual((found["messages"], found["code"]), (["hello"], 1000))
@@ -126,7 +128,7 @@ class Refusals(BrowserTest):
                 await socket.wait_closed()
                 return text, socket.close_code, socket.close_reason
 
-        expected = '{"status":"error","detail":"Disconnected: Unauthrized ACCESS-TOKEN"}'
+        expected = '{"status":"error","detail":"Disconnected: Unauthrized ACCESS-TOKEN","reason":"missing_access_token"}'
         self.assertEqual(run(told()), (expected, 1008, ""))
 
 

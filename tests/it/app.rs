@@ -85,6 +85,11 @@ pub(crate) async fn body(response: Response<Body>) -> Value {
     serde_json::from_slice(&bytes).unwrap_or(Value::Null)
 }
 
+/// The body of an error in the envelope.
+pub(crate) fn error(status: u16, reason: &str, message: &str) -> Value {
+    json!({ "status": "error", "code": status, "reason": reason, "message": message, "detail": message })
+}
+
 /// A client of a server on a real socket, and of its endpoints for tokens.
 pub(crate) struct Endpoints {
     pub(crate) url: String,

@@ -111,7 +111,9 @@ async fn the_router_takes_it() {
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         // None of it.
         let none = send(&app, request("POST", "/auth/token/refresh", &[("cookie", b"a=1")])).await;
-        assert_eq!(none.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(none.status(), StatusCode::UNAUTHORIZED);
+        assert!(none.headers()["www-authenticate"].to_str().unwrap().starts_with("Bearer realm="));
+        assert_eq!(body(none).await["reason"], "not_logged_in");
     }
     assert_eq!(*spied.lock().unwrap(), [true, true, false, true]);
 }

@@ -53,14 +53,14 @@ async fn each_path_asks_for_its_credentials() {
     let token = token.expose();
     let (master, access) = (("master-token", MASTER), ("access-token", token));
     let bearer = format!("Bearer {token}");
-    let null = r#"{"detail":"Invalid Access Token. Access Token is null"}"#;
-    let unauthorized = r#"{"detail":"Unauthorized Master Token"}"#;
+    let null = r#"{"status":"error","code":401,"reason":"missing_access_token","message":"Invalid Access Token. Access Token is null","detail":"Invalid Access Token. Access Token is null"}"#;
+    let unauthorized = r#"{"status":"error","code":401,"reason":"missing_master_token","message":"Unauthorized Master Token","detail":"Unauthorized Master Token"}"#;
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a str);
     let table: [Row<'_>; 13] = [
         ("/open", &[], 200, "no permit"),
         ("/open", &[master, access], 200, "no permit"),
         ("/master/x", &[], 401, unauthorized),
-        ("/master/x", &[("master-token", "wrong")], 401, unauthorized),
+        ("/master/x", &[("master-token", "wrong")], 401, &unauthorized.replace("missing", "wrong")),
         ("/master/x", &[access], 401, unauthorized),
         ("/master/x", &[master], 200, "master"),
         ("/access/x", &[], 401, null),
@@ -282,7 +282,9 @@ async fn trouble_of_the_store_is_not_the_callers_fault() {
     assert!(!response.headers().contains_key(WWW_AUTHENTICATE));
     assert!(matches!(response.extensions().get::<Denial>().unwrap().reason(), DenialReason::StoreUnavailable(_)));
     let text = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(text, r#"{"detail":"The token store is unavailable, try again later"}"#);
+    let found: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let message = "The token store is unavailable, try again later";
+    assert_eq!(found, crate::app::error(503, "store_unavailable", message));
 }
 
 #[tokio::test]

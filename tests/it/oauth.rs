@@ -56,8 +56,16 @@ fn error(reply: &Reply) -> (u16, String) {
     let body = reply.json();
     assert_eq!((reply.header("cache-control"), reply.header("pragma")), ("no-store", "no-cache"), "{reply:?}");
     assert_eq!(reply.header("content-type"), "application/json");
-    assert!(body["error_description"].is_string() && body.as_object().unwrap().len() == 2, "{body}");
+    assert!(
+        body["error_description"].is_string() && body["reason"].is_string() && body.as_object().unwrap().len() == 3,
+        "{body}"
+    );
     (reply.status, body["error"].as_str().unwrap().to_owned())
+}
+
+/// The status and the code of the reason.
+fn reason(reply: &Reply) -> (u16, String) {
+    (reply.status, reply.json()["reason"].as_str().unwrap().to_owned())
 }
 
 /// A store that is away, or is not able to revoke, when a test wants it so.
@@ -285,7 +293,7 @@ async fn clients_and_sessions_are_revoked_with_the_master_token() {
     let (other, last) = (issue("d").await, issue("e").await);
     for form in ["client_id=c", "all=true"] {
         let reply = server.post("/auth/token/revoke", form).await;
-        assert_eq!((reply.status, reply.json()), (401, json!({ "detail": "Unauthorized Master Token" })), "{form}");
+        assert_eq!(reason(&reply), (401, "missing_master_token".to_owned()), "{form}");
     }
     assert!(server.opens(access(&one)).await);
     let by_session = format!("client_id=c&session={}", one.session);
@@ -404,7 +412,7 @@ async fn issuing_and_refreshing_answer_in_the_configured_form() {
     assert_eq!(error(&server.post("/auth/token/refresh", "").await), (400, "invalid_request".to_owned()));
     let empty = server.post_as_master("/auth/token/new", "client_id=").await;
     assert_eq!(error(&empty), (400, "invalid_request".to_owned()));
-    assert_eq!(server.post("/auth/token/new", "").await.json(), json!({ "detail": "Unauthorized Master Token" }));
+    assert_eq!(reason(&server.post("/auth/token/new", "").await), (401, "missing_master_token".to_owned()));
 
     let issued = layer.issuer().issue_with("c", scoped()).await.unwrap();
     let scoped = server.post("/auth/token/refresh", &format!("refresh_token={}", refresh(&issued))).await;
@@ -430,8 +438,8 @@ async fn refusal_of_the_application_keeps_its_status_and_text() {
         ] {
             let reply = server.post_as_master("/auth/token/new", &format!("client_id={client_id}")).await;
             let expected = match shape {
-                ResponseShape::Envelope => json!({ "status": "error", "message": message, "code": status }),
-                ResponseShape::OAuth => json!({ "error": word, "error_description": message }),
+                ResponseShape::Envelope => crate::app::error(status, "refused", message),
+                ResponseShape::OAuth => json!({ "error": word, "error_description": message, "reason": "refused" }),
             };
             assert_eq!((reply.status, reply.json()), (status, expected));
         }
@@ -512,7 +520,15 @@ async fn refresh_token_can_travel_in_a_cookie() {
     let given_up = with("/auth/token/revoke", &value, "").await;
     assert_eq!((given_up.status, cookie(&given_up)), (200, (String::new(), attributes.replace("31536000", "0"))));
     assert!(!server.opens(&last).await);
-    assert_eq!(with("/auth/token/refresh", &value, "").await.status, 401);
+    assert_eq!(reason(&with("/auth/token/refresh", &value, "").await), (401, "revoked".to_owned()));
+    // One who has logged out, or has never logged in.
+    let headers = [("content-type", FORM)];
+    let none = server.send("POST", "/auth/token/refresh", &headers, "").await;
+    assert_eq!(reason(&none), (401, "not_logged_in".to_owned()));
+    let none = server.send("POST", "/auth/token", &headers, "grant_type=refresh_token").await;
+    assert_eq!((reason(&none), error(&none).1), ((400, "not_logged_in".to_owned()), "invalid_grant".to_owned()));
+    let none = server.send("POST", "/auth/token/revoke", &headers, "").await;
+    assert_eq!((none.status, none.json()), (200, json!({})));
     // The administrator's own cookie is none of that.
     let all = server.post_as_master("/auth/token/revoke", "all=true").await;
     assert_eq!((all.status, all.header("set-cookie")), (200, ""));

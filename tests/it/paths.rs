@@ -14,7 +14,7 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::app::{app, body, get_request, layer, send, serve, settings};
+use crate::app::{app, body, error, get_request, layer, send, serve, settings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -194,7 +194,7 @@ async fn a_long_target_is_not_looked_at() {
 async fn a_refused_path_says_why_and_not_what() {
     let response = send(&app(layer()), get_request("/access/%zz", &[])).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(body(response).await, json!({ "detail": "malformed escape" }));
+    assert_eq!(body(response).await, error(400, "path_malformed_escape", "malformed escape"));
 }
 
 /// An answer over HTTP/2; `None` where the stream was reset.

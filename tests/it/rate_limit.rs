@@ -9,7 +9,7 @@ use fastauth::{
 };
 use tokio::net::TcpListener;
 
-use crate::app::{Endpoints, FORM, MASTER, Reply, app, settings};
+use crate::app::{Endpoints, FORM, MASTER, Reply, app, error, settings};
 
 fn layer(settings: SettingsBuilder) -> FastAuthLayer {
     FastAuthLayer::new(settings.build().unwrap()).unwrap()
@@ -40,7 +40,7 @@ async fn client_is_limited() {
     // Issuing and every way to refresh are of one budget.
     let issued = issue(&server, "c").await;
     assert!(is_limited(&issued));
-    let body = serde_json::json!({ "status": "error", "message": "Too many requests, try again later", "code": 429 });
+    let body = error(429, "rate_limited", "Too many requests, try again later");
     assert_eq!((issued.json(), issued.header("cache-control")), (body, "no-store"));
     let by_get = server.send("GET", &format!("/auth/token/refresh?refresh_token={token}"), &[], "").await;
     assert!(is_limited(&by_get));
@@ -207,8 +207,14 @@ async fn wrong_master_tokens_are_limited_everywhere() {
         for token in ["another", MASTER] {
             let refused = ask(place, &caller, token).await;
             assert!(is_limited(&refused), "{place:?}: {refused:?}");
-            let detail = serde_json::json!({ "detail": "Too many wrong master tokens, try again later" });
-            assert_eq!((refused.json(), refused.header("www-authenticate")), (detail, ""));
+            let message = "Too many wrong master tokens, try again later";
+            let expected = match place.1 {
+                "/auth/token/revoke" | "/auth/token/introspect" => serde_json::json!({
+                    "error": "temporarily_unavailable", "error_description": message, "reason": "too_many_guesses",
+                }),
+                _ => error(429, "too_many_guesses", message),
+            };
+            assert_eq!((refused.json(), refused.header("www-authenticate")), (expected, ""));
         }
         assert!(!matches!(ask(place, "another", MASTER).await.status, 401 | 429), "others go on");
         let anonymous = [("content-type", FORM), ("master-token", MASTER)];

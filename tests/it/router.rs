@@ -9,7 +9,7 @@ use http_body_util::{Empty, StreamBody};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::app::{Endpoints, FORM, JSON, MASTER, app, body, get_request, layer, send, serve, settings};
+use crate::app::{Endpoints, FORM, JSON, MASTER, app, body, error, get_request, layer, send, serve, settings};
 
 async fn new_tokens(app: &Router, query: &str) -> Value {
     let response = send(app, get_request(&format!("/auth/token/new{query}"), &[("master-token", MASTER)])).await;
@@ -64,6 +64,12 @@ async fn client_id_defaults_to_a_random_one() {
     assert_eq!((id.get_version_num(), id.to_string().as_str()), (4, issued["data"]["client_id"].as_str().unwrap()));
 }
 
+fn missing(place: &str, name: &str) -> Value {
+    let detail = json!([{ "type": "missing", "loc": [place, name], "msg": "Field required", "input": null }]);
+    let message = format!("{name} is missing");
+    json!({ "status": "error", "code": 422, "reason": "missing_parameter", "message": message, "detail": detail })
+}
+
 #[tokio::test]
 async fn parameters_are_read_strictly() {
     let app = app(layer());
@@ -75,8 +81,7 @@ async fn parameters_are_read_strictly() {
     }
     let response = send(&app, get_request("/auth/token/refresh", &[])).await;
     assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    let missing = json!({ "detail": [{ "type": "missing", "loc": ["query", "refresh_token"], "msg": "Field required", "input": null }] });
-    assert_eq!(body(response).await, missing);
+    assert_eq!(body(response).await, missing("query", "refresh_token"));
 }
 
 #[tokio::test]
@@ -173,19 +178,17 @@ async fn only_the_stored_refresh_token_is_exchanged() {
     let app = app(layer.clone());
     let issued = layer.issuer().issue("c").await.unwrap();
     let stranger = crate::app::layer().issuer().issue("c").await.unwrap();
+    const INVALID: &str = "invalid_refresh_token";
+    let access = issued.tokens.access_token.expose();
     let table = [
-        ("access token", issued.tokens.access_token.expose(), "Invalid refresh token: not a refresh token"),
-        ("garbage", "garbage", "Invalid refresh token"),
-        ("empty", "", "Invalid refresh token"),
-        ("not stored", stranger.tokens.refresh_token.expose(), "Invalid refresh token: used or revoked"),
+        ("access token", access, INVALID, "Invalid refresh token: not a refresh token"),
+        ("garbage", "garbage", INVALID, "Invalid refresh token"),
+        ("empty", "", INVALID, "Invalid refresh token"),
+        ("not stored", stranger.tokens.refresh_token.expose(), "superseded", "Invalid refresh token: used or revoked"),
     ];
-    for (name, token, message) in table {
+    for (name, token, reason, message) in table {
         let (status, answer) = refresh(&app, token).await;
-        assert_eq!(
-            (status, answer),
-            (StatusCode::UNAUTHORIZED, json!({ "status": "error", "message": message, "code": 401 })),
-            "{name}"
-        );
+        assert_eq!((status, answer), (StatusCode::UNAUTHORIZED, error(401, reason, message)), "{name}");
     }
 }
 
@@ -238,15 +241,15 @@ async fn posted_parameters_are_read_strictly() {
         assert_eq!(reply.status, status, "{name}: {reply:?}");
         match status {
             422 => assert_eq!(reply.json()["detail"][0]["loc"], json!(["body", "client_id"]), "{name}"),
-            _ => assert_eq!(reply.json()["code"], json!(status), "{name}"),
+            _ => assert_eq!(reply.json()["detail"], reply.json()["message"], "{name}"),
         }
+        assert_eq!((&reply.json()["code"], &reply.json()["status"]), (&json!(status), &json!("error")), "{name}");
         assert!(server.opens(kept.tokens.access_token.expose()).await, "{name}: nothing was issued");
     }
     let packed = [("master-token", MASTER), ("content-type", FORM), ("content-encoding", "gzip")];
     assert_eq!(server.send("POST", "/auth/token/new", &packed, "x").await.status, 415);
-    let missing = server.post("/auth/token/refresh", "").await;
-    let body = json!({ "detail": [{ "type": "missing", "loc": ["body", "refresh_token"], "msg": "Field required", "input": null }] });
-    assert_eq!((missing.status, missing.json()), (422, body));
+    let reply = server.post("/auth/token/refresh", "").await;
+    assert_eq!((reply.status, reply.json()), (422, missing("body", "refresh_token")));
 }
 
 /// A body without a stated length is limited as well.
@@ -328,9 +331,17 @@ async fn oauth_endpoints_accept_only_post() {
 async fn post_requires_the_master_token_as_get_does() {
     let server = Endpoints::of(&layer()).await;
     for path in ["/auth/token/new", "/auth/token/introspect"] {
-        for headers in [&[("content-type", FORM)][..], &[("content-type", FORM), ("master-token", "wrong")]] {
+        for (reason, headers) in [
+            ("missing_master_token", &[("content-type", FORM)][..]),
+            ("wrong_master_token", &[("content-type", FORM), ("master-token", "wrong")]),
+        ] {
             let reply = server.send("POST", path, headers, "client_id=c&token=x").await;
-            assert_eq!((reply.status, reply.json()), (401, json!({ "detail": "Unauthorized Master Token" })));
+            let message = "Unauthorized Master Token";
+            let expected = match path {
+                "/auth/token/new" => error(401, reason, message),
+                _ => json!({ "error": "invalid_client", "error_description": message, "reason": reason }),
+            };
+            assert_eq!((reply.status, reply.json()), (401, expected));
             assert!(reply.header("www-authenticate").starts_with("MasterToken "));
         }
     }

@@ -36,6 +36,6 @@ async fn sockets_open_by_the_guards_of_their_path() {
         let Err(Error::Http(response)) = open(path, None).await else { panic!("{path} opened") };
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert!(response.headers().contains_key("www-authenticate"));
-        assert!(response.body().as_ref().unwrap().starts_with(br#"{"detail":"#));
+        assert!(response.body().as_ref().unwrap().starts_with(br#"{"status":"error","code":401,"reason":"missing_"#));
     }
 }

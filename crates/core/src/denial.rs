@@ -294,10 +294,13 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_code_which_is_documented() {
-        let documentation = include_str!("../../../docs/observability.md");
+        let for_operators = include_str!("../../../docs/observability.md");
+        let for_clients = include_str!("../../../docs/guide/endpoints.md");
         for (reason, code) in reasons() {
             assert_eq!(reason.code(), code);
-            assert!(documentation.contains(&format!("`{code}`")), "{code}");
+            for documentation in [for_operators, for_clients] {
+                assert!(documentation.contains(&format!("`{code}`")), "{code}");
+            }
         }
     }
 

@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    check::refuse::json_response,
+    check::respond::json_response,
     settings::ResponseShape,
     tokens::{
-        describe::{OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
+        describe::{Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
     },
 };
@@ -18,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "GET, HEAD",
     protection: Protection::Open,
     effect: Effect::Reads,
-    shape: |_| ResponseShape::OAuth,
+    shape: |options| options.response_shape,
     cookie_replaces: None,
     id: "health",
     summary: "Health check",
@@ -30,15 +30,23 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
         };
         ParameterSet::only([deep])
     },
-    answers: |_| {
+    answers: |facts| {
         vec![
             ResponseDoc::new("200", "Healthy", [HEALTH]),
-            ResponseDoc::new("400", "The parameter cannot be read", [OAUTH_ERROR]).oauth(),
+            unreadable(facts),
             ResponseDoc::new("503", "The token store does not answer", [HEALTH]),
         ]
     },
     run: |call| Box::pin(run(call)),
 };
+
+fn unreadable(facts: &Facts<'_>) -> ResponseDoc {
+    const UNREADABLE: &str = "The parameter cannot be read";
+    match facts.options.response_shape {
+        ResponseShape::Envelope => ResponseDoc::new("422", UNREADABLE, [INVALID]),
+        ResponseShape::OAuth => ResponseDoc::error(ResponseShape::OAuth, "400", UNREADABLE),
+    }
+}
 
 const HEALTH: Schema = Schema {
     name: "FastAuthHealth",

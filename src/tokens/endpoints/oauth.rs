@@ -55,7 +55,7 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
     }
     let refresh_token = match call.optional("refresh_token")? {
         Some(refresh_token) => refresh_token,
-        None => call.cookie()?.ok_or_else(|| call.missing("refresh_token"))?,
+        None => call.refresh_token_of_cookie()?,
     };
     let token = refresh::verify(&call, &refresh_token)?;
     if call.optional("client_id")?.is_some_and(|client_id| client_id != token.client_id()) {

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use crate::{
-    check::refuse::json_text_response,
-    settings::ResponseShape,
+    check::respond::json_text_response,
     tokens::{
         describe::ResponseDoc,
         document,
@@ -18,7 +17,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "GET, HEAD",
     protection: Protection::Open,
     effect: Effect::Reads,
-    shape: |_| ResponseShape::OAuth,
+    shape: |options| options.response_shape,
     cookie_replaces: None,
     id: "describeEndpoints",
     summary: "The OpenAPI document of these endpoints",

@@ -6,8 +6,8 @@ use crate::{
     settings::ResponseShape,
     token::TokenError,
     tokens::{
-        describe::{FAILURE, ParameterSet, ResponseDoc},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        describe::{ParameterSet, ResponseDoc},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection, unusable},
         error::EndpointError,
         issuer::RefreshToken,
         render,
@@ -29,7 +29,8 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     answers: |facts| {
         let mut answers = vec![facts.pair(facts.options.response_shape)];
         if facts.options.response_shape == ResponseShape::Envelope {
-            let refused = ResponseDoc::new("401", "The refresh token is not valid, was used or was revoked", [FAILURE]);
+            let refused = "The refresh token is not valid, was used or was revoked, or there is none";
+            let refused = ResponseDoc::error(ResponseShape::Envelope, "401", refused);
             answers.push(refused.header("WWW-Authenticate", facts.access_challenge()));
         }
         answers
@@ -40,10 +41,10 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
 async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let refresh_token = match call.parameters.get("refresh_token") {
         Ok(Some(refresh_token)) => refresh_token,
-        Ok(None) => call.cookie()?.ok_or_else(|| call.missing("refresh_token"))?,
+        Ok(None) => call.refresh_token_of_cookie()?,
         // What is not text is not a token.
         Err(ParameterError::NotText) => return Err(EndpointError::NotIssued(TokenError::Malformed.into())),
-        Err(problem) => return Err(call.unusable("refresh_token", problem)),
+        Err(problem) => return Err(unusable("refresh_token", problem)),
     };
     let token = verify(&call, &refresh_token)?;
     exchange(&call, &token).await

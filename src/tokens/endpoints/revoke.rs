@@ -98,6 +98,8 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
         (None, None, None, true) => revoke_as_administrator(&call, Revocation::All).await,
         (None, None, None, false) => match call.cookie()? {
             Some(token) => revoke_token(&call, &token, None).await,
+            // To log out is no error for one who is not logged in.
+            None if call.parts.options.uses_cookie() => Ok(render::logged_out(true)),
             None => Err(EndpointError::Mixed(ONE_OF)),
         },
         _ => Err(EndpointError::Mixed(ONE_OF)),

@@ -13,10 +13,9 @@ use crate::{
     keys::CAN_ENCRYPT,
     observe::Event,
     secret::Secret,
-    settings::ResponseShape,
     store::StoreError,
     tokens::{
-        describe::{DETAIL, OAUTH_ERROR, ParameterSet, ResponseDoc, Schema},
+        describe::{ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
         render,
@@ -28,20 +27,21 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Access,
     effect: Effect::Writes,
-    shape: |_| ResponseShape::OAuth,
+    shape: |options| options.response_shape,
     cookie_replaces: None,
     id: "newTicket",
     summary: "Issue a ticket that opens one WebSocket",
     description: "Requires an access token. `?ticket=…` in the URL of a WebSocket handshake is accepted once.",
     parameters: |_| ParameterSet::only([]),
     answers: |facts| {
-        let refused = ResponseDoc::new("401", "The access token is missing or not accepted", [DETAIL]);
+        let error = |status, description| ResponseDoc::error(facts.options.response_shape, status, description);
+        let refused = error("401", "The access token is missing or not accepted");
         let unable = "The token store cannot restrict a ticket to one use";
         vec![
             ResponseDoc::new("200", "The ticket", [TICKET]).oauth(),
             refused.header("WWW-Authenticate", facts.access_challenge()),
-            ResponseDoc::new("500", "The ticket could not be encrypted", [OAUTH_ERROR]).oauth(),
-            ResponseDoc::new("501", unable, [OAUTH_ERROR]).oauth(),
+            error("500", "The ticket could not be encrypted"),
+            error("501", unable),
         ]
     },
     run: |call| Box::pin(run(call)),

@@ -1,6 +1,5 @@
 //! Renders the answers: of the endpoints, and of handlers that issue tokens themselves.
 
-mod error;
 mod pair;
 
 use bytes::Bytes;
@@ -11,9 +10,8 @@ use http::{
 use http_body_util::Full;
 use serde::Serialize;
 
-use crate::check::refuse::json_response;
+use crate::check::respond::json_response;
 
-pub(super) use error::{error, issue_error, not_found};
 pub(super) use pair::{logged_out, no_refresh_cookie, pair, pair_body, refresh_cookie};
 
 /// Renders a result that all endpoints but the original's give in the form of OAuth.

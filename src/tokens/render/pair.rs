@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{oauth, oauth_ok};
 use crate::{
-    check::refuse::json_response, credential::REFRESH_COOKIE, settings::ResponseShape, tokens::issued::IssuedTokens,
+    check::respond::json_response, credential::REFRESH_COOKIE, settings::ResponseShape, tokens::issued::IssuedTokens,
 };
 
 /// Renders a new pair.
@@ -25,15 +25,15 @@ pub(crate) fn pair(issued: &IssuedTokens) -> Response<Full<Bytes>> {
 /// Writes the body of the answer. The refresh token is in it unless it travels in a cookie.
 pub(crate) fn pair_body<S: Serializer>(issued: &IssuedTokens, serializer: S) -> Result<S::Ok, S::Error> {
     let access_token = issued.tokens.access_token.expose();
+    let expires_in = issued.expires_in.as_secs();
     let in_body = issued.delivery.cookie_age.is_none();
     let refresh_token = in_body.then_some(issued.tokens.refresh_token.expose());
     match issued.delivery.shape {
         ResponseShape::Envelope => {
-            let data = PairEnvelope { client_id: &issued.client_id, access_token, refresh_token };
+            let data = PairEnvelope { client_id: &issued.client_id, access_token, refresh_token, expires_in };
             SuccessEnvelope { status: "success", message: "Token generated", code: 200, data }.serialize(serializer)
         }
         ResponseShape::OAuth => {
-            let expires_in = issued.expires_in.as_secs();
             let scope = issued.scope.as_deref();
             BearerToken { access_token, token_type: "Bearer", expires_in, refresh_token, scope }.serialize(serializer)
         }
@@ -54,6 +54,7 @@ struct PairEnvelope<'a> {
     access_token: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,
+    expires_in: u64,
 }
 
 #[derive(Serialize)]

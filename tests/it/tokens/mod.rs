@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use axum::Router;
 use fastauth::{
-    Claims, FastAuthLayer, Secret, TokenError,
+    Claims, DenialReason, FastAuthLayer, Secret, TokenError,
     store::{MemoryStore, SaveOptions, TokenDigest, TokenEntry, TokenRecord, TokenStore},
 };
 use http::{HeaderValue, Request, StatusCode, header::WWW_AUTHENTICATE};
@@ -78,18 +78,21 @@ impl Court {
                 TokenError::UnsupportedExtension,
                 TokenError::InvalidSignature,
             ];
-            assert!(reasons.iter().any(|reason| answer == Answer::refused(&invalid(*reason))), "{answer:?}");
+            assert!(reasons.iter().any(|reason| answer == invalid(*reason)), "{answer:?}");
         }
         TokenError::Malformed
     }
 
     async fn show(&self, token: &HeaderValue, ours: &Result<Claims, TokenError>) {
         match ours {
-            Err(error) => assert_eq!(self.ask(token).await, Answer::refused(&invalid(*error))),
+            Err(error) => assert_eq!(self.ask(token).await, invalid(*error)),
             Ok(claims) => {
                 self.store.revoke(&fastauth::store::Revocation::All, None).await.unwrap();
                 let unknown = self.ask(token).await;
-                let expected = ["Invalid Client ID", "Unauthorized Access Token"].map(Answer::refused);
+                let expected = [DenialReason::UnknownClient, DenialReason::NotCurrent];
+                let texts = ["Invalid Client ID", "Unauthorized Access Token"];
+                let expected: Vec<_> =
+                    expected.iter().zip(texts).map(|(reason, text)| Answer::refused(reason, text)).collect();
                 assert!(expected.contains(&unknown), "{unknown:?}");
                 self.store.save(&record(claims, token), SaveOptions::default()).await.unwrap();
                 assert_eq!(self.ask(token).await.status, StatusCode::OK);
@@ -134,19 +137,22 @@ struct Answer {
 }
 
 impl Answer {
-    fn refused(detail: &str) -> Self {
+    fn refused(reason: &DenialReason, detail: &str) -> Self {
+        let reason = reason.code();
         let challenge = format!(r#"Bearer realm="demo", error="invalid_token", error_description="{detail}""#);
         Self {
             status: StatusCode::UNAUTHORIZED,
             challenge: Some(challenge),
             headers: ["content-type", "content-length", "cache-control"].map(str::to_owned).to_vec(),
-            body: format!(r#"{{"detail":"{detail}"}}"#),
+            body: format!(
+                r#"{{"status":"error","code":401,"reason":"{reason}","message":"{detail}","detail":"{detail}"}}"#
+            ),
         }
     }
 }
 
-fn invalid(error: TokenError) -> String {
-    format!("Invalid Access Token. Error: {error}")
+fn invalid(error: TokenError) -> Answer {
+    Answer::refused(&DenialReason::InvalidAccessToken(error), &format!("Invalid Access Token. Error: {error}"))
 }
 
 /// A pair whose access token is this one.

@@ -1,0 +1,29 @@
+//! Responses in JSON.
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
+use http_body_util::Full;
+use serde::Serialize;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    json_text_response(status, json_text(body))
+}
+
+fn json_text(body: &impl Serialize) -> Bytes {
+    // Nothing that is written here can fail to be written: texts and numbers under textual names.
+    Bytes::from(serde_json::to_vec(body).unwrap_or_default())
+}
+
+pub(crate) fn json_text_response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    *response.body_mut() = Full::new(body);
+    response
+}
