@@ -1,8 +1,10 @@
 //! The guide: a tutorial, how-tos, reference and explanation.
 //!
 //! - Start with the [tutorial].
-//! - How to use FastAuth with [axum], [hyper], [tonic], [behind a proxy](proxies), in [containers], with a [store server](store_server), with [browsers]; how to [test an application](testing),
-//!   [manage keys and revoke tokens](keys), [back up the database](backup), and [move over from `fastauth-api`](migrating).
+//! - How to use FastAuth with [axum], [hyper], [tonic], with [browsers]; how to [test an application](testing),
+//!   [manage keys and revoke tokens](keys), and [move over from `fastauth-api`](migrating).
+//! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [backups](backup),
+//!   [updates](deploy_upgrade).
 //! - Reference: every [configuration key](configuration), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api).
 //! - Explanation: [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
 //!
@@ -24,8 +26,10 @@ pages! {
     axum = "../docs/guide/axum.md", "How to guard an axum application.\n\n";
     hyper = "../docs/guide/hyper.md", "How to guard a hyper server.\n\n";
     tonic = "../docs/guide/tonic.md", "How to guard gRPC services.\n\n";
-    proxies = "../docs/guide/proxies.md", "How to run it behind nginx.\n\n";
-    containers = "../docs/guide/containers.md", "How to run it in Docker and Kubernetes.\n\n";
+    deploy_systemd = "../docs/guide/deploy-systemd.md", "How to run it as a service of systemd.\n\n";
+    deploy_proxies = "../docs/guide/deploy-proxies.md", "How to run it behind nginx or Caddy.\n\n";
+    deploy_containers = "../docs/guide/deploy-containers.md", "How to run it in Docker and Kubernetes.\n\n";
+    deploy_upgrade = "../docs/guide/deploy-upgrade.md", "How to update it, and to rotate keys, without a refused request.\n\n";
     browsers = "../docs/guide/browsers.md", "How pages log in, refresh and open WebSockets.\n\n";
     testing = "../docs/guide/testing.md", "How to test an application.\n\n";
     keys = "../docs/guide/keys.md", "How to rotate keys, revoke tokens and encrypt the store.\n\n";
