@@ -121,9 +121,34 @@ fn ask(url: &str, line: &str, headers: &[(&str, &str)]) -> Answer {
     exchange(stream, &request(line, headers))
 }
 
-fn store_with(url: &str, token: &str) -> RestStore {
-    let bearer = format!("Bearer {token}").parse().unwrap();
-    RestStore::new(url, http::HeaderMap::from_iter([(http::header::AUTHORIZATION, bearer)])).unwrap()
+/// A call with the bearer token and a body of JSON.
+fn call(url: &str, line: &str, body: &str) -> Answer {
+    let bearer = format!("Bearer {BEARER}");
+    let length = body.len().to_string();
+    let headers = [("authorization", &*bearer), ("content-type", "application/json"), ("content-length", &*length)];
+    let stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    exchange(stream, &(request(line, &headers) + body))
+}
+
+/// What a command that does not serve complains of.
+fn refusal(mut command: Command, code: i32) -> String {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if start.elapsed() < PATIENCE => std::thread::yield_now(),
+            None => {
+                child.kill().unwrap();
+                panic!("it serves: {command:?}");
+            }
+        }
+    };
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(status.code(), Some(code), "{command:?}: {told}");
+    told
 }
 
 #[test]
@@ -157,36 +182,50 @@ fn health_needs_no_token_and_follows_the_database() {
     assert_eq!(served.stop(), Some(0));
 }
 
-#[tokio::test]
-async fn metrics_count_calls_and_sessions() {
+#[test]
+fn metrics_count_calls_and_sessions() {
     let place = Place::new();
     let words = ["--metrics-listen", "127.0.0.1:0"];
     let served = Operated::start(&place, &words, &[("FASTAUTH_STORE_TOKEN", BEARER)]);
     let metrics = served.metrics_url();
-    let store = store_with(&served.listening, BEARER);
-    save(&store, "alice", "1").await.unwrap();
-    save(&store, "bob", "2").await.unwrap();
-    let revocation = fastauth::store::Revocation::Client("bob".to_owned());
-    store.revoke(&revocation, None).await.unwrap();
-    assert!(save(&store_with(&served.listening, "hush-hush-of-a-stranger"), "eve", "3").await.is_err());
+    let pair = r#"{"access_token":"a","refresh_token":"r","session":"s","generation":0}"#;
+    for client in ["alice", "bob"] {
+        assert_eq!(call(&served.listening, &format!("POST /v2/clients/{client}/token"), pair).status, 200);
+    }
+    // The refresh token of a pair, then of none, then one that was used.
+    let rotation = |presented: &str, n: u8| {
+        let digest = TokenDigest::of(presented).to_string();
+        let new = json!({ "access_token": format!("a{n}"), "refresh_token": format!("r{n}"), "session": "s", "generation": n });
+        let body = json!({ "refresh_sha256": digest, "session": "s", "generation": n - 1, "new": new });
+        call(&served.listening, "POST /v2/clients/alice/rotate", &body.to_string()).status
+    };
+    assert_eq!((rotation("r", 1), rotation("r", 1)), (200, 409));
+    assert_eq!(call(&served.listening, "DELETE /v2/clients/bob/token", "").status, 200);
+    assert_eq!(
+        ask(&served.listening, "GET /v2/clients/mallory/token", &[("authorization", "Bearer hush")]).status,
+        401
+    );
     let scraped = ask(&metrics, "GET /metrics", &[("host", "10.1.2.3:9100")]);
     assert_eq!(scraped.status, 200);
     assert!(scraped.head.contains("content-type: text/plain; version=0.0.4"), "{}", scraped.head);
     for line in [
         r#"fastauth_server_requests_total{operation="save",status="200",outcome="ok"} 2"#,
         r#"fastauth_server_requests_total{operation="revoke",status="200",outcome="ok"} 1"#,
-        r#",status="401",outcome="unauthorized"} "#,
+        r#"fastauth_server_requests_total{operation="rotate",status="200",outcome="ok"} 1"#,
+        r#"fastauth_server_requests_total{operation="rotate",status="409",outcome="reuse_detected"} 1"#,
+        r#"fastauth_server_requests_total{operation="load",status="401",outcome="unauthorized"} 1"#,
         r#"fastauth_server_request_seconds_count{operation="save"} "#,
         r#"fastauth_server_request_seconds_bucket{operation="save",le="0.05"} "#,
         r#"fastauth_server_sessions_total{event="saved"} 2"#,
         r#"fastauth_server_sessions_total{event="revoked"} 1"#,
-        r#"fastauth_server_sessions_total{event="reused"} 0"#,
+        r#"fastauth_server_sessions_total{event="rotated"} 1"#,
+        r#"fastauth_server_sessions_total{event="reused"} 1"#,
         "fastauth_server_connections ",
         "# TYPE fastauth_server_request_seconds histogram",
     ] {
         assert!(scraped.body.contains(line), "{line}: {}", scraped.body);
     }
-    for client in ["alice", "bob", "eve", "hush"] {
+    for client in ["alice", "bob", "mallory", "hush"] {
         assert!(!scraped.body.contains(client), "{client}: {}", scraped.body);
     }
     for path in ["/token?client_id=alice", "/v2/clients", "/v2/clients/alice/token"] {
@@ -214,17 +253,17 @@ fn metrics_beside_the_calls_require_what_calls_require() {
     }
 }
 
-#[tokio::test]
-async fn access_log_has_a_line_a_request_without_ids_and_tokens() {
+#[test]
+fn access_log_has_a_line_a_request_without_ids_and_tokens() {
     let place = Place::new();
     let variables =
         [("FASTAUTH_STORE_TOKEN", BEARER), ("FASTAUTH_STORE_LOG_FORMAT", "json"), ("FASTAUTH_STORE_ACCESS_LOG", "1")];
     let served = Operated::start(&place, &[], &variables);
     let started: Value = serde_json::from_str(&served.listening).unwrap();
     let url = started["url"].as_str().unwrap().to_owned();
-    let store = store_with(&url, BEARER);
-    save(&store, "alice-the-client", "1").await.unwrap();
-    assert_eq!(held(&store, "alice-the-client").await.as_deref(), Some("1"));
+    let pair = r#"{"access_token":"hush-a","refresh_token":"hush-r"}"#;
+    assert_eq!(call(&url, "POST /v2/clients/alice-the-client/token", pair).status, 200);
+    assert_eq!(call(&url, "GET /token?client_id=alice-the-client", "").status, 200);
     let long = "x".repeat(7_000);
     let ids = ["req-1", "a\u{9b}\u{202e}{\"level\":\"FAKE\"}", "\u{2028}", &*long];
     for id in ids {
@@ -338,9 +377,8 @@ fn faulty_tokens_do_not_start_a_server() {
             fs::write(place.path().join("store-token"), content).unwrap();
         }
         let mut command = place.command(&["store", "serve", "--listen", "127.0.0.1:0", "--token-file", "store-token"]);
-        let output = command.envs(variables.iter().copied()).output().unwrap();
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{words}: {told}");
+        command.envs(variables.iter().copied());
+        let told = refusal(command, 1);
         assert!(told.contains(words) && !told.contains("hush"), "{words}: {told}");
     }
 }
@@ -361,8 +399,8 @@ fn unix_socket_is_for_those_who_may_open_it() {
     assert_eq!(ask("GET /readyz", &[("host", "evil.example")]).status, 200);
     served.logged(&["fastauth::access", "peer=unix:uid="]);
 
-    let refusal = place.fails(&["store", "serve", "--listen", "unix:store.sock"], 1);
-    assert!(refusal.contains("cannot listen on unix:store.sock: another process listens on it"), "{refusal}");
+    let told = refusal(place.command(&["store", "serve", "--listen", "unix:store.sock"]), 1);
+    assert!(told.contains("cannot listen on unix:store.sock: another process listens on it"), "{told}");
     assert_eq!(ask("GET /livez", &[]).status, 200, "it still answers");
     assert_eq!(served.stop(), Some(0));
     assert!(!path.exists(), "its file is removed");
@@ -392,16 +430,16 @@ fn path_of_a_socket_that_cannot_be_used_says_why() {
     for (words, told) in [
         (&["--listen", "unix:file"][..], "there is a file that is not a socket"),
         (&["--listen", "unix:none/store.sock"], "No such file or directory"),
-        (&["--listen", &long], "cannot listen on unix:xxx"),
+        (&["--listen", &long], "path must be shorter than SUN_LEN"),
     ] {
-        let refusal = place.fails(&[&["store", "serve"], words].concat(), 1);
+        let refusal = refusal(place.command(&[&["store", "serve"], words].concat()), 1);
         assert!(refusal.contains(told), "{words:?}: {refusal}");
     }
     assert_eq!(fs::read_to_string(place.path().join("file")).unwrap(), "kept");
     for words in
         [["--listen", "unix:"], ["--listen", "localhost:1"], ["--socket-mode", "0060"], ["--log-format", "xml"]]
     {
-        let refusal = place.fails(&[&["store", "serve"], &words[..]].concat(), 2);
+        let refusal = refusal(place.command(&[&["store", "serve"], &words[..]].concat()), 2);
         assert!(refusal.contains(words[0]), "{words:?}: {refusal}");
     }
 }
