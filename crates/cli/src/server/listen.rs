@@ -96,7 +96,7 @@ impl Listener {
             }
             #[cfg(not(unix))]
             ListenAddress::Unix(_) => {
-                let _ = mode;
+                let _ = mode.0;
                 Err(failure(io::ErrorKind::Unsupported.into()))
             }
         }
