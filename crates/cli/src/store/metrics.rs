@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastauth::store::StoreOutcome;
 use http::StatusCode;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time;
 
@@ -13,6 +13,7 @@ use crate::failure::Failure;
 const REQUESTS: &str = "fastauth_server_requests_total";
 const SECONDS: &str = "fastauth_server_request_seconds";
 const SESSIONS: &str = "fastauth_server_sessions_total";
+const BUILD: &str = "fastauth_build_info";
 
 /// From a look-up in memory to the longest wait for a body.
 const BUCKETS: [f64; 12] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
@@ -48,6 +49,8 @@ fn describe() {
         Unit::Count,
         "Sessions that were saved, rotated or revoked, and reuses of refresh tokens"
     );
+    describe_gauge!(BUILD, Unit::Count, "The version of the program");
+    gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1);
     for event in ["saved", "rotated", "revoked", "reused"] {
         counter!(SESSIONS, "event" => event).absolute(0);
     }

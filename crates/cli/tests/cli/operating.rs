@@ -221,6 +221,7 @@ fn metrics_count_calls_and_sessions() {
         r#"fastauth_server_sessions_total{event="rotated"} 1"#,
         r#"fastauth_server_sessions_total{event="reused"} 1"#,
         "fastauth_server_connections ",
+        "fastauth_build_info{version=\"",
         "# TYPE fastauth_server_request_seconds histogram",
     ] {
         assert!(scraped.body.contains(line), "{line}: {}", scraped.body);
