@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
 use axum::body::Body;
-use fastauth::{FastAuthLayer, store::TokenStore};
+use fastauth::{FastAuthLayer, config::LogDetail, store::TokenStore};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -210,6 +210,7 @@ async fn go_through_everything(store: Arc<dyn TokenStore>) {
     let short = FastAuthLayer::new(short.build().unwrap()).unwrap();
     let expired = access_token(&short, "early").await;
     let settings = settings().store(store).refresh_grace(Duration::ZERO).master_token_paths(["/master", "/both"]);
+    let settings = settings.log_details([LogDetail::Path, LogDetail::Peer, LogDetail::RequestId]);
     let layer = FastAuthLayer::new(settings.access_token_paths(["/access", "/both"]).build().unwrap()).unwrap();
     let server = Endpoints::of(&layer).await;
 
