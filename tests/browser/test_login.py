@@ -61,6 +61,10 @@ class LogIn(unittest.TestCase):
             tab.get_by_role("button", name="Who am I?").click()
         expect(tab.locator("#answer")).to_contain_text("GET /api/me: 200")
 
+    def log_out(self, tab):
+        with tab.expect_response(lambda response: response.url.endswith("/auth/token/revoke") and response.ok):
+            tab.get_by_role("button", name="Log out").click()
+
     def test_user_logs_in_and_out(self):
         tab = self.open_tab()
         self.assert_logged_out(tab)
@@ -70,7 +74,7 @@ class LogIn(unittest.TestCase):
         self.assert_logged_in(tab)
         expect(tab.get_by_role("alert")).to_be_empty()
         expect(tab.locator("#roles")).to_have_text("editor, reader")
-        tab.get_by_role("button", name="Log out").click()
+        self.log_out(tab)
         self.assert_logged_out(tab)
         self.assertEqual(self.context.cookies(), [])
         tab.reload()
@@ -98,7 +102,7 @@ class LogIn(unittest.TestCase):
             self.ask(first)
             self.ask(second)
         self.assertEqual(len(self.refreshes), before, "the tabs share the access token")
-        second.get_by_role("button", name="Log out").click()
+        self.log_out(second)
         self.assert_logged_out(second)
         self.assert_logged_out(first)
         self.log_in(first, "bob", "builder")
