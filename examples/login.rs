@@ -20,7 +20,7 @@ use axum::{
     routing::{get, post},
 };
 use fastauth::{
-    FastAuthLayer, IssueError, IssuedTokens, LoggedOut, Permit, Secret, Settings,
+    Claims, FastAuthLayer, IssueError, IssuedTokens, LoggedOut, Permit, Secret, Settings,
     config::{ConfigError, RefreshTransport, TokensPerClient},
     store::MemoryStore,
 };
@@ -58,7 +58,7 @@ async fn log_in(State(app): State<App>, Json(form): Json<LogIn>) -> Result<Issue
 
 /// Answers to whom the access token belongs. Without a valid one, the guard refuses the request before.
 async fn who_am_i(permit: Permit) -> Json<Value> {
-    let roles: Vec<_> = permit.claims().into_iter().flat_map(|claims| claims.roles()).collect();
+    let roles: Vec<_> = permit.claims().into_iter().flat_map(Claims::roles).collect();
     Json(json!({ "user": permit.client_id(), "roles": roles, "until": permit.expires_at() }))
 }
 

@@ -15,7 +15,8 @@ use axum::{
 };
 use bytes::Bytes;
 use fastauth::{
-    ClaimsRefusal, FastAuthLayer, Grant, IssueError, IssueErrorKind, IssuedTokens, LoggedOut, Permit, SettingsBuilder,
+    Claims, ClaimsRefusal, FastAuthLayer, Grant, IssueError, IssueErrorKind, IssuedTokens, LoggedOut, Permit,
+    SettingsBuilder,
     config::{RefreshTransport, ResponseShape},
 };
 use http_body_util::{BodyExt, Full};
@@ -42,7 +43,7 @@ async fn log_out(State(auth): State<FastAuthLayer>, permit: Permit) -> Result<Lo
 }
 
 async fn roles(permit: Permit) -> String {
-    permit.claims().into_iter().flat_map(|claims| claims.roles()).collect()
+    permit.claims().into_iter().flat_map(Claims::roles).collect()
 }
 
 fn app(layer: &FastAuthLayer) -> Router {
@@ -223,7 +224,7 @@ async fn pair_is_serialised_and_converted_without_axum() {
 #[tokio::test]
 async fn claims_are_whatever_becomes_an_object() {
     #[derive(Serialize)]
-    struct Claims {
+    struct Own {
         roles: Vec<&'static str>,
     }
     let issuer = layer(settings()).issuer();
@@ -232,7 +233,7 @@ async fn claims_are_whatever_becomes_an_object() {
         claims.roles().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(roles(issuer.issue_with("a", json!({ "roles": ["x"] })).await.unwrap()), ["x"]);
-    assert_eq!(roles(issuer.issue_with("a", Claims { roles: vec!["y"] }).await.unwrap()), ["y"]);
+    assert_eq!(roles(issuer.issue_with("a", Own { roles: vec!["y"] }).await.unwrap()), ["y"]);
     assert_eq!(roles(issuer.issue_with("a", [("roles", ["z"])].into_iter().collect::<Map>()).await.unwrap()), ["z"]);
     for claims in [json!(["roles"]), json!("roles"), json!(null)] {
         let error = issuer.issue_with("a", claims).await.unwrap_err();

@@ -177,7 +177,7 @@ impl Reader {
                     self.insert(key, variable, Source::Environment(variable.to_owned()), Raw::variable(value));
                 }
                 (None, Some(path)) => {
-                    self.add_secret_file(key, &of_file, &working_directory.join(without_line_break(path)))
+                    self.add_secret_file(key, &of_file, &working_directory.join(without_line_break(path)));
                 }
                 (None, None) => {}
             }

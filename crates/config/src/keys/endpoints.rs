@@ -36,10 +36,10 @@ static REFRESH_TRANSPORT: Key = Key::choice(
     "refresh-transport",
     &[
         Choice::new(RefreshTransport::Body.as_str(), |draft| {
-            draft.endpoints.refresh_transport = RefreshTransport::Body
+            draft.endpoints.refresh_transport = RefreshTransport::Body;
         }),
         Choice::new(RefreshTransport::Cookie.as_str(), |draft| {
-            draft.endpoints.refresh_transport = RefreshTransport::Cookie
+            draft.endpoints.refresh_transport = RefreshTransport::Cookie;
         }),
     ],
 )

@@ -68,7 +68,7 @@ mod tests {
     use fastauth_core::{
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{RefreshTransport, ResponseShape, TokensPerClient, WebSocketRefusal},
+        settings::{LogDetail, RefreshTransport, ResponseShape, TokensPerClient, WebSocketRefusal},
     };
 
     use super::*;
@@ -117,6 +117,8 @@ mod tests {
         let built = built![
             app_name("a"),
             credential_sources(["ACCESS-TOKEN"]),
+            log_details([LogDetail::Path]),
+            request_id_header("x-id"),
             database_api_url("sqlite:a"),
             headers([("a", "b")]),
             master_token("a"),
