@@ -155,6 +155,8 @@ pub mod config {
 /// What a path asks for, and why.
 pub mod path {
     pub use crate::rule::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList, PathRefusal, Step};
+    #[doc(hidden)]
+    pub use crate::tokens::requirement::EndpointRequirement;
 }
 
 #[cfg(all(feature = "axum", feature = "websocket"))]

@@ -85,6 +85,17 @@ impl Protection {
     pub(super) fn may_ask_master(self) -> bool {
         matches!(self, Self::Master | Self::TokenOrMaster)
     }
+
+    /// Returns what a request has to bring, for people to read.
+    pub(super) fn credential(self) -> &'static str {
+        match self {
+            Self::Open => "nothing",
+            Self::Master => "the master token",
+            Self::Token => "the token sent",
+            Self::TokenOrMaster => "the token sent, or the master token",
+            Self::Access => "an access token",
+        }
+    }
 }
 
 /// What a call does.

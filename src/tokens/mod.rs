@@ -37,6 +37,7 @@ mod parameters;
 mod parts;
 mod place;
 mod render;
+pub(crate) mod requirement;
 pub(crate) mod rotation;
 
 use endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection};

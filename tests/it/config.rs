@@ -259,7 +259,7 @@ fn sources_of_credentials_are_as_they_were_configured() {
         assert!(report.faults().is_empty(), "{:?}", report.faults());
         report.entries().iter().find(|entry| entry.key == "credential-sources").unwrap().value.clone()
     };
-    assert_eq!(shown(Place::new(&good()).builder(&[])), "ACCESS-TOKEN, Authorization");
+    assert_eq!(shown(Place::new(&good()).builder(&[])), r#"["ACCESS-TOKEN", "Authorization"]"#);
     let mut config = good();
     config["credential_sources"] = json!(["access-token"]);
     let place = Place::new(&config);

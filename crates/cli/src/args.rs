@@ -1,54 +1,97 @@
-//! The arguments of the command line.
+//! The arguments of the command line. Those of a command stand in its module.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
-use clap_complete::Shell;
-use fastauth::{Settings, SettingsBuilder, config::StoreFormat, store::SessionStatus};
+use clap::{ArgAction, Args as ClapArgs, ColorChoice, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use fastauth::{Settings, SettingsBuilder, config::StoreFormat};
 
 use crate::{
+    check::Check,
+    explain::Explain,
+    init::args::Init,
+    keygen::Keygen,
+    keys::Keys,
     logging::{LogFormat, Logging},
+    pages::{Completions, Man},
     server::{ListenAddress, SocketMode},
+    token::args::Token,
 };
 
 /// Manage the keys, the configuration, the tokens and the token store of FastAuth
 #[derive(Parser)]
-#[command(name = "fastauth", version, after_help = EXIT_CODES)]
+#[command(name = "fastauth", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) display: Display,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 error (message on stderr) or failed check; 2 usage error; 141 the reader of the output closed it.
-RUST_LOG sets what is logged to stderr (default: warn).";
+const AFTER_HELP: &str = "\
+Examples:
+  fastauth init
+  fastauth check
+  fastauth explain GET /access/hello
+  fastauth token new --client-id alice
+
+Exit codes:
+  0    done
+  1    an error, with a message on standard error, or a failed check
+  2    a usage error
+  141  the reader of the output closed it";
+
+/// What every command can be told about its output.
+#[derive(ClapArgs)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Display {
+    /// Print results, warnings and errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print more, and log at level info (-vv: debug, -vvv: trace; without it, RUST_LOG or else warn)
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+impl Display {
+    /// Returns the level that is logged to standard error, if a flag sets it.
+    pub(crate) fn log_level(&self) -> Option<&'static str> {
+        match self.verbose {
+            0 => self.quiet.then_some("error"),
+            1 => Some("info"),
+            2 => Some("debug"),
+            _ => Some("trace"),
+        }
+    }
+}
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Generate a secret, and print it or write it to a .env file
-    Keygen(Keygen),
-    /// Write a working configuration file, and both secrets to a .env file
+    /// Write a configuration file, and both secrets to a .env file
     Init(Init),
-    /// Show every value of the configuration, its source and all faults, and try the store
+    /// Check the configuration and the store: faults, warnings and suggestions, and a summary
     Check(Check),
-    /// Explain which tokens a request for a path requires (the token endpoints have their own checks)
+    /// Explain which credential a request requires, and why
     Explain(Explain),
-    /// List, rotate and retire the keys that sign tokens
-    Keys(Keys),
     /// Issue, refresh, decode, list or revoke tokens
     Token(Token),
+    /// List, rotate and retire the keys that sign tokens
+    Keys(Keys),
+    /// Generate a secret, and print it or write it to a .env file
+    Keygen(Keygen),
     /// Serve, back up, restore, convert or test a token store
     Store(Store),
-    /// Print the completion script of a shell
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
+    /// Print or install the completion script of a shell
+    Completions(Completions),
+    /// Write the manual pages of all commands
+    Man(Man),
 }
 
 #[derive(ClapArgs)]
 pub(crate) struct Config {
-    /// The configuration file [default: $FASTAUTH_CONFIG, else fastauth.config.json]
+    /// The configuration file [env: FASTAUTH_CONFIG=] [default: fastauth.config.json]
     #[arg(long, short, value_name = "PATH")]
     config: Option<PathBuf>,
 }
@@ -75,247 +118,6 @@ impl Config {
 }
 
 #[derive(ClapArgs)]
-pub(crate) struct Keygen {
-    /// The secret to generate [default with --write: CRYPTOGRAPHY_KEY]
-    #[arg(long, value_enum, ignore_case = true)]
-    pub(crate) name: Option<SecretName>,
-    /// Write it to this file instead of printing it; other lines are kept [default FILE: the .env that is read, beside the
-    /// configuration file that FASTAUTH_CONFIG names, or else in the working directory]
-    #[arg(long, value_name = "FILE", num_args = 0..=1)]
-    pub(crate) write: Option<Option<PathBuf>>,
-    /// Replace an existing value without asking
-    #[arg(long, requires = "write")]
-    pub(crate) force: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum SecretName {
-    #[value(name = "CRYPTOGRAPHY_KEY")]
-    CryptographyKey,
-    #[value(name = "MASTER_TOKEN")]
-    MasterToken,
-}
-
-impl SecretName {
-    pub(crate) fn variable(self) -> &'static str {
-        match self {
-            Self::CryptographyKey => "CRYPTOGRAPHY_KEY",
-            Self::MasterToken => "MASTER_TOKEN",
-        }
-    }
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct Init {
-    /// The configuration file to write
-    #[arg(long, short, value_name = "PATH", default_value = "fastauth.config.json")]
-    pub(crate) config: PathBuf,
-    /// The file for the secrets [default: .env beside the configuration file, which is read]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) env_file: Option<PathBuf>,
-    /// The application's name
-    #[arg(long, value_name = "NAME")]
-    pub(crate) app_name: Option<String>,
-    /// Where tokens are kept: "http://HOST:PORT/PATH", or "sqlite:FILE"
-    #[arg(long, value_name = "URL")]
-    pub(crate) database_api_url: Option<String>,
-    /// A path prefix that requires an access token; may be repeated
-    #[arg(long, value_name = "PREFIX")]
-    pub(crate) access_path: Vec<String>,
-    /// A path prefix that requires the master token; may be repeated
-    #[arg(long, value_name = "PREFIX")]
-    pub(crate) master_path: Vec<String>,
-    /// Use the defaults without asking
-    #[arg(long, short)]
-    pub(crate) yes: bool,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct Check {
-    #[command(flatten)]
-    pub(crate) config: Config,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Do not try the store
-    #[arg(long)]
-    pub(crate) offline: bool,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct Explain {
-    /// The method, or `-` to read lines of METHOD and TARGET from standard input
-    pub(crate) method: String,
-    /// The request target, as in a request line
-    pub(crate) target: Option<String>,
-    #[command(flatten)]
-    pub(crate) config: Config,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct Keys {
-    #[command(subcommand)]
-    pub(crate) command: KeysCommand,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Show the id and role of each key, and how many live sessions have tokens signed with it; never the keys
-    List {
-        #[command(flatten)]
-        config: Config,
-        /// Print one JSON object
-        #[arg(long)]
-        json: bool,
-    },
-    /// Replace the signing key by a new one; the current one keeps verifying
-    Rotate(RotateKeys),
-    /// Remove an earlier key from the configuration, unless live tokens need it
-    Retire {
-        /// The key's id, as `keys list` shows it
-        kid: String,
-        /// Remove it even if live tokens need it, or the store cannot list its tokens; they are refused from then on
-        #[arg(long)]
-        force: bool,
-        /// Print the remaining settings, with the keys, and write nothing
-        #[arg(long)]
-        print: bool,
-        #[command(flatten)]
-        config: Config,
-    },
-}
-
-#[derive(ClapArgs)]
-#[command(after_help = "\
-To change the key: rotate; deploy the new key and restart every node before it signs; when `fastauth keys list` shows no \
-live sessions of the earlier key, retire it. Keys from the environment are not changed: the message says what to set.")]
-pub(crate) struct RotateKeys {
-    /// When the new key begins to sign, from now; restart every node before then
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = delay, conflicts_with = "now")]
-    pub(crate) signs_in: Duration,
-    /// Let the new key sign at once; nodes refuse its tokens until they are restarted
-    #[arg(long)]
-    pub(crate) now: bool,
-    /// Print the new settings, with the keys, and write nothing
-    #[arg(long)]
-    pub(crate) print: bool,
-    #[command(flatten)]
-    pub(crate) config: Config,
-}
-
-/// Parses a time from now. `M` is months, but most likely means minutes.
-fn delay(text: &str) -> Result<Duration, String> {
-    let delay = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    if text.contains('M') {
-        return Err(format!("it has months in it, by a capital M: minutes are {:?}", text.replace('M', "m")));
-    }
-    Ok(delay)
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct Token {
-    #[command(subcommand)]
-    pub(crate) command: TokenCommand,
-}
-
-#[derive(Subcommand)]
-pub(crate) enum TokenCommand {
-    /// Issue an access/refresh pair, ending the client's current session unless `tokens-per-client` is "many"
-    New {
-        /// The client id [default: a random one]
-        #[arg(long, alias = "client", value_name = "ID")]
-        client_id: Option<String>,
-        #[command(flatten)]
-        config: Config,
-    },
-    /// Exchange a refresh token for a new pair
-    Refresh {
-        /// The token, or `-` to read it from standard input, so that other users of the machine cannot see it
-        token: String,
-        #[command(flatten)]
-        config: Config,
-    },
-    /// Verify the signature and lifetime of a token and print its claims, without asking the store
-    Decode {
-        /// The token, or `-` to read it from standard input, so that other users of the machine cannot see it
-        token: String,
-        #[command(flatten)]
-        config: Config,
-    },
-    /// Ask the store whether a token is accepted, and print its claims if it is
-    Introspect {
-        /// The token, or `-` to read it from standard input, so that other users of the machine cannot see it
-        token: String,
-        #[command(flatten)]
-        config: Config,
-    },
-    /// List sessions
-    List(ListTokens),
-    /// Revoke tokens
-    Revoke(RevokeTokens),
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct ListTokens {
-    /// Only sessions of this client
-    #[arg(long, alias = "client", value_name = "ID")]
-    pub(crate) client_id: Option<String>,
-    /// Only sessions of clients whose id starts with this
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) prefix: Option<String>,
-    /// Only sessions with this status; a live session may have expired
-    #[arg(long, value_enum)]
-    pub(crate) status: Option<Status>,
-    /// Print a JSON object on each line
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) config: Config,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Status {
-    Live,
-    Revoked,
-    Reused,
-}
-
-impl From<Status> for SessionStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Live => Self::Live,
-            Status::Revoked => Self::Revoked,
-            Status::Reused => Self::Reused,
-        }
-    }
-}
-
-#[derive(ClapArgs)]
-#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["token", "client_id", "session", "all"]))]
-pub(crate) struct RevokeTokens {
-    /// The access or refresh token of the session to revoke, or `-` to read it from standard input
-    #[arg(conflicts_with_all = ["client_id", "session", "all"])]
-    pub(crate) token: Option<String>,
-    /// Revoke all sessions of this client, or those that --session names
-    #[arg(long, alias = "client", value_name = "ID")]
-    pub(crate) client_id: Option<String>,
-    /// Revoke one session, by its name as `token list` shows it; may be repeated
-    #[arg(long, value_name = "SESSION")]
-    pub(crate) session: Vec<String>,
-    /// Revoke everything that was issued until now
-    #[arg(long, conflicts_with_all = ["client_id", "session"])]
-    pub(crate) all: bool,
-    /// Do not ask for confirmation before --all
-    #[arg(long, short)]
-    pub(crate) yes: bool,
-    #[command(flatten)]
-    pub(crate) config: Config,
-}
-
-#[derive(ClapArgs)]
 pub(crate) struct Store {
     #[command(subcommand)]
     pub(crate) command: StoreCommand,
@@ -338,7 +140,10 @@ pub(crate) enum StoreCommand {
 #[derive(ClapArgs)]
 #[command(after_help = "\
 The copy is consistent, whatever is written during it, and readable by its owner alone: anyone who can read it can act as \
-every client. Do not copy a file that is in use with other programs.")]
+every client. Do not copy a file that is in use with other programs.
+
+Examples:
+  fastauth store backup tokens-backup.db")]
 pub(crate) struct Backup {
     /// The file to create, which must not exist
     pub(crate) file: PathBuf,
@@ -352,7 +157,10 @@ pub(crate) struct Backup {
 #[derive(ClapArgs)]
 #[command(after_help = "\
 Stop every process that uses the database first. The backup is checked before anything is replaced; the replaced database \
-is kept under a name that is printed. A backup cannot know which tokens were revoked after it, so all are revoked.")]
+is kept under a name that is printed. A backup cannot know which tokens were revoked after it, so all are revoked.
+
+Examples:
+  fastauth store restore tokens-backup.db")]
 pub(crate) struct Restore {
     /// The backup
     pub(crate) file: PathBuf,
@@ -369,7 +177,10 @@ pub(crate) struct Restore {
 #[derive(ClapArgs)]
 #[command(after_help = "\
 Set `store-format` and restart every node first, so that all write the new format; both can be read at any time. Tokens \
-encrypted with an earlier key are encrypted with the one that signs. The conversion can be stopped and run again.")]
+encrypted with an earlier key are encrypted with the one that signs. The conversion can be stopped and run again.
+
+Examples:
+  fastauth store convert --to fernet")]
 pub(crate) struct Convert {
     /// The format to store tokens in
     #[arg(long, value_enum)]
@@ -463,7 +274,10 @@ pub(crate) struct Serve {
 FASTAUTH_STORE_TOKEN, if set, or else the first line of the file that FASTAUTH_STORE_TOKEN_FILE names, is sent as the bearer token. The test creates clients whose ids begin with fastauth-test-, and
 revokes them at the end; in a store of the first version, which cannot delete, it overwrites their tokens. It can run on a live
 store, but not on a busy one: it sends several hundred calls. It prints a line per promise: kept, broken, or not offered. The exit
-code is 1 if a promise is broken.")]
+code is 1 if a promise is broken.
+
+Examples:
+  fastauth store test http://127.0.0.1:6789")]
 pub(crate) struct StoreTest {
     /// The URL of the store, as in database-api-url
     pub(crate) url: String,

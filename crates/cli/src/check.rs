@@ -1,7 +1,8 @@
 //! `check`.
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
+use clap::Args;
 use fastauth::{
     Settings,
     config::{Fault, Report, ReportEntry, StoreFormat, TokensPerClient},
@@ -11,25 +12,62 @@ use fastauth_core::random::unique_name;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    args::Check,
+    args::Config,
     failure::{Failure, chain},
-    output,
+    files::directory_of,
+    output::{self, Label},
     token::block_on,
 };
 
-pub(crate) fn run(args: Check) -> Result<ExitCode, Failure> {
+mod summary;
+
+#[derive(Args)]
+#[command(after_help = "\
+A fault keeps an application from starting, a warning is a risk, and a suggestion would make it better.
+
+--verbose shows every key with its value and its source, and what the store supports. With --json, values have their types, times
+are texts such as \"15m\" as in the configuration, and what is not set is null; secrets are never shown.
+
+Exit codes: 0 no fault (with --strict: and no warning); 1 otherwise; 2 usage error.
+
+Examples:
+  fastauth check
+  fastauth check --verbose
+  fastauth check --strict --offline
+  fastauth check --json")]
+pub(crate) struct Check {
+    #[command(flatten)]
+    config: Config,
+    /// Fail on warnings, too
+    #[arg(long)]
+    strict: bool,
+    /// Do not connect to the store
+    #[arg(long)]
+    offline: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: Check, is_verbose: bool) -> Result<ExitCode, Failure> {
     let report = args.config.settings().report();
-    let store = match report.clone().into_settings() {
-        Ok(settings) if !args.offline => Some(try_store(&settings)?),
+    let settings = report.clone().into_settings().ok();
+    let store = match &settings {
+        Some(settings) if !args.offline => Some(try_store(settings)?),
         _ => None,
     };
-    let ok = report.faults().is_empty() && !matches!(store, Some(Err(_)));
+    let is_fine = report.faults().is_empty() && !matches!(store, Some(Err(_)));
+    let is_passed = is_fine && !(args.strict && !report.warnings().is_empty());
     if args.json {
-        output::json(&as_object(&report, ok, store.as_ref()))?;
+        output::json(&as_object(&report, is_passed, store.as_ref()))?;
     } else {
-        print(&report, store.as_ref())?;
+        print(&report, store.as_ref(), is_verbose)?;
+        summary::print(&report, settings.as_ref(), store.as_ref())?;
+        if !is_verbose {
+            output::note("--verbose shows every key with its value and its source");
+        }
     }
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A store that answers, or is created at the first start.
@@ -42,11 +80,14 @@ struct TriedStore {
 /// Tries the store. A database that does not exist is not created: it would belong to the user who checks.
 fn try_store(settings: &Settings) -> Result<Result<TriedStore, String>, Failure> {
     if let Some(path) = settings.database_file().filter(|path| !path.exists()) {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = directory_of(path);
         if !directory.is_dir() {
-            return Ok(Err(format!("{}: there is no such directory", directory.display())));
+            let directory = directory.display();
+            return Ok(Err(format!(
+                "the directory {directory} of the database does not exist; create it, or change `database-api-url`"
+            )));
         }
-        return Ok(Ok(TriedStore::new("not there yet, the first start creates it", Promises::ALL, settings)));
+        return Ok(Ok(TriedStore::new("does not exist yet; the first start creates it", Promises::ALL, settings)));
     }
     let store = match fastauth::store::open(settings) {
         Ok(store) => store,
@@ -132,50 +173,56 @@ impl TriedStore {
         ]
     }
 
-    fn print(&self) -> Result<(), Failure> {
-        output::line(&format!("store: {}", self.state))?;
-        for promise in self.promises() {
-            let answer = if promise.is_kept { "yes" } else { "no" };
-            output::line(&format!("store: {}: {answer}", promise.text))?;
-        }
-        self.suggestions.iter().try_for_each(|suggestion| output::line(&format!("suggestion: {suggestion}")))
-    }
-
     fn as_object(&self) -> Value {
         let promises: Map<_, _> =
             self.promises().into_iter().map(|promise| (promise.name.to_owned(), promise.is_kept.into())).collect();
-        json!({ "ok": true, "state": self.state, "promises": promises, "advice": self.suggestions })
+        json!({ "ok": true, "state": self.state, "promises": promises, "suggestions": self.suggestions })
     }
 }
 
-fn print(report: &Report, store: Option<&Result<TriedStore, String>>) -> Result<(), Failure> {
+/// Prints what to act on first, and then what is only to be known.
+fn print(report: &Report, store: Option<&Result<TriedStore, String>>, is_verbose: bool) -> Result<(), Failure> {
+    for fault in report.faults() {
+        output::labelled(Label::Fault, &fault.to_string())?;
+    }
+    if let Some(Err(error)) = store {
+        output::labelled(Label::Fault, &format!("store: {error}"))?;
+    }
+    for warning in report.warnings() {
+        output::labelled(Label::Warning, warning)?;
+    }
+    let tried = store.and_then(|store| store.as_ref().ok());
+    for suggestion in tried.map(|tried| &tried.suggestions).into_iter().flatten() {
+        output::labelled(Label::Suggestion, suggestion)?;
+    }
+    for note in report.notes() {
+        output::labelled(Label::Note, note)?;
+    }
+    if is_verbose {
+        print_keys(report)?;
+        for promise in tried.map(TriedStore::promises).into_iter().flatten() {
+            let answer = if promise.is_kept { "yes" } else { "no" };
+            output::line(&format!("store: {}: {answer}", promise.text))?;
+        }
+    }
+    Ok(())
+}
+
+fn print_keys(report: &Report) -> Result<(), Failure> {
     let entries = report.entries();
     let keys = entries.iter().map(|entry| entry.key.len()).max().unwrap_or(0);
     let values = entries.iter().map(|entry| entry.value.chars().count()).max().unwrap_or(0);
     for ReportEntry { key, value, source, .. } in entries {
         output::line(&format!("{key:keys$}  {value:values$}  {source}"))?;
     }
-    for note in report.notes() {
-        output::line(&format!("note: {note}"))?;
-    }
-    for warning in report.warnings() {
-        output::line(&format!("warning: {warning}"))?;
-    }
-    for fault in report.faults() {
-        output::line(&format!("fault: {fault}"))?;
-    }
-    match store {
-        Some(Ok(tried)) => tried.print(),
-        Some(Err(error)) => output::line(&format!("fault: store: {error}")),
-        None => output::line("store: not tried"),
-    }
+    Ok(())
 }
 
 fn as_object(report: &Report, ok: bool, store: Option<&Result<TriedStore, String>>) -> Value {
     let settings = report
         .entries()
         .iter()
-        .map(|entry| json!({ "key": entry.key, "value": entry.value, "source": entry.source.to_string() }));
+        .map(|entry| json!({ "key": entry.key, "value": entry.json, "source": entry.source.to_string() }));
     let faults = report.faults().iter().map(|fault| {
         json!({
             "source": fault.source().to_string(),

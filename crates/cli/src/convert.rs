@@ -33,8 +33,8 @@ pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
     let format = StoreFormat::from(args.to);
     if settings.store_format() != format {
         let name = if args.to == Format::Fernet { "fernet" } else { "plain" };
-        output::note(&format!(
-            "warning: `store-format` is not \"{name}\" in this configuration; nodes that use it go on writing the other format"
+        output::warning(&format!(
+            "`store-format` is not \"{name}\" in this configuration; nodes that use it go on writing the other format"
         ));
     }
     let store = SqliteStore::open(&path).map_err(|error| Failure::new(chain(&error)))?;

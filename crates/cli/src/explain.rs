@@ -5,60 +5,127 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, error::ErrorKind};
+use clap::{Args as ClapArgs, CommandFactory, error::ErrorKind};
 use fastauth::{
+    Secret, SettingsBuilder,
     config::Report,
-    path::{DecidingPrefix, ExplainedReading, Explanation, PathDecision},
+    path::{DecidingPrefix, EndpointRequirement, ExplainedReading, Explanation, PathDecision},
+    store::MemoryStore,
 };
-use http::Method;
+use fastauth_core::{settings::EndpointOptions, shown::shown};
+use http::{Method, Uri};
 use serde::Serialize;
 
-use fastauth_core::shown::shown;
-
 use crate::{
-    args::{Args, Explain},
+    args::{Args, Config},
     failure::Failure,
     output,
 };
 
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Two parts of an application decide: the layer, by the lists of paths in the configuration, and the token router, which checks
+the credentials for its own endpoints, whatever the lists say.
+
+The numbered lines are the readings of the path: every form that a server or a file system could take it for. Secrets are not
+needed, and nothing is sent.
+
+Examples:
+  fastauth explain GET /access/hello
+  fastauth explain GET //access/%2e%2e/master
+  fastauth explain POST /auth/token/new
+  fastauth explain POST /tokens/token/new --auth-prefix /tokens
+  echo 'GET /access/hello' | fastauth explain -")]
+pub(crate) struct Explain {
+    /// The method, or `-` to read lines of METHOD and TARGET from standard input and to print a JSON object for each
+    method: String,
+    /// The request target, as in a request line
+    target: Option<String>,
+    /// Where the application mounts the token router
+    #[arg(long, value_name = "PREFIX", default_value = "/auth")]
+    auth_prefix: String,
+    #[command(flatten)]
+    config: Config,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
 pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
-    let report = args.config.settings().report();
+    let settings = args.config.settings();
+    let explainer = Explainer {
+        options: endpoint_options(settings.clone()),
+        report: settings.report(),
+        auth_prefix: args.auth_prefix,
+    };
     let Some(target) = args.target else {
         if args.method != "-" {
-            let message = "a target is missing: fastauth explain METHOD TARGET";
+            let message = "the target is missing: fastauth explain METHOD TARGET";
             Args::command().error(ErrorKind::MissingRequiredArgument, message).exit()
         }
-        return explain_lines(&report);
+        return explain_lines(&explainer);
     };
     if args.method == "-" {
         let message = "`-` reads methods and targets from standard input: leave the target out";
         Args::command().error(ErrorKind::ArgumentConflict, message).exit()
     }
     let Ok(method) = Method::from_bytes(args.method.as_bytes()) else {
-        return Err(Failure::new(format!("`{}` is not a method", shown(&args.method))));
+        return Err(Failure::new(format!("`{}` is not a method; write one such as GET", shown(&args.method))));
     };
-    let explanation = report.explain(&method, &target)?;
+    let explained = explainer.explain(&method, &target)?;
     if args.json {
-        output::json(&Line::new(&args.method, &target, &explanation))?;
+        output::json(&Line::new(&args.method, &target, &explained))?;
     } else {
-        print(&args.method, &target, &explanation)?;
+        print(&method, &target, &explained)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns what the configuration says of the endpoints. Faults in it that concern paths are reported with the explanation.
+fn endpoint_options(settings: SettingsBuilder) -> EndpointOptions {
+    // Paths can be explained before there are secrets.
+    let settings = settings.master_token(Secret::generate()).cryptography_key(Secret::generate());
+    match settings.store(MemoryStore::new()).load() {
+        Ok(settings) => settings.into_deployment().endpoints,
+        Err(_) => EndpointOptions { allow_get: true, ..EndpointOptions::default() },
+    }
+}
+
+/// What explains requests.
+struct Explainer {
+    report: Report,
+    options: EndpointOptions,
+    auth_prefix: String,
+}
+
+/// What the layer and the token router require of a request.
+struct Explained {
+    layer: Explanation,
+    endpoint: Option<EndpointRequirement>,
+}
+
+impl Explainer {
+    fn explain(&self, method: &Method, target: &str) -> Result<Explained, Failure> {
+        let layer = self.report.explain(method, target)?;
+        let endpoint = target.parse::<Uri>().ok();
+        let endpoint = endpoint.and_then(|uri| EndpointRequirement::find(&self.auth_prefix, &uri, &self.options));
+        Ok(Explained { endpoint: endpoint.filter(|_| layer.decision() != PathDecision::Reject), layer })
+    }
+}
+
 /// Prints one object for every line that is not empty, in the order of the lines.
-fn explain_lines(report: &Report) -> Result<ExitCode, Failure> {
+fn explain_lines(explainer: &Explainer) -> Result<ExitCode, Failure> {
     for line in io::stdin().lock().split(b'\n') {
         let line = line?;
         let line = line.strip_suffix(b"\r").unwrap_or(&line);
         let text = String::from_utf8_lossy(line);
         let (method, target) = text.split_once(' ').unwrap_or((&text, ""));
-        let explanation;
+        let explained;
         let answer = match (std::str::from_utf8(line), Method::from_bytes(method.as_bytes())) {
             (_, _) if line.is_empty() => continue,
             (Ok(_), Ok(parsed)) => {
-                explanation = report.explain(&parsed, target)?;
-                Line::new(method, target, &explanation)
+                explained = explainer.explain(&parsed, target)?;
+                Line::new(method, target, &explained)
             }
             // hyper answers 400 to either.
             (Err(_), _) => Line::rejected(method, target, "request target"),
@@ -79,10 +146,21 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     overruled: &'a [DecidingPrefix],
     readings: &'a [ExplainedReading],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<Endpoint>,
+}
+
+/// What the token router requires.
+#[derive(Serialize)]
+struct Endpoint {
+    summary: &'static str,
+    requires: &'static str,
+    methods: Vec<&'static str>,
 }
 
 impl<'a> Line<'a> {
-    fn new(method: &'a str, target: &'a str, explanation: &'a Explanation) -> Self {
+    fn new(method: &'a str, target: &'a str, explained: &'a Explained) -> Self {
+        let explanation = &explained.layer;
         Self {
             method,
             target,
@@ -91,12 +169,18 @@ impl<'a> Line<'a> {
             decided_by: explanation.decided_by(),
             overruled: explanation.overruled(),
             readings: explanation.readings(),
+            endpoint: explained.endpoint.map(|endpoint| Endpoint {
+                summary: endpoint.summary,
+                requires: endpoint.credential,
+                methods: endpoint.methods.split(", ").collect(),
+            }),
         }
     }
 
     fn rejected(method: &'a str, target: &'a str, reason: &str) -> Self {
         let reason = reason.to_owned();
-        Self { method, target, decision: PathDecision::Reject, reason, decided_by: &[], overruled: &[], readings: &[] }
+        let decision = PathDecision::Reject;
+        Self { method, target, decision, reason, decided_by: &[], overruled: &[], readings: &[], endpoint: None }
     }
 }
 
@@ -104,32 +188,59 @@ fn reason(explanation: &Explanation) -> String {
     if let Some(refusal) = explanation.reason() {
         return refusal.to_string();
     }
-    let met = explanation.decided_by().iter().map(|deciding| {
+    let matches = explanation.decided_by().iter().map(|deciding| {
         let reading = &explanation.readings()[deciding.reading()];
         let (prefix, list) = (deciding.prefix(), deciding.list().key());
         let beaten = explanation.overruled().iter().filter(|lost| lost.reading() == deciding.reading());
         let beaten: Vec<_> = beaten.map(|lost| format!("{:?} of {}", lost.prefix(), lost.list().key())).collect();
         let wins = if beaten.is_empty() { String::new() } else { format!(", and wins over {}", beaten.join(" and ")) };
-        format!("{prefix:?} of {list} is met by \"{}\" ({}){wins}", shown(reading.text()), reading.step())
+        format!("{prefix:?} of {list} matches \"{}\" ({}){wins}", shown(reading.text()), reading.step())
     });
-    let met: Vec<_> = met.collect();
-    if met.is_empty() { "no prefix is met".to_owned() } else { met.join("; ") }
+    let matches: Vec<_> = matches.collect();
+    if matches.is_empty() { "no configured prefix matches".to_owned() } else { matches.join("; ") }
 }
 
-fn print(method: &str, target: &str, explanation: &Explanation) -> Result<(), Failure> {
-    let request = format!("{} {}", shown(method), shown(target));
+fn print(method: &Method, target: &str, explained: &Explained) -> Result<(), Failure> {
+    let explanation = &explained.layer;
+    let request = format!("{} {}", shown(method.as_str()), shown(target));
     let fault = explanation.reason().map(|fault| format!("\"{}\" {}", shown(target), fault.description()));
+    let requirement = requirement(explanation.decision());
     match (explanation.decision(), fault) {
         (PathDecision::Reject, Some(fault)) => output::line(&format!("{request}: rejected: {fault}"))?,
-        (decision, Some(fault)) => output::line(&format!("{request}: {decision}, since {fault}"))?,
-        (decision, None) => {
-            output::line(&format!("{request}: {decision}"))?;
+        (_, Some(fault)) => output::line(&format!("{request}: {requirement}, because {fault}"))?,
+        (_, None) if explained.endpoint.is_some() => {
+            output::line(&format!("{request}: an endpoint of the token router"))?;
+            output::line(&format!("  layer:  {requirement}, because {}", reason(explanation)))?;
+        }
+        (_, None) => {
+            output::line(&format!("{request}: {requirement}"))?;
             output::line(&format!("  because {}", reason(explanation)))?;
         }
+    }
+    if let Some(endpoint) = &explained.endpoint {
+        output::line(&format!("  router: {}", of_router(method, endpoint)))?;
     }
     for (number, reading) in explanation.readings().iter().enumerate() {
         let from = reading.from().map(|from| format!(", from {from}")).unwrap_or_default();
         output::line(&format!("  {number:3}  \"{}\" ({}{from})", shown(reading.text()), reading.step()))?;
     }
     Ok(())
+}
+
+fn requirement(decision: PathDecision) -> &'static str {
+    match decision {
+        PathDecision::Public => "requires no credential",
+        PathDecision::Access => "requires an access token",
+        PathDecision::Master => "requires the master token",
+        PathDecision::MasterAndAccess => "requires the master token and an access token",
+        PathDecision::Reject => "rejected",
+    }
+}
+
+fn of_router(method: &Method, endpoint: &EndpointRequirement) -> String {
+    let EndpointRequirement { summary, methods, credential, .. } = endpoint;
+    let is_allowed = methods.split(", ").any(|allowed| allowed == method.as_str());
+    let refusal =
+        if is_allowed { String::new() } else { format!("; it takes {methods}, and refuses {method} with 405") };
+    format!("requires {credential} ({summary}){refusal}")
 }

@@ -6,17 +6,17 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use clap::{Args, Subcommand};
 use fastauth::{
     Settings,
     config::{ConfiguredKeys, KeyChange, KeyInfo, KeyRole, KeySetting, Source},
     store::{SessionEntry, SessionFilter, SessionStatus, StoreError, StoreErrorKind, TokenStore},
 };
+use fastauth_core::shown::shown;
 use serde_json::{Value, json};
 
-use fastauth_core::shown::shown;
-
 use crate::{
-    args::{Config, Keys, KeysCommand, RotateKeys},
+    args::Config,
     failure::{Failure, chain},
     output,
     sessions::{count, existing_store, may_be_valid, pages, unix_now},
@@ -25,6 +25,78 @@ use crate::{
 
 /// A longer time until a new key signs is most likely a slip.
 const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+#[derive(Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Show the id and role of each key, and how many live sessions have tokens signed with it; never the keys
+    #[command(after_help = "\
+Examples:
+  fastauth keys list
+  fastauth keys list --json")]
+    List {
+        #[command(flatten)]
+        config: Config,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Replace the signing key by a new one; the current one keeps verifying
+    Rotate(RotateKeys),
+    /// Remove an earlier key from the configuration, unless live tokens need it
+    #[command(after_help = "\
+Examples:
+  fastauth keys retire \"$KID\" --force")]
+    Retire {
+        /// The key's id, as `keys list` shows it
+        kid: String,
+        /// Remove it even if live tokens need it, or the store cannot list its tokens; they are refused from then on
+        #[arg(long)]
+        force: bool,
+        /// Print the remaining settings, with the keys, and write nothing
+        #[arg(long)]
+        print: bool,
+        #[command(flatten)]
+        config: Config,
+    },
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+To change the key: rotate; deploy the new key and restart every node before it signs; when `fastauth keys list` shows no \
+live sessions of the earlier key, retire it. Keys from the environment are not changed: the message says what to set.
+
+Examples:
+  fastauth keys rotate --signs-in 2h --print
+  fastauth keys rotate
+  fastauth keys rotate --now")]
+struct RotateKeys {
+    /// When the new key begins to sign, from now; restart every node before then
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = delay, conflicts_with = "now")]
+    signs_in: Duration,
+    /// Let the new key sign at once; nodes refuse its tokens until they are restarted
+    #[arg(long)]
+    now: bool,
+    /// Print the new settings, with the keys, and write nothing
+    #[arg(long)]
+    print: bool,
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Parses a time from now. `M` is months, but most likely means minutes.
+fn delay(text: &str) -> Result<Duration, String> {
+    let delay = humantime::parse_duration(text).map_err(|_| "write a time such as 10m or 2h".to_owned())?;
+    if text.contains('M') {
+        return Err(format!("a capital M means months; write {:?} for minutes", text.replace('M', "m")));
+    }
+    Ok(delay)
+}
 
 pub(crate) fn run(args: Keys) -> Result<ExitCode, Failure> {
     match args.command {

@@ -1,7 +1,8 @@
 //! The log of the program, on standard error.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
@@ -30,10 +31,13 @@ impl Logging {
         Self { format, is_server: true, access_log }
     }
 
-    /// Starts the log, by RUST_LOG if it is set. Dropping the guard writes what is left.
-    pub(crate) fn start(self) -> WorkerGuard {
+    /// Starts the log at the level that a flag sets, or else by RUST_LOG if it is set. Dropping the guard writes what is left.
+    pub(crate) fn start(self, level: Option<&str>) -> WorkerGuard {
         let default = if self.is_server { "warn,fastauth=info" } else { "warn" };
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+        let filter = match level {
+            Some(level) => EnvFilter::new(level),
+            None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default)),
+        };
         // It has a flag of its own, whatever else is logged.
         let filter = match "fastauth::access=info".parse() {
             Ok(directive) if self.access_log => filter.add_directive(directive),
@@ -43,7 +47,7 @@ impl Logging {
         let (writer, flushes) = tracing_appender::non_blocking(io::stderr());
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
         match self.format {
-            LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+            LogFormat::Text => log.with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never).init(),
             LogFormat::Json => log.json().flatten_event(true).init(),
         }
         flushes

@@ -1,23 +1,32 @@
 //! The `fastauth` program: makes keys, checks and explains a configuration, issues tokens and serves a store.
 
 use std::{
+    env,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser};
+use anstream::ColorChoice;
+use clap::Parser;
 
 mod args;
+mod ask;
 mod backup;
 mod bearer;
 mod check;
 mod convert;
 mod explain;
 mod failure;
+mod files;
 mod init;
+mod keygen;
 mod keys;
 mod logging;
 mod output;
+mod pages;
+#[cfg(test)]
+mod reference;
 mod server;
 mod sessions;
 mod store;
@@ -31,10 +40,14 @@ use failure::Failure;
 const CLOSED: u8 = 141;
 
 fn main() -> ExitCode {
+    // Before the arguments are parsed, which may end in help.
+    if let Some(choice) = color_choice(env::args_os()) {
+        choice.write_global();
+    }
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(usage) if usage.use_stderr() => {
-            output::note(usage.render().to_string().trim_end());
+            output::prompt(usage.render().to_string().trim_end());
             return ExitCode::from(2);
         }
         // Help, or the version.
@@ -43,35 +56,48 @@ fn main() -> ExitCode {
             return written.map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
         }
     };
-    let _flushes = args.command.logging().start();
-    match run(args.command) {
+    if args.display.quiet {
+        output::be_quiet();
+    }
+    let _flushes = args.command.logging().start(args.display.log_level());
+    match run(args) {
         Ok(code) => code,
         Err(failure) => report(&failure),
     }
+}
+
+/// Returns what `--color` says, wherever it stands. A word that it does not take is refused with the other arguments.
+fn color_choice(args: impl Iterator<Item = OsString>) -> Option<ColorChoice> {
+    let words: Vec<_> = args.filter_map(|word| word.into_string().ok()).collect();
+    let mut named = words.iter().enumerate().filter_map(|(at, word)| {
+        let next = words.get(at + 1).filter(|_| word == "--color").map(String::as_str);
+        match next.or_else(|| word.strip_prefix("--color="))? {
+            "always" => Some(ColorChoice::Always),
+            "never" => Some(ColorChoice::Never),
+            _ => None,
+        }
+    });
+    named.next_back()
 }
 
 fn report(failure: &Failure) -> ExitCode {
     if failure.is_closed() {
         return ExitCode::from(CLOSED);
     }
-    output::note(&format!("fastauth: {failure}"));
+    output::prompt(&format!("fastauth: {failure}"));
     ExitCode::FAILURE
 }
 
-fn run(command: Command) -> Result<ExitCode, Failure> {
-    match command {
-        Command::Keygen(args) => init::keygen(&args),
-        Command::Init(args) => init::init(args),
-        Command::Keys(args) => keys::run(args),
-        Command::Check(args) => check::run(args),
+fn run(args: Args) -> Result<ExitCode, Failure> {
+    match args.command {
+        Command::Init(init) => init::run(init),
+        Command::Check(check) => check::run(check, args.display.verbose > 0),
         Command::Explain(args) => explain::run(args),
         Command::Token(args) => token::run(args),
+        Command::Keys(args) => keys::run(args),
+        Command::Keygen(args) => keygen::run(&args),
         Command::Store(args) => store::run(args),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "fastauth", &mut script);
-            output::verbatim(&String::from_utf8(script)?)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions(args) => pages::completions(&args),
+        Command::Man(args) => pages::man(&args),
     }
 }

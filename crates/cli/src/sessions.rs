@@ -60,3 +60,51 @@ pub(crate) fn time(seconds: u64) -> String {
 pub(crate) fn count(number: u64) -> String {
     format!("{number} session{}", if number == 1 { "" } else { "s" })
 }
+
+/// Formats a length of time by its largest unit, such as `12 m`.
+pub(crate) fn length(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(365 * 24 * 60 * 60, "y"), (24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m")];
+    // A unit is taken from twice its length on, so that little is rounded away.
+    let unit = UNITS.iter().find(|(unit, _)| seconds >= 2 * unit || (seconds >= *unit && seconds % unit == 0));
+    match unit {
+        Some((unit, name)) => format!("{} {name}", seconds / unit),
+        None => format!("{seconds} s"),
+    }
+}
+
+/// Formats a point in time, in seconds since the Unix epoch, as seen from another: `in 12 m`, `3 d ago`.
+pub(crate) fn relative(seconds: u64, now: u64) -> String {
+    match seconds {
+        0 => "unknown".to_owned(),
+        _ if seconds > now => format!("in {}", length(seconds - now)),
+        _ if seconds == now => "now".to_owned(),
+        _ => format!("{} ago", length(now - seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_short_and_close() {
+        for (seconds, expected) in [
+            (0, "0 s"),
+            (119, "119 s"),
+            (120, "2 m"),
+            (60, "1 m"),
+            (15 * 60, "15 m"),
+            (15 * 60 - 1, "14 m"),
+            (7_199, "119 m"),
+            (86_400, "1 d"),
+            (100_000, "27 h"),
+            (30 * 86_400, "30 d"),
+            (365 * 86_400, "1 y"),
+            (364 * 86_400, "364 d"),
+        ] {
+            assert_eq!(length(seconds), expected);
+        }
+        assert_eq!((relative(1_060, 1_000), relative(880, 1_000)), ("in 1 m".to_owned(), "2 m ago".to_owned()));
+        assert_eq!((relative(0, 1_000), relative(1_000, 1_000)), ("unknown".to_owned(), "now".to_owned()));
+    }
+}

@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "cli/checking.rs"]
+mod checking;
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/init.rs"]
+mod init;
 #[path = "cli/keys.rs"]
 mod keys_and_sessions;
 #[cfg(unix)]
@@ -138,11 +144,13 @@ fn init_makes_what_check_accepts() {
     let config: Value = serde_json::from_slice(&fs::read(place.path().join("fastauth.config.json")).unwrap()).unwrap();
     assert_eq!((&config["app-name"], &config["access-token-paths"]), (&json!("shop"), &json!(["/api", "/files/"])));
     let master = place.env_value("MASTER_TOKEN");
-    assert!(place.done(&["check"]).contains("store: not there yet"));
+    let checked = place.done(&["check"]);
+    assert!(checked.contains("does not exist yet; the first start creates it"), "{checked}");
+    assert!(checked.ends_with("result: no faults, no warnings, no suggestions\n"), "{checked}");
     assert!(!place.path().join("fastauth.db").exists(), "checking makes nothing");
     place.done(&["token", "new"]);
-    assert!(place.done(&["check"]).contains("store: answers"));
-    assert!(place.fails(&["init"], 1).contains("left as it is"));
+    assert!(place.done(&["check"]).contains("fastauth.db (tokens encrypted; answers)"));
+    assert!(place.fails(&["init"], 1).contains("already exists, and was not changed"));
     assert_eq!(place.env_value("MASTER_TOKEN"), master);
 }
 
@@ -194,7 +202,10 @@ fn explain_answers_line_by_line() {
     assert!(lines.iter().all(|line| line["reason"].is_string()));
 
     let text = place.done(&["explain", "GET", "//access/x"]);
-    assert!(text.contains("GET //access/x: access") && text.contains("slashes merged"), "{text}");
+    assert!(
+        text.starts_with("GET //access/x: requires an access token\n") && text.contains("slashes merged"),
+        "{text}"
+    );
     let text = place.done(&["explain", "GET", "access"]);
     assert_eq!(text.lines().next(), Some("GET access: rejected: \"access\" is not an absolute path (expected \"/…\")"));
     place.fails(&["explain", "GET"], 2);
@@ -454,16 +465,18 @@ fn check_tells_what_the_store_promises() {
     let place = Place::ready(&json!({}));
     place.done(&["token", "new"]);
     let text = place.done(&["check"]);
-    assert!(text.contains("store: listing what it holds: yes") && !text.contains(": no\n"), "{text}");
+    assert!(text.ends_with("result: no faults, no warnings, 1 suggestion\n") && !text.contains("without"), "{text}");
+    let verbose = place.done(&["check", "--verbose"]);
+    assert!(verbose.contains("store: listing what it holds: yes") && !verbose.contains(": no\n"), "{verbose}");
     assert!(text.contains("suggestion: set `store-format` to \"fernet\" to encrypt stored tokens at rest"), "{text}");
     let report: Value = serde_json::from_str(&place.done(&["check", "--json"])).unwrap();
     let promises = json!({
         "atomic_rotation": true, "many_sessions": true, "revoke_all": true, "list": true, "access_grace": true, "tickets": true,
     });
     assert_eq!(report["store"]["promises"], promises);
-    assert_eq!(report["store"]["advice"].as_array().unwrap().len(), 1);
+    assert_eq!(report["store"]["suggestions"].as_array().unwrap().len(), 1);
     let encrypted = Place::ready(&json!({ "store-format": "fernet" }));
-    assert!(!encrypted.done(&["check"]).contains("suggestion"));
+    assert!(!encrypted.done(&["check"]).contains("suggestion:"));
 }
 
 /// A store that knows the two calls of the first contract, and no more.
@@ -477,7 +490,7 @@ async fn check_warns_of_what_a_plain_store_cannot_hold() {
     let place = Place::ready(&json!({
         "database-api-url": url, "store-format": "fernet", "tokens-per-client": "many", "access-grace": "10s",
     }));
-    let text = place.done(&["check"]);
+    let text = place.done(&["check", "-v"]);
     for line in [
         "store: atomic refresh rotation with reuse detection: no",
         "store: several sessions of a client: no",
@@ -494,7 +507,7 @@ async fn check_warns_of_what_a_plain_store_cannot_hold() {
     }
     let report: Value = serde_json::from_str(&place.done(&["check", "--json"])).unwrap();
     assert_eq!(
-        (&report["store"]["promises"]["list"], report["store"]["advice"].as_array().unwrap().len()),
+        (&report["store"]["promises"]["list"], report["store"]["suggestions"].as_array().unwrap().len()),
         (&json!(false), 4)
     );
     let first = keys(&place);
@@ -549,9 +562,12 @@ fn patterns_are_faults_and_a_guard_below_an_exemption_is_told() {
     assert!(told.contains("\"/access/open/secret\" stays guarded, though it is below \"/access/open\""), "{told}");
     assert!(told.contains("\"/access/open\" stays open, though it is below \"/access\""), "{told}");
     let told = place.done(&["explain", "GET", "/access/open/secret"]);
-    let because = "\"/access/open/secret\" of access-token-paths is met by \"/access/open/secret\" (as sent), \
+    let because = "\"/access/open/secret\" of access-token-paths matches \"/access/open/secret\" (as sent), \
                    and wins over \"/access/open\" of public-paths";
-    assert!(told.contains("/access/open/secret: access") && told.contains(because), "{told}");
+    assert!(told.contains("/access/open/secret: requires an access token") && told.contains(because), "{told}");
     let told = place.done(&["explain", "GET", "/access/open/x"]);
-    assert!(told.contains("public") && told.contains("and wins over \"/access\" of access-token-paths"), "{told}");
+    assert!(
+        told.contains("requires no credential") && told.contains("and wins over \"/access\" of access-token-paths"),
+        "{told}"
+    );
 }

@@ -81,6 +81,15 @@ impl EnvFile {
         Ok(is_set(self.read()?.expose(), name))
     }
 
+    /// Returns the value that the file gives `name`, which may be a placeholder.
+    ///
+    /// # Errors
+    ///
+    /// If the file exists and cannot be read, or readers of such files differ on the value.
+    pub fn value(&self, name: &str) -> Result<Option<Secret>, EnvFileError> {
+        value(self.read()?.expose(), name).map_err(|line| self.unreadable(line))
+    }
+
     /// Gives `name` this value, in place of the line or lines that gave it one, or on a new line.
     ///
     /// # Errors

@@ -80,6 +80,20 @@ impl Given {
         })
     }
 
+    /// Returns the value for programs. Of secrets, it returns how many there are, or their names.
+    pub(crate) fn in_json(&self) -> Value {
+        match self {
+            Self::Flag(flag) => Value::from(*flag),
+            Self::Number(number) => Value::from(*number),
+            Self::List(items) => Value::from(items.clone()),
+            Self::SecretList(secrets) => Value::from(secrets.len()),
+            Self::SecretMap(members) => members.iter().map(|(name, _)| name.as_str()).collect(),
+            Self::Text(_) | Self::Time(_) | Self::Instant(_) | Self::Secret(_) => {
+                self.shown().map_or(Value::Null, Value::from)
+            }
+        }
+    }
+
     /// Returns the value of a key for times: in plain units, or the text of what is no time.
     pub(crate) fn shown_time(&self) -> Option<String> {
         match self {

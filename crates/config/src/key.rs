@@ -6,6 +6,7 @@ use std::{
 };
 
 use fastauth_core::secret::Secret;
+use serde_json::Value;
 
 use crate::{
     draft::Draft,
@@ -230,6 +231,20 @@ impl Key {
             ValueKind::Number { limits: NumberLimits { default: Some(number), .. }, .. } => number.to_string(),
             ValueKind::Time { limits, .. } => time::show(limits.default),
             _ => self.unset.to_owned(),
+        }
+    }
+
+    /// Returns the default for programs: null if there is none.
+    pub(crate) fn default_json(&self) -> Value {
+        match &self.kind {
+            ValueKind::Flag { default, .. } => Value::from(*default),
+            ValueKind::Number { limits: NumberLimits { default: Some(number), .. }, .. } => Value::from(*number),
+            ValueKind::Text { default: Some(_), .. } | ValueKind::Choice(_) | ValueKind::Time { .. } => {
+                Value::from(self.default_text())
+            }
+            // Some lists say in words what counts without them.
+            ValueKind::List { .. } => serde_json::from_str(self.unset).unwrap_or_default(),
+            _ => Value::Null,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fastauth_core::policy::{Explanation, Rules};
+use serde_json::Value;
 
 use crate::{
     code_parts::CodeParts,
@@ -36,6 +37,9 @@ pub struct ReportEntry {
     pub key: &'static str,
     /// The value for people to read. Secrets are only said to be set.
     pub value: String,
+    /// The value as the configuration file takes it, times as texts such as `15m`; null if it is not set. Of a secret it is `"set"`,
+    /// of several secrets their number, and of those with names the names.
+    pub json: Value,
     /// Where it comes from.
     pub source: Source,
 }
@@ -48,6 +52,7 @@ impl Report {
             .map(|key| ReportEntry {
                 key: key.name,
                 value: shown(key, &values, parts, &finished.faults),
+                json: in_json(key, &values, parts, &finished.faults),
                 source: values.source(key.name),
             })
             .collect();
@@ -144,11 +149,8 @@ impl Report {
 
 /// Returns the value of a key for people to read.
 fn shown(key: &'static Key, values: &Values, parts: &CodeParts, faults: &[Fault]) -> String {
-    if *key == store::DATABASE_API_URL && parts.store.is_some() {
-        return "a store of the application's own".to_owned();
-    }
-    if key.is_concealed && faults.iter().any(|fault| fault.key() == Some(key.name)) {
-        return "not usable".to_owned();
+    if let Some(instead) = shown_instead(key, parts, faults) {
+        return instead.to_owned();
     }
     let Some(given) = values.given(key.name) else {
         return key.default_text();
@@ -158,4 +160,69 @@ fn shown(key: &'static Key, values: &Values, parts: &CodeParts, faults: &[Fault]
         _ => given.shown(),
     };
     shown.unwrap_or_else(|| key.unset.to_owned())
+}
+
+/// Returns the value of a key for programs.
+fn in_json(key: &'static Key, values: &Values, parts: &CodeParts, faults: &[Fault]) -> Value {
+    if shown_instead(key, parts, faults).is_some() {
+        return Value::Null;
+    }
+    match (values.given(key.name), &key.kind) {
+        (None, _) => key.default_json(),
+        (Some(given), ValueKind::Time { .. }) => given.shown_time().map_or(Value::Null, Value::from),
+        (Some(given), _) => given.in_json(),
+    }
+}
+
+/// Returns what stands in place of a value that is not used, or must not be shown.
+fn shown_instead(key: &'static Key, parts: &CodeParts, faults: &[Fault]) -> Option<&'static str> {
+    if *key == store::DATABASE_API_URL && parts.store.is_some() {
+        return Some("the application's own store");
+    }
+    let is_refused = key.is_concealed && faults.iter().any(|fault| fault.key() == Some(key.name));
+    is_refused.then_some("not usable")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::report;
+
+    #[test]
+    fn value_in_json_has_its_type_and_no_secret() {
+        let report = report(&[
+            ("access-ttl", json!("90s")),
+            ("allow-get", json!(false)),
+            ("cache-capacity", json!(5)),
+            ("public-paths", json!(["/access/open"])),
+            ("headers", json!({ "X-Key": "hush-hush-hush" })),
+            ("previous-cryptography-keys", json!(["another-key-of-forty-characters-hush-0123"])),
+            ("cryptography-key-signs-from", json!("2020-01-01T00:00:00Z")),
+        ]);
+        for (key, expected) in [
+            ("access-ttl", json!("1m 30s")),
+            ("refresh-ttl", json!("365d")),
+            ("allow-get", json!(false)),
+            ("shadow", json!(false)),
+            ("cache-capacity", json!(5)),
+            ("max-tokens-per-client", json!(100)),
+            ("rate-limit-per-minute", json!(null)),
+            ("public-paths", json!(["/access/open"])),
+            ("credential-sources", json!(["ACCESS-TOKEN", "Authorization"])),
+            ("websocket-origins", json!(null)),
+            ("cache", json!("on")),
+            ("issuer", json!(null)),
+            ("master-token", json!("set")),
+            ("master-tokens", json!(null)),
+            ("headers", json!(["X-Key"])),
+            ("previous-cryptography-keys", json!(1)),
+            ("cryptography-key-signs-from", json!("2020-01-01T00:00:00Z")),
+            ("database-api-url", json!(null)),
+        ] {
+            let entry = report.entries().iter().find(|entry| entry.key == key).unwrap();
+            assert_eq!(entry.json, expected, "{key}");
+            assert!(!entry.json.to_string().contains("hush"), "{key}");
+        }
+    }
 }

@@ -29,10 +29,7 @@ mod tests {
     use crate::{
         credential::TokenHeaders,
         settings::EndpointOptions,
-        tokens::{
-            describe::{Facts, ParameterSet},
-            endpoint::Protection,
-        },
+        tokens::describe::{Facts, ParameterSet},
     };
 
     fn row(endpoint: &Endpoint, facts: &Facts<'_>) -> String {
@@ -41,17 +38,10 @@ mod tests {
         let others: String =
             others.split(", ").filter(|method| !method.is_empty()).map(|m| format!("`{m}`, ")).collect();
         let parameters: Vec<_> = (endpoint.parameters)(facts).iter().map(names).collect();
-        let requires = match endpoint.protection {
-            Protection::Open => "nothing",
-            Protection::Master => "the master token",
-            Protection::Token => "the token sent",
-            Protection::TokenOrMaster => "the token sent, or the master token",
-            Protection::Access => "an access token",
-        };
         let row = [
             format!("{others}`{last} /auth{}`", endpoint.path),
             parameters.join("; or "),
-            requires.to_owned(),
+            endpoint.protection.credential().to_owned(),
             endpoint.summary.to_owned(),
         ];
         format!("| {} |", row.join(" | ")).replace("|  |", "| |")

@@ -6,25 +6,20 @@ use fastauth::{
     FastAuthLayer, Introspection, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType,
     store::MemoryStore,
 };
-use fastauth_core::random::random_uuid;
 use serde_json::json;
 
-use crate::{
-    args::{Token, TokenCommand},
-    failure::Failure,
-    output,
-};
+use crate::{failure::Failure, output};
 
+pub(crate) mod args;
 mod list;
+mod new;
 mod revoke;
+
+use args::{Token, TokenCommand};
 
 pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
     match args.command {
-        TokenCommand::New { client_id, config } => {
-            let client_id = client_id.unwrap_or_else(random_uuid);
-            let issuer = issuer(config.settings())?;
-            print(&block_on(issuer.issue(&client_id))??)?;
-        }
+        TokenCommand::New { client_id, config } => new::run(client_id, config)?,
         TokenCommand::Refresh { token, config } => {
             let issuer = issuer(config.settings())?;
             let token = read(token)?;
@@ -77,10 +72,13 @@ fn read(token: String) -> Result<Secret, Failure> {
     Ok(Secret::from(text.trim()))
 }
 
+/// Prints a pair: the only time that the program shows it.
 fn print(issued: &IssuedTokens) -> Result<(), Failure> {
     output::json(&json!({
         "client_id": issued.client_id,
+        "session": issued.session,
         "access_token": issued.tokens.access_token.expose(),
         "refresh_token": issued.tokens.refresh_token.expose(),
+        "expires_in": issued.expires_in.as_secs(),
     }))
 }

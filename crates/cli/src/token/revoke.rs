@@ -7,13 +7,13 @@ use fastauth::{
     store::{Revocation, SessionEntry, SessionFilter, SessionStatus, StoreErrorKind, TokenStore},
 };
 
-use super::{block_on, issuer, read};
+use super::{args::RevokeTokens, block_on, issuer, read};
 use fastauth_core::shown::shown;
 
 use crate::{
-    args::{Config, RevokeTokens},
+    args::Config,
+    ask::ask,
     failure::Failure,
-    init::ask,
     output,
     sessions::{count, existing_store, pages},
 };

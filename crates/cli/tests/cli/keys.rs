@@ -145,7 +145,7 @@ fn tokens_are_listed_a_page_after_the_other() {
         let words: Vec<_> = ["token", "list", "--json"].iter().chain(words).copied().collect();
         assert_eq!(lines(&place.done(&words)).len(), count, "{words:?}");
     }
-    let table = place.done(&["token", "list"]);
+    let table = place.done(&["token", "list", "--all"]);
     assert!(table.starts_with("CLIENT") && table.lines().count() == 5, "{table}");
     assert!(!table.contains("eyJ"), "no token is shown: {table}");
 }

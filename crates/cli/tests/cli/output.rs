@@ -117,7 +117,8 @@ fn what_strangers_chose_is_shown_and_not_obeyed() {
     save(place.path(), HOSTILE, HOSTILE, HOSTILE);
     let target = format!("/{}", HOSTILE.replace(['\u{1b}', '\u{7}', '\u{7f}', '\r', '\n', ' '], ""));
     for words in [
-        &["token", "list"][..],
+        &["token", "list", "--all"][..],
+        &["token", "list", "--wide", "--all"],
         &["token", "list", "--json"],
         &["keys", "list"],
         &["keys", "list", "--json"],
@@ -148,7 +149,7 @@ fn what_strangers_chose_is_shown_and_not_obeyed() {
             assert!(texts.contains("31m"), "{words:?}: {texts}");
         }
     }
-    let listed = command(&place, &["token", "list"]).output().unwrap();
+    let listed = command(&place, &["token", "list", "--wide", "--all"]).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains(r"x\u{1b}[31m\u{9b}2J\u{7}\u{7f}\u{202e}"), "{listed}");
 }

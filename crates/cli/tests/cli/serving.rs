@@ -140,7 +140,7 @@ fn a_plain_store_needs_no_certificates() {
     };
     let checked = without(&place, &["check"]);
     assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
-    assert!(stdout(&checked).contains("store: answers"));
+    assert!(stdout(&checked).contains("; answers)"));
     let tested = without(&place, &["store", "test", &served.url]);
     assert_eq!(tested.status.code(), Some(0), "{}{}", stdout(&tested), stderr(&tested));
     let over_tls = Place::ready(&json!({ "database-api-url": "https://127.0.0.1:1" }));

@@ -32,7 +32,7 @@ static CREDENTIAL_SOURCES: Key =
             }
         }
     })
-    .unset("ACCESS-TOKEN, Authorization")
+    .unset(r#"["ACCESS-TOKEN", "Authorization"]"#)
     .doc(
         "The headers in which access tokens are looked for. If only one is named, the other one is left alone, such as \
          the `Authorization: Bearer` of a platform in front of the application.",

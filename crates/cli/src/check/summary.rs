@@ -1,0 +1,90 @@
+//! What a configuration amounts to, in a few lines.
+
+use fastauth::{
+    Settings,
+    config::{KeyRole, Report, StoreFormat},
+    path::PathList,
+};
+
+use super::TriedStore;
+use crate::{failure::Failure, output};
+
+/// More prefixes of a list than this are only counted.
+const MAX_SHOWN: usize = 8;
+
+pub(super) fn print(
+    report: &Report,
+    settings: Option<&Settings>,
+    store: Option<&Result<TriedStore, String>>,
+) -> Result<(), Failure> {
+    if let Some(settings) = settings {
+        output::line(&format!("paths:  {}", paths(settings)))?;
+        output::line(&format!("store:  {} ({})", settings.deployment().store_place, store_state(settings, store)))?;
+        output::line(&format!("keys:   {}", keys(settings)))?;
+    }
+    let store_faults = usize::from(matches!(store, Some(Err(_))));
+    let suggestions = store.and_then(|store| store.as_ref().ok()).map_or(0, |tried| tried.suggestions.len());
+    output::line(&format!(
+        "result: {}, {}, {}",
+        count(report.faults().len() + store_faults, "fault"),
+        count(report.warnings().len(), "warning"),
+        count(suggestions, "suggestion"),
+    ))
+}
+
+fn count(number: usize, noun: &str) -> String {
+    match number {
+        0 => format!("no {noun}s"),
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// Says which paths require what.
+fn paths(settings: &Settings) -> String {
+    let lists =
+        [(PathList::Access, "access token for"), (PathList::Master, "master token for"), (PathList::Public, "open:")];
+    let parts = lists.into_iter().filter_map(|(list, what)| Some(format!("{what} {}", prefixes(settings, list)?)));
+    let parts: Vec<_> = parts.collect();
+    match (parts.is_empty(), settings.deployment().shadow) {
+        (true, _) => "none is guarded".to_owned(),
+        (false, true) => format!("{}; but `shadow` is on, so nothing is refused", parts.join("; ")),
+        (false, false) => parts.join("; "),
+    }
+}
+
+/// Returns the prefixes of a list, if it has any.
+fn prefixes(settings: &Settings, list: PathList) -> Option<String> {
+    let rules = settings.deployment().rules.iter().filter(|rule| rule.list() == list);
+    let all: Vec<_> = rules.map(|rule| rule.prefix().to_owned()).collect();
+    match all.len() {
+        0 => None,
+        count if count > MAX_SHOWN => Some(format!("{} and {} more", all[..MAX_SHOWN].join(", "), count - MAX_SHOWN)),
+        _ => Some(all.join(", ")),
+    }
+}
+
+fn store_state(settings: &Settings, store: Option<&Result<TriedStore, String>>) -> String {
+    let format = match settings.store_format() {
+        StoreFormat::Fernet => "tokens encrypted",
+        StoreFormat::Plain => "tokens as plain text",
+    };
+    let state = match store {
+        None => return format!("{format}; not tried"),
+        Some(Err(_)) => return format!("{format}; not usable (see the fault)"),
+        Some(Ok(tried)) => tried,
+    };
+    let missing: Vec<_> =
+        state.promises().into_iter().filter(|promise| !promise.is_kept).map(|promise| promise.text).collect();
+    let lacks = if missing.is_empty() { String::new() } else { format!("; without {}", missing.join(", ")) };
+    format!("{format}; {}{lacks}", state.state)
+}
+
+fn keys(settings: &Settings) -> String {
+    let keys = settings.keys().list();
+    let signing = keys.iter().find(|key| key.role == KeyRole::Signs).map_or("none", |key| key.kid.as_str());
+    match keys.len() {
+        1 => format!("{signing} signs"),
+        count => format!("{signing} signs, {} more (`fastauth keys list`)", count - 1),
+    }
+}

@@ -1,0 +1,138 @@
+//! `check` and `explain`.
+
+use serde_json::{Value, json};
+
+use super::{Place, stderr, stdout};
+
+#[test]
+fn faults_come_before_warnings_and_notes_and_the_summary() {
+    let place = Place::ready(&json!({ "store-format": "plain", "public-paths": ["/access/open"], "shadow": true }));
+    let text = place.done(&["check"]);
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"));
+    let order = [at("warning: "), at("suggestion: "), at("note: "), at("paths:  "), at("store:  "), at("keys:   ")];
+    assert!(order.is_sorted(), "{text}");
+    assert!(!text.contains("credential-sources"), "only --verbose shows every key: {text}");
+    assert!(place.done(&["check", "--verbose"]).contains("credential-sources"));
+
+    let broken = Place::ready(&json!({ "access-ttl": "soon", "shadow": true }));
+    let text = stdout(&broken.run(&["check"]));
+    assert!(text.starts_with("fault: ") && text.find("fault: ") < text.find("warning: "), "{text}");
+    assert!(text.ends_with("result: 1 fault, 1 warning, no suggestions\n"), "{text}");
+}
+
+#[test]
+fn strict_fails_on_warnings() {
+    let place = Place::ready(&json!({ "shadow": true }));
+    assert_eq!(place.run(&["check"]).status.code(), Some(0));
+    assert_eq!(place.run(&["check", "--strict"]).status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&place.run(&["check", "--strict", "--json"]).stdout).unwrap();
+    assert_eq!(report["ok"], false);
+    // A suggestion is no warning.
+    let place = Place::ready(&json!({}));
+    assert!(place.done(&["check", "--strict"]).contains("suggestion: "));
+}
+
+#[test]
+fn values_in_json_have_their_types() {
+    let place = Place::ready(
+        &json!({ "allow-get": false, "access-ttl": "90s", "master-tokens": { "ops": "a-master-token-of-ops" } }),
+    );
+    let report: Value = serde_json::from_str(&place.done(&["check", "--json"])).unwrap();
+    let value = |key: &str| {
+        let entries = report["settings"].as_array().unwrap();
+        entries.iter().find(|entry| entry["key"] == key).unwrap()["value"].clone()
+    };
+    for (key, expected) in [
+        ("allow-get", json!(false)),
+        ("cache-capacity", json!(65_536)),
+        ("access-token-paths", json!(["/access"])),
+        ("access-ttl", json!("1m 30s")),
+        ("issuer", json!(null)),
+        ("master-token", json!("set")),
+        ("master-tokens", json!(["ops"])),
+    ] {
+        assert_eq!(value(key), expected, "{key}");
+    }
+    assert!(!report.to_string().contains("a-master-token-of-ops"));
+}
+
+#[test]
+fn router_is_explained_beside_the_layer() {
+    let place = Place::ready(&json!({ "allow-get": false }));
+    let text = place.done(&["explain", "GET", "/auth/token/new"]);
+    let expected = "\
+GET /auth/token/new: an endpoint of the token router
+  layer:  requires no credential, because no configured prefix matches
+  router: requires the master token (Issue a token pair); it takes POST, and refuses GET with 405
+";
+    assert!(text.starts_with(expected), "{text}");
+    let text = place.done(&["explain", "POST", "/auth/token/refresh?x=1"]);
+    assert!(text.contains("router: requires the token sent ("), "{text}");
+    for other in ["/auth/token/other", "/tokens/token/new", "//auth/token/new", "/auth/token/new/"] {
+        let text = place.done(&["explain", "POST", other]);
+        assert!(!text.contains("router"), "{text}");
+    }
+    let text = place.done(&["explain", "POST", "/tokens/token/new", "--auth-prefix", "/tokens"]);
+    assert!(text.contains("router: requires the master token"), "{text}");
+    let line: Value = serde_json::from_str(&place.done(&["explain", "--json", "POST", "/auth/token/new"])).unwrap();
+    assert_eq!(line["endpoint"]["requires"], "the master token");
+    assert_eq!(line["endpoint"]["methods"], json!(["POST"]));
+    assert_eq!(line["decision"], "public");
+    let line: Value = serde_json::from_str(&place.done(&["explain", "--json", "POST", "/other"])).unwrap();
+    assert_eq!(line.get("endpoint"), None);
+    // The application's own configuration says which methods, also before there are secrets.
+    std::fs::remove_file(place.path().join(".env")).unwrap();
+    let text = place.done(&["explain", "GET", "/auth/token/new"]);
+    assert!(text.contains("refuses GET with 405"), "{text}");
+}
+
+#[test]
+fn table_of_sessions_fits_a_terminal() {
+    let place = Place::ready(&json!({ "tokens-per-client": "many" }));
+    let long = format!("{}@a-department.of.some.organisation.example", "x".repeat(60));
+    place.done(&["token", "new", "--client-id", &long]);
+    place.done(&["token", "new", "--client-id", "alice"]);
+    let text = place.done(&["token", "list"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(text.contains("xxx…") && text.contains("in 30 d") && text.contains("in 1 y"), "{text}");
+    let wide = place.done(&["token", "list", "--wide"]);
+    assert!(wide.contains(&long) && wide.contains("T") && wide.contains("KEY"), "{wide}");
+
+    place.done(&["token", "revoke", "--client-id", "alice"]);
+    let output = place.run(&["token", "list"]);
+    assert!(!stdout(&output).contains("alice"), "{}", stdout(&output));
+    assert!(
+        stderr(&output).contains("1 session ended or expired and not shown: --all shows all"),
+        "{}",
+        stderr(&output)
+    );
+    for words in
+        [&["token", "list", "--all"][..], &["token", "list", "--status", "revoked"], &["token", "list", "--json"]]
+    {
+        assert!(place.done(words).contains("alice"), "{words:?}");
+    }
+}
+
+#[test]
+fn issuing_says_how_many_sessions_it_ended() {
+    let place = Place::ready(&json!({ "access-ttl": "15m" }));
+    let first = place.run(&["token", "new", "--client-id", "alice"]);
+    assert_eq!(stderr(&first), "The access token expires in 15 m, the refresh token in 1 y\n");
+    let issued: Value = serde_json::from_slice(&first.stdout).unwrap();
+    assert_eq!((&issued["expires_in"], issued["session"].is_string()), (&json!(900), true));
+    let second = place.run(&["token", "new", "--client-id", "alice"]);
+    assert!(
+        stderr(&second).contains("Ended 1 session of alice: `tokens-per-client` is \"one\""),
+        "{}",
+        stderr(&second)
+    );
+
+    let many = Place::ready(&json!({ "tokens-per-client": "many", "max-tokens-per-client": 2 }));
+    for _ in 0..2 {
+        let output = many.run(&["token", "new", "--client-id", "alice"]);
+        assert!(!stderr(&output).contains("Ended"), "{}", stderr(&output));
+    }
+    let third = many.run(&["token", "new", "--client-id", "alice"]);
+    let expected = "Ended 1 session of alice: it had as many as `max-tokens-per-client` allows";
+    assert!(stderr(&third).contains(expected), "{}", stderr(&third));
+}
