@@ -5,7 +5,7 @@
 //!   [manage keys and revoke tokens](keys), and [move over from `fastauth-api`](migrating).
 //! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [backups](backup),
 //!   [updates](deploy_upgrade).
-//! - Reference: every [configuration key](configuration), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api).
+//! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api).
 //! - Explanation: [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
 //!
 //! It is built from the files under `docs/`. Their code is compiled with the tests, which have what it needs.
@@ -36,6 +36,7 @@ pages! {
     backup = "../docs/backup.md", "How to back up the embedded database.\n\n";
     store_server = "../docs/guide/store-server.md", "How to run the store server.\n\n";
     migrating = "../docs/guide/migrating.md", "How to move over from `fastauth-api`.\n\n";
+    cli = "../docs/guide/cli.md", "The program `fastauth`: its commands, with examples.\n\n";
     endpoints = "../docs/guide/endpoints.md", "The endpoints for tokens.\n\n";
     observability = "../docs/observability.md", "Logs, reasons, metrics and health.\n\n";
     store_api = "../docs/store-api.md", "The HTTP API of token stores.\n\n";
