@@ -214,11 +214,11 @@ fn faults_name_the_place_and_the_remedy() {
             with("acces-token-paths", json!([])),
             "`acces-token-paths` is not a known key; did you mean `access-token-paths`?",
         ),
-        ("no key", without("cryptography-key"), "`cryptography-key`: it is missing"),
+        ("no key", without("cryptography-key"), "`cryptography-key`: it is not set"),
         (
             "no master token",
             without("master-token"),
-            "`master-token`: it is missing, and `master-token-paths` asks for it",
+            "`master-token`: it is not set, but `master-token-paths` requires it",
         ),
         (
             "time",
@@ -328,7 +328,7 @@ fn a_missing_file_is_no_open_door() {
     let secrets = [("MASTER_TOKEN", MASTER), ("CRYPTOGRAPHY_KEY", KEY)];
     for environment in [&[][..], &secrets] {
         let message = builder(environment).load().unwrap_err().to_string();
-        assert!(message.contains("fastauth.config.json: there is no such file"), "{message}");
+        assert!(message.contains("fastauth.config.json: the file does not exist"), "{message}");
     }
     let named = builder(&[secrets[0], secrets[1], ("FASTAUTH_CONFIG", "other.json")]);
     assert!(named.clone().load().unwrap_err().to_string().contains("other.json: the file cannot be read"));
@@ -457,11 +457,10 @@ fn a_broken_env_file_matters_only_where_a_secret_is_missed() {
     place.write(".env", "MASTER_TOKEN=\"hush, never closed\nCRYPTOGRAPHY_KEY=hush");
     let settings = place.load(&[]).unwrap();
     let warnings = settings.warnings().concat();
-    assert!(warnings.contains("line 1 opens quotes") && warnings.contains("line 2 stands within"), "{warnings}");
+    assert!(warnings.contains("line 1 opens quotes") && warnings.contains("line 2 is inside"), "{warnings}");
     place.write("fastauth.config.json", &without("cryptography-key").to_string());
     let message = place.faults(&[]);
-    let expected =
-        ".env, variable CRYPTOGRAPHY_KEY: line 2 stands within the quotes that line 1 opens; write NAME='value'";
+    let expected = ".env, variable CRYPTOGRAPHY_KEY: line 2 is inside the quotes that line 1 opens; write NAME='value'";
     assert!(message.contains(expected) && !message.contains("hush") && message.contains("1 fault in"), "{message}");
 }
 
@@ -658,7 +657,7 @@ fn key_that_waits_needs_one_that_signs() {
     waiting["cryptography-key-signs-from"] = far.clone();
     Place::new(&waiting).load(&[]).unwrap();
     let message = Place::new(&with("cryptography-key-signs-from", far)).faults(&[]);
-    assert!(message.contains("there is no key to sign until then; put the key"), "{message}");
+    assert!(message.contains("no key signs until then; add the earlier key"), "{message}");
     let message = Place::new(&with("previous-cryptography-keys", json!([OLD, "hush"]))).faults(&[]);
     assert!(message.contains("one has 4 bytes, and HS256") && !message.contains("hush"), "{message}");
 }
@@ -667,8 +666,8 @@ fn key_that_waits_needs_one_that_signs() {
 fn warnings_of_keys_and_tokens() {
     let published = "kAONxbkATfyk3kmnUhw7YyAMotmvuJ6tVsuT1w3A6N4=";
     let table = [
-        ("twice", with("previous-cryptography-keys", json!([OLD, OLD])), "a key is there twice"),
-        ("still", with("previous-cryptography-keys", json!([KEY])), "a key is there twice"),
+        ("twice", with("previous-cryptography-keys", json!([OLD, OLD])), "a key appears twice"),
+        ("still", with("previous-cryptography-keys", json!([KEY])), "a key appears twice"),
         ("published", with("previous-cryptography-keys", json!([published])), "with which anyone can sign"),
         ("same", with("master-tokens", json!({ "ops": MASTER })), "\"master-token\" and \"ops\" are the same text"),
         ("short", with("master-tokens", json!({ "ops": "hush" })), "`master-tokens.ops` has only 4 characters"),
@@ -776,7 +775,7 @@ fn keys_in_several_places_or_out_of_reach_are_left_alone() {
     let place = Place::new(&with("previous-cryptography-keys", json!([OLD])));
     let keys = |environment: &[(&str, &str)]| place.builder(environment).report().keys().unwrap().clone();
     let error = keys(&[("FASTAUTH_CRYPTOGRAPHY_KEY", OLDER)]).rotate(None).unwrap_err().to_string();
-    assert!(error.contains("bring them together") && error.contains("FASTAUTH_CRYPTOGRAPHY_KEY"), "{error}");
+    assert!(error.contains("move them to one place") && error.contains("FASTAUTH_CRYPTOGRAPHY_KEY"), "{error}");
     let all = [("FASTAUTH_CRYPTOGRAPHY_KEY", OLDER), ("PREVIOUS_CRYPTOGRAPHY_KEYS", OLD)];
     let place = Place::new(&without("cryptography-key"));
     let change = place.builder(&all).report().keys().unwrap().rotate(None).unwrap();

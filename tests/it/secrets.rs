@@ -41,7 +41,7 @@ fn null_is_a_fault_for_every_key() {
             let mut config = without(key);
             config[&spelling] = Value::Null;
             let message = Place::new(&config).faults(&[]);
-            assert!(message.contains("found null; give it a value, or leave the key out"), "{spelling}: {message}");
+            assert!(message.contains("found null; give it a value, or remove the key"), "{spelling}: {message}");
         }
     }
     for (key, value, expected) in [
@@ -63,7 +63,7 @@ fn a_file_without_path_lists_is_a_fault() {
     let mut config = good();
     config.as_object_mut().unwrap().retain(|key, _| !key.ends_with("-token-paths"));
     let message = Place::new(&config).faults(&[]);
-    let expected = "`access-token-paths`: it is missing, and `master-token-paths` as well, so that no path would be guarded; \
+    let expected = "`access-token-paths`: neither it nor `master-token-paths` is set, so no path would be guarded; \
                     name the prefixes, or write []";
     assert!(message.contains(expected) && message.contains("1 fault in"), "{message}");
     assert!(Place::new(&json!({})).faults(&[("CRYPTOGRAPHY_KEY", KEY)]).contains(expected));
@@ -178,19 +178,15 @@ async fn a_secret_in_an_env_file_is_taken_as_it_is_written() {
         (format!("MASTER_TOKEN=\"{secret}\"\n"), 1, "has a character outside of single quotes"),
         ("MASTER_TOKEN=hush\\$hush\n".to_owned(), 1, "has a character outside of single quotes"),
         ("MASTER_TOKEN=hu'sh'\n".to_owned(), 1, "has a character outside of single quotes"),
-        ("MASTER_TOKEN=hush hush\n".to_owned(), 1, "has something behind its value"),
+        ("MASTER_TOKEN=hush hush\n".to_owned(), 1, "has text after its value"),
         ("MASTER_TOKEN: hush\n".to_owned(), 1, "is not NAME=value"),
         ("A=1\nMASTER_TOKEN=\"hush\nhush\"\n".to_owned(), 2, "opens quotes that are not closed on it"),
-        ("A=\"1\n2\nMASTER_TOKEN=hush\n\"\n".to_owned(), 3, "stands within the quotes that line 1 opens"),
+        ("A=\"1\n2\nMASTER_TOKEN=hush\n\"\n".to_owned(), 3, "is inside the quotes that line 1 opens"),
         ("MASTER_TOKEN=hush;hush\n".to_owned(), 1, "has a character outside of single quotes"),
         ("MASTER_TOKEN=hush#hush\n".to_owned(), 1, "has a character outside of single quotes"),
         ("FOO=bar\\\nMASTER_TOKEN=hush\n".to_owned(), 2, "continues line 1, which ends in a backslash"),
-        ("FOO-BAR='x\nMASTER_TOKEN=hush\n'\n".to_owned(), 2, "stands within the quotes that line 1 opens"),
-        (
-            "MASTER_TOKEN=hush-1\nexport\tMASTER_TOKEN=hush-2\n".to_owned(),
-            2,
-            "gives it another value than a line before",
-        ),
+        ("FOO-BAR='x\nMASTER_TOKEN=hush\n'\n".to_owned(), 2, "is inside the quotes that line 1 opens"),
+        ("MASTER_TOKEN=hush-1\nexport\tMASTER_TOKEN=hush-2\n".to_owned(), 2, "sets another value than an earlier line"),
     ] {
         place.write(".env", &text);
         let message = place.faults(&[]);
@@ -228,7 +224,7 @@ async fn lines_of_other_programs_stop_nothing() {
     fs::write(place.path().join(".env"), [b"# caf\xe9\nMASTER_TOKEN=", MASTER.as_bytes()].concat()).unwrap();
     assert!(issues(&place, MASTER).await);
     fs::write(place.path().join(".env"), b"A=1\nMASTER_TOKEN=caf\xe9-hush-hush-hush-hush").unwrap();
-    assert!(place.faults(&[]).contains("line 2 has a control character in its value, or what is not UTF-8"));
+    assert!(place.faults(&[]).contains("line 2 has a control character in its value, or is not UTF-8"));
     fs::write(place.path().join(".env"), b"\xff\xfeM\0A\0").unwrap();
     assert!(
         place
@@ -359,7 +355,7 @@ fn a_placeholder_in_a_value_is_a_fault() {
             assert!(!is_secret || !message.to_lowercase().contains("hush"), "{key}: {message}");
         }
         let message = Place::new(&good()).faults(&[("FASTAUTH_ISSUER", placeholder)]);
-        assert!(message.contains("FASTAUTH_ISSUER: it has the placeholder"), "{message}");
+        assert!(message.contains("FASTAUTH_ISSUER: it contains the placeholder"), "{message}");
     }
     for (key, value) in [
         ("issuer", json!("<your-issuer>")),
@@ -421,7 +417,7 @@ fn months_are_not_minutes_and_times_are_shown_in_plain_units() {
     for key in ["access-ttl", "refresh-ttl", "refresh-grace", "cache-ttl", "websocket-recheck"] {
         for text in ["5M", "1h 5M", "5 M"] {
             let message = Place::new(&with(key, json!(text))).faults(&[]);
-            assert!(message.contains("has months in it") && message.contains("minutes are \""), "{key}: {message}");
+            assert!(message.contains("means months") && message.contains("for minutes"), "{key}: {message}");
         }
         let report = Place::new(&with(key, json!("90sec"))).builder(&[]).report();
         let shown = &report.entries().iter().find(|entry| entry.key == key).unwrap().value;
@@ -609,7 +605,7 @@ fn a_value_that_was_written_is_read_back() {
     for before in ["MASTER_TOKEN=\"a\nb\"\n", "A='x\nMASTER_TOKEN=a\n'\n", "A=\"never closed\n"] {
         place.write(".env", before);
         let error = file.set("MASTER_TOKEN", &"new".into()).unwrap_err().to_string();
-        assert!(error.contains("mend it by hand: nothing was written"), "{error}");
+        assert!(error.contains("nothing was written: edit the line by hand"), "{error}");
         assert_eq!(written(), before);
     }
     // A value over several lines, in whichever form: what stands in it is not read, and a new secret does not go into it.
@@ -632,7 +628,7 @@ fn a_value_that_was_written_is_read_back() {
         assert!(message.contains(".env, variable MASTER_TOKEN: line"), "{before:?}: {message}");
         let error = file.set("MASTER_TOKEN", &"new".into()).unwrap_err().to_string();
         assert!(
-            error.contains("mend it by hand: nothing was written") && !error.contains("inner"),
+            error.contains("nothing was written: edit the line by hand") && !error.contains("inner"),
             "{before:?}: {error}"
         );
         assert_eq!(written(), before);

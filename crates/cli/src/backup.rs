@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn back_up(args: Backup) -> Result<ExitCode, Failure> {
     let database = database(args.config, args.database)?;
     if !database.exists() {
-        return Err(Failure::new(format!("there is no database {} to back up", database.display())));
+        return Err(Failure::new(format!("{} cannot be backed up: there is no such database", database.display())));
     }
     let store = SqliteStore::open(&database).map_err(|error| Failure::new(chain(&error)))?;
     store.back_up(&args.file).map_err(|error| Failure::new(chain(&error)))?;

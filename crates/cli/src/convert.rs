@@ -28,7 +28,7 @@ pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
     let settings = args.config.settings().load()?;
     let path = args.database.map_or_else(|| configured_file(&settings), |named| file_in(&named))?;
     if !path.exists() {
-        return Err(Failure::new(format!("there is no database {} to convert", path.display())));
+        return Err(Failure::new(format!("{} cannot be converted: there is no such database", path.display())));
     }
     let format = StoreFormat::from(args.to);
     if settings.store_format() != format {
@@ -50,14 +50,16 @@ pub(crate) fn run(args: Convert) -> Result<ExitCode, Failure> {
 /// Parses "sqlite:FILE", or a bare path.
 pub(crate) fn file_in(named: &str) -> Result<PathBuf, Failure> {
     let path = SqliteStore::path_in_url(named).map(PathBuf::from);
-    path.ok_or_else(|| Failure::new(format!("{named:?} is not sqlite:FILE with the plain path of a file")))
+    path.ok_or_else(|| {
+        Failure::new(format!("{named:?} is not a database: write sqlite:FILE with the plain path of a file"))
+    })
 }
 
 /// Returns the file of the configured store.
 pub(crate) fn configured_file(settings: &Settings) -> Result<PathBuf, Failure> {
     settings.database_file().map(PathBuf::from).ok_or_else(|| {
         Failure::new(
-            "the configured store is a remote HTTP store: run this on the machine of its database, with the same keys \
+            "the configured store is behind HTTP: run this on the machine of its database, with the same keys \
              and --database sqlite:FILE",
         )
     })

@@ -354,7 +354,7 @@ impl FoundSessions {
             }
         };
         Err(Failure::new(format!(
-            "{kid} was left in the configuration: {what}; wait until they are refreshed or have expired, or revoke them; \
+            "{kid} was not retired: {what}; wait until they are refreshed or have expired, or revoke them; \
              --force removes it, and their tokens are refused then"
         )))
     }

@@ -384,7 +384,7 @@ fn is_in(text: &str, bytes: &[u8]) -> bool {
 #[test]
 fn a_store_is_backed_up_and_restored() {
     let place = Place::ready(&json!({ "tokens-per-client": "many" }));
-    assert!(place.fails(&["store", "backup", "backup.db"], 1).contains("there is no database"));
+    assert!(place.fails(&["store", "backup", "backup.db"], 1).contains("there is no such database"));
     let access = |pair: &Value| pair["access_token"].as_str().unwrap().to_owned();
     let active = |token: &str| place.done(&["token", "introspect", token]).contains("\"active\": true");
     let first = access(&issue(&place, "a"));
@@ -419,7 +419,7 @@ fn a_store_is_backed_up_and_restored() {
 #[test]
 fn a_store_is_encrypted_and_kept_plain_again() {
     let place = Place::ready(&json!({}));
-    assert!(place.fails(&["store", "convert", "--to", "fernet"], 1).contains("there is no database"));
+    assert!(place.fails(&["store", "convert", "--to", "fernet"], 1).contains("there is no such database"));
     let mut issued: Vec<_> = (0..40).map(|number| issue(&place, &format!("c{number}"))).collect();
     for _ in 0..3 {
         issued[0] = renew(&place, &issued[0]);

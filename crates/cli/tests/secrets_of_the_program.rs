@@ -105,7 +105,10 @@ fn a_leaked_secret_is_replaced_in_every_form() {
     {
         fs::write(place.path().join(".env"), taken_in).unwrap();
         let refusal = run(place.path(), &["keygen", "--name", "MASTER_TOKEN", "--write", "--force"], 1).1;
-        assert!(refusal.contains("mend it by hand: nothing was written") && !refusal.contains("hush"), "{refusal}");
+        assert!(
+            refusal.contains("nothing was written: edit the line by hand") && !refusal.contains("hush"),
+            "{refusal}"
+        );
         assert_eq!(read(place.path(), ".env"), taken_in);
     }
 }
@@ -218,7 +221,7 @@ fn months_are_no_time_to_rotate_in() {
     let place = TempDir::new().unwrap();
     run(place.path(), &["init", "--yes"], 0);
     let refusal = run(place.path(), &["keys", "rotate", "--signs-in", "10M"], 2).1;
-    assert!(refusal.contains("minutes are \"10m\""), "{refusal}");
+    assert!(refusal.contains("write \"10m\" for minutes"), "{refusal}");
     run(place.path(), &["keys", "rotate", "--signs-in", "10m"], 0);
 }
 

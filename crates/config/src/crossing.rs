@@ -32,9 +32,7 @@ impl Draft<'_> {
             ));
         }
         if is_slow && self.websocket.recheck * TOLERANCE <= patience {
-            self.warn(format!(
-                "`websocket-recheck` is too short beside how long {call}: one slow answer closes all WebSockets"
-            ));
+            self.warn(format!("`websocket-recheck` is too short: {call}, so one slow answer closes all WebSockets"));
         }
         let grace = self.issuing.refresh_grace;
         let is_reuse_unseen = self.issuing.refresh_ttl <= grace.saturating_add(patience);

@@ -49,7 +49,7 @@ pub enum EnvFileError {
         name: String,
     },
     /// A line cannot be replaced, or would not be read back. Nothing was written.
-    #[error("{path}: line {line} {problem}; mend it by hand: nothing was written", path = path.display())]
+    #[error("{path}: line {line} {problem}; nothing was written: edit the line by hand", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

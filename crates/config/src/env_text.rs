@@ -36,7 +36,7 @@ pub(crate) enum ReaderConflict {
     NotAnAssignment,
     #[error("opens quotes that are not closed on it, or ends in a backslash")]
     Unclosed,
-    #[error("stands within the quotes that line {0} opens")]
+    #[error("is inside the quotes that line {0} opens")]
     Within(usize),
     #[error("continues line {0}, which ends in a backslash")]
     Continues(usize),
@@ -44,11 +44,11 @@ pub(crate) enum ReaderConflict {
         "has a character outside of single quotes that readers change, or end the value at, such as $ \\ \" ; # & ~"
     )]
     Special,
-    #[error("has something behind its value")]
+    #[error("has text after its value")]
     Trailing,
-    #[error("has a control character in its value, or what is not UTF-8")]
+    #[error("has a control character in its value, or is not UTF-8")]
     Control,
-    #[error("gives it another value than a line before")]
+    #[error("sets another value than an earlier line")]
     Differs,
 }
 

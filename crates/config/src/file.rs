@@ -108,7 +108,7 @@ pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
         }
     }
     let problem = format!(
-        "another process has locked the directory {}, and did not let it go for {} seconds; nothing was written: end that \
+        "another process has locked the directory {}, and has not released it for {} seconds; nothing was written: end that \
          process (`lslocks` lists such locks) and try again",
         directory_of(&target).display(),
         PATIENCE.as_secs()

@@ -129,7 +129,7 @@ impl Draft<'_> {
             (ValueKind::SecretList { set }, Some(Given::SecretList(secrets))) => set(self, secrets),
             (ValueKind::SecretMap { set }, Some(Given::SecretMap(members))) => set(self, members),
             (_, None) => {}
-            (kind, Some(_)) => self.fault(key, "the value is of another kind", kind.remedy()),
+            (kind, Some(_)) => self.fault(key, "the value has the wrong type", kind.remedy()),
         }
     }
 
@@ -184,8 +184,8 @@ impl Draft<'_> {
         // An unknown key may be one of them, misspelt.
         let is_reported = self.has_fault(&lists) || self.faults.iter().any(|fault| fault.key().is_none());
         if self.values.has_file && !lists.iter().any(|list| self.is_set(list)) && !is_reported {
-            let problem = "it is missing, and `master-token-paths` as well, so that no path would be guarded";
-            self.fault(lists[0], problem, "name the prefixes, or write [] to guard no path");
+            let problem = "neither it nor `master-token-paths` is set, so no path would be guarded";
+            self.fault(lists[0], problem, "list the prefixes to guard, or write [] to guard no path");
         }
         if !lists.iter().any(|list| self.values.has_items(list.name)) && self.faults.is_empty() {
             self.warn("both path lists are empty: no path is guarded");
@@ -199,7 +199,7 @@ impl Draft<'_> {
             Some((path, problem)) if has_secrets => self.warnings.push(format!("{}: {problem}", path.display())),
             Some((path, problem)) => {
                 let source = Source::File(path.clone());
-                let remedy = "mend it: a secret is missed";
+                let remedy = "fix the file: a secret is expected in it";
                 self.faults.push(Fault::new(secrets::CRYPTOGRAPHY_KEY.name, source, problem.clone(), remedy));
             }
             None => {}

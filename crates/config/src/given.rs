@@ -177,7 +177,7 @@ fn from_variable(text: String, form: ValueForm) -> Result<Given, String> {
 /// Reads the list in a variable: JSON, or texts with commas between them.
 fn items(text: &str) -> Result<Vec<String>, String> {
     if text.trim().starts_with('[') && text.trim().ends_with(']') {
-        return serde_json::from_str(text).map_err(|_| "it begins as JSON and is not a list of texts".to_owned());
+        return serde_json::from_str(text).map_err(|_| "it looks like JSON, but is not a list of texts".to_owned());
     }
     Ok(text.split(',').map(|item| item.trim().to_owned()).collect())
 }

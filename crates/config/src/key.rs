@@ -351,7 +351,7 @@ impl Draft<'_> {
         let bare = key.bare.unwrap_or(key.name);
         let remedy = format!(
             "set `{}` in the configuration file, {} in the environment, or {bare} in {file} \
-             (`fastauth keygen --name {bare} --write {file}` does the last)",
+             (`fastauth keygen --name {bare} --write {file}` writes it there)",
             key.name,
             key.variable()
         );

@@ -53,7 +53,7 @@ pub(crate) fn unreplaced_text(text: &str, text_kind: TextKind) -> Option<String>
     let found = match text_kind {
         // A secret that is a placeholder as a whole is reported by the check of secrets.
         TextKind::Secret if of_a_template.is_some() && !is_wrapped(text) => {
-            return Some("it has a placeholder in it, which nothing replaces".to_owned());
+            return Some("it contains a placeholder that was not replaced".to_owned());
         }
         TextKind::Secret => return None,
         TextKind::Path => of_a_template,
@@ -62,7 +62,7 @@ pub(crate) fn unreplaced_text(text: &str, text_kind: TextKind) -> Option<String>
             .or_else(|| shell_variable(text))
             .or_else(|| is_wrapped(text).then_some(text.trim())),
     };
-    found.map(|found| format!("it has the placeholder {found:?} in it, which nothing replaces"))
+    found.map(|found| format!("it contains the placeholder {found:?}, which was not replaced"))
 }
 
 /// Returns the first part of a text that one of the marks makes a placeholder.

@@ -115,7 +115,7 @@ impl Reader {
                 None => Source::Environment(CONFIG_VARIABLE.to_owned()),
             };
             let problem = "the path of the configuration file is empty";
-            self.fault(Fault::without_key(source, problem, "name the file, or leave that out"));
+            self.fault(Fault::without_key(source, problem, "name a file, or unset that"));
             return None;
         }
         Some(ConfigFile { path, is_named: named.is_some() })
@@ -211,8 +211,8 @@ impl Reader {
             Err(error) if error.kind() == ErrorKind::NotFound && !config.is_named => {
                 // Code that says which paths to guard needs no file; without either, every path would be open.
                 if !code.iter().any(|(key, _)| key.name.ends_with("-token-paths")) {
-                    let remedy = format!("make one with `fastauth init`, or name another in {CONFIG_VARIABLE}");
-                    self.fault(Fault::without_key(Source::File(path), "there is no such file", remedy));
+                    let remedy = format!("create it with `fastauth init`, or name another file in {CONFIG_VARIABLE}");
+                    self.fault(Fault::without_key(Source::File(path), "the file does not exist", remedy));
                 }
                 return;
             }
@@ -326,12 +326,12 @@ impl Reader {
     /// Takes one value, over those of the sources before, if it is of the key's kind, and adds a fault if it is not.
     fn insert(&mut self, key: &'static Key, spelling: &str, source: Source, raw: Raw) {
         if let Some(problem) = raw.unreplaced(key.text_kind) {
-            self.fault(Fault::new(key.name, source, problem, "put the value in its place"));
+            self.fault(Fault::new(key.name, source, problem, "replace it by the value"));
             return;
         }
         // Taken as missing, it could leave out a guard that was meant to be set.
         if matches!(raw, Raw::Json(Value::Null)) {
-            self.fault(Fault::new(key.name, source, "found null", "give it a value, or leave the key out"));
+            self.fault(Fault::new(key.name, source, "found null", "give it a value, or remove the key"));
             return;
         }
         if matches!(key.kind, ValueKind::Ignored) {

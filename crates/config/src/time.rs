@@ -8,7 +8,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     if text.contains('M') {
         let minutes = text.replace('M', "m");
         return Err(format!(
-            "{text:?} has months in it, by a capital M: minutes are {minutes:?}, and a month is \"30d\""
+            "{text:?} means months, by its capital M; write {minutes:?} for minutes, or \"30d\" for a month"
         ));
     }
     Ok(time)

@@ -271,7 +271,7 @@ mod on_a_terminal {
         let mut dialogue = Dialogue::start(&place, &["init"]);
         dialogue.expect("A 401 response names it as the realm");
         dialogue.answer("Name of the application?", "${NAME}");
-        dialogue.expect("Not accepted: it has the placeholder");
+        dialogue.expect("Not accepted: it contains the placeholder");
         dialogue.answer("Name of the application?", "shop");
         dialogue.answer("Is the store shared with fastauth-api? [no]", "perhaps");
         dialogue.expect("Not accepted: answer yes or no");

@@ -37,7 +37,7 @@ pub enum KeyChangeError {
     #[error("{0} is the key that signs or is to sign next: rotate first, and wait until the new key signs")]
     InUse(String),
     /// The settings stand in several sources.
-    #[error("`{key}` stands in {key_source}, and `{other}` in {other_source}: bring them together first")]
+    #[error("`{key}` is set in {key_source}, but `{other}` in {other_source}: move them to one place first")]
     Scattered {
         /// The key that signs.
         key: &'static str,
@@ -50,11 +50,11 @@ pub enum KeyChangeError {
     },
     /// A variable separates keys with commas, and one has a comma or spaces around it.
     #[error(
-        "a key has a comma in it, or a space at an end, and cannot stand in a list of keys in a variable: move the keys into the configuration file"
+        "a key with a comma, or with a space at an end, cannot be part of a list in a variable: move the keys to the configuration file"
     )]
     Unlistable,
     /// The keys are in a place that cannot be written from here.
-    #[error("the keys stand in {0}, which cannot be changed from here")]
+    #[error("the keys are set in {0}, which this program cannot change")]
     Unwritable(Source),
     /// The file is not as it was when it was read.
     #[error("{} was changed by another process: try again", .0.display())]

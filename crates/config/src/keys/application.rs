@@ -22,7 +22,7 @@ static CREDENTIAL_SOURCES: Key =
     Key::list("credential-sources", r#"["ACCESS-TOKEN", "Authorization"]"#, |draft, names| {
         const REMEDY: &str = r#"write ["ACCESS-TOKEN", "Authorization"], or one of them, or leave it out for both"#;
         if names.is_empty() {
-            draft.fault(&CREDENTIAL_SOURCES, "it is empty, so that no access token could be found", REMEDY);
+            draft.fault(&CREDENTIAL_SOURCES, "it is empty, so no access token could be found", REMEDY);
         }
         match TokenHeaders::named(&names) {
             Ok(headers) => draft.credential_sources = headers,
@@ -71,7 +71,7 @@ mod tests {
             (
                 "credential-sources",
                 json!([]),
-                "it is empty, so that no access token could be found; write [\"ACCESS-TOKEN\"",
+                "it is empty, so no access token could be found; write [\"ACCESS-TOKEN\"",
             ),
             ("credential-sources", json!(["ACCESS-TOKEN", "Cookie"]), "\"Cookie\" is no header"),
             ("credential-sources", json!([""]), "\"\" is no header in which access tokens"),

@@ -28,7 +28,7 @@ pub(crate) static GROUP: Group = Group {
     ],
 };
 
-const MAKE_ONE: &str = "make one with `fastauth keygen`";
+const MAKE_ONE: &str = "generate one with `fastauth keygen`";
 
 /// HS256 needs a key as long as its output (RFC 7518 3.2).
 const MIN_KEY_LEN: usize = 32;
@@ -71,7 +71,7 @@ pub(crate) static CRYPTOGRAPHY_KEY: Key = Key::secret("cryptography-key", |draft
         return;
     }
     if let Some(problem) = unclear(key.expose()) {
-        draft.fault(&CRYPTOGRAPHY_KEY, format!("it {problem}"), "take that away");
+        draft.fault(&CRYPTOGRAPHY_KEY, format!("it {problem}"), "remove that");
     }
     let length = key.expose().len();
     if length < MIN_KEY_LEN {
@@ -99,7 +99,7 @@ pub(crate) static CRYPTOGRAPHY_KEY_SIGNS_FROM: Key = Key::instant("cryptography-
 
 pub(crate) static PREVIOUS_CRYPTOGRAPHY_KEYS: Key = Key::secret_list("previous-cryptography-keys", |draft, keys| {
     const KEY: &Key = &PREVIOUS_CRYPTOGRAPHY_KEYS;
-    const REMEDY: &str = "take it out, if no token of it can be live";
+    const REMEDY: &str = "remove it if no live token was signed with it";
     for (number, key) in keys.iter().enumerate() {
         let length = key.expose().len();
         if is_placeholder(key.expose()) {
@@ -108,9 +108,9 @@ pub(crate) static PREVIOUS_CRYPTOGRAPHY_KEYS: Key = Key::secret_list("previous-c
             let problem = format!("one has {length} bytes, and HS256 needs at least {MIN_KEY_LEN}");
             draft.fault(KEY, problem, REMEDY);
         } else if let Some(problem) = unclear(key.expose()) {
-            draft.fault(KEY, format!("one {problem}"), "take that away");
+            draft.fault(KEY, format!("one {problem}"), "remove that");
         } else if draft.secrets.key.as_ref() == Some(key) || keys[..number].contains(key) {
-            draft.warn(format!("`{}`: a key is there twice", KEY.name));
+            draft.warn(format!("`{}`: a key appears twice", KEY.name));
         } else if PUBLISHED.contains(&key.expose()) {
             draft.warn(format!("`{}`: one is a published example, with which anyone can sign; {REMEDY}", KEY.name));
         }
@@ -162,15 +162,15 @@ fn check_master_token(draft: &mut Draft<'_>, key: &'static Key, shown: &str, tok
 /// Brings the keys together.
 pub(crate) fn complete_keys(draft: &mut Draft<'_>) -> Option<ConfiguredKeys> {
     if draft.secrets.key.is_none() && !draft.has_fault(&[&CRYPTOGRAPHY_KEY]) {
-        let problem = "it is missing, and without it no token can be signed or verified";
+        let problem = "it is not set, so no token can be signed or verified";
         draft.missing(&CRYPTOGRAPHY_KEY, problem);
     }
     let newest = draft.secrets.key.clone()?;
     let previous = draft.secrets.previous.clone();
     let signs_from = draft.secrets.signs_from;
     if signs_from > draft.parts.clock.unix_now() && previous.is_empty() {
-        let remedy = "put the key before it into `previous-cryptography-keys`, or leave this out";
-        draft.fault(&CRYPTOGRAPHY_KEY_SIGNS_FROM, "there is no key to sign until then", remedy);
+        let remedy = "add the earlier key to `previous-cryptography-keys`, or remove this";
+        draft.fault(&CRYPTOGRAPHY_KEY_SIGNS_FROM, "no key signs until then", remedy);
     }
     let places = KeySources {
         key: draft.source(&CRYPTOGRAPHY_KEY),
@@ -193,7 +193,7 @@ pub(crate) fn complete_master_tokens(draft: &mut Draft<'_>) {
     let needs_one = draft.values.has_items(MASTER_TOKEN_PATHS.name);
     if draft.secrets.master_tokens.is_empty() && !draft.has_fault(&[&MASTER_TOKEN, &MASTER_TOKENS]) {
         if needs_one {
-            draft.missing(&MASTER_TOKEN, "it is missing, and `master-token-paths` asks for it");
+            draft.missing(&MASTER_TOKEN, "it is not set, but `master-token-paths` requires it");
         } else {
             draft.warn("no master token is configured: issuing over HTTP is closed");
         }
@@ -205,7 +205,9 @@ pub(crate) fn complete_master_tokens(draft: &mut Draft<'_>) {
             same.push(format!("the master tokens {other:?} and {name:?} are the same text"));
         }
         if draft.secrets.key.as_ref() == Some(token) || draft.secrets.previous.contains(token) {
-            same.push(format!("`{name}` and a cryptography key are the same text: who has one has both; {MAKE_ONE}"));
+            same.push(format!(
+                "`{name}` and a cryptography key are the same text, so either one gives away the other; {MAKE_ONE}"
+            ));
         }
     }
     draft.warnings.extend(same);
@@ -286,7 +288,7 @@ mod tests {
             (
                 "cryptography-key-signs-from",
                 json!("2999-01-01T00:00:00Z"),
-                "there is no key to sign until then; put the key",
+                "no key signs until then; add the earlier key",
             ),
             ("cryptography-key-signs-from", json!("noon"), "is not a time; write one in UTC"),
             ("previous-cryptography-keys", json!(["hush"]), "one has 4 bytes, and HS256"),

@@ -44,11 +44,11 @@ static HEADERS: Key = Key::secret_map("headers", |draft, members| {
         if is_empty_header(value) {
             draft.fault(&HEADERS, format!("the value of {name:?} is empty"), "give it a value, or leave it out");
         } else if is_placeholder_in_header(value) {
-            draft.fault(&HEADERS, format!("the value of {name:?} is a placeholder"), "put the value in its place");
+            draft.fault(&HEADERS, format!("the value of {name:?} is a placeholder"), "replace it by the value");
         }
         content.set_sensitive(true);
         if draft.store.headers.insert(parsed, content).is_some() {
-            draft.fault(&HEADERS, format!("{name:?} is there twice"), "keep one of them");
+            draft.fault(&HEADERS, format!("{name:?} appears twice"), "keep one of them");
         }
     }
 })
@@ -178,7 +178,7 @@ mod tests {
             ("headers", json!({ "bad name": "hush" }), "\"bad name\" is not a header name"),
             ("headers", json!({ "X-A": "hush\n" }), "the value of \"X-A\" cannot stand in a header"),
             ("headers", json!({ "X-A": 1 }), "found a number as the value of `X-A`"),
-            ("headers", json!({ "X-A": "hush", "x-a": "hush" }), "is there twice"),
+            ("headers", json!({ "X-A": "hush", "x-a": "hush" }), "appears twice"),
         ]);
     }
 

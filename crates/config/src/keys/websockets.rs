@@ -18,7 +18,7 @@ pub(crate) static GROUP: Group =
 
 static WEBSOCKET_ORIGINS: Key = Key::list("websocket-origins", r#"["https://app.example"]"#, |draft, texts| {
     if texts.is_empty() {
-        let problem = "it is empty, so that no page could open a WebSocket";
+        let problem = "it is empty, so no page could open a WebSocket";
         draft.fault(&WEBSOCKET_ORIGINS, problem, "name the origins, or leave it out");
     }
     let mut origins = Vec::new();
@@ -105,7 +105,7 @@ mod tests {
             ("websocket-origins", json!(["https://App.example"]), "has capital letters; write it in lower case"),
             ("websocket-origins", json!(["https://a.example/"]), "has more than a scheme, a host"),
             ("websocket-origins", json!(["*"]), "leave the key out to let every page in"),
-            ("websocket-origins", json!([]), "it is empty, so that no page could open a WebSocket"),
+            ("websocket-origins", json!([]), "it is empty, so no page could open a WebSocket"),
             ("websocket-origins", json!("https://a.example"), "found a text; write a list of texts"),
         ]);
     }
