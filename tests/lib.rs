@@ -16,7 +16,10 @@ compile! {
     Backup = "../docs/backup.md";
     Browsers = "../docs/guide/browsers.md";
     Configuration = "../docs/configuration.md";
-    Containers = "../docs/guide/containers.md";
+    DeployContainers = "../docs/guide/deploy-containers.md";
+    DeployProxies = "../docs/guide/deploy-proxies.md";
+    DeploySystemd = "../docs/guide/deploy-systemd.md";
+    DeployUpgrade = "../docs/guide/deploy-upgrade.md";
     Endpoints = "../docs/guide/endpoints.md";
     Hyper = "../docs/guide/hyper.md";
     Keys = "../docs/guide/keys.md";
@@ -24,9 +27,9 @@ compile! {
     Observability = "../docs/observability.md";
     Paths = "../docs/guide/paths.md";
     Performance = "../docs/performance.md";
-    Proxies = "../docs/guide/proxies.md";
     Sessions = "../docs/guide/sessions.md";
     Settings = "../docs/guide/settings.md";
+    StoreServer = "../docs/guide/store-server.md";
     StoreApi = "../docs/store-api.md";
     Testing = "../docs/guide/testing.md";
     Tonic = "../docs/guide/tonic.md";
