@@ -44,6 +44,7 @@ export class FakeServer {
     const instead = this.instead[path]?.shift();
     if (instead instanceof Error) throw instead;
     if (instead) return instead;
+    if (path === "/login") return this.logIn();
     if (path === "/auth/token/refresh") return this.exchange(body);
     if (path === "/auth/token/revoke") {
       this.isLoggedIn = false;

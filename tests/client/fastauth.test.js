@@ -508,6 +508,50 @@ test("listener_that_throws_breaks_nothing", async (context) => {
   assert.equal((await auth.fetch("/access/report")).status, 200);
 });
 
+/** Runs an example of the README. */
+async function run(example) {
+  const readme = readFileSync(new URL("../../clients/js/README.md", import.meta.url), "utf8");
+  const code = [...readme.matchAll(/```js\n(.*?)```/gs)][example][1];
+  const script = new URL("../../clients/js/fastauth.js", import.meta.url).href;
+  return import(`data:text/javascript,${encodeURIComponent(code.replace(/"[./]+fastauth.js"/, JSON.stringify(script)))}`);
+}
+
+test("readme_example_of_a_page_runs", async (context) => {
+  const server = new FakeServer();
+  const form = {};
+  Object.assign(globalThis, { document: Object.assign(new EventTarget(), { querySelector: () => form }), location: { href: "https://app.example/" } });
+  context.after(() => { delete globalThis.document; delete globalThis.location; });
+  context.mock.method(globalThis, "fetch", (input, init) => server.fetch(new URL(input, location.href), init));
+  const { FormData, WebSocket } = globalThis;
+  Object.assign(globalThis, { FormData: class { constructor() { return [["name", "ann"]]; } }, WebSocket: FakeSocket });
+  context.after(() => Object.assign(globalThis, { FormData, WebSocket }));
+  // The example keeps its channel open.
+  const channels = [];
+  context.after(() => { for (const channel of channels) channel.close(); });
+  const Channel = globalThis.BroadcastChannel;
+  globalThis.BroadcastChannel = class extends Channel { name = channels.push(this); };
+  await run(0);
+  globalThis.BroadcastChannel = Channel;
+  await until(() => document.title === "Log in");
+  await form.onsubmit({ preventDefault() {}, target: form });
+  await until(() => document.title === "Logged in as ann");
+  await until(() => FakeSocket.all.length === 1);
+  assert.equal(server.calls.find((call) => call.path === "/login").body, "name=ann");
+  assert.equal(server.calls.find((call) => call.path === "/access/report").authorization, `Bearer ${server.access}`);
+  await tab(server).logout();
+  await until(() => document.title === "Log in");
+});
+
+test("readme_example_for_node_runs", async (context) => {
+  const server = new FakeServer({ transport: "body" });
+  globalThis.password = "open sesame";
+  context.mock.method(globalThis, "fetch", server.fetch);
+  const logged = context.mock.method(console, "log", () => {});
+  await run(1);
+  assert.deepEqual(logged.mock.calls[0].arguments, [{ report: "ann" }]);
+  assert.deepEqual(server.calls.map((call) => call.path), ["/login", "/access/report", "/auth/token/revoke"]);
+});
+
 test("types_name_every_member", () => {
   const types = readFileSync(new URL("../../clients/js/fastauth.d.ts", import.meta.url), "utf8");
   for (const name of Object.getOwnPropertyNames(FastAuth.prototype)) assert.match(types, new RegExp(`\\b${name}\\(`), name);
