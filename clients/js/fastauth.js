@@ -134,7 +134,9 @@ export class FastAuth {
     const response = await send(token);
     if (!token || init.body instanceof ReadableStream || !(await isRefused(response))) return response;
     const newer = await abortable(this.#fresh(token), signal);
-    return newer ? send(newer) : response;
+    if (!newer) return response;
+    await response.body?.cancel();
+    return send(newer);
   }
 
   /** @param {string | URL} path @param {{ method?: string, seconds?: number }} options */
