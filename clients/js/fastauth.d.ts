@@ -81,9 +81,6 @@ export class FastAuth {
   /** Opens a WebSocket, which is reopened with a fresh ticket whenever it closes, until `close()`, code 1000 or the log-out. */
   socket(path: string | URL, options?: SocketOptions): Socket;
 
-  /** Returns the URL of a path with a ticket in it, for what cannot set headers: an image, a download, an `EventSource`. */
-  url(path: string | URL, options?: { method?: string; seconds?: number }): Promise<string>;
-
   /** Returns an access token for code that sends its requests itself, or `null` if nobody is logged in. Ask for it before each request. */
   accessToken(): Promise<string | null>;
 

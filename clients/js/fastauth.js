@@ -139,19 +139,14 @@ export class FastAuth {
     return send(newer);
   }
 
-  /** @param {string | URL} path @param {{ method?: string, seconds?: number }} options */
-  async url(path, options = {}) {
-    const url = this.#trusted(String(path));
-    return this.#withTicket(url, { path: url.pathname, ...options });
-  }
-
   /** @param {string | URL} path @param {SocketOptions} options */
   socket(path, { protocols = [], binaryType = "blob" } = {}) {
     const url = this.#trusted(String(path).replace(/^ws/, "http"));
     if (!this.#WebSocket) throw new TypeError("there is no WebSocket here: pass one to the constructor");
     const open = async () => {
-      const address = await this.#withTicket(url, {});
-      return Object.assign(new this.#WebSocket(address.replace(/^http/, "ws"), protocols), { binaryType });
+      const address = new URL(url);
+      address.searchParams.set("ticket", await this.#ticket());
+      return Object.assign(new this.#WebSocket(address.href.replace(/^http/, "ws"), protocols), { binaryType });
     };
     const socket = new Socket(open, () => this.#sockets.delete(socket));
     this.#sockets.add(socket);
@@ -190,15 +185,11 @@ export class FastAuth {
     throw new TypeError(`no token is sent to ${url.origin}: name it in "origins", or use fetch itself`);
   }
 
-  /** Adds a ticket to a URL. @param {URL} url @param {object} wanted */
-  async #withTicket(url, wanted) {
-    const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wanted) };
-    const response = await this.fetch(new URL("ticket", this.#base), init);
+  /** Returns a ticket, which opens one socket. */
+  async #ticket() {
+    const response = await this.fetch(new URL("ticket", this.#base), { method: "POST" });
     if (!response.ok) throw await failure("no ticket was issued", response);
-    const { ticket } = await response.json();
-    const result = new URL(url);
-    result.searchParams.set("ticket", ticket);
-    return result.href;
+    return (await response.json()).ticket;
   }
 
   /** Returns a token that the server should accept, after it refused one, or null if nobody is logged in. @param {Token} [refused] */

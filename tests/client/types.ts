@@ -26,8 +26,7 @@ export function listen(): Socket {
   return socket;
 }
 
-export async function report(image: HTMLImageElement, signal: AbortSignal): Promise<unknown> {
-  image.src = await auth.url("/access/image", { seconds: 60 });
+export async function report(signal: AbortSignal): Promise<unknown> {
   const token: string | null = await auth.accessToken();
   const session: Session | null = await auth.session();
   const response: Response = await auth.fetch(new URL("/access/report", location.href), { signal });
