@@ -144,9 +144,8 @@ impl Confirmer {
         self.keys.verify(token.as_bytes(), &self.expected(token_type, now))
     }
 
-    /// Returns the last second in which a verified token of either type is accepted, or `None` if it is not.
-    pub(crate) async fn last_second(&self, claims: &Claims) -> Result<Option<u64>, StoreError> {
-        let now_ms = self.clock.unix_now_ms();
+    /// Returns the last second in which a token of either type is accepted, which was verified at `now_ms`; `None` if it is not.
+    pub(crate) async fn last_second(&self, claims: &Claims, now_ms: u64) -> Result<Option<u64>, StoreError> {
         Ok(match self.compare(claims).await? {
             Comparison::Current => Some(claims.expires_at()),
             Comparison::Previous(age) => {

@@ -292,8 +292,9 @@ impl TokenIssuer {
     ///
     /// If the store could not be asked.
     pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
-        let Ok(claims) = self.verify_any(token) else { return Ok(Introspection::Inactive) };
-        let last_second = self.parts.confirmer.last_second(&claims).await?;
+        let now_ms = self.parts.clock.unix_now_ms();
+        let Ok(claims) = self.verify_any_at(token, now_ms / 1000) else { return Ok(Introspection::Inactive) };
+        let last_second = self.parts.confirmer.last_second(&claims, now_ms).await?;
         Ok(match last_second {
             Some(expires_at) => Introspection::Active { claims, expires_at },
             None => Introspection::Inactive,
@@ -325,7 +326,8 @@ impl TokenIssuer {
         let client_id = claims.client_id().to_owned();
         let revocation = match claims.session() {
             Some((session, _)) => Revocation::Session { client_id, session: session.to_owned() },
-            // Tokens without a session are held under the empty name. Only those that are accepted speak for it.
+            // Tokens without a session are held under the empty name. Only the current one speaks for it, and the one
+            // that the current one has replaced.
             None => match self.parts.confirmer.compare(claims).await? {
                 Comparison::Current => Revocation::Session { client_id, session: String::new() },
                 Comparison::Previous(_) => match self.session_begun_by(claims).await? {
@@ -391,7 +393,10 @@ impl TokenIssuer {
 
     /// Verifies a token of either type.
     pub(crate) fn verify_any(&self, token: &str) -> Result<Claims, TokenError> {
-        let now = self.unix_now();
+        self.verify_any_at(token, self.unix_now())
+    }
+
+    fn verify_any_at(&self, token: &str, now: u64) -> Result<Claims, TokenError> {
         match self.verify_at(token, TokenType::Access, now) {
             Err(TokenError::WrongType) => self.verify_at(token, TokenType::Refresh, now),
             verified => verified,

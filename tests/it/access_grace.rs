@@ -8,20 +8,22 @@ use std::{
 use fastauth::{
     EndReason, FastAuthLayer, Introspection, IssueErrorKind, IssuedTokens, SettingsBuilder,
     config::TokensPerClient,
-    store::{Revocation, SqliteStore, TokenStore},
+    store::{Revocation, SaveOptions, SqliteStore, TokenDigest, TokenEntry, TokenStore},
     test_util::ManualClock,
 };
 use futures_util::{StreamExt, future::join_all};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use proptest::{collection::vec, prelude::*};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::{
-    app::{app, body, get_request, send, settings},
+    app::{KEY, app, body, get_request, send, settings},
     permit::access,
     support::{
         log,
-        stores::{self, StoreServer, session_of, with_clock},
+        stores::{self, StoreServer, record, session_of, with_clock},
     },
     ticket::{redeem, refused, start, text, ticket},
 };
@@ -267,6 +269,27 @@ async fn cached_answer_of_a_rest_store_ends_with_the_grace() {
     }
 }
 
+/// As one of `fastauth-api`, whose refresh begins a session.
+#[tokio::test]
+async fn replaced_token_without_a_session_revokes_the_one_that_it_began() {
+    let clock = ManualClock::new();
+    for (kind, fixture) in with_clock(&clock).await {
+        let layer = node(Arc::clone(&fixture.store), &clock, GRACE);
+        let [access, refresh] = ["access", "refresh"].map(|token_type| {
+            let claims = json!({ "client_id": "alice", "type": token_type, "exp": 4_000_000_000_u64 });
+            encode(&Header::default(), &claims, &EncodingKey::from_secret(KEY.as_bytes()).unwrap()).unwrap()
+        });
+        let entry = |token: &str| TokenEntry { text: token.into(), digest: TokenDigest::of(token), expires_at: 0 };
+        let mut record = record("alice", "", 0, 1);
+        (record.access, record.refresh) = (entry(&access), entry(&refresh));
+        fixture.store.save(&record, SaveOptions::default()).await.unwrap();
+        let new = layer.issuer().refresh(&refresh).await.unwrap();
+        assert_eq!((status(&layer, &access).await, status(&layer, access_of(&new)).await), (200, 200), "{kind}");
+        assert!(layer.issuer().revoke_token(&access).await.unwrap(), "{kind}");
+        assert_eq!((status(&layer, &access).await, status(&layer, access_of(&new)).await), (401, 401), "{kind}");
+    }
+}
+
 #[tokio::test]
 async fn introspection_shows_the_end_of_the_grace() {
     let clock = ManualClock::new();
@@ -495,7 +518,7 @@ enum State {
 struct Model(Vec<Known>);
 
 impl Model {
-    fn from_end(&self, place: usize) -> Option<usize> {
+    fn number_from_end(&self, place: usize) -> Option<usize> {
         self.0.len().checked_sub(place + 1)
     }
 
@@ -535,19 +558,19 @@ async fn run(layer: &FastAuthLayer, clock: &ManualClock, steps: &[Step]) {
                 model.0.push(Known { issued, state: State::Current });
             }
             Step::Refresh(place) => {
-                let Some(index) = model.from_end(*place) else { continue };
+                let Some(index) = model.number_from_end(*place) else { continue };
                 let token = model.0[index].issued.tokens.refresh_token.clone();
                 let outcome = issuer.refresh(token.expose()).await;
                 model.refresh(index, outcome, clock.elapsed());
             }
             Step::Revoke(place) => {
-                let Some(index) = model.from_end(*place) else { continue };
+                let Some(index) = model.number_from_end(*place) else { continue };
                 let issued = model.0[index].issued.clone();
                 issuer.revoke_token(access_of(&issued)).await.unwrap();
                 model.end(|name| name == issued.session);
             }
             Step::RevokeSession(place) => {
-                let Some(index) = model.from_end(*place) else { continue };
+                let Some(index) = model.number_from_end(*place) else { continue };
                 let session = model.0[index].issued.session.clone();
                 issuer.revoke(&session_of("alice", &session)).await.unwrap();
                 model.end(|name| name == session);

@@ -23,6 +23,8 @@ const WATCHED_MS: u64 = 50;
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(15);
 /// How often rows are deleted that no call can ask for.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
+/// The most transactions that remove revoked tokens when the store is closed, with at most a thousand sessions each.
+const SWEPT_AT_CLOSE: usize = 100;
 /// How often the file is marked as needing its log. SQLite clears the mark each time it writes the log back.
 const MARKING_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a successful write proves that the file can be written.
@@ -44,6 +46,8 @@ pub(super) struct Writer {
     /// The time of the last write, if none has failed since.
     proven_at: Option<Instant>,
     has_written: bool,
+    /// Tokens that this process has revoked may still be in their rows.
+    owes_sweep: bool,
     sweep: Sweep,
     pub(super) warned: Option<Instant>,
 }
@@ -61,6 +65,7 @@ impl Writer {
             marked: Instant::now(),
             proven_at: None,
             has_written: false,
+            owes_sweep: false,
             sweep: Sweep::default(),
             warned: None,
         }
@@ -144,7 +149,7 @@ impl Writer {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let is_proven = self.proven_at.is_some_and(|written| written.elapsed() < PROOF);
         let mut tables = Tables::open(&transaction, self.clock.unix_now_ms(), is_proven)?;
-        for write in writes {
+        for write in &mut *writes {
             write.command.apply(&mut tables)?;
         }
         let mut sweep = self.sweep.clone();
@@ -153,8 +158,10 @@ impl Writer {
         let needs_mark = tables.close(self.marked.elapsed() > MARKING_INTERVAL)?;
         transaction.commit()?;
         self.sweep = sweep;
+        self.owes_sweep |= writes.iter().any(|write| write.command.is_revocation());
         if is_clean {
             self.cleaned = Instant::now();
+            self.owes_sweep = false;
         }
         if self.connection.total_changes() != before {
             self.proven_at = Some(Instant::now());
@@ -177,11 +184,22 @@ impl Writer {
         Ok(())
     }
 
+    /// Removes the tokens that this process has revoked from their rows, for it may have ended before the next cleaning. If there are
+    /// many, or another program holds the lock, a process that goes on does it.
+    fn sweep_at_close(&mut self) {
+        for _ in 0..SWEPT_AT_CLOSE {
+            if !self.owes_sweep || self.run(&mut [], true).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Marks the file as closed in order, if this process has written to it or has checked it.
-    pub(super) fn close(&self, was_checked: bool) {
+    pub(super) fn close(&mut self, was_checked: bool) {
         if !(self.has_written || was_checked) || !self.presence.check() {
             return;
         }
+        self.sweep_at_close();
         let closed = self.connection.execute("UPDATE store SET closed = version WHERE closed <> version", []);
         // Without the mark, the file is checked at the next start.
         if let Err(error) = closed {

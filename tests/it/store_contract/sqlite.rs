@@ -251,6 +251,29 @@ async fn revocation_in_one_store_is_seen_by_the_other() {
     }
 }
 
+/// A process that only revokes, as `fastauth token revoke`, ends before the next cleaning.
+#[tokio::test]
+async fn closing_removes_revoked_tokens_from_their_rows() {
+    for revocation in [Revocation::Client("a".to_owned()), Revocation::All] {
+        let (_directory, path) = scratch();
+        let store = SqliteStore::open(&path).unwrap();
+        let sessions: Vec<_> = (0..1500).map(|n| format!("f{n}")).collect();
+        futures_util::future::join_all(sessions.iter().map(|session| store.begin("a", session, 1))).await;
+        store.begin("b", "f", 1).await;
+        drop(store);
+        let store = SqliteStore::open(&path).unwrap();
+        store.revoke(&revocation, None).await.unwrap();
+        drop(store);
+        let rows =
+            |sql: &str| -> i64 { Connection::open(&path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap() };
+        let kept = "SELECT count(*) FROM token WHERE access_token IS NOT NULL OR refresh_token IS NOT NULL";
+        let expected = if revocation == Revocation::All { 0 } else { 1 };
+        assert_eq!((rows(kept), rows("SELECT count(*) FROM token")), (expected, 1501), "{revocation:?}");
+        let store = SqliteStore::open(&path).unwrap();
+        assert_eq!(store.held("b").await.unwrap().is_some(), expected == 1);
+    }
+}
+
 /// Makes a file one of the schema before this one.
 const TO_EARLIER_SCHEMA: &str = "
 ALTER TABLE token RENAME COLUMN session TO family;
