@@ -1,5 +1,5 @@
 // Calls of the server, and what is shown of each: the request, the answer, both in words, and the line for curl.
-import { button, copyButton, element, make } from "./dom.js";
+import { copyButton, element, make } from "./dom.js";
 
 // A value that is sent as it is, and shown as a variable of the shell.
 export class Hidden {
@@ -10,6 +10,9 @@ export class Hidden {
 }
 
 const MOST_LOGGED = 50;
+const listeners = [];
+// Calls a function after each call.
+export const onCall = (listener) => listeners.push(listener);
 
 // In place of the server's texts, which those of fastauth-api bind. The others are good as they are.
 const WORDS = {
@@ -51,6 +54,7 @@ export async function send(call, place) {
   }
   call.took = Date.now() - call.began.getTime();
   call.words ??= inWords(call);
+  for (const listener of listeners) listener(call);
   show(call, place);
   return call;
 }

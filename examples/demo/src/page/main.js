@@ -64,8 +64,8 @@ function showSessions(sessions) {
     const end = button("Revoke", () => revoke(client_id, session), { className: "small", ariaLabel: `Revoke the session ${session} of ${client_id}` });
     return make("li", {}, [
       make("div", {}, [
-        make("strong", {}, client_id), " ", make("code", {}, session.slice(0, 8)), isMine ? make("span", { className: "badge good" }, "this page") : "",
-        make("small", {}, `since ${clock(issued_at)}, refreshed ${generation}×, until ${clock(refresh_expires_at)} at most`),
+        make("strong", {}, client_id), " ", make("code", {}, session.slice(0, 8)), " ", isMine ? make("span", { className: "badge good" }, "this page") : "",
+        make("small", {}, `since ${clock(issued_at)}, refreshed ${generation}×, until ${clock(refresh_expires_at)}`),
       ]),
       end,
     ]);

@@ -1,5 +1,5 @@
 // The session of this page: its pair of tokens, until when they are good, and the other tabs that share it.
-import { Hidden, send } from "./calls.js";
+import { Hidden, onCall, send } from "./calls.js";
 import { announce, clock, copyButton, duration, element, make } from "./dom.js";
 
 const KEPT = "fastauth-demo";
@@ -24,10 +24,12 @@ const isWide = matchMedia("(min-width: 48rem)");
 let pair = null;
 // The server's clock less this one, in seconds.
 let ahead = 0;
+const ENDED = ["not_current", "unknown_client"];
 const now = () => Date.now() / 1000 + ahead;
 const watchers = [];
-// The token whose end was announced, and whether one is being refreshed.
+// The token whose end was announced, the one that the server no longer accepts, and whether one is being refreshed.
 let announced = null;
+let refused = null;
 let refreshing = false;
 
 export const accessToken = () => pair && new Hidden("ACCESS_TOKEN", pair.access_token);
@@ -35,6 +37,17 @@ export const accessHeaders = () => (pair ? { "ACCESS-TOKEN": accessToken() } : {
 export const claims = () => pair && decoded(pair.access_token).claims;
 // Calls a function when the session begins or ends, and when its tokens change.
 export const watch = (watcher) => watchers.push(watcher);
+
+onCall((call) => {
+  const token = call.headers["ACCESS-TOKEN"]?.value;
+  if (token && ENDED.includes(call.body?.reason)) ended(token);
+});
+
+// Notes that the server said the end of a token that has not expired.
+export function ended(token) {
+  refused = token;
+  tick();
+}
 
 // Takes the pair of an answer, in either of its shapes.
 export function take(call) {
@@ -142,8 +155,8 @@ function panel({ name, title }) {
   const rows = Object.entries({ ...header, ...claims }).filter(([key]) => key !== "typ").map(([key, value]) => {
     const isTime = ["iat", "exp", "nbf"].includes(key);
     const shown = isTime ? clock(value) : typeof value === "string" ? value : JSON.stringify(value);
-    const meaning = `${MEANINGS[key] ?? "the application's"}${isTime ? `, ${value}` : ""}`;
-    return make("tr", {}, [make("th", { scope: "row" }, key), make("td", {}, [shown, " ", make("small", {}, meaning)])]);
+    const meaning = make("small", {}, MEANINGS[key] ?? "the application's");
+    return make("tr", {}, [make("th", { scope: "row" }, key), make("td", { title: isTime ? value : "" }, [shown, " ", meaning])]);
   });
   const made = make("div", { className: "token" }, [
     make("div", { className: "row" }, [heading, left]),
@@ -173,8 +186,10 @@ function tick() {
   }
   const { client_id, exp } = claims();
   const left = Math.max(0, exp - now());
-  who.className = left ? "who good" : "who bad";
-  element("who-text").textContent = left ? `${client_id}, for ${duration(left)}` : `${client_id}, expired`;
+  const isOver = refused === pair.access_token;
+  who.className = left && !isOver ? "who good" : "who bad";
+  const until = isOver ? "revoked or replaced" : left ? `for ${duration(left)}` : "expired";
+  element("who-text").textContent = `${client_id}, ${until}`;
   if (!left && announced !== pair.access_token) {
     announced = pair.access_token;
     announce("The access token has expired. Refresh it.");

@@ -1,7 +1,7 @@
 // The WebSocket: a page cannot give it headers, so the token stands among its protocols, or a ticket in its address.
 import { send, show } from "./calls.js";
 import { element, make } from "./dom.js";
-import { accessHeaders, accessToken } from "./session.js";
+import { accessHeaders, accessToken, ended } from "./session.js";
 
 const PATH = "/access/ws";
 const MOST_FRAMES = 20;
@@ -16,6 +16,7 @@ const CLOSED = {
 };
 
 function open(path, protocols) {
+  const token = accessToken()?.value;
   socket?.close(1000);
   const began = new Date();
   const opened = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")), protocols);
@@ -31,6 +32,7 @@ function open(path, protocols) {
   opened.onclose = (event) => {
     if (socket !== opened) return;
     state("closed", event.code === 1000 ? "" : "bad");
+    if (event.code === 1008) ended(token);
     tell(event.code === 1000, event.code, event.reason || (CLOSED[event.code] ?? "closed"));
   };
 }
