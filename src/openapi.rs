@@ -13,7 +13,7 @@ use crate::{
     credential::{MASTER_TOKEN, Scheme, TokenHeaders},
     path::PathDecision,
     rule::Rules,
-    tokens::TokenRouter,
+    tokens::{TokenRouter, examples},
 };
 
 const BAD_REQUEST: &str = "FastAuthBadRequest";
@@ -344,7 +344,11 @@ fn own_document(router: &TokenRouter) -> OpenApi {
 }
 
 fn guard_responses(schema: &str) -> Value {
-    let content = json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } });
+    let content = |status, reason, message| {
+        let schema_of = json!({ "$ref": format!("#/components/schemas/{schema}") });
+        let example = examples::error(schema, status, Some(reason), message);
+        json!({ "application/json": { "schema": schema_of, "example": example } })
+    };
     let header =
         |name: &str, description: &str| json!({ name: { "description": description, "schema": { "type": "string" } } });
     let challenge = header("WWW-Authenticate", "`Bearer`, by RFC 6750, or `AccessToken`, or `MasterToken`");
@@ -353,23 +357,23 @@ fn guard_responses(schema: &str) -> Value {
         BAD_REQUEST: {
             "description": "The path, or a credential, can be read in more than one way",
             "headers": challenge,
-            "content": content,
+            "content": content("400", "path_malformed_escape", "malformed escape"),
         },
         UNAUTHORIZED: {
             "description": "A credential is missing or not accepted. Where the operation has an alternative without any, \
                             some values of its parameters require one",
             "headers": challenge,
-            "content": content,
+            "content": content("401", "missing_access_token", "Invalid Access Token. Access Token is null"),
         },
         TOO_MANY: {
             "description": "Too many wrong master tokens",
             "headers": retry_after,
-            "content": content,
+            "content": content("429", "too_many_guesses", "Too many wrong master tokens, try again later"),
         },
         UNAVAILABLE: {
             "description": "The token store is unavailable",
             "headers": retry_after,
-            "content": content,
+            "content": content("503", "store_unavailable", "The token store is unavailable, try again later"),
         },
     })
 }

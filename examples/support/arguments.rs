@@ -7,7 +7,7 @@ use fastauth::{
     config::{EnvFile, Fault, Source},
 };
 
-use super::say;
+use super::{DefaultSetting, say};
 
 /// The secrets that a first start makes: each key with its variable.
 const SECRETS: [(&str, &str); 2] = [("master-token", "MASTER_TOKEN"), ("cryptography-key", "CRYPTOGRAPHY_KEY")];
@@ -61,7 +61,7 @@ impl Arguments {
     }
 
     /// Applies settings to the shipped configuration, each unless something else sets its key.
-    pub(crate) fn apply(&mut self, defaults: &[(&str, fn(SettingsBuilder) -> SettingsBuilder)]) {
+    pub(crate) fn apply(&mut self, defaults: &[DefaultSetting]) {
         if !self.is_first_run {
             return;
         }

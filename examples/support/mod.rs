@@ -19,10 +19,13 @@ pub(crate) mod echo;
 mod log;
 mod server;
 
+/// A key with what sets it.
+pub(crate) type DefaultSetting = (&'static str, fn(SettingsBuilder) -> SettingsBuilder);
+
 pub(crate) struct Example {
     pub(crate) name: &'static str,
     /// Settings for the shipped configuration, each by its key: they count if nothing else sets the key.
-    pub(crate) defaults: &'static [(&'static str, fn(SettingsBuilder) -> SettingsBuilder)],
+    pub(crate) defaults: &'static [DefaultSetting],
     /// Makes the application by the layer, the signal to stop, and the address in a browser.
     pub(crate) app: fn(FastAuthLayer, Stopping, &str) -> Router,
 }

@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::examples;
 use crate::{
     check::problem::OAuthError,
     credential::TokenHeaders,
@@ -42,7 +43,7 @@ impl Facts<'_> {
     }
 
     pub(super) fn refresh_token(&self) -> Parameter {
-        let parameter = Parameter::required("refresh_token", "The refresh token of the pair");
+        let parameter = Parameter::required("refresh_token", "The refresh token of the pair").example(examples::TOKEN);
         Parameter { required: !self.options.uses_cookie(), ..parameter }
     }
 }
@@ -80,6 +81,11 @@ impl Parameter {
         Self { name, description, required: true, text: json!({ "type": "string", "minLength": 1 }), json: None }
     }
 
+    pub(super) fn example(mut self, example: &str) -> Self {
+        self.text["examples"] = json!([example]);
+        self
+    }
+
     /// Creates one that may be empty, which is as if it were absent (RFC 6749 3.2).
     pub(super) fn optional(name: &'static str, description: &'static str) -> Self {
         Self { name, description, required: false, text: json!({ "type": "string" }), json: None }
@@ -102,6 +108,8 @@ pub(super) struct ResponseDoc {
     pub(super) schemas: Vec<Schema>,
     /// Only a request with a body can bring it about.
     pub(super) only_with_body: bool,
+    /// The reason in the example of an error, if it is not the usual one of the status.
+    pub(super) reason: Option<&'static str>,
 }
 
 impl ResponseDoc {
@@ -112,6 +120,7 @@ impl ResponseDoc {
             headers: Map::new(),
             schemas: schemas.into(),
             only_with_body: false,
+            reason: None,
         };
         // The router sets it on every answer.
         response.header("Cache-Control", "`no-store`")
@@ -126,6 +135,11 @@ impl ResponseDoc {
     /// Marks an answer that only a request with a body can bring about.
     pub(super) fn only_with_body(self) -> Self {
         Self { only_with_body: true, ..self }
+    }
+
+    /// Names the reason in the example.
+    pub(super) fn reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     pub(super) fn header(mut self, name: &str, description: &str) -> Self {
@@ -188,10 +202,10 @@ fn token_pair(facts: &Facts<'_>) -> Value {
         "type": "object",
         "required": ["access_token", "token_type", "expires_in"],
         "properties": {
-            "access_token": { "type": "string" },
+            "access_token": examples::text(examples::TOKEN),
             "token_type": { "type": "string", "enum": ["Bearer"] },
             "expires_in": expires_in(),
-            "scope": { "type": "string" },
+            "scope": examples::text("notes:read notes:write"),
         },
     });
     add_refresh_token(&mut schema, facts);
@@ -199,7 +213,9 @@ fn token_pair(facts: &Facts<'_>) -> Value {
 }
 
 fn expires_in() -> Value {
-    json!({ "type": "integer", "minimum": 0, "description": "Seconds until the access token expires" })
+    json!({
+        "type": "integer", "minimum": 0, "examples": [900], "description": "Seconds until the access token expires",
+    })
 }
 
 fn envelope(facts: &Facts<'_>) -> Value {
@@ -207,8 +223,8 @@ fn envelope(facts: &Facts<'_>) -> Value {
         "type": "object",
         "required": ["client_id", "access_token", "expires_in"],
         "properties": {
-            "client_id": { "type": "string" },
-            "access_token": { "type": "string" },
+            "client_id": examples::text(examples::CLIENT_ID),
+            "access_token": examples::text(examples::TOKEN),
             "expires_in": expires_in(),
         },
     });
@@ -218,7 +234,7 @@ fn envelope(facts: &Facts<'_>) -> Value {
         "required": ["status", "message", "code", "data"],
         "properties": {
             "status": { "type": "string", "enum": ["success"] },
-            "message": { "type": "string" },
+            "message": examples::text("Token generated"),
             "code": { "type": "integer", "enum": [200] },
             "data": data,
         },
@@ -229,7 +245,7 @@ fn add_refresh_token(schema: &mut Value, facts: &Facts<'_>) {
     if facts.options.uses_cookie() {
         return;
     }
-    schema["properties"]["refresh_token"] = json!({ "type": "string" });
+    schema["properties"]["refresh_token"] = examples::text(examples::TOKEN);
     if let Some(required) = schema["required"].as_array_mut() {
         required.push(json!("refresh_token"));
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     describe::{Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
     endpoint::{Effect, Endpoint, Protection},
+    examples,
 };
 use crate::{
     credential::{MASTER_TOKEN, REFRESH_COOKIE, Scheme},
@@ -170,7 +171,7 @@ impl EndpointItem<'_> {
     fn refusals_of_credentials(&self) -> Vec<ResponseDoc> {
         let mut refusals = Vec::new();
         if self.endpoint.protection.may_ask_master() {
-            let refused = self.error("401", "The master token is missing or wrong");
+            let refused = self.error("401", "The master token is missing or wrong").reason("wrong_master_token");
             refusals.push(refused.header("WWW-Authenticate", "`MasterToken`"));
         }
         if self.facts.options.uses_cookie() {
@@ -211,9 +212,19 @@ fn body(sets: &[ParameterSet]) -> Value {
         "content": {
             // A parameter appears once, so none is a list.
             "application/x-www-form-urlencoded": { "schema": any_of(sets, Parameter::text, &json!({ "type": "string" })) },
-            "application/json": { "schema": any_of(sets, Parameter::json, &json!(true)) },
+            "application/json": { "schema": any_of(sets, Parameter::json, &json!(true)), "example": example(sets) },
         },
     })
+}
+
+/// Returns a body by the first set of parameters, with those that have an example.
+fn example(sets: &[ParameterSet]) -> Value {
+    let parameters = sets.iter().take(1).flat_map(|set| &set.parameters);
+    let shown = parameters.filter_map(|parameter| {
+        let example = parameter.text.pointer("/examples/0").or_else(|| parameter.text.pointer("/enum/0"))?;
+        Some((parameter.name.to_owned(), example.clone()))
+    });
+    shown.collect::<Map<_, _>>().into()
 }
 
 fn any_of(sets: &[ParameterSet], of: fn(&Parameter) -> Value, others: &Value) -> Value {
@@ -286,7 +297,13 @@ impl ResponseDoc {
                 [schema] => schema.clone(),
                 _ => json!({ "anyOf": refs }),
             };
-            response["content"] = json!({ "application/json": { "schema": schema } });
+            let mut content = json!({ "schema": schema });
+            if let [schema] = &*self.schemas
+                && let Some(example) = examples::error(schema.name, self.status, self.reason, &self.description)
+            {
+                content["example"] = example;
+            }
+            response["content"] = json!({ "application/json": content });
         }
         response
     }

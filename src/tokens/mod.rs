@@ -26,6 +26,7 @@ mod document;
 mod endpoint;
 mod endpoints;
 mod error;
+pub(crate) mod examples;
 pub(crate) mod issued;
 pub(crate) mod issuer;
 #[cfg(feature = "rate-limit")]

@@ -5,7 +5,10 @@ use axum::{
     extract::{Query, State},
     http::{Method, StatusCode},
 };
-use fastauth::{FastAuthLayer, path::Explanation};
+use fastauth::{
+    FastAuthLayer,
+    path::{Explanation, PathRefusal},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -56,5 +59,5 @@ pub(crate) async fn explain(
         ));
     }
     let explanation = auth.explain(&method, &line.target);
-    Ok(Json(Explained { refusal: explanation.reason().map(|reason| reason.description()), explanation }))
+    Ok(Json(Explained { refusal: explanation.reason().map(PathRefusal::description), explanation }))
 }

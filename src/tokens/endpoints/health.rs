@@ -22,7 +22,8 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     cookie_replaces: None,
     id: "health",
     summary: "Health check",
-    description: "",
+    description: "Answers 200 while the process serves requests. With `?deep`, 503 if the token store does not answer or cannot be \
+                  written.",
     parameters: |_| {
         let deep = Parameter {
             text: json!({ "type": "string", "enum": ["", "true", "false"] }),

@@ -13,7 +13,7 @@ use crate::{
         describe::{Parameter, ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
-        render,
+        examples, render,
     },
 };
 
@@ -26,8 +26,10 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     cookie_replaces: None,
     id: "introspectToken",
     summary: "Token introspection (RFC 7662)",
-    description: "Requires the master token.",
-    parameters: |_| ParameterSet::only([Parameter::required("token", "An access or refresh token")]),
+    description: "Returns the claims of an access or refresh token that is accepted now. Requires the master token.",
+    parameters: |_| {
+        ParameterSet::only([Parameter::required("token", "An access or refresh token").example(examples::TOKEN)])
+    },
     answers: |_| {
         let description = "The claims of the token if it is active; of any other token, only that it is not";
         vec![ResponseDoc::new("200", description, [INTROSPECTION]).oauth()]

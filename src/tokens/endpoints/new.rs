@@ -10,7 +10,7 @@ use crate::{
         describe::{Parameter, ParameterSet},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
-        render,
+        examples, render,
     },
 };
 
@@ -33,7 +33,7 @@ fn client_id() -> Parameter {
     // Bytes are limited and not characters, so an id that meets this may still be too long.
     let text = json!({
         "type": "string", "minLength": 1, "maxLength": MAX_CLIENT_ID_LEN,
-        "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$", "examples": ["alice"],
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$", "examples": [examples::CLIENT_ID],
     });
     Parameter { text, ..Parameter::optional("client_id", "The client to issue to; a new random id by default") }
 }

@@ -21,7 +21,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     cookie_replaces: None,
     id: "describeEndpoints",
     summary: "The OpenAPI document of these endpoints",
-    description: "",
+    description: "Describes the endpoints as they are configured. Requires nothing.",
     parameters: |_| Vec::new(),
     answers: |_| vec![ResponseDoc::new("200", "An OpenAPI document of these endpoints", [])],
     run: |call| Box::pin(run(call)),

@@ -24,13 +24,14 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     cookie_replaces: Some("`refresh_token`"),
     id: "refreshTokens",
     summary: "Exchange a refresh token for a new pair",
-    description: "The pair of the refresh token is replaced, and the token is not accepted again.",
+    description: "Replaces the session's pair. A refresh token is accepted once: using it again returns the same new pair \
+                  within `refresh-grace`, and revokes the session after it.",
     parameters: |facts| ParameterSet::only([facts.refresh_token()]),
     answers: |facts| {
         let mut answers = vec![facts.pair(facts.options.response_shape)];
         if facts.options.response_shape == ResponseShape::Envelope {
             let refused = "The refresh token is not valid, was used or was revoked, or there is none";
-            let refused = ResponseDoc::error(ResponseShape::Envelope, "401", refused);
+            let refused = ResponseDoc::error(ResponseShape::Envelope, "401", refused).reason("invalid_refresh_token");
             answers.push(refused.header("WWW-Authenticate", facts.access_challenge()));
         }
         answers

@@ -9,7 +9,7 @@ use crate::{
         describe::{Facts, OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
-        render,
+        examples, render,
     },
 };
 
@@ -22,8 +22,9 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     cookie_replaces: Some("any parameter"),
     id: "revokeTokens",
     summary: "Revoke tokens",
-    description: "By the token itself, which is proof enough (RFC 7009); or, with the master token, by client, by one \
-                  session of a client, or all of them.",
+    description: "A `token` revokes its own session, and no other credential is required (RFC 7009). With the master token, \
+                  a `client_id` revokes all sessions of the client, a `client_id` and a `session` one of them, and `all=true` \
+                  everything.",
     parameters,
     answers: |facts| {
         let unable = "The token store does not support revocation";
@@ -57,11 +58,11 @@ fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
         ..Parameter::required("all", "Revokes all tokens")
     };
     let by_token = [
-        Parameter::required("token", "An access or refresh token"),
+        Parameter::required("token", "An access or refresh token").example(examples::TOKEN),
         Parameter::optional("client_id", "The client that it was issued to"),
     ];
     let by_client = [
-        Parameter::required("client_id", "The client whose tokens are revoked"),
+        Parameter::required("client_id", "The client whose tokens are revoked").example(examples::CLIENT_ID),
         Parameter::optional("session", "The one session of the client to revoke"),
     ];
     let mut sets = vec![

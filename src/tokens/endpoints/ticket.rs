@@ -18,7 +18,7 @@ use crate::{
         describe::{ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
-        render,
+        examples, render,
     },
 };
 
@@ -54,8 +54,8 @@ const TICKET: Schema = Schema {
             "type": "object",
             "required": ["ticket", "expires_in"],
             "properties": {
-                "ticket": { "type": "string" },
-                "expires_in": { "type": "integer", "minimum": 0, "description": "Seconds until it expires" },
+                "ticket": examples::text("gAAAAABnS0Q9c2lnbmVk"),
+                "expires_in": { "type": "integer", "minimum": 0, "examples": [30], "description": "Seconds until it expires" },
             },
         })
     },

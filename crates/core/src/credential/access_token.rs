@@ -13,5 +13,9 @@ pub static ACCESS_TOKEN: Scheme = Scheme {
     header: Some(HEADER),
     read: Some(whole),
     challenge: None,
-    openapi: Some(SecurityScheme { name: "AccessTokenHeader", bearer: false, description: "An access token" }),
+    openapi: Some(SecurityScheme {
+        name: "AccessTokenHeader",
+        bearer: false,
+        description: "An access token (JWT), which the token endpoints issue",
+    }),
 };

@@ -14,7 +14,7 @@ pub static BEARER: Scheme = Scheme {
     openapi: Some(SecurityScheme {
         name: "Bearer",
         bearer: true,
-        description: "An access token as `Authorization: Bearer`",
+        description: "The same access token, as `Authorization: Bearer …`",
     }),
 };
 

@@ -15,5 +15,9 @@ pub static MASTER_TOKEN: Scheme = Scheme {
     header: Some(HEADER),
     read: Some(whole),
     challenge: None,
-    openapi: Some(SecurityScheme { name: "MasterTokenHeader", bearer: false, description: "The master token" }),
+    openapi: Some(SecurityScheme {
+        name: "MasterTokenHeader",
+        bearer: false,
+        description: "The master token: `master-token` in the configuration",
+    }),
 };
