@@ -188,7 +188,7 @@ function tick() {
   const left = Math.max(0, exp - now());
   const isOver = refused === pair.access_token;
   who.className = left && !isOver ? "who good" : "who bad";
-  const until = isOver ? "revoked or replaced" : left ? `for ${duration(left)}` : "expired";
+  const until = !left ? "expired" : isOver ? "revoked or replaced" : `for ${duration(left)}`;
   element("who-text").textContent = `${client_id}, ${until}`;
   if (!left && announced !== pair.access_token) {
     announced = pair.access_token;

@@ -32,7 +32,7 @@ function open(path, protocols) {
   opened.onclose = (event) => {
     if (socket !== opened) return;
     state("closed", event.code === 1000 ? "" : "bad");
-    if (event.code === 1008) ended(token);
+    if (event.code === 1008 && !event.reason.includes("expired")) ended(token);
     tell(event.code === 1000, event.code, event.reason || (CLOSED[event.code] ?? "closed"));
   };
 }
