@@ -55,6 +55,9 @@ impl Example {
         let url = format!("http://{}", reachable(address));
         say(&format!("Listening on http://{address}. Paste these into another terminal, in this order:\n"));
         say(&arguments::curl_lines(&url, master_token));
+        if address.ip().is_unspecified() {
+            say("From another machine, put the address of this one in place of that in the lines.\n");
+        }
         server::serve(listener, |stopping| (self.app)(auth, stopping, &url)).await?;
         Ok(())
     }

@@ -273,10 +273,36 @@ class Ends(DemoTest):
         self.click("Refresh")
         expect(self.page.locator("#who")).to_contain_text("demo, for 0:0")
 
-    def test_a_token_is_refreshed_by_itself(self):
+    def test_a_token_is_refreshed_by_itself_until_that_is_refused(self):
         self.log_in()
-        self.page.get_by_label("refresh before the end").check()
+        automatic = self.page.get_by_label("refresh before the end")
+        automatic.check()
         self.expect_result("session", "200: a new pair")
+        self.server.revoke(client_id="demo")
+        self.expect_result("session", "401: Invalid refresh token: used or revoked (revoked)")
+        expect(automatic).not_to_be_checked()
+        asked = len(self.requests)
+        expect(self.page.locator("#who")).to_contain_text("demo, expired")
+        self.assertEqual(len(self.requests), asked)
+
+
+class Cookies(DemoTest):
+    settings = {"refresh_transport": "cookie", "response_shape": "oauth"}
+
+    def test_the_refresh_token_stays_in_its_cookie(self):
+        self.log_in()
+        expect(self.page.locator(".token").last).to_contain_text("in a cookie that scripts cannot read")
+        self.assertNotIn("refresh_token", self.page.evaluate("sessionStorage['fastauth-demo']"))
+        self.click("Refresh")
+        self.expect_result("session", "200: a new pair")
+        line = self.page.locator("#session-result .curl code").inner_text()
+        cookie = self.context.cookies()[0]
+        environment = {**os.environ, "REFRESH_TOKEN": cookie["value"]}
+        done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=30)
+        self.assertRegex(done.stdout, r"^HTTP/1.1 200", line)
+        self.click("Log out")
+        self.expect_result("session", "200: this session is revoked")
+        self.assertEqual(self.context.cookies(), [])
 
 
 class Readings(DemoTest):

@@ -32,7 +32,7 @@ const WORDS = {
 };
 
 // Sends a request, shows it in `place` and in the log, and returns it with its answer. `call` has a method, a path, and at will
-// headers, a form (or JSON), `good` (what a success means), and `shown` (the page shows the answer in a way of its own).
+// headers, a form (or JSON), `cookie` (the browser adds the refresh token), `good` (what a success means), and `shown` (the page shows the answer in a way of its own).
 export async function send(call, place) {
   call = { method: "GET", headers: {}, began: new Date(), ...call };
   const headers = Object.fromEntries(Object.entries(call.headers).map(([name, value]) => [name, sent(value)]));
@@ -126,9 +126,10 @@ export function shortened(text) {
 }
 
 // The line for curl, in which secrets are variables of the shell.
-function curl({ method, path, headers, form, json }) {
+function curl({ method, path, headers, form, json, cookie }) {
   const parts = ["curl -i"];
-  if (method !== "GET" && !form && !json) parts.push(`-X ${method}`);
+  if (method !== "GET" && !json && !Object.keys(form ?? {}).length) parts.push(`-X ${method}`);
+  if (cookie) parts.push('-b "__Host-fastauth-refresh=$REFRESH_TOKEN"');
   for (const [name, value] of Object.entries(headers)) parts.push(`-H ${quoted(`${name}: `, value)}`);
   for (const [name, value] of Object.entries(form ?? {})) {
     const isPlain = value instanceof Hidden || /^[\w.-]*$/.test(value);

@@ -72,8 +72,12 @@ export async function refresh() {
     if (!pair || pair !== before) return announce("another tab has refreshed");
     // Without it in a form, it is in the cookie.
     const form = pair.refresh_token ? { refresh_token: new Hidden("REFRESH_TOKEN", pair.refresh_token) } : {};
-    const call = { method: "POST", path: "/auth/token/refresh", form, good: "a new pair replaces the old one" };
-    take(await send(call, element("session-result")));
+    const cookie = !pair.refresh_token;
+    const call = { method: "POST", path: "/auth/token/refresh", form, cookie, good: "a new pair replaces the old one" };
+    const answer = await send(call, element("session-result"));
+    take(answer);
+    // What was refused once is refused again.
+    if (!answer.ok) element("automatic").checked = false;
   });
 }
 
