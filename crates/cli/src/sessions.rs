@@ -61,13 +61,13 @@ pub(crate) fn count(number: u64) -> String {
     format!("{number} session{}", if number == 1 { "" } else { "s" })
 }
 
-/// Formats a length of time by its largest unit, such as `12 m`.
+/// Formats a length of time in one unit, rounded, such as `12 m`.
 pub(crate) fn length(seconds: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(365 * 24 * 60 * 60, "y"), (24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m")];
-    // A unit is taken from twice its length on, so that little is rounded away.
+    // A unit is used from twice its length on, so that little is rounded away.
     let unit = UNITS.iter().find(|(unit, _)| seconds >= 2 * unit || (seconds >= *unit && seconds % unit == 0));
     match unit {
-        Some((unit, name)) => format!("{} {name}", seconds / unit),
+        Some((unit, name)) => format!("{} {name}", (seconds + unit / 2) / unit),
         None => format!("{seconds} s"),
     }
 }
@@ -94,10 +94,10 @@ mod tests {
             (120, "2 m"),
             (60, "1 m"),
             (15 * 60, "15 m"),
-            (15 * 60 - 1, "14 m"),
-            (7_199, "119 m"),
+            (15 * 60 - 1, "15 m"),
+            (7_199, "120 m"),
             (86_400, "1 d"),
-            (100_000, "27 h"),
+            (100_000, "28 h"),
             (30 * 86_400, "30 d"),
             (365 * 86_400, "1 y"),
             (364 * 86_400, "364 d"),

@@ -94,7 +94,8 @@ fn table_of_sessions_fits_a_terminal() {
     place.done(&["token", "new", "--client-id", "alice"]);
     let text = place.done(&["token", "list"]);
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-    assert!(text.contains("xxx…") && text.contains("in 30 d") && text.contains("in 1 y"), "{text}");
+    assert!(text.contains("xxx…") && text.contains("in 30 d"), "{text}");
+    assert!(text.contains("in 1 y") || text.contains("in 365 d"), "{text}");
     let wide = place.done(&["token", "list", "--wide"]);
     assert!(wide.contains(&long) && wide.contains("T") && wide.contains("KEY"), "{wide}");
 
