@@ -57,7 +57,7 @@ pub(crate) fn run(args: Check, is_verbose: bool) -> Result<ExitCode, Failure> {
         _ => None,
     };
     let is_fine = report.faults().is_empty() && !matches!(store, Some(Err(_)));
-    let is_passed = is_fine && !(args.strict && !report.warnings().is_empty());
+    let is_passed = is_fine && (!args.strict || report.warnings().is_empty());
     if args.json {
         output::json(&as_object(&report, is_passed, store.as_ref()))?;
     } else {

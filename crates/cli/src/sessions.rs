@@ -65,7 +65,8 @@ pub(crate) fn count(number: u64) -> String {
 pub(crate) fn length(seconds: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(365 * 24 * 60 * 60, "y"), (24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m")];
     // A unit is used from twice its length on, so that little is rounded away.
-    let unit = UNITS.iter().find(|(unit, _)| seconds >= 2 * unit || (seconds >= *unit && seconds % unit == 0));
+    let unit =
+        UNITS.iter().find(|(unit, _)| seconds >= 2 * unit || (seconds >= *unit && seconds.is_multiple_of(*unit)));
     match unit {
         Some((unit, name)) => format!("{} {name}", (seconds + unit / 2) / unit),
         None => format!("{seconds} s"),

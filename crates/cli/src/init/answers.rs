@@ -86,19 +86,19 @@ impl Answers {
             default: &name,
         };
         check_flags(args, directory)?;
-        let app_name = app_name.answer(args.app_name.clone(), asks, check_app_name)?;
+        let app_name = app_name.answer(args.app_name.as_deref(), asks, check_app_name)?;
         let is_shared = args.shared_with_fastauth_api || SHARED.answer(None, asks, yes_or_no)?;
         let secrets_from = if is_shared {
             let given = args.secrets_from.as_ref().map(|path| path.display().to_string());
-            SECRETS_FROM.answer(given, asks, check_secrets)?
+            SECRETS_FROM.answer(given.as_deref(), asks, check_secrets)?
         } else {
             None
         };
         let store = if is_shared { SHARED_STORE } else { STORE };
         let store =
-            store.answer(args.database_api_url.clone(), asks, |text| check_store(text, is_shared, directory))?;
-        let access_paths = ACCESS_PATHS.answer(list(&args.access_path), asks, check_access_paths)?;
-        let master_paths = MASTER_PATHS.answer(list(&args.master_path), asks, |text| {
+            store.answer(args.database_api_url.as_deref(), asks, |text| check_store(text, is_shared, directory))?;
+        let access_paths = ACCESS_PATHS.answer(list(&args.access_path).as_deref(), asks, check_access_paths)?;
+        let master_paths = MASTER_PATHS.answer(list(&args.master_path).as_deref(), asks, |text| {
             let paths = check_master_paths(text)?;
             if paths.is_empty() && access_paths.is_empty() {
                 return Err("no path would be guarded; give at least one prefix here or for access tokens".to_owned());
@@ -127,12 +127,12 @@ impl Question<'_> {
     /// Returns what was given, else asks until an answer is valid, else takes the default.
     fn answer<T>(
         &self,
-        given: Option<String>,
+        given: Option<&str>,
         asks: bool,
         check: impl Fn(&str) -> Result<T, String>,
     ) -> Result<T, Failure> {
         if given.is_some() || !asks {
-            return check(given.as_deref().unwrap_or(self.default)).map_err(nothing_written);
+            return check(given.unwrap_or(self.default)).map_err(|problem| nothing_written(&problem));
         }
         output::prompt(&format!("\n{}", output::wrapped(self.explanation)));
         loop {
@@ -145,7 +145,7 @@ impl Question<'_> {
     }
 }
 
-fn nothing_written(problem: String) -> Failure {
+fn nothing_written(problem: &str) -> Failure {
     Failure::new(format!("nothing was written: {problem}"))
 }
 
@@ -163,7 +163,7 @@ fn check_flags(args: &Init, directory: &Path) -> Result<(), Failure> {
     ];
     let problems: Vec<_> =
         checks.into_iter().filter_map(|(flag, checked)| Some(format!("\n  - {flag}: {}", checked?.err()?))).collect();
-    if problems.is_empty() { Ok(()) } else { Err(nothing_written(problems.concat())) }
+    if problems.is_empty() { Ok(()) } else { Err(nothing_written(&problems.concat())) }
 }
 
 /// Returns the name of the directory if it can be an application's.

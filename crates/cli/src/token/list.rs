@@ -57,7 +57,7 @@ pub(super) fn run(args: ListTokens) -> Result<(), Failure> {
         (0, 0) => output::note("No sessions found"),
         (_, 0) => {}
         (_, hidden) => {
-            output::note(&format!("{} ended or expired and not shown: --all shows all", count(hidden as u64)))
+            output::note(&format!("{} ended or expired and not shown: --all shows all", count(hidden as u64)));
         }
     }
     Ok(())
