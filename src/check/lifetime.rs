@@ -138,13 +138,6 @@ struct Answer {
     asked_at: Option<Instant>,
 }
 
-impl Answer {
-    /// Returns the end of the grace of a token, if the current one has replaced it.
-    fn grace_end_ms(&self, token: TokenDigest) -> Option<u64> {
-        self.previous.filter(|(previous, _)| *previous == token).map(|(_, end_ms)| end_ms)
-    }
-}
-
 impl Session {
     fn watched(lifetimes: &Arc<Lifetimes>, key: Key, access: &Access) -> Self {
         let now = Instant::now();
@@ -174,7 +167,8 @@ impl Session {
         let mut answers = self.answer.clone();
         loop {
             let answer = *answers.borrow_and_update();
-            let grace_end_ms = answer.grace_end_ms(token);
+            let previous = answer.previous.filter(|(previous, _)| *previous == token);
+            let grace_end_ms = previous.map(|(_, end_ms)| end_ms);
             if answer.held != Some(token) && grace_end_ms.is_none() {
                 let is_current = match answer.reason {
                     EndReason::Unconfirmed => since.elapsed() >= self.lifetimes.patience(),
