@@ -156,7 +156,8 @@ class Calls(DemoTest):
             self.assertEqual((status, answer["active"], answer["type"]), (200, True, token_type))
 
     def test_every_curl_line_works_in_a_shell(self):
-        self.issue("curl 'quoted'")
+        client = "it's a&b+c"
+        self.issue(client)
         pair = self.page.evaluate("JSON.parse(sessionStorage['fastauth-demo'])")
         environment = {**os.environ, "MASTER_TOKEN": MASTER, "ACCESS_TOKEN": pair["access_token"], "REFRESH_TOKEN": pair["refresh_token"]}
         self.click("/access/health")
@@ -176,6 +177,7 @@ class Calls(DemoTest):
             self.assertRegex(done.stdout, r"^HTTP/1.1 200", line)
             issued = re.search(r'"access_token":"([^"]+)"', done.stdout)
             if issued:
+                self.assertIn(json.dumps(client), done.stdout)
                 environment["ACCESS_TOKEN"] = issued[1]
                 environment["REFRESH_TOKEN"] = re.search(r'"refresh_token":"([^"]+)"', done.stdout)[1]
 
