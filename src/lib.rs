@@ -146,9 +146,10 @@ pub mod config {
     #[cfg(feature = "edit")]
     pub use fastauth_config::{KeyChange, KeyChangeError, KeySetting};
     pub use fastauth_core::{
+        issue::TokensPerClient,
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{LogDetail, RefreshTransport, ResponseShape, TokensPerClient, WebSocketRefusal},
+        settings::{LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
     };
 }
 

@@ -12,12 +12,11 @@ use super::{
 use crate::{
     check::{confirm::Confirmer, permit::Permit, refuse::Refusals},
     clock::Clock,
-    issue::{ClientIdError, Grant, Introspection, IssueErrorKind, Issuing, MAX_CLIENT_ID_LEN},
+    issue::{ClientIdError, Grant, Introspection, IssueErrorKind, Issuing, MAX_CLIENT_ID_LEN, TokensPerClient},
     keys::{KeyRing, StoreFormat},
     observe::{Event, GrantKind, Issued, Observer},
     random::unique_name,
     secret::Secret,
-    settings::TokensPerClient,
     shown::shown,
     store::{
         Comparison, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage,

@@ -3,8 +3,9 @@
 use std::{path::Path, time::Duration};
 
 use fastauth_core::{
+    issue::TokensPerClient,
     keys::StoreFormat,
-    settings::{Deployment, StoreSettings, TokensPerClient},
+    settings::{Deployment, StoreSettings},
 };
 
 use crate::{

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use crate::{
     keys::StoreFormat,
-    settings::TokensPerClient,
     store::StoreError,
     token::{Claims, TokenError},
 };
@@ -38,6 +37,27 @@ pub struct Issuing {
     pub audience: Option<String>,
     /// The application's hook.
     pub claims_hook: Option<Arc<dyn ClaimsHook>>,
+}
+
+/// How many sessions a client may have: `tokens-per-client`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokensPerClient {
+    /// One: a new one ends the one before.
+    #[default]
+    One,
+    /// Several, each with a pair of its own.
+    Many,
+}
+
+impl TokensPerClient {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Many => "many",
+        }
+    }
 }
 
 /// Decides on the application's claims in every token, and may refuse to issue.

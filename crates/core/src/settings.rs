@@ -208,27 +208,6 @@ impl RefreshTransport {
     }
 }
 
-/// How many sessions a client may have: `tokens-per-client`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TokensPerClient {
-    /// One: a new one ends the one before.
-    #[default]
-    One,
-    /// Several, each with a pair of its own.
-    Many,
-}
-
-impl TokensPerClient {
-    /// Returns its word in the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::One => "one",
-            Self::Many => "many",
-        }
-    }
-}
-
 /// How a WebSocket handshake is refused: `websocket-refusal`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WebSocketRefusal {

@@ -66,9 +66,10 @@ mod tests {
 
     #[cfg(feature = "rate-limit")]
     use fastauth_core::{
+        issue::TokensPerClient,
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{LogDetail, RefreshTransport, ResponseShape, TokensPerClient, WebSocketRefusal},
+        settings::{LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
     };
 
     use super::*;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fastauth_core::{
+    issue::TokensPerClient,
     keys::{CAN_ENCRYPT, StoreFormat},
-    settings::TokensPerClient,
 };
 
 use crate::{
