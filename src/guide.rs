@@ -5,7 +5,8 @@
 //!   [manage keys and revoke tokens](keys), and [move over from `fastauth-api`](migrating).
 //! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [backups](backup),
 //!   [updates](deploy_upgrade).
-//! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api).
+//! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api),
+//!   the [glossary].
 //! - Explanation: [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
 //!
 //! It is built from the files under `docs/`. Their code is compiled with the tests, which have what it needs.
@@ -42,6 +43,7 @@ pages! {
     store_api = "../docs/store-api.md", "The HTTP API of token stores.\n\n";
     paths = "../docs/guide/paths.md", "Which paths a prefix guards, and how a path is read.\n\n";
     sessions = "../docs/guide/sessions.md", "Sessions, rotation, and what is cached.\n\n";
+    glossary = "../docs/guide/glossary.md", "The words, and what others call the same.\n\n";
     performance = "../docs/performance.md", "What it costs.\n\n";
 }
 

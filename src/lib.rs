@@ -1,11 +1,13 @@
-//! FastAuth guards any tower application (axum, hyper, tonic) by path.
+//! Protects tower applications (axum, hyper, tonic) by path, and issues the tokens for it.
 //!
 //! The [`FastAuthLayer`] requires a master token (a static API key, header `MASTER-TOKEN`) or an access token (header
 //! `ACCESS-TOKEN`, or `Authorization: Bearer`) on every request whose path starts with a configured prefix, WebSocket upgrades
-//! included. An access token is a JWT that must be the one that the token store holds for its client. The [`TokenRouter`] issues,
-//! refreshes and revokes those tokens. Wire- and store-compatible with the Python package `fastauth-api`.
+//! included. An access token is a JWT that must be its session's current token in the store, so that revoking works at once. Wire-
+//! and storage-compatible with the Python package `fastauth-api`.
 //!
-//! In an application, one line does it, with the rest in `fastauth.config.json`:
+//! # Quick start
+//!
+//! One line protects the application. Paths and secrets are in `fastauth.config.json` and `.env`, which `fastauth init` writes:
 //!
 //! ```no_run
 //! # use axum::{Router, routing::get};
@@ -15,10 +17,43 @@
 //! let app: Router = Router::new()
 //!     .route("/access/report", get(|| async { "for holders of a token" }))
 //!     .nest_service("/auth", auth.router())
-//!     .layer(auth);
+//!     .layer(auth); // last: a route that is added after the layer is not guarded
 //! ```
 //!
-//! The same with everything in code, and one request that is refused and one that passes:
+//! # Log-in
+//!
+//! A handler that checks a password returns the tokens that it issues, with claims of your own. Refreshing is done by the endpoints
+//! below `/auth`:
+//!
+//! ```
+//! use axum::{Json, extract::State, http::StatusCode, response::Result};
+//! use fastauth::{FastAuthLayer, IssueError, IssuedTokens, LoggedOut, Permit};
+//! use serde_json::{Value, json};
+//! # #[derive(serde::Deserialize)]
+//! # struct LogIn { user: String, password: String }
+//! # async fn is_right(_: &LogIn) -> bool { true }
+//!
+//! async fn log_in(State(auth): State<FastAuthLayer>, Json(form): Json<LogIn>) -> Result<IssuedTokens> {
+//!     if !is_right(&form).await {
+//!         return Err(StatusCode::UNAUTHORIZED.into());
+//!     }
+//!     Ok(auth.issuer().issue_with(&form.user, json!({ "roles": ["reader"] })).await?)
+//! }
+//!
+//! async fn who_am_i(permit: Permit) -> Json<Value> {
+//!     let roles: Vec<_> = permit.claims().into_iter().flat_map(|claims| claims.roles()).collect();
+//!     Json(json!({ "user": permit.client_id(), "roles": roles }))
+//! }
+//!
+//! async fn log_out(State(auth): State<FastAuthLayer>, permit: Permit) -> Result<LoggedOut, IssueError> {
+//!     auth.issuer().log_out(&permit).await
+//! }
+//! ```
+//!
+//! # Settings in code, and tests
+//!
+//! [`Settings::builder`] has a method for each configuration key. Here, one request is refused and one passes; the feature
+//! `test-util` makes that shorter ([guide](crate::guide::testing)).
 //!
 //! ```
 //! use axum::{Router, body::Body, routing::get};
@@ -50,39 +85,38 @@
 //! # }
 //! ```
 //!
-//! # The way of a request
+//! # Where to read on
 //!
-//! ```text
-//!  request ─► layer ─► guard::service   credentials are taken out of the request and hidden from logs
-//!                        guard::decide    path, origin, credentials: a pure function ─► Decision
-//!                        check::master    the master token, and the limit on wrong ones
-//!                        check::confirm   the access token: cache, or signature and store ─► Access
-//!             Permit ◄────┴────► Denial
-//!               │                  └──► check::refuse ─► response (HTTP, gRPC, WebSocket close)
-//!        inner service ─► response
-//!
-//!  Permit::ended ─► check::lifetime ─► store
-//!  /auth/* ─► tokens (TokenRouter, TokenIssuer) ─► check::master, check::confirm, store
-//! ```
-//!
-//! [`Settings`] become running parts in `compose`, which is the only file that knows all of them. `guard` and `tokens` share `check`,
-//! and do not know each other. Rules, credentials, tokens, keys and the contract of stores are in the crate `fastauth-core`.
-//! `observe` logs and counts every decision, issued pair and store call. No other module depends on its outcome.
+//! | | |
+//! | --- | --- |
+//! | [`FastAuthLayer`] | where the layer goes, and what each place leaves open |
+//! | [`Permit`] | in handlers: the client, the claims, and when the token ends |
+//! | [`TokenIssuer`], [`IssuedTokens`] | issue, refresh and revoke in code |
+//! | [`TokenRouter`] | the endpoints for tokens |
+//! | [`Settings`], [`config`] | settings in code; enums that are named as the keys |
+//! | [`Denial`], [`DenialReason`] | why a request was refused |
+//! | [`store`] | the embedded store, one behind HTTP, one in memory, and your own |
+//! | [`guide`](crate::guide) | tutorial, log-in pages, axum, hyper, tonic, deployment, every key, glossary |
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `fernet` | yes | `store-format: "fernet"`, and tickets for WebSockets |
+//! | `fernet` | yes | `store-format: "fernet"`, and tickets |
 //! | `rest` | yes | [`store::RestStore`], for a store behind HTTP |
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
 //! | `axum` | | [`Permit`] as an extractor, [`FastAuthLayer::around`], [`TokenRouter`] for `Router::merge`, and the whole path if the layer is on a nested router, which only adds checks |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
-//! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when the right to it ends |
+//! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when its token ends |
 //! | `rate-limit` | | rate limits on issuing and refreshing: `rate-limit-per-minute` |
-//! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what the guard asks for |
-//! | `test-util` | | `test_util`, for the tests of applications: tokens, a clock to set, a store that fails; for `[dev-dependencies]` alone |
-//! | `metrics` | | counts and times for the recorder of the `metrics` crate: switch them on by `SettingsBuilder::metrics` |
+//! | `utoipa` | | [`OpenApiSecurity`]: an application's OpenAPI document says what its paths require |
+//! | `test-util` | | `test_util`, for the tests of applications: tokens in one line, a clock to set, a store that fails; for `[dev-dependencies]` alone |
+//! | `metrics` | | counters and timings for the recorder of the `metrics` crate: switch them on by `SettingsBuilder::metrics` |
+//!
+//! # The source
+//!
+//! `layer` and `compose` put the parts together; `guard` decides on a request, `tokens` issues, and both share `check` and do not know each
+//! other; `observe` logs and counts. `docs/architecture.md` in the repository has the way of a request.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -193,6 +193,35 @@ class Backups(Deployment):
         return reply.status
 
 
+class ServedStore(Deployment):
+    """The store as its unit sets it up: its variables are known, and the probes of the manifest answer."""
+
+    def test_unit_and_probes_fit_the_program(self):
+        self.configure()
+        port = free_port()
+        token = self.write("store-token", "a-bearer-token-of-the-store\n")
+        unit = (ROOT / "deploy/systemd/fastauth-store.service").read_text()
+        variables = dict(re.findall(r"(?m)^Environment=(FASTAUTH_STORE_\w+)=(.*)$", unit))
+        self.assertEqual(len(variables), 4)
+        variables = {name: changed(value, {old: new}) for (name, value), (old, new) in zip(variables.items(), [
+            ("%d/store-token", token), ("%S/fastauth", self.place), ("127.0.0.1:6789", f"127.0.0.1:{port}"), ("json", "json")])}
+        command = re.search(r"(?m)^ExecStart=/usr/local/bin/fastauth (.*)$", unit)[1].split()
+        self.start([PROGRAM, *command], **variables)
+        manifest = (ROOT / "deploy/kubernetes/store.yaml").read_text()
+        probes = re.findall(r"httpGet: \{ path: (\S+),", manifest)
+        self.assertEqual(len(probes), 2)
+        for path in probes:
+            self.comes_up(port, path=path)
+        for name in re.findall(r"FASTAUTH_STORE_\w+", manifest):
+            self.assertIn(name, variables)
+        for headers, is_refused in [([], True), ([("Authorization", "Bearer a-bearer-token-of-the-store")], False)]:
+            connection = Connection(port)
+            connection.send("GET", "/v2/", headers)
+            self.assertEqual(connection.reply().status == 401, is_refused)
+            connection.close()
+        self.assertTrue((self.place / "tokens.db").exists())
+
+
 @unittest.skipUnless(shutil.which("nginx"), "nginx is not to be had here")
 class RollingRestart(Backups):
     """The page on updates: two nodes behind nginx get a new key, one after the other, and no request fails."""
