@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import ssl
 import subprocess
@@ -131,7 +132,8 @@ class Deployment(unittest.TestCase):
     @classmethod
     def start(cls, command, **environment):
         log = open(cls.place / f"{pathlib.Path(command[0]).name}.log", "ab")
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=cls.environment(**environment))
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=cls.environment(**environment),
+                                   start_new_session=True)
         log.close()
         cls.addClassCleanup(cls.end, process)
         return process
@@ -144,6 +146,9 @@ class Deployment(unittest.TestCase):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        # Nothing that it started is left behind: a process whose files are removed keeps their space.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
     @classmethod
     def start_application(cls, port):

@@ -50,7 +50,8 @@ class SystemCalls(Deployment):
     def test_filter_leaves_what_the_application_calls(self):
         self.configure(database_api_url="sqlite:" + str(self.place / "tokens.db"))
         port, trace = free_port(), self.place / "trace"
-        process = self.start(["strace", "-f", "-qq", "-o", str(trace), APPLICATION], LISTEN=f"127.0.0.1:{port}")
+        # With -D the process that is started, and ended, is the application: a strace that is ended leaves it running.
+        process = self.start(["strace", "-D", "-f", "-qq", "-o", str(trace), APPLICATION], LISTEN=f"127.0.0.1:{port}")
         self.comes_up(port)
         for method, path, headers, body in [("POST", "/auth/token/new", [("MASTER-TOKEN", MASTER)], b"client_id=alice"),
                                             ("GET", "/auth/healthz?deep", [], b"")]:
