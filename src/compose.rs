@@ -118,6 +118,7 @@ fn issuer(deployment: &Deployment, shared: &Shared) -> TokenIssuer {
         delivery: Delivery {
             shape: deployment.endpoints.response_shape,
             cookie_age: deployment.endpoints.uses_cookie().then_some(deployment.issuing.refresh_ttl),
+            same_site: deployment.endpoints.cookie_same_site,
         },
         refusals: Arc::clone(&shared.refusals),
         rotations: Rotations::default(),
@@ -131,6 +132,7 @@ fn router(deployment: &Deployment, shared: &Shared, issuer: &TokenIssuer) -> Tok
         issuer: issuer.clone(),
         store: Arc::clone(&shared.store),
         options: deployment.endpoints.clone(),
+        origins: deployment.allowed_origins.clone(),
         limits: shared.limits.clone(),
         sources: deployment.credential_sources,
         master: Arc::clone(&shared.master),
@@ -146,7 +148,7 @@ fn guard(deployment: Deployment, shared: Shared) -> Guard {
     Guard {
         policy: Policy {
             rules: deployment.rules,
-            origins: deployment.websocket.origins,
+            origins: deployment.allowed_origins,
             sources: deployment.credential_sources,
         },
         shadow: deployment.shadow,

@@ -106,6 +106,12 @@ impl FastAuthLayer {
         self.parts.router.clone()
     }
 
+    /// Returns the origins of `allowed-origins`: for the CORS layer, which the [guide](crate::guide::origins) has.
+    #[must_use]
+    pub fn allowed_origins(&self) -> Vec<http::HeaderValue> {
+        self.parts.guard.policy.origins.list().to_vec()
+    }
+
     /// Returns what issues and refreshes tokens in code, with this layer's key and store.
     #[must_use]
     pub fn issuer(&self) -> TokenIssuer {

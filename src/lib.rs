@@ -183,7 +183,7 @@ pub mod config {
         issue::TokensPerClient,
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
+        settings::{CookieSameSite, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
     };
 }
 

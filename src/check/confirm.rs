@@ -99,9 +99,13 @@ impl Confirmer {
         Ok(Ticket::open(&self.keys, ticket, self.clock.unix_now()).map_err(DenialReason::InvalidTicket)?)
     }
 
-    /// Returns the access that a ticket gives, if its token is still accepted. Then the ticket is spent.
+    /// Returns the access that a ticket gives, if its token is still accepted. Then the ticket is spent, unless it is
+    /// repeatable.
     pub(crate) async fn redeem(&self, ticket: &Ticket) -> Result<Arc<Access>, Denial> {
         let access = Arc::new(self.access_of(ticket).await?);
+        if ticket.is_repeatable() {
+            return Ok(access);
+        }
         match self.store.spend(&ticket.id, ticket.expires_at).await {
             Ok(true) => Ok(access),
             Ok(false) => Err(Denial::new(DenialReason::SpentTicket, &access)),

@@ -1,14 +1,17 @@
-//! Tickets: each opens one WebSocket, for a client that can send nothing but a URL with its handshake.
+//! Tickets: each opens one WebSocket, or requests of one method below one path, for a client that can send nothing but a URL.
 //!
 //! A ticket is encrypted, so that a logged URL reveals nothing, and small, whatever claims its access token has: it names the
 //! session and the digest of the token, which is loaded from the store. It opens nothing that the token would not.
 
 use std::time::Duration;
 
+use http::Method;
+
 use crate::{
     check::lifetime::Access,
     keys::KeyRing,
     random::unique_name,
+    rule::{Prefix, RequestLine, Rules},
     secret::{Secret, TokenDigest},
     token::TokenError,
 };
@@ -26,40 +29,80 @@ pub(crate) struct Ticket {
     pub(crate) session: String,
     /// The digest of the access token.
     pub(crate) access: TokenDigest,
+    pub(crate) opens: Opens,
 }
 
-/// The content that is encrypted, in this order.
-type Content<'a> = (&'a str, u64, &'a str, &'a str, String);
+/// What a ticket opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Opens {
+    /// One WebSocket.
+    Socket,
+    /// One request, or any number of them.
+    Requests { method: Method, path: Prefix, is_repeatable: bool },
+}
+
+/// The content that is encrypted, in this order. The last is the method, the path and whether it is repeatable, unless the ticket opens a
+/// WebSocket.
+type Content<'a> = (&'a str, u64, &'a str, &'a str, String, Option<(&'a str, &'a str, bool)>);
 
 impl Ticket {
-    /// Creates a ticket for an access, at `now`.
-    pub(crate) fn for_access(access: &Access, now: u64) -> Self {
+    /// Creates a ticket for an access, at `now`. It lasts as long as this, but no longer than the access token.
+    pub(crate) fn for_access(access: &Access, opens: Opens, lifetime: Duration, now: u64) -> Self {
         Self {
             id: unique_name(),
-            expires_at: access.last_second().min(now.saturating_add(LIFETIME.as_secs())),
+            expires_at: access.last_second().min(now.saturating_add(lifetime.as_secs())),
             client_id: access.client_id().to_owned(),
             session: access.session().to_owned(),
             access: access.digest(),
+            opens,
+        }
+    }
+
+    /// Returns true if it can be used more than once.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        matches!(self.opens, Opens::Requests { is_repeatable: true, .. })
+    }
+
+    /// Returns true if it was issued for such a request.
+    pub(crate) fn admits(&self, rules: &Rules, line: &RequestLine<'_>, is_handshake: bool) -> bool {
+        match &self.opens {
+            Opens::Socket => is_handshake,
+            Opens::Requests { method, path, .. } => {
+                !is_handshake && line.method == method && rules.are_below(line, path)
+            }
         }
     }
 
     /// Encrypts the ticket for the client, or returns `None` if that fails.
     pub(crate) fn seal(&self, keys: &KeyRing, now: u64) -> Option<Secret> {
-        let content: Content<'_> = (&self.id, self.expires_at, &self.client_id, &self.session, self.access.to_string());
+        let opens = match &self.opens {
+            Opens::Socket => None,
+            Opens::Requests { method, path, is_repeatable } => Some((method.as_str(), path.as_str(), *is_repeatable)),
+        };
+        let access = self.access.to_string();
+        let content: Content<'_> = (&self.id, self.expires_at, &self.client_id, &self.session, access, opens);
         keys.seal_ticket(&serde_json::to_vec(&content).ok()?, now)
     }
 
     /// Opens a ticket, if one of the keys has sealed it and it has not expired.
     pub(crate) fn open(keys: &KeyRing, text: &str, now: u64) -> Result<Self, TokenError> {
         let content = keys.open_ticket(text).ok_or(TokenError::Malformed)?;
-        type Owned = (String, u64, String, String, String);
-        let (id, expires_at, client_id, session, access): Owned =
+        type Owned = (String, u64, String, String, String, Option<(String, String, bool)>);
+        let (id, expires_at, client_id, session, access, opens): Owned =
             serde_json::from_slice(&content).map_err(|_| TokenError::Malformed)?;
         let access = access.parse().map_err(|_| TokenError::Malformed)?;
         if expires_at < now {
             return Err(TokenError::Expired);
         }
-        Ok(Self { id, expires_at, client_id, session, access })
+        let opens = opens.map_or(Some(Opens::Socket), Opens::read).ok_or(TokenError::Malformed)?;
+        Ok(Self { id, expires_at, client_id, session, access, opens })
+    }
+}
+
+impl Opens {
+    fn read((method, path, is_repeatable): (String, String, bool)) -> Option<Self> {
+        let method = Method::from_bytes(method.as_bytes()).ok()?;
+        Some(Self::Requests { method, path: Prefix::parse(&path).ok()?, is_repeatable })
     }
 }
 
@@ -85,17 +128,17 @@ mod tests {
     }
 
     fn sealed(keys: &KeyRing, lifetime: u64) -> Secret {
-        Ticket::for_access(&access(keys, "élève", lifetime), NOW).seal(keys, NOW).unwrap()
+        Ticket::for_access(&access(keys, "élève", lifetime), Opens::Socket, LIFETIME, NOW).seal(keys, NOW).unwrap()
     }
 
     #[test]
     fn ticket_names_its_token() {
         let keys = ring();
         let access = access(&keys, "élève", 600);
-        let ticket = Ticket::for_access(&access, NOW);
+        let ticket = Ticket::for_access(&access, Opens::Socket, LIFETIME, NOW);
         assert_eq!((ticket.client_id.as_str(), ticket.access, ticket.expires_at), ("élève", access.digest(), NOW + 30));
         assert_eq!(Ticket::open(&keys, ticket.seal(&keys, NOW).unwrap().expose(), NOW), Ok(ticket.clone()));
-        assert_ne!(Ticket::for_access(&access, NOW).id, ticket.id);
+        assert_ne!(Ticket::for_access(&access, Opens::Socket, LIFETIME, NOW).id, ticket.id);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(crate) fn decide<'a>(
 ) -> Result<Decision<'a>, DenialReason> {
     let requirement = policy.rules.requirement(line).map_err(DenialReason::Path)?;
     case.requirement = Some(requirement);
-    if credentials.are_of_handshake() && !policy.origins.admit(headers) {
+    if credentials.are_of_handshake() && !policy.origins.admit_handshake(line.uri, headers) {
         return Err(DenialReason::ForeignOrigin);
     }
     if requirement.is_public() {
@@ -98,14 +98,10 @@ mod tests {
             .master_token(Secret::generate())
             .master_token_paths(["/master", "/both"])
             .access_token_paths(["/access", "/both"])
-            .websocket_origins(["https://app.example"])
+            .allowed_origins(["https://app.example"])
             .store(MemoryStore::new());
         let deployment = settings.build().unwrap().deployment().clone();
-        Policy {
-            rules: deployment.rules,
-            origins: deployment.websocket.origins,
-            sources: deployment.credential_sources,
-        }
+        Policy { rules: deployment.rules, origins: deployment.allowed_origins, sources: deployment.credential_sources }
     }
 
     /// Decides, and says in words what comes of it.
@@ -158,7 +154,12 @@ mod tests {
             ("token before ticket", "/access?ticket=a", &[HANDSHAKE, TOKEN], "token t"),
             ("ticket", "/access?ticket=a", &[HANDSHAKE], "ticket a"),
             ("repeated ticket", "/access?ticket=a&ticket=b", &[HANDSHAKE], "repeated_credentials"),
-            ("ticket of no handshake", "/access?ticket=a", &[], "missing_access_token"),
+            ("ticket of no handshake", "/access?ticket=a", &[], "ticket a"),
+            ("token before ticket of no handshake", "/access?ticket=a", &[TOKEN], "token t"),
+            ("repeated ticket of no handshake", "/access?ticket=a&ticket=b", &[], "repeated_credentials"),
+            ("another parameter", "/access?tickets=a", &[], "missing_access_token"),
+            ("ticket on an open path", "/?ticket=a", &[], "pass"),
+            ("ticket where the master token is asked", "/master?ticket=a", &[MASTER], "master m, then permit"),
             (
                 "token among the protocols before ticket",
                 "/access?ticket=a",

@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header::SEC_WEBSOCKET_PROTOCOL};
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{REFERRER_POLICY, SEC_WEBSOCKET_PROTOCOL},
+};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -116,6 +119,7 @@ pub(super) struct HeldRequest<S, B> {
     pub(super) request: Request<B>,
     pub(super) refusal: Refusal,
     pub(super) chooses_protocol: bool,
+    pub(super) by_ticket: bool,
 }
 
 /// What the guard adds to the inner service's response.
@@ -125,6 +129,8 @@ pub(super) struct Marks {
     pub(super) is_guarded: bool,
     /// The handshake offered the protocol which has to be chosen.
     pub(super) chooses_protocol: bool,
+    /// The URL has a ticket in it, which a page at that URL must not pass on.
+    pub(super) by_ticket: bool,
 }
 
 impl Marks {
@@ -134,6 +140,12 @@ impl Marks {
         }
         if self.chooses_protocol {
             choose_protocol(response);
+        }
+        if self.by_ticket {
+            // It fails if there are as many headers as there can be.
+            if let Ok(entry) = response.headers_mut().try_entry(REFERRER_POLICY) {
+                entry.or_insert(HeaderValue::from_static("no-referrer"));
+            }
         }
     }
 }
@@ -201,7 +213,7 @@ where
     /// Calls the inner service, within a span if there is one.
     #[inline]
     pub(super) fn call(inner: &mut S, request: Request<B>, span: Option<Span>, marks: Marks) -> Self {
-        if span.is_none() && !marks.chooses_protocol {
+        if span.is_none() && !marks.chooses_protocol && !marks.by_ticket {
             return Self::Forwarding { response: inner.call(request), is_guarded: marks.is_guarded };
         }
         let span = span.unwrap_or_else(Span::none);
@@ -219,14 +231,15 @@ where
         match self.as_mut().project() {
             StateProjection::Checking { pending, held } => {
                 let verdict = ready!(pending.as_mut().poll(cx));
-                let HeldRequest { mut ready_inner, mut request, refusal, chooses_protocol } = *held.take().expect(DONE);
+                let HeldRequest { mut ready_inner, mut request, refusal, chooses_protocol, by_ticket } =
+                    *held.take().expect(DONE);
                 match verdict {
                     Ok(permit) => {
                         let span = permit.as_ref().and_then(span);
                         if let Some(permit) = permit {
                             request.extensions_mut().insert(permit);
                         }
-                        let marks = Marks { is_guarded: true, chooses_protocol };
+                        let marks = Marks { is_guarded: true, chooses_protocol, by_ticket };
                         self.set(Self::call(&mut ready_inner, request, span, marks));
                         Poll::Ready(None)
                     }

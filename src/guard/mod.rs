@@ -7,6 +7,7 @@ use http::{Extensions, HeaderMap, Method};
 #[cfg(feature = "websocket")]
 use crate::settings::WebSocketRefusal;
 use crate::{
+    DenialReason,
     check::{
         confirm::{Confirmer, Progress, Verified},
         denial::Denial,
@@ -54,8 +55,8 @@ enum Settled {
     Tolerate,
     /// All checks passed.
     Permit(Permit),
-    /// The store has to be awaited.
-    Await(Pending),
+    /// The store has to be awaited. With `by_ticket`, the ticket is what it is asked about.
+    Await { pending: Pending, by_ticket: bool },
 }
 
 /// Resolves to a permit, to a denial, or to neither if a check failed and `shadow` lets the request pass.
@@ -91,7 +92,7 @@ impl Guard {
                     let details = &self.observer.details(line.uri, headers, extensions);
                     self.observer.record(Event::OtherReading { case, method: line.method, details });
                 }
-                self.check(master, then, caller)
+                self.check(master, then, caller, line, credentials)
             }
             Err(reason) => Err(reason.into()),
         };
@@ -99,7 +100,9 @@ impl Guard {
             Ok(CheckedCredentials::Permit(permit)) => Ok(Settled::Permit(self.permit(case, line.method, permit))),
             Ok(CheckedCredentials::Await { question, master }) => {
                 let details = self.observer.details(line.uri, headers, extensions);
-                Ok(Settled::Await(self.pending(question, master, case, line.method.clone(), details)))
+                let by_ticket = matches!(question, StoreQuestion::Ticket(_));
+                let pending = self.pending(question, master, case, line.method.clone(), details);
+                Ok(Settled::Await { pending, by_ticket })
             }
             Err(denial) => {
                 let details = self.observer.details(line.uri, headers, extensions);
@@ -108,7 +111,14 @@ impl Guard {
         }
     }
 
-    fn check(&self, master: Option<&[u8]>, then: Then<'_>, caller: Caller) -> Result<CheckedCredentials, Denial> {
+    fn check(
+        &self,
+        master: Option<&[u8]>,
+        then: Then<'_>,
+        caller: Caller,
+        line: &RequestLine<'_>,
+        credentials: &Credentials,
+    ) -> Result<CheckedCredentials, Denial> {
         let master = master.map(|token| self.master.check(token, caller)).transpose()?;
         let question = match then {
             Then::Permit => return Ok(CheckedCredentials::Permit(Permit::new(master, None))),
@@ -118,7 +128,14 @@ impl Guard {
                 }
                 Progress::Verified(verified) => StoreQuestion::Token(verified),
             },
-            Then::Confirm(Proof::Ticket(ticket)) => StoreQuestion::Ticket(self.confirmer.open_ticket(ticket.expose())?),
+            Then::Confirm(Proof::Ticket(ticket)) => {
+                let ticket = self.confirmer.open_ticket(ticket.expose())?;
+                // Before the store is asked: a request that is refused does not use it up.
+                if !ticket.admits(&self.policy.rules, line, credentials.are_of_handshake()) {
+                    return Err(DenialReason::TicketMismatch.into());
+                }
+                StoreQuestion::Ticket(ticket)
+            }
             Then::Refuse(reason) => return Err(reason.into()),
         };
         Ok(CheckedCredentials::Await { question, master })

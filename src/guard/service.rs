@@ -122,20 +122,33 @@ impl<S> FastAuth<S> {
                 let refusal = Refusal::new(&request, &self.guard).closing(&mut request, &denial);
                 return ResponseFuture::refusing(refusal, denial);
             }
-            Ok(Settled::Await(pending)) => {
+            Ok(Settled::Await { pending, by_ticket }) => {
+                if by_ticket {
+                    strip_ticket(&mut request);
+                }
                 let refusal = Refusal::new(&request, &self.guard);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
                 return ResponseFuture::checking(
                     pending,
-                    HeldRequest { ready_inner, request, refusal, chooses_protocol },
+                    HeldRequest { ready_inner, request, refusal, chooses_protocol, by_ticket },
                 );
             }
         };
         // In one place, so that the request is not copied again.
-        ResponseFuture { state: State::call(&mut self.inner, request, span, Marks { is_guarded, chooses_protocol }) }
+        let marks = Marks { is_guarded, chooses_protocol, by_ticket: false };
+        ResponseFuture { state: State::call(&mut self.inner, request, span, marks) }
     }
+}
+
+/// Takes the ticket out of the URIs, before anything else sees them.
+#[cold]
+fn strip_ticket<B>(request: &mut Request<B>) {
+    if let Some(uri) = credential::without_ticket(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    original_uri::change(request.extensions_mut(), credential::without_ticket);
 }
 
 fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {

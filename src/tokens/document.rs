@@ -349,8 +349,13 @@ mod tests {
         all.into_iter().flatten().flat_map(|(shape, cookie)| [false, true].map(|on| (shape, cookie, on))).map(
             |(shape, cookie, on)| {
                 let refresh_transport = if cookie { RefreshTransport::Cookie } else { RefreshTransport::Body };
-                let options =
-                    EndpointOptions { allow_get: on, response_shape: shape, refresh_transport, rate_limit: None };
+                let options = EndpointOptions {
+                    allow_get: on,
+                    response_shape: shape,
+                    refresh_transport,
+                    rate_limit: None,
+                    ..EndpointOptions::default()
+                };
                 let facts = Facts {
                     options: &options,
                     app_name: "demo",

@@ -141,6 +141,18 @@ impl EndpointCall<'_> {
         self.optional(name)?.ok_or(EndpointError::Missing(name))
     }
 
+    /// Returns a number of seconds from one to `longest`, if it is given.
+    pub(super) fn seconds(&self, name: &'static str, longest: u64) -> Result<Option<u64>, EndpointError> {
+        let number = match self.parameters.number(name) {
+            Err(problem) => return Err(unusable(name, problem)),
+            Ok(None) => return Ok(None),
+            Ok(Some(number)) => number.filter(|number| (1..=longest).contains(number)),
+        };
+        let problem =
+            || EndpointError::Unusable { name, problem: format!("send a whole number from 1 to {longest}").into() };
+        number.map(Some).ok_or_else(problem)
+    }
+
     /// Returns true if a parameter is present and true.
     pub(super) fn flag(&self, name: &'static str) -> Result<bool, EndpointError> {
         self.parameters.is_true(name).map_err(|problem| unusable(name, problem))

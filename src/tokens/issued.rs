@@ -12,7 +12,7 @@ use crate::{
     check::refuse::{Refusals, forbid_caching},
     issue::IssueErrorKind,
     observe::Details,
-    settings::ResponseShape,
+    settings::{CookieSameSite, ResponseShape},
     store::TokenPair,
 };
 
@@ -61,6 +61,7 @@ pub(crate) struct Delivery {
     pub(crate) shape: ResponseShape,
     /// How long the cookie of the refresh token lasts, if that is how it travels.
     pub(crate) cookie_age: Option<Duration>,
+    pub(crate) same_site: CookieSameSite,
 }
 
 impl IssuedTokens {
@@ -76,7 +77,7 @@ impl IssuedTokens {
     #[must_use]
     pub fn refresh_cookie(&self) -> Option<HeaderValue> {
         let age = self.delivery.cookie_age?;
-        render::refresh_cookie(self.tokens.refresh_token.expose(), age)
+        render::refresh_cookie(self.tokens.refresh_token.expose(), age, self.delivery.same_site)
     }
 }
 
@@ -102,7 +103,7 @@ impl From<IssuedTokens> for Response<Full<Bytes>> {
 pub struct LoggedOut {
     /// A session was revoked. False if another request has ended it before, or if the permit has no access token.
     pub is_revoked: bool,
-    pub(super) has_cookie: bool,
+    pub(super) cookie: Option<CookieSameSite>,
 }
 
 impl LoggedOut {
@@ -110,13 +111,13 @@ impl LoggedOut {
     /// `None` unless `refresh-transport` is "cookie".
     #[must_use]
     pub fn refresh_cookie(&self) -> Option<HeaderValue> {
-        if self.has_cookie { render::no_refresh_cookie() } else { None }
+        self.cookie.and_then(render::no_refresh_cookie)
     }
 }
 
 impl From<LoggedOut> for Response<Full<Bytes>> {
     fn from(logged_out: LoggedOut) -> Self {
-        without_caching(render::logged_out(logged_out.has_cookie))
+        without_caching(render::logged_out(logged_out.cookie))
     }
 }
 

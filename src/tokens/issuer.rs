@@ -187,7 +187,8 @@ impl TokenIssuer {
             None => Ok(false),
         };
         let is_revoked = revoked.map_err(|error| self.error(IssueErrorKind::Store(error)))?;
-        Ok(LoggedOut { is_revoked, has_cookie: self.parts.delivery.cookie_age.is_some() })
+        let delivery = self.parts.delivery;
+        Ok(LoggedOut { is_revoked, cookie: delivery.cookie_age.map(|_| delivery.same_site) })
     }
 
     fn error(&self, kind: IssueErrorKind) -> IssueError {

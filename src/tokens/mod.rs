@@ -17,7 +17,6 @@ use tower_service::Service;
 
 use crate::{
     check::refuse::{forbid_caching, head_only},
-    origin,
     settings::ResponseShape,
 };
 
@@ -146,7 +145,10 @@ impl TokenRouter {
             return Err(EndpointError::Method { allow });
         }
         // Browsers send cookies with requests of other pages as well, and take those of the answers.
-        if parts.options.uses_cookie() && endpoint.protection != Protection::Open && origin::is_cross_origin(request) {
+        if parts.options.uses_cookie()
+            && endpoint.protection != Protection::Open
+            && !parts.origins.admit(&request.uri, &request.headers)
+        {
             return Err(EndpointError::CrossOrigin);
         }
         let parameters = match request.method {

@@ -51,6 +51,17 @@ impl Parameters<'_> {
         Ok(self.get(name)?.filter(|value| !value.is_empty()))
     }
 
+    /// Returns the value of a parameter as a whole number, or `Some(None)` if it is none. In JSON it may be a number.
+    pub(super) fn number(&self, name: &str) -> Result<Option<Option<u64>>, ParameterError> {
+        if let Self::Body(members) = self
+            && let Some(Value::Number(number)) = members.get(name)
+        {
+            return Ok(Some(number.as_u64()));
+        }
+        let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        Ok(self.given(name)?.map(|text| if is_digits(&text) { text.parse().ok() } else { None }))
+    }
+
     /// Returns true if a parameter is present and true. In JSON it may be a boolean.
     pub(super) fn is_true(&self, name: &str) -> Result<bool, ParameterError> {
         if let Self::Body(members) = self

@@ -136,7 +136,7 @@ class Origins(BrowserTest):
     """Pages of two origins: they differ in their ports."""
 
     def test_only_pages_of_the_list_open_sockets(self):
-        with serving(websocket_origins=[self.server.url]) as guarded:
+        with serving(allowed_origins=[self.server.url]) as guarded:
             token = guarded.new("page")["access_token"]
             other = self.open_page(guarded.url)
             for path, protocols in [("/access/ws", ["fastauth", token]), ("/ws", [])]:

@@ -155,7 +155,7 @@ fn lists_can_be_variables() {
         ("FASTAUTH_ACCESS_TOKEN_PATHS", "/api, /files/", "access-token-paths", r#"["/api", "/files/"]"#),
         ("FASTAUTH_ACCESS_TOKEN_PATHS", r#"["/a,b"]"#, "access-token-paths", r#"["/a,b"]"#),
         ("FASTAUTH_PUBLIC_PATHS", "[]", "public-paths", "[]"),
-        ("FASTAUTH_WEBSOCKET_ORIGINS", r#"["https://a.example"]"#, "websocket-origins", r#"["https://a.example"]"#),
+        ("FASTAUTH_ALLOWED_ORIGINS", r#"["https://a.example"]"#, "allowed-origins", r#"["https://a.example"]"#),
     ] {
         assert_eq!(shown(&[(variable, text)], key), expected);
     }
@@ -275,28 +275,28 @@ fn websockets_are_as_they_were_configured() {
     let shown = |builder: SettingsBuilder| {
         let report = builder.report();
         assert!(report.faults().is_empty(), "{:?}", report.faults());
-        ["websocket-origins", "websocket-recheck", "websocket-refusal"].map(|key| {
+        ["allowed-origins", "websocket-recheck", "websocket-refusal"].map(|key| {
             let entry = report.entries().iter().find(|entry| entry.key == key).unwrap().clone();
             (entry.value, matches!(entry.source, Source::Default))
         })
     };
     let of = |values: [&str; 3], is_default| values.map(|value| (value.to_owned(), is_default));
-    assert_eq!(shown(Place::new(&good()).builder(&[])), of(["any", "5s", "http"], true));
+    assert_eq!(shown(Place::new(&good()).builder(&[])), of(["the own; any for WebSockets", "5s", "http"], true));
     let mut config = good();
-    config["websocket-origins"] = json!(["https://a.example"]);
+    config["allowed-origins"] = json!(["https://a.example"]);
     config["websocket_recheck"] = json!("2s");
     config["websocket-refusal"] = json!("close");
     let place = Place::new(&config);
     assert_eq!(shown(place.builder(&[])), of(["[\"https://a.example\"]", "2s", "close"], false));
     let environment = [
-        ("FASTAUTH_WEBSOCKET_ORIGINS", "https://b.example, http://localhost:3000"),
+        ("FASTAUTH_ALLOWED_ORIGINS", "https://b.example, http://localhost:3000"),
         ("FASTAUTH_WEBSOCKET_RECHECK", "3s"),
         ("FASTAUTH_WEBSOCKET_REFUSAL", "http"),
     ];
     let expected = of(["[\"https://b.example\", \"http://localhost:3000\"]", "3s", "http"], false);
     assert_eq!(shown(place.builder(&environment)), expected);
     let in_code =
-        place.builder(&environment).websocket_origins(["https://c.example"]).websocket_refusal(WebSocketRefusal::Close);
+        place.builder(&environment).allowed_origins(["https://c.example"]).websocket_refusal(WebSocketRefusal::Close);
     let in_code = in_code.websocket_recheck(std::time::Duration::from_millis(250));
     assert_eq!(shown(in_code), of(["[\"https://c.example\"]", "250ms", "close"], false));
 }

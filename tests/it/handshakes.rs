@@ -31,7 +31,7 @@ async fn seen(uri: Uri, headers: HeaderMap, upgrade: Result<WebSocketUpgrade, We
 }
 
 async fn start() -> (FastAuthLayer, SocketAddr) {
-    let settings = settings().websocket_origins(["https://app.example"]);
+    let settings = settings().allowed_origins(["https://app.example"]);
     let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
     let app = Router::new().route("/ws", any(seen)).route("/access/ws", any(seen)).layer(layer.clone());
     (layer, serve(app).await)

@@ -29,6 +29,7 @@ mod openapi;
 #[cfg(feature = "utoipa")]
 mod openapi_security;
 mod options;
+mod origins;
 #[cfg(unix)]
 mod output;
 mod paths;

@@ -192,6 +192,7 @@ async fn ask_in_every_way(server: &Endpoints, layer: &FastAuthLayer, method: &st
         (vec![master, master], ""),
         (vec![("master-token", "wrong")], ""),
         (vec![("access-token", opens.expose())], ""),
+        (vec![("access-token", opens.expose()), form], "expires_in=long"),
         (vec![form, master], "client_id=%00&all=no&grant_type=refresh_token"),
         (vec![form, master], "refresh_token=x&grant_type=refresh_token&token=x"),
         (vec![form, master, ("authorization", "Basic eDp5")], "grant_type=refresh_token&refresh_token=x"),

@@ -47,7 +47,7 @@ fn null_is_a_fault_for_every_key() {
     for (key, value, expected) in [
         ("access-token-paths", json!(["/a", null]), "found null in the list"),
         ("public-paths", json!([null]), "found null in the list"),
-        ("websocket-origins", json!([null]), "found null in the list"),
+        ("allowed-origins", json!([null]), "found null in the list"),
         ("previous-cryptography-keys", json!([null]), "found null in the list"),
         ("master-tokens", json!({ "ops": null }), "found null as the value of `ops`"),
         ("headers", json!({ "X-A": null }), "found null as the value of `X-A`"),
@@ -343,7 +343,7 @@ fn a_placeholder_in_a_value_is_a_fault() {
             ("cryptography-key", json!(format!("{KEY}{placeholder}"))),
             ("previous-cryptography-keys", json!([format!("{KEY}{placeholder}")])),
             ("access-token-paths", json!([format!("/x/{placeholder}")])),
-            ("websocket-origins", json!([format!("https://{placeholder}")])),
+            ("allowed-origins", json!([format!("https://{placeholder}")])),
             ("base-path", json!(format!("/{placeholder}"))),
         ] {
             let message = Place::new(&with(key, value)).faults(&[]);
@@ -377,7 +377,7 @@ fn a_placeholder_in_a_value_is_a_fault() {
         ("audience", json!("__AUDIENCE__")),
         ("audience", json!("x-[[AUDIENCE]]")),
         ("app-name", json!("{% raw %}x{% endraw %}")),
-        ("websocket-origins", json!(["https://$HOST"])),
+        ("allowed-origins", json!(["https://$HOST"])),
         ("master-token", json!("your-master-token-here")),
         ("master-token", json!("REPLACE_WITH_SECRET")),
         ("master-token", json!("Change-This-Please")),

@@ -254,7 +254,7 @@ async fn a_client_that_does_not_close_is_not_waited_for_without_end() {
 #[tokio::test]
 async fn pages_of_other_origins_open_nothing() {
     for refusal in [WebSocketRefusal::Http, WebSocketRefusal::Close] {
-        let settings = settings().websocket_origins(["https://app.example"]).websocket_refusal(refusal);
+        let settings = settings().allowed_origins(["https://app.example"]).websocket_refusal(refusal);
         let (layer, address) = start(settings).await;
         let token = access_token(&layer, "alice").await;
         let token = ("access-token", token.expose());
@@ -294,7 +294,7 @@ async fn pages_of_other_origins_open_nothing() {
 
 #[tokio::test]
 async fn all_of_it_goes_over_http_2() {
-    let (layer, address) = start(settings().websocket_origins(["https://app.example"])).await;
+    let (layer, address) = start(settings().allowed_origins(["https://app.example"])).await;
     let token = access_token(&layer, "alice").await;
     let token = token.expose();
     let protocols = format!("fastauth, {token}, more");

@@ -79,7 +79,7 @@ def wait_for(url, process, log):
 RULES = """
 [[operations]]
 include-path-regex = "{refusing}"
-checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "429", "5xx"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "422", "429", "5xx"]
 """
 
 

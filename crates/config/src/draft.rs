@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use fastauth_core::{
     credential::TokenHeaders,
     issue::Issuing,
+    origin::Origins,
     policy::{PathOptions, Prefix},
     secret::Secret,
     settings::{Caching, EndpointOptions, LogDetails, WebSocketSettings},
@@ -29,6 +30,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) rate: RateDraft,
     pub(crate) websocket: WebSocketSettings,
     pub(crate) log_details: LogDetails,
+    pub(crate) allowed_origins: Origins,
     pub(crate) faults: Vec<Fault>,
     pub(crate) warnings: Vec<String>,
     pub(crate) notes: Vec<String>,
@@ -82,6 +84,7 @@ impl<'a> Draft<'a> {
             rate: RateDraft::default(),
             websocket: WebSocketSettings::default(),
             log_details: LogDetails::default(),
+            allowed_origins: Origins::default(),
             faults: values.faults.clone(),
             warnings: values.warnings.clone(),
             notes: Vec::new(),

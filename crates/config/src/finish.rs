@@ -75,6 +75,7 @@ impl Draft<'_> {
             credential_sources: self.credential_sources,
             websocket: self.websocket,
             log_details: self.log_details,
+            allowed_origins: self.allowed_origins,
             metrics: self.parts.metrics,
             warnings: self.warnings,
             is_quiet: false,

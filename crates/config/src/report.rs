@@ -210,7 +210,7 @@ mod tests {
             ("rate-limit-per-minute", json!(null)),
             ("public-paths", json!(["/access/open"])),
             ("credential-sources", json!(["ACCESS-TOKEN", "Authorization"])),
-            ("websocket-origins", json!(null)),
+            ("allowed-origins", json!(null)),
             ("cache", json!("on")),
             ("issuer", json!(null)),
             ("master-token", json!("set")),

@@ -13,7 +13,7 @@ pub enum DenialReason {
     /// The path has no sound reading.
     #[error("the path was refused: {0}")]
     Path(PathRefusal),
-    /// A page whose origin is not in `websocket-origins` asks for a WebSocket.
+    /// A page whose origin is not in `allowed-origins` asks for a WebSocket.
     #[error("a page of this origin may not open WebSockets")]
     ForeignOrigin,
     /// The credentials can be read in more than one way.
@@ -37,7 +37,10 @@ pub enum DenialReason {
     /// The ticket was issued elsewhere, or is not valid now.
     #[error("the ticket was refused: {0}")]
     InvalidTicket(TokenError),
-    /// The ticket has opened a WebSocket already.
+    /// The ticket was issued for a request of another method or path, or for a WebSocket.
+    #[error("the ticket is not for this request")]
+    TicketMismatch,
+    /// The ticket was used already.
     #[error("the ticket was used before")]
     SpentTicket,
     /// The store does not know the client of the access token.
@@ -146,6 +149,7 @@ impl DenialReason {
             Self::InvalidTicket(error) => {
                 access_token("invalid_ticket", "Invalid Ticket. Error: ").error(error).varies()
             }
+            Self::TicketMismatch => access_token("ticket_mismatch", "Invalid Ticket. Error: not for this request"),
             Self::SpentTicket => access_token("spent_ticket", "Invalid Ticket. Error: used before"),
             Self::UnknownClient => access_token("unknown_client", "Invalid Client ID"),
             Self::NotCurrent => access_token("not_current", "Unauthorized Access Token"),
@@ -256,7 +260,7 @@ mod tests {
     use super::*;
     use crate::store::StoreErrorKind;
 
-    fn reasons() -> [(DenialReason, &'static str); 30] {
+    fn reasons() -> [(DenialReason, &'static str); 31] {
         use DenialReason as R;
         [
             (R::Path(PathRefusal::MalformedEscape), "path_malformed_escape"),
@@ -288,6 +292,7 @@ mod tests {
             (R::ForeignOrigin, "foreign_origin"),
             (R::InvalidTicket(TokenError::Expired), "invalid_ticket"),
             (R::SpentTicket, "spent_ticket"),
+            (R::TicketMismatch, "ticket_mismatch"),
             (R::TooManyGuesses(Duration::ZERO), "too_many_guesses"),
         ]
     }

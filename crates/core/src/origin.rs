@@ -1,28 +1,42 @@
-//! The origins of pages: which may open WebSockets, and which are the application's own.
+//! The origins of pages: which are the application's own, and which others may act for their users here.
+
+use std::sync::Arc;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue, Uri,
     header::{HOST, ORIGIN},
-    request::Parts,
 };
 
 use crate::credential::single;
 
-/// The origins whose pages may open WebSockets, as browsers write them; all if there is no list.
+/// The origins of `allowed-origins`, as browsers write them.
 #[derive(Clone, Debug, Default)]
-pub struct Origins(Option<Box<[HeaderValue]>>);
+pub struct Origins(Option<Arc<[HeaderValue]>>);
 
 impl Origins {
-    /// Creates the list; `None` admits every origin.
+    /// Creates the list; `None` if none is configured.
     #[must_use]
     pub fn new(origins: Option<Vec<HeaderValue>>) -> Self {
-        Self(origins.map(Vec::into_boxed_slice))
+        Self(origins.map(Into::into))
     }
 
-    /// Returns true if a handshake may go on. Clients other than browsers send no origin, and are admitted.
-    pub fn admit(&self, headers: &HeaderMap) -> bool {
-        let Some(origins) = &self.0 else { return true };
-        headers.get_all(ORIGIN).iter().all(|origin| origins.contains(origin))
+    /// Returns the origins beside the application's own.
+    #[must_use]
+    pub fn list(&self) -> &[HeaderValue] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// Returns true if a page of the sender's origin may have a cookie sent along: it is the application's own, or one of the list.
+    /// Clients other than browsers name no origin, and are admitted.
+    #[must_use]
+    pub fn admit(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        !is_cross_origin(uri, headers) || single(headers, &ORIGIN).is_some_and(|origin| self.list().contains(origin))
+    }
+
+    /// Returns true if a page of the sender's origin may open a WebSocket, which every page may unless there is a list.
+    #[must_use]
+    pub fn admit_handshake(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        self.0.is_none() || self.admit(uri, headers)
     }
 }
 
@@ -31,7 +45,7 @@ pub fn origin(text: &str) -> Result<HeaderValue, (&'static str, &'static str)> {
     const WRITE: &str = "write \"https://HOST\" or \"https://HOST:PORT\", as browsers do";
     let Some((scheme, authority)) = text.split_once("://") else {
         return Err(match text {
-            "*" => ("is no origin", "leave the key out to let every page in"),
+            "*" => ("is no origin", "name each origin; without the key, every page may open WebSockets"),
             "null" => ("is what every sandboxed page says", WRITE),
             _ => ("has no scheme", WRITE),
         });
@@ -71,16 +85,15 @@ fn is_host(host: &str) -> bool {
 
 /// Returns true if a browser sent the request for a page of another origin, by what it says itself (Fetch Metadata), or
 /// else by the `Origin`. Other clients send neither.
-pub fn is_cross_origin(request: &Parts) -> bool {
+fn is_cross_origin(uri: &Uri, headers: &HeaderMap) -> bool {
     const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-    let headers = &request.headers;
     if headers.contains_key(SITE) {
         return !matches!(single(headers, &SITE).map(HeaderValue::as_bytes), Some(b"same-origin" | b"none"));
     }
     if !headers.contains_key(ORIGIN) {
         return false;
     }
-    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
     let host = authority.or_else(|| single(headers, &HOST).map(HeaderValue::as_bytes));
     let origin = single(headers, &ORIGIN);
     !origin.zip(host).is_some_and(|(origin, host)| is_own_origin(origin.as_bytes(), host))
@@ -171,8 +184,35 @@ mod tests {
             (false, &[""]),
             (false, &["https://app.example", "https://x.example"]),
         ] {
-            assert_eq!(some.admit(&headers(origins)), expected, "{origins:?}");
-            assert!(Origins::default().admit(&headers(origins)));
+            let (uri, headers) = (Uri::from_static("/"), headers(origins));
+            assert_eq!(some.admit(&uri, &headers), expected, "{origins:?}");
+            assert_eq!(some.admit_handshake(&uri, &headers), expected, "{origins:?}");
+            assert!(Origins::default().admit_handshake(&uri, &headers), "{origins:?}");
+            assert_eq!(Origins::default().admit(&uri, &headers), origins.is_empty(), "{origins:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_the_list_is_admitted_from_another_site_and_no_other_is() {
+        let list = Origins::new(Some(vec![origin("https://app.example").unwrap()]));
+        for (name, lines, expected) in [
+            ("the list", vec![("sec-fetch-site", "cross-site"), ("origin", "https://app.example")], true),
+            ("the same site", vec![("sec-fetch-site", "same-site"), ("origin", "https://app.example")], true),
+            ("own", vec![("sec-fetch-site", "same-origin"), ("origin", "https://api.example")], true),
+            ("own, by its host", vec![("host", "api.example"), ("origin", "https://api.example")], true),
+            ("another", vec![("sec-fetch-site", "cross-site"), ("origin", "https://x.example")], false),
+            ("one that does not say which", vec![("sec-fetch-site", "cross-site")], false),
+            ("a sandbox", vec![("sec-fetch-site", "cross-site"), ("origin", "null")], false),
+            ("two", vec![("origin", "https://app.example"), ("origin", "https://x.example")], false),
+            ("no browser", vec![("host", "api.example")], true),
+        ] {
+            let lines =
+                lines.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(name, value);
+            }
+            assert_eq!(list.admit(&Uri::from_static("/auth/token/refresh"), &headers), expected, "{name}");
         }
     }
 
@@ -183,7 +223,8 @@ mod tests {
             for (name, value) in lines {
                 request = request.header(*name, *value);
             }
-            is_cross_origin(&request.body(()).unwrap().into_parts().0)
+            let request = request.body(()).unwrap();
+            is_cross_origin(request.uri(), request.headers())
         };
         for (name, uri, lines, expected) in [
             ("no browser", "/", vec![("host", "app.example")], false),

@@ -218,6 +218,19 @@ impl Rules {
         }
     }
 
+    /// Returns true if every reading of a request's path is this prefix or below it, in whole segments: of the path as the client sent it, or
+    /// of that with the base path before it. A reading with an empty or a dot segment is below nothing: something that is mounted on the way may
+    /// take it for another path.
+    #[must_use]
+    pub fn are_below(&self, line: &RequestLine<'_>, prefix: &Prefix) -> bool {
+        let Ok(path) = target_path(line.method, line.original_uri.unwrap_or(line.uri)) else { return false };
+        let is_below = |path: &str| {
+            let mut below = Below { spellings: prefix.spellings(), are_all: true };
+            self.consider_path(path, &mut below).is_ok() && below.are_all
+        };
+        is_below(path) || self.base_path.as_ref().is_some_and(|base| is_below(&format!("{base}{path}")))
+    }
+
     fn consider(&self, line: &RequestLine<'_>, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         let mut requirement = self.consider_uri(line.method, line.uri, watch)?;
         if let Some(original) = line.other_path() {
@@ -431,6 +444,28 @@ impl Watch for () {
     fn reading(&mut self, _: &str, _: Step, _: Option<usize>) {}
     #[inline]
     fn fault(&mut self, _: PathRefusal) {}
+}
+
+/// Whether all readings are below a prefix.
+struct Below {
+    spellings: [String; 3],
+    are_all: bool,
+}
+
+impl Watch for Below {
+    fn reading(&mut self, text: &str, _: Step, _: Option<usize>) {
+        let is_plain = text.strip_prefix('/').is_some_and(|rest| {
+            rest.strip_suffix('/').unwrap_or(rest).split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+        });
+        let is_below = self.spellings.iter().any(|prefix| {
+            text.strip_prefix(prefix.as_str()).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
+        });
+        self.are_all &= is_plain && is_below;
+    }
+
+    fn fault(&mut self, _: PathRefusal) {
+        self.are_all = false;
+    }
 }
 
 /// Returns the path of a request target, `/` if the target has none (RFC 9112, section 3.2). Hosts, queries and

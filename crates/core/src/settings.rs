@@ -48,6 +48,8 @@ pub struct Deployment {
     pub websocket: WebSocketSettings,
     /// What the log says of refused requests.
     pub log_details: LogDetails,
+    /// The origins, beside the own, whose pages may act for their users.
+    pub allowed_origins: Origins,
     /// What an operator should know, though it is no fault.
     pub warnings: Vec<String>,
     /// Where tokens are kept, for people to read.
@@ -91,8 +93,6 @@ pub enum StoreSettings {
 /// How WebSockets are guarded.
 #[derive(Clone, Debug, Default)]
 pub struct WebSocketSettings {
-    /// The origins whose pages may open one.
-    pub origins: Origins,
     /// How often the store is asked whether a token is still good, if it does not tell of changes.
     pub recheck: Duration,
     /// How a handshake is refused.
@@ -154,6 +154,8 @@ pub struct EndpointOptions {
     pub response_shape: ResponseShape,
     /// How refresh tokens travel.
     pub refresh_transport: RefreshTransport,
+    /// To which pages browsers send the cookie of a refresh token.
+    pub cookie_same_site: CookieSameSite,
     /// The limit on issuing, if there is one.
     pub rate_limit: Option<RateLimit>,
 }
@@ -163,6 +165,12 @@ impl EndpointOptions {
     #[must_use]
     pub fn uses_cookie(&self) -> bool {
         self.refresh_transport == RefreshTransport::Cookie
+    }
+
+    /// Returns with which requests browsers send the cookie, if refresh tokens travel in one.
+    #[must_use]
+    pub fn cookie(&self) -> Option<CookieSameSite> {
+        self.uses_cookie().then_some(self.cookie_same_site)
     }
 }
 
@@ -183,6 +191,27 @@ impl ResponseShape {
         match self {
             Self::Envelope => "envelope",
             Self::OAuth => "oauth",
+        }
+    }
+}
+
+/// With which requests browsers send the cookie of a refresh token: `cookie-same-site`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CookieSameSite {
+    /// With those of pages of the same site.
+    #[default]
+    Strict,
+    /// With those of every page, if the browser allows cookies of third parties. It is kept apart for each site that sends them.
+    None,
+}
+
+impl CookieSameSite {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::None => "none",
         }
     }
 }

@@ -10,7 +10,10 @@ use serde_json::json;
 
 use super::{oauth, oauth_ok};
 use crate::{
-    check::respond::json_response, credential::REFRESH_COOKIE, settings::ResponseShape, tokens::issued::IssuedTokens,
+    check::respond::json_response,
+    credential::REFRESH_COOKIE,
+    settings::{CookieSameSite, ResponseShape},
+    tokens::issued::IssuedTokens,
 };
 
 /// Renders a new pair.
@@ -69,14 +72,19 @@ struct BearerToken<'a> {
 }
 
 /// Renders that a token is revoked, or was not valid (RFC 7009 2.2). If there may be a cookie, it is of no use now.
-pub(crate) fn logged_out(has_cookie: bool) -> Response<Full<Bytes>> {
-    with_cookie(oauth_ok(&json!({})), if has_cookie { no_refresh_cookie() } else { None })
+pub(crate) fn logged_out(cookie: Option<CookieSameSite>) -> Response<Full<Bytes>> {
+    with_cookie(oauth_ok(&json!({})), cookie.and_then(no_refresh_cookie))
 }
 
 /// Returns the header that sets the cookie of the refresh token.
-pub(crate) fn refresh_cookie(value: &str, age: Duration) -> Option<HeaderValue> {
+pub(crate) fn refresh_cookie(value: &str, age: Duration, same_site: CookieSameSite) -> Option<HeaderValue> {
     let age = age.as_secs();
-    let cookie = format!("{REFRESH_COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={age}");
+    let same_site = match same_site {
+        CookieSameSite::Strict => "SameSite=Strict",
+        // Browsers that refuse cookies of third parties keep one for each site that embeds this one.
+        CookieSameSite::None => "SameSite=None; Partitioned",
+    };
+    let cookie = format!("{REFRESH_COOKIE}={value}; Path=/; Secure; HttpOnly; {same_site}; Max-Age={age}");
     // A token is text that a cookie can carry, unless the store holds another.
     let mut cookie = HeaderValue::try_from(cookie).ok()?;
     cookie.set_sensitive(true);
@@ -84,8 +92,8 @@ pub(crate) fn refresh_cookie(value: &str, age: Duration) -> Option<HeaderValue> 
 }
 
 /// Returns the header that removes the cookie of the refresh token.
-pub(crate) fn no_refresh_cookie() -> Option<HeaderValue> {
-    refresh_cookie("", Duration::ZERO)
+pub(crate) fn no_refresh_cookie(same_site: CookieSameSite) -> Option<HeaderValue> {
+    refresh_cookie("", Duration::ZERO, same_site)
 }
 
 fn with_cookie(mut response: Response<Full<Bytes>>, cookie: Option<HeaderValue>) -> Response<Full<Bytes>> {

@@ -69,7 +69,7 @@ mod tests {
         issue::TokensPerClient,
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
+        settings::{CookieSameSite, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
     };
 
     use super::*;
@@ -151,9 +151,10 @@ mod tests {
             allow_get(false),
             response_shape(ResponseShape::OAuth),
             refresh_transport(RefreshTransport::Cookie),
+            cookie_same_site(CookieSameSite::None),
+            allowed_origins(["https://a.example"]),
             rate_limit_per_minute(1),
             rate_limit_burst(1),
-            websocket_origins(["https://a.example"]),
             websocket_recheck(Duration::from_secs(1)),
             websocket_refusal(WebSocketRefusal::Close),
         ];

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use fastauth_core::{
-    origin::{Origins, origin},
-    settings::WebSocketRefusal,
-};
+use fastauth_core::settings::WebSocketRefusal;
 
 use crate::{
     builder::SettingsBuilder,
@@ -13,28 +10,7 @@ use crate::{
     key::{Choice, Feature, Group, Key, TimeLimits},
 };
 
-pub(crate) static GROUP: Group =
-    Group { title: "WebSockets", keys: &[&WEBSOCKET_ORIGINS, &WEBSOCKET_RECHECK, &WEBSOCKET_REFUSAL] };
-
-static WEBSOCKET_ORIGINS: Key = Key::list("websocket-origins", r#"["https://app.example"]"#, |draft, texts| {
-    if texts.is_empty() {
-        let problem = "it is empty, so no page could open a WebSocket";
-        draft.fault(&WEBSOCKET_ORIGINS, problem, "name the origins, or leave it out");
-    }
-    let mut origins = Vec::new();
-    for text in texts {
-        match origin(&text) {
-            Ok(origin) => origins.push(origin),
-            Err((problem, remedy)) => draft.fault(&WEBSOCKET_ORIGINS, format!("{text:?} {problem}"), remedy),
-        }
-    }
-    draft.websocket.origins = Origins::new(Some(origins));
-})
-.unset("any")
-.doc(
-    "The origins whose pages may open WebSockets, such as `[\"https://app.example\"]`. Requests without an `Origin` header \
-     (non-browser clients) are not affected.",
-);
+pub(crate) static GROUP: Group = Group { title: "WebSockets", keys: &[&WEBSOCKET_RECHECK, &WEBSOCKET_REFUSAL] };
 
 static WEBSOCKET_RECHECK: Key = Key::time(
     "websocket-recheck",
@@ -65,14 +41,6 @@ static WEBSOCKET_REFUSAL: Key = Key::choice(
 .doc("With `close`, a refused WebSocket is opened, sent the reason and closed, as `fastauth-api` does.");
 
 impl SettingsBuilder {
-    /// Sets the origins whose pages may open WebSockets, such as `https://app.example` (`websocket-origins`): handshakes of other
-    /// pages are refused with 403, on every path. Requests without an `Origin` header (non-browser clients) are allowed. The
-    /// default is every origin.
-    #[must_use]
-    pub fn websocket_origins<O: Into<String>>(self, origins: impl IntoIterator<Item = O>) -> Self {
-        self.set(&WEBSOCKET_ORIGINS, Given::list(origins))
-    }
-
     /// Sets how a WebSocket without a valid credential is refused (`websocket-refusal`). The default is to refuse the handshake, of
     /// which a browser tells the page nothing. With [`Close`](WebSocketRefusal::Close) the socket is opened, sent the reason and
     /// closed with 1008, as `fastauth-api` does; it needs the feature `websocket`.
@@ -102,11 +70,6 @@ mod tests {
             ("websocket-recheck", json!("50ms"), "\"50ms\" is out of range; write a time from \"100ms\" to \"1h\""),
             ("websocket-recheck", json!("often"), "\"often\" is not a time"),
             ("websocket-refusal", json!("drop"), "write \"http\" or \"close\""),
-            ("websocket-origins", json!(["https://App.example"]), "has capital letters; write it in lower case"),
-            ("websocket-origins", json!(["https://a.example/"]), "has more than a scheme, a host"),
-            ("websocket-origins", json!(["*"]), "leave the key out to let every page in"),
-            ("websocket-origins", json!([]), "it is empty, so no page could open a WebSocket"),
-            ("websocket-origins", json!("https://a.example"), "found a text; write a list of texts"),
         ]);
     }
 }

@@ -170,7 +170,7 @@ pub enum CredentialError {
     /// `Sec-WebSocket-Protocol` carries another token than the other headers.
     #[error("Sec-WebSocket-Protocol carries another token than the headers")]
     ConflictingProtocol,
-    /// The parameter `ticket` of a WebSocket handshake appears more than once.
+    /// The parameter `ticket` appears more than once.
     #[error("parameter `ticket` appears more than once")]
     RepeatedTicket,
 }
@@ -196,6 +196,8 @@ impl CredentialError {
 #[derive(Debug, Default)]
 pub struct Credentials {
     handshake: Option<Handshake>,
+    /// The ticket of a request that is no handshake.
+    ticket: Option<Result<Secret, CredentialError>>,
 }
 
 /// The credentials of a WebSocket handshake, beside those that any request may carry.
@@ -216,17 +218,19 @@ impl Credentials {
         }
         let may_be_handshake = marked.upgrade || request.method() == Method::CONNECT;
         if !may_be_handshake || !is_handshake(request.method(), request.headers()) {
-            return Self::default();
+            return Self { handshake: None, ticket: ticket::find(request.uri()) };
         }
         let ticket = ticket::take(request);
         let offered = protocol::take(request.headers_mut());
-        Self { handshake: Some(Handshake { token: offered.token, ticket, offers_protocol: offered.protocol }) }
+        let handshake = Handshake { token: offered.token, ticket, offers_protocol: offered.protocol };
+        Self { handshake: Some(handshake), ticket: None }
     }
 
     /// Reads the credentials that the request presents.
     #[inline]
     pub fn read<'a>(&'a self, headers: &'a HeaderMap, sources: TokenHeaders) -> Presented<'a> {
-        Presented { handshake: self.handshake.as_ref(), ..Presented::read(headers, sources) }
+        let ticket = self.ticket.as_ref();
+        Presented { handshake: self.handshake.as_ref(), ticket, ..Presented::read(headers, sources) }
     }
 
     /// Returns true if something behind the guard may take the request for a WebSocket handshake.
@@ -252,6 +256,7 @@ pub struct Presented<'a> {
     /// Those in headers, by the places of their schemes.
     found: [HeaderValues<'a>; COUNT],
     handshake: Option<&'a Handshake>,
+    ticket: Option<&'a Result<Secret, CredentialError>>,
 }
 
 /// What proves who a client is.
@@ -276,7 +281,7 @@ impl<'a> Presented<'a> {
                 found[place].add(read(value));
             }
         }
-        Self { found, handshake: None }
+        Self { found, handshake: None, ticket: None }
     }
 
     /// Returns the master token.
@@ -307,7 +312,7 @@ impl<'a> Presented<'a> {
     #[inline]
     pub fn proof(&self) -> Result<Option<Proof<'a>>, CredentialError> {
         let token = self.access_token()?;
-        let Some(handshake) = self.handshake else { return Ok(token.map(Proof::Token)) };
+        let Some(handshake) = self.handshake else { return self.token_or_ticket(token) };
         let offered = handshake.token.as_ref().map_err(|error| *error)?.as_ref().map(HeaderValue::as_bytes);
         match (token, offered) {
             (Some(token), Some(offered)) if token != offered => Err(CredentialError::ConflictingProtocol),
@@ -316,6 +321,15 @@ impl<'a> Presented<'a> {
                 Ok(ticket) => Ok(ticket.as_ref().map(Proof::Ticket)),
                 Err(error) => Err(*error),
             },
+        }
+    }
+
+    #[inline]
+    fn token_or_ticket(&self, token: Option<&'a [u8]>) -> Result<Option<Proof<'a>>, CredentialError> {
+        match (token, self.ticket) {
+            (Some(token), _) => Ok(Some(Proof::Token(token))),
+            (None, Some(ticket)) => ticket.as_ref().map(|ticket| Some(Proof::Ticket(ticket))).map_err(|error| *error),
+            (None, None) => Ok(None),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The ticket: a parameter of the URI of a WebSocket handshake, for clients that can only control the URL.
+//! The ticket: a parameter of the URI, for clients that can only control the URL.
 
 use std::borrow::Cow;
 
@@ -24,6 +24,15 @@ pub(super) fn take<B>(request: &mut Request<B>) -> Result<Option<Secret>, Creden
         *request.uri_mut() = uri;
     }
     ticket
+}
+
+/// Reads the ticket in the URI of a request that is no handshake. It stays there: unless it is what proves who the client is, the
+/// parameter is the application's.
+pub(super) fn find(uri: &Uri) -> Option<Result<Secret, CredentialError>> {
+    if !uri.query()?.contains(PARAMETER) {
+        return None;
+    }
+    ticket(uri).map(|ticket| ticket.map(|ticket| Secret::from(&*ticket))).transpose()
 }
 
 /// Returns the ticket in a URI. A value that is not text becomes an empty one, which no ticket is.

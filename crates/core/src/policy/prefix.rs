@@ -4,6 +4,8 @@ mod spelling;
 #[cfg(test)]
 mod tests;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
 use self::spelling::{accepted, escapes, sound, starts_name};
 
 /// A prefix of paths, as it stands in one of the lists.
@@ -49,6 +51,14 @@ impl Prefix {
     /// Returns the decoded text, without the slash of the segment form.
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the prefix without the slash of the segment form: decoded, as it was written, and as browsers write it.
+    pub(super) fn spellings(&self) -> [String; 3] {
+        const PATH: &AsciiSet =
+            &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'^').add(b'`').add(b'{').add(b'}');
+        let written = self.written.strip_suffix('/').unwrap_or(&self.written);
+        [self.text.to_string(), written.to_owned(), utf8_percent_encode(&self.text, PATH).to_string()]
     }
 
     /// Finds a plain colon within a name that other tools may take for a parameter: `/v:version`.

@@ -305,3 +305,64 @@ fn no_more_readings_than_the_policy_allows() {
         assert_eq!(of_path(&rules, &path).is_ok(), counted.is_some(), "{} bytes of {}", path.len(), &path[..8]);
     }
 }
+
+/// A ticket opens a path only if no reading leads elsewhere.
+#[test]
+fn paths_below_a_prefix_are_so_by_every_reading() {
+    let plain = |base: Option<&str>| {
+        let base = base.map(|base| Prefix::parse(base).unwrap());
+        Rules::new(vec![], vec![Prefix::parse("/a").unwrap()], vec![], base.as_ref(), PathOptions::default())
+    };
+    let is_below = |rules: &Rules, path: &str, prefix: &str| {
+        let uri = path.parse().unwrap();
+        rules.are_below(&RequestLine::new(&Method::GET, &uri), &Prefix::parse(prefix).unwrap())
+    };
+    let rules = plain(None);
+    for (path, expected) in [
+        ("/a/f", true),
+        ("/a/f/", true),
+        ("/a/f/x%20y", true),
+        ("/a/%66/x", false),
+        ("/a/f?x=../..", true),
+        ("/a/fx", false),
+        ("/a/F", false),
+        ("/a", false),
+        ("/a/f/..", false),
+        ("/a/f/../f/x", false),
+        ("/a/f/%2e%2e/x", false),
+        ("/a/f/%252e%252e/x", false),
+        ("/a/f/..%2fx", false),
+        ("/a/f/..%5cx", false),
+        ("/a/f/x/%2e%2e", false),
+        ("/a/f/./x", false),
+        ("/a/f//x", false),
+        ("//a/f/x", false),
+        ("/x//a/f", false),
+        ("/a/f/../../a/f/x", false),
+        ("/a/f/;/../x", false),
+        ("/a/f;x/y", false),
+        ("/a/f/%00", false),
+        ("/a/f/%zz", false),
+        ("/a/f/http:%2f%2fx/y", false),
+    ] {
+        assert_eq!(is_below(&rules, path, "/a/f"), expected, "{path}");
+    }
+    for (path, prefix, expected) in [
+        ("/a/f%20g/x", "/a/f%20g", true),
+        ("/a/%C3%A9/x", "/a/%C3%A9", true),
+        ("/a/%C3%A9/x", "/a/\u{e9}", true),
+        ("/a/%C3%A9x", "/a/\u{e9}", false),
+        ("/a/f%2520g", "/a/f%20g", false),
+    ] {
+        assert_eq!(is_below(&rules, path, prefix), expected, "{path} {prefix}");
+    }
+    let based = plain(Some("/base"));
+    for (path, prefix, expected) in [
+        ("/a/f/x", "/base/a/f", true),
+        ("/a/f/x", "/a/f", true),
+        ("/a/g", "/base/a/f", false),
+        ("/../a/f", "/a/f", false),
+    ] {
+        assert_eq!(is_below(&based, path, prefix), expected, "{path} {prefix}");
+    }
+}
