@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, ColorChoice, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
-use fastauth::{Settings, SettingsBuilder, config::StoreFormat};
+use fastauth::config::StoreFormat;
 
 use crate::{
     check::Check,
+    config::Config,
     explain::Explain,
     init::args::Init,
     keygen::Keygen,
@@ -89,13 +90,6 @@ pub(crate) enum Command {
     Man(Man),
 }
 
-#[derive(ClapArgs)]
-pub(crate) struct Config {
-    /// The configuration file [env: FASTAUTH_CONFIG=] [default: fastauth.config.json]
-    #[arg(long, short, value_name = "PATH")]
-    config: Option<PathBuf>,
-}
-
 impl Command {
     /// Returns how the command logs.
     pub(crate) fn logging(&self) -> Logging {
@@ -104,15 +98,6 @@ impl Command {
                 Logging::of_server(args.log_format, args.access_log)
             }
             _ => Logging::default(),
-        }
-    }
-}
-
-impl Config {
-    pub(crate) fn settings(self) -> SettingsBuilder {
-        match self.config {
-            Some(path) => Settings::builder().config_file(path),
-            None => Settings::builder(),
         }
     }
 }

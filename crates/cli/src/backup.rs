@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use fastauth::store::{RestoredSessions, SqliteStore};
 
 use crate::{
-    args::{Backup, Config, Restore},
+    args::{Backup, Restore},
+    config::Config,
     convert,
     failure::{Failure, chain},
     output,

@@ -12,11 +12,11 @@ use fastauth_core::random::unique_name;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    args::Config,
+    config::Config,
     failure::{Failure, chain},
     files::directory_of,
     output::{self, Label},
-    token::block_on,
+    runtime::block_on,
 };
 
 mod summary;

@@ -17,7 +17,7 @@ use crate::{
     args::{Convert, Format},
     failure::{Failure, chain},
     output,
-    token::block_on,
+    runtime::block_on,
 };
 
 /// How often progress is written to a log, and to a terminal.

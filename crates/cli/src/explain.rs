@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args as ClapArgs, CommandFactory, error::ErrorKind};
+use clap::{Args as ClapArgs, error::ErrorKind};
 use fastauth::{
     Secret, SettingsBuilder,
     config::Report,
@@ -16,11 +16,7 @@ use fastauth_core::{settings::EndpointOptions, shown::shown};
 use http::{Method, Uri};
 use serde::Serialize;
 
-use crate::{
-    args::{Args, Config},
-    failure::Failure,
-    output,
-};
+use crate::{config::Config, failure::Failure, output};
 
 #[derive(ClapArgs)]
 #[command(after_help = "\
@@ -51,7 +47,7 @@ pub(crate) struct Explain {
     json: bool,
 }
 
-pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: Explain, mut program: clap::Command) -> Result<ExitCode, Failure> {
     let settings = args.config.settings();
     let explainer = Explainer {
         options: endpoint_options(settings.clone()),
@@ -61,13 +57,13 @@ pub(crate) fn run(args: Explain) -> Result<ExitCode, Failure> {
     let Some(target) = args.target else {
         if args.method != "-" {
             let message = "the target is missing: fastauth explain METHOD TARGET";
-            Args::command().error(ErrorKind::MissingRequiredArgument, message).exit()
+            program.error(ErrorKind::MissingRequiredArgument, message).exit()
         }
         return explain_lines(&explainer);
     };
     if args.method == "-" {
         let message = "`-` reads methods and targets from standard input: leave the target out";
-        Args::command().error(ErrorKind::ArgumentConflict, message).exit()
+        program.error(ErrorKind::ArgumentConflict, message).exit()
     }
     let Ok(method) = Method::from_bytes(args.method.as_bytes()) else {
         return Err(Failure::new(format!("`{}` is not a method; write one such as GET", shown(&args.method))));

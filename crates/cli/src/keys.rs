@@ -16,11 +16,11 @@ use fastauth_core::shown::shown;
 use serde_json::{Value, json};
 
 use crate::{
-    args::Config,
+    config::Config,
     failure::{Failure, chain},
     output,
+    runtime::block_on,
     sessions::{count, existing_store, may_be_valid, pages, unix_now},
-    token::block_on,
 };
 
 /// A longer time until a new key signs is most likely a slip.

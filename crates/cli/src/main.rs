@@ -8,13 +8,14 @@ use std::{
 };
 
 use anstream::ColorChoice;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 mod args;
 mod ask;
 mod backup;
 mod bearer;
 mod check;
+mod config;
 mod convert;
 mod explain;
 mod failure;
@@ -27,6 +28,7 @@ mod output;
 mod pages;
 #[cfg(test)]
 mod reference;
+mod runtime;
 mod server;
 mod sessions;
 mod store;
@@ -92,12 +94,12 @@ fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Init(init) => init::run(init),
         Command::Check(check) => check::run(check, args.display.verbose > 0),
-        Command::Explain(args) => explain::run(args),
+        Command::Explain(args) => explain::run(args, Args::command()),
         Command::Token(args) => token::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Store(args) => store::run(args),
-        Command::Completions(args) => pages::completions(&args),
-        Command::Man(args) => pages::man(&args),
+        Command::Completions(args) => pages::completions(&args, Args::command()),
+        Command::Man(args) => pages::man(&args, Args::command()),
     }
 }

@@ -6,11 +6,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args as ClapArgs, CommandFactory};
+use clap::Args as ClapArgs;
 use clap_complete::Shell;
 
 use crate::{
-    args::Args,
     failure::Failure,
     files::{self, Existing},
     output,
@@ -50,9 +49,9 @@ pub(crate) struct Man {
     directory: Option<PathBuf>,
 }
 
-pub(crate) fn completions(args: &Completions) -> Result<ExitCode, Failure> {
+pub(crate) fn completions(args: &Completions, mut program: clap::Command) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "fastauth", &mut script);
+    clap_complete::generate(args.shell, &mut program, "fastauth", &mut script);
     let script = String::from_utf8(script)?;
     if !args.install {
         output::verbatim(&script)?;
@@ -110,8 +109,8 @@ fn directory(variable: &str, in_home: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-pub(crate) fn man(args: &Man) -> Result<ExitCode, Failure> {
-    let command = Args::command().disable_help_subcommand(true);
+pub(crate) fn man(args: &Man, program: clap::Command) -> Result<ExitCode, Failure> {
+    let command = program.disable_help_subcommand(true);
     let Some(directory) = &args.directory else {
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;

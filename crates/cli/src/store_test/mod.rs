@@ -14,7 +14,7 @@ use crate::{
     bearer::{BEARER_VARIABLE, bearer_token},
     failure::{Failure, chain},
     output,
-    token::block_on,
+    runtime::block_on,
 };
 
 mod probe;

@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use fastauth::store::SessionStatus;
 
-use crate::args::Config;
+use crate::config::Config;
 
 #[derive(Args)]
 pub(crate) struct Token {

@@ -4,10 +4,11 @@ use fastauth::store::{SessionEntry, SessionFilter, SessionStatus};
 use fastauth_core::shown::shown;
 use serde_json::{Value, json};
 
-use super::{args::ListTokens, block_on};
+use super::args::ListTokens;
 use crate::{
     failure::Failure,
     output,
+    runtime::block_on,
     sessions::{count, existing_store, may_be_valid, pages, relative, time, unix_now},
 };
 

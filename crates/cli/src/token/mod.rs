@@ -1,6 +1,6 @@
 //! `token`.
 
-use std::{future::Future, io::Read, process::ExitCode};
+use std::{io::Read, process::ExitCode};
 
 use fastauth::{
     FastAuthLayer, Introspection, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType,
@@ -8,7 +8,7 @@ use fastauth::{
 };
 use serde_json::json;
 
-use crate::{failure::Failure, output};
+use crate::{failure::Failure, output, runtime::block_on};
 
 pub(crate) mod args;
 mod list;
@@ -50,12 +50,6 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
         TokenCommand::Revoke(args) => revoke::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs a future to completion on a new runtime.
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(future))
 }
 
 fn issuer(settings: SettingsBuilder) -> Result<TokenIssuer, Failure> {

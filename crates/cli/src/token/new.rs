@@ -9,11 +9,12 @@ use fastauth::{
 };
 use fastauth_core::{random::random_uuid, shown::shown};
 
-use super::{block_on, print};
+use super::print;
 use crate::{
-    args::Config,
+    config::Config,
     failure::Failure,
     output,
+    runtime::block_on,
     sessions::{count, length, may_be_valid, unix_now},
 };
 

@@ -7,14 +7,15 @@ use fastauth::{
     store::{Revocation, SessionEntry, SessionFilter, SessionStatus, StoreErrorKind, TokenStore},
 };
 
-use super::{args::RevokeTokens, block_on, issuer, read};
+use super::{args::RevokeTokens, issuer, read};
 use fastauth_core::shown::shown;
 
 use crate::{
-    args::Config,
     ask::ask,
+    config::Config,
     failure::Failure,
     output,
+    runtime::block_on,
     sessions::{count, existing_store, pages},
 };
 
