@@ -2,9 +2,10 @@
 //!
 //! Of JSON Schema, only what utoipa has a field for is used, since an application's document takes this one in.
 
+pub(crate) mod examples;
+
 use serde_json::{Map, Value, json};
 
-use super::examples;
 use crate::{
     check::problem::OAuthError,
     credential::TokenHeaders,

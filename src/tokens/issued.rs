@@ -1,5 +1,7 @@
 //! What issuing and logging out give a handler. Each is an answer to a request: the one that the endpoint would send.
 
+mod answer;
+
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -7,7 +9,7 @@ use http::{HeaderValue, Response};
 use http_body_util::Full;
 use serde::{Serialize, Serializer};
 
-use super::{error::EndpointError, render};
+use super::error::EndpointError;
 use crate::{
     check::refuse::{Refusals, forbid_caching},
     issue::IssueErrorKind,
@@ -15,6 +17,8 @@ use crate::{
     settings::{CookieSameSite, ResponseShape},
     store::TokenPair,
 };
+
+pub(super) use answer::logged_out;
 
 /// A pair that was issued, and is saved in the store.
 ///
@@ -77,20 +81,20 @@ impl IssuedTokens {
     #[must_use]
     pub fn refresh_cookie(&self) -> Option<HeaderValue> {
         let age = self.delivery.cookie_age?;
-        render::refresh_cookie(self.tokens.refresh_token.expose(), age, self.delivery.same_site)
+        answer::refresh_cookie(self.tokens.refresh_token.expose(), age, self.delivery.same_site)
     }
 }
 
 impl Serialize for IssuedTokens {
     /// Writes the body of the answer.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        render::pair_body(self, serializer)
+        answer::pair_body(self, serializer)
     }
 }
 
 impl From<IssuedTokens> for Response<Full<Bytes>> {
     fn from(issued: IssuedTokens) -> Self {
-        without_caching(render::pair(&issued))
+        without_caching(answer::pair(&issued))
     }
 }
 
@@ -111,13 +115,13 @@ impl LoggedOut {
     /// `None` unless `refresh-transport` is "cookie".
     #[must_use]
     pub fn refresh_cookie(&self) -> Option<HeaderValue> {
-        self.cookie.and_then(render::no_refresh_cookie)
+        self.cookie.and_then(answer::no_refresh_cookie)
     }
 }
 
 impl From<LoggedOut> for Response<Full<Bytes>> {
     fn from(logged_out: LoggedOut) -> Self {
-        without_caching(render::logged_out(logged_out.cookie))
+        without_caching(answer::logged_out(logged_out.cookie))
     }
 }
 

@@ -25,7 +25,6 @@ mod document;
 mod endpoint;
 mod endpoints;
 mod error;
-pub(crate) mod examples;
 pub(crate) mod issued;
 pub(crate) mod issuer;
 #[cfg(feature = "rate-limit")]
@@ -40,6 +39,7 @@ mod render;
 pub(crate) mod requirement;
 pub(crate) mod rotation;
 
+pub(crate) use describe::examples;
 use endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection};
 use endpoints::ENDPOINTS;
 use error::EndpointError;

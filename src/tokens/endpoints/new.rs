@@ -10,7 +10,7 @@ use crate::{
         describe::{Parameter, ParameterSet},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
-        examples, render,
+        examples,
     },
 };
 
@@ -46,5 +46,5 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let client_id = named.unwrap_or_else(|| Cow::Owned(crate::random::random_uuid()));
     let issued = call.parts.issuer.issue(&client_id).await;
     let issued = issued.map_err(|error| EndpointError::NotIssued(error.into_kind()))?;
-    Ok(render::pair(&issued.with_response_shape(call.shape())))
+    Ok(issued.with_response_shape(call.shape()).into())
 }

@@ -10,7 +10,6 @@ use crate::{
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection, unusable},
         error::EndpointError,
         issuer::RefreshToken,
-        render,
     },
 };
 
@@ -65,5 +64,5 @@ pub(super) async fn exchange(call: &EndpointCall<'_>, token: &RefreshToken) -> E
     if how == Issued::New {
         parts.charge_client(token.client_id());
     }
-    Ok(render::pair(&issued.with_response_shape(call.shape())))
+    Ok(issued.with_response_shape(call.shape()).into())
 }

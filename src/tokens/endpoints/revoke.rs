@@ -9,7 +9,7 @@ use crate::{
         describe::{Facts, OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
         endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
-        examples, render,
+        examples, issued, render,
     },
 };
 
@@ -100,7 +100,7 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
         (None, None, None, false) => match call.cookie()? {
             Some(token) => revoke_token(&call, &token, None).await,
             // To log out is no error for one who is not logged in.
-            None if call.parts.options.uses_cookie() => Ok(render::logged_out(call.parts.options.cookie())),
+            None if call.parts.options.uses_cookie() => Ok(issued::logged_out(call.parts.options.cookie())),
             None => Err(EndpointError::Mixed(ONE_OF)),
         },
         _ => Err(EndpointError::Mixed(ONE_OF)),
@@ -121,7 +121,7 @@ async fn revoke_token(call: &EndpointCall<'_>, token: &str, client_id: Option<&s
         }
         None => {}
     }
-    Ok(render::logged_out(parts.options.cookie()))
+    Ok(issued::logged_out(parts.options.cookie()))
 }
 
 async fn revoke_as_administrator(call: &EndpointCall<'_>, revocation: Revocation) -> EndpointResult {

@@ -3,11 +3,10 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::describe;
 use crate::{check::problem::OAuthError, settings::ResponseShape};
 
-pub(super) const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl";
-pub(super) const CLIENT_ID: &str = "alice";
+pub(crate) const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl";
+pub(crate) const CLIENT_ID: &str = "alice";
 
 /// A reason for each status of an error: the one that most clients meet.
 const REASONS: [(&str, &str); 12] = [
@@ -26,7 +25,7 @@ const REASONS: [(&str, &str); 12] = [
 ];
 
 /// Returns the schema of a text with an example.
-pub(super) fn text(example: &str) -> Value {
+pub(crate) fn text(example: &str) -> Value {
     json!({ "type": "string", "examples": [example] })
 }
 
@@ -35,12 +34,12 @@ pub(crate) fn error(schema: &str, status: &str, reason: Option<&str>, message: &
     let usual = REASONS.iter().find(|(of, _)| *of == status).map(|(_, reason)| *reason);
     let reason = reason.or(usual)?;
     let code = status.parse().unwrap_or(StatusCode::FORBIDDEN);
-    if schema == describe::error_schema(ResponseShape::OAuth).name {
+    if schema == super::error_schema(ResponseShape::OAuth).name {
         return Some(json!({ "error": OAuthError::of_status(code), "error_description": message, "reason": reason }));
     }
-    let detail = if schema == describe::INVALID.name {
+    let detail = if schema == super::INVALID.name {
         json!([{ "type": "missing", "loc": ["body", "refresh_token"], "msg": "Field required", "input": null }])
-    } else if schema == describe::error_schema(ResponseShape::Envelope).name {
+    } else if schema == super::error_schema(ResponseShape::Envelope).name {
         json!(message)
     } else {
         return None;
@@ -54,7 +53,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_one_that_is_answered() {
-        let documentation = include_str!("../../docs/observability.md");
+        let documentation = include_str!("../../../docs/observability.md");
         for (status, reason) in REASONS {
             assert!(documentation.contains(&format!("`{reason}`")), "{status}: {reason}");
         }

@@ -8,12 +8,12 @@ use http_body_util::Full;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::{oauth, oauth_ok};
+use super::IssuedTokens;
 use crate::{
     check::respond::json_response,
     credential::REFRESH_COOKIE,
     settings::{CookieSameSite, ResponseShape},
-    tokens::issued::IssuedTokens,
+    tokens::render::{oauth, oauth_ok},
 };
 
 /// Renders a new pair.

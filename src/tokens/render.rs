@@ -1,7 +1,5 @@
 //! Renders the answers: of the endpoints, and of handlers that issue tokens themselves.
 
-mod pair;
-
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
@@ -12,15 +10,13 @@ use serde::Serialize;
 
 use crate::check::respond::json_response;
 
-pub(super) use pair::{logged_out, no_refresh_cookie, pair, pair_body, refresh_cookie};
-
 /// Renders a result that all endpoints but the original's give in the form of OAuth.
 pub(super) fn oauth_ok(body: &impl Serialize) -> Response<Full<Bytes>> {
     oauth(StatusCode::OK, body)
 }
 
 /// Adds what RFC 6749 5.1 asks for: the router forbids caching anyway, and old caches know this header alone.
-fn oauth(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+pub(super) fn oauth(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let mut response = json_response(status, body);
     response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     response
