@@ -39,7 +39,7 @@ def as_pattern(shown):
 
 
 def as_built_here(command):
-    return command.replace(" --release", "").replace("cargo install ", "cargo install --quiet --debug --locked ")
+    return command.replace(" --release", "").replace("cargo install ", "cargo install --quiet --debug ")
 
 
 class Shell:

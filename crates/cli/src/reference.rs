@@ -13,7 +13,7 @@ The program `fastauth` manages the keys, the configuration, the tokens and the t
 `fastauth COMMAND --help` say what is here.
 
 ```console
-cargo install --path crates/cli # in a clone of the repository
+cargo install --locked --path crates/cli # in a clone of the repository
 fastauth completions bash --install
 fastauth man ~/.local/share/man/man1
 ```
