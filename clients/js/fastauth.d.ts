@@ -81,6 +81,15 @@ export class FastAuth {
   /** Opens a WebSocket, which is reopened with a fresh ticket whenever it closes, until `close()`, code 1000 or the log-out. */
   socket(path: string | URL, options?: SocketOptions): Socket;
 
+  /**
+   * Returns a URL with a ticket, for what cannot send a header: an `EventSource`, an image, a download. It opens the path once, within 30
+   * seconds; with `expiresIn`, any number of times within so many seconds.
+   *
+   * @throws {TypeError} if the URL is of an origin that may not be sent the token.
+   * @throws {FastAuthError} if no ticket is issued, such as when nobody is logged in.
+   */
+  url(path: string | URL, options?: UrlOptions): Promise<string>;
+
   /** Returns an access token for code that sends its requests itself, or `null` if nobody is logged in. Ask for it before each request. */
   accessToken(): Promise<string | null>;
 
@@ -93,6 +102,14 @@ export class FastAuth {
 
   /** Releases timers, sockets and the channel to other tabs, without a log-out. */
   close(): void;
+}
+
+/** What a URL with a ticket opens. */
+export interface UrlOptions {
+  /** The method of the request. The default is `GET`. */
+  method?: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** For how many seconds the URL can be used, instead of once; at most 3600. */
+  expiresIn?: number;
 }
 
 /** A WebSocket that is reopened when it closes. Messages of the time in between are lost. */

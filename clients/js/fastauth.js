@@ -5,7 +5,7 @@
  *
  * The access token is in memory only. The refresh token of a page is in a cookie that scripts cannot read.
  *
- * @import { FastAuth as Interface, Options, Session, Socket as SocketInterface, SocketOptions, Storage } from "./fastauth.d.ts"
+ * @import { FastAuth as Interface, Options, Session, Socket as SocketInterface, SocketOptions, Storage, UrlOptions } from "./fastauth.d.ts"
  * @typedef {Session & { accessToken: string, receivedAt: number, renewAt: number }} Token
  */
 
@@ -153,6 +153,13 @@ export class FastAuth {
     return socket;
   }
 
+  /** @param {string | URL} path @param {UrlOptions} options */
+  async url(path, { method, expiresIn } = {}) {
+    const url = this.#trusted(String(path));
+    url.searchParams.set("ticket", await this.#ticket({ path: url.pathname, method, expires_in: expiresIn }));
+    return url.href;
+  }
+
   async logout() {
     this.#announce(null);
     await patiently(() =>
@@ -185,9 +192,10 @@ export class FastAuth {
     throw new TypeError(`no token is sent to ${url.origin}: name it in "origins", or use fetch itself`);
   }
 
-  /** Returns a ticket, which opens one socket. */
-  async #ticket() {
-    const response = await this.fetch(new URL("ticket", this.#base), { method: "POST" });
+  /** Returns a ticket: for one socket, unless it is bound to something else. @param {object} [bound] */
+  async #ticket(bound) {
+    const sent = bound && { body: JSON.stringify(bound), headers: { "Content-Type": "application/json" } };
+    const response = await this.fetch(new URL("ticket", this.#base), { method: "POST", ...sent });
     if (!response.ok) throw await failure("no ticket was issued", response);
     return (await response.json()).ticket;
   }

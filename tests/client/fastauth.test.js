@@ -493,6 +493,20 @@ test("socket_ends_with_the_session_or_if_no_ticket_is_issued", async () => {
   assert.equal(FakeSocket.all[0].closedBy, 1000);
 });
 
+test("url_has_a_ticket_that_is_bound_to_its_path", async () => {
+  const server = new FakeServer();
+  const auth = tab(server);
+  await assert.rejects(auth.url("/access/events"), { name: "FastAuthError", status: 401 });
+  await auth.start(server.logIn());
+  const once = await auth.url("/access/files/a%20b?part=1");
+  assert.match(once, /^https:\/\/app\.example\/access\/files\/a%20b\?part=1&ticket=ticket-\d+$/);
+  assert.deepEqual(JSON.parse(server.calls.at(-1).body), { path: "/access/files/a%20b" });
+  assert.equal(server.calls.at(-1).init.headers.get("Content-Type"), "application/json");
+  await auth.url("/access/events", { method: "HEAD", expiresIn: 300 });
+  assert.deepEqual(JSON.parse(server.calls.at(-1).body), { path: "/access/events", method: "HEAD", expires_in: 300 });
+  await assert.rejects(auth.url("https://evil.example/access"), TypeError);
+});
+
 test("listener_that_throws_breaks_nothing", async (context) => {
   const server = new FakeServer();
   const auth = tab(server);

@@ -29,6 +29,7 @@ export function listen(): Socket {
 export async function report(signal: AbortSignal): Promise<unknown> {
   const token: string | null = await auth.accessToken();
   const session: Session | null = await auth.session();
+  new EventSource(await auth.url("/access/events", { expiresIn: 300 }));
   const response: Response = await auth.fetch(new URL("/access/report", location.href), { signal });
   await auth.logout();
   auth.close();
