@@ -64,7 +64,7 @@ fn a_file_without_path_lists_is_a_fault() {
     config.as_object_mut().unwrap().retain(|key, _| !key.ends_with("-token-paths"));
     let message = Place::new(&config).faults(&[]);
     let expected = "`access-token-paths`: neither it nor `master-token-paths` is set, so no path would be guarded; \
-                    name the prefixes, or write []";
+                    list the prefixes to guard, or write []";
     assert!(message.contains(expected) && message.contains("1 fault in"), "{message}");
     assert!(Place::new(&json!({})).faults(&[("CRYPTOGRAPHY_KEY", KEY)]).contains(expected));
     // Code may name them, and an empty list says so.
@@ -316,7 +316,7 @@ fn variables_of_kubernetes_draw_no_warning() {
         assert!(warnings.contains(&format!("did you mean {meant}?")), "{typo}: {warnings}");
     }
     for unknown in
-        ["CONFIG_FILE", "RATE_LIMIT", "ALLOWED_ORIGINS", "TOKEN_PATHS", "DATABASE_URL", "app_nam_of_the_shop", ""]
+        ["CONFIG_FILE", "RATE_LIMIT", "ALLOWED_HOSTS", "TOKEN_PATHS", "DATABASE_URL", "app_nam_of_the_shop", ""]
     {
         let unknown = format!("FASTAUTH_{unknown}");
         let settings = place.load(&[(&unknown, "hush"), ("FASTAUTH_STORE_TOKEN", "hush")]).unwrap();
