@@ -22,6 +22,7 @@ mod problem;
 mod sessions;
 #[path = "../../support/mod.rs"]
 mod support;
+mod tickets;
 
 use link::Links;
 use support::{
@@ -41,12 +42,13 @@ fn app(auth: FastAuthLayer, stopping: Stopping, url: &str) -> Router {
         .route("/ws", any(echo))
         .route("/access/ws", any(guarded_echo))
         .route("/master/ws", any(echo))
-        .with_state(stopping)
+        .with_state(stopping.clone())
         .route("/openapi.json", get(async move || Json(description)))
         .route("/demo/explain", get(explain::explain).with_state(auth.clone()))
         .nest_service("/auth", auth.router())
         .merge(link::router(links))
         .merge(sessions::router(auth.issuer()))
+        .merge(tickets::router(stopping))
         .merge(page::router())
         .fallback(async || (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))))
         // Last: a route that is added after the layer is not guarded.
