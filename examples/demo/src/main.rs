@@ -7,12 +7,16 @@ use std::{process::ExitCode, time::Duration};
 
 use axum::{
     Json, Router,
-    http::StatusCode,
+    http::{
+        HeaderName, HeaderValue, Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     routing::{any, get},
 };
 use fastauth::{FastAuthLayer, config::TokensPerClient};
 use serde::Serialize;
 use serde_json::json;
+use tower_http::cors::CorsLayer;
 use utoipa::{Modify, OpenApi, ToSchema};
 
 mod explain;
@@ -35,7 +39,8 @@ fn app(auth: FastAuthLayer, stopping: Stopping, url: &str) -> Router {
     auth.openapi().endpoints("/auth").modify(&mut description);
     let links = Links::new(url, auth.issuer());
     links.print_first();
-    Router::new()
+    let origins = auth.allowed_origins();
+    let app = Router::new()
         .route("/health", get(health))
         .route("/access/health", get(access_health))
         .route("/master/health", get(master_health))
@@ -51,8 +56,20 @@ fn app(auth: FastAuthLayer, stopping: Stopping, url: &str) -> Router {
         .merge(tickets::router(stopping))
         .merge(page::router())
         .fallback(async || (StatusCode::NOT_FOUND, Json(json!({ "detail": "Not Found" }))))
-        // Last: a route that is added after the layer is not guarded.
-        .layer(auth)
+        // After the routes: one that is added after the layer is not guarded.
+        .layer(auth);
+    // And outside of the guard: it answers preflights, and lets the pages of the list read refusals.
+    if origins.is_empty() { app } else { app.layer(cors(origins)) }
+}
+
+/// Lets pages of these origins call this server, with the cookie.
+fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static("access-token")])
+        .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE])
 }
 
 #[derive(OpenApi)]
