@@ -12,15 +12,16 @@ class Proxy:
     """What holds behind each of them."""
 
     log = None
+    page_block = None
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.configure(refresh_transport="cookie")
-        cls.port, application = free_port(), free_port()
-        cls.start_application(application)
+        cls.port, cls.plain_port, cls.application_port = free_port(), free_port(), free_port()
+        cls.application = cls.start_application(cls.application_port)
         cls.tls = cls.certificate()
-        cls.start_proxy(application)
+        cls.start_proxy(cls.application_port)
         cls.comes_up(cls.port, cls.tls)
 
     def connect(self):
@@ -108,6 +109,13 @@ class Proxy:
         self.assertEqual(urllib.parse.urljoin("/auth/token/refresh/", reply.header("location")), "/auth/token/refresh")
         self.assertNotIn(":", reply.header("location"))
 
+    def test_query_of_a_redirect_is_not_logged(self):
+        reply = self.ask("GET", "/auth/token/refresh/?refresh_token=slash-refresh")
+        self.assertEqual(reply.status, 307)
+        self.ask("GET", "/last-after-slash")
+        self.wait_for_log("/last-after-slash")
+        self.assert_not_logged("slash-refresh")
+
     def test_health(self):
         self.assertEqual(self.ask("GET", "/auth/healthz").status, 200)
         self.assertEqual(self.ask("GET", "/auth/healthz?deep").status, 200)
@@ -119,43 +127,100 @@ class Proxy:
         socket.websocket("/access/ws", [("Sec-WebSocket-Protocol", f"fastauth, {token}")])
         socket.close()
         self.ask("GET", "/access/last-in-the-log", [("Authorization", f"Bearer {token}"), ("MASTER-TOKEN", MASTER)])
+        # A proxy logs a socket when it ends.
+        self.wait_for_log("/access/in-the-log", "/access/ws", "/access/last-in-the-log")
+        self.assert_not_logged(token, cookie.partition("=")[2], MASTER, "a-ticket")
+
+    def test_log_holds_no_secret_while_the_application_is_down(self):
+        self.end(self.application)
+        self.addCleanup(self.restart_application)
+        headers = [("ACCESS-TOKEN", "down-access"), ("MASTER-TOKEN", "down-master"), ("Cookie", "c=down-cookie"),
+                   ("Authorization", "Bearer down-bearer"), ("Sec-WebSocket-Protocol", "fastauth, down-subprotocol")]
+        reply = self.ask("GET", "/auth/token/refresh?refresh_token=down-refresh", headers)
+        self.assertEqual(reply.status, 502, reply.body)
+        socket = self.connect()
+        self.assertEqual(socket.websocket("/access/ws?ticket=down-ticket", headers).status, 502)
+        self.ask("GET", "/access/last-while-down")
+        self.wait_for_log("/auth/token/refresh", "/access/last-while-down")
+        self.assert_not_logged("down-access", "down-master", "down-cookie", "down-bearer", "down-subprotocol",
+                               "down-refresh", "down-ticket")
+
+    def test_redirect_to_https_logs_no_secret(self):
+        connection = Connection(self.plain_port)
+        self.addCleanup(connection.close)
+        connection.host = HOST
+        connection.send("GET", "/auth/token/refresh?refresh_token=plain-refresh", [("ACCESS-TOKEN", "plain-access")])
+        reply = connection.head()
+        self.assertEqual(reply.status, 308)
+        self.assertTrue(reply.header("location").startswith(f"https://{HOST}"), reply.header("location"))
+        self.ask("GET", "/last-after-plain")
+        self.wait_for_log("/last-after-plain")
+        self.assert_not_logged("plain-refresh", "plain-access")
+
+    def test_page_shows_the_file(self):
+        page = (ROOT / "docs/guide/deploy-proxies.md").read_text()
+        language, file = self.page_block
+        # Tabs do not fit a page.
+        text = (ROOT / "deploy" / file).read_text().replace("\t", "    ")
+        self.assertIn(f"```{language}\n{text}```\n", page)
+
+    def restart_application(self):
+        type(self).application = self.start_application(self.application_port)
+
+    def wait_for_log(self, *paths):
         for _ in range(300):
             text = self.log.read_text()
-            if all(path in text for path in ["/access/in-the-log", "/access/ws", "/access/last-in-the-log"]):
-                break
-            # A proxy logs a socket when it ends.
-            self.ask("GET", "/auth/healthz")
-        else:
-            self.fail(f"not everything was logged: {text}")
-        for secret in [token, cookie.partition("=")[2], MASTER, "a-ticket"]:
-            self.assertNotIn(secret, text)
+            if all(path in text for path in paths):
+                return
+            self.ask("GET", "/logged-yet")
+        self.fail(f"not everything was logged: {text}")
+
+    def assert_not_logged(self, *secrets):
+        """Looks into every log, those of errors and what the proxy prints, too."""
+        for log in self.place.glob("*.log"):
+            text = log.read_text(errors="replace")
+            for secret in secrets:
+                self.assertNotIn(secret, text, log.name)
 
 
 @unittest.skipUnless(shutil.which("nginx"), "nginx is not to be had here")
 class Nginx(Proxy, Deployment):
+    page_block = "nginx", "nginx/shop.conf"
+
     @classmethod
     def start_proxy(cls, application):
         cls.log = cls.place / "shop.log"
         text = (ROOT / "deploy/nginx/shop.conf").read_text()
         cls.write("shop.conf", changed(text, {
-            "listen 443": f"listen 127.0.0.1:{cls.port}", "listen 80;": f"listen 127.0.0.1:{free_port()};",
+            "listen 443": f"listen 127.0.0.1:{cls.port}", "listen 80;": f"listen 127.0.0.1:{cls.plain_port};",
             "127.0.0.1:8000": f"127.0.0.1:{application}", "/etc/ssl/shop": cls.place,
-            "/var/log/nginx/shop.log": cls.log}))
+            "/var/log/nginx": cls.place}))
         temporary = "".join(f"{name}_temp_path {cls.place}/{name};"
                             for name in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"])
+        # As the packages set it up: what shop.conf does not say is logged in full.
         cls.write("nginx.conf", f"pid {cls.place}/pid; error_log {cls.place}/error.log; worker_processes 1;"
-                  f"events {{}} http {{ {temporary} include {cls.place}/shop.conf; }}")
+                  f"events {{}} http {{ {temporary} access_log {cls.place}/access.log; include {cls.place}/shop.conf; }}")
         cls.start(["nginx", "-e", cls.place / "error.log", "-c", cls.place / "nginx.conf", "-g", "daemon off;"])
+
+    def test_log_holds_no_query_of_what_is_too_large(self):
+        reply = self.ask("POST", "/auth/token/refresh?refresh_token=large-refresh", [("ACCESS-TOKEN", "large-access")],
+                         b"x" * 1_100_000)
+        self.assertEqual(reply.status, 413, reply.body)
+        self.ask("GET", "/last-after-large")
+        self.wait_for_log("/last-after-large")
+        self.assert_not_logged("large-refresh", "large-access")
 
 
 @unittest.skipUnless(shutil.which("caddy"), "Caddy is not to be had here")
 class Caddy(Proxy, Deployment):
+    page_block = "text", "caddy/Caddyfile"
+
     @classmethod
     def start_proxy(cls, application):
         cls.log = cls.place / "shop.log"
         text = (ROOT / "deploy/caddy/Caddyfile").read_text()
-        options = "{\nadmin off\nauto_https disable_redirects\n}\n"
-        cls.write("Caddyfile", options + changed(text, {
+        cls.write("Caddyfile", changed(text, {
+            "\n{\n": f"\n{{\nadmin off\nhttp_port {cls.plain_port}\nhttps_port {cls.port}\n",
             "app.example {": f"https://{HOST}:{cls.port} {{\ntls {cls.place}/fullchain.pem {cls.place}/privkey.pem",
             "127.0.0.1:8000": f"127.0.0.1:{application}", "/var/log/caddy/shop.log": cls.log}))
         cls.start(["caddy", "run", "--config", cls.place / "Caddyfile", "--adapter", "caddyfile"],
