@@ -18,6 +18,11 @@ def output_of(*command):
     return done.returncode, done.stdout + done.stderr
 
 
+def uncommented(unit):
+    """The unit with the settings that a comment offers."""
+    return re.sub(r"(?m)^#(?=[A-Z]\w+=)", "", unit)
+
+
 @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is not to be had here")
 class Units(unittest.TestCase):
     def test_units_are_valid(self):
@@ -25,7 +30,7 @@ class Units(unittest.TestCase):
             for unit in (ROOT / "deploy/systemd").iterdir():
                 # The programs and users of the page are not on this machine.
                 text = re.sub(r"/usr/local/bin/\w+", "/bin/true", unit.read_text())
-                (pathlib.Path(place) / unit.name).write_text(re.sub(r"(?m)^User=.*", "User=daemon", text))
+                (pathlib.Path(place) / unit.name).write_text(re.sub(r"(?m)^User=.*", "User=daemon", uncommented(text)))
             code, text = output_of("systemd-analyze", "verify", "--man=no", *map(str, pathlib.Path(place).iterdir()))
         self.assertEqual((code, text), (0, ""))
 
@@ -38,9 +43,10 @@ class Units(unittest.TestCase):
 
     def test_secrets_are_credentials_only(self):
         for unit in UNITS:
-            for name in re.findall(r"=%d/([\w-]+)$", unit.read_text(), re.M):
-                self.assertRegex(unit.read_text(), rf"(?m)^LoadCredential={name}:/etc/")
-            self.assertNotRegex(unit.read_text(), r"(?m)^Environment=\S*(TOKEN|KEY)=")
+            text = uncommented(unit.read_text())
+            for name in re.findall(r"=%d/([\w-]+)$", text, re.M):
+                self.assertRegex(text, rf"(?m)^LoadCredential={name}:/etc/")
+            self.assertNotRegex(text, r"(?m)^Environment=\S*(TOKEN|KEY|KEYS)=")
 
 
 @unittest.skipUnless(shutil.which("strace") and shutil.which("systemd-analyze"), "strace is not to be had here")
@@ -192,6 +198,64 @@ class Backups(Deployment):
         reply = connection.reply()
         connection.close()
         return reply.status
+
+
+class OnTheMachine(Backups):
+    """The commands of the page on systemd, each in the shell, for the application that the unit runs."""
+
+    test_backup_of_the_unit_is_restored = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.configure()
+        credentials = cls.place / "etc/credentials"
+        credentials.mkdir(parents=True)
+        for name, file in [("fastauth.config.json", "etc"), ("master", "etc/credentials/master-token"),
+                           ("key", "etc/credentials/cryptography-key")]:
+            shutil.copy(cls.place / name, cls.place / file)
+        (cls.place / "lib/shop").mkdir(parents=True)
+
+    def run_commands(self, commands, unit):
+        """Runs commands of the page, on the files of this test."""
+        (self.place / "shop.service").write_text(unit.replace("/etc/shop", f"{self.place}/etc"))
+        shell = f'sudo() {{ "$@"; }}; systemctl() {{ cat {self.place}/shop.service; }}; set -e -o pipefail\n'
+        commands = commands.replace("/etc/shop", f"{self.place}/etc").replace("/var/lib", f"{self.place}/lib")
+        done = subprocess.run(["bash", "-c", shell + commands], capture_output=True, text=True, timeout=60, cwd=self.place,
+                              env={"PATH": f"{PROGRAM.parent}:/usr/bin:/bin", "HOME": str(self.place)})
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_commands_of_the_page_act_on_the_service(self):
+        page = (ROOT / "docs/guide/deploy-systemd.md").read_text()
+        section = page[page.index("# Revoking on the machine"):page.index("# A token store for several machines")]
+        revoke, plain, rotate = re.findall(r"```console\n(.*?)```", section, re.S)
+        function = revoke[:revoke.index("}\n") + 2]
+        unit = (ROOT / "deploy/systemd/shop.service").read_text()
+        port = free_port()
+        service = self.start_service(port)
+        for commands in [revoke, plain]:
+            token = self.log_in(port, "alice")
+            self.assertIn("evoked 1 session", self.run_commands(commands, unit))
+            self.assertEqual(self.status(port, token), 401)
+
+        token = self.log_in(port, "alice")
+        self.run_commands(function + rotate, unit)
+        self.end(service)
+        self.assertFalse((self.place / "new-keys").exists())
+        listed = self.run_commands(f"{function}shop_auth keys list --json", uncommented(unit))
+        self.assertEqual([key["role"] for key in json.loads(listed)["keys"]], ["signs-from", "signs"])
+        names = ["previous-cryptography-keys", "cryptography-key-signs-from"]
+        credentials = {f"{name.replace('-', '_').upper()}_FILE": str(self.place / "etc/credentials" / name) for name in names}
+        self.start_service(port, **credentials)
+        self.assertEqual(self.status(port, token), 200)
+
+    def start_service(self, port, **variables):
+        process = self.start([APPLICATION], **{
+            "LISTEN": f"127.0.0.1:{port}", "CRYPTOGRAPHY_KEY_FILE": str(self.place / "etc/credentials/cryptography-key"),
+            "FASTAUTH_DATABASE_API_URL": f"sqlite:{self.place}/lib/shop/tokens.db", **variables})
+        self.comes_up(port)
+        return process
 
 
 class ServedStore(Deployment):
