@@ -133,15 +133,16 @@ class Refusals(BrowserTest):
 
 
 class Origins(BrowserTest):
-    """Pages of two origins: they differ in their ports."""
+    """Pages of three origins: they differ in their ports."""
 
-    def test_only_pages_of_the_list_open_sockets(self):
-        with serving(allowed_origins=[self.server.url]) as guarded:
+    def test_only_own_pages_and_those_of_the_list_open_sockets(self):
+        with serving(allowed_origins=[self.server.url]) as guarded, serving() as unlisted:
             token = guarded.new("page")["access_token"]
-            other = self.open_page(guarded.url)
+            own, other = self.open_page(guarded.url), self.open_page(unlisted.url)
             for path, protocols in [("/access/ws", ["fastauth", token]), ("/ws", [])]:
                 at = [guarded.websocket(path), protocols]
-                self.assertEqual(self.run_script(OPEN, at)["messages"], ["hello"], path)
+                for page in [self.page, own]:
+                    self.assertEqual(self.run_script(OPEN, at, page=page)["messages"], ["hello"], path)
                 found = self.run_script(OPEN, at, page=other)
                 self.assertEqual((found["opened"], found["code"]), (False, 1006), path)
 
