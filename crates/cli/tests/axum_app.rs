@@ -60,7 +60,9 @@ fn written_application_passes_its_tests_and_serves_a_log_in() {
     let mut child = Command::new(target.join("debug/my-shop"))
         .current_dir(&directory)
         .env("LISTEN", "127.0.0.1:0")
+        .env_remove("RUST_LOG")
         .stdout(Stdio::piped())
+        .stderr(fs::File::create(place.path().join("log")).unwrap())
         .spawn()
         .unwrap();
     let mut line = String::new();
@@ -84,6 +86,16 @@ fn written_application_passes_its_tests_and_serves_a_log_in() {
     assert_eq!(ask(address, "POST /api/log-out", &[("ACCESS-TOKEN", token)], "").0 / 100, 2);
     assert_eq!(ask(address, "GET /api/me", &[("ACCESS-TOKEN", token)], "").0, 401);
 
+    // A second one finds the port in use.
+    let second = Command::new(target.join("debug/my-shop")).current_dir(&directory).env("LISTEN", address).output();
+    let second = second.unwrap();
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{told}");
+    assert!(told.contains(&format!("cannot listen on {address}: Address already in use")), "{told}");
+    assert!(told.contains("set LISTEN to another address"), "{told}");
+
     Command::new("kill").arg(running.0.id().to_string()).status().unwrap();
     assert_eq!(running.0.wait().unwrap().code(), Some(0), "the signal that stops a container ends it in order");
+    let log = fs::read_to_string(place.path().join("log")).unwrap();
+    assert!(log.contains("issued") && log.contains("alice") && !log.contains(token), "{log}");
 }

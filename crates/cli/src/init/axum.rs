@@ -34,7 +34,7 @@ const TEMPLATES: [(&str, &str); 7] = [
 const CLONE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Names that the application cannot have: of crates that it uses, and words of cargo and of the language.
-const TAKEN: [&str; 14] = [
+const TAKEN: [&str; 16] = [
     "as",
     "axum",
     "build",
@@ -49,6 +49,8 @@ const TAKEN: [&str; 14] = [
     "test",
     "tokio",
     "tower",
+    "tracing-subscriber",
+    "tracing_subscriber",
 ];
 
 pub(super) fn run(directory: &Path, dependency: Option<&str>) -> Result<ExitCode, Failure> {

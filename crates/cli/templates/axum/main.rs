@@ -16,6 +16,7 @@ use axum::{
 use fastauth::{FastAuthLayer, IssueError, IssuedTokens, LoggedOut, Permit, Secret};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, signal};
+use tracing_subscriber::EnvFilter;
 
 #[cfg(test)]
 mod tests;
@@ -70,9 +71,15 @@ fn app(auth: FastAuthLayer) -> Router {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // The log on standard error. RUST_LOG=info,fastauth=debug shows each decision of the guard, too.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false).init();
+
     let auth = FastAuthLayer::try_from_config()?;
     let address = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8000".to_owned());
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(&address).await.map_err(|error| {
+        format!("cannot listen on {address}: {error}; set LISTEN to another address, such as 127.0.0.1:8001")
+    })?;
     // `println!` panics if standard output is closed. The server goes on instead.
     let _ = writeln!(io::stdout(), "Listening on http://{}", listener.local_addr()?);
     Ok(axum::serve(listener, app(auth)).with_graceful_shutdown(stop()).await?)
