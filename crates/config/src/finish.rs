@@ -201,6 +201,11 @@ impl Draft<'_> {
             Some((path, problem)) => {
                 let source = Source::File(path.clone());
                 let remedy = "fix the file: a secret is expected in it";
+                // What is not set may be in the file.
+                let expected = [secrets::CRYPTOGRAPHY_KEY.name, secrets::MASTER_TOKEN.name];
+                self.faults.retain(|fault| {
+                    *fault.source() != Source::Default || fault.key().is_none_or(|key| !expected.contains(&key))
+                });
                 self.faults.push(Fault::new(secrets::CRYPTOGRAPHY_KEY.name, source, problem.clone(), remedy));
             }
             None => {}

@@ -133,9 +133,15 @@ pub(crate) fn is_placeholder(text: &str) -> bool {
     let text = text.trim();
     let lower = text.to_ascii_lowercase().replace(['_', ' '], "-");
     is_wrapped(text)
+        || is_ellipsis(text)
         || WORDS.contains(&lower.as_str())
         || REFERENCES.iter().any(|start| lower.starts_with(start))
         || BEGINNINGS.iter().any(|start| lower.starts_with(start)) && is_of_words(text)
+}
+
+/// Returns true for `…` and `...`, which documentation writes where a value is left out.
+fn is_ellipsis(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c == '…' || c == '.')
 }
 
 /// Returns true if a text is made of words and numbers, as no random one is.

@@ -110,6 +110,11 @@ impl Answers {
 }
 
 impl Answers {
+    /// Returns true if the store is behind HTTP.
+    pub(super) fn is_served(&self) -> bool {
+        !self.store.starts_with("sqlite:")
+    }
+
     /// Returns the answers for the application of the templates.
     pub(super) fn of_application(name: &str) -> Self {
         Self {

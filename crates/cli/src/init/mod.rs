@@ -52,6 +52,9 @@ pub(crate) fn run(args: Init) -> Result<ExitCode, Failure> {
     let files = Files { config, env_file };
     files.write(&answers, &kept, if args.force { Existing::Replace } else { Existing::Refuse })?;
     files.say_what_is_next(&answers);
+    if answers.is_served() && !kept.contains_key("headers") {
+        files.say_how_to_send_a_token();
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -150,6 +153,14 @@ impl Files {
             );
         }
         Ok(())
+    }
+
+    fn say_how_to_send_a_token(&self) {
+        output::note(&format!(
+            "If the store requires a bearer token, as `fastauth store serve --token-file FILE` does, add it to {}, and keep that \
+             file out of version control:\n  \"headers\": {{\"Authorization\": \"Bearer <the token>\"}}",
+            self.config.display()
+        ));
     }
 
     fn say_what_is_next(&self, answers: &Answers) {

@@ -4,6 +4,18 @@ use serde_json::{Value, json};
 
 use super::{Place, stderr, stdout};
 
+/// What is not set may stand in the file that cannot be read.
+#[test]
+fn unreadable_env_file_is_the_only_fault() {
+    let place = Place::ready(&json!({}));
+    let file = place.path().join(".env");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let report: Value = serde_json::from_slice(&place.run(&["check", "--json"]).stdout).unwrap();
+    let faults = report["faults"].as_array().unwrap();
+    assert!(faults.len() == 1 && faults[0]["problem"].as_str().unwrap().contains("cannot be read"), "{faults:?}");
+}
+
 #[test]
 fn faults_come_before_warnings_and_notes_and_the_summary() {
     let place = Place::ready(&json!({ "store-format": "plain", "public-paths": ["/access/open"], "shadow": true }));

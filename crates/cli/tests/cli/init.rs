@@ -50,6 +50,24 @@ fn configuration_of_init_has_nothing_to_improve() {
     assert!(!place.path().join(".gitignore").exists(), "there is no repository");
 }
 
+/// What a store behind HTTP may require is said, and is not accepted as it is printed.
+#[test]
+fn init_says_how_the_token_of_a_store_is_sent() {
+    let place = Place::new();
+    let words = ["init", "--yes", "--database-api-url", "http://127.0.0.1:1"];
+    let notes = stderr(&place.run(&words));
+    let line = notes.lines().find(|line| line.trim_start().starts_with("\"headers\"")).unwrap();
+    assert!(notes.contains("add it to fastauth.config.json"), "{notes}");
+    let file = place.path().join("fastauth.config.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen('{', &format!("{{{line},"), 1)).unwrap();
+    let told = place.run(&["check", "--offline"]);
+    assert!(String::from_utf8_lossy(&told.stdout).contains("the value of \"Authorization\" is a placeholder"));
+    let again = stderr(&place.run(&[&words[..], &["--force"]].concat()));
+    assert!(!again.contains("Authorization"), "the header is kept: {again}");
+    assert!(!stderr(&Place::new().run(&["init", "--yes"])).contains("Authorization"));
+}
+
 #[test]
 fn secrets_and_the_database_are_ignored_in_a_repository() {
     let place = Place::new();

@@ -40,7 +40,7 @@ const SHORT_SECRET_LEN: usize = 16;
 const PUBLISHED: [&str; 2] =
     ["kAONxbkATfyk3kmnUhw7YyAMotmvuJ6tVsuT1w3A6N4=", "bsdW01Xfx6YAPxfpvz5Yp5MVBI9JUedbJxu_PkGR7mA="];
 
-static MASTER_TOKEN: Key = Key::secret("master-token", |draft, token| {
+pub(crate) static MASTER_TOKEN: Key = Key::secret("master-token", |draft, token| {
     if is_usable(draft, &MASTER_TOKEN, &token) {
         check_master_token(draft, &MASTER_TOKEN, MASTER_TOKEN.name, &token);
         draft.secrets.master_tokens.push((MASTER_TOKEN.name.to_owned(), token));

@@ -177,6 +177,8 @@ mod tests {
             ("database-api-url", json!("sqlite::memory:"), "would forget every token"),
             ("headers", json!({ "bad name": "hush" }), "\"bad name\" is not a header name"),
             ("headers", json!({ "X-A": "hush\n" }), "the value of \"X-A\" cannot stand in a header"),
+            ("headers", json!({ "Authorization": "Bearer …" }), "the value of \"Authorization\" is a placeholder"),
+            ("headers", json!({ "Authorization": "Bearer ..." }), "the value of \"Authorization\" is a placeholder"),
             ("headers", json!({ "X-A": 1 }), "found a number as the value of `X-A`"),
             ("headers", json!({ "X-A": "hush", "x-a": "hush" }), "appears twice"),
         ]);
