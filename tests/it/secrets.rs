@@ -136,8 +136,9 @@ fn keys_in_files_are_rotated_by_hand() {
     let change = keys.rotate(None).unwrap();
     assert!(matches!(change.write(), Err(KeyChangeError::Unwritable(_))));
     let settings = change.settings();
-    assert_eq!(settings[0].name, "CRYPTOGRAPHY_KEY");
-    assert_eq!((settings[1].name.as_str(), &settings[1].value), ("PREVIOUS_CRYPTOGRAPHY_KEYS", &Some(KEY.into())));
+    assert_eq!(settings[0].name, "CRYPTOGRAPHY_KEY_FILE");
+    assert_eq!((settings[1].name.as_str(), &settings[1].value), ("PREVIOUS_CRYPTOGRAPHY_KEYS_FILE", &Some(KEY.into())));
+    assert!(settings.iter().all(|setting| setting.is_in_file));
     assert_eq!(fs::read_to_string(place.path().join("key")).unwrap(), KEY);
 }
 

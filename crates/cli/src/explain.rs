@@ -9,7 +9,7 @@ use clap::{Args as ClapArgs, error::ErrorKind};
 use fastauth::{
     Secret, SettingsBuilder,
     config::Report,
-    path::{DecidingPrefix, EndpointRequirement, ExplainedReading, Explanation, PathDecision},
+    path::{DecidingPrefix, EndpointRequirement, ExplainedReading, Explanation, PathDecision, PathRefusal},
     store::MemoryStore,
 };
 use fastauth_core::{settings::EndpointOptions, shown::shown};
@@ -57,13 +57,13 @@ pub(crate) fn run(args: Explain, mut program: clap::Command) -> Result<ExitCode,
     let Some(target) = args.target else {
         if args.method != "-" {
             let message = "the target is missing: fastauth explain METHOD TARGET";
-            program.error(ErrorKind::MissingRequiredArgument, message).exit()
+            usage_error(&mut program, ErrorKind::MissingRequiredArgument, message)
         }
         return explain_lines(&explainer);
     };
     if args.method == "-" {
         let message = "`-` reads methods and targets from standard input: leave the target out";
-        program.error(ErrorKind::ArgumentConflict, message).exit()
+        usage_error(&mut program, ErrorKind::ArgumentConflict, message)
     }
     let Ok(method) = Method::from_bytes(args.method.as_bytes()) else {
         return Err(Failure::new(format!("`{}` is not a method; write one such as GET", shown(&args.method))));
@@ -75,6 +75,13 @@ pub(crate) fn run(args: Explain, mut program: clap::Command) -> Result<ExitCode,
         print(&method, &target, &explained)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the program with a message and the usage of this command.
+fn usage_error(program: &mut clap::Command, kind: ErrorKind, message: &str) -> ! {
+    program.build();
+    let command = program.find_subcommand_mut("explain");
+    command.map_or_else(|| clap::Error::raw(kind, message), |command| command.error(kind, message)).exit()
 }
 
 /// Returns what the configuration says of the endpoints. Faults in it that concern paths are reported with the explanation.
@@ -199,7 +206,7 @@ fn reason(explanation: &Explanation) -> String {
 fn print(method: &Method, target: &str, explained: &Explained) -> Result<(), Failure> {
     let explanation = &explained.layer;
     let request = format!("{} {}", shown(method.as_str()), shown(target));
-    let fault = explanation.reason().map(|fault| format!("\"{}\" {}", shown(target), fault.description()));
+    let fault = explanation.reason().map(|fault| format!("\"{}\" {}", shown(target), described(fault, target)));
     let requirement = requirement(explanation.decision());
     match (explanation.decision(), fault) {
         (PathDecision::Reject, Some(fault)) => output::line(&format!("{request}: rejected: {fault}"))?,
@@ -221,6 +228,20 @@ fn print(method: &Method, target: &str, explained: &Explained) -> Result<(), Fai
         output::line(&format!("  {number:3}  \"{}\" ({}{from})", shown(reading.text()), reading.step()))?;
     }
     Ok(())
+}
+
+/// Describes why a path is refused, to follow it in a sentence.
+fn described(fault: PathRefusal, target: &str) -> String {
+    let is_refused = |c: &char| format!("/{c}").parse::<Uri>().is_err();
+    match target.chars().find(is_refused).filter(|_| fault == PathRefusal::RequestTarget) {
+        Some(' ') => "has a space, which ends a request target: write %20".to_owned(),
+        Some(c) => {
+            let mut buffer = [0; 4];
+            let escaped = c.encode_utf8(&mut buffer).bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+            format!("has {c:?}, which no request target can have: write {escaped}")
+        }
+        None => fault.description().to_owned(),
+    }
 }
 
 fn requirement(decision: PathDecision) -> &'static str {

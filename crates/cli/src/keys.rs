@@ -20,7 +20,7 @@ use crate::{
     failure::{Failure, chain},
     output,
     runtime::block_on,
-    sessions::{count, existing_store, may_be_valid, pages, unix_now},
+    sessions::{absent, count, existing_store, may_be_valid, pages, unix_now},
 };
 
 /// A longer time until a new key signs is most likely a slip.
@@ -156,8 +156,11 @@ fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), F
 
 fn print_settings(settings: &[KeySetting], is_file: bool) -> Result<(), Failure> {
     for setting in settings {
-        let KeySetting { name, value, .. } = setting;
+        let KeySetting { name, value, is_in_file, .. } = setting;
         match value {
+            Some(value) if *is_in_file => {
+                output::verbatim(&format!("# The file that {name} names:\n{}\n", value.expose()))?;
+            }
             Some(value) if is_file => output::verbatim(&format!("\"{name}\": {},\n", value.expose()))?,
             Some(value) => {
                 let quoted = setting.env_value();
@@ -174,13 +177,14 @@ fn print_settings(settings: &[KeySetting], is_file: bool) -> Result<(), Failure>
 
 fn what_to_set(keys: &ConfiguredKeys, settings: &[KeySetting]) -> String {
     let lines = settings.iter().map(|setting| match &setting.value {
+        Some(_) if setting.is_in_file => format!("\n  {}: the path of a file with the value", setting.name),
         Some(value) if !setting.is_secret => format!("\n  {}={}", setting.name, value.expose()),
         Some(_) => format!("\n  {}=…", setting.name),
         None => format!("\n  remove {}, if it is set", setting.name),
     });
     format!(
         "nothing was changed: the keys come from {}, which this program cannot change. Set on every node, and restart \
-         it:{}\n--print generates the values and prints them",
+         it:{}\n--print prints the values",
         keys.source(),
         lines.collect::<String>()
     )
@@ -211,7 +215,10 @@ type Live = BTreeMap<String, u64>;
 fn count_live(settings: &Settings) -> Result<Result<Live, String>, Failure> {
     let store = match existing_store(settings) {
         Ok(Some(store)) => store,
-        Ok(None) => return Ok(Ok(Live::new())),
+        Ok(None) => {
+            output::note(&format!("{}, so no session is counted", absent(settings)));
+            return Ok(Ok(Live::new()));
+        }
         Err(failure) => return Ok(Err(failure.to_string())),
     };
     let mut live = Live::new();
@@ -290,13 +297,15 @@ fn retire(kid: &str, force: bool, print: bool, config: Config) -> Result<ExitCod
     let keys = report.keys()?.clone();
     let change = keys.retire(kid)?;
     if !force {
-        let found = match existing_store(&report.into_settings()?)? {
-            Some(store) => {
-                block_on(FoundSessions::list(&*store, &keys, kid))?.map_err(|error| unlisted(kid, &error))?
-            }
-            None => FoundSessions::default(),
+        let settings = report.into_settings()?;
+        let Some(store) = existing_store(&settings)? else {
+            return Err(Failure::new(format!(
+                "{kid} was not retired: {}, so live tokens may still need it; name the database of the application in \
+                 `database-api-url`, or remove the key by --force",
+                absent(&settings)
+            )));
         };
-        found.refuse(kid)?;
+        block_on(FoundSessions::list(&*store, &keys, kid))?.map_err(|error| unlisted(kid, &error))?.refuse(kid)?;
     }
     apply(&keys, &change, print)?;
     output::note(&format!("Restart every node: then {kid} no longer verifies tokens"));

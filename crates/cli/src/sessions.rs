@@ -1,6 +1,7 @@
 //! Reading the sessions of a store, and showing them.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -18,6 +19,13 @@ pub(crate) fn existing_store(settings: &Settings) -> Result<Option<Arc<dyn Token
         return Ok(None);
     }
     Ok(Some(fastauth::store::open(settings)?))
+}
+
+/// Says that the configured database does not exist, and names its file.
+pub(crate) fn absent(settings: &Settings) -> String {
+    let path = settings.database_file().unwrap_or(Path::new(""));
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    format!("the database {} does not exist", path.display())
 }
 
 /// Calls `each` with every page of a list.

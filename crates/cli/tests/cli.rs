@@ -208,7 +208,17 @@ fn explain_answers_line_by_line() {
     );
     let text = place.done(&["explain", "GET", "access"]);
     assert_eq!(text.lines().next(), Some("GET access: rejected: \"access\" is not an absolute path (expected \"/…\")"));
-    place.fails(&["explain", "GET"], 2);
+    for (target, problem) in
+        [("/access/a b", "has a space"), ("/access/a<b", "has '<', which no request target can have")]
+    {
+        let text = place.done(&["explain", "GET", target]);
+        assert!(text.contains(&format!("rejected: \"{target}\" {problem}")), "{text}");
+        let escaped = text.trim_end().rsplit("write ").next().unwrap();
+        let text = place.done(&["explain", "GET", &format!("/access/a{escaped}b")]);
+        assert!(text.contains("requires an access token"), "{text}");
+    }
+    let refusal = place.fails(&["explain", "GET"], 2);
+    assert!(refusal.contains("Usage: fastauth explain "), "{refusal}");
 }
 
 /// Paths can be explained before there are secrets.

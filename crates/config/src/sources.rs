@@ -39,7 +39,7 @@ const NOT_SETTINGS: [&str; 9] = [
 ];
 
 /// The end of a variable that names a file with the value in it.
-const FILE_ENDING: &str = "_FILE";
+pub(crate) const FILE_ENDING: &str = "_FILE";
 
 const DEFAULT_FILE: &str = "fastauth.config.json";
 

@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     output,
     runtime::block_on,
-    sessions::{count, existing_store, may_be_valid, pages, relative, time, unix_now},
+    sessions::{absent, count, existing_store, may_be_valid, pages, relative, time, unix_now},
 };
 
 /// The most characters of a client id in the narrow table, which is then at most 100 wide.
@@ -28,7 +28,7 @@ pub(super) fn run(args: ListTokens) -> Result<(), Failure> {
         ..SessionFilter::default()
     };
     let Some(store) = existing_store(&settings)? else {
-        output::note("The database does not exist yet: no tokens were issued");
+        output::note(&format!("No sessions: {}", absent(&settings)));
         return Ok(());
     };
     let now = unix_now();

@@ -1,14 +1,19 @@
 //! `token`.
 
-use std::{io::Read, process::ExitCode};
+use std::{io::Read, process::ExitCode, sync::Arc};
 
 use fastauth::{
-    FastAuthLayer, Introspection, IssuedTokens, Secret, SettingsBuilder, TokenError, TokenIssuer, TokenType,
-    store::MemoryStore,
+    FastAuthLayer, Introspection, IssuedTokens, Secret, Settings, SettingsBuilder, TokenError, TokenIssuer, TokenType,
+    store::{MemoryStore, TokenStore},
 };
 use serde_json::json;
 
-use crate::{failure::Failure, output, runtime::block_on};
+use crate::{
+    failure::Failure,
+    output,
+    runtime::block_on,
+    sessions::{absent, existing_store},
+};
 
 pub(crate) mod args;
 mod list;
@@ -21,7 +26,7 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
     match args.command {
         TokenCommand::New { client_id, config } => new::run(client_id, config)?,
         TokenCommand::Refresh { token, config } => {
-            let issuer = issuer(config.settings())?;
+            let issuer = issuer_of_existing(config.settings(), "nothing was refreshed")?;
             let token = read(token)?;
             print(&block_on(issuer.refresh(token.expose()))??)?;
         }
@@ -36,7 +41,7 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
             output::json(&serde_json::Value::Object(claims?.as_object().clone()))?;
         }
         TokenCommand::Introspect { token, config } => {
-            let issuer = issuer(config.settings())?;
+            let issuer = issuer_of_existing(config.settings(), "nothing can be asked of it")?;
             let token = read(token)?;
             let mut answer = json!({ "active": false });
             if let Introspection::Active { claims, expires_at } = block_on(issuer.introspect(token.expose()))?? {
@@ -54,6 +59,21 @@ pub(crate) fn run(args: Token) -> Result<ExitCode, Failure> {
 
 fn issuer(settings: SettingsBuilder) -> Result<TokenIssuer, Failure> {
     Ok(FastAuthLayer::new(settings.load()?)?.issuer())
+}
+
+/// Returns the issuer of a store that exists: a token cannot be in a database that this command would create.
+fn issuer_of_existing(settings: SettingsBuilder, consequence: &str) -> Result<TokenIssuer, Failure> {
+    let settings = settings.load()?;
+    existing(&settings, consequence)?;
+    Ok(FastAuthLayer::new(settings)?.issuer())
+}
+
+/// Opens the configured store, or says that its file does not exist, what follows from that, and what to do.
+fn existing(settings: &Settings, consequence: &str) -> Result<Arc<dyn TokenStore>, Failure> {
+    existing_store(settings)?.ok_or_else(|| {
+        let problem = absent(settings);
+        Failure::new(format!("{problem}: {consequence}; name the database of the application in `database-api-url`"))
+    })
 }
 
 /// Returns the token, read from standard input if it is `-`.

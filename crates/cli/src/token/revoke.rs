@@ -1,13 +1,16 @@
 //! `token revoke`.
 
-use std::io::{self, IsTerminal};
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal},
+};
 
 use fastauth::{
     FastAuthLayer, TokenIssuer,
-    store::{Revocation, SessionEntry, SessionFilter, SessionStatus, StoreErrorKind, TokenStore},
+    store::{Revocation, SessionEntry, SessionFilter, SessionStatus, StoreError, StoreErrorKind, TokenStore},
 };
 
-use super::{args::RevokeTokens, issuer, read};
+use super::{args::RevokeTokens, existing, issuer_of_existing, read};
 use fastauth_core::shown::shown;
 
 use crate::{
@@ -16,8 +19,11 @@ use crate::{
     failure::Failure,
     output,
     runtime::block_on,
-    sessions::{count, existing_store, pages},
+    sessions::{count, pages},
 };
+
+/// How a refusal begins.
+const NOTHING: &str = "nothing was revoked";
 
 pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
     let RevokeTokens { token, client_id, session, all, yes, config } = args;
@@ -25,9 +31,7 @@ pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
         return revoke_token(token, config);
     }
     let settings = config.settings().load()?;
-    let Some(store) = existing_store(&settings)? else {
-        return report(0);
-    };
+    let store = existing(&settings, NOTHING)?;
     let issuer = FastAuthLayer::new(settings)?.issuer();
     let revoked = block_on(async {
         let revocations = match client_id {
@@ -35,11 +39,8 @@ pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
                 confirm(&*store, yes).await?;
                 vec![Revocation::All]
             }
-            Some(client_id) if session.is_empty() => vec![Revocation::Client(client_id)],
-            Some(client_id) => session
-                .into_iter()
-                .map(|session| Revocation::Session { client_id: client_id.clone(), session })
-                .collect(),
+            Some(client_id) if session.is_empty() => return revoke_client(&issuer, &*store, client_id).await,
+            Some(client_id) => find_of(&*store, &client_id, session).await?,
             None => find(&*store, &session).await?,
         };
         revoke(&issuer, &revocations).await
@@ -52,7 +53,7 @@ fn report(revoked: u64) -> Result<(), Failure> {
 }
 
 fn revoke_token(token: String, config: Config) -> Result<(), Failure> {
-    let issuer = issuer(config.settings())?;
+    let issuer = issuer_of_existing(config.settings(), NOTHING)?;
     let token = read(token)?;
     if !block_on(issuer.revoke_token(token.expose()))?? {
         return Err(Failure::new(
@@ -68,6 +69,41 @@ async fn revoke(issuer: &TokenIssuer, revocations: &[Revocation]) -> Result<u64,
         revoked += issuer.revoke(revocation).await?;
     }
     Ok(revoked)
+}
+
+/// Revokes the sessions of a client. One that the store does not know is most likely a slip, so that is a failure.
+async fn revoke_client(issuer: &TokenIssuer, store: &dyn TokenStore, client_id: String) -> Result<u64, Failure> {
+    let revoked = issuer.revoke(&Revocation::Client(client_id.clone())).await?;
+    if revoked == 0 && sessions_of(store, &client_id).await?.is_some_and(|sessions| sessions.is_empty()) {
+        return Err(Failure::new(format!("{NOTHING}: the store has no session of the client `{}`", shown(&client_id))));
+    }
+    Ok(revoked)
+}
+
+/// Checks the names of sessions of a client, if the store can list them.
+async fn find_of(store: &dyn TokenStore, client_id: &str, names: Vec<String>) -> Result<Vec<Revocation>, Failure> {
+    if let Some(known) = sessions_of(store, client_id).await?
+        && let Some(name) = names.iter().find(|name| !known.contains(*name))
+    {
+        let client_id = shown(client_id);
+        return Err(Failure::new(format!(
+            "{NOTHING}: no session of the client `{client_id}` is named `{}`",
+            shown(name)
+        )));
+    }
+    let revocations = names.into_iter().map(|session| Revocation::Session { client_id: client_id.to_owned(), session });
+    Ok(revocations.collect())
+}
+
+/// Returns the names of a client's sessions, ended ones included, unless the store cannot list them.
+async fn sessions_of(store: &dyn TokenStore, client_id: &str) -> Result<Option<BTreeSet<String>>, StoreError> {
+    let filter = SessionFilter { client_id: Some(client_id.to_owned()), ..SessionFilter::default() };
+    let mut names = BTreeSet::new();
+    match pages(store, filter, |page| names.extend(page.sessions.into_iter().map(|entry| entry.session))).await {
+        Ok(()) => Ok(Some(names)),
+        Err(error) if error.kind() == StoreErrorKind::Unsupported => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn confirm(store: &dyn TokenStore, yes: bool) -> Result<(), Failure> {
@@ -86,7 +122,7 @@ async fn confirm(store: &dyn TokenStore, yes: bool) -> Result<(), Failure> {
     };
     match ask(&format!("This revokes {which}. Continue? [y/N]"))?.to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::new("nothing was revoked")),
+        _ => Err(Failure::new(NOTHING)),
     }
 }
 
@@ -101,7 +137,7 @@ async fn find(store: &dyn TokenStore, names: &[String]) -> Result<Vec<Revocation
         _ => error.into(),
     })?;
     if let Some(name) = names.iter().find(|name| found.iter().all(|entry| entry.session != **name)) {
-        return Err(Failure::new(format!("nothing was revoked: no session is named `{}`", shown(name))));
+        return Err(Failure::new(format!("{NOTHING}: no session is named `{}`", shown(name))));
     }
     let revocations =
         found.into_iter().map(|SessionEntry { client_id, session, .. }| Revocation::Session { client_id, session });

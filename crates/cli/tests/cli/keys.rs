@@ -26,7 +26,8 @@ fn keys_are_rotated_and_retired() {
     assert!(text.contains("signs from 20") && text.contains("1 session live"), "{text}");
     assert!(!text.contains(&before) && !text.contains(&after));
     let refusal = place.fails(&["keys", "rotate"], 1);
-    assert!(refusal.contains("wait until then, or let the new key sign at once"), "{refusal}");
+    let remedy = ".env, variable CRYPTOGRAPHY_KEY_SIGNS_FROM) and restart every node";
+    assert!(refusal.contains("remove `cryptography-key-signs-from` (") && refusal.contains(remedy), "{refusal}");
     assert!(place.fails(&["keys", "retire", kid(&first[0])], 1).contains("rotate first"));
 
     place.done(&["keys", "rotate", "--now"]);
@@ -106,6 +107,67 @@ fn keys_in_the_environment_are_told_and_not_changed() {
     let output = command.envs(values.iter().copied()).output().unwrap();
     let list: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&list["keys"][0]["role"], &list["keys"][1]["role"]), (&json!("signs-from"), &json!("signs")));
+}
+
+/// The application's database is another one, so nothing is known of its sessions.
+#[test]
+fn a_database_that_does_not_exist_is_named() {
+    let place = Place::ready(&json!({}));
+    let first = keys(&place);
+    place.done(&["keys", "rotate", "--now"]);
+    let missing = format!("the database {} does not exist", place.path().join("fastauth.db").display());
+    for words in [
+        &["token", "revoke", "--client-id", "alice"][..],
+        &["token", "revoke", "--session", "s"],
+        &["token", "revoke", "--all", "--yes"],
+        &["token", "revoke", "x"],
+        &["token", "refresh", "x"],
+        &["token", "introspect", "x"],
+        &["keys", "retire", kid(&first[0])],
+    ] {
+        let refusal = place.fails(words, 1);
+        assert!(refusal.contains(&missing), "{words:?}: {refusal}");
+        assert!(words[1] != "revoke" || refusal.contains("nothing was revoked"), "{refusal}");
+    }
+    for words in [["token", "list"], ["keys", "list"]] {
+        let output = place.run(&words);
+        assert_eq!(output.status.code(), Some(0), "{words:?}");
+        assert!(stderr(&output).contains(&missing), "{}", stderr(&output));
+    }
+    assert!(!place.path().join("fastauth.db").exists(), "nothing was created");
+    place.done(&["keys", "retire", "--force", kid(&first[0])]);
+}
+
+/// Mounted secrets are told by their variables, and each value goes to a file.
+#[test]
+fn keys_in_mounted_files_are_told_and_not_changed() {
+    let place = Place::ready(&json!({}));
+    let key = "RUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUVFRUU=";
+    fs::write(place.path().join("key"), key).unwrap();
+    for prefix in ["", "FASTAUTH_"] {
+        let variables = ["CRYPTOGRAPHY_KEY", "PREVIOUS_CRYPTOGRAPHY_KEYS", "CRYPTOGRAPHY_KEY_SIGNS_FROM"]
+            .map(|name| format!("{prefix}{name}_FILE"));
+        let run = |words: &[&str]| place.command(words).env(&variables[0], "key").output().unwrap();
+        let output = run(&["keys", "rotate"]);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(variables.iter().all(|name| told.contains(&format!("\n  {name}: "))), "{told}");
+        assert!(!told.contains(&format!("{prefix}CRYPTOGRAPHY_KEY=")) && !told.contains(key), "{told}");
+
+        let printed = stdout(&run(&["keys", "rotate", "--print"]));
+        let lines: Vec<_> = printed.lines().collect();
+        assert_eq!(lines.len(), 6, "{printed}");
+        let mut command = place.command(&["keys", "list", "--json"]);
+        for (name, pair) in variables.iter().zip(lines.chunks(2)) {
+            assert_eq!(pair[0], format!("# The file that {name} names:"));
+            fs::write(place.path().join(name), format!("{}\n", pair[1])).unwrap();
+            command.env(name, name);
+        }
+        // What was printed is what the files can hold.
+        let output = command.output().unwrap();
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&list["keys"][0]["role"], &list["keys"][1]["role"]), (&json!("signs-from"), &json!("signs")));
+    }
 }
 
 /// Where nobody can tell whose tokens are live, an earlier key is not taken out unasked.
@@ -203,8 +265,6 @@ async fn pairs_that_name_no_key_hold_back_the_one_that_signed_them() {
 #[test]
 fn tokens_are_revoked_in_every_way() {
     let place = Place::ready(&json!({ "tokens-per-client": "many" }));
-    assert_eq!(place.done(&["token", "revoke", "--all", "--yes"]), "Revoked 0 sessions\n");
-    assert!(!place.path().join("fastauth.db").exists());
     let issued: Vec<_> = ["a", "a", "b", "b", "c"].map(|client_id| issue(&place, client_id)).into();
     let sessions = |client_id: &str| -> Vec<String> {
         let live = place.done(&["token", "list", "--json", "--client-id", client_id, "--status", "live"]);
@@ -219,6 +279,10 @@ fn tokens_are_revoked_in_every_way() {
     assert!(place.fails(&["token", "revoke", "--session", "nobody's"], 1).contains("no session is named"));
     assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 1 session\n");
     assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 0 sessions\n");
+    let refusal = place.fails(&["token", "revoke", "--client", "nobody"], 1);
+    assert!(refusal.contains("nothing was revoked: the store has no session of the client `nobody`"), "{refusal}");
+    let refusal = place.fails(&["token", "revoke", "--client", "c", "--session", &of_b[0]], 1);
+    assert!(refusal.contains("nothing was revoked: no session of the client `c` is named"), "{refusal}");
 
     let refresh = issued[4]["refresh_token"].as_str().unwrap();
     assert!(place.done(&["token", "introspect", refresh]).contains("\"active\": true"));

@@ -48,7 +48,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["token", "new"],
     &["token", "list"],
     &["token", "list", "--json"],
-    &["token", "revoke", "--client-id", "nobody"],
+    &["token", "revoke", "--client-id", "alice"],
     &["completions", "bash"],
     &["completions", "zsh"],
     &["--help"],

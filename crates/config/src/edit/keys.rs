@@ -16,6 +16,7 @@ use crate::{
     keys::secrets::{
         CRYPTOGRAPHY_KEY, CRYPTOGRAPHY_KEY_SIGNS_FROM as SIGNS_FROM, PREVIOUS_CRYPTOGRAPHY_KEYS as PREVIOUS,
     },
+    sources::FILE_ENDING,
 };
 
 /// Why keys are not changed.
@@ -23,12 +24,19 @@ use crate::{
 #[non_exhaustive]
 pub enum KeyChangeError {
     /// A key is waiting for its time, and only the nodes know which of them have it.
-    #[error("the key {kid} signs only from {} on: wait until then, or let the new key sign at once", rfc3339(*from))]
+    #[error(
+        "the key {kid} signs only from {} on: wait until then; to let it sign at once, remove `{}` ({time_source}) and restart \
+         every node",
+        rfc3339(*from),
+        SIGNS_FROM.name
+    )]
     Pending {
         /// The id of the waiting key.
         kid: String,
         /// Its time.
         from: SystemTime,
+        /// Where that stands.
+        time_source: Box<Source>,
     },
     /// No key has this id.
     #[error("no configured key has the id {0}")]
@@ -82,7 +90,8 @@ impl ConfiguredKeys {
     pub fn rotate(&self, signs_from: Option<SystemTime>) -> Result<KeyChange, KeyChangeError> {
         if let (Some(from), Some(_)) = (self.waits_until(), signs_from) {
             let kid = self.ring.kids().next().unwrap_or_default().to_owned();
-            return Err(KeyChangeError::Pending { kid, from });
+            let time_source = Box::new(self.sources.signs_from.clone());
+            return Err(KeyChangeError::Pending { kid, from, time_source });
         }
         let previous = std::iter::once(&self.newest).chain(&self.previous).cloned().collect();
         self.change(Secret::generate(), previous, signs_from)
@@ -172,6 +181,8 @@ struct Setting {
     key: &'static Key,
     /// The variable, or the member of the configuration file.
     name: String,
+    /// True if the variable names a file with the value in it.
+    is_in_file: bool,
     value: NewValue,
 }
 
@@ -231,7 +242,12 @@ impl KeyChange {
                 } else {
                     setting.value.in_json().map(|value| Secret::from(value.to_string()))
                 };
-                KeySetting { name: setting.name, value, is_secret: *setting.key != SIGNS_FROM }
+                KeySetting {
+                    name: setting.name,
+                    value,
+                    is_secret: *setting.key != SIGNS_FROM,
+                    is_in_file: setting.is_in_file,
+                }
             })
             .collect()
     }
@@ -258,17 +274,18 @@ impl KeyChange {
 
     /// Names a setting: as it is named now, else in the manner of the key's.
     fn setting(&self, key: &'static Key, source: &Source, value: NewValue) -> Setting {
-        let name = match (source, &self.sources.key) {
-            (Source::Environment(name) | Source::EnvFile(_, name), _) => name.clone(),
-            // The value is printed, and not the file that it goes to.
-            (Source::SecretFile(_, name), _) => name.trim_end_matches("_FILE").to_owned(),
-            (_, Source::Environment(name) | Source::SecretFile(_, name) | Source::EnvFile(_, name)) => match key.bare {
-                Some(bare) if !name.starts_with("FASTAUTH_") => bare.to_owned(),
-                _ => key.variable(),
-            },
-            _ => key.name.to_owned(),
+        let in_manner_of = |name: &str| match key.bare {
+            Some(bare) if !name.starts_with("FASTAUTH_") => bare.to_owned(),
+            _ => key.variable(),
         };
-        Setting { key, name, value }
+        let (name, is_in_file) = match (source, &self.sources.key) {
+            (Source::Environment(name) | Source::EnvFile(_, name), _) => (name.clone(), false),
+            (Source::SecretFile(_, name), _) => (name.clone(), true),
+            (_, Source::SecretFile(_, name)) => (format!("{}{FILE_ENDING}", in_manner_of(name)), true),
+            (_, Source::Environment(name) | Source::EnvFile(_, name)) => (in_manner_of(name), false),
+            _ => (key.name.to_owned(), false),
+        };
+        Setting { key, name, is_in_file, value }
     }
 
     fn write_file(&self, path: PathBuf) -> Result<(), KeyChangeError> {
@@ -327,10 +344,12 @@ impl fmt::Debug for KeyChange {
 pub struct KeySetting {
     /// The variable, or the member of the configuration file.
     pub name: String,
-    /// What it is to be set to, in a file as JSON. Without a value, it is to be removed.
+    /// What it is to be set to, in a configuration file as JSON. Without a value, it is to be removed.
     pub value: Option<Secret>,
     /// True if there is a key in it.
     pub is_secret: bool,
+    /// True if the variable names a file, such as `CRYPTOGRAPHY_KEY_FILE`, and the value is to be all that the file holds.
+    pub is_in_file: bool,
 }
 
 impl KeySetting {
