@@ -78,14 +78,18 @@ export class FastAuth {
    */
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>;
 
-  /** Opens a WebSocket, which is reopened with a fresh ticket whenever it closes, until `close()`, code 1000 or the log-out. */
+  /**
+   * Opens a WebSocket, which is reopened with a fresh ticket whenever it closes, until `close()`, code 1000 or the log-out.
+   *
+   * @throws {TypeError} if the path is relative, has dot segments, or is of an origin that may not be sent the token.
+   */
   socket(path: string | URL, options?: SocketOptions): Socket;
 
   /**
    * Returns a URL with a ticket, for what cannot send a header: an `EventSource`, an image, a download. It opens the path once, within 30
    * seconds; with `expiresIn`, any number of times within so many seconds.
    *
-   * @throws {TypeError} if the URL is of an origin that may not be sent the token.
+   * @throws {TypeError} if the path is relative, has dot segments, or is of an origin that may not be sent the token.
    * @throws {FastAuthError} if no ticket is issued, such as when nobody is logged in.
    */
   url(path: string | URL, options?: UrlOptions): Promise<string>;
@@ -119,7 +123,10 @@ export interface Socket extends EventTarget {
   /** Called each time that the socket opens: load what messages may have been missed. */
   onopen: ((event: Event) => void) | null;
   onmessage: ((event: Event & { data: any }) => void) | null;
-  /** Called each time that the socket closes. `isFinal` says that it is not reopened. */
+  /**
+   * Called each time that the socket closes. `isFinal` says that it is not reopened. From the third failed handshake in a row on, the reason asks
+   * whether there is a WebSocket at the path, since browsers do not say why a handshake fails.
+   */
   onclose: ((event: Event & { code: number; reason: string; wasClean: boolean; isFinal: boolean }) => void) | null;
   /** Sends a message, or returns `false` if the socket is not open. */
   send(data: string | ArrayBufferLike | Blob | ArrayBufferView): boolean;

@@ -16,11 +16,15 @@ const TIMEOUT = 15_000;
 const LEAST_AGE = 1_000;
 /** How long before its end a token is refreshed, or up to twice as long; a short-lived one a fifth of its life before. */
 const EARLY = 60_000;
+/** After how many closes in a row, none of them after an open, a socket says what may be wrong. */
+const UNOPENED = 3;
 /** How often a call tries to get a token, and the longest wait in between, in seconds. */
 const ATTEMPTS = 3;
 const PATIENCE = 10;
 /** A timer for longer fires at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
+/** What the URL parser would resolve, `%2e` and `\` included. */
+const DOT_SEGMENT = /[/\\](\.|%2e){1,2}([/\\]|$)/i;
 /** The reasons of a 401 that a new access token may mend. */
 const REFUSED = ["expired_token", "not_current", "unknown_client", "invalid_signature"];
 
@@ -53,8 +57,9 @@ export class FastAuth {
   #changes = 0;
   /** @type {Promise<Token | null> | undefined} */
   #renewing;
-  /** Until when the server is left alone, by `performance.now()`. */
+  /** Until when the server is left alone, by `performance.now()`, and why. */
   #pauseEnd = 0;
+  #pauseReason = "";
   /** Ends the wait for other tabs. @type {(() => void) | undefined} */
   #heard;
   /** The last of the work that runs one at a time, if there are no locks over all tabs. @type {Promise<unknown>} */
@@ -141,7 +146,7 @@ export class FastAuth {
 
   /** @param {string | URL} path @param {SocketOptions} options */
   socket(path, { protocols = [], binaryType = "blob" } = {}) {
-    const url = this.#trusted(String(path).replace(/^ws/, "http"));
+    const url = this.#located(String(path).replace(/^ws(?=s?:)/i, "http"));
     if (!this.#WebSocket) throw new TypeError("there is no WebSocket here: pass one to the constructor");
     const open = async () => {
       const address = new URL(url);
@@ -155,7 +160,7 @@ export class FastAuth {
 
   /** @param {string | URL} path @param {UrlOptions} options */
   async url(path, { method, expiresIn } = {}) {
-    const url = this.#trusted(String(path));
+    const url = this.#located(String(path));
     url.searchParams.set("ticket", await this.#ticket({ path: url.pathname, method, expires_in: expiresIn }));
     return url.href;
   }
@@ -192,10 +197,20 @@ export class FastAuth {
     throw new TypeError(`no token is sent to ${url.origin}: name it in "origins", or use fetch itself`);
   }
 
+  /** Returns the URL of a path that is not relative, so that the ticket is for what the caller wrote. @param {string} path */
+  #located(path) {
+    const shown = path.split(/[?#]/)[0];
+    if (!/^(https?:\/)?\//i.test(shown)) throw new TypeError(`the path of a ticket must begin with "/": ${shown}`);
+    if (DOT_SEGMENT.test(shown)) throw new TypeError(`the path of a ticket must be without "." and ".." segments: ${shown}`);
+    return this.#trusted(path);
+  }
+
   /** Returns a ticket: for one socket, unless it is bound to something else. @param {object} [bound] */
   async #ticket(bound) {
     const sent = bound && { body: JSON.stringify(bound), headers: { "Content-Type": "application/json" } };
-    const response = await this.fetch(new URL("ticket", this.#base), { method: "POST", ...sent });
+    const response = await this.fetch(new URL("ticket", this.#base), { method: "POST", ...sent }).catch((cause) => {
+      throw cause instanceof FastAuthError ? cause : new FastAuthError("no ticket was issued: the server cannot be reached", { cause });
+    });
     if (!response.ok) throw await failure("no ticket was issued", response);
     return (await response.json()).ticket;
   }
@@ -226,7 +241,7 @@ export class FastAuth {
     if (this.#token === stale) await this.#ask();
     if (this.#token !== stale) return this.#token ?? null;
     const pause = this.#pauseEnd - performance.now();
-    if (pause > 0) throw new FastAuthError("the server asked to wait", { retryAfter: pause / 1000 });
+    if (pause > 0) throw new FastAuthError(this.#pauseReason, { retryAfter: pause / 1000 });
     if (stale) await sleep(Math.min(stale.receivedAt + LEAST_AGE - Date.now(), LEAST_AGE));
     const changes = this.#changes;
     const token = await this.#exchange();
@@ -274,23 +289,26 @@ export class FastAuth {
     const credentials = this.#storage ? "omit" : "include";
     const signal = AbortSignal.timeout(TIMEOUT);
     let error;
+    let reason = "the server cannot be reached: waiting";
     try {
       const init = { method: "POST", body: new URLSearchParams(form), credentials, signal, redirect: "error" };
       const response = await this.#fetch(new URL(path, this.#base), /** @type {RequestInit} */ (init));
       if (![429, 500, 502, 503, 504].includes(response.status)) return response;
       error = await failure(`${path} is not available`, response);
+      reason = error.retryAfter ? "the server asked to wait" : "the server is not available: waiting";
     } catch (cause) {
       error = new FastAuthError(`${path} cannot be reached`, { cause });
     }
     error.retryAfter ??= 1 + Math.random();
-    this.#pause(error.retryAfter);
-    this.#channel?.postMessage({ pause: error.retryAfter });
+    this.#pause(error.retryAfter, reason);
+    this.#channel?.postMessage({ pause: error.retryAfter, reason });
     throw error;
   }
 
-  /** Leaves the server alone. @param {number} seconds */
-  #pause(seconds) {
+  /** Leaves the server alone. @param {number} seconds @param {string} reason */
+  #pause(seconds, reason) {
     this.#pauseEnd = performance.now() + seconds * 1000;
+    this.#pauseReason = reason;
   }
 
   /** Adopts a token in all tabs. @param {Token | null} token */
@@ -312,9 +330,9 @@ export class FastAuth {
     for (const listener of this.#listeners) queueMicrotask(() => listener(describe(token)));
   }
 
-  /** Takes a message of another tab. @param {{ ask?: true, pause?: number, token: Token | null, isAnswer?: true }} message */
-  #hear({ ask, pause, token, isAnswer }) {
-    if (pause) return this.#pause(pause);
+  /** Takes a message of another tab. @param {{ ask?: true, pause?: number, reason?: string, token: Token | null, isAnswer?: true }} message */
+  #hear({ ask, pause, reason, token, isAnswer }) {
+    if (pause) return this.#pause(pause, reason ?? "the server asked to wait");
     if (ask) {
       const isGood = this.#token && Date.now() < this.#token.expiresAt;
       return isGood && this.#channel?.postMessage({ token: this.#token, isAnswer });
@@ -379,6 +397,8 @@ class Socket extends EventTarget {
   #inner;
   /** Counts the times in a row that it did not stay open. */
   #failures = 0;
+  /** Counts the times in a row that it did not open. */
+  #unopened = 0;
   #isOver = false;
 
   /** @param {() => Promise<WebSocket>} connect @param {() => void} ended */
@@ -415,11 +435,15 @@ class Socket extends EventTarget {
       this.#inner = inner;
       inner.onopen = () => {
         openedAt = performance.now();
+        this.#unopened = 0;
         this.#emit("open", {});
       };
       inner.onmessage = ({ data }) => this.#isOver || this.#emit("message", { data });
       inner.onclose = ({ code, reason, wasClean }) => {
         if (performance.now() - openedAt > 1000) this.#failures = 0;
+        if (openedAt === Infinity) this.#unopened += 1;
+        // Browsers do not say why a handshake failed.
+        if (this.#unopened >= UNOPENED) reason ||= "the handshake was refused: is there a WebSocket at this path?";
         this.#closed({ code, reason, wasClean }, code === 1000);
       };
     } catch (error) {

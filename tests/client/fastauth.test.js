@@ -479,6 +479,59 @@ test("socket_that_is_refused_backs_off", async () => {
   assert.equal(server.count("/auth/ticket"), 5);
 });
 
+test("socket_that_never_opens_asks_whether_its_path_is_right", async (context) => {
+  const server = new FakeServer();
+  const auth = tab(server);
+  await auth.start(server.logIn());
+  context.mock.method(Math, "random", () => 0);
+  const socket = auth.socket("/missing");
+  const reasons = [];
+  socket.onclose = ({ code, reason, isFinal }) => reasons.push([code, reason, isFinal]);
+  for (let i = 0; i < 6; i++) {
+    await until(() => FakeSocket.all.length === i + 1);
+    if (i === 4) FakeSocket.all[i].opens();
+    FakeSocket.all[i].closes(1006);
+  }
+  const silent = [1006, "", false];
+  const asking = [1006, "the handshake was refused: is there a WebSocket at this path?", false];
+  assert.deepEqual(reasons, [silent, silent, asking, asking, silent, silent]);
+});
+
+test("tab_says_why_it_leaves_the_server_alone", async (context) => {
+  for (const [answer, first, second] of [
+    [new TypeError("away"), "token/refresh cannot be reached", "the server cannot be reached: waiting"],
+    [refused(502, "gateway"), "token/refresh is not available: 502 because gateway", "the server is not available: waiting"],
+    [refused(503, "busy", null, { "Retry-After": "60" }), "token/refresh is not available: 503 because busy", "the server asked to wait"],
+  ]) {
+    const server = new FakeServer();
+    const [one, other] = [tab(server), tab(server)];
+    await one.start(server.logIn());
+    await other.session();
+    // The wait is too long to be sat out.
+    const random = context.mock.method(Math, "random", () => 60);
+    const now = context.mock.method(Date, "now", () => performance.timeOrigin + performance.now() + 3600_000);
+    server.instead[REFRESH].push(answer);
+    await assert.rejects(one.session(), { name: "FastAuthError", message: first });
+    await assert.rejects(other.session(), { name: "FastAuthError", message: second });
+    assert.equal(server.count(REFRESH), 1);
+    for (const { mock } of [now, random]) mock.restore();
+  }
+});
+
+test("socket_is_reopened_after_a_ticket_that_could_not_be_fetched", async (context) => {
+  const server = new FakeServer();
+  const auth = tab(server);
+  await auth.start(server.logIn());
+  context.mock.method(Math, "random", () => 0);
+  server.instead["/auth/ticket"].push(new TypeError("away"));
+  const closed = [];
+  const socket = auth.socket("/access/ws");
+  socket.onclose = ({ reason, isFinal }) => closed.push([reason, isFinal]);
+  await until(() => FakeSocket.all.length === 1 || socket.readyState === 3);
+  assert.deepEqual(closed, [["no ticket was issued: the server cannot be reached", false]]);
+  assert.equal(FakeSocket.all.length, 1);
+});
+
 test("socket_ends_with_the_session_or_if_no_ticket_is_issued", async () => {
   const server = new FakeServer();
   const auth = tab(server);
@@ -505,6 +558,26 @@ test("url_has_a_ticket_that_is_bound_to_its_path", async () => {
   await auth.url("/access/events", { method: "HEAD", expiresIn: 300 });
   assert.deepEqual(JSON.parse(server.calls.at(-1).body), { path: "/access/events", method: "HEAD", expires_in: 300 });
   await assert.rejects(auth.url("https://evil.example/access"), TypeError);
+});
+
+test("paths_of_tickets_are_neither_relative_nor_resolved", async () => {
+  const server = new FakeServer();
+  const auth = tab(server);
+  await auth.start(server.logIn());
+  const dots = ["/access/../x", "/access/..", "/./x", "/access/%2e%2E/x", "/access/.%2e?a", "/access\\..\\x", "https://app.example/access/../x"];
+  const relative = ["access/files", "", "?a", "ws", "https:access", " /access"];
+  for (const [paths, message] of [[dots, /must be without "\." and "\.\." segments: /], [relative, /must begin with "\/": /]]) {
+    for (const path of paths) {
+      await assert.rejects(auth.url(path), { name: "TypeError", message }, path);
+      assert.throws(() => auth.socket(path), { name: "TypeError", message }, path);
+    }
+  }
+  assert.equal(server.calls.length, 0);
+  for (const path of ["/access/..a/.well-known?to=/../x", "https://app.example/access/a...b", new URL("https://app.example/access/../x")]) {
+    assert.match(await auth.url(path), /ticket=/);
+  }
+  auth.socket("wss://app.example/access/ws");
+  await until(() => FakeSocket.all.length === 1);
 });
 
 test("listener_that_throws_breaks_nothing", async (context) => {
