@@ -72,6 +72,20 @@ impl Arguments {
         }
     }
 
+    /// Reads the settings. Where the shipped configuration is missing, the error says that the clone has it.
+    pub(crate) fn load(self) -> Result<Settings, String> {
+        self.settings.load().map_err(|error| {
+            let is_missing = |fault: &Fault| matches!(fault.source(), Source::File(path) if !path.exists());
+            let is_elsewhere = self.is_first_run && error.faults().iter().any(is_missing);
+            let remedy = if is_elsewhere {
+                "\nOr start it in the clone of FastAuth, which has a fastauth.config.json."
+            } else {
+                ""
+            };
+            format!("{error}{remedy}")
+        })
+    }
+
     /// Returns where the value of a key comes from.
     pub(crate) fn source_of(&self, key: &str) -> Option<Source> {
         let report = self.settings.clone().report();

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     sync::mpsc::{SyncSender, sync_channel},
     thread,
 };
@@ -25,7 +25,11 @@ pub(crate) fn init() {
             let _ = io::stderr().write_all(&line);
         }
     });
-    let format = tracing_subscriber::fmt::layer().with_writer(move || Queue(sender.clone())).log_internal_errors(false);
+    let is_plain = !io::stderr().is_terminal() || env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let format = tracing_subscriber::fmt::layer()
+        .with_ansi(!is_plain)
+        .with_writer(move || Queue(sender.clone()))
+        .log_internal_errors(false);
     tracing_subscriber::registry().with(format.with_filter(filter)).init();
 }
 

@@ -47,10 +47,11 @@ impl Example {
         arguments.make_missing_secrets()?;
         arguments.apply(self.defaults);
         let master_token = arguments.source_of("master-token");
+        let listen = arguments.listen;
         // In an application without these arguments: `FastAuthLayer::from_config()`.
-        let auth = FastAuthLayer::new(arguments.settings.load()?)?;
+        let auth = FastAuthLayer::new(arguments.load()?)?;
 
-        let listener = TcpListener::bind(arguments.listen).await?;
+        let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let url = format!("http://{}", reachable(address));
         say(&format!("Listening on http://{address}. Paste these into another terminal, in this order:\n"));

@@ -54,6 +54,8 @@ class DemoTest(BrowserTest):
         page = page or self.page
         page.goto(self.server.link())
         self.expect_result("session", "200: the link logged this browser in", page)
+        # The link is spent, and so would a line for curl be.
+        expect(page.locator("#session-result .curl")).to_have_count(0)
 
     def issue(self, client):
         self.page.get_by_text("Use the master token instead").click()
@@ -91,6 +93,7 @@ class Links(DemoTest):
         self.assertEqual(len(code), 43)
         log = re.sub(r"http\S+/#code=\S+", "", self.server.logged())
         self.assertNotIn(code, log)
+        self.assertNotIn("\x1b", log)
         self.assertFalse([url for url in self.requests if code in url.split("#")[0]])
         for guess in ["", code[:-1], code + "=", "x" * 43]:
             headers = {"Content-Type": "application/json"}
@@ -122,6 +125,10 @@ class Calls(DemoTest):
         self.page.get_by_label("master token", exact=True).check()
         self.click("/master/health")
         self.expect_result("request", "200: the request passed")
+        self.page.locator("#request-master input").fill("")
+        self.click("/master/health")
+        self.expect_result("request", "401: enter the master token first")
+        expect(self.page.locator("#request-result .curl code")).to_contain_text('-H "MASTER-TOKEN: $MASTER_TOKEN"')
         self.page.get_by_label("nothing").check()
         self.click("/access/health")
         self.expect_result("request", "401")
@@ -346,6 +353,13 @@ class Readings(DemoTest):
                 self.assertIn("Access Token is null" if title == "Access token" else "Master Token", body)
         self.assertGreaterEqual(seen, {"Public", "Rejected", "Access token", "Master token"})
 
+    def test_code_in_a_refusal_is_shown_as_code(self):
+        self.click("/access/%zz")
+        verdict = self.page.locator(".verdict p")
+        expect(verdict).to_contain_text("The path has a %")
+        expect(verdict.locator("code")).to_have_text("%")
+        self.assertNotIn("`", self.page.locator("main").inner_text())
+
     def test_a_path_that_is_too_long_is_refused_in_words(self):
         status, _, answer = ask(f"{self.server.url}/demo/explain?method=GET&target=/{'x' * 600}")
         self.assertEqual((status, answer["reason"]), (400, "target"))
@@ -380,6 +394,17 @@ class Looks(DemoTest):
                         if page.locator("#logged-in").is_hidden():
                             self.use(page)
                     context.close()
+
+    def test_a_result_is_scrolled_into_view_and_not_cut(self):
+        self.page.set_viewport_size({"width": 360, "height": 500})
+        self.page.get_by_text("Use the master token instead").click()
+        self.page.locator("#issue").get_by_label("Master token").fill(MASTER)
+        self.page.evaluate("scrollTo(0, document.querySelector('#issue button').getBoundingClientRect().bottom - innerHeight)")
+        self.click("Issue a token pair")
+        self.expect_result("session", "200: a pair was issued")
+        expect(self.page.locator("#session-result .words")).to_be_in_viewport()
+        answer = self.page.locator("#session-result pre")
+        self.assertLessEqual(*answer.evaluate("(box) => [box.scrollHeight, box.clientHeight]"))
 
     def test_the_keyboard_is_enough(self):
         keyboard = self.page.keyboard

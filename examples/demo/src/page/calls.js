@@ -1,5 +1,5 @@
 // Calls of the server, and what is shown of each: the request, the answer, both in words, and the line for curl.
-import { copyButton, element, make } from "./dom.js";
+import { copyButton, element, make, prose } from "./dom.js";
 
 // A value that is sent as it is, and shown as a variable of the shell.
 export class Hidden {
@@ -32,10 +32,12 @@ const WORDS = {
 };
 
 // Sends a request, shows it in `place` and in the log, and returns it with its answer. `call` has a method, a path, and at will
-// headers, a form (or JSON), `cookie` (the browser adds the refresh token), `good` (what a success means), and `shown` (the page shows the answer in a way of its own).
+// headers, a form (or JSON), `cookie` (the browser adds the refresh token), `good` (what a success means),
+// `shown` (the page shows the answer in a way of its own), and `spent` (it works once, so that a line for curl would not).
 export async function send(call, place) {
   call = { method: "GET", headers: {}, began: new Date(), ...call };
-  const headers = Object.fromEntries(Object.entries(call.headers).map(([name, value]) => [name, sent(value)]));
+  // An empty one is in the line for curl alone: the shell may have what the page lacks.
+  const headers = Object.fromEntries(Object.entries(call.headers).map(([name, value]) => [name, sent(value)]).filter(([, value]) => value));
   let body;
   if (call.form) body = new URLSearchParams(Object.entries(call.form).map(([name, value]) => [name, sent(value)]));
   if (call.json) {
@@ -69,12 +71,13 @@ function parsed(text) {
   }
 }
 
-function inWords({ status, ok, body, good, path }) {
+function inWords({ status, ok, body, good, path, headers }) {
   if (ok) return good ?? "the request passed";
   const reason = body?.reason ?? body?.error;
   const text = body?.message ?? body?.error_description ?? body?.detail;
   let words = WORDS[reason] ?? (typeof text === "string" ? text : undefined);
   if (!words && Array.isArray(text)) words = text.map((fault) => `${fault.loc?.at(-1)}: ${fault.msg}`).join("; ");
+  if (reason === "missing_master_token" && "MASTER-TOKEN" in headers) words = "enter the master token first";
   if (status === 404) words = `there is nothing at ${path}`;
   words ??= "refused, without a reason";
   return reason ? `${words} (${reason})` : words;
@@ -83,11 +86,17 @@ function inWords({ status, ok, body, good, path }) {
 // Shows a call beside its buttons, and in the log.
 export function show(call, place) {
   place?.replaceChildren(details(call));
+  reveal(place);
   element("nothing").hidden = true;
   const log = element("log");
   const line = make("summary", {}, [badge(call), make("code", {}, `${call.method} ${call.path.split("?")[0]}`), words(call)]);
   log.prepend(make("li", {}, make("details", { className: tone(call) }, [line, time(call), ...evidence(call)])));
   while (log.children.length > MOST_LOGGED) log.lastChild.remove();
+}
+
+// Scrolls a result into view, if its user has just asked for it.
+export function reveal(place) {
+  if (navigator.userActivation?.isActive) place?.scrollIntoView({ block: "nearest" });
 }
 
 function details(call) {
@@ -99,14 +108,14 @@ function details(call) {
 
 const tone = (call) => (call.ok ? "good" : "bad");
 const badge = (call) => make("b", { className: "status" }, String(call.status || "—"));
-const words = (call) => make("span", { className: "words" }, call.status ? `${call.status}: ${call.words}` : call.words);
+const words = (call) => make("span", { className: "words" }, prose(call.status ? `${call.status}: ${call.words}` : call.words));
 const time = (call) => make("time", { className: "quiet" }, `${call.began.toLocaleTimeString()}, ${call.took} ms`);
 
 // What the call left: the answer, unless the page shows it in another way, and the line for curl.
 function evidence(call, isShown) {
   const parts = [];
   if (call.text && !(call.ok && isShown)) parts.push(make("pre", { tabIndex: 0 }, shortened(call.body ? laidOut(call.body) : call.text)));
-  if (call.method !== "WS") {
+  if (call.method !== "WS" && !call.spent) {
     const line = curl(call);
     parts.push(make("div", { className: "curl" }, [make("code", {}, line), copyButton(() => line, "Copy the curl line")]));
   }

@@ -9,6 +9,9 @@ export function make(name, properties = {}, children = []) {
   return made;
 }
 
+// A sentence of the server, in which backticks stand around code.
+export const prose = (text) => text.split(/`([^`]+)`/).map((part, place) => (place % 2 ? make("code", {}, part) : part));
+
 export const button = (text, onclick, properties = {}) => make("button", { type: "button", onclick, ...properties }, text);
 
 // Tells those who do not see the page.

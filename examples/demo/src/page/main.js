@@ -23,7 +23,7 @@ does("log-out-everywhere", logOutEverywhere);
 does("list", listSessions);
 
 const masters = [...document.querySelectorAll(".master")];
-const masterHeaders = () => (masters[0].value ? { "MASTER-TOKEN": new Hidden("MASTER_TOKEN", masters[0].value) } : {});
+const masterHeaders = () => ({ "MASTER-TOKEN": new Hidden("MASTER_TOKEN", masters[0].value) });
 for (const input of masters) {
   input.oninput = () => masters.forEach((other) => (other.value = input.value));
 }

@@ -1,6 +1,6 @@
 // The readings of a path, as a tree, and the rule that decided.
-import { quoted, send } from "./calls.js";
-import { copyButton, element, make } from "./dom.js";
+import { quoted, reveal, send } from "./calls.js";
+import { copyButton, element, make, prose } from "./dom.js";
 
 const LISTS = { master: "master-token-paths", access: "access-token-paths", public: "public-paths" };
 
@@ -36,14 +36,16 @@ async function explain(method, target) {
   const place = element("explain-result");
   const path = `/demo/explain?${new URLSearchParams({ method, target })}`;
   const call = await send({ path, good: "explained" }, place);
-  if (call.ok) place.replaceChildren(...picture(call.body, method, target));
+  if (!call.ok) return;
+  place.replaceChildren(...picture(call.body, method, target));
+  reveal(place);
 }
 
 function picture(explained, method, target) {
   const { decision, decided_by: deciding, readings } = explained;
   const [title, required] = REQUIRED[decision];
   const verdict = make("div", { className: `verdict ${decision.replace("+", " ")}` }, [
-    make("strong", {}, title), make("span", {}, `${method} ${target}: ${required}`), make("p", {}, why(explained)),
+    make("strong", {}, title), make("span", {}, `${method} ${target}: ${required}`), make("p", {}, prose(why(explained))),
   ]);
   const parts = [verdict];
   if (readings.length) {

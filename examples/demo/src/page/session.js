@@ -33,7 +33,7 @@ let refused = null;
 let refreshing = false;
 
 export const accessToken = () => pair && new Hidden("ACCESS_TOKEN", pair.access_token);
-export const accessHeaders = () => (pair ? { "ACCESS-TOKEN": accessToken() } : {});
+export const accessHeaders = () => ({ "ACCESS-TOKEN": accessToken() ?? new Hidden("ACCESS_TOKEN", "") });
 export const claims = () => pair && decoded(pair.access_token).claims;
 // Calls a function when the session begins or ends, and when its tokens change.
 export const watch = (watcher) => watchers.push(watcher);
@@ -60,7 +60,8 @@ export function take(call) {
 export async function logIn(code) {
   // A link is used up by the first who opens it, so it does not stay in the history.
   history.replaceState(null, "", location.pathname);
-  const call = { method: "POST", path: "/demo/login", json: { code: new Hidden("CODE", code) }, good: "the link logged this browser in" };
+  const json = { code: new Hidden("CODE", code) };
+  const call = { method: "POST", path: "/demo/login", json, good: "the link logged this browser in", spent: true };
   take(await send(call, element("session-result")));
 }
 
