@@ -45,7 +45,7 @@ fn open_sqlite(settings: &Settings, path: &std::path::Path) -> Result<Arc<dyn To
         Ok(store) => Ok(Arc::new(store)),
         Err(error) => {
             let problem = format!("{}: {}", path.display(), error.with_causes());
-            Err(settings.store_fault(problem, "write \"sqlite:FILE\" with a usable file"))
+            Err(settings.store_fault(problem, "or write \"sqlite:FILE\" with another file"))
         }
     }
 }

@@ -7,13 +7,14 @@ use std::{
 };
 
 use fastauth_core::store::StoreError;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{
-    error::{failed, unopenable, unreadable, unwritable},
-    integrity::{check, open_alone},
-    presence::beside,
-    schema::{self, Content, directory, prepare, sync_directory},
+    error::{failed, unopenable, unreadable, unrestorable, unwritable},
+    integrity::{fault, open_alone},
+    presence::{beside, directory},
+    rights::keep_owner,
+    schema::{self, Content, prepare, sync_directory},
     store::SqliteStore,
 };
 
@@ -36,12 +37,13 @@ impl SqliteStore {
     /// Returns [`StoreErrorKind::Failed`](fastauth_core::store::StoreErrorKind::Failed) if the file exists, or if there is no room for it. An
     /// incomplete copy is removed.
     pub fn back_up(&self, to: &Path) -> Result<(), StoreError> {
-        create(to)?;
+        drop(create(to)?);
         let connection = schema::connect(&self.path).map_err(unreadable)?;
-        copy(&connection, to).inspect_err(|_| drop(fs::remove_file(to)))
+        copy(&connection, to, unwritable).inspect_err(|_| drop(fs::remove_file(to)))
     }
 
-    /// Replaces the database at `path`, which must not be in use, by a backup. Keeps the replaced file and returns its new path.
+    /// Replaces the database at `path`, which must not be in use, by a backup. Keeps the replaced file and returns its new path. The
+    /// new file has its owner.
     ///
     /// Blocks.
     ///
@@ -63,8 +65,14 @@ impl SqliteStore {
         let staged = beside(path, ".restoring");
         // A restore that was killed may have left them.
         remove(&staged);
-        create(&staged)?;
-        let restored = stage(backup, &staged).and_then(|()| replace(&staged, path, sessions));
+        let restored = create(&staged)
+            .and_then(|file| {
+                keep_owner(&file, path).map_err(|error| {
+                    failed(format!("cannot give the restored file to the owner of {}", path.display())).caused_by(error)
+                })
+            })
+            .and_then(|()| stage(backup, &staged, path))
+            .and_then(|connection| replace(connection, &staged, path, sessions));
         remove(&staged);
         restored
     }
@@ -101,7 +109,7 @@ fn lock_directory(path: &Path) -> Result<Option<fs::File>, StoreError> {
     }
 }
 
-fn create(path: &Path) -> Result<(), StoreError> {
+fn create(path: &Path) -> Result<fs::File, StoreError> {
     schema::create(path).map_err(|error| {
         let path = path.display();
         match error.kind() {
@@ -112,32 +120,47 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Copies the database of a connection into an empty file.
-fn copy(connection: &Connection, to: &Path) -> Result<(), StoreError> {
+fn copy(connection: &Connection, to: &Path, failure: impl Fn(rusqlite::Error) -> StoreError) -> Result<(), StoreError> {
     let name = to.to_str().ok_or_else(|| failed("the name of the copy has to be UTF-8"))?;
-    connection.execute("VACUUM INTO ?1", [name]).map_err(unwritable)?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(failure)?;
     let synced = fs::OpenOptions::new().write(true).open(to).and_then(|file| file.sync_all());
     synced.map_err(|error| failed(format!("cannot write {}", to.display())).caused_by(error))?;
     sync_directory(to);
     Ok(())
 }
 
-/// Copies a backup that is not empty beside the database.
-fn stage(backup: &Path, staged: &Path) -> Result<(), StoreError> {
+/// Copies a backup that is neither empty nor damaged beside the database, and opens the copy.
+fn stage(backup: &Path, staged: &Path, path: &Path) -> Result<Connection, StoreError> {
+    let or_damaged = |error: rusqlite::Error, otherwise: fn(&Path, rusqlite::Error) -> StoreError| {
+        if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) {
+            return unrestorable(backup, path).caused_by(error);
+        }
+        otherwise(backup, error)
+    };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(backup, flags).and_then(|mut source| {
         let content = Content::read(&*source.transaction()?)?;
         Ok((source, content))
     });
-    let (source, content) = opened.map_err(|error| unopenable(backup, error))?;
+    let (source, content) = opened.map_err(|error| or_damaged(error, unopenable))?;
     if matches!(content.check(backup)?, Content::Empty) {
         return Err(failed(format!("{} is empty: name a backup", backup.display())));
     }
-    copy(&source, staged)
+    copy(&source, staged, |error| or_damaged(error, |_, error| unwritable(error)))?;
+    let copied = prepare(staged)?;
+    match fault(&copied).map_err(|error| or_damaged(error, unopenable))? {
+        Some(fault) => Err(unrestorable(backup, path).caused_by(failed(fault))),
+        None => Ok(copied),
+    }
 }
 
-fn replace(staged: &Path, path: &Path, sessions: RestoredSessions) -> Result<Option<PathBuf>, StoreError> {
-    let connection = prepare(staged)?;
-    check(staged, &connection, None)?;
+/// Puts the copy in the place of the database.
+fn replace(
+    connection: Connection,
+    staged: &Path,
+    path: &Path,
+    sessions: RestoredSessions,
+) -> Result<Option<PathBuf>, StoreError> {
     let present = lock_out_others(path)?;
     set_on(&connection, sessions, present.as_ref().and_then(version_of).unwrap_or(0)).map_err(unwritable)?;
     connection.close().map_err(|(_, error)| unwritable(error))?;

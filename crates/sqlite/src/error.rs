@@ -3,7 +3,9 @@
 use std::{borrow::Cow, io, path::Path};
 
 use fastauth_core::store::{StoreError, StoreErrorKind};
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
+
+use super::{presence::directory, rights::denial};
 
 pub(super) fn failed(message: impl Into<Cow<'static, str>>) -> StoreError {
     StoreError::new(StoreErrorKind::Failed, message)
@@ -41,9 +43,33 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
+fn is_lock_failure(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_LOCK)
+}
+
+/// The error of a backup that is damaged.
+pub(super) fn unrestorable(backup: &Path, path: &Path) -> StoreError {
+    let backup = backup.display();
+    let path = path.display();
+    failed(format!("{backup} is damaged and cannot be restored: use another backup. {path} was not changed"))
+}
+
 pub(super) fn unopenable(path: &Path, error: rusqlite::Error) -> StoreError {
     let shown = path.display();
-    let message = match error.sqlite_error_code() {
+    let code = error.sqlite_error_code();
+    if matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure))
+        && let Some(denial) = denial(path)
+    {
+        return failed(format!("cannot open the token database: {denial}")).caused_by(error);
+    }
+    let message = match code {
+        Some(_) if is_lock_failure(&error) => {
+            format!("the file system of {shown} cannot lock it: put the token database on a local disk")
+        }
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+            let directory = directory(path).display();
+            format!("cannot use {shown}: the disk is full, or the file system fails: run `df {directory}`")
+        }
         Some(ErrorCode::NotADatabase) => format!("{shown} is not an SQLite database: name another file"),
         Some(ErrorCode::DatabaseBusy) => format!("{shown} is locked by another program: stop that program first"),
         Some(ErrorCode::ReadOnly) => {
@@ -71,6 +97,9 @@ pub(super) fn unwritable(error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::DatabaseBusy) => "the token database is locked by another program",
         Some(ErrorCode::DiskFull) => "the token database cannot grow: the disk is full",
         Some(ErrorCode::ReadOnly) => "the token database cannot be written: check the rights of its file",
+        Some(ErrorCode::SystemIoFailure) => {
+            "the token database cannot be written: the disk is full, or the file system fails"
+        }
         _ => "the token database cannot be written",
     })
     .caused_by(error)

@@ -49,7 +49,7 @@ pub(super) fn check_at_start(path: &Path) -> Result<bool, StoreError> {
         Ok(Some(connection)) if !has_log && needs_log(&connection) => {
             Err(damaged(path, "the log that it needs is not there, or is empty"))
         }
-        Ok(Some(connection)) => check(path, &connection, Some(PATIENCE)).map(|()| true),
+        Ok(Some(connection)) => check(path, &connection).map(|()| true),
         Ok(None) => Ok(false),
         // Opening refuses the file of another program. A busy file is a new one that another process opens as well.
         Err(error) if is_busy(&error) || error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => Ok(false),
@@ -70,18 +70,16 @@ fn needs_log(connection: &Connection) -> bool {
     connection.query_row("SELECT closed = ?1 FROM store", [NEEDS_LOG], |row| row.get(0)).unwrap_or(false)
 }
 
-/// Checks the whole file: its structure, and that the versions of its rows add up.
-pub(super) fn check(path: &Path, connection: &Connection, patience: Option<Duration>) -> Result<(), StoreError> {
+/// Refuses a damaged file. One that takes longer to check is not checked to the end.
+fn check(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     // Dropped at the end of this function, which ends the thread.
     let (_done, done) = mpsc::channel::<()>();
-    if let Some(patience) = patience {
-        let interrupt = connection.get_interrupt_handle();
-        thread::spawn(move || {
-            if done.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-                interrupt.interrupt();
-            }
-        });
-    }
+    let interrupt = connection.get_interrupt_handle();
+    thread::spawn(move || {
+        if done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+        }
+    });
     match fault(connection) {
         Ok(None) => Ok(()),
         Ok(Some(fault)) => Err(damaged(path, fault)),
@@ -98,7 +96,8 @@ pub(super) fn check(path: &Path, connection: &Connection, patience: Option<Durat
     }
 }
 
-fn fault(connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
+/// Checks the whole file: its structure, and that the versions of its rows add up.
+pub(super) fn fault(connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
     let result: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if result != "ok" {
         // Not quoted, since it may show what is in the file.

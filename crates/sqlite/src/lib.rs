@@ -31,6 +31,7 @@
 //!  writer     one transaction for many writes       backup      copies, and restoring one
 //!  tables     what each command does                convert     encrypting stored tokens, and compacting
 //!  cleaning   deleting expired rows                 read        look-ups, and the listing thread
+//!                                                  rights      whom the files belong to
 //! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -44,6 +45,7 @@ mod integrity;
 mod presence;
 mod queue;
 mod read;
+mod rights;
 mod schema;
 mod store;
 mod tables;

@@ -11,7 +11,10 @@ use std::{
 use fastauth_core::store::StoreError;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::error::{failed, is_busy, unopenable};
+use super::{
+    error::{failed, is_busy, unopenable},
+    presence::directory,
+};
 
 /// The mark of a token database (`PRAGMA application_id`): "FstA".
 const APPLICATION_ID: i32 = 0x4673_7441;
@@ -161,11 +164,6 @@ pub(super) fn locate(path: &Path) -> Result<PathBuf, StoreError> {
         .map_err(|error| failed(format!("cannot create the token database {}", path.display())).caused_by(error))
 }
 
-/// Returns the directory of a file.
-pub(super) fn directory(path: &Path) -> &Path {
-    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// Creates the file with its mode, which SQLite gives to the files beside it too. Leaves an existing file alone.
 ///
 /// Closing any handle of a file drops all locks of the process on it, SQLite's included. So an existing file is never opened here,
@@ -175,19 +173,20 @@ fn create_if_missing(path: &Path) -> io::Result<()> {
     let _creating = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
     match create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        created => created,
+        created => created.map(drop),
     }
 }
 
 /// Creates an empty file, readable by its owner alone, and fails if it exists.
-pub(super) fn create(path: &Path) -> io::Result<()> {
+pub(super) fn create(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.sync_all()?;
+    let file = options.open(path)?;
+    file.sync_all()?;
     sync_directory(path);
-    Ok(())
+    Ok(file)
 }
 
 /// Syncs the directory, which has the name of the file. Like SQLite, does nothing if a directory cannot be opened.

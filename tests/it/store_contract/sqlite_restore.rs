@@ -102,3 +102,25 @@ async fn restore_follows_a_link() {
     let error = SqliteStore::restore(&backup, &path, RestoredSessions::Revoked).expect_err("to nothing").to_string();
     assert!(error.contains("is a link to a file that is not there"), "{error}");
 }
+
+/// Root restores what the service's user opens.
+#[cfg(unix)]
+#[tokio::test]
+async fn restored_file_has_the_owner_of_the_replaced_one() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let (directory, path, backup) = with_backup().await;
+    let owner = |path: &Path| fs::metadata(path).map(|file| (file.uid(), file.gid())).unwrap();
+    let other = (54_321, 54_322);
+    if chown(&path, Some(other.0), Some(other.1)).is_err() {
+        // Only root can give files away.
+        return;
+    }
+    let replaced = SqliteStore::restore(&backup, &path, RestoredSessions::Kept).unwrap().unwrap();
+    assert_eq!((owner(&path), owner(&replaced)), (other, other));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(SqliteStore::open(&path).unwrap().accepts("a", "f", 1).await);
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let error = SqliteStore::restore(&backup, &path, RestoredSessions::Kept).expect_err("open to all");
+    assert!(error.with_causes().contains("every user can write"), "{error}");
+    assert!(!beside(&path, ".restoring").exists());
+}
