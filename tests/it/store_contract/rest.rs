@@ -118,6 +118,8 @@ async fn only_200_and_404_answer_a_look_up() {
         let error = store.load(ID, None).await.expect_err("trouble");
         assert_eq!(kind(&error, &server), StoreErrorKind::InvalidAnswer, "{code}");
         assert!(error.to_string().contains(&code.to_string()), "{error}");
+        let names_the_setting = error.to_string().contains(r#"set `headers` to {"Authorization": "Bearer TOKEN"}"#);
+        assert_eq!(names_the_setting, matches!(code, 401 | 403), "{error}");
     }
     for body in [&b""[..], b"hush", b"[]", b"{}", br#"{"data":"hush"}"#, br#"{"data":{"access_token":["hush"]}}"#] {
         server.becomes(ok(body));

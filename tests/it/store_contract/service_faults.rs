@@ -48,6 +48,23 @@ async fn a_body_that_is_too_long_is_told_so() {
     assert_eq!(memory().oneshot(limited).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
 
+/// A connection that is closed while its body is being sent may break before the answer is read.
+#[tokio::test]
+async fn the_rest_of_a_body_that_is_too_long_is_read_up_to_a_bound() {
+    for (length, left) in [(96, 0), (4096, 4096 - 64 - 1 - 1024 - 1)] {
+        let sent = Arc::new(std::sync::Mutex::new(0..length));
+        let rest = Arc::clone(&sent);
+        let chunks = futures_util::stream::poll_fn(move |_| {
+            let chunk = rest.lock().unwrap().next();
+            chunk.map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b' '; 1024]))).into()
+        });
+        let body = axum::body::Body::from_stream(chunks);
+        let response = memory().oneshot(request(Method::POST, "/token?client_id=a", "").map(|_| body)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(sent.lock().unwrap().len(), left);
+    }
+}
+
 /// Holds a revocation up until it is let go.
 #[derive(Debug)]
 struct SlowToRevoke {

@@ -171,7 +171,15 @@ impl StoreResponse {
     pub(super) async fn unexpected(self, call: &str) -> StoreError {
         let status = self.status();
         self.discard().await;
-        invalid(format!("the token store answered {call} with status {}", status.as_u16()))
+        let hint = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                r#": set `headers` to {"Authorization": "Bearer TOKEN"}, with a bearer token of the store"#
+            }
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => ": a proxy did not reach it",
+            StatusCode::SERVICE_UNAVAILABLE => ": its own log says why",
+            _ => "",
+        };
+        invalid(format!("the token store answered {call} with status {}{hint}", status.as_u16()))
     }
 }
 

@@ -6,18 +6,19 @@ use std::{
     error::Error,
     fmt,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
 pub use self::outcome::StoreOutcome;
@@ -45,6 +46,8 @@ mod route;
 
 /// The longest body that is read.
 const MAX_BODY: usize = 64 * 1024;
+/// How much more of a body that is too long is read.
+const MAX_DISCARDED: usize = 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -452,9 +455,15 @@ async fn body(request: Request<impl Body<Error: Into<BoxError>>>) -> Result<Byte
         const DETAIL: &str = "the content type must be application/json";
         return Err(StoreProblem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", DETAIL));
     }
-    let body = Limited::new(request.into_body(), MAX_BODY).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Ok(body) => Ok(body.map_err(|error| unread(&*error))?.to_bytes()),
+    let deadline = Instant::now() + BODY_TIMEOUT;
+    let mut body = pin!(request.into_body());
+    match timeout_at(deadline, Limited::new(body.as_mut(), MAX_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if is_too_long(&*error) => {
+            let _ = timeout_at(deadline, discard(body)).await;
+            Err(StoreProblem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB"))
+        }
+        Ok(Err(_)) => Err(StoreProblem::bad_request("the body was cut off")),
         Err(_) => Err(StoreProblem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took more than ten seconds")),
     }
 }
@@ -467,12 +476,20 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn unread(error: &(dyn Error + 'static)) -> StoreProblem {
+fn is_too_long(error: &(dyn Error + 'static)) -> bool {
     // The error of a limit that the application set is wrapped by the bodies around it.
     let mut chain = std::iter::successors(Some(error), |error| (*error).source());
-    if chain.any(<dyn Error>::is::<LengthLimitError>) {
-        StoreProblem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB")
-    } else {
-        StoreProblem::bad_request("the body was cut off")
+    chain.any(<dyn Error>::is::<LengthLimitError>)
+}
+
+/// Reads the rest of a body that is not much too long. A connection that is closed before may break at the sender, which then does
+/// not read the answer.
+async fn discard<B: Body>(mut body: Pin<&mut B>) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, Buf::remaining);
+        if bytes > MAX_DISCARDED {
+            return;
+        }
     }
 }
