@@ -13,7 +13,7 @@ use fastauth::Secret;
 use crate::failure::Failure;
 
 pub(crate) const BEARER_VARIABLE: &str = "FASTAUTH_STORE_TOKEN";
-const FILE_VARIABLE: &str = "FASTAUTH_STORE_TOKEN_FILE";
+pub(crate) const FILE_VARIABLE: &str = "FASTAUTH_STORE_TOKEN_FILE";
 
 /// The longest file of tokens that is read, in bytes.
 const MAX_FILE: u64 = 64 * 1024;

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use fastauth::{
     Secret,
-    store::{SqliteStore, StoreHealth, StoreService, TokenStore},
+    store::{MemoryStore, SqliteStore, StoreHealth, StoreService, TokenStore},
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -27,6 +27,7 @@ use crate::{
 
 mod application;
 mod metrics;
+mod variables;
 
 pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     let args = match args.command {
@@ -45,14 +46,14 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
             args.listen, BEARER_VARIABLE
         )));
     }
-    let store = open(&args.database)?;
+    // Before a database is made. Its store is not asked anything.
+    with_tokens(&StoreService::new(Arc::new(MemoryStore::new())), &source, tokens.clone())?;
     if let BearerSource::File(path) = &source {
         warn_of_exposure(path);
     }
-    tracing::info!(target: "fastauth", database = args.database, bearer_tokens = tokens.len(), "serving a token store");
-    let service = with_tokens(&StoreService::new(Arc::clone(&store)), &source, tokens)?;
+    variables::warn_of_unknown();
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(serve(&args, store, service, &source))
+    runtime.block_on(serve(&args, tokens, &source))
 }
 
 /// Opens the database that is served.
@@ -79,49 +80,57 @@ fn with_tokens(service: &StoreService, source: &BearerSource, tokens: Vec<Secret
     tokens.into_iter().try_fold(service.clone(), |service, token| service.bearer(token).map_err(failure))
 }
 
-async fn serve(
-    args: &Serve,
-    store: Arc<dyn TokenStore>,
-    service: StoreService,
-    source: &BearerSource,
-) -> Result<ExitCode, Failure> {
+async fn serve(args: &Serve, tokens: Vec<Secret>, source: &BearerSource) -> Result<ExitCode, Failure> {
+    let metrics_listener = match &args.metrics_listen {
+        Some(address) => Some(Listener::bind(address, args.socket_mode).await?),
+        None => None,
+    };
+    let listener = Listener::bind(&args.listen, args.socket_mode).await?;
+    // Once it listens: a start that fails leaves no database behind.
+    let store = open(&args.database)?;
+    let bearer_tokens = tokens.len();
+    let unguarded = StoreService::new(Arc::clone(&store));
+    let services = watch::Sender::new(with_tokens(&unguarded, source, tokens)?);
     let signals = Signals::listen()?;
-    let services = watch::Sender::new(service);
     let application = StoreApplication {
         service: services.subscribe(),
-        health: Arc::new(StoreHealth::new(Arc::clone(&store))),
+        health: Arc::new(StoreHealth::new(store)),
         metrics: Metrics::install()?,
         access_log: AccessLog::new(args.access_log),
-        scope: if args.metrics_listen.is_some() { Scope::Calls } else { Scope::CallsAndMetrics },
+        scope: if metrics_listener.is_some() { Scope::Calls } else { Scope::CallsAndMetrics },
     };
+    tracing::info!(target: "fastauth", database = args.database, bearer_tokens, "serving a token store");
     let mut listeners = Vec::new();
-    if let Some(address) = &args.metrics_listen {
-        let listener = Listener::bind(address, args.socket_mode).await?;
+    if let Some(listener) = metrics_listener {
         tracing::info!(target: "fastauth", url = listener.url(), "metrics and health are served");
         listeners.push((listener, StoreApplication { scope: Scope::Metrics, ..application.clone() }));
     }
-    let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     // Serving does not depend on standard output.
     let _ = match args.log_format {
         LogFormat::Text => output::line(&format!("Listening on {}", listener.url())),
         LogFormat::Json => output::json_line(&json!({ "message": "listening", "url": listener.url() })),
     };
     listeners.push((listener, application));
-    let unguarded = StoreService::new(store);
-    let reload = || {
-        if !matches!(source, BearerSource::File(_)) {
-            tracing::info!(target: "fastauth", "SIGHUP: nothing to reload, for the bearer token is not in a file");
-            return;
+    Ok(server::serve(listeners, signals, || reload(&unguarded, source, &services)).await)
+}
+
+/// Reads the bearer tokens again. Faulty ones change nothing.
+fn reload(unguarded: &StoreService, source: &BearerSource, services: &watch::Sender<StoreService>) {
+    if !matches!(source, BearerSource::File(_)) {
+        tracing::info!(target: "fastauth", "SIGHUP: nothing to reload, for the bearer token is not in a file");
+        return;
+    }
+    let read = source.read().and_then(|tokens| {
+        let bearer_tokens = tokens.len();
+        with_tokens(unguarded, source, tokens).map(|service| (service, bearer_tokens))
+    });
+    match read {
+        Ok((service, bearer_tokens)) => {
+            services.send_replace(service);
+            tracing::info!(target: "fastauth", bearer_tokens, "SIGHUP: the bearer tokens were reloaded");
         }
-        match source.read().and_then(|tokens| with_tokens(&unguarded, source, tokens)) {
-            Ok(service) => {
-                services.send_replace(service);
-                tracing::info!(target: "fastauth", "SIGHUP: the bearer tokens were reloaded");
-            }
-            Err(failure) => {
-                tracing::error!(target: "fastauth", %failure, "SIGHUP: the bearer tokens were not reloaded, and stay as they were");
-            }
+        Err(failure) => {
+            tracing::error!(target: "fastauth", %failure, "SIGHUP: the bearer tokens were not reloaded, and stay as they were");
         }
-    };
-    Ok(server::serve(listeners, signals, reload).await)
+    }
 }

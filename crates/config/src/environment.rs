@@ -33,7 +33,7 @@ pub(crate) fn without_line_break(value: &str) -> &str {
 }
 
 /// Returns true if Kubernetes sets a variable of this name, for a service whose name begins as ours does.
-pub(crate) fn is_of_a_service(name: &str) -> bool {
+pub fn is_of_a_service(name: &str) -> bool {
     const ENDS: [&str; 3] = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];
     ENDS.iter().any(|end| name.ends_with(end))
         || name.contains("_SERVICE_PORT_")

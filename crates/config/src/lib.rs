@@ -37,6 +37,8 @@ mod values;
 
 #[cfg(feature = "edit")]
 pub use edit::{KeyChange, KeyChangeError, KeySetting};
+#[doc(hidden)]
+pub use environment::is_of_a_service;
 pub use {
     announce::announce,
     builder::SettingsBuilder,

@@ -11,7 +11,7 @@ use fastauth_core::shown::shown;
 
 use crate::{
     args::StoreTest,
-    bearer::{BEARER_VARIABLE, bearer_token},
+    bearer::{BEARER_VARIABLE, FILE_VARIABLE, bearer_token},
     failure::{Failure, chain},
     output,
     runtime::block_on,
@@ -82,7 +82,12 @@ async fn test(probe: &StoreProbe) -> Result<Suite, Failure> {
 async fn first_answer(probe: &StoreProbe) -> Result<ProbeResponse, Failure> {
     match probe.get(&probe.id("-first")).send().await {
         Ok(answer) if matches!(answer.status.as_u16(), 401 | 403) => Err(Failure::new(format!(
-            "the store refused with status {}: set {BEARER_VARIABLE} to its bearer token, or add its --header",
+            "the store refused with status {}: set {BEARER_VARIABLE} to its bearer token or {FILE_VARIABLE} to the \
+             file with it, or add its --header",
+            answer.status.as_u16()
+        ))),
+        Ok(answer) if matches!(answer.status.as_u16(), 502 | 504) => Err(Failure::new(format!(
+            "a proxy answered {}, for it does not reach the store: look at the proxy's log, and whether the store runs",
             answer.status.as_u16()
         ))),
         Ok(answer) => Ok(answer),

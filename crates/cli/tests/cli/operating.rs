@@ -338,6 +338,7 @@ fn hang_up_reads_the_tokens_again_and_drops_nothing() {
     write(&format!("{SUCCESSOR}\n{BEARER}\n"));
     assert_eq!((status(BEARER), status(SUCCESSOR)), (200, 401), "not before the signal");
     reload("were reloaded", 1);
+    served.logged(&["were reloaded", "bearer_tokens=2"]);
     assert_eq!((status(BEARER), status(SUCCESSOR)), (200, 200));
     for (times, faulty) in ["", "\n", "short", "two hush-words-on-one-line", "hush-hush-hush-é-hush"].iter().enumerate()
     {
@@ -381,6 +382,7 @@ fn faulty_tokens_do_not_start_a_server() {
         command.envs(variables.iter().copied());
         let told = refusal(command, 1);
         assert!(told.contains(words) && !told.contains("hush"), "{words}: {told}");
+        assert!(!place.path().join("fastauth.db").exists(), "{words}");
     }
 }
 
@@ -434,7 +436,8 @@ fn path_of_a_socket_that_cannot_be_used_says_why() {
         (&["--listen", &long], "path must be shorter than SUN_LEN"),
     ] {
         let refusal = refusal(place.command(&[&["store", "serve"], words].concat()), 1);
-        assert!(refusal.contains(told), "{words:?}: {refusal}");
+        assert!(refusal.contains(told) && !refusal.contains("serving"), "{words:?}: {refusal}");
+        assert!(!place.path().join("fastauth.db").exists(), "{words:?}");
     }
     assert_eq!(fs::read_to_string(place.path().join("file")).unwrap(), "kept");
     for words in
@@ -493,6 +496,13 @@ fn every_flag_has_a_variable() {
     for (name, _) in variables {
         assert!(help.contains(&format!("[env: {name}]")), "{name}: {help}");
     }
+    assert!(!served.log().contains("environment variable"), "{}", served.log());
+    let others = [("FASTAUTH_STORE_LISTN", "hush"), ("FASTAUTH_STORE_PORT_6789_TCP_ADDR", "10.0.0.1")];
+    let slip = Place::new();
+    let served = Operated::start(&slip, &[], &others);
+    let warning = served.logged(&["FASTAUTH_STORE_LISTN is none of the server's"]);
+    assert!(warning.contains("WARN") && !warning.contains("hush"), "{warning}");
+    assert!(!served.log().contains("6789_TCP"), "a service of Kubernetes");
     // They are no settings of an application.
     let application = Place::ready(&json!({}));
     let checked = application.command(&["check"]).envs(variables).output().unwrap();

@@ -84,7 +84,7 @@ fn a_served_store_passes_its_test() {
     assert_eq!((&report["ok"], &report["speaks"]), (&json!(true), &json!("v2")));
     assert_eq!(promises(&report, "kept").len(), 30);
     let refusal = place.fails(&["store", "test", &served.url], 1);
-    assert!(refusal.contains("FASTAUTH_STORE_TOKEN"), "{refusal}");
+    assert!(refusal.contains("FASTAUTH_STORE_TOKEN ") && refusal.contains("FASTAUTH_STORE_TOKEN_FILE"), "{refusal}");
     let header = "authorization: Bearer hush-by-the-bearer-of-this";
     assert!(place.done(&["store", "test", &served.url, "--header", header]).contains("speaks v2"));
     for words in [&["http://127.0.0.1:1"][..], &["ftp://x"], &["x"], &[&served.url, "--header", "hush"]] {
@@ -107,6 +107,13 @@ async fn a_store_of_the_first_version_passes_its_test() {
     let is_void = |row: &Value| row["data"]["access_token"] == "revoked" && row["data"]["refresh_token"] == "revoked";
     assert!(rows.lock().unwrap().values().all(is_void), "what cannot be deleted is made worthless");
     assert!(rows.lock().unwrap().len() > 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_behind_a_proxy_that_does_not_reach_it_is_not_tested() {
+    let proxy = axum::Router::new().fallback(|| async { axum::http::StatusCode::BAD_GATEWAY });
+    let told = Place::new().fails(&["store", "test", &serve(proxy).await], 1);
+    assert!(told.contains("a proxy answered 502") && !told.contains("broken"), "{told}");
 }
 
 /// Each of these breaks one promise, and it is found out.
