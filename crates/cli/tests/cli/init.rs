@@ -344,7 +344,8 @@ mod on_a_terminal {
             dialogue.answer("Is the store shared with fastauth-api?", "no");
             dialogue.expect("Where are tokens stored?");
             if interrupts {
-                Command::new("kill").args(["-INT", &dialogue.child.id().to_string()]).status().unwrap();
+                // Not SIGINT, which a test in the background of a shell inherits as ignored.
+                Command::new("kill").args(["-TERM", &dialogue.child.id().to_string()]).status().unwrap();
             } else {
                 // Ctrl-D.
                 dialogue.terminal.write_all(b"\x04").unwrap();
