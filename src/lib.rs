@@ -7,7 +7,16 @@
 //!
 //! # Quick start
 //!
+//! ```toml
+//! [dependencies]
+//! fastauth = { path = "../fastauth", features = ["axum"] } # a clone: it is not on crates.io yet
+//! ```
+//!
 //! One line protects the application. Paths and secrets are in `fastauth.config.json` and `.env`, which `fastauth init` writes:
+//!
+//! ```json
+//! { "app-name": "shop", "master-token-paths": ["/master"], "access-token-paths": ["/access"] }
+//! ```
 //!
 //! ```no_run
 //! # use axum::{Router, routing::get};
@@ -23,7 +32,7 @@
 //! # Log-in
 //!
 //! A handler that checks a password returns the tokens that it issues, with claims of your own. Refreshing is done by the endpoints
-//! below `/auth`:
+//! below `/auth`. The router gets its state by `.with_state(auth.clone())`:
 //!
 //! ```
 //! use axum::{Json, extract::State, http::StatusCode, response::Result};

@@ -1,5 +1,6 @@
 """The page of docs/guide/browsers.md in two tabs. Its handlers are those of examples/demo."""
 
+import json
 import re
 import unittest
 
@@ -24,11 +25,12 @@ class Guide(BrowserTest):
         self.user.context.route("**/login", self.log_in)
 
     def log_in(self, route):
-        if "password=open+sesame" not in route.request.post_data:
+        form = route.request.post_data_json
+        if form["password"] != "open sesame":
             return route.fulfill(status=401)
         headers = {**route.request.headers, "MASTER-TOKEN": MASTER}
-        client = re.search("name=([^&]*)", route.request.post_data)[1]
-        return route.continue_(url=f"{self.server.url}/auth/token/new", headers=headers, post_data=f"client_id={client}")
+        data = json.dumps({"client_id": form["name"]})
+        return route.continue_(url=f"{self.server.url}/auth/token/new", headers=headers, post_data=data)
 
     def open(self):
         page = self.user.context.new_page()

@@ -284,7 +284,10 @@ fn the_bearer_of_the_store_is_read_from_a_file() {
     };
     let file = ("FASTAUTH_STORE_TOKEN_FILE", "bearer");
     let missing = refusal(&[file]);
-    assert!(missing.contains("FASTAUTH_STORE_TOKEN_FILE (or --token-file): the file bearer cannot be read"), "{missing}");
+    assert!(
+        missing.contains("FASTAUTH_STORE_TOKEN_FILE (or --token-file): the file bearer cannot be read"),
+        "{missing}"
+    );
     fs::write(place.path().join("bearer"), "a bearer with spaces, hush").unwrap();
     fs::set_permissions(place.path().join("bearer"), fs::Permissions::from_mode(0o600)).unwrap();
     let unusable = refusal(&[file]);

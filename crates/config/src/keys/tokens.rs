@@ -76,8 +76,8 @@ static ACCESS_GRACE: Key = Key::time(
 )
 .doc(
     "How long the access token that a refresh has replaced is still accepted, for requests that are under way and tabs that do not \
-     know of the refresh yet: `\"10s\"` is enough for both. Only the token before the current one, not beyond its own end, and never \
-     after a revocation. A REST store of the first version has no grace.",
+     know of the refresh yet: `\"10s\"` is enough, if a tab refreshes once at a time. Only the token before the current one, not \
+     beyond its own end, and never after a revocation. A REST store of the first version has no grace.",
 );
 
 static TOKENS_PER_CLIENT: Key = Key::choice(
