@@ -398,6 +398,7 @@ fn warnings_are_given() {
         ("short", with("master-token", json!("short")), "has only 5 characters"),
         ("closed", closed, "issuing over HTTP is closed"),
         ("an exemption of nothing", with("public-paths", json!(["/open"])), "\"/open\" has no effect"),
+        ("everything", with("access-token-paths", json!(["/"])), "\"/\" also guards /auth/token/refresh"),
         ("shadow", with("shadow", json!(true)), "no path is guarded"),
         ("lifetimes", with("refresh-ttl", json!("1m")), "`refresh-ttl` is shorter than `access-ttl`"),
         (
@@ -422,6 +423,9 @@ fn warnings_are_given() {
             settings.warnings()
         );
     }
+    let mut open = with("access-token-paths", json!(["/"]));
+    open["public-paths"] = json!(["/auth"]);
+    assert!(Place::new(&open).load(&[]).unwrap().warnings().is_empty());
     let settings =
         Place::new(&good()).load(&[("FASTAUTH_PORT", "tcp://10.0.0.1:80"), ("FASTAUTH_MASTER_TOKE", "x")]).unwrap();
     let warnings = settings.warnings();

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use http::{Method, Uri};
+
 use fastauth_core::{
-    policy::Rules,
+    policy::{PathList, RequestLine, Rules},
     settings::{Deployment, StoreSettings},
 };
 
@@ -176,7 +178,24 @@ impl Draft<'_> {
         let overlaps = rules.overlaps();
         self.notes.extend(overlaps.notes);
         self.warnings.extend(overlaps.warnings);
+        self.check_refresh(&rules);
         rules
+    }
+
+    /// Warns if the layer requires a token to refresh, at the usual path: a client whose access token has expired could not.
+    fn check_refresh(&mut self, rules: &Rules) {
+        let refresh = Uri::from_static("/auth/token/refresh");
+        let Ok(requirement) = rules.requirement(&RequestLine::new(&Method::POST, &refresh)) else { return };
+        let lists = [PathList::Access, PathList::Master];
+        if let Some(rule) = lists.into_iter().find_map(|list| requirement.rule(list)) {
+            let rule = &rules[rule];
+            self.warn(format!(
+                "`{}`: {:?} also guards {refresh}, so that a client whose access token has expired cannot refresh; add \"/auth\", \
+                 whose endpoints check requests themselves, and your log-in to `public-paths`",
+                rule.list().key(),
+                rule.prefix(),
+            ));
+        }
     }
 
     /// Checks that the paths to guard are named, be it that there are none.
