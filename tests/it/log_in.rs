@@ -15,8 +15,7 @@ use axum::{
 };
 use bytes::Bytes;
 use fastauth::{
-    Claims, ClaimsRefusal, FastAuthLayer, Grant, IssueError, IssueErrorKind, IssuedTokens, LoggedOut, Permit,
-    SettingsBuilder,
+    Claims, FastAuthLayer, IssueError, IssueErrorKind, IssuedTokens, LoggedOut, Permit, SettingsBuilder,
     config::{RefreshTransport, ResponseShape},
 };
 use http_body_util::{BodyExt, Full};
@@ -171,7 +170,7 @@ async fn log_out_revokes_once_and_without_a_session_nothing() {
 #[cfg(feature = "test-util")]
 #[tokio::test]
 async fn failure_of_a_handler_answers_as_the_endpoint_does() {
-    use fastauth::{store::StoreErrorKind, test_util::TestAuth};
+    use fastauth::{ClaimsRefusal, Grant, store::StoreErrorKind, test_util::TestAuth};
 
     let hook = |grant: Grant| async move {
         match grant.client_id.as_str() {

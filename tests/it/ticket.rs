@@ -371,6 +371,7 @@ async fn ticket_opens_one_request_below_its_path() {
     assert_eq!(get(&server, "GET", "/access/files/a", &ticket).await, refusal("spent_ticket"));
 }
 
+#[cfg(feature = "test-util")]
 #[tokio::test]
 async fn ticket_for_some_seconds_opens_many_requests() {
     let clock = fastauth::test_util::ManualClock::new();
