@@ -18,6 +18,7 @@ use crate::problem::Problem;
 const LONGEST: usize = 512;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Line {
     #[param(value_type = String, example = "GET")]
     method: String,
