@@ -105,7 +105,7 @@
 //! | [`Settings`], [`config`] | settings in code; enums that are named as the keys |
 //! | [`Denial`], [`DenialReason`] | why a request was refused |
 //! | [`store`] | the embedded store, one behind HTTP, one in memory, and your own |
-//! | [`guide`](crate::guide) | tutorial, log-in pages, axum, hyper, tonic, deployment, every key, glossary |
+//! | [`guide`] | tutorial, log-in pages, axum, hyper, tonic, deployment, every key, glossary |
 //!
 //! # Features
 //!
