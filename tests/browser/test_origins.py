@@ -154,10 +154,16 @@ class Origins(BrowserTest):
         self.assertEqual(self.server.logged().count(REFUSED), before + 1)
 
     def sent_by(self, page):
-        """Notes the headers of the next request of a page. Playwright tells the cookie only of one that succeeds."""
+        """Notes the headers of the next `fetch` of a page. Playwright tells the cookie only of one that succeeds."""
         found = []
+
+        def note(event):
+            # Not those of the page's icon, which the browser loads when it likes.
+            if event["headers"].get("Sec-Fetch-Mode") == "cors":
+                found.append(event["headers"])
+
         session = self.context.new_cdp_session(page)
-        session.on("Network.requestWillBeSentExtraInfo", lambda event: found.append(event["headers"]))
+        session.on("Network.requestWillBeSentExtraInfo", note)
         session.send("Network.enable")
 
         def headers():
