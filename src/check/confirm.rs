@@ -6,7 +6,7 @@ use super::{
     cache::{Mismatch, TokenCache},
     denial::Denial,
     lifetime::Lifetimes,
-    lifetime::{Access, session_of},
+    lifetime::{Access, end_ms_of, last_second_before, session_of},
     ticket::Ticket,
 };
 use crate::{
@@ -130,7 +130,7 @@ impl Confirmer {
         let claims = self.keys.verify(token.expose().as_bytes(), &expected).map_err(DenialReason::InvalidTicket)?;
         let mut access = Access::since(claims, stamp, &self.lifetimes);
         if let Some(end_ms) = grace_end_ms {
-            access.end_with_grace(end_ms.min(ticket.expires_at.saturating_add(1).saturating_mul(1000)));
+            access.end_with_grace(end_ms.min(end_ms_of(ticket.expires_at)));
         }
         Ok(access)
     }
@@ -154,7 +154,7 @@ impl Confirmer {
             Comparison::Current => Some(claims.expires_at()),
             Comparison::Previous(age) => {
                 let end_ms = self.lifetimes.grace_end_ms(age, now_ms);
-                end_ms.map(|end_ms| claims.expires_at().min(end_ms.saturating_sub(1) / 1000))
+                end_ms.map(|end_ms| claims.expires_at().min(last_second_before(end_ms)))
             }
             Comparison::NotCurrent | Comparison::UnknownClient => None,
         })

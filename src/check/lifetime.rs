@@ -385,7 +385,7 @@ impl Access {
 
     /// Creates the access of a token that the store confirmed after it gave this stamp.
     pub(crate) fn since(claims: Claims, stamp: Option<Stamp>, lifetimes: &Arc<Lifetimes>) -> Self {
-        let end_ms = end_ms_of(&claims);
+        let end_ms = end_ms_of(claims.expires_at());
         Self { claims, stamp, end_ms, lifetimes: Arc::clone(lifetimes) }
     }
 
@@ -402,13 +402,13 @@ impl Access {
 
     /// Returns its last second, since the Unix epoch.
     pub(crate) fn last_second(&self) -> u64 {
-        self.end_ms.saturating_sub(1) / 1000
+        last_second_before(self.end_ms)
     }
 
     /// Waits until it has expired, or the grace of its token has ended.
     async fn end_by_time(&self) -> EndReason {
         reached(self.end_ms, &self.lifetimes.clock).await;
-        if self.end_ms < end_ms_of(&self.claims) { EndReason::Superseded } else { EndReason::Expired }
+        if self.end_ms < end_ms_of(self.claims.expires_at()) { EndReason::Superseded } else { EndReason::Expired }
     }
 
     /// Returns the stamp from before the store confirmed the token.
@@ -433,9 +433,14 @@ impl Access {
     }
 }
 
-/// Returns the end of a token, which is when its last second is over.
-fn end_ms_of(claims: &Claims) -> u64 {
-    claims.expires_at().saturating_add(1).saturating_mul(1000)
+/// Returns when something ends whose last second is this one, in milliseconds since the Unix epoch.
+pub(super) fn end_ms_of(last_second: u64) -> u64 {
+    last_second.saturating_add(1).saturating_mul(1000)
+}
+
+/// Returns the last whole second before an end, since the Unix epoch.
+pub(super) fn last_second_before(end_ms: u64) -> u64 {
+    end_ms.saturating_sub(1) / 1000
 }
 
 /// Returns the name under which the store holds a token's session. Tokens that name none are held under the empty name.

@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{Extensions, HeaderMap, HeaderName, Uri};
 
-use crate::{original_uri, settings::LogDetails, shown::shown};
-
-/// More than is shown of a header, in bytes.
-const MAX_READ: usize = 2048;
+use crate::{
+    original_uri,
+    settings::LogDetails,
+    shown::{shown, shown_bytes},
+};
 
 /// The details of a request that is refused, or may be. There are none if none are configured.
 #[derive(Debug, Default)]
@@ -65,6 +66,6 @@ fn connected(_: &Extensions) -> Option<SocketAddr> {
 }
 
 fn request_id(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let value = headers.get(name).filter(|value| !value.is_sensitive())?.as_bytes();
-    Some(shown(&String::from_utf8_lossy(&value[..value.len().min(MAX_READ)])).into_owned())
+    let value = headers.get(name).filter(|value| !value.is_sensitive())?;
+    Some(shown_bytes(value.as_bytes()))
 }

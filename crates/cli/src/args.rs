@@ -41,7 +41,7 @@ Exit codes:
   2    a usage error
   141  the reader of the output closed it";
 
-/// What every command can be told about its output.
+/// How every command prints.
 #[derive(ClapArgs)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Display {

@@ -22,6 +22,13 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Shows bytes that a client sent, such as the value of a header. At most 2 KiB of them are read, which is more than is shown.
+#[must_use]
+pub fn shown_bytes(bytes: &[u8]) -> String {
+    const MAX_READ: usize = 2048;
+    shown(&String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_READ)])).into_owned()
+}
+
 /// Escapes control and invisible characters, except those for which `kept` returns true.
 pub fn escaped(text: &str, kept: fn(char) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len() + 1);

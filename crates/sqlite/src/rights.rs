@@ -18,7 +18,7 @@ pub(super) fn keep_owner(new: &File, replaced: &Path) -> io::Result<()> {
     };
     let is_of_another = new.metadata()?.uid() != old.uid();
     let refused = |problem| Err(io::Error::new(ErrorKind::PermissionDenied, problem));
-    // Whoever put it there would be given the tokens of the backup.
+    // The user who put it there would be given the tokens of the backup.
     if is_of_another && fs::metadata(directory(replaced))?.mode() & 0o002 != 0 {
         return refused("it is another user, and every user can write to the directory: use another one".to_owned());
     }

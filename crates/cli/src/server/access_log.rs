@@ -2,15 +2,13 @@
 
 use std::time::Instant;
 
-use fastauth_core::shown::shown;
+use fastauth_core::shown::{shown, shown_bytes};
 use http::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::listen::Peer;
 
 /// The header by which a proxy or a caller names a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// More than is shown of an id, in bytes.
-const MAX_READ: usize = 2048;
 
 /// Whether requests are logged.
 #[derive(Clone, Copy)]
@@ -43,10 +41,7 @@ impl AccessLog {
         if !self.is_on {
             return None;
         }
-        let id = request.headers().get(&REQUEST_ID).map(|id| {
-            let bytes = id.as_bytes();
-            shown(&String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_READ)])).into_owned()
-        });
+        let id = request.headers().get(&REQUEST_ID).map(|id| shown_bytes(id.as_bytes()));
         Some(AccessEntry {
             method: request.method().clone(),
             peer: request.extensions().get().copied(),
