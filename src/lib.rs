@@ -223,6 +223,7 @@ pub use {
             ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueErrorKind,
             MAX_CLIENT_ID_LEN,
         },
+        policy::{EndsOn, Level, Principal, Rule},
         secret::Secret,
         token::{Claims, TokenError, TokenType},
     },

@@ -21,6 +21,7 @@ mod overlap;
 mod prefix;
 mod readings;
 mod requirement;
+mod rule;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use self::{
 pub use self::{
     prefix::{Prefix, Use},
     requirement::Requirement,
+    rule::{Demands, EndsOn, Extent, Level, Principal, Rule},
 };
 
 /// A longer path is not looked at. It bounds the work together with the limits on readings.
@@ -46,7 +48,7 @@ const MAX_PATH: usize = 8 * 1024;
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// In the order of their ids.
-    rules: Vec<Rule>,
+    rules: Vec<ListedPrefix>,
     matcher: Matcher,
     base_path: Option<String>,
     options: PathOptions,
@@ -54,7 +56,7 @@ pub struct Rules {
 
 /// One rule: what is asked of the paths that start with a prefix.
 #[derive(Debug, Clone)]
-pub struct Rule {
+pub struct ListedPrefix {
     id: RuleId,
     list: PathList,
     prefix: Prefix,
@@ -178,8 +180,10 @@ impl Rules {
     ) -> Self {
         let lists = [(PathList::Master, master), (PathList::Access, access), (PathList::Public, public)];
         let listed = lists.into_iter().flat_map(|(list, prefixes)| prefixes.into_iter().map(move |p| (list, p)));
-        let rules: Vec<_> =
-            listed.enumerate().map(|(place, (list, prefix))| Rule { id: RuleId::new(place), list, prefix }).collect();
+        let rules: Vec<_> = listed
+            .enumerate()
+            .map(|(place, (list, prefix))| ListedPrefix { id: RuleId::new(place), list, prefix })
+            .collect();
         let base_path = base_path.map(|base| base.text().trim_end_matches('/')).filter(|base| !base.is_empty());
         // Of the same length, the guard has the last word.
         let (exemptions, guards): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.list == PathList::Public);
@@ -193,7 +197,7 @@ impl Rules {
     }
 
     /// Returns all rules, in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+    pub fn iter(&self) -> impl Iterator<Item = &ListedPrefix> {
         self.rules.iter()
     }
 
@@ -364,14 +368,14 @@ impl Rules {
 }
 
 impl Index<RuleId> for Rules {
-    type Output = Rule;
+    type Output = ListedPrefix;
 
-    fn index(&self, id: RuleId) -> &Rule {
+    fn index(&self, id: RuleId) -> &ListedPrefix {
         &self.rules[id.place()]
     }
 }
 
-impl Rule {
+impl ListedPrefix {
     /// Returns the id.
     pub fn id(&self) -> RuleId {
         self.id

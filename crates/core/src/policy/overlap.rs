@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{PathList, Rule, Rules, case::fold};
+use super::{ListedPrefix, PathList, Rules, case::fold};
 
 /// The overlaps of the lists that an operator should know of.
 #[derive(Debug, Default)]
@@ -33,22 +33,22 @@ impl Rules {
 
     /// Finds the rules that the prefix of a rule meets, the shortest first, as guards are compared: without case if that
     /// does not count.
-    fn above(&self, rule: &Rule) -> Vec<&Rule> {
+    fn above(&self, rule: &ListedPrefix) -> Vec<&ListedPrefix> {
         let mut above = Vec::new();
         self.matcher.visit(&self.folded(rule), |end| above.push(&self[end.rule]));
         above
     }
 
-    fn depth(&self, rule: &Rule) -> usize {
+    fn depth(&self, rule: &ListedPrefix) -> usize {
         self.folded(rule).len()
     }
 
-    fn folded<'a>(&self, rule: &'a Rule) -> Cow<'a, str> {
+    fn folded<'a>(&self, rule: &'a ListedPrefix) -> Cow<'a, str> {
         let text = rule.prefix.text();
         if self.options.case_insensitive { fold(text) } else { Cow::Borrowed(text) }
     }
 
-    fn describe_exemption(&self, exemption: &Rule, overlaps: &mut Overlaps) {
+    fn describe_exemption(&self, exemption: &ListedPrefix, overlaps: &mut Overlaps) {
         if self.iter().all(|rule| rule.list == PathList::Public) {
             return;
         }
@@ -69,7 +69,7 @@ impl Rules {
     }
 
     /// Warns of names that a file system or a file server knows the guarded file by, too.
-    fn describe_file(&self, rule: &Rule, overlaps: &mut Overlaps) {
+    fn describe_file(&self, rule: &ListedPrefix, overlaps: &mut Overlaps) {
         let name = rule.in_list();
         let text = rule.prefix.text();
         let Some((directory, file)) = text.rsplit_once('/') else { return };
@@ -99,7 +99,7 @@ impl Rules {
     }
 }
 
-impl Rule {
+impl ListedPrefix {
     fn in_list(&self) -> String {
         format!("`{}`: {:?}", self.list.key(), self.prefix())
     }
