@@ -192,7 +192,7 @@ pub mod config {
         issue::TokensPerClient,
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{CookieSameSite, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
+        settings::{CookieSameSite, ErrorShape, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
     };
 }
 

@@ -152,6 +152,8 @@ pub struct EndpointOptions {
     pub allow_get: bool,
     /// The form of the answers of issuing and refreshing.
     pub response_shape: ResponseShape,
+    /// The form of refusals.
+    pub error_shape: ErrorShape,
     /// How refresh tokens travel.
     pub refresh_transport: RefreshTransport,
     /// To which pages browsers send the cookie of a refresh token.
@@ -191,6 +193,27 @@ impl ResponseShape {
         match self {
             Self::Envelope => "envelope",
             Self::OAuth => "oauth",
+        }
+    }
+}
+
+/// The form of refusals: `error-shape`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorShape {
+    /// That of `response-shape`.
+    #[default]
+    Response,
+    /// Problem details (RFC 9457).
+    Problem,
+}
+
+impl ErrorShape {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Response => "response",
+            Self::Problem => "problem",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use fastauth_core::{
     origin::{Origins, origin},
-    settings::{CookieSameSite, RateLimit, RefreshTransport, ResponseShape},
+    settings::{CookieSameSite, ErrorShape, RateLimit, RefreshTransport, ResponseShape},
 };
 
 use crate::{
@@ -19,6 +19,7 @@ pub(crate) static GROUP: Group = Group {
     keys: &[
         &ALLOW_GET,
         &RESPONSE_SHAPE,
+        &ERROR_SHAPE,
         &REFRESH_TRANSPORT,
         &COOKIE_SAME_SITE,
         &ALLOWED_ORIGINS,
@@ -41,6 +42,17 @@ static RESPONSE_SHAPE: Key = Key::choice(
 .doc(
     "With `oauth`, issuing and refreshing answer as RFC 6749 specifies; with `envelope`, as `fastauth-api` does. Every refusal, of a \
      guarded path too, has the same shape.",
+);
+
+static ERROR_SHAPE: Key = Key::choice(
+    "error-shape",
+    &[
+        Choice::new(ErrorShape::Response.as_str(), |draft| draft.endpoints.error_shape = ErrorShape::Response),
+        Choice::new(ErrorShape::Problem.as_str(), |draft| draft.endpoints.error_shape = ErrorShape::Problem),
+    ],
+)
+.doc(
+    "With `problem`, refusals have the form of RFC 9457 (`application/problem+json`); with `response`, that of `response-shape`.",
 );
 
 static REFRESH_TRANSPORT: Key = Key::choice(
@@ -146,6 +158,13 @@ impl SettingsBuilder {
         self.choose(&RESPONSE_SHAPE, shape.as_str())
     }
 
+    /// Sets the form of refusals (`error-shape`): that of [`response_shape`](Self::response_shape), which is the default, or problem
+    /// details (RFC 9457).
+    #[must_use]
+    pub fn error_shape(self, shape: ErrorShape) -> Self {
+        self.choose(&ERROR_SHAPE, shape.as_str())
+    }
+
     /// Sets how refresh tokens travel (`refresh-transport`): in bodies, which is the default, or in a cookie that scripts cannot
     /// read.
     #[must_use]
@@ -195,6 +214,7 @@ mod tests {
         check_faults(&[
             ("allow-get", json!("no"), "`allow-get`: found a text; write true or false"),
             ("response-shape", json!("xml"), "\"xml\" is not one of its values; write \"envelope\" or \"oauth\""),
+            ("error-shape", json!("json"), "write \"response\" or \"problem\""),
             ("refresh-transport", json!("header"), "write \"body\" or \"cookie\""),
             ("allowed-origins", json!(["https://App.example"]), "has capital letters; write it in lower case"),
             ("allowed-origins", json!(["https://a.example/"]), "has more than a scheme, a host"),

@@ -69,7 +69,7 @@ mod tests {
         issue::TokensPerClient,
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{CookieSameSite, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
+        settings::{CookieSameSite, ErrorShape, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
     };
 
     use super::*;
@@ -150,6 +150,7 @@ mod tests {
             cache_ttl(Duration::ZERO),
             allow_get(false),
             response_shape(ResponseShape::OAuth),
+            error_shape(ErrorShape::Problem),
             refresh_transport(RefreshTransport::Cookie),
             cookie_same_site(CookieSameSite::None),
             allowed_origins(["https://a.example"]),
