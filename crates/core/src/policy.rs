@@ -15,6 +15,7 @@ use http::{Method, Uri};
 use serde::{Serialize, Serializer};
 
 mod case;
+mod demands;
 mod explain;
 mod matcher;
 mod overlap;
@@ -36,9 +37,10 @@ use self::{
     requirement::{Asking, Cause},
 };
 pub use self::{
+    demands::{Demands, ServiceTest, Unmet},
     prefix::{Prefix, Use},
     requirement::Requirement,
-    rule::{Demands, EndsOn, Extent, Level, Principal, Rule},
+    rule::{EndsOn, Extent, Level, Principal, Rule},
 };
 
 /// A longer path is not looked at. It bounds the work together with the limits on readings.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::demands::Demands;
+
 /// One entry of `rules`: what the requests of a path and of some methods need.
 ///
 /// Nothing is checked here: faults are found with all others when settings are built.
@@ -51,29 +53,6 @@ pub enum Level {
     Both,
     /// No credential is enough.
     Deny,
-}
-
-/// What the claims of an access token must say.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Demands {
-    /// The kind of the token's holder.
-    pub principal: Principal,
-    /// One of these roles.
-    pub roles_any: Option<Vec<String>>,
-    /// All of these roles.
-    pub roles_all: Option<Vec<String>>,
-    /// All of these scopes.
-    pub scopes: Option<Vec<String>>,
-    /// One of these scopes.
-    pub scopes_any: Option<Vec<String>>,
-    /// Members of the payload, by name, that are equal to these values.
-    pub claim_equals: Option<Vec<(String, Value)>>,
-    /// The most time since the log-in.
-    pub max_age: Option<Duration>,
-    /// The issuers whose tokens count; only the own one, if it is not set.
-    pub issuers: Option<Vec<String>>,
-    /// The audience that the token names.
-    pub audience: Option<String>,
 }
 
 /// The kind of a token's holder, by the test of `service-claim`: `principal`.
@@ -147,14 +126,6 @@ impl EndsOn {
             Self::Token => "token",
             Self::Revoke => "revoke",
         }
-    }
-}
-
-impl Demands {
-    /// Returns true if every valid token satisfies them.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 }
 

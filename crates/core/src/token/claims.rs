@@ -51,16 +51,17 @@ impl Claims {
         self.generation.map(|generation| (&self.names()[self.client_id_len as usize..], generation))
     }
 
-    /// Returns the names in the claim `scope`, which spaces separate (RFC 8693 4.2).
+    /// Returns the names in the claim `scope`: a text in which spaces separate them (RFC 8693 4.2), or a list of texts.
     pub fn scope(&self) -> impl Iterator<Item = &str> {
-        let scope = self.get("scope").and_then(Value::as_str).unwrap_or_default();
-        scope.split(' ').filter(|name| !name.is_empty())
+        let (text, list) = text_or_list(self.get("scope"));
+        let names = text.unwrap_or_default().split(' ').filter(|name| !name.is_empty());
+        names.chain(texts_of(list))
     }
 
-    /// Returns the texts in the claim `roles` (RFC 9068 2.2.3.1).
+    /// Returns the names in the claim `roles`: a list of texts (RFC 9068 2.2.3.1), or one text.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
-        let roles = self.get("roles").and_then(Value::as_array);
-        roles.into_iter().flatten().filter_map(Value::as_str)
+        let (text, list) = text_or_list(self.get("roles"));
+        text.into_iter().chain(texts_of(list))
     }
 
     /// Reads the claims into a type of your own.
@@ -105,6 +106,19 @@ impl Claims {
     fn names(&self) -> &str {
         &self.text.expose()[self.token_len as usize..]
     }
+}
+
+/// Returns the text or the items that a claim has.
+fn text_or_list(claim: Option<&Value>) -> (Option<&str>, &[Value]) {
+    match claim {
+        Some(Value::String(text)) => (Some(text), &[]),
+        Some(Value::Array(items)) => (None, items),
+        _ => (None, &[]),
+    }
+}
+
+fn texts_of(items: &[Value]) -> impl Iterator<Item = &str> {
+    items.iter().filter_map(Value::as_str)
 }
 
 impl PartialEq for Claims {
