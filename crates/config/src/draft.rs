@@ -6,13 +6,14 @@ use fastauth_core::{
     credential::TokenHeaders,
     issue::Issuing,
     origin::Origins,
-    policy::{PathOptions, Prefix},
+    policy::{Level, PathOptions, Prefix},
     secret::Secret,
     settings::{Caching, EndpointOptions, LogDetails, WebSocketSettings},
 };
 use http::HeaderMap;
+use serde_json::Value;
 
-use crate::{code_parts::CodeParts, fault::Fault, values::Values};
+use crate::{code_parts::CodeParts, fault::Fault, key::PlacedRule, values::Values};
 
 /// The values that the keys set, and what is wrong with them.
 pub(crate) struct Draft<'a> {
@@ -23,6 +24,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) store: StoreDraft,
     pub(crate) secrets: SecretsDraft,
     pub(crate) paths: PathsDraft,
+    pub(crate) rules: RulesDraft,
     pub(crate) shadow: bool,
     pub(crate) issuing: Issuing,
     pub(crate) caching: Caching,
@@ -62,6 +64,13 @@ pub(crate) struct PathsDraft {
 }
 
 #[derive(Default)]
+pub(crate) struct RulesDraft {
+    pub(crate) rules: Vec<PlacedRule>,
+    pub(crate) default_level: Option<Level>,
+    pub(crate) service_claim: Option<Vec<(String, Value)>>,
+}
+
+#[derive(Default)]
 pub(crate) struct RateDraft {
     pub(crate) per_minute: Option<NonZeroU32>,
     pub(crate) burst: Option<NonZeroU32>,
@@ -77,6 +86,7 @@ impl<'a> Draft<'a> {
             store: StoreDraft::default(),
             secrets: SecretsDraft::default(),
             paths: PathsDraft::default(),
+            rules: RulesDraft::default(),
             shadow: false,
             issuing: Issuing { claims_hook: parts.claims_hook.clone(), ..Issuing::default() },
             caching: Caching::default(),

@@ -38,8 +38,17 @@ impl fmt::Display for Source {
 pub struct Fault {
     source: Source,
     key: Option<&'static str>,
+    entry: Option<Entry>,
     problem: String,
     remedy: String,
+}
+
+/// The entry of a list that a fault concerns, or a member of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    /// Such as `rules[2].roles-any`.
+    place: String,
+    label: String,
 }
 
 impl Fault {
@@ -54,7 +63,12 @@ impl Fault {
 
     /// Creates the fault of a whole source.
     pub(crate) fn without_key(source: Source, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { source, key: None, problem: problem.into(), remedy: remedy.into() }
+        Self { source, key: None, entry: None, problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// Adds the entry of the key that it concerns, and what people call that entry.
+    pub(crate) fn at(self, place: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { entry: Some(Entry { place: place.into(), label: label.into() }), ..self }
     }
 
     /// Returns where it stands.
@@ -67,6 +81,12 @@ impl Fault {
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.key
+    }
+
+    /// Returns the entry of the key that it concerns, or the member of that, such as `rules[2].roles-any`.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        self.entry.as_ref().map(|entry| entry.place.as_str())
     }
 
     /// Returns what is wrong.
@@ -84,6 +104,10 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Entry { place, label }) = &self.entry {
+            write!(f, "{}, `{place}`", self.source)?;
+            return write!(f, "{label}: {}; {}", self.problem, self.remedy);
+        }
         match (&self.source, self.key) {
             (Source::Default, Some(key)) => write!(f, "`{key}`")?,
             (Source::File(_) | Source::Code, Some(key)) => write!(f, "{}, `{key}`", self.source)?,

@@ -14,8 +14,9 @@ use crate::{
     draft::Draft,
     fault::{Fault, Source},
     given::Given,
-    key::{Choice, Feature, Key, TimeLimits, ValueKind},
+    key::{self, Choice, Feature, Key, TimeLimits, ValueKind},
     keys::{self, endpoints, paths, secrets, store},
+    rules,
     settings::Settings,
     time,
 };
@@ -35,6 +36,7 @@ impl Draft<'_> {
     /// Reads every key, and then what several of them make together.
     pub(crate) fn finish(mut self) -> Finished {
         keys::all().for_each(|key| self.read(key));
+        self.check_rules();
         let rules = self.rules();
         let keys = secrets::complete_keys(&mut self);
         secrets::complete_master_tokens(&mut self);
@@ -94,8 +96,8 @@ impl Draft<'_> {
         match (&key.kind, given) {
             (ValueKind::Text { set, .. }, Some(Given::Text(text))) => set(self, text),
             (ValueKind::Text { default: Some(text), set }, None) => set(self, (*text).to_owned()),
-            (ValueKind::Choice(choices), Some(Given::Text(word))) => self.choose(key, choices, &word),
-            (ValueKind::Choice([first, ..]), None) => (first.set)(self),
+            (ValueKind::Choice { choices, .. }, Some(Given::Text(word))) => self.choose(key, choices, &word),
+            (ValueKind::Choice { choices: [first, ..], has_default: true }, None) => (first.set)(self),
             (ValueKind::Flag { set, .. }, Some(Given::Flag(flag))) => set(self, flag),
             (ValueKind::Flag { default, set }, None) => set(self, *default),
             (ValueKind::Number { limits, set }, Some(Given::Number(number))) => {
@@ -131,6 +133,12 @@ impl Draft<'_> {
             (ValueKind::Secret { set }, Some(Given::Secret(secret))) => set(self, secret),
             (ValueKind::SecretList { set }, Some(Given::SecretList(secrets))) => set(self, secrets),
             (ValueKind::SecretMap { set }, Some(Given::SecretMap(members))) => set(self, members),
+            (ValueKind::Rules { set }, Some(Given::RuleEntries(entries))) => {
+                let rules = self.read_rules(key, entries);
+                set(self, rules);
+            }
+            (ValueKind::Rules { set }, Some(Given::Rules(rules))) => set(self, rules::placed(rules)),
+            (ValueKind::Claims { set }, Some(Given::Claims(claims))) => set(self, claims),
             (_, None) => {}
             (kind, Some(_)) => self.fault(key, "the value has the wrong type", kind.remedy()),
         }
@@ -138,8 +146,7 @@ impl Draft<'_> {
 
     fn choose(&mut self, key: &'static Key, choices: &'static [Choice], word: &str) {
         let Some(choice) = choices.iter().find(|choice| choice.word == word) else {
-            let words: Vec<_> = choices.iter().map(|choice| format!("\"{}\"", choice.word)).collect();
-            let remedy = format!("write {}", words.join(" or "));
+            let remedy = key::one_of(choices.iter().map(|choice| choice.word));
             return self.fault(key, format!("{word:?} is not one of its values"), remedy);
         };
         if let Some(feature) = choice.feature {

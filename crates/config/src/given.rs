@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use fastauth_core::secret::Secret;
+use fastauth_core::{json, policy::Rule, secret::Secret};
 use serde_json::{Map, Value};
 
 use crate::{
     environment::without_line_break,
     placeholder::{TextKind, unreplaced, unreplaced_text},
-    time,
+    rules, time,
 };
 
 /// A value of the kind that its key takes.
@@ -23,6 +23,10 @@ pub(crate) enum Given {
     Secret(Secret),
     SecretList(Vec<Secret>),
     SecretMap(Vec<(String, Secret)>),
+    /// The rules of a file or of a variable, which are read one by one.
+    RuleEntries(Vec<Value>),
+    Rules(Vec<Rule>),
+    Claims(Vec<(String, Value)>),
 }
 
 /// A value as a source has it.
@@ -43,6 +47,8 @@ pub(crate) enum ValueForm {
     Secret,
     SecretList,
     SecretMap,
+    Rules,
+    Claims,
     /// Any value, which has no effect.
     Ignored,
 }
@@ -76,7 +82,10 @@ impl Given {
             Self::SecretMap(members) if !members.is_empty() => {
                 members.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
             }
-            Self::SecretList(_) | Self::SecretMap(_) => return None,
+            Self::RuleEntries(entries) if !entries.is_empty() => counted(entries.len()),
+            Self::Rules(rules) if !rules.is_empty() => counted(rules.len()),
+            Self::Claims(_) => self.in_json().to_string(),
+            Self::SecretList(_) | Self::SecretMap(_) | Self::RuleEntries(_) | Self::Rules(_) => return None,
         })
     }
 
@@ -88,6 +97,9 @@ impl Given {
             Self::List(items) => Value::from(items.clone()),
             Self::SecretList(secrets) => Value::from(secrets.len()),
             Self::SecretMap(members) => members.iter().map(|(name, _)| name.as_str()).collect(),
+            Self::RuleEntries(entries) => Value::from(entries.clone()),
+            Self::Rules(rules) => rules.iter().map(rules::as_object).collect(),
+            Self::Claims(claims) => claims.iter().cloned().collect::<Map<_, _>>().into(),
             Self::Text(_) | Self::Time(_) | Self::Instant(_) | Self::Secret(_) => {
                 self.shown().map_or(Value::Null, Value::from)
             }
@@ -113,6 +125,7 @@ impl Given {
                 Some(format!("the value of {name:?}: {problem}"))
             }),
             Self::Flag(_) | Self::Number(_) | Self::Time(_) | Self::Instant(_) => None,
+            Self::RuleEntries(_) | Self::Rules(_) | Self::Claims(_) => None,
         }
     }
 }
@@ -156,6 +169,8 @@ fn from_json(value: Value, form: ValueForm) -> Result<Given, String> {
         (ValueForm::List, Value::Array(items)) => texts(items).map(Given::List),
         (ValueForm::SecretList, Value::Array(items)) => texts(items).map(secret_list),
         (ValueForm::SecretMap, Value::Object(members)) => secret_map(members),
+        (ValueForm::Rules, Value::Array(entries)) => Ok(Given::RuleEntries(entries)),
+        (ValueForm::Claims, Value::Object(members)) => claims(members).map(Given::Claims),
         (_, other) => Err(format!("found {}", describe(&other))),
     }
 }
@@ -171,6 +186,10 @@ fn from_variable(text: String, form: ValueForm) -> Result<Given, String> {
         ValueForm::SecretList if text.trim().is_empty() => Ok(Given::SecretList(Vec::new())),
         ValueForm::SecretList => items(&text).map(secret_list),
         ValueForm::SecretMap => Err(NO_VARIABLE.to_owned()),
+        ValueForm::Rules | ValueForm::Claims => match json::value(text.as_bytes()) {
+            Ok(value) => from_json(value, form),
+            Err(error) => Err(format!("it is not usable JSON: {error}")),
+        },
     }
 }
 
@@ -207,7 +226,25 @@ fn secret_map(members: Map<String, Value>) -> Result<Given, String> {
         .map(Given::SecretMap)
 }
 
-fn describe(value: &Value) -> &'static str {
+/// Reads claims, each with the value that a token has to have.
+pub(crate) fn claims(members: Map<String, Value>) -> Result<Vec<(String, Value)>, String> {
+    if members.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    members
+        .into_iter()
+        .map(|(name, value)| match value {
+            Value::String(_) | Value::Number(_) | Value::Bool(_) => Ok((name, value)),
+            other => Err(format!("found {} as the value of {name:?}", describe(&other))),
+        })
+        .collect()
+}
+
+fn counted(rules: usize) -> String {
+    if rules == 1 { "1 rule".to_owned() } else { format!("{rules} rules") }
+}
+
+pub(crate) fn describe(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

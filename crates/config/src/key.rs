@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fastauth_core::secret::Secret;
+use fastauth_core::{policy::Rule, secret::Secret};
 use serde_json::Value;
 
 use crate::{
@@ -48,8 +48,12 @@ pub(crate) enum ValueKind {
         default: Option<&'static str>,
         set: Set<String>,
     },
-    /// One of several words, of which the first is the default.
-    Choice(&'static [Choice]),
+    /// One of several words.
+    Choice {
+        choices: &'static [Choice],
+        /// The first one is the default. Otherwise, none of them counts without the key.
+        has_default: bool,
+    },
     Flag {
         default: bool,
         set: Set<bool>,
@@ -79,8 +83,22 @@ pub(crate) enum ValueKind {
     SecretMap {
         set: Set<Vec<(String, Secret)>>,
     },
+    Rules {
+        set: Set<Vec<PlacedRule>>,
+    },
+    /// Members of a token's payload.
+    Claims {
+        set: Set<Vec<(String, Value)>>,
+    },
     /// Accepted, and without effect.
     Ignored,
+}
+
+/// A rule, and its place in the list that it is from.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedRule {
+    pub(crate) place: usize,
+    pub(crate) rule: Rule,
 }
 
 /// A word that a key takes.
@@ -124,7 +142,11 @@ impl Key {
     }
 
     pub(crate) const fn choice(name: &'static str, choices: &'static [Choice]) -> Self {
-        Self::new(name, ValueKind::Choice(choices))
+        Self::new(name, ValueKind::Choice { choices, has_default: true })
+    }
+
+    pub(crate) const fn choice_or_none(name: &'static str, choices: &'static [Choice]) -> Self {
+        Self::new(name, ValueKind::Choice { choices, has_default: false })
     }
 
     pub(crate) const fn flag(name: &'static str, default: bool, set: Set<bool>) -> Self {
@@ -162,6 +184,14 @@ impl Key {
 
     pub(crate) const fn secret_map(name: &'static str, set: Set<Vec<(String, Secret)>>) -> Self {
         Self::new(name, ValueKind::SecretMap { set })
+    }
+
+    pub(crate) const fn rules(name: &'static str, set: Set<Vec<PlacedRule>>) -> Self {
+        Self::new(name, ValueKind::Rules { set }).of_paths().unset("[]")
+    }
+
+    pub(crate) const fn claims(name: &'static str, set: Set<Vec<(String, Value)>>) -> Self {
+        Self::new(name, ValueKind::Claims { set })
     }
 
     pub(crate) const fn ignored(name: &'static str) -> Self {
@@ -226,7 +256,7 @@ impl Key {
     pub(crate) fn default_text(&self) -> String {
         match &self.kind {
             ValueKind::Text { default: Some(text), .. } => (*text).to_owned(),
-            ValueKind::Choice([first, ..]) => first.word.to_owned(),
+            ValueKind::Choice { choices: [first, ..], has_default: true } => first.word.to_owned(),
             ValueKind::Flag { default, .. } => default.to_string(),
             ValueKind::Number { limits: NumberLimits { default: Some(number), .. }, .. } => number.to_string(),
             ValueKind::Time { limits, .. } => time::show(limits.default),
@@ -239,11 +269,11 @@ impl Key {
         match &self.kind {
             ValueKind::Flag { default, .. } => Value::from(*default),
             ValueKind::Number { limits: NumberLimits { default: Some(number), .. }, .. } => Value::from(*number),
-            ValueKind::Text { default: Some(_), .. } | ValueKind::Choice(_) | ValueKind::Time { .. } => {
-                Value::from(self.default_text())
-            }
+            ValueKind::Text { default: Some(_), .. }
+            | ValueKind::Choice { has_default: true, .. }
+            | ValueKind::Time { .. } => Value::from(self.default_text()),
             // Some lists say in words what counts without them.
-            ValueKind::List { .. } => serde_json::from_str(self.unset).unwrap_or_default(),
+            ValueKind::List { .. } | ValueKind::Rules { .. } => serde_json::from_str(self.unset).unwrap_or_default(),
             _ => Value::Null,
         }
     }
@@ -274,13 +304,15 @@ impl ValueKind {
     /// Returns the form that the values have.
     pub(crate) fn form(&self) -> ValueForm {
         match self {
-            Self::Text { .. } | Self::Choice(_) | Self::Time { .. } | Self::Instant { .. } => ValueForm::Text,
+            Self::Text { .. } | Self::Choice { .. } | Self::Time { .. } | Self::Instant { .. } => ValueForm::Text,
             Self::Flag { .. } => ValueForm::Flag,
             Self::Number { .. } => ValueForm::Number,
             Self::List { .. } => ValueForm::List,
             Self::Secret { .. } => ValueForm::Secret,
             Self::SecretList { .. } => ValueForm::SecretList,
             Self::SecretMap { .. } => ValueForm::SecretMap,
+            Self::Rules { .. } => ValueForm::Rules,
+            Self::Claims { .. } => ValueForm::Claims,
             Self::Ignored => ValueForm::Ignored,
         }
     }
@@ -288,9 +320,11 @@ impl ValueKind {
     /// Returns what a fault tells to write.
     pub(crate) fn remedy(&self) -> String {
         let what = match self {
-            Self::Text { .. } | Self::Secret { .. } | Self::Choice(_) | Self::Time { .. } | Self::Instant { .. } => {
-                "a text in quotes"
-            }
+            Self::Text { .. }
+            | Self::Secret { .. }
+            | Self::Choice { .. }
+            | Self::Time { .. }
+            | Self::Instant { .. } => "a text in quotes",
             Self::Flag { .. } => "true or false",
             Self::Number { .. } => "a whole number, such as 60",
             Self::List { example, .. } => {
@@ -298,6 +332,8 @@ impl ValueKind {
             }
             Self::SecretList { .. } => "a list of texts",
             Self::SecretMap { .. } => r#"an object of texts, such as {"X-Name": "value"}"#,
+            Self::Rules { .. } => r#"a list of objects, such as [{"path": "/api", "level": "access"}]"#,
+            Self::Claims { .. } => r#"an object of claims, such as {"principal": "service"}"#,
             Self::Ignored => "nothing: it has no effect",
         };
         format!("write {what}")
@@ -312,6 +348,12 @@ impl Choice {
     pub(crate) const fn feature(self, feature: &'static Feature) -> Self {
         Self { feature: Some(feature), ..self }
     }
+}
+
+/// Returns what a fault tells to write if words are known.
+pub(crate) fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<_> = words.map(|word| format!("\"{word}\"")).collect();
+    format!("write {}", words.join(" or "))
 }
 
 impl NumberLimits {

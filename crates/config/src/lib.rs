@@ -28,6 +28,7 @@ mod load;
 mod placeholder;
 mod reference;
 mod report;
+mod rules;
 mod settings;
 mod sources;
 #[cfg(test)]

@@ -6,7 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     key::{Feature, Key, ValueKind},
-    keys, time,
+    keys,
+    rules::{MEMBERS, Member, MemberKind},
+    time,
 };
 
 /// Returns the reference of every configuration key in Markdown: `docs/configuration.md`.
@@ -27,8 +29,19 @@ pub fn reference() -> String {
                 format_args!("| `{}` | {values} | {} | {} |\n", key.name, default_cell(key), doc_cell(key)),
             );
         }
+        if group.keys.iter().any(|key| matches!(key.kind, ValueKind::Rules { .. })) {
+            push_members(&mut text);
+        }
     }
     text
+}
+
+/// Adds the members of a rule.
+fn push_members(text: &mut String) {
+    text.push_str("\nThe members of a rule, of which `path` and `level` are required:\n\n| member | values | |\n| --- | --- | --- |\n");
+    for member in MEMBERS {
+        push(text, format_args!("| `{}` | {} | {} |\n", member.name, member_values(&member.kind), member.doc));
+    }
 }
 
 /// Returns the JSON Schema of the configuration file: `docs/fastauth.config.schema.json`.
@@ -49,7 +62,79 @@ pub fn json_schema() -> Value {
         "type": "object",
         "properties": properties,
         "additionalProperties": false,
+        "$defs": { "rule": rule() },
     })
+}
+
+/// Returns the schema of a rule.
+fn rule() -> Value {
+    let mut properties = Map::new();
+    for member in MEMBERS {
+        properties.insert(member.name.to_owned(), member_property(member));
+        if let Some(other) = snake_case(member) {
+            properties.insert(other, json!({ "$ref": format!("#/$defs/rule/properties/{}", member.name) }));
+        }
+    }
+    let demands = MEMBERS.iter().filter(|member| member.is_demand);
+    let names = demands.flat_map(|member| [Some(member.name.to_owned()), snake_case(member)]).flatten();
+    let none_of_these: Map<_, _> = names.map(|name| (name, Value::Bool(false))).collect();
+    let required: Vec<_> = MEMBERS.iter().filter(|member| member.is_required).map(|member| member.name).collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+        // Without an access token, there are no claims that could say anything.
+        "if": { "properties": { "level": { "enum": ["public", "optional", "master", "deny"] } }, "required": ["level"] },
+        "then": { "properties": none_of_these },
+    })
+}
+
+/// Returns the other spelling of a member, if there is one.
+fn snake_case(member: &Member) -> Option<String> {
+    member.name.contains('-').then(|| member.name.replace('-', "_"))
+}
+
+fn member_property(member: &Member) -> Value {
+    let mut property = match &member.kind {
+        MemberKind::Text { .. } | MemberKind::Time { .. } => json!({ "type": "string" }),
+        MemberKind::Choice(words) => json!({
+            "enum": words.iter().map(|word| word.word).collect::<Vec<_>>(),
+            "enumDescriptions": words.iter().map(|word| word.doc).collect::<Vec<_>>(),
+        }),
+        MemberKind::Flag { .. } => json!({ "type": "boolean", "default": false }),
+        MemberKind::Texts { words: [], .. } => {
+            json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 })
+        }
+        MemberKind::Texts { words, .. } => json!({ "type": "array", "items": { "enum": words }, "minItems": 1 }),
+        MemberKind::Claims { .. } => claims_property(),
+    };
+    property["description"] = json!(member.doc);
+    property
+}
+
+fn claims_property() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": { "type": ["string", "number", "boolean"] },
+        "minProperties": 1,
+    })
+}
+
+fn member_values(kind: &MemberKind) -> String {
+    match kind {
+        MemberKind::Text { .. } => "text".to_owned(),
+        MemberKind::Choice(words) => in_code(words.iter().map(|word| word.word)),
+        MemberKind::Flag { .. } => "`true`, `false`".to_owned(),
+        MemberKind::Time { limits, .. } => format!("`{}` to `{}`", time::show(limits.min), time::show(limits.max)),
+        MemberKind::Texts { words: [], .. } => "list of texts".to_owned(),
+        MemberKind::Texts { words, .. } => format!("list of {}", in_code(words.iter().copied())),
+        MemberKind::Claims { .. } => "object of texts, numbers, `true` and `false`".to_owned(),
+    }
+}
+
+fn in_code<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn is_ignored(key: &Key) -> bool {
@@ -64,15 +149,15 @@ fn push(text: &mut String, part: std::fmt::Arguments<'_>) {
 fn values(kind: &ValueKind) -> String {
     match kind {
         ValueKind::Text { .. } | ValueKind::Secret { .. } | ValueKind::Ignored => "text".to_owned(),
-        ValueKind::Choice(choices) => {
-            choices.iter().map(|choice| format!("`{}`", choice.word)).collect::<Vec<_>>().join(", ")
-        }
+        ValueKind::Choice { choices, .. } => in_code(choices.iter().map(|choice| choice.word)),
         ValueKind::Flag { .. } => "`true`, `false`".to_owned(),
         ValueKind::Number { limits, .. } => format!("{} to {}", limits.min, limits.max),
         ValueKind::Time { limits, .. } => format!("`{}` to `{}`", time::show(limits.min), time::show(limits.max)),
         ValueKind::Instant { .. } => "time in UTC".to_owned(),
         ValueKind::List { .. } | ValueKind::SecretList { .. } => "list of texts".to_owned(),
         ValueKind::SecretMap { .. } => "object of texts".to_owned(),
+        ValueKind::Rules { .. } => "list of objects".to_owned(),
+        ValueKind::Claims { .. } => "object of texts, numbers, `true` and `false`".to_owned(),
     }
 }
 
@@ -95,7 +180,7 @@ fn doc_cell(key: &Key) -> String {
 
 fn feature(key: &Key) -> Option<&'static Feature> {
     match &key.kind {
-        ValueKind::Choice(choices) => key.feature.or_else(|| choices.iter().find_map(|choice| choice.feature)),
+        ValueKind::Choice { choices, .. } => key.feature.or_else(|| choices.iter().find_map(|choice| choice.feature)),
         _ => key.feature,
     }
 }
@@ -104,7 +189,7 @@ fn property(key: &Key) -> Value {
     let mut property = match &key.kind {
         ValueKind::Text { .. } | ValueKind::Secret { .. } | ValueKind::Time { .. } => json!({ "type": "string" }),
         ValueKind::Instant { .. } => json!({ "type": "string", "format": "date-time" }),
-        ValueKind::Choice(choices) => {
+        ValueKind::Choice { choices, .. } => {
             json!({ "enum": choices.iter().map(|choice| choice.word).collect::<Vec<_>>() })
         }
         ValueKind::Flag { .. } => json!({ "type": "boolean" }),
@@ -117,6 +202,8 @@ fn property(key: &Key) -> Value {
         ValueKind::SecretMap { .. } => {
             json!({ "type": "object", "additionalProperties": { "type": "string" } })
         }
+        ValueKind::Rules { .. } => json!({ "type": "array", "items": { "$ref": "#/$defs/rule" } }),
+        ValueKind::Claims { .. } => claims_property(),
         ValueKind::Ignored => json!({ "deprecated": true }),
     };
     if !is_ignored(key) {
@@ -125,7 +212,9 @@ fn property(key: &Key) -> Value {
     match &key.kind {
         ValueKind::Number { limits, .. } if limits.default.is_some() => property["default"] = json!(limits.default),
         ValueKind::Flag { default, .. } => property["default"] = json!(default),
-        ValueKind::Text { default: Some(_), .. } | ValueKind::Choice(_) | ValueKind::Time { .. } => {
+        ValueKind::Text { default: Some(_), .. }
+        | ValueKind::Choice { has_default: true, .. }
+        | ValueKind::Time { .. } => {
             property["default"] = json!(key.default_text());
         }
         _ => {}

@@ -210,7 +210,7 @@ impl Reader {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && !config.is_named => {
                 // Code that says which paths to guard needs no file; without either, every path would be open.
-                if !code.iter().any(|(key, _)| key.name.ends_with("-token-paths")) {
+                if !code.iter().any(|(key, _)| keys::says_what_to_guard(key)) {
                     let remedy = format!("create it with `fastauth init`, or name another file in {CONFIG_VARIABLE}");
                     self.fault(Fault::without_key(Source::File(path), "the file does not exist", remedy));
                 }

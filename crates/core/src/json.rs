@@ -20,6 +20,18 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     members(text).map(Members::into_map)
 }
 
+/// Reads one JSON value from UTF-8 text, with nothing behind it.
+///
+/// # Errors
+///
+/// If it is not JSON, or a name is repeated at any depth.
+pub fn value(text: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = MemberVisitor.deserialize(&mut deserializer)?.into_value();
+    deserializer.end()?;
+    Ok(value)
+}
+
 /// Reads one JSON object as [`object`] does, and borrows names and texts from it as far as they have no escapes.
 ///
 /// # Errors
@@ -327,6 +339,8 @@ mod tests {
         for text in refused {
             assert!(object(text).is_err(), "{}", String::from_utf8_lossy(text));
             assert!(members(text).is_err(), "{}", String::from_utf8_lossy(text));
+            let is_value = [&b"[1]"[..], br#""text""#].contains(&text);
+            assert_eq!(value(text).is_ok(), is_value, "{}", String::from_utf8_lossy(text));
         }
     }
 
@@ -342,6 +356,8 @@ mod tests {
         ] {
             let error = object(text.as_bytes()).unwrap_err().to_string();
             assert!(!error.contains("hush"), "{text}: {error}");
+            let error = value(text.as_bytes()).err().map(|error| error.to_string());
+            assert!(error.is_none_or(|error| !error.contains("hush")), "{text}");
         }
         assert!(object(b"\n{}").is_ok());
     }

@@ -7,17 +7,19 @@ pub(crate) mod cache;
 pub(crate) mod endpoints;
 pub(crate) mod logs;
 pub(crate) mod paths;
+pub(crate) mod rules;
 pub(crate) mod secrets;
 pub(crate) mod store;
 pub(crate) mod tokens;
 pub(crate) mod websockets;
 
 /// Every key there is, in the order in which they are read, and in which reports show them.
-pub(crate) static GROUPS: [&Group; 9] = [
+pub(crate) static GROUPS: [&Group; 10] = [
     &application::GROUP,
     &store::GROUP,
     &secrets::GROUP,
     &paths::GROUP,
+    &rules::GROUP,
     &tokens::GROUP,
     &cache::GROUP,
     &endpoints::GROUP,
@@ -38,6 +40,11 @@ pub(crate) fn bare() -> impl Iterator<Item = (&'static Key, &'static str)> {
 /// Returns the key of a spelling in kebab-case, snake_case or both mixed.
 pub(crate) fn find(spelling: &str) -> Option<&'static Key> {
     all().find(|key| key.is_spelled(spelling))
+}
+
+/// Returns true if a key can guard a path.
+pub(crate) fn says_what_to_guard(key: &Key) -> bool {
+    [&paths::MASTER_TOKEN_PATHS, &paths::ACCESS_TOKEN_PATHS, &rules::RULES, &rules::DEFAULT_LEVEL].contains(&key)
 }
 
 /// The known key that is most like an unknown one.
@@ -68,7 +75,7 @@ mod tests {
     use fastauth_core::{
         issue::TokensPerClient,
         keys::StoreFormat,
-        policy::Ambiguous,
+        policy::{Ambiguous, Level, Rule},
         settings::{CookieSameSite, ErrorShape, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
     };
 
@@ -99,7 +106,7 @@ mod tests {
                 ValueKind::Time { limits, .. } => {
                     assert_eq!(limits.problem(limits.default), None, "{key:?}");
                 }
-                ValueKind::Choice(choices) => assert!(choices.len() > 1, "{key:?}"),
+                ValueKind::Choice { choices, .. } => assert!(choices.len() > 1, "{key:?}"),
                 _ => {}
             }
         }
@@ -136,6 +143,9 @@ mod tests {
             skip_preflight(true),
             ambiguous(Ambiguous::Protect),
             shadow(true),
+            rules([Rule::prefix("/a").access()]),
+            default_level(Level::Deny),
+            service_claim([("principal", "service")]),
             access_ttl(Duration::from_secs(1)),
             refresh_ttl(Duration::from_secs(1)),
             refresh_grace(Duration::ZERO),

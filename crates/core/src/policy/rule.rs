@@ -145,6 +145,12 @@ impl Rule {
         Self::new(path.into(), Extent::Exact)
     }
 
+    /// Sets whether the paths below are meant, too.
+    #[must_use]
+    pub fn matching(self, extent: Extent) -> Self {
+        Self { extent, ..self }
+    }
+
     fn new(path: String, extent: Extent) -> Self {
         let demands = Demands::default();
         Self { path, extent, methods: None, level: None, demands, name: None, report_only: false, ends_on: None }

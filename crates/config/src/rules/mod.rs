@@ -1,0 +1,141 @@
+//! Reading the rules of a file or of a variable: from objects to rules.
+
+use fastauth_core::policy::Rule;
+use serde_json::{Map, Value};
+
+use crate::{
+    draft::Draft,
+    fault::Fault,
+    given::describe,
+    key::{Key, PlacedRule},
+};
+
+mod check;
+mod member;
+mod members;
+#[cfg(test)]
+mod tests;
+
+use self::members::{LEVEL, PATH};
+pub(crate) use self::{
+    member::{Member, MemberKind},
+    members::MEMBERS,
+};
+
+const EXAMPLE: &str = r#"{"path": "/api", "level": "access"}"#;
+
+/// Returns rules with their places.
+pub(crate) fn placed(rules: Vec<Rule>) -> Vec<PlacedRule> {
+    rules.into_iter().enumerate().map(|(place, rule)| PlacedRule { place, rule }).collect()
+}
+
+/// Returns a rule as a configuration would have it.
+pub(crate) fn as_object(rule: &Rule) -> Value {
+    let members = MEMBERS.iter().filter_map(|member| Some((member.name.to_owned(), (member.get)(rule)?)));
+    members.collect::<Map<_, _>>().into()
+}
+
+/// Returns what a fault of a rule adds to its place: the rule's name, or else its path.
+pub(crate) fn label(rule: &Rule) -> String {
+    match rule.given_name() {
+        Some(name) => format!(" ({name})"),
+        None if rule.path().is_empty() => String::new(),
+        None => format!(" ({})", rule.path()),
+    }
+}
+
+impl Draft<'_> {
+    /// Reads the entries of a list, and adds a fault for each thing that is wrong with any. Entries with a fault are left out.
+    pub(crate) fn read_rules(&mut self, key: &'static Key, entries: Vec<Value>) -> Vec<PlacedRule> {
+        let mut rules = Vec::new();
+        for (place, entry) in entries.into_iter().enumerate() {
+            let faults = self.faults.len();
+            let rule = self.read_rule(key, place, &entry);
+            rules.extend(rule.filter(|_| self.faults.len() == faults).map(|rule| PlacedRule { place, rule }));
+        }
+        rules
+    }
+
+    fn read_rule(&mut self, key: &'static Key, place: usize, entry: &Value) -> Option<Rule> {
+        let Value::Object(members) = entry else {
+            let fault = Fault::new(
+                key.name,
+                self.source(key),
+                format!("found {}", describe(entry)),
+                format!("write an object, such as {EXAMPLE}"),
+            );
+            self.faults.push(fault.at(format!("{}[{place}]", key.name), ""));
+            return None;
+        };
+        let mut reader = RuleReader { rule: begun(members), faults: Vec::new() };
+        reader.check_names(members);
+        for member in MEMBERS {
+            reader.read(member, members);
+        }
+        let label = label(&reader.rule);
+        for EntryFault { member, problem, remedy } in reader.faults {
+            let member = member.map(|member| format!(".{member}")).unwrap_or_default();
+            let fault = Fault::new(key.name, self.source(key), problem, remedy);
+            self.faults.push(fault.at(format!("{}[{place}]{member}", key.name), &label));
+        }
+        Some(reader.rule)
+    }
+}
+
+/// Returns a rule for the path of an object.
+fn begun(members: &Map<String, Value>) -> Rule {
+    Rule::prefix(members.get(PATH.name).and_then(Value::as_str).unwrap_or_default())
+}
+
+/// A rule that is being read, and what is wrong with its object.
+struct RuleReader {
+    rule: Rule,
+    faults: Vec<EntryFault>,
+}
+
+struct EntryFault {
+    member: Option<String>,
+    problem: String,
+    remedy: String,
+}
+
+impl RuleReader {
+    fn fault(&mut self, member: Option<&str>, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(EntryFault {
+            member: member.map(str::to_owned),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        });
+    }
+
+    fn check_names(&mut self, members: &Map<String, Value>) {
+        for name in members.keys().filter(|name| !MEMBERS.iter().any(|member| member.is_spelled(name))) {
+            self.fault(Some(name), "it is not a known member", format!("did you mean `{}`?", nearest(name)));
+        }
+    }
+
+    fn read(&mut self, member: &'static Member, members: &Map<String, Value>) {
+        let mut found = members.iter().filter(|(name, _)| member.is_spelled(name));
+        let Some((name, value)) = found.next() else {
+            if member.is_required {
+                self.fault(None, format!("`{}` is missing", member.name), member.kind.remedy());
+            }
+            return;
+        };
+        if let Some((other, _)) = found.find(|(_, other)| *other != value) {
+            let problem = format!("`{name}` and `{other}` are the same member, with different values");
+            return self.fault(Some(member.name), problem, "keep one of them");
+        }
+        match member.set(self.rule.clone(), value) {
+            Ok(rule) => self.rule = rule,
+            Err(found) => self.fault(Some(member.name), found.problem, found.remedy),
+        }
+    }
+}
+
+/// Returns the member that is most like an unknown name.
+fn nearest(name: &str) -> &'static str {
+    let name = name.replace('_', "-").to_ascii_lowercase();
+    let names = MEMBERS.iter().map(|member| member.name);
+    names.min_by_key(|known| strsim::damerau_levenshtein(&name, known)).unwrap_or(LEVEL.name)
+}
