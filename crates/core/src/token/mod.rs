@@ -8,6 +8,8 @@ use std::{fmt, sync::LazyLock, time::Duration};
 
 use serde_json::{Map, Value};
 
+use crate::{base64url, json};
+
 mod check;
 mod claims;
 mod key;
@@ -131,6 +133,21 @@ impl<'a> NewToken<'a> {
 pub fn test_claims(client_id: &str, expires_at: u64, token: &str) -> Claims {
     let token_type = TokenType::Access;
     claims::Checked { client_id, session: None, expires_at, token_type }.into_claims(token)
+}
+
+/// Returns the claims of a payload as if a key had signed it: to explain what such a token would get. They open nothing.
+///
+/// # Errors
+///
+/// If a token with this payload would be refused.
+#[doc(hidden)]
+pub fn assumed_claims(payload: &Map<String, Value>, expected: &Expected<'_>) -> Result<Claims, TokenError> {
+    let payload = serde_json::to_vec(payload).map_err(|_| TokenError::Malformed)?;
+    // Nothing but its payload is read of this token.
+    let token = format!("e30.{}.e30", base64url::encode(&payload));
+    Parts::split(token.as_bytes())?;
+    let members = json::members(&payload).map_err(|_| TokenError::Malformed)?;
+    Ok(check::check_claims(&members, expected)?.into_claims(&token))
 }
 
 /// Returns true if FastAuth sets the claim itself, or if no token may have it.

@@ -302,6 +302,28 @@ fn tokens_of_another_key_are_refused() {
     assert_eq!(verify(token.expose()), Err(TokenError::InvalidSignature));
 }
 
+#[test]
+fn assumed_claims_are_those_that_a_token_would_have() {
+    let assume = |payload: &str| {
+        let payload: Map<String, Value> = serde_json::from_str(payload).unwrap();
+        assumed_claims(&payload, &Expected::new(TokenType::Access, NOW))
+    };
+    for payload in [
+        GOOD,
+        r#"{"client_id":"c","type":"access","exp":1800000600,"roles":["a"]}"#,
+        r#"{"client_id":"c","type":"access","exp":1799999999}"#,
+        r#"{"client_id":"c","type":"refresh","exp":1800000600}"#,
+        r#"{"client_id":"c","type":"access","exp":1800000600,"nbf":1800000600}"#,
+        r#"{"type":"access","exp":1800000600}"#,
+        "{}",
+    ] {
+        let verified = verify(&signed(HS256, payload)).map(|claims| claims.as_object().clone());
+        assert_eq!(assume(payload).map(|claims| claims.as_object().clone()), verified, "{payload}");
+    }
+    let long = format!(r#"{{"client_id":"{}","type":"access","exp":1800000600}}"#, "c".repeat(MAX_TOKEN_LEN));
+    assert_eq!(assume(&long), Err(TokenError::Malformed));
+}
+
 proptest::proptest! {
     #[test]
     fn nothing_panics(token in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
