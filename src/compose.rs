@@ -1,9 +1,15 @@
 //! The composition root: settings become running parts. It is the only file that knows all of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
 
 use fastauth_config::announce;
-use fastauth_core::settings::{Caching, Deployment};
+use fastauth_core::{
+    keys::CurrentKeys,
+    settings::{Caching, Deployment, RateLimit, StoreSettings},
+};
 
 use crate::{
     check::{
@@ -11,92 +17,257 @@ use crate::{
         confirm::Confirmer,
         grace,
         lifetime::Lifetimes,
+        live::{Current, Replaced},
         master::{GuessLimit, MasterTokens},
         refuse::Refusals,
     },
     config::{ConfigError, Settings},
     guard::{Guard, Policy},
-    observe::{ObservedStore, Observer},
+    observe::{Counts, ObservedStore, Observer},
     store::{self, StoreHealth, TokenStore},
     tokens::{
-        RouterParts, TokenRouter,
+        RouterParts,
         issued::Delivery,
-        issuer::{IssuerParts, TokenIssuer},
+        issuer::{Issuer, IssuerParts},
         limit::Limits,
         rotation::Rotations,
     },
 };
 
-/// The running parts that the layer hands out.
+/// The place of the running parts, which a reload replaces all at once.
 #[derive(Debug)]
-pub(crate) struct RunningParts {
-    pub(crate) guard: Arc<Guard>,
-    pub(crate) issuer: TokenIssuer,
-    pub(crate) router: TokenRouter,
+pub(crate) struct Live {
+    set: RwLock<Arc<Set>>,
+    lasting: Lasting,
+    /// Held while a set is made and put in place, so that the last one that is read stays.
+    reload: Mutex<()>,
 }
 
-/// The parts that guard and token endpoints share.
-struct Shared {
+/// What goes on through reloads.
+#[derive(Debug)]
+struct Lasting {
+    /// As it was opened.
+    store_settings: StoreSettings,
     store: Arc<dyn TokenStore>,
-    observer: Arc<Observer>,
-    confirmer: Arc<Confirmer>,
-    limits: Option<Arc<Limits>>,
-    master: Arc<MasterTokens>,
-    refusals: Arc<Refusals>,
+    /// The keys by which the store opens tokens.
+    keys: Arc<CurrentKeys>,
+    health: Arc<StoreHealth>,
+    rotations: Rotations,
+    counts: Arc<Counts>,
 }
 
-impl RunningParts {
+/// The running parts of one configuration.
+#[derive(Debug)]
+struct Set {
+    guard: Arc<Guard>,
+    router: Arc<RouterParts>,
+    basis: Basis,
+}
+
+/// The parts that have a state which goes on through a reload, if what they are made of stays the same.
+#[derive(Clone, Debug)]
+struct Stateful {
+    lifetimes: Arc<Lifetimes>,
+    cache: Option<Arc<TokenCache>>,
+    limits: Option<Arc<Limits>>,
+}
+
+/// What the stateful parts of a set are made of, with them.
+#[derive(Debug)]
+struct Basis {
+    parts: Stateful,
+    recheck: Duration,
+    access_grace: Duration,
+    caching: Caching,
+    kids: Vec<String>,
+    issuer: Option<String>,
+    audience: Option<String>,
+    rate_limit: Option<RateLimit>,
+}
+
+impl Live {
     /// Opens the store, wires the parts, and logs what is guarded.
     pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
-        let store = store::open(&settings)?;
+        let keys = Arc::new(CurrentKeys::new(settings.keys().ring()));
+        let opened = store::open_with(&settings, &keys)?;
         let deployment = settings.into_deployment();
         announce(&deployment);
-        let shared = Shared::new(&deployment, store);
-        let issuer = issuer(&deployment, &shared);
-        let router = router(&deployment, &shared, &issuer);
-        Ok(Self { guard: Arc::new(guard(deployment, shared)), issuer, router })
+        let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(opened, deployment.metrics));
+        let lasting = Lasting {
+            store_settings: deployment.store.clone(),
+            health: Arc::new(StoreHealth::new(Arc::clone(&store))),
+            store,
+            keys,
+            rotations: Rotations::default(),
+            counts: Arc::default(),
+        };
+        grace::warn_if_unkept(&lasting.store, deployment.issuing.access_grace);
+        let set = Set::new(deployment, &lasting, None);
+        Ok(Self { set: RwLock::new(Arc::new(set)), lasting, reload: Mutex::default() })
+    }
+
+    /// Reads settings and replaces the running parts by theirs. Concurrent calls read one after another, so that the set of the one
+    /// that reads last stays.
+    pub(crate) fn reload(&self, read: impl FnOnce() -> Result<Settings, ConfigError>) -> Result<(), ConfigError> {
+        let _reloading = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = read()?;
+        settings.check_store(&self.lasting.store_settings)?;
+        let deployment = settings.into_deployment();
+        announce(&deployment);
+        let before = self.set();
+        if deployment.issuing.access_grace != before.basis.access_grace {
+            grace::warn_if_unkept(&self.lasting.store, deployment.issuing.access_grace);
+        }
+        self.lasting.keys.set(Arc::clone(&deployment.keys));
+        let set = Arc::new(Set::new(deployment, &self.lasting, Some(&before.basis)));
+        *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&set);
+        before.guard.replaced.mark();
+        set.basis.drop_what_was_left(&before.basis);
+        Ok(())
+    }
+
+    fn set(&self) -> Arc<Set> {
+        Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Shared {
-    fn new(deployment: &Deployment, store: Arc<dyn TokenStore>) -> Self {
-        let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(store, deployment.metrics));
-        let observer = Arc::new(Observer::new(
-            &deployment.rules,
-            deployment.shadow,
-            deployment.metrics,
-            deployment.log_details.clone(),
-        ));
-        let clock = &deployment.clock;
-        let grace = deployment.issuing.access_grace;
-        grace::warn_if_unkept(&store, grace);
-        let lifetimes = Lifetimes::new(Arc::clone(&store), clock.clone(), deployment.websocket.recheck, grace);
-        let confirmer = Confirmer {
+impl Current<Guard> for Live {
+    fn current(&self) -> Arc<Guard> {
+        Arc::clone(&self.set().guard)
+    }
+}
+
+impl Current<RouterParts> for Live {
+    fn current(&self) -> Arc<RouterParts> {
+        Arc::clone(&self.set().router)
+    }
+}
+
+impl Set {
+    fn new(deployment: Deployment, lasting: &Lasting, before: Option<&Basis>) -> Self {
+        let observer = Arc::new(Observer::new(&deployment, &lasting.counts));
+        let basis = Basis::new(&deployment, lasting, before);
+        let Stateful { lifetimes, cache, limits } = basis.parts.clone();
+        let confirmer = Arc::new(Confirmer {
             keys: Arc::clone(&deployment.keys),
-            clock: clock.clone(),
-            cache: token_cache(deployment.caching, &*store),
-            lifetimes: Arc::new(lifetimes),
-            store: Arc::clone(&store),
+            clock: deployment.clock.clone(),
+            cache,
+            lifetimes,
+            store: Arc::clone(&lasting.store),
             issuer: deployment.issuing.issuer.clone(),
             audience: deployment.issuing.audience.clone(),
             observer: Arc::clone(&observer),
-        };
-        let limits = Limits::from_settings(deployment.endpoints.rate_limit.as_ref(), clock);
+        });
         let guesses = limits.as_ref().filter(|limits| limits.tell_callers_apart());
         let guesses = guesses.map(|limits| Arc::clone(limits) as Arc<dyn GuessLimit>);
-        let master = MasterTokens::new(&deployment.master_tokens, guesses);
-        let refusals = Refusals::new(
+        let master = Arc::new(MasterTokens::new(&deployment.master_tokens, guesses));
+        let refusals = Arc::new(Refusals::new(
             deployment.app_name.clone(),
             deployment.credential_sources,
             deployment.endpoints.response_shape,
-        );
-        Self {
-            store,
-            observer,
-            confirmer: Arc::new(confirmer),
+        ));
+        let issuer = Issuer::new(IssuerParts {
+            keys: Arc::clone(&deployment.keys),
+            clock: deployment.clock.clone(),
+            store: Arc::clone(&lasting.store),
+            delivery: Delivery {
+                shape: deployment.endpoints.response_shape,
+                cookie_age: deployment.endpoints.uses_cookie().then_some(deployment.issuing.refresh_ttl),
+                same_site: deployment.endpoints.cookie_same_site,
+            },
+            issuing: deployment.issuing,
+            refusals: Arc::clone(&refusals),
+            rotations: lasting.rotations.clone(),
+            confirmer: Arc::clone(&confirmer),
+            observer: Arc::clone(&observer),
+        });
+        let router = RouterParts {
+            issuer,
+            store: Arc::clone(&lasting.store),
+            options: deployment.endpoints,
+            origins: deployment.allowed_origins.clone(),
             limits,
-            master: Arc::new(master),
-            refusals: Arc::new(refusals),
+            sources: deployment.credential_sources,
+            master: Arc::clone(&master),
+            confirmer: Arc::clone(&confirmer),
+            refusals: Arc::clone(&refusals),
+            health: Arc::clone(&lasting.health),
+            observer: Arc::clone(&observer),
+            document: Default::default(),
+        };
+        let guard = Guard {
+            replaced: Replaced::default(),
+            policy: Policy {
+                rules: deployment.rules,
+                origins: deployment.allowed_origins,
+                sources: deployment.credential_sources,
+            },
+            shadow: deployment.shadow,
+            #[cfg(feature = "websocket")]
+            websocket_refusal: deployment.websocket.refusal,
+            master,
+            confirmer,
+            refusals,
+            observer,
+        };
+        Self { guard: Arc::new(guard), router: Arc::new(router), basis }
+    }
+}
+
+impl Basis {
+    /// Makes the stateful parts, or takes those of the set before.
+    fn new(deployment: &Deployment, lasting: &Lasting, before: Option<&Self>) -> Self {
+        let issuing = &deployment.issuing;
+        let lifetimes = || {
+            let store = Arc::clone(&lasting.store);
+            let recheck = deployment.websocket.recheck;
+            Arc::new(Lifetimes::new(store, deployment.clock.clone(), recheck, issuing.access_grace))
+        };
+        let parts = Stateful {
+            lifetimes: lifetimes(),
+            cache: token_cache(deployment.caching, &*lasting.store).map(Arc::new),
+            limits: Limits::from_settings(deployment.endpoints.rate_limit.as_ref(), &deployment.clock),
+        };
+        let mut basis = Self {
+            parts,
+            recheck: deployment.websocket.recheck,
+            access_grace: issuing.access_grace,
+            caching: deployment.caching,
+            kids: deployment.keys.kids().map(str::to_owned).collect(),
+            issuer: issuing.issuer.clone(),
+            audience: issuing.audience.clone(),
+            rate_limit: deployment.endpoints.rate_limit.clone(),
+        };
+        if let Some(before) = before {
+            basis.take_over(before);
+        }
+        basis
+    }
+
+    /// Takes the state of the set before, as far as it counts here, too.
+    fn take_over(&mut self, before: &Self) {
+        let lifetimes_are_same = (self.recheck, self.access_grace) == (before.recheck, before.access_grace);
+        if lifetimes_are_same {
+            self.parts.lifetimes = Arc::clone(&before.parts.lifetimes);
+        }
+        // What an earlier key has signed is still accepted.
+        let keeps_keys = before.kids.iter().all(|kid| self.kids.contains(kid));
+        let asks_the_same = (&self.issuer, &self.audience) == (&before.issuer, &before.audience);
+        if lifetimes_are_same && keeps_keys && asks_the_same && self.caching == before.caching {
+            self.parts.cache.clone_from(&before.parts.cache);
+        }
+        let limits_are_same =
+            self.rate_limit.as_ref().zip(before.rate_limit.as_ref()).is_some_and(|(now, before)| now.is_same(before));
+        if limits_are_same {
+            self.parts.limits.clone_from(&before.parts.limits);
+        }
+    }
+
+    /// Empties the cache of the set before, unless it was taken over: idle connections may keep that set for long.
+    fn drop_what_was_left(&self, before: &Self) {
+        let Some(cache) = &before.parts.cache else { return };
+        if !self.parts.cache.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, cache)) {
+            cache.clear();
         }
     }
 }
@@ -107,56 +278,4 @@ fn token_cache(caching: Caching, store: &dyn TokenStore) -> Option<TokenCache> {
     let ttl = if tells_of_others { Duration::ZERO } else { caching.ttl };
     let is_useful = tells_of_others || !ttl.is_zero();
     (caching.on && is_useful).then(|| TokenCache::new(caching.capacity, ttl))
-}
-
-fn issuer(deployment: &Deployment, shared: &Shared) -> TokenIssuer {
-    TokenIssuer::new(IssuerParts {
-        keys: Arc::clone(&deployment.keys),
-        clock: deployment.clock.clone(),
-        store: Arc::clone(&shared.store),
-        issuing: deployment.issuing.clone(),
-        delivery: Delivery {
-            shape: deployment.endpoints.response_shape,
-            cookie_age: deployment.endpoints.uses_cookie().then_some(deployment.issuing.refresh_ttl),
-            same_site: deployment.endpoints.cookie_same_site,
-        },
-        refusals: Arc::clone(&shared.refusals),
-        rotations: Rotations::default(),
-        confirmer: Arc::clone(&shared.confirmer),
-        observer: Arc::clone(&shared.observer),
-    })
-}
-
-fn router(deployment: &Deployment, shared: &Shared, issuer: &TokenIssuer) -> TokenRouter {
-    TokenRouter::new(RouterParts {
-        issuer: issuer.clone(),
-        store: Arc::clone(&shared.store),
-        options: deployment.endpoints.clone(),
-        origins: deployment.allowed_origins.clone(),
-        limits: shared.limits.clone(),
-        sources: deployment.credential_sources,
-        master: Arc::clone(&shared.master),
-        confirmer: Arc::clone(&shared.confirmer),
-        refusals: Arc::clone(&shared.refusals),
-        health: StoreHealth::new(Arc::clone(&shared.store)),
-        observer: Arc::clone(&shared.observer),
-        document: Default::default(),
-    })
-}
-
-fn guard(deployment: Deployment, shared: Shared) -> Guard {
-    Guard {
-        policy: Policy {
-            rules: deployment.rules,
-            origins: deployment.allowed_origins,
-            sources: deployment.credential_sources,
-        },
-        shadow: deployment.shadow,
-        #[cfg(feature = "websocket")]
-        websocket_refusal: deployment.websocket.refusal,
-        master: shared.master,
-        confirmer: shared.confirmer,
-        refusals: shared.refusals,
-        observer: shared.observer,
-    }
 }

@@ -6,12 +6,13 @@ use http::Method;
 use tower_layer::Layer;
 
 use crate::{
-    compose::RunningParts,
+    check::live::Current,
+    compose::Live,
     config::{ConfigError, Settings},
-    guard::FastAuth,
+    guard::{FastAuth, Guard},
     observe::{PathCounts, TokenCounts},
     path::Explanation,
-    tokens::{TokenRouter, issuer::TokenIssuer},
+    tokens::{TokenIssuer, TokenRouter},
 };
 
 /// Guards a service by path.
@@ -25,7 +26,7 @@ use crate::{
 #[doc = include_str!("docs/placement.md")]
 #[derive(Clone, Debug)]
 pub struct FastAuthLayer {
-    parts: Arc<RunningParts>,
+    live: Arc<Live>,
 }
 
 impl FastAuthLayer {
@@ -63,19 +64,37 @@ impl FastAuthLayer {
     /// Returns the fault if the store cannot be opened. A REST store that does not answer is not an error: the layer works as soon as it
     /// does.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
-        Ok(Self { parts: Arc::new(RunningParts::new(settings)?) })
+        Ok(Self { live: Arc::new(Live::new(settings)?) })
+    }
+
+    /// Replaces the configuration by other settings, while requests run.
+    ///
+    /// A request that runs goes on by the configuration that it began with. What this call returns from is in force for every
+    /// request that begins after it. The store, sessions, counts and limits stay.
+    ///
+    /// # Errors
+    ///
+    /// Returns the fault if something is different that cannot change while the application runs, which is the store. Then nothing
+    /// changes. A [store](crate::SettingsBuilder::store) of the application's own is not compared: the one that the layer was made
+    /// with stays.
+    pub fn reload_with(&self, settings: Settings) -> Result<(), ConfigError> {
+        self.live.reload(|| Ok(settings))
+    }
+
+    fn guard(&self) -> Arc<Guard> {
+        self.live.current()
     }
 
     /// Returns how many paths were refused, or guarded only by another reading, since this layer was created.
     #[must_use]
     pub fn path_counts(&self) -> PathCounts {
-        self.parts.guard.observer.path_counts()
+        self.guard().observer.path_counts()
     }
 
     /// Returns how many used refresh tokens were presented again, since this layer was created.
     #[must_use]
     pub fn token_counts(&self) -> TokenCounts {
-        self.parts.guard.observer.token_counts()
+        self.guard().observer.token_counts()
     }
 
     /// Explains which credentials a request for `target`, as it stands in a request line, requires by its path, and why: by the same code
@@ -97,25 +116,25 @@ impl FastAuthLayer {
     /// ```
     #[must_use]
     pub fn explain(&self, method: &Method, target: &str) -> Explanation {
-        self.parts.guard.policy.rules.explain(method, target)
+        self.guard().policy.rules.explain(method, target)
     }
 
     /// Returns the endpoints that issue and refresh tokens, with this layer's key and store.
     #[must_use]
     pub fn router(&self) -> TokenRouter {
-        self.parts.router.clone()
+        TokenRouter::new(self.live.clone())
     }
 
     /// Returns the origins of `allowed-origins`: for the CORS layer, which the [guide](crate::guide::origins) has.
     #[must_use]
     pub fn allowed_origins(&self) -> Vec<http::HeaderValue> {
-        self.parts.guard.policy.origins.list().to_vec()
+        self.guard().policy.origins.list().to_vec()
     }
 
     /// Returns what issues and refreshes tokens in code, with this layer's key and store.
     #[must_use]
     pub fn issuer(&self) -> TokenIssuer {
-        self.parts.issuer.clone()
+        TokenIssuer::new(self.live.clone())
     }
 }
 
@@ -123,7 +142,7 @@ impl FastAuthLayer {
 impl FastAuthLayer {
     /// Returns what adds the checks of this layer to an application's OpenAPI document.
     pub fn openapi(&self) -> crate::OpenApiSecurity {
-        crate::OpenApiSecurity::new(self.parts.guard.policy.rules.clone(), self.router())
+        crate::OpenApiSecurity::new(self.guard().policy.rules.clone(), self.live.current())
     }
 }
 
@@ -131,6 +150,6 @@ impl<S> Layer<S> for FastAuthLayer {
     type Service = FastAuth<S>;
 
     fn layer(&self, inner: S) -> FastAuth<S> {
-        FastAuth::new(inner, &self.parts.guard)
+        FastAuth::new(inner, self.live.clone())
     }
 }

@@ -231,8 +231,7 @@ pub use {
     layer::FastAuthLayer,
     observe::{PathCounts, TokenCounts},
     tokens::{
-        TokenRouter,
+        TokenIssuer, TokenRouter,
         issued::{IssueError, IssuedTokens, LoggedOut},
-        issuer::TokenIssuer,
     },
 };

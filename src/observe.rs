@@ -4,14 +4,17 @@
 //! found valid, and in logs and spans alone: the labels of counts are bounded by the configuration or by this crate.
 //! If nothing listens, next to nothing is done, and nothing is allocated.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use http::{Extensions, HeaderMap, Uri};
 
 use crate::{
     DenialReason, IssueErrorKind,
-    rule::{PathList, RuleId, Rules},
-    settings::LogDetails,
+    rule::{PathList, RuleId},
+    settings::{Deployment, LogDetails},
 };
 
 mod details;
@@ -59,11 +62,17 @@ pub struct PathCounts {
 pub(crate) struct Observer {
     names: Names,
     details: LogDetails,
+    counts: Arc<Counts>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<metrics::Metrics>,
+}
+
+/// The counts that the application can ask for. They go on through reloads.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
     refused_paths: AtomicU64,
     other_readings: AtomicU64,
     reuses: AtomicU64,
-    #[cfg(feature = "metrics")]
-    metrics: Option<metrics::Metrics>,
 }
 
 /// The names that logs and labels show.
@@ -84,18 +93,15 @@ enum Outcome {
 }
 
 impl Observer {
-    /// Creates the observer of these rules. With `counts`, it counts for the recorder of the `metrics` crate.
-    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
-    pub(crate) fn new(rules: &Rules, is_shadow: bool, counts: bool, details: LogDetails) -> Self {
-        let rules: Box<[_]> = rules.iter().map(|rule| (rule.list(), rule.prefix().into())).collect();
+    /// Creates the observer of a deployment.
+    pub(crate) fn new(deployment: &Deployment, counts: &Arc<Counts>) -> Self {
+        let rules: Box<[_]> = deployment.rules.iter().map(|rule| (rule.list(), rule.prefix().into())).collect();
         Self {
             #[cfg(feature = "metrics")]
-            metrics: counts.then(|| metrics::Metrics::new(&rules)),
-            names: Names { rules, refusal: if is_shadow { Outcome::WouldBeRefused } else { Outcome::Refused } },
-            details,
-            refused_paths: AtomicU64::new(0),
-            other_readings: AtomicU64::new(0),
-            reuses: AtomicU64::new(0),
+            metrics: deployment.metrics.then(|| metrics::Metrics::new(&rules)),
+            names: Names { rules, refusal: if deployment.shadow { Outcome::WouldBeRefused } else { Outcome::Refused } },
+            details: deployment.log_details.clone(),
+            counts: Arc::clone(counts),
         }
     }
 
@@ -135,9 +141,9 @@ impl Observer {
     #[inline(always)]
     fn counter(&self, event: Event<'_>) -> Option<&AtomicU64> {
         match event {
-            Event::Refused { reason: DenialReason::Path(_), .. } => Some(&self.refused_paths),
-            Event::OtherReading { .. } => Some(&self.other_readings),
-            Event::Issued { outcome: Err(IssueErrorKind::Reused), .. } => Some(&self.reuses),
+            Event::Refused { reason: DenialReason::Path(_), .. } => Some(&self.counts.refused_paths),
+            Event::OtherReading { .. } => Some(&self.counts.other_readings),
+            Event::Issued { outcome: Err(IssueErrorKind::Reused), .. } => Some(&self.counts.reuses),
             _ => None,
         }
     }
@@ -145,14 +151,14 @@ impl Observer {
     /// Returns the counts of paths.
     pub(crate) fn path_counts(&self) -> PathCounts {
         PathCounts {
-            refused: self.refused_paths.load(Ordering::Relaxed),
-            only_by_other_reading: self.other_readings.load(Ordering::Relaxed),
+            refused: self.counts.refused_paths.load(Ordering::Relaxed),
+            only_by_other_reading: self.counts.other_readings.load(Ordering::Relaxed),
         }
     }
 
     /// Returns the counts of refresh tokens.
     pub(crate) fn token_counts(&self) -> TokenCounts {
-        TokenCounts { reused: self.reuses.load(Ordering::Relaxed) }
+        TokenCounts { reused: self.counts.reuses.load(Ordering::Relaxed) }
     }
 }
 

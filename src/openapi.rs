@@ -1,6 +1,6 @@
 //! Adds what the guard requires to an application's OpenAPI document.
 
-use std::{collections::BTreeMap, mem};
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use http::Method;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::{
     credential::{MASTER_TOKEN, Scheme, TokenHeaders},
     path::PathDecision,
     rule::Rules,
-    tokens::{TokenRouter, examples},
+    tokens::{RouterParts, examples},
 };
 
 const BAD_REQUEST: &str = "FastAuthBadRequest";
@@ -69,13 +69,13 @@ const UNAVAILABLE: &str = "FastAuthUnavailable";
 #[must_use = "it does nothing until its `modify` is called"]
 pub struct OpenApiSecurity {
     rules: Rules,
-    router: TokenRouter,
+    router: Arc<RouterParts>,
     endpoints: Option<String>,
     base_path: Option<String>,
 }
 
 impl OpenApiSecurity {
-    pub(crate) fn new(rules: Rules, router: TokenRouter) -> Self {
+    pub(crate) fn new(rules: Rules, router: Arc<RouterParts>) -> Self {
         Self { rules, router, endpoints: None, base_path: None }
     }
 
@@ -119,7 +119,7 @@ impl OpenApiSecurity {
     }
 
     fn secure_operation(&self, operation: &mut Operation, decisions: &[PathDecision], document: &Inherited) {
-        let guard = Alternatives::new(decisions, self.router.sources());
+        let guard = Alternatives::new(decisions, self.router.sources);
         let own = operation.security.as_deref().map_or_else(|| document.without_ours(), Alternatives::read);
         if !own.include_some_of(&guard) {
             operation.security = Some(own.and(&guard).write());
@@ -335,7 +335,7 @@ fn path_of(server: &Server) -> String {
 
 /// Returns the document of the router without its mount, with the answers of the guard.
 #[allow(clippy::expect_used, reason = "a test reads the document of every configuration")]
-fn own_document(router: &TokenRouter) -> OpenApi {
+fn own_document(router: &RouterParts) -> OpenApi {
     let mut document = router.document();
     document["components"]["responses"] = guard_responses(router.error_schema());
     let mut document: OpenApi = serde_json::from_value(document).expect("utoipa reads the document of the endpoints");

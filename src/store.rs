@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use fastauth_core::settings::StoreSettings;
 pub(crate) use fastauth_core::store::{carried_through, first};
 pub use fastauth_core::{
     forward_store,
@@ -14,6 +13,7 @@ pub use fastauth_core::{
         TokenStore, Verdict,
     },
 };
+use fastauth_core::{keys::CurrentKeys, settings::StoreSettings};
 #[cfg(feature = "rest")]
 pub use fastauth_http_store::RestStore;
 #[cfg(feature = "store-service")]
@@ -32,9 +32,14 @@ mod health;
 ///
 /// Returns the fault if the database cannot be opened, or TLS not be set up.
 pub fn open(settings: &Settings) -> Result<Arc<dyn TokenStore>, ConfigError> {
+    open_with(settings, &Arc::new(CurrentKeys::new(settings.keys().ring())))
+}
+
+/// Opens the store as [`open`] does, with the keys by which it opens tokens.
+pub(crate) fn open_with(settings: &Settings, keys: &Arc<CurrentKeys>) -> Result<Arc<dyn TokenStore>, ConfigError> {
     match &settings.deployment().store {
         StoreSettings::Sqlite { path } => open_sqlite(settings, path),
-        StoreSettings::Rest { url, headers } => open_rest(settings, url, headers),
+        StoreSettings::Rest { url, headers } => open_rest(settings, url, headers, keys),
         StoreSettings::Custom(store) => Ok(Arc::clone(store)),
     }
 }
@@ -56,9 +61,14 @@ fn open_sqlite(settings: &Settings, _: &std::path::Path) -> Result<Arc<dyn Token
 }
 
 #[cfg(feature = "rest")]
-fn open_rest(settings: &Settings, url: &str, headers: &http::HeaderMap) -> Result<Arc<dyn TokenStore>, ConfigError> {
+fn open_rest(
+    settings: &Settings,
+    url: &str,
+    headers: &http::HeaderMap,
+    keys: &Arc<CurrentKeys>,
+) -> Result<Arc<dyn TokenStore>, ConfigError> {
     match RestStore::new(url, headers.clone()) {
-        Ok(store) => Ok(Arc::new(store.opened_by(settings.keys().ring()))),
+        Ok(store) => Ok(Arc::new(store.opened_by(Arc::clone(keys)))),
         Err(error) => {
             let remedy = match std::error::Error::source(&error) {
                 None => "write \"http://HOST:PORT/PATH\"",
@@ -70,6 +80,11 @@ fn open_rest(settings: &Settings, url: &str, headers: &http::HeaderMap) -> Resul
 }
 
 #[cfg(not(feature = "rest"))]
-fn open_rest(settings: &Settings, _: &str, _: &http::HeaderMap) -> Result<Arc<dyn TokenStore>, ConfigError> {
+fn open_rest(
+    settings: &Settings,
+    _: &str,
+    _: &http::HeaderMap,
+    _: &Arc<CurrentKeys>,
+) -> Result<Arc<dyn TokenStore>, ConfigError> {
     Err(settings.store_fault("this build has no REST store".to_owned(), "build with the feature `rest`"))
 }

@@ -26,7 +26,7 @@ pub(crate) struct Confirmer {
     pub(crate) clock: Clock,
     pub(crate) store: Arc<dyn TokenStore>,
     /// Tokens that the store confirmed. It is there if the store reports changes, or if its answers may be cached for a time.
-    pub(crate) cache: Option<TokenCache>,
+    pub(crate) cache: Option<Arc<TokenCache>>,
     pub(crate) lifetimes: Arc<Lifetimes>,
     /// The expected `iss`.
     pub(crate) issuer: Option<String>,

@@ -5,6 +5,7 @@ pub(crate) mod confirm;
 pub(crate) mod denial;
 pub(crate) mod grace;
 pub(crate) mod lifetime;
+pub(crate) mod live;
 pub(crate) mod master;
 pub(crate) mod permit;
 pub(crate) mod problem;

@@ -12,6 +12,7 @@ use crate::{
         confirm::{Confirmer, Progress, Verified},
         denial::Denial,
         lifetime::Access,
+        live::Replaced,
         master::{Caller, MasterTokens},
         permit::Permit,
         refuse::Refusals,
@@ -33,9 +34,10 @@ pub(crate) use self::decide::Policy;
 use self::decide::{Decision, Then, decide};
 pub use self::{body::ResponseBody, future::ResponseFuture, service::FastAuth};
 
-/// The running parts of the layer.
+/// The running parts of the layer, by one configuration.
 #[derive(Debug)]
 pub(crate) struct Guard {
+    pub(crate) replaced: Replaced,
     pub(crate) policy: Policy,
     /// Refusals are logged and not carried out.
     pub(crate) shadow: bool,

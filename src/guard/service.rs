@@ -17,7 +17,7 @@ use super::{
     future::{HeldRequest, Marks, Refusal, State, span},
 };
 use crate::{
-    check::master::Caller,
+    check::{live::Current, master::Caller},
     credential::{self, Credentials, Found, MASTER_TOKEN},
     original_uri,
     rule::{RequestLine, Requirement},
@@ -27,7 +27,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct FastAuth<S> {
     inner: S,
+    /// The guard that was current when the last request came.
     guard: Arc<Guard>,
+    live: Arc<dyn Current<Guard>>,
 }
 
 impl<S, B, ResBody> Service<Request<B>> for FastAuth<S>
@@ -44,6 +46,9 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.guard.replaced.is_so() {
+            self.renew();
+        }
         let glance = self.guard.policy.rules.glance(request.uri().path());
         if !self.is_open(&request, glance) {
             return self.guard(request, glance);
@@ -57,8 +62,14 @@ where
 }
 
 impl<S> FastAuth<S> {
-    pub(crate) fn new(inner: S, guard: &Arc<Guard>) -> Self {
-        Self { inner, guard: Arc::clone(guard) }
+    pub(crate) fn new(inner: S, live: Arc<dyn Current<Guard>>) -> Self {
+        Self { inner, guard: live.current(), live }
+    }
+
+    /// Takes the guard of the current configuration.
+    #[cold]
+    fn renew(&mut self) {
+        self.guard = self.live.current();
     }
 
     /// Returns true if no check applies for sure, as is the case with most requests.

@@ -25,11 +25,9 @@ use crate::{
     token::{Claims, NewToken, TokenError, TokenType, is_reserved},
 };
 
-/// Issues, refreshes, revokes and reads tokens in code: what the [`TokenRouter`](crate::TokenRouter) does over HTTP.
-///
-/// Use it if your own code decides who gets tokens, such as a login handler. It requires no master token.
+/// Issues, refreshes, revokes and reads tokens by one configuration.
 #[derive(Clone, Debug)]
-pub struct TokenIssuer {
+pub(crate) struct Issuer {
     parts: Arc<IssuerParts>,
 }
 
@@ -42,6 +40,7 @@ pub(crate) struct IssuerParts {
     pub(crate) issuing: Issuing,
     pub(crate) delivery: Delivery,
     pub(crate) refusals: Arc<Refusals>,
+    /// They go on through reloads.
     pub(crate) rotations: Rotations,
     pub(crate) confirmer: Arc<Confirmer>,
     pub(crate) observer: Arc<Observer>,
@@ -92,7 +91,7 @@ struct SignedToken<'a> {
     kid: &'a str,
 }
 
-impl TokenIssuer {
+impl Issuer {
     pub(crate) fn new(parts: IssuerParts) -> Self {
         Self { parts: Arc::new(parts) }
     }
@@ -102,23 +101,13 @@ impl TokenIssuer {
     }
 
     /// Issues a pair to `client_id`. It replaces the pairs that the client has, or with `tokens-per-client: "many"` is added to them.
-    ///
-    /// # Errors
-    ///
-    /// [`IssueErrorKind::ClientId`] if the id is empty, too long or has control characters;
-    /// [`IssueErrorKind::NotSaved`] if the store did not save the pair.
-    pub async fn issue(&self, client_id: &str) -> Result<IssuedTokens, IssueError> {
+    pub(crate) async fn issue(&self, client_id: &str) -> Result<IssuedTokens, IssueError> {
         self.issue_with(client_id, Map::new()).await
     }
 
     /// Issues a pair with claims of the application: anything that becomes an object in JSON, such as
     /// `json!({ "roles": ["reader"] })` or a `Serialize` type of your own. The pairs that it is refreshed to keep them.
-    ///
-    /// # Errors
-    ///
-    /// As [`issue`](Self::issue); [`IssueErrorKind::ClaimsNotObject`] if the claims are something else, and
-    /// [`IssueErrorKind::ReservedClaim`] if one of them has a name that FastAuth sets itself.
-    pub async fn issue_with(&self, client_id: &str, claims: impl Serialize) -> Result<IssuedTokens, IssueError> {
+    pub(crate) async fn issue_with(&self, client_id: &str, claims: impl Serialize) -> Result<IssuedTokens, IssueError> {
         let issued = match to_claims(claims) {
             Ok(claims) => self.issue_new(client_id, claims).await,
             Err(error) => Err(error),
@@ -153,13 +142,7 @@ impl TokenIssuer {
 
     /// Exchanges a refresh token, which must be the one that the store holds, for a new pair. Within `refresh-grace` of
     /// the exchange, the same token gets the same pair again.
-    ///
-    /// # Errors
-    ///
-    /// [`IssueErrorKind::InvalidRefreshToken`], [`IssueErrorKind::Superseded`], [`IssueErrorKind::Reused`] and
-    /// [`IssueErrorKind::Revoked`] if the token is refused; [`IssueErrorKind::Store`] if the store could not be asked,
-    /// [`IssueErrorKind::NotSaved`] if it did not save the pair.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
         let exchanged = match self.verify_refresh(refresh_token) {
             Ok(token) => self.exchange(&token).await,
             Err(error) => Err(error),
@@ -168,20 +151,7 @@ impl TokenIssuer {
     }
 
     /// Ends the session of a request that passed the guard: no token of it is accepted any more.
-    ///
-    /// ```
-    /// # use axum::{Router, extract::State, routing::post};
-    /// # use fastauth::{FastAuthLayer, IssueError, LoggedOut, Permit};
-    /// async fn log_out(State(auth): State<FastAuthLayer>, permit: Permit) -> Result<LoggedOut, IssueError> {
-    ///     auth.issuer().log_out(&permit).await
-    /// }
-    /// # let _: Router<FastAuthLayer> = Router::new().route("/access/log-out", post(log_out));
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`IssueErrorKind::Store`] if the store could not be asked, or does not support it.
-    pub async fn log_out(&self, permit: &Permit) -> Result<LoggedOut, IssueError> {
+    pub(crate) async fn log_out(&self, permit: &Permit) -> Result<LoggedOut, IssueError> {
         let revoked = match permit.claims() {
             Some(claims) => self.revoke_verified(claims).await,
             None => Ok(false),
@@ -270,11 +240,7 @@ impl TokenIssuer {
     }
 
     /// Verifies a token's signature, times and type. Only the store knows if it is the current one.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the token.
-    pub fn verify(&self, token: &str, expected: TokenType) -> Result<Claims, TokenError> {
+    pub(crate) fn verify(&self, token: &str, expected: TokenType) -> Result<Claims, TokenError> {
         self.verify_at(token, expected, self.unix_now())
     }
 
@@ -287,11 +253,7 @@ impl TokenIssuer {
     }
 
     /// Verifies a token of either type, and asks the store whether it is accepted (RFC 7662).
-    ///
-    /// # Errors
-    ///
-    /// If the store could not be asked.
-    pub async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
+    pub(crate) async fn introspect(&self, token: &str) -> Result<Introspection, StoreError> {
         let now_ms = self.parts.clock.unix_now_ms();
         let Ok(claims) = self.verify_any_at(token, now_ms / 1000) else { return Ok(Introspection::Inactive) };
         let last_second = self.parts.confirmer.last_second(&claims, now_ms).await?;
@@ -304,11 +266,7 @@ impl TokenIssuer {
     /// Revokes the session of an access or refresh token for its holder (RFC 7009), and returns true if anything was revoked.
     /// A superseded token revokes its session as well, until it expires. A foreign or expired token revokes nothing, and is no
     /// error.
-    ///
-    /// # Errors
-    ///
-    /// If the store could not be asked.
-    pub async fn revoke_token(&self, token: &str) -> Result<bool, StoreError> {
+    pub(crate) async fn revoke_token(&self, token: &str) -> Result<bool, StoreError> {
         match self.verify_any(token) {
             Ok(claims) => self.revoke_verified(&claims).await,
             Err(_) => Ok(false),
@@ -351,12 +309,7 @@ impl TokenIssuer {
     /// Revokes a session, all sessions of a client, or everything, and returns how many sessions that were. From then on this
     /// process accepts none of their tokens; others reject them from their next call to the store on. On a tokio runtime it
     /// runs to its end even if the future is dropped, such as with a request whose client has disconnected.
-    ///
-    /// # Errors
-    ///
-    /// If the store could not be asked, or does not support it
-    /// ([`Unsupported`](crate::store::StoreErrorKind::Unsupported)).
-    pub async fn revoke(&self, revocation: &Revocation) -> Result<u64, StoreError> {
+    pub(crate) async fn revoke(&self, revocation: &Revocation) -> Result<u64, StoreError> {
         let issuer = self.clone();
         let revocation = revocation.clone();
         carried_through(async move { issuer.revoke_in_store(&revocation).await }).await
@@ -374,20 +327,12 @@ impl TokenIssuer {
     }
 
     /// Lists sessions: who is logged in, since when, and until when.
-    ///
-    /// # Errors
-    ///
-    /// If the store could not be asked, or does not support it.
-    pub async fn list(&self, filter: &SessionFilter) -> Result<SessionPage, StoreError> {
+    pub(crate) async fn list(&self, filter: &SessionFilter) -> Result<SessionPage, StoreError> {
         self.parts.store.list(filter).await
     }
 
     /// Returns what the store guarantees.
-    ///
-    /// # Errors
-    ///
-    /// If the store could not be asked.
-    pub async fn promises(&self) -> Result<Promises, StoreError> {
+    pub(crate) async fn promises(&self) -> Result<Promises, StoreError> {
         self.parts.store.promises().await
     }
 

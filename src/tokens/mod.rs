@@ -16,7 +16,10 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use crate::{
-    check::refuse::{forbid_caching, head_only},
+    check::{
+        live::Current,
+        refuse::{forbid_caching, head_only},
+    },
     settings::ResponseShape,
 };
 
@@ -38,6 +41,7 @@ mod place;
 mod render;
 pub(crate) mod requirement;
 pub(crate) mod rotation;
+mod token_issuer;
 
 pub(crate) use describe::examples;
 use endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection};
@@ -46,6 +50,7 @@ use error::EndpointError;
 use parameters::{Parameters, read_body};
 pub(crate) use parts::RouterParts;
 use place::{Mount, PathMatch};
+pub use token_issuer::TokenIssuer;
 
 /// The token endpoints: a plain tower service. The [guide](crate::guide::endpoints) lists them, with their parameters and answers.
 ///
@@ -62,7 +67,7 @@ use place::{Mount, PathMatch};
 /// Bodies are read by tokio's clock, so the runtime needs its time driver.
 #[derive(Clone, Debug)]
 pub struct TokenRouter {
-    parts: Arc<RouterParts>,
+    live: Arc<dyn Current<RouterParts>>,
     mount: Mount,
     /// Whether it was logged that the mount may be stripped.
     hint: Arc<Once>,
@@ -73,8 +78,8 @@ const PERHAPS_STRIPPED: &str = "a request asked the token router for an endpoint
 answered 404: if something strips the prefix, call `.prefix(\"\")`, or with axum enable the feature `axum`";
 
 impl TokenRouter {
-    pub(crate) fn new(parts: RouterParts) -> Self {
-        Self { parts: Arc::new(parts), mount: Mount::Usual, hint: Arc::new(Once::new()) }
+    pub(crate) fn new(live: Arc<dyn Current<RouterParts>>) -> Self {
+        Self { live, mount: Mount::Usual, hint: Arc::new(Once::new()) }
     }
 
     /// Sets what stands before the endpoints' paths when they arrive here: the whole mount of the router, or what is left of it if
@@ -99,7 +104,7 @@ impl TokenRouter {
         ENDPOINTS.iter().map(move |endpoint| format!("{prefix}{}", endpoint.path))
     }
 
-    async fn answer<B>(&self, request: &Parts, body: B) -> Response<Full<Bytes>>
+    async fn answer<B>(&self, parts: &RouterParts, request: &Parts, body: B) -> Response<Full<Bytes>>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -108,22 +113,24 @@ impl TokenRouter {
             PathMatch::Endpoint(endpoint) => endpoint,
             PathMatch::WithSlash(segment) => return render::without_slash(segment, request.uri.query()),
             PathMatch::Nothing => {
-                return self.refuse(EndpointError::NotFound, self.parts.options.response_shape, request);
+                return parts.refuse(EndpointError::NotFound, parts.options.response_shape, request);
             }
             PathMatch::PerhapsStripped => {
                 self.hint.call_once(|| tracing::warn!(target: "fastauth", "{PERHAPS_STRIPPED}"));
-                return self.refuse(EndpointError::NotFound, self.parts.options.response_shape, request);
+                return parts.refuse(EndpointError::NotFound, parts.options.response_shape, request);
             }
         };
-        match self.run(endpoint, request, body).await {
+        match parts.run(endpoint, request, body).await {
             Ok(response) => response,
-            Err(error) => self.refuse(error, (endpoint.shape)(&self.parts.options), request),
+            Err(error) => parts.refuse(error, (endpoint.shape)(&parts.options), request),
         }
     }
+}
 
+impl RouterParts {
     fn refuse(&self, error: EndpointError, shape: ResponseShape, request: &Parts) -> Response<Full<Bytes>> {
-        error.log(&self.parts.details(request));
-        error.answer(shape, request, &self.parts.refusals)
+        error.log(&self.details(request));
+        error.answer(shape, request, &self.refusals)
     }
 
     /// Checks what all endpoints have in common, in this order, and runs the endpoint.
@@ -132,7 +139,7 @@ impl TokenRouter {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let parts = &*self.parts;
+        let parts = self;
         let allow = (endpoint.methods)(&parts.options);
         let is_allowed = allow.split(", ").any(|method| method == request.method.as_str());
         if is_allowed && endpoint.effect == Effect::Issues {
@@ -160,23 +167,19 @@ impl TokenRouter {
 }
 
 #[cfg(feature = "utoipa")]
-impl TokenRouter {
+impl RouterParts {
     /// Returns the OpenAPI document of the endpoints. Their paths stand in it without the mount.
     pub(crate) fn document(&self) -> serde_json::Value {
-        document::render(ENDPOINTS, &self.parts.facts())
+        document::render(ENDPOINTS, &self.facts())
     }
 
     /// Returns the name of the schema of the guard's refusals.
     pub(crate) fn error_schema(&self) -> &'static str {
-        describe::error_schema(self.parts.options.response_shape).name
-    }
-
-    pub(crate) fn sources(&self) -> crate::credential::TokenHeaders {
-        self.parts.sources
+        describe::error_schema(self.options.response_shape).name
     }
 
     pub(crate) fn limits_guesses(&self) -> bool {
-        self.parts.master.limits_guesses()
+        self.master.limits_guesses()
     }
 }
 
@@ -196,9 +199,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
+        let parts = this.live.current();
         let (request, body) = request.into_parts();
         Box::pin(async move {
-            let mut response = this.answer(&request, body).await;
+            let mut response = this.answer(&parts, &request, body).await;
             // Answers about tokens are true for a moment, and most of them for one caller.
             forbid_caching(response.headers_mut());
             // The rest of such a body is not read, so nothing else can follow on its connection.

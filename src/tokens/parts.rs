@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::request::Parts;
 
-use super::{describe::Facts, error::EndpointError, issuer::TokenIssuer, limit::Limits};
+use super::{describe::Facts, error::EndpointError, issuer::Issuer, limit::Limits};
 use crate::{
     check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
     credential::TokenHeaders,
@@ -19,10 +19,10 @@ use crate::{
     store::{StoreHealth, TokenStore},
 };
 
-/// What the endpoints need.
+/// What the endpoints need, by one configuration.
 #[derive(Debug)]
 pub(crate) struct RouterParts {
-    pub(crate) issuer: TokenIssuer,
+    pub(crate) issuer: Issuer,
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) options: EndpointOptions,
     pub(crate) origins: Origins,
@@ -31,7 +31,7 @@ pub(crate) struct RouterParts {
     pub(crate) master: Arc<MasterTokens>,
     pub(crate) confirmer: Arc<Confirmer>,
     pub(crate) refusals: Arc<Refusals>,
-    pub(crate) health: StoreHealth,
+    pub(crate) health: Arc<StoreHealth>,
     pub(crate) observer: Arc<Observer>,
     /// The OpenAPI document, once it was asked for.
     pub(crate) document: OnceLock<Bytes>,

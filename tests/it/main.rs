@@ -38,6 +38,7 @@ mod permit;
 mod rate_limit;
 #[cfg(feature = "test-util")]
 mod refreshing;
+mod reload;
 #[cfg(feature = "test-util")]
 mod revealing;
 mod rotation;

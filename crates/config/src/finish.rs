@@ -64,6 +64,7 @@ impl Draft<'_> {
 
     fn into_settings(self, keys: ConfiguredKeys, rules: Rules, store: StoreSettings) -> Settings {
         let store_source = self.source(&store::DATABASE_API_URL);
+        let headers_source = self.source(&store::HEADERS);
         let deployment = Deployment {
             app_name: self.app_name,
             master_tokens: self.secrets.master_tokens,
@@ -84,7 +85,7 @@ impl Draft<'_> {
             warnings: self.warnings,
             is_quiet: false,
         };
-        Settings { deployment, keys, store_source }
+        Settings { deployment, keys, store_source, headers_source }
     }
 
     /// Reads the value of a key, or its default, and sets it.

@@ -12,7 +12,7 @@ use crate::{
     builder::SettingsBuilder,
     configured_keys::ConfiguredKeys,
     fault::{ConfigError, Fault, Source},
-    keys::store::DATABASE_API_URL,
+    keys::store::{DATABASE_API_URL, HEADERS},
 };
 
 /// What a deployment decides: which paths are guarded, the secrets, the store and the lifetimes.
@@ -38,6 +38,7 @@ pub struct Settings {
     pub(crate) keys: ConfiguredKeys,
     /// Where the address of the store stands.
     pub(crate) store_source: Source,
+    pub(crate) headers_source: Source,
 }
 
 impl Settings {
@@ -125,6 +126,32 @@ impl Settings {
     #[must_use]
     pub fn into_deployment(self) -> Deployment {
         self.deployment
+    }
+
+    /// Checks that the store is the one that was opened at the start. One that is set in code is not compared.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the key that is different.
+    #[doc(hidden)]
+    pub fn check_store(&self, opened: &StoreSettings) -> Result<(), ConfigError> {
+        let remedy = "restart the application to change it, or write what it was at the start";
+        let same_place = match (&self.deployment.store, opened) {
+            (StoreSettings::Sqlite { path }, StoreSettings::Sqlite { path: opened }) => path == opened,
+            (StoreSettings::Rest { url, headers }, StoreSettings::Rest { url: opened, headers: opened_headers }) => {
+                if url == opened && headers != opened_headers {
+                    let problem = "they cannot change while the application runs";
+                    return Err(Fault::new(HEADERS.name, self.headers_source.clone(), problem, remedy).into());
+                }
+                url == opened
+            }
+            (StoreSettings::Custom(_), StoreSettings::Custom(_)) => true,
+            _ => false,
+        };
+        if same_place {
+            return Ok(());
+        }
+        Err(self.store_fault("the store cannot change while the application runs".to_owned(), remedy))
     }
 
     /// Returns the fault that the store could not be opened.

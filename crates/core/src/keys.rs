@@ -1,5 +1,7 @@
 //! The key ring: the key that signs, the keys that verify, and encryption at rest.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 pub use crate::seal::CAN_ENCRYPT;
 use crate::{
     seal::Sealer,
@@ -41,6 +43,28 @@ pub struct KeyRing {
     keys: Vec<RingKey>,
     /// The time from which the newest key signs, since the Unix epoch. Until then the second one does.
     signs_from: u64,
+}
+
+/// The ring of the moment, for what goes on through a change of keys.
+#[derive(Debug)]
+pub struct CurrentKeys(RwLock<Arc<KeyRing>>);
+
+impl CurrentKeys {
+    /// Creates it with its first ring.
+    #[must_use]
+    pub fn new(keys: Arc<KeyRing>) -> Self {
+        Self(RwLock::new(keys))
+    }
+
+    /// Returns the ring.
+    pub fn get(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets the ring.
+    pub fn set(&self, keys: Arc<KeyRing>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
 }
 
 struct RingKey {

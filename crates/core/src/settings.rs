@@ -61,7 +61,7 @@ pub struct Deployment {
 }
 
 /// How answers of the store are cached.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caching {
     /// Whether they are.
     pub on: bool,
@@ -292,6 +292,18 @@ pub struct RateLimit {
     pub caller: Option<CallerKey>,
 }
 
+impl RateLimit {
+    /// Returns true if the other limit counts the same requests in the same way.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let callers_are_same = match (&self.caller, &other.caller) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        callers_are_same && (self.per_minute, self.burst) == (other.per_minute, other.burst)
+    }
+}
+
 /// The application's function that tells callers apart. Its result is hashed with a random seed, so no caller can foresee it.
 #[derive(Clone)]
 pub struct CallerKey(Arc<KeyOf>);
@@ -303,6 +315,12 @@ impl CallerKey {
     pub fn new<K: Hash>(key: impl Fn(&Parts) -> Option<K> + Send + Sync + 'static) -> Self {
         let hasher = RandomState::new();
         Self(Arc::new(move |request| key(request).map(|key| hasher.hash_one(key))))
+    }
+
+    /// Returns true if it is the same function, and so tells callers apart alike.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Returns the caller that sent a request, if the application can tell.

@@ -236,6 +236,13 @@ impl TokenCache {
         }
     }
 
+    /// Removes everything.
+    pub(crate) fn clear(&self) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        self.entries.pin().clear();
+        *queues = Queues::default();
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.entries.pin().len()

@@ -30,7 +30,7 @@ pub(crate) static DATABASE_API_URL: Key = Key::text_or("database-api-url", DEFAU
              configuration file.",
 );
 
-static HEADERS: Key = Key::secret_map("headers", |draft, members| {
+pub(crate) static HEADERS: Key = Key::secret_map("headers", |draft, members| {
     for (name, value) in members {
         let Ok(parsed) = HeaderName::try_from(&name) else {
             draft.fault(&HEADERS, format!("{name:?} is not a header name"), "write a name such as \"X-Api-Key\"");

@@ -25,7 +25,7 @@ use self::{
     v2::V2,
 };
 use crate::flight::{Flights, Turns};
-use fastauth_core::keys::KeyRing;
+use fastauth_core::keys::CurrentKeys;
 use fastauth_core::store::{
     Changes, CurrentTokens, HTTP_PATIENCE, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
     SessionFilter, SessionPage, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through,
@@ -119,9 +119,9 @@ impl RestStore {
         self
     }
 
-    /// Decrypts stored tokens by these keys.
+    /// Decrypts stored tokens by the keys of the moment.
     #[must_use]
-    pub fn opened_by(mut self, keys: Arc<KeyRing>) -> Self {
+    pub fn opened_by(mut self, keys: Arc<CurrentKeys>) -> Self {
         self.v1 = self.v1.opened_by(keys);
         self
     }

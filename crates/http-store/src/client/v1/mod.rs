@@ -16,7 +16,7 @@ use super::{
 };
 use crate::record::unverified_record;
 use fastauth_core::{
-    keys::KeyRing,
+    keys::CurrentKeys,
     secret::Secret,
     store::{
         Condition, CurrentTokens, Rotated, Rotation, SaveOptions, Saved, StoreError, StoredPair, TokenDigest,
@@ -36,7 +36,7 @@ pub(super) use voiding::{LOOKED_UP, WATCHED};
 pub(super) struct V1 {
     connection: Arc<Connection>,
     /// The keys that tokens are encrypted by before they are stored.
-    keys: Option<Arc<KeyRing>>,
+    keys: Option<Arc<CurrentKeys>>,
 }
 
 impl V1 {
@@ -45,7 +45,7 @@ impl V1 {
     }
 
     /// Decrypts stored tokens by these keys.
-    pub(super) fn opened_by(self, keys: Arc<KeyRing>) -> Self {
+    pub(super) fn opened_by(self, keys: Arc<CurrentKeys>) -> Self {
         Self { keys: Some(keys), ..self }
     }
 
@@ -62,7 +62,7 @@ impl V1 {
     fn digest(&self, kept: Option<&Secret>) -> Option<TokenDigest> {
         let kept = kept?;
         match &self.keys {
-            Some(keys) => keys.open(kept).map(|token| TokenDigest::of(token.expose())),
+            Some(keys) => keys.get().open(kept).map(|token| TokenDigest::of(token.expose())),
             None => Some(TokenDigest::of(kept.expose())),
         }
     }

@@ -76,7 +76,7 @@ impl V1 {
     fn session_of(&self, held: &StoredPair) -> Option<String> {
         let kept = held.refresh_token.as_ref()?;
         let token = match &self.keys {
-            Some(keys) => keys.open(kept)?,
+            Some(keys) => keys.get().open(kept)?,
             None => kept.clone(),
         };
         Some(unverified_record(String::new(), token.clone(), token).session)
