@@ -82,6 +82,7 @@ impl Draft<'_> {
             log_details: self.log_details,
             allowed_origins: self.allowed_origins,
             metrics: self.parts.metrics,
+            hooks: self.parts.hooks.clone(),
             warnings: self.warnings,
             is_quiet: false,
         };
