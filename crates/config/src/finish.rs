@@ -70,6 +70,7 @@ impl Draft<'_> {
             master_tokens: self.secrets.master_tokens,
             keys: keys.ring(),
             rules,
+            service_test: self.rules.service_test,
             shadow: self.shadow,
             store_place: store::place(&store),
             store,
