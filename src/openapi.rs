@@ -285,7 +285,11 @@ fn alternatives(decision: PathDecision, sources: TokenHeaders) -> Vec<Together> 
         PathDecision::Access => sources.schemes().map(|access| together(&[access])).collect(),
         PathDecision::Master => vec![together(&[&MASTER_TOKEN])],
         PathDecision::MasterAndAccess => sources.schemes().map(|access| together(&[&MASTER_TOKEN, access])).collect(),
-        PathDecision::Reject => Vec::new(),
+        PathDecision::Optional => {
+            let presented = sources.schemes().map(|access| together(&[access]));
+            [together(&[])].into_iter().chain(presented).collect()
+        }
+        PathDecision::Deny | PathDecision::Reject => Vec::new(),
     }
 }
 

@@ -197,8 +197,8 @@ impl Draft<'_> {
         let refresh = Uri::from_static("/auth/token/refresh");
         let Ok(requirement) = rules.requirement(&RequestLine::new(&Method::POST, &refresh)) else { return };
         let lists = [PathList::Access, PathList::Master];
-        if let Some(rule) = lists.into_iter().find_map(|list| requirement.rule(list)) {
-            let rule = &rules[rule];
+        let guard = lists.into_iter().find_map(|list| requirement.rule(list)).and_then(|id| rules.listed(id));
+        if let Some(rule) = guard {
             self.warn(format!(
                 "`{}`: {:?} also guards {refresh}, so that a client whose access token has expired cannot refresh; add \"/auth\", \
                  whose endpoints check requests themselves, and your log-in to `public-paths`",
