@@ -16,10 +16,9 @@ use crate::{
         cache::TokenCache,
         confirm::Confirmer,
         grace,
-        lifetime::Lifetimes,
+        lifetime::{Lifetimes, TokenReader},
         live::{Current, Replaced},
         master::{GuessLimit, MasterTokens},
-        problem::ErrorForm,
         refuse::Refusals,
     },
     config::{ConfigError, Settings},
@@ -165,7 +164,7 @@ impl Set {
         let refusals = Arc::new(Refusals::new(
             deployment.app_name.clone(),
             deployment.credential_sources,
-            ErrorForm::new(&deployment.endpoints),
+            deployment.endpoints.response_shape,
         ));
         let issuer = Issuer::new(IssuerParts {
             keys: Arc::clone(&deployment.keys),
@@ -221,8 +220,13 @@ impl Basis {
         let issuing = &deployment.issuing;
         let lifetimes = || {
             let store = Arc::clone(&lasting.store);
+            let reader = TokenReader {
+                keys: Arc::clone(&lasting.keys),
+                issuer: issuing.issuer.clone(),
+                audience: issuing.audience.clone(),
+            };
             let recheck = deployment.websocket.recheck;
-            Arc::new(Lifetimes::new(store, deployment.clock.clone(), recheck, issuing.access_grace))
+            Arc::new(Lifetimes::new(store, reader, deployment.clock.clone(), recheck, issuing.access_grace))
         };
         let parts = Stateful {
             lifetimes: lifetimes(),
@@ -247,14 +251,15 @@ impl Basis {
 
     /// Takes the state of the set before, as far as it counts here, too.
     fn take_over(&mut self, before: &Self) {
-        let lifetimes_are_same = (self.recheck, self.access_grace) == (before.recheck, before.access_grace);
+        let asks_the_same = (&self.issuer, &self.audience) == (&before.issuer, &before.audience);
+        let lifetimes_are_same =
+            asks_the_same && (self.recheck, self.access_grace) == (before.recheck, before.access_grace);
         if lifetimes_are_same {
             self.parts.lifetimes = Arc::clone(&before.parts.lifetimes);
         }
         // What an earlier key has signed is still accepted.
         let keeps_keys = before.kids.iter().all(|kid| self.kids.contains(kid));
-        let asks_the_same = (&self.issuer, &self.audience) == (&before.issuer, &before.audience);
-        if lifetimes_are_same && keeps_keys && asks_the_same && self.caching == before.caching {
+        if lifetimes_are_same && keeps_keys && self.caching == before.caching {
             self.parts.cache.clone_from(&before.parts.cache);
         }
         let limits_are_same =

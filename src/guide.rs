@@ -1,7 +1,7 @@
 //! The guide: a tutorial, how-tos, reference and explanation.
 //!
 //! - Start with the [tutorial].
-//! - How to use FastAuth with [axum], [hyper], [tonic], with [browsers], from [other origins](origins), by [tickets]; how to [test an application](testing),
+//! - How to use FastAuth with [axum], [hyper], [tonic], with [browsers], from [other origins](origins), by [tickets], and with [streams]; how to [test an application](testing),
 //!   [manage keys and revoke tokens](keys), and [move over from `fastauth-api`](migrating).
 //! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [backups](backup),
 //!   [updates](deploy_upgrade).
@@ -33,6 +33,7 @@ pages! {
     deploy_upgrade = "../docs/guide/deploy-upgrade.md", "How to update it, and to rotate keys, without a refused request.\n\n";
     browsers = "../docs/guide/browsers.md", "How pages log in, refresh and open WebSockets.\n\n";
     tickets = "../docs/guide/tickets.md", "Tickets for what cannot set headers: `EventSource`, images, downloads.\n\n";
+    streams = "../docs/guide/streams.md", "How event streams, gRPC streams, downloads and WebSockets end with their tokens.\n\n";
     origins = "../docs/guide/origins.md", "How pages of other origins use it: CORS, the cookie and `SameSite`.\n\n";
     testing = "../docs/guide/testing.md", "How to test an application.\n\n";
     keys = "../docs/guide/keys.md", "How to rotate keys, revoke tokens and encrypt the store.\n\n";

@@ -128,7 +128,7 @@ impl fmt::Debug for GuardedFuture {
 /// Does not box the inner service's body again.
 impl From<ResponseBody<Body>> for Body {
     fn from(body: ResponseBody<Body>) -> Self {
-        body.either(|inner| inner, Body::new)
+        body.unchanged().unwrap_or_else(Self::new)
     }
 }
 

@@ -15,19 +15,30 @@ use axum::{
 use futures_util::{Sink, SinkExt, Stream, StreamExt, task::AtomicWaker};
 use tokio::time::{Sleep, sleep};
 
-use crate::check::{
-    lifetime::EndReason,
-    permit::{Ended, Permit},
+use crate::{
+    EndsOn,
+    check::{
+        lifetime::EndReason,
+        permit::{Ended, Permit},
+    },
 };
 
 /// How long the client has to answer the closing.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 impl Permit {
-    /// Closes the socket when this permit ends: see [`GuardedSocket`].
+    /// Closes the socket when this permit ends: see [`GuardedSocket`]. The rule of the path may say by `ends-on` that it goes on when its
+    /// access token is replaced.
     #[must_use]
     pub fn guard(&self, socket: WebSocket) -> GuardedSocket {
-        GuardedSocket { socket, ended: self.ended(), state: SocketState::Open, sides: Arc::default() }
+        GuardedSocket::new(socket, self.right_ended())
+    }
+
+    /// Closes the socket as [`guard`](Self::guard) does, but when this says so, whatever the rule of the path says:
+    /// with [`EndsOn::Revoke`], it goes on when its access token is replaced.
+    #[must_use]
+    pub fn guard_until(&self, ends_on: EndsOn, socket: WebSocket) -> GuardedSocket {
+        GuardedSocket::new(socket, self.end_on(ends_on))
     }
 }
 
@@ -100,6 +111,10 @@ enum SocketStep {
 }
 
 impl GuardedSocket {
+    fn new(socket: WebSocket, ended: Ended) -> Self {
+        Self { socket, ended, state: SocketState::Open, sides: Arc::default() }
+    }
+
     /// Receives the next message. Returns `None` when the socket has closed, for any reason.
     pub async fn recv(&mut self) -> Option<Result<Message, Error>> {
         self.next().await

@@ -10,25 +10,22 @@ use std::{
 };
 
 use fastauth_core::settings::TOLERANCE;
-use tokio::{
-    sync::{Notify, watch},
-    task::AbortHandle,
-    time::{Instant, sleep_until, timeout, timeout_at},
-};
 
+use self::watch::Session;
 use crate::{
     clock::Clock,
-    random::random_bytes,
-    store::{Comparison, SessionFilter, SessionStatus, Stamp, StoreError, TokenDigest, TokenStore, first},
-    token::Claims,
+    keys::CurrentKeys,
+    secret::Secret,
+    store::{Comparison, Stamp, StoreError, TokenDigest, TokenStore, first},
+    token::{Claims, Expected, TokenType},
 };
+
+mod watch;
 
 /// The time after which the wall clock is read again, which may not go on as the timer does.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 /// The least time between two looks at one session because of writes of others: each of many may concern it.
 const LEAST_INTERVAL: Duration = Duration::from_millis(250);
-/// The longest time until a store that failed is asked again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Observes when permits end. It does nothing unless the end of one is awaited.
 pub(crate) struct Lifetimes {
@@ -39,16 +36,60 @@ pub(crate) struct Lifetimes {
     /// How long a token is accepted after it was replaced (`access-grace`).
     grace: Duration,
     least_interval: Duration,
+    reader: TokenReader,
     /// The sessions whose end is awaited, by client and session.
     sessions: Mutex<HashMap<Key, Weak<Session>>>,
+}
+
+/// Reads the access tokens that a store holds.
+pub(crate) struct TokenReader {
+    pub(crate) keys: Arc<CurrentKeys>,
+    /// The expected `iss`.
+    pub(crate) issuer: Option<String>,
+    /// The expected `aud`.
+    pub(crate) audience: Option<String>,
+}
+
+impl TokenReader {
+    /// Returns the claims of an access token in its stored form, if it is valid now.
+    fn open(&self, kept: &Secret, now: u64) -> Option<Claims> {
+        let keys = self.keys.get();
+        let token = keys.open(kept)?;
+        let (issuer, audience) = (self.issuer.as_deref(), self.audience.as_deref());
+        let expected = Expected { issuer, audience, ..Expected::new(TokenType::Access, now) };
+        keys.verify(token.expose().as_bytes(), &expected).ok()
+    }
+}
+
+/// An access token, and when it expires, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Lasting {
+    digest: TokenDigest,
+    end_ms: u64,
+}
+
+impl Lasting {
+    fn new(claims: &Claims) -> Self {
+        Self { digest: TokenDigest::of(claims.token()), end_ms: end_ms_of(claims.expires_at()) }
+    }
+
+    fn has_expired(self, clock: &Clock) -> bool {
+        clock.unix_now_ms() >= self.end_ms
+    }
 }
 
 /// Client and session.
 type Key = (String, String);
 
 impl Lifetimes {
-    pub(crate) fn new(store: Arc<dyn TokenStore>, clock: Clock, interval: Duration, grace: Duration) -> Self {
-        Self { store, clock, interval, grace, least_interval: LEAST_INTERVAL, sessions: Mutex::default() }
+    pub(crate) fn new(
+        store: Arc<dyn TokenStore>,
+        reader: TokenReader,
+        clock: Clock,
+        interval: Duration,
+        grace: Duration,
+    ) -> Self {
+        Self { store, clock, interval, grace, least_interval: LEAST_INTERVAL, reader, sessions: Mutex::default() }
     }
 
     /// Returns the end of the grace of a token that was replaced so long ago, in milliseconds since the Unix epoch; `None` if it has
@@ -114,221 +155,16 @@ impl fmt::Debug for Lifetimes {
     }
 }
 
-/// A session whose end is awaited.
-struct Session {
-    key: Key,
-    lifetimes: Arc<Lifetimes>,
-    answer: watch::Receiver<Answer>,
-    /// Asks for a newer answer.
-    wanted: Arc<Notify>,
-    /// Stops the task that asks the store. It is a task of its own because those that wait may not be polled any more.
-    watcher: AbortHandle,
-}
-
-/// The store's answer about a session.
-#[derive(Clone, Copy)]
-struct Answer {
-    /// The current access token.
-    held: Option<TokenDigest>,
-    /// The token that it has replaced, and when the grace of that ends.
-    previous: Option<(TokenDigest, u64)>,
-    /// The reason why permits of other tokens have ended.
-    reason: EndReason,
-    /// When the store was asked; `None` if it was not asked yet.
-    asked_at: Option<Instant>,
-}
-
-impl Session {
-    fn watched(lifetimes: &Arc<Lifetimes>, key: Key, access: &Access) -> Self {
-        let now = Instant::now();
-        // It has just been confirmed.
-        let held = Some(access.digest());
-        let answer = Answer { held, previous: None, reason: EndReason::Superseded, asked_at: None };
-        let (answers, answer) = watch::channel(answer);
-        let wanted = Arc::new(Notify::new());
-        let watcher = Watcher {
-            key: key.clone(),
-            lifetimes: Arc::clone(lifetimes),
-            answers,
-            wanted: Arc::clone(&wanted),
-            stamp: access.stamp(),
-            asked_at: None,
-            confirmed: now,
-            due: now + jittered(lifetimes.interval),
-            is_owed: false,
-        };
-        let watcher = tokio::spawn(watcher.run()).abort_handle();
-        Self { key, lifetimes: Arc::clone(lifetimes), answer, wanted, watcher }
-    }
-
-    /// Waits until the store no longer holds a token that was just confirmed.
-    async fn loss_of(&self, token: TokenDigest) -> EndReason {
-        let since = Instant::now();
-        let mut answers = self.answer.clone();
-        loop {
-            let answer = *answers.borrow_and_update();
-            let previous = answer.previous.filter(|(previous, _)| *previous == token);
-            let grace_end_ms = previous.map(|(_, end_ms)| end_ms);
-            if answer.held != Some(token) && grace_end_ms.is_none() {
-                let is_current = match answer.reason {
-                    EndReason::Unconfirmed => since.elapsed() >= self.lifetimes.patience(),
-                    _ => answer.asked_at.is_some_and(|asked_at| asked_at >= since),
-                };
-                if is_current {
-                    return answer.reason;
-                }
-                // The watcher reports trouble with the store again and again by itself.
-                if answer.reason != EndReason::Unconfirmed {
-                    self.wanted.notify_one();
-                }
-            }
-            // The task is gone with its runtime.
-            let next = async { answers.changed().await.err().map(|_| EndReason::Unconfirmed) };
-            let end = match grace_end_ms {
-                Some(end_ms) => first(next, self.lifetimes.end_of_grace(end_ms)).await,
-                None => next.await,
-            };
-            if let Some(reason) = end {
-                return reason;
-            }
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.watcher.abort();
-        let mut sessions = self.lifetimes.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        // The entry may be that of a newer session by now.
-        if sessions.get(&self.key).is_some_and(|session| session.strong_count() == 0) {
-            sessions.remove(&self.key);
-        }
-    }
-}
-
-/// Asks the store about one session, as often as necessary.
-struct Watcher {
-    key: Key,
-    lifetimes: Arc<Lifetimes>,
-    answers: watch::Sender<Answer>,
-    wanted: Arc<Notify>,
-    /// From before the last answer.
-    stamp: Option<Stamp>,
-    /// When the store was asked last.
-    asked_at: Option<Instant>,
-    /// When it answered last.
-    confirmed: Instant,
-    /// When it is asked again, unless it reports changes.
-    due: Instant,
-    /// The next answer is awaited, whatever it is.
-    is_owed: bool,
-}
-
-impl Watcher {
-    async fn run(mut self) {
-        loop {
-            let wanted = async {
-                self.wanted.notified().await;
-                true
-            };
-            let is_time = async {
-                self.is_time().await;
-                false
-            };
-            self.is_owed |= first(wanted, is_time).await;
-            if self.is_owed || !self.lifetimes.is_sure_since(self.stamp) {
-                self.ask().await;
-            } else {
-                self.confirmed = Instant::now();
-                self.due = self.confirmed + jittered(self.lifetimes.interval);
-            }
-        }
-    }
-
-    /// Waits until the store may have a new answer. Changes by this process are looked at without delay.
-    async fn is_time(&self) {
-        if let Some(asked_at) = self.asked_at {
-            let later = sleep_until(self.due.min(asked_at + self.lifetimes.least_interval));
-            first(later, self.lifetimes.changed_here_since(self.stamp)).await;
-        }
-        first(self.lifetimes.changed_since(self.stamp), sleep_until(self.due)).await;
-    }
-
-    async fn ask(&mut self) {
-        let (client_id, session) = &self.key;
-        let asked_at = Instant::now();
-        let asked_at_ms = self.lifetimes.clock.unix_now_ms();
-        let stamp = self.lifetimes.stamp(client_id);
-        self.asked_at = Some(asked_at);
-        // The store gets some time in any case: it may be this process that was suspended.
-        let patience = self.confirmed + self.lifetimes.patience();
-        let until = patience.max(asked_at + self.lifetimes.interval.min(RETRY_INTERVAL));
-        match timeout_at(until, self.lifetimes.store.load(client_id, Some(session))).await {
-            Ok(Ok(held)) => {
-                self.stamp = stamp;
-                self.confirmed = asked_at;
-                self.due = asked_at + jittered(self.lifetimes.interval);
-                let previous = held.and_then(|held| held.previous_access).and_then(|previous| {
-                    let end_ms = self.lifetimes.grace_end_ms(previous.age, asked_at_ms)?;
-                    Some((previous.digest, end_ms))
-                });
-                let held = held.and_then(|held| held.access);
-                let reason = self.why(held).await;
-                return self.tell(Answer { held, previous, reason, asked_at: Some(asked_at) });
-            }
-            Ok(Err(error)) => {
-                let error = error.with_causes();
-                tracing::debug!(target: "fastauth", "the token of something open could not be confirmed: {error}");
-            }
-            Err(_) => tracing::debug!(target: "fastauth", "the token of something open was not confirmed in time"),
-        }
-        // A change that could not be looked at now is looked at later.
-        self.stamp = None;
-        self.due = asked_at + jittered(self.lifetimes.interval.min(RETRY_INTERVAL));
-        if Instant::now() >= patience {
-            let asked_at = Some(Instant::now());
-            self.tell(Answer { held: None, previous: None, reason: EndReason::Unconfirmed, asked_at });
-        }
-    }
-
-    /// Returns the reason why permits of other tokens than the one that is held have ended.
-    async fn why(&self, held: Option<TokenDigest>) -> EndReason {
-        let latest = *self.answers.borrow();
-        match held {
-            None => EndReason::Revoked,
-            Some(_) if held == latest.held && !self.is_owed => latest.reason,
-            Some(_) if timeout(RETRY_INTERVAL, self.is_revoked()).await.unwrap_or_default() => EndReason::Revoked,
-            Some(_) => EndReason::Superseded,
-        }
-    }
-
-    /// Returns true if the session was revoked although the client has another one, as far as the store can tell.
-    async fn is_revoked(&self) -> bool {
-        let (client_id, session) = &self.key;
-        let filter = SessionFilter {
-            client_id: Some(client_id.clone()),
-            session: Some(session.clone()),
-            ..SessionFilter::default()
-        };
-        let page = self.lifetimes.store.list(&filter).await.unwrap_or_default();
-        page.sessions.iter().any(|entry| entry.session == *session && entry.status != SessionStatus::Live)
-    }
-
-    /// Wakes those that wait, if the answer is new to them.
-    fn tell(&mut self, answer: Answer) {
-        let is_owed = std::mem::take(&mut self.is_owed);
-        self.answers.send_if_modified(|latest| {
-            let is_news = is_owed || answer.held.is_none() || latest.held != answer.held;
-            *latest = answer;
-            is_news
-        });
-    }
-}
-
 /// Waits until an access ends.
 pub(super) async fn end(access: Arc<Access>) -> EndReason {
     let session = access.lifetimes.session(&access);
     first(access.end_by_time(), session.loss_of(access.digest())).await
+}
+
+/// Waits until the session of an access ends: until it is revoked, or its last access token has expired.
+pub(super) async fn session_end(access: Arc<Access>) -> EndReason {
+    let session = access.lifetimes.session(&access);
+    session.end_after(Lasting::new(&access)).await
 }
 
 /// Waits until a time in milliseconds since the Unix epoch.
@@ -339,12 +175,6 @@ async fn reached(end_ms: u64, clock: &Clock) {
             left => clock.wait_up_to(Duration::from_millis(left).min(CLOCK_INTERVAL)).await,
         }
     }
-}
-
-/// Returns three quarters of a time and up to a quarter more, so that the store is not asked for all sessions at once.
-fn jittered(time: Duration) -> Duration {
-    let share = u32::from(random_bytes::<1>()[0]);
-    time * 3 / 4 + time / 4 * share / 256
 }
 
 /// The reason why a [`Permit`](crate::Permit) has ended.
@@ -461,7 +291,10 @@ impl Access {
     /// Creates an access as if a store whose changes give this stamp had confirmed it.
     pub(crate) fn stamped(claims: Claims, stamp: Stamp) -> Self {
         let store = Arc::new(crate::store::MemoryStore::new());
-        let lifetimes = Lifetimes::new(store, crate::clock::Clock::default(), Duration::from_secs(5), Duration::ZERO);
+        let keys = crate::keys::KeyRing::new(&Secret::generate(), 0, &[]).unwrap();
+        let keys = Arc::new(CurrentKeys::new(Arc::new(keys)));
+        let reader = TokenReader { keys, issuer: None, audience: None };
+        let lifetimes = Lifetimes::new(store, reader, Clock::default(), Duration::from_secs(5), Duration::ZERO);
         Self { stamp: Some(stamp), ..Self::new(claims, &Arc::new(lifetimes)) }
     }
 }

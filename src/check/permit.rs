@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::lifetime::{self, Access, EndReason};
-use crate::token::Claims;
+use crate::{rule::EndsOn, token::Claims};
 
 /// Proof that a request passed its checks. The guard puts it into the extensions of every request that it forwards to a
 /// guarded path, and nothing else can create one.
@@ -20,11 +20,19 @@ use crate::token::Claims;
 pub struct Permit {
     master: Option<Arc<str>>,
     access: Option<Arc<Access>>,
+    /// What the path's rule says of responses that go on.
+    ends_on: Option<EndsOn>,
 }
 
 impl Permit {
     pub(crate) fn new(master: Option<Arc<str>>, access: Option<Arc<Access>>) -> Self {
-        Self { master, access }
+        Self { master, access, ends_on: None }
+    }
+
+    #[cfg(test)]
+    /// Returns the same by what the rule of the path says of responses that go on.
+    pub(crate) fn ending_on(self, ends_on: Option<EndsOn>) -> Self {
+        Self { ends_on, ..self }
     }
 
     /// Returns the client that the access token was issued to, or `None` if the path requires only the master token.
@@ -66,7 +74,9 @@ impl Permit {
     }
 
     /// Resolves when the access token expires, is replaced or is revoked, and with `access-grace` when that has ended: for what goes on after the request was let through, such
-    /// as a WebSocket or a long response. It never resolves if the path requires only the master token.
+    /// as a WebSocket. It never resolves if the path requires only the master token.
+    ///
+    /// The layer ends event streams and gRPC streams by itself: see the [guide](crate::guide::streams).
     ///
     /// ```
     /// # async fn serve(permit: fastauth::Permit, work: impl Future<Output = ()>) {
@@ -85,18 +95,46 @@ impl Permit {
     /// It needs a tokio runtime with its time driver, on which one task serves all that wait for the same session. Nothing is
     /// watched before the future is polled, or after it is dropped.
     pub fn ended(&self) -> Ended {
-        Ended(match &self.access {
-            Some(access) => Wait::Pending(Box::pin(lifetime::end(Arc::clone(access)))),
-            None => Wait::Pending(Box::pin(pending())),
-        })
+        self.end_on(EndsOn::Token)
+    }
+
+    /// Resolves when the session of the access token is revoked, or its last access token has expired: as [`ended`](Self::ended), but for
+    /// what survives a refresh. A token that names no session, as those of `fastauth-api`, cannot be followed, and ends as there.
+    ///
+    /// With [`access_grace`](crate::SettingsBuilder::access_grace) and without it, only the end of the session counts.
+    pub fn session_ended(&self) -> Ended {
+        self.end_on(EndsOn::Revoke)
+    }
+
+    /// Resolves when what the rule of the path says has happened, or by default what [`ended`](Self::ended) says.
+    pub(crate) fn right_ended(&self) -> Ended {
+        self.end_on(self.ends_on.unwrap_or_default())
+    }
+
+    pub(crate) fn end_on(&self, ends_on: EndsOn) -> Ended {
+        Ended(Wait::Pending(match (&self.access, ends_on) {
+            (Some(access), EndsOn::Token) => Box::pin(lifetime::end(Arc::clone(access))),
+            (Some(access), EndsOn::Revoke) => Box::pin(lifetime::session_end(Arc::clone(access))),
+            (None, _) => Box::pin(pending()),
+        }))
+    }
+
+    /// Returns true if it can end before its request does.
+    pub(crate) fn can_end(&self) -> bool {
+        self.access.is_some()
+    }
+
+    /// Returns true if the rule of the path says when its responses end, of whatever kind they are.
+    pub(crate) fn ends_every_response(&self) -> bool {
+        self.ends_on.is_some()
     }
 }
 
-/// Resolves when a [`Permit`] ends: see [`Permit::ended`]. After that it can be polled again, and resolves to the same reason.
+/// Resolves when a [`Permit`] ends: see [`Permit::ended`] and [`Permit::session_ended`]. After that it can be polled again, and resolves to the same reason.
 pub struct Ended(Wait);
 
 enum Wait {
-    Pending(Pin<Box<dyn Future<Output = EndReason> + Send>>),
+    Pending(Pin<Box<dyn Future<Output = EndReason> + Send + Sync>>),
     Resolved(EndReason),
 }
 

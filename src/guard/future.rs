@@ -23,7 +23,7 @@ use tracing::{
 
 #[cfg(feature = "websocket")]
 use super::closing::Closing;
-use super::{Guard, Pending, ResponseBody};
+use super::{Guard, Pending, ResponseBody, ending::Form};
 #[cfg(feature = "websocket")]
 use crate::settings::WebSocketRefusal;
 use crate::{
@@ -101,7 +101,7 @@ where
 {
     #[inline]
     pub(super) fn forwarding(response: S::Future) -> Self {
-        Self { state: State::Forwarding { response, is_guarded: false } }
+        Self { state: State::Forwarding { response, is_guarded: false, ending: None } }
     }
 
     pub(super) fn refusing(refusal: Refusal, denial: Denial) -> Self {
@@ -123,10 +123,11 @@ pub(super) struct HeldRequest<S, B> {
 }
 
 /// What the guard adds to the inner service's response.
-#[derive(Clone, Copy)]
 pub(super) struct Marks {
     /// A check applied to the request, so its response is private.
     pub(super) is_guarded: bool,
+    /// The permit with which a response ends that goes on.
+    pub(super) ending: Option<Permit>,
     /// The handshake offered the protocol which has to be chosen.
     pub(super) chooses_protocol: bool,
     /// The URL has a ticket in it, which a page at that URL must not pass on.
@@ -134,7 +135,7 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    fn put_on<B>(self, response: &mut Response<B>) {
+    fn put_on<B>(&self, response: &mut Response<B>) {
         if self.is_guarded {
             keep_private(response.headers_mut());
         }
@@ -148,6 +149,17 @@ impl Marks {
             }
         }
     }
+}
+
+/// Lets a response that goes on end with its permit.
+#[inline]
+fn ending<B>(response: Response<B>, permit: Option<Permit>) -> Response<ResponseBody<B>> {
+    if let Some(permit) = permit
+        && let Some(form) = Form::of(response.headers(), &permit)
+    {
+        return response.map(|body| ResponseBody::ending(body, form, permit));
+    }
+    response.map(ResponseBody::inner)
 }
 
 /// Chooses [`PROTOCOL`] in the response to a handshake that offered it, if the socket opens and no other one was chosen.
@@ -165,7 +177,7 @@ pin_project! {
         /// The store is asked; the request waits.
         Checking { pending: Pending, held: Option<Box<HeldRequest<S, B>>> },
         /// The inner service responds.
-        Forwarding { #[pin] response: F, is_guarded: bool },
+        Forwarding { #[pin] response: F, is_guarded: bool, ending: Option<Permit> },
         /// The inner service responds within a span, or to a handshake that offered the protocol which has to be chosen. It is
         /// boxed so that the other states are not larger for it.
         Attended { response: Pin<Box<Instrumented<F>>>, marks: Marks },
@@ -185,17 +197,17 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Forwarding { response, is_guarded } => {
+                StateProjection::Forwarding { response, is_guarded, ending: permit } => {
                     let mut response = ready!(response.poll(cx))?;
                     if *is_guarded {
                         keep_private(response.headers_mut());
                     }
-                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                    return Poll::Ready(Ok(ending(response, permit.take())));
                 }
                 StateProjection::Attended { response, marks } => {
                     let mut response = ready!(response.as_mut().poll(cx))?;
                     marks.put_on(&mut response);
-                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                    return Poll::Ready(Ok(ending(response, marks.ending.take())));
                 }
                 StateProjection::Checking { .. } | StateProjection::Refusing { .. } => {}
             }
@@ -214,7 +226,8 @@ where
     #[inline]
     pub(super) fn call(inner: &mut S, request: Request<B>, span: Option<Span>, marks: Marks) -> Self {
         if span.is_none() && !marks.chooses_protocol && !marks.by_ticket {
-            return Self::Forwarding { response: inner.call(request), is_guarded: marks.is_guarded };
+            let Marks { is_guarded, ending, .. } = marks;
+            return Self::Forwarding { response: inner.call(request), is_guarded, ending };
         }
         let span = span.unwrap_or_else(Span::none);
         let response = span.in_scope(|| inner.call(request));
@@ -236,10 +249,11 @@ where
                 match verdict {
                     Ok(permit) => {
                         let span = permit.as_ref().and_then(span);
+                        let ending = permit.as_ref().and_then(|permit| refusal.guard.ending(permit));
                         if let Some(permit) = permit {
                             request.extensions_mut().insert(permit);
                         }
-                        let marks = Marks { is_guarded: true, chooses_protocol, by_ticket };
+                        let marks = Marks { is_guarded: true, ending, chooses_protocol, by_ticket };
                         self.set(Self::call(&mut ready_inner, request, span, marks));
                         Poll::Ready(None)
                     }

@@ -27,6 +27,7 @@ mod body;
 #[cfg(feature = "websocket")]
 mod closing;
 mod decide;
+mod ending;
 mod future;
 mod service;
 
@@ -177,6 +178,12 @@ impl Guard {
             self.observer.record(Event::Permitted { case, method, client, master_token });
         }
         permit
+    }
+
+    /// Returns the permit with which responses end that go on. With `shadow`, none is ended.
+    #[inline]
+    fn ending(&self, permit: &Permit) -> Option<Permit> {
+        (permit.can_end() && !self.shadow).then(|| permit.clone())
     }
 
     /// Logs and counts a denial, which `shadow` does not carry out.

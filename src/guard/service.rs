@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{
-    Method, Request, Response, Version,
+    Method, Request, Response,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use tower_service::Service;
@@ -49,7 +49,7 @@ where
         if self.guard.replaced.is_so() {
             self.renew();
         }
-        let glance = self.guard.policy.rules.glance(request.method(), request.uri().path());
+        let glance = self.guard.policy.rules.glance(request.uri().path());
         if !self.is_open(&request, glance) {
             return self.guard(request, glance);
         }
@@ -77,9 +77,9 @@ impl<S> FastAuth<S> {
     /// Nothing here may borrow the request as a whole, or it is copied again on its way to the inner service.
     #[inline]
     fn is_open<B>(&self, request: &Request<B>, glance: Option<Requirement>) -> bool {
-        glance.is_some_and(Requirement::is_open)
+        glance.is_some_and(Requirement::is_public)
             && original_uri::get(request.extensions()).is_none_or(|original| {
-                self.guard.policy.rules.glance(request.method(), original.path()).is_some_and(Requirement::is_open)
+                self.guard.policy.rules.glance(original.path()).is_some_and(Requirement::is_public)
             })
             && !matches!(*request.method(), Method::CONNECT)
     }
@@ -122,10 +122,12 @@ impl<S> FastAuth<S> {
         let line = RequestLine { glance, ..request_line(&request) };
         let verdict = self.guard.decide(&line, request.headers(), &credentials, request.extensions(), caller);
         let is_guarded = !matches!(verdict, Ok(Settled::Pass));
+        let mut ending = None;
         let span = match verdict {
             Ok(Settled::Pass | Settled::Tolerate) => None,
             Ok(Settled::Permit(permit)) => {
                 let span = span(&permit);
+                ending = self.guard.ending(&permit);
                 request.extensions_mut().insert(permit);
                 span
             }
@@ -148,7 +150,7 @@ impl<S> FastAuth<S> {
             }
         };
         // In one place, so that the request is not copied again.
-        let marks = Marks { is_guarded, chooses_protocol, by_ticket: false };
+        let marks = Marks { is_guarded, ending, chooses_protocol, by_ticket: false };
         ResponseFuture { state: State::call(&mut self.inner, request, span, marks) }
     }
 }
@@ -170,8 +172,6 @@ fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         original_uri: original_uri::get(request.extensions()),
-        // Of HTTP/2 on, a CONNECT with a path is extended (RFC 9113, section 8.5).
-        is_extended_connect: method == Method::CONNECT && request.version() >= Version::HTTP_2,
         ..RequestLine::new(method, request.uri())
     }
 }

@@ -45,10 +45,13 @@ mod rotation;
 mod router;
 mod secrets;
 #[cfg(feature = "test-util")]
+mod session_ended;
+#[cfg(feature = "test-util")]
 mod sockets;
 mod sources;
 mod store_api;
 mod store_contract;
+mod streams;
 mod support;
 #[cfg(feature = "test-util")]
 mod test_util;

@@ -17,7 +17,6 @@ use axum::{
     },
     routing::get,
 };
-use fastauth::Permit;
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use tokio::time;
@@ -43,9 +42,8 @@ struct Count {
     count: Option<u64>,
 }
 
-/// Sends an event a second, until the token that the ticket stands for ends.
+/// Sends an event a second. The layer ends it with the token that the ticket stands for.
 async fn events(
-    permit: Permit,
     uri: Uri,
     Query(Count { count }): Query<Count>,
     State(mut stopping): State<Stopping>,
@@ -59,12 +57,7 @@ async fn events(
             Ok::<_, Infallible>(event)
         }
     });
-    let end = async move {
-        tokio::select! {
-            _ = permit.ended() => {}
-            () = async { drop(stopping.wait_for(|stops| *stops).await) } => {}
-        }
-    };
+    let end = async move { drop(stopping.wait_for(|stops| *stops).await) };
     Sse::new(events.take_until(Box::pin(end)))
 }
 

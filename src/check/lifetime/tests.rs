@@ -7,14 +7,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::task::yield_now;
+use tokio::{task::yield_now, time::timeout};
 
 use super::*;
 use crate::{
     keys::KeyRing,
-    secret::Secret,
     store::{Changes, MemoryStore, Revocation, SaveOptions, TokenEntry, TokenRecord},
-    token::{Expected, NewToken, TokenType},
+    token::NewToken,
 };
 
 /// Longer than any step of these tests takes.
@@ -30,11 +29,13 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let store = MemoryStore::new();
+        let keys = Arc::new(KeyRing::new(&Secret::generate(), 0, &[]).unwrap());
+        let current = Arc::new(CurrentKeys::new(Arc::clone(&keys)));
+        let reader = TokenReader { keys: current, issuer: None, audience: None };
         // What others write is never looked at twice in a test.
-        let lifetimes =
-            Lifetimes::new(Arc::new(store.clone()), Clock::default(), Duration::from_secs(3600), Duration::ZERO);
-        let lifetimes = Arc::new(Lifetimes { least_interval: Duration::from_secs(3600), ..lifetimes });
-        let keys = KeyRing::new(&Secret::generate(), 0, &[]).unwrap();
+        let hour = Duration::from_secs(3600);
+        let lifetimes = Lifetimes::new(Arc::new(store.clone()), reader, Clock::default(), hour, Duration::ZERO);
+        let lifetimes = Arc::new(Lifetimes { least_interval: hour, ..lifetimes });
         let now = Clock::default().unix_now();
         let (token, _) = keys.sign_token(&NewToken::new("c", TokenType::Access, now, LONG * 100)).unwrap();
         let digest = TokenDigest::of(token.expose());

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::{
     issue::Introspection,
+    settings::ResponseShape,
     token::{Claims, TokenType},
     tokens::{
         describe::{Parameter, ParameterSet, ResponseDoc, Schema},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
         examples, render,
     },
@@ -21,7 +22,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Master,
     effect: Effect::Reads,
-    shape: EndpointShape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: None,
     id: "introspectToken",
     summary: "Token introspection (RFC 7662)",

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use crate::{
+    settings::ResponseShape,
     store::{Revocation, StoreError, StoreErrorKind},
     tokens::{
         describe::{Facts, OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
         error::EndpointError,
         examples, issued, render,
     },
@@ -17,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::TokenOrMaster,
     effect: Effect::Writes,
-    shape: EndpointShape::OAuth,
+    shape: |_| ResponseShape::OAuth,
     cookie_replaces: Some("any parameter"),
     id: "revokeTokens",
     summary: "Revoke tokens",

@@ -1,4 +1,4 @@
-//! Describes where guards, exemptions and rules overlap.
+//! Describes where guards and exemptions overlap.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use super::{ListedPrefix, PathList, Rules, case::fold};
 pub struct Overlaps {
     /// Each guard below an exemption, and each exemption below a guard.
     pub notes: Vec<String>,
-    /// Exemptions and rules without effect, and guards of files that can be reached by another name.
+    /// Exemptions without effect, and guards of files that can be reached by another name.
     pub warnings: Vec<String>,
 }
 
 impl Rules {
-    /// Describes each guard that is below an exemption, each exemption, and each rule without effect.
+    /// Describes each guard that is below an exemption, and each exemption.
     pub fn overlaps(&self) -> Overlaps {
         let mut overlaps = Overlaps::default();
         for rule in self.iter() {
@@ -28,7 +28,6 @@ impl Rules {
                 format!("{} stays guarded, though it is below {}", rule.in_list(), exemption.of_list())
             }));
         }
-        self.describe_rules(&mut overlaps);
         overlaps
     }
 
@@ -36,7 +35,7 @@ impl Rules {
     /// does not count.
     fn above(&self, rule: &ListedPrefix) -> Vec<&ListedPrefix> {
         let mut above = Vec::new();
-        self.matcher.visit(&self.folded(rule), |end| above.extend(self.listed(end.rule)));
+        self.matcher.visit(&self.folded(rule), |end| above.push(&self[end.rule]));
         above
     }
 
@@ -50,13 +49,12 @@ impl Rules {
     }
 
     fn describe_exemption(&self, exemption: &ListedPrefix, overlaps: &mut Overlaps) {
-        if !self.are_ruled && self.iter().all(|rule| rule.list == PathList::Public) {
+        if self.iter().all(|rule| rule.list == PathList::Public) {
             return;
         }
         let above: Vec<_> = self.above(exemption).into_iter().filter(|above| above.list != PathList::Public).collect();
         let name = exemption.in_list();
         match above.last() {
-            None if self.are_ruled => {}
             None => overlaps.warnings.push(format!("{name} has no effect: it is below no guarded prefix")),
             Some(guard) if self.depth(guard) == self.depth(exemption) => {
                 let key = guard.list.key();
@@ -77,7 +75,7 @@ impl Rules {
         let Some((directory, file)) = text.rsplit_once('/') else { return };
         let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
         let directory = format!("{directory}/");
-        let asked = self.weigh_lists(&directory);
+        let asked = self.weigh(&directory);
         if ["index", "default"].contains(&&*stem) && asked.rule(rule.list).is_none() {
             let left = if asked.is_public() { "open" } else { "without this check" };
             overlaps.warnings.push(format!(
@@ -106,7 +104,7 @@ impl ListedPrefix {
         format!("`{}`: {:?}", self.list.key(), self.prefix())
     }
 
-    pub(super) fn of_list(&self) -> String {
+    fn of_list(&self) -> String {
         format!("{:?} of `{}`", self.prefix(), self.list.key())
     }
 }
