@@ -19,6 +19,7 @@ use crate::{
         lifetime::{Lifetimes, TokenReader},
         live::{Current, Replaced},
         master::{GuessLimit, MasterTokens},
+        problem::ErrorForm,
         refuse::Refusals,
     },
     config::{ConfigError, Settings},
@@ -164,7 +165,7 @@ impl Set {
         let refusals = Arc::new(Refusals::new(
             deployment.app_name.clone(),
             deployment.credential_sources,
-            deployment.endpoints.response_shape,
+            ErrorForm::new(&deployment.endpoints),
         ));
         let issuer = Issuer::new(IssuerParts {
             keys: Arc::clone(&deployment.keys),

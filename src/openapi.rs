@@ -13,7 +13,7 @@ use crate::{
     credential::{MASTER_TOKEN, Scheme, TokenHeaders},
     path::PathDecision,
     rule::Rules,
-    tokens::{RouterParts, examples},
+    tokens::{RouterParts, Schema, examples},
 };
 
 const BAD_REQUEST: &str = "FastAuthBadRequest";
@@ -153,7 +153,7 @@ impl Modify for OpenApiSecurity {
                 tokens.paths = Paths::new();
                 tokens.tags = None;
                 if let Some(components) = &mut tokens.components {
-                    components.schemas.retain(|name, _| name == self.router.error_schema());
+                    components.schemas.retain(|name, _| name == self.router.error_schema().name);
                 }
                 openapi.merge(tokens);
             }
@@ -285,7 +285,11 @@ fn alternatives(decision: PathDecision, sources: TokenHeaders) -> Vec<Together> 
         PathDecision::Access => sources.schemes().map(|access| together(&[access])).collect(),
         PathDecision::Master => vec![together(&[&MASTER_TOKEN])],
         PathDecision::MasterAndAccess => sources.schemes().map(|access| together(&[&MASTER_TOKEN, access])).collect(),
-        PathDecision::Reject => Vec::new(),
+        PathDecision::Optional => {
+            let presented = sources.schemes().map(|access| together(&[access]));
+            [together(&[])].into_iter().chain(presented).collect()
+        }
+        PathDecision::Deny | PathDecision::Reject => Vec::new(),
     }
 }
 
@@ -343,11 +347,11 @@ fn own_document(router: &RouterParts) -> OpenApi {
     document
 }
 
-fn guard_responses(schema: &str) -> Value {
+fn guard_responses(schema: Schema) -> Value {
     let content = |status, reason, message| {
-        let schema_of = json!({ "$ref": format!("#/components/schemas/{schema}") });
-        let example = examples::error(schema, status, Some(reason), message);
-        json!({ "application/json": { "schema": schema_of, "example": example } })
+        let schema_of = json!({ "$ref": format!("#/components/schemas/{}", schema.name) });
+        let example = examples::error(schema.name, status, Some(reason), message);
+        json!({ schema.media_type(): { "schema": schema_of, "example": example } })
     };
     let header =
         |name: &str, description: &str| json!({ name: { "description": description, "schema": { "type": "string" } } });

@@ -1,4 +1,4 @@
-//! The body of an error: one shape for what the guard and the endpoints refuse, by `response-shape`.
+//! The body of an error: one form for what the guard and the endpoints refuse, by `error-shape` and `response-shape`.
 //!
 //! The members of the original `fastauth-api` are among them (`detail`; `status`, `message`, `code` and `data`), and its texts stay as
 //! they are, byte for byte.
@@ -10,11 +10,22 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::respond::json_response;
+use super::respond::{json_response, problem_response};
 use crate::{
     denial::{Challenge, Spec},
-    settings::ResponseShape,
+    settings::{EndpointOptions, ErrorShape, ResponseShape},
 };
+
+/// The form of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorForm {
+    /// The envelope of `fastauth-api`.
+    Envelope,
+    /// That of RFC 6749.
+    OAuth,
+    /// That of RFC 9457.
+    Problem,
+}
 
 /// What is said of an error.
 pub(crate) struct Problem<'a> {
@@ -29,7 +40,7 @@ pub(crate) struct Problem<'a> {
     pub(crate) client_id: Option<&'a str>,
 }
 
-/// The error codes of RFC 6749 5.2 and 4.1.2.1, and of RFC 6750 3.1.
+/// The error codes of RFC 6749 5.2 and 4.1.2.1, of RFC 6750 3.1, and of RFC 9470 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OAuthError {
@@ -38,6 +49,8 @@ pub(crate) enum OAuthError {
     InvalidGrant,
     InvalidScope,
     InvalidToken,
+    InsufficientScope,
+    InsufficientUserAuthentication,
     UnsupportedGrantType,
     AccessDenied,
     ServerError,
@@ -53,13 +66,26 @@ pub(crate) struct BadParameter<'a> {
     input: (),
 }
 
+impl ErrorForm {
+    /// Returns the form that the settings choose.
+    pub(crate) fn new(options: &EndpointOptions) -> Self {
+        match (options.error_shape, options.response_shape) {
+            (ErrorShape::Problem, _) => Self::Problem,
+            (ErrorShape::Response, ResponseShape::Envelope) => Self::Envelope,
+            (ErrorShape::Response, ResponseShape::OAuth) => Self::OAuth,
+        }
+    }
+}
+
 impl OAuthError {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::InvalidRequest,
         Self::InvalidClient,
         Self::InvalidGrant,
         Self::InvalidScope,
         Self::InvalidToken,
+        Self::InsufficientScope,
+        Self::InsufficientUserAuthentication,
         Self::UnsupportedGrantType,
         Self::AccessDenied,
         Self::ServerError,
@@ -68,11 +94,13 @@ impl OAuthError {
 
     /// Returns the code for a denial.
     fn of(spec: &Spec<'_>) -> Self {
-        match spec.status {
+        match (spec.challenge, spec.status) {
             // The holder of a master token is a client that authenticates itself (RFC 7009 2.1, RFC 7662 2.1).
-            StatusCode::UNAUTHORIZED if spec.challenge == Challenge::MasterToken => Self::InvalidClient,
-            StatusCode::UNAUTHORIZED => Self::InvalidToken,
-            status => Self::of_status(status),
+            (Challenge::MasterToken, StatusCode::UNAUTHORIZED) => Self::InvalidClient,
+            (Challenge::InsufficientScope(_), _) => Self::InsufficientScope,
+            (Challenge::FreshLogIn(_), _) => Self::InsufficientUserAuthentication,
+            (_, StatusCode::UNAUTHORIZED) => Self::InvalidToken,
+            (_, status) => Self::of_status(status),
         }
     }
 
@@ -114,13 +142,14 @@ impl<'a> Problem<'a> {
     }
 
     /// Renders the response, without headers of its own.
-    pub(crate) fn response(&self, shape: ResponseShape) -> Response<Full<Bytes>> {
-        match shape {
-            ResponseShape::Envelope => json_response(self.status, &ErrorEnvelope::new(self)),
-            ResponseShape::OAuth => {
+    pub(crate) fn response(&self, form: ErrorForm) -> Response<Full<Bytes>> {
+        match form {
+            ErrorForm::Envelope => json_response(self.status, &ErrorEnvelope::new(self)),
+            ErrorForm::OAuth => {
                 let body = ErrorOfOAuth { error: self.error, error_description: &self.message, reason: self.reason };
                 json_response(self.status_of_oauth(), &body)
             }
+            ErrorForm::Problem => problem_response(self.status, &ProblemDetails::new(self)),
         }
     }
 
@@ -164,6 +193,25 @@ struct ErrorOfOAuth<'a> {
     reason: &'static str,
 }
 
+/// The members of RFC 9457 3.1, and one of FastAuth.
+#[derive(Serialize)]
+struct ProblemDetails<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    reason: &'static str,
+}
+
+impl<'a> ProblemDetails<'a> {
+    fn new(problem: &'a Problem<'a>) -> Self {
+        // With this type, the title is that of the status (RFC 9457 4.2.1): the reason says what the problem is.
+        let title = problem.status.canonical_reason().unwrap_or("Error");
+        let status = problem.status.as_u16();
+        Self { r#type: "about:blank", title, status, detail: &problem.message, reason: problem.reason }
+    }
+}
+
 impl<'a> ErrorEnvelope<'a> {
     fn new(problem: &'a Problem<'a>) -> Self {
         let detail = problem.parameter.as_ref().map_or(Detail::Text(&problem.message), |p| Detail::Parameters([p]));
@@ -180,12 +228,14 @@ impl<'a> ErrorEnvelope<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::DenialReason;
 
-    async fn body(problem: &Problem<'_>, shape: ResponseShape) -> String {
+    async fn body(problem: &Problem<'_>, form: ErrorForm) -> String {
         use http_body_util::BodyExt;
-        let bytes = problem.response(shape).into_body().collect().await.unwrap().to_bytes();
+        let bytes = problem.response(form).into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
@@ -193,13 +243,31 @@ mod tests {
     async fn an_error_has_one_shape() {
         let denied = Problem::of_denial(&DenialReason::MissingMasterToken.spec());
         assert_eq!(
-            body(&denied, ResponseShape::Envelope).await,
+            body(&denied, ErrorForm::Envelope).await,
             r#"{"status":"error","code":401,"reason":"missing_master_token","message":"Unauthorized Master Token","detail":"Unauthorized Master Token"}"#
         );
         assert_eq!(
-            body(&denied, ResponseShape::OAuth).await,
+            body(&denied, ErrorForm::OAuth).await,
             r#"{"error":"invalid_client","error_description":"Unauthorized Master Token","reason":"missing_master_token"}"#
         );
+        assert_eq!(
+            body(&denied, ErrorForm::Problem).await,
+            r#"{"type":"about:blank","title":"Unauthorized","status":401,"detail":"Unauthorized Master Token","reason":"missing_master_token"}"#
+        );
+        assert_eq!(denied.response(ErrorForm::Problem).headers()["content-type"], "application/problem+json");
+    }
+
+    #[test]
+    fn errors_of_demands_are_those_of_their_challenges() {
+        for (reason, error) in [
+            (DenialReason::InsufficientScope("read".to_owned()), OAuthError::InsufficientScope),
+            (DenialReason::MissingRole, OAuthError::InsufficientScope),
+            (DenialReason::StaleAuthentication(Duration::ZERO), OAuthError::InsufficientUserAuthentication),
+            (DenialReason::Denied, OAuthError::AccessDenied),
+            (DenialReason::CheckFailed(String::new()), OAuthError::ServerError),
+        ] {
+            assert_eq!(Problem::of_denial(&reason.spec()).error, error);
+        }
     }
 
     #[tokio::test]
@@ -207,10 +275,12 @@ mod tests {
         let (status, error) = (StatusCode::UNPROCESSABLE_ENTITY, OAuthError::InvalidRequest);
         let parameter = Some(BadParameter::missing("body", "token"));
         let missing = Problem { parameter, ..Problem::new(status, "missing_parameter", error, "token is missing") };
-        assert_eq!(missing.response(ResponseShape::OAuth).status(), StatusCode::BAD_REQUEST);
-        assert_eq!(missing.response(ResponseShape::Envelope).status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(missing.response(ErrorForm::OAuth).status(), StatusCode::BAD_REQUEST);
+        for form in [ErrorForm::Envelope, ErrorForm::Problem] {
+            assert_eq!(missing.response(form).status(), StatusCode::UNPROCESSABLE_ENTITY);
+        }
         assert_eq!(
-            body(&missing, ResponseShape::Envelope).await,
+            body(&missing, ErrorForm::Envelope).await,
             r#"{"status":"error","code":422,"reason":"missing_parameter","message":"token is missing","detail":[{"type":"missing","loc":["body","token"],"msg":"Field required","input":null}]}"#
         );
     }

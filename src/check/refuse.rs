@@ -1,6 +1,7 @@
 //! Renders refusals by the table of [`DenialReason::spec`], and keeps answers out of caches.
 
 use std::{
+    fmt::Write,
     sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,19 +13,21 @@ use http::{
 };
 use http_body_util::Full;
 
-use super::{denial::Denial, problem::Problem};
+use super::{
+    denial::Denial,
+    problem::{ErrorForm, Problem},
+};
 use crate::{
     DenialReason,
     credential::TokenHeaders,
     denial::{Challenge, Spec},
-    settings::ResponseShape,
 };
 
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// More than there are codes that determine their responses.
-const MOST_RENDERED: usize = 32;
+const MOST_RENDERED: usize = 40;
 
 /// The form of a refusal, by the kind of request.
 #[derive(Clone, Debug)]
@@ -56,8 +59,8 @@ pub(crate) struct Refusals {
     realm: String,
     /// The authentication scheme of challenges for an access token.
     scheme: &'static str,
-    /// The shape of the bodies of the guard.
-    shape: ResponseShape,
+    /// The form of the bodies of the guard.
+    errors: ErrorForm,
     /// Those of the guard, the first needed first, so that a flood of refusals costs little.
     rendered: [OnceLock<Rendered>; MOST_RENDERED],
 }
@@ -69,8 +72,8 @@ struct Rendered {
 }
 
 impl Refusals {
-    pub(crate) fn new(realm: String, sources: TokenHeaders, shape: ResponseShape) -> Self {
-        Self { realm, scheme: sources.challenge(), shape, rendered: [const { OnceLock::new() }; MOST_RENDERED] }
+    pub(crate) fn new(realm: String, sources: TokenHeaders, errors: ErrorForm) -> Self {
+        Self { realm, scheme: sources.challenge(), errors, rendered: [const { OnceLock::new() }; MOST_RENDERED] }
     }
 
     pub(crate) fn realm(&self) -> &str {
@@ -78,32 +81,47 @@ impl Refusals {
     }
 
     /// Returns what to present, and what is wrong with what was presented (RFC 9110 11.3).
-    pub(crate) fn challenge(&self, challenge: Challenge, text: &str) -> Option<HeaderValue> {
-        let realm = quoted(&self.realm);
+    pub(crate) fn challenge(&self, challenge: Challenge<'_>, text: &str) -> Option<HeaderValue> {
         let challenge = match challenge {
             Challenge::None => return None,
-            Challenge::MasterToken => format!("MasterToken realm={realm}"),
-            Challenge::AccessToken(None) => format!("{} realm={realm}", self.scheme),
-            Challenge::AccessToken(Some(error)) => {
-                format!("{} realm={realm}, error=\"{error}\", error_description={}", self.scheme, quoted(text))
+            Challenge::MasterToken => format!("MasterToken realm={}", quoted(&self.realm)),
+            Challenge::AccessToken(None) => format!("{} realm={}", self.scheme, quoted(&self.realm)),
+            Challenge::AccessToken(Some(error)) => self.failed(error, text),
+            Challenge::InsufficientScope(None) => self.failed("insufficient_scope", text),
+            Challenge::InsufficientScope(Some(scope)) => {
+                format!("{}, scope={}", self.failed("insufficient_scope", text), quoted(scope))
+            }
+            Challenge::FreshLogIn(max_age) => {
+                let failed = self.failed("insufficient_user_authentication", text);
+                format!("{failed}, max_age=\"{}\"", max_age.as_secs())
             }
         };
         HeaderValue::from_str(&challenge).ok()
     }
 
-    /// Renders a denial of the guard.
-    pub(crate) fn answer(&self, denial: Denial, form: RefusalForm) -> Response<Full<Bytes>> {
-        self.answer_in(self.shape, denial, form)
+    fn failed(&self, error: &str, text: &str) -> String {
+        let realm = quoted(&self.realm);
+        format!("{} realm={realm}, error=\"{error}\", error_description={}", self.scheme, quoted(text))
     }
 
-    /// Renders a denial in the shape of an endpoint.
-    pub(crate) fn answer_in(&self, shape: ResponseShape, denial: Denial, form: RefusalForm) -> Response<Full<Bytes>> {
+    /// Returns the form of the bodies of the guard.
+    pub(crate) fn errors(&self) -> ErrorForm {
+        self.errors
+    }
+
+    /// Renders a denial of the guard.
+    pub(crate) fn answer(&self, denial: Denial, form: RefusalForm) -> Response<Full<Bytes>> {
+        self.answer_in(self.errors, denial, form)
+    }
+
+    /// Renders a denial with a body in the form of an endpoint.
+    pub(crate) fn answer_in(&self, errors: ErrorForm, denial: Denial, form: RefusalForm) -> Response<Full<Bytes>> {
         let reason = denial.reason();
         let wait = if let DenialReason::TooManyGuesses(wait) = reason { Some(*wait) } else { None };
         let spec = reason.spec();
         let mut response = match form.grpc {
             Some(content_type) => render_grpc(&spec, *content_type),
-            None if spec.varies || shape != self.shape => self.render(&spec, shape),
+            None if spec.varies || errors != self.errors => self.render(&spec, errors),
             None => self.rendered(&spec),
         };
         if form.is_head {
@@ -120,17 +138,17 @@ impl Refusals {
     /// Returns the response for a code that determines it.
     fn rendered(&self, spec: &Spec<'_>) -> Response<Full<Bytes>> {
         for place in &self.rendered {
-            let rendered = place.get_or_init(|| Rendered { code: spec.code, response: self.render(spec, self.shape) });
+            let rendered = place.get_or_init(|| Rendered { code: spec.code, response: self.render(spec, self.errors) });
             if rendered.code == spec.code {
                 return rendered.response.clone();
             }
         }
-        self.render(spec, self.shape)
+        self.render(spec, self.errors)
     }
 
-    fn render(&self, spec: &Spec<'_>, shape: ResponseShape) -> Response<Full<Bytes>> {
+    fn render(&self, spec: &Spec<'_>, errors: ErrorForm) -> Response<Full<Bytes>> {
         let problem = Problem::of_denial(spec);
-        let mut response = problem.response(shape);
+        let mut response = problem.response(errors);
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, PRIVATE);
         if let Some(challenge) = self.challenge(spec.challenge, &problem.message) {
@@ -146,10 +164,21 @@ fn render_grpc(spec: &Spec<'_>, content_type: HeaderValue) -> Response<Full<Byte
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(spec.grpc)));
     headers.insert(CACHE_CONTROL, PRIVATE);
-    if let Ok(message) = HeaderValue::from_str(&spec.text.to_string()) {
+    if let Ok(message) = HeaderValue::try_from(percent_encoded(&spec.text.to_string())) {
         headers.insert(GRPC_MESSAGE, message);
     }
     response
+}
+
+/// Encodes what is not printable ASCII, and `%`, as `grpc-message` carries it.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        match byte {
+            b'%' | ..b' ' | 0x7f.. => _ = write!(encoded, "%{byte:02X}"),
+            byte => encoded.push(char::from(byte)),
+        }
+        encoded
+    })
 }
 
 /// Empties the body of a response to HEAD: it has the headers of GET's, and over HTTP/2 nothing else removes the body.

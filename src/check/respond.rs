@@ -9,9 +9,17 @@ use http_body_util::Full;
 use serde::Serialize;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     json_text_response(status, json_text(body))
+}
+
+/// Renders problem details (RFC 9457 3).
+pub(crate) fn problem_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    let mut response = json_response(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, PROBLEM);
+    response
 }
 
 fn json_text(body: &impl Serialize) -> Bytes {

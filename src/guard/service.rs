@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{
-    Method, Request, Response,
+    Method, Request, Response, Version,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use tower_service::Service;
@@ -49,7 +49,7 @@ where
         if self.guard.replaced.is_so() {
             self.renew();
         }
-        let glance = self.guard.policy.rules.glance(request.uri().path());
+        let glance = self.guard.policy.rules.glance(request.method(), request.uri().path());
         if !self.is_open(&request, glance) {
             return self.guard(request, glance);
         }
@@ -77,9 +77,9 @@ impl<S> FastAuth<S> {
     /// Nothing here may borrow the request as a whole, or it is copied again on its way to the inner service.
     #[inline]
     fn is_open<B>(&self, request: &Request<B>, glance: Option<Requirement>) -> bool {
-        glance.is_some_and(Requirement::is_public)
+        glance.is_some_and(Requirement::is_open)
             && original_uri::get(request.extensions()).is_none_or(|original| {
-                self.guard.policy.rules.glance(original.path()).is_some_and(Requirement::is_public)
+                self.guard.policy.rules.glance(request.method(), original.path()).is_some_and(Requirement::is_open)
             })
             && !matches!(*request.method(), Method::CONNECT)
     }
@@ -172,6 +172,8 @@ fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         original_uri: original_uri::get(request.extensions()),
+        // Of HTTP/2 on, a CONNECT with a path is extended (RFC 9113, section 8.5).
+        is_extended_connect: method == Method::CONNECT && request.version() >= Version::HTTP_2,
         ..RequestLine::new(method, request.uri())
     }
 }

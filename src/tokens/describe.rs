@@ -7,7 +7,7 @@ pub(crate) mod examples;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    check::problem::OAuthError,
+    check::problem::{ErrorForm, OAuthError},
     credential::TokenHeaders,
     settings::{EndpointOptions, ResponseShape},
 };
@@ -128,9 +128,9 @@ impl ResponseDoc {
     }
 
     /// Describes an error in the form in which the endpoint answers.
-    pub(super) fn error(shape: ResponseShape, status: &'static str, description: &str) -> Self {
-        let response = Self::new(status, description, [error_schema(shape)]);
-        if shape == ResponseShape::OAuth { response.oauth() } else { response }
+    pub(super) fn error(form: ErrorForm, status: &'static str, description: &str) -> Self {
+        let response = Self::new(status, description, [error_schema(form)]);
+        if form == ErrorForm::OAuth { response.oauth() } else { response }
     }
 
     /// Marks an answer that only a request with a body can bring about.
@@ -159,11 +159,19 @@ impl ResponseDoc {
     }
 }
 
-/// Returns the schema of all errors in a shape.
-pub(crate) fn error_schema(shape: ResponseShape) -> Schema {
-    match shape {
-        ResponseShape::Envelope => ERROR,
-        ResponseShape::OAuth => OAUTH_ERROR,
+/// Returns the schema of all errors in a form.
+pub(crate) fn error_schema(form: ErrorForm) -> Schema {
+    match form {
+        ErrorForm::Envelope => ERROR,
+        ErrorForm::OAuth => OAUTH_ERROR,
+        ErrorForm::Problem => PROBLEM,
+    }
+}
+
+impl Schema {
+    /// Returns the media type of such a body.
+    pub(crate) fn media_type(self) -> &'static str {
+        if self.name == PROBLEM.name { "application/problem+json" } else { "application/json" }
     }
 }
 
@@ -188,6 +196,23 @@ pub(super) const OAUTH_ERROR: Schema = Schema {
             "properties": {
                 "error": { "type": "string", "enum": OAuthError::ALL },
                 "error_description": { "type": "string" },
+                "reason": reason(),
+            },
+        })
+    },
+};
+
+const PROBLEM: Schema = Schema {
+    name: "FastAuthProblem",
+    render: |_| {
+        json!({
+            "type": "object",
+            "required": ["type", "title", "status", "detail", "reason"],
+            "properties": {
+                "type": { "type": "string", "enum": ["about:blank"] },
+                "title": { "type": "string", "description": "That of the status" },
+                "status": { "type": "integer", "description": "The HTTP status" },
+                "detail": { "type": "string", "description": "The message" },
                 "reason": reason(),
             },
         })

@@ -3,7 +3,7 @@
 //! Each [`Endpoint`] describes itself; what follows from its protection, its effect and the settings is added here.
 //! `tests/it/openapi.rs` and `tests/openapi/run` compare the document with what the router does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -14,8 +14,8 @@ use super::{
     examples,
 };
 use crate::{
+    check::problem::ErrorForm,
     credential::{MASTER_TOKEN, REFRESH_COOKIE, Scheme},
-    settings::ResponseShape,
 };
 
 const DESCRIPTION: &str = "\
@@ -30,7 +30,7 @@ pub(super) fn render(endpoints: &[Endpoint], facts: &Facts<'_>) -> Value {
     let mut schemas = BTreeMap::new();
     let mut paths = Map::new();
     for endpoint in endpoints {
-        let item = EndpointItem { endpoint, facts, shape: (endpoint.shape)(facts.options) };
+        let item = EndpointItem { endpoint, facts, errors: endpoint.shape.of_errors(facts.options) };
         paths.insert(endpoint.path.to_owned(), item.render(&mut schemas));
     }
     let schemas = schemas.into_iter().map(|(name, schema)| (name.to_owned(), (schema.render)(facts)));
@@ -53,7 +53,7 @@ type Schemas = BTreeMap<&'static str, Schema>;
 struct EndpointItem<'a> {
     endpoint: &'a Endpoint,
     facts: &'a Facts<'a>,
-    shape: ResponseShape,
+    errors: ErrorForm,
 }
 
 impl EndpointItem<'_> {
@@ -144,14 +144,14 @@ impl EndpointItem<'_> {
     }
 
     fn refusals_of_requests(&self) -> Vec<ResponseDoc> {
-        let bad_request = match self.shape {
-            ResponseShape::Envelope => "The request cannot be read",
-            ResponseShape::OAuth => "The request cannot be read, or is not valid",
+        let bad_request = match self.errors {
+            ErrorForm::Envelope | ErrorForm::Problem => "The request cannot be read",
+            ErrorForm::OAuth => "The request cannot be read, or is not valid",
         };
         let mut bad_request = self.error("400", bad_request);
         if self.endpoint.protection != Protection::Token {
             bad_request = bad_request.header("WWW-Authenticate", "If a credential appears twice");
-        } else if self.shape == ResponseShape::Envelope {
+        } else if self.errors != ErrorForm::OAuth {
             bad_request = bad_request.only_with_body();
         }
         let mut refusals = vec![
@@ -162,8 +162,13 @@ impl EndpointItem<'_> {
             self.error("503", "The token store is unavailable").retry_after(),
         ];
         let has_parameters = self.parameter_sets().iter().any(|set| !set.parameters.is_empty());
-        if self.shape == ResponseShape::Envelope && has_parameters {
-            refusals.push(ResponseDoc::new("422", "A parameter is missing or not valid", [INVALID]));
+        const INVALID_PARAMETER: &str = "A parameter is missing or not valid";
+        match self.errors {
+            ErrorForm::Envelope if has_parameters => {
+                refusals.push(ResponseDoc::new("422", INVALID_PARAMETER, [INVALID]));
+            }
+            ErrorForm::Problem if has_parameters => refusals.push(self.error("422", INVALID_PARAMETER)),
+            _ => {}
         }
         refusals
     }
@@ -190,7 +195,7 @@ impl EndpointItem<'_> {
     }
 
     fn error(&self, status: &'static str, description: &str) -> ResponseDoc {
-        ResponseDoc::error(self.shape, status, description)
+        ResponseDoc::error(self.errors, status, description)
     }
 }
 
@@ -287,25 +292,32 @@ impl Parameter {
 impl ResponseDoc {
     fn render(self, has_body: bool) -> Value {
         let mut response = json!({ "description": self.description });
+        if has_body {
+            response["content"] = self.content();
+        }
         if !self.headers.is_empty() {
             response["headers"] = self.headers.into();
         }
-        if has_body {
-            let refs: Vec<_> = self.schemas.iter().map(|schema| reference(schema.name)).collect();
-            let schema = match &*refs {
-                [] => json!({ "type": "object" }),
-                [schema] => schema.clone(),
-                _ => json!({ "anyOf": refs }),
-            };
-            let mut content = json!({ "schema": schema });
-            if let [schema] = &*self.schemas
-                && let Some(example) = examples::error(schema.name, self.status, self.reason, &self.description)
-            {
+        response
+    }
+
+    /// Renders the schemas of the body, each under its media type.
+    fn content(&self) -> Value {
+        if self.schemas.is_empty() {
+            return json!({ "application/json": { "schema": { "type": "object" } } });
+        }
+        let types: BTreeSet<_> = self.schemas.iter().map(|schema| schema.media_type()).collect();
+        let content = types.into_iter().map(|media_type| {
+            let schemas: Vec<_> = self.schemas.iter().filter(|schema| schema.media_type() == media_type).collect();
+            let refs: Vec<_> = schemas.iter().map(|schema| reference(schema.name)).collect();
+            let [schema] = &*schemas else { return (media_type.to_owned(), json!({ "schema": { "anyOf": refs } })) };
+            let mut content = json!({ "schema": reference(schema.name) });
+            if let Some(example) = examples::error(schema.name, self.status, self.reason, &self.description) {
                 content["example"] = example;
             }
-            response["content"] = json!({ "application/json": content });
-        }
-        response
+            (media_type.to_owned(), content)
+        });
+        content.collect::<Map<_, _>>().into()
     }
 }
 
@@ -335,8 +347,6 @@ fn security_schemes(facts: &Facts<'_>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::{
         credential::TokenHeaders,
@@ -345,13 +355,20 @@ mod tests {
     };
 
     fn documents() -> impl Iterator<Item = (EndpointOptions, Value)> {
-        let all = [ResponseShape::Envelope, ResponseShape::OAuth].map(|shape| [false, true].map(|on| (shape, on)));
+        use crate::settings::{ErrorShape, ResponseShape};
+        let shapes = [
+            (ResponseShape::Envelope, ErrorShape::Response),
+            (ResponseShape::OAuth, ErrorShape::Response),
+            (ResponseShape::Envelope, ErrorShape::Problem),
+        ];
+        let all = shapes.map(|shape| [false, true].map(|on| (shape, on)));
         all.into_iter().flatten().flat_map(|(shape, cookie)| [false, true].map(|on| (shape, cookie, on))).map(
-            |(shape, cookie, on)| {
+            |((response_shape, error_shape), cookie, on)| {
                 let refresh_transport = if cookie { RefreshTransport::Cookie } else { RefreshTransport::Body };
                 let options = EndpointOptions {
                     allow_get: on,
-                    response_shape: shape,
+                    response_shape,
+                    error_shape,
                     refresh_transport,
                     rate_limit: None,
                     ..EndpointOptions::default()

@@ -13,6 +13,7 @@ use super::{
     parts::RouterParts,
 };
 use crate::{
+    check::problem::ErrorForm,
     credential,
     observe::{self, Event},
     query::ParameterError,
@@ -28,7 +29,7 @@ pub(super) struct Endpoint {
     pub(super) methods: fn(&EndpointOptions) -> &'static str,
     pub(super) protection: Protection,
     pub(super) effect: Effect,
-    pub(super) shape: fn(&EndpointOptions) -> ResponseShape,
+    pub(super) shape: EndpointShape,
     /// The parameters in whose place the cookie of the refresh token may come.
     pub(super) cookie_replaces: Option<&'static str>,
     /// The operation's id in the OpenAPI document.
@@ -40,6 +41,25 @@ pub(super) struct Endpoint {
     /// The answers that are the endpoint's own. Those that follow from its protection and effect are added to them.
     pub(super) answers: fn(&Facts<'_>) -> Vec<ResponseDoc>,
     pub(super) run: Run,
+}
+
+/// The form of the answers of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndpointShape {
+    /// As it is configured.
+    Configured,
+    /// That of RFC 6749, by which clients of OAuth go.
+    OAuth,
+}
+
+impl EndpointShape {
+    pub(super) fn of_pairs(self, options: &EndpointOptions) -> ResponseShape {
+        if self == Self::OAuth { ResponseShape::OAuth } else { options.response_shape }
+    }
+
+    pub(super) fn of_errors(self, options: &EndpointOptions) -> ErrorForm {
+        if self == Self::OAuth { ErrorForm::OAuth } else { ErrorForm::new(options) }
+    }
 }
 
 impl Endpoint {
@@ -123,7 +143,7 @@ pub(super) struct EndpointCall<'a> {
 
 impl EndpointCall<'_> {
     pub(super) fn shape(&self) -> ResponseShape {
-        (self.endpoint.shape)(&self.parts.options)
+        self.endpoint.shape.of_pairs(&self.parts.options)
     }
 
     /// Returns the value of a parameter, which may be empty.

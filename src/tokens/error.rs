@@ -14,13 +14,12 @@ use super::parameters::BodyError;
 use crate::{
     check::{
         denial::Denial,
-        problem::{BadParameter, OAuthError, Problem},
+        problem::{BadParameter, ErrorForm, OAuthError, Problem},
         refuse::{RefusalForm, Refusals, after, quoted, try_later},
     },
     denial::{Challenge, INVALID_TOKEN, STORE_UNAVAILABLE},
     issue::IssueErrorKind,
     observe::{self, Details},
-    settings::ResponseShape,
     store::{StoreError, StoreErrorKind},
     token::TokenError,
 };
@@ -118,25 +117,20 @@ impl EndpointError {
     }
 
     /// Renders the answer to a request that is refused.
-    pub(super) fn answer(self, shape: ResponseShape, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
+    pub(super) fn answer(self, errors: ErrorForm, request: &Parts, refusals: &Refusals) -> Response<Full<Bytes>> {
         match self {
             Self::Denied(denial) => {
                 let form = RefusalForm::new(&request.method, &request.headers);
-                of_shape(shape, refusals.answer_in(shape, denial, form))
+                of_form(errors, refusals.answer_in(errors, denial, form))
             }
-            other => other.render(shape, if request.method == Method::POST { "body" } else { "query" }, refusals),
+            other => other.render(errors, if request.method == Method::POST { "body" } else { "query" }, refusals),
         }
     }
 
     /// Renders the answer to a request that has its parameters in this place.
-    pub(super) fn render(
-        self,
-        shape: ResponseShape,
-        place: &'static str,
-        refusals: &Refusals,
-    ) -> Response<Full<Bytes>> {
+    pub(super) fn render(self, form: ErrorForm, place: &'static str, refusals: &Refusals) -> Response<Full<Bytes>> {
         let problem = self.problem(place);
-        let mut response = of_shape(shape, problem.response(shape));
+        let mut response = of_form(form, problem.response(form));
         if let Some(challenge) = self.challenge(&response, &problem.message, refusals) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
@@ -283,8 +277,8 @@ fn store_failed(error: &StoreError) -> Problem<'static> {
 }
 
 /// Adds what RFC 6749 5.1 asks for: answers are kept out of caches anyway, and old caches know this header alone.
-fn of_shape(shape: ResponseShape, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    if shape == ResponseShape::OAuth {
+fn of_form(form: ErrorForm, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    if form == ErrorForm::OAuth {
         response.headers_mut().insert(PRAGMA, HeaderValue::from_static("no-cache"));
     }
     response
@@ -376,7 +370,7 @@ mod tests {
     fn errors_of_oauth_have_its_statuses() {
         for error in errors() {
             let problem = error.problem("body");
-            let status = problem.response(ResponseShape::OAuth).status().as_u16();
+            let status = problem.response(ErrorForm::OAuth).status().as_u16();
             assert_ne!(status, 422, "{}", problem.reason);
             // RFC 6749 5.2: 401 is for a client that authenticates itself.
             assert!(status != 401 || problem.error == OAuthError::InvalidClient, "{}", problem.reason);

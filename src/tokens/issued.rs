@@ -131,13 +131,12 @@ impl From<LoggedOut> for Response<Full<Bytes>> {
 #[derive(Clone)]
 pub struct IssueError {
     kind: IssueErrorKind,
-    shape: ResponseShape,
     refusals: Arc<Refusals>,
 }
 
 impl IssueError {
-    pub(super) fn new(kind: IssueErrorKind, shape: ResponseShape, refusals: &Arc<Refusals>) -> Self {
-        Self { kind, shape, refusals: Arc::clone(refusals) }
+    pub(super) fn new(kind: IssueErrorKind, refusals: &Arc<Refusals>) -> Self {
+        Self { kind, refusals: Arc::clone(refusals) }
     }
 
     /// Returns what went wrong.
@@ -155,7 +154,7 @@ impl From<IssueError> for Response<Full<Bytes>> {
     fn from(error: IssueError) -> Self {
         let refused = EndpointError::NotIssued(error.kind);
         refused.log(&Details::default());
-        without_caching(refused.render(error.shape, "body", &error.refusals))
+        without_caching(refused.render(error.refusals.errors(), "body", &error.refusals))
     }
 }
 

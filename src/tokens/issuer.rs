@@ -162,7 +162,7 @@ impl Issuer {
     }
 
     fn error(&self, kind: IssueErrorKind) -> IssueError {
-        IssueError::new(kind, self.parts.delivery.shape, &self.parts.refusals)
+        IssueError::new(kind, &self.parts.refusals)
     }
 
     /// Verifies a refresh token, and counts it if it is not valid.

@@ -15,12 +15,10 @@ use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
-use crate::{
-    check::{
-        live::Current,
-        refuse::{forbid_caching, head_only},
-    },
-    settings::ResponseShape,
+use crate::check::{
+    live::Current,
+    problem::ErrorForm,
+    refuse::{forbid_caching, head_only},
 };
 
 pub(crate) mod describe;
@@ -43,6 +41,8 @@ pub(crate) mod requirement;
 pub(crate) mod rotation;
 mod token_issuer;
 
+#[cfg(feature = "utoipa")]
+pub(crate) use describe::Schema;
 pub(crate) use describe::examples;
 use endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection};
 use endpoints::ENDPOINTS;
@@ -113,24 +113,24 @@ impl TokenRouter {
             PathMatch::Endpoint(endpoint) => endpoint,
             PathMatch::WithSlash(segment) => return render::without_slash(segment, request.uri.query()),
             PathMatch::Nothing => {
-                return parts.refuse(EndpointError::NotFound, parts.options.response_shape, request);
+                return parts.refuse(EndpointError::NotFound, parts.refusals.errors(), request);
             }
             PathMatch::PerhapsStripped => {
                 self.hint.call_once(|| tracing::warn!(target: "fastauth", "{PERHAPS_STRIPPED}"));
-                return parts.refuse(EndpointError::NotFound, parts.options.response_shape, request);
+                return parts.refuse(EndpointError::NotFound, parts.refusals.errors(), request);
             }
         };
         match parts.run(endpoint, request, body).await {
             Ok(response) => response,
-            Err(error) => parts.refuse(error, (endpoint.shape)(&parts.options), request),
+            Err(error) => parts.refuse(error, endpoint.shape.of_errors(&parts.options), request),
         }
     }
 }
 
 impl RouterParts {
-    fn refuse(&self, error: EndpointError, shape: ResponseShape, request: &Parts) -> Response<Full<Bytes>> {
+    fn refuse(&self, error: EndpointError, form: ErrorForm, request: &Parts) -> Response<Full<Bytes>> {
         error.log(&self.details(request));
-        error.answer(shape, request, &self.refusals)
+        error.answer(form, request, &self.refusals)
     }
 
     /// Checks what all endpoints have in common, in this order, and runs the endpoint.
@@ -173,9 +173,9 @@ impl RouterParts {
         document::render(ENDPOINTS, &self.facts())
     }
 
-    /// Returns the name of the schema of the guard's refusals.
-    pub(crate) fn error_schema(&self) -> &'static str {
-        describe::error_schema(self.options.response_shape).name
+    /// Returns the schema of the guard's refusals.
+    pub(crate) fn error_schema(&self) -> Schema {
+        describe::error_schema(self.refusals.errors())
     }
 
     pub(crate) fn limits_guesses(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Responses that outlive their permits.
 
-use std::{convert::Infallible, future::IntoFuture, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,

@@ -250,6 +250,8 @@ fn requirement(decision: PathDecision) -> &'static str {
         PathDecision::Access => "requires an access token",
         PathDecision::Master => "requires the master token",
         PathDecision::MasterAndAccess => "requires the master token and an access token",
+        PathDecision::Optional => "requires no credential, but a valid access token if there is one",
+        PathDecision::Deny => "is denied",
         PathDecision::Reject => "rejected",
     }
 }

@@ -2,9 +2,15 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 #[cfg(feature = "rate-limit")]
 use fastauth_core::settings::CallerKey;
-use fastauth_core::{issue::ClaimsHook, store::TokenStore};
+use fastauth_core::{
+    hooks::{AccessCheck, OnReject, Rejection},
+    issue::ClaimsHook,
+    store::TokenStore,
+};
+use http::Response;
 
 use crate::{
     code_parts::{CodeParts, Surroundings},
@@ -35,6 +41,43 @@ impl SettingsBuilder {
     #[must_use]
     pub fn claims_hook(mut self, hook: impl ClaimsHook) -> Self {
         self.parts.claims_hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Sets what checks requests after the rules, and can only refuse: for what rules cannot say.
+    #[must_use]
+    pub fn access_check(mut self, check: impl AccessCheck) -> Self {
+        self.parts.hooks.access_check = Some(Arc::new(check));
+        self
+    }
+
+    /// Sets what answers requests that the guard refuses, but for those of gRPC and the WebSockets that are refused by closing them. The
+    /// token endpoints answer by themselves.
+    ///
+    /// Here, a browser that opens a page without a token is sent to the log-in:
+    ///
+    /// ```
+    /// # mod fastauth { pub use fastauth_config::Settings; pub use fastauth_core::hooks::Rejection; }
+    /// use fastauth::{Rejection, Settings};
+    /// use http::{Response, StatusCode, header::{ACCEPT, LOCATION}};
+    ///
+    /// let settings = Settings::builder().on_reject(|rejection: Rejection<'_>| {
+    ///     let accept = rejection.request.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    ///     let mut response = rejection.response;
+    ///     if response.status() == StatusCode::UNAUTHORIZED && accept.contains("text/html") {
+    ///         response = Response::default();
+    ///         *response.status_mut() = StatusCode::SEE_OTHER;
+    ///         response.headers_mut().insert(LOCATION, "/login".parse().unwrap());
+    ///     }
+    ///     response
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_reject<B: Into<Bytes>>(
+        mut self,
+        answer: impl Fn(Rejection<'_>) -> Response<B> + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.hooks.on_reject = Some(OnReject::new(answer));
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use fastauth_core::{clock::Clock, issue::ClaimsHook, settings::CallerKey, store::TokenStore};
+use fastauth_core::{clock::Clock, hooks::Hooks, issue::ClaimsHook, settings::CallerKey, store::TokenStore};
 
 /// What can only be set in code.
 #[derive(Clone, Default)]
@@ -12,6 +12,7 @@ pub(crate) struct CodeParts {
     pub(crate) clock: Clock,
     pub(crate) rate_limit_key: Option<CallerKey>,
     pub(crate) metrics: bool,
+    pub(crate) hooks: Hooks,
 }
 
 /// From where the sources are read. Tests make one of their own and so leave the process's alone.

@@ -6,12 +6,11 @@ use fastauth_core::{
     credential::TokenHeaders,
     issue::Issuing,
     origin::Origins,
-    policy::{Level, PathOptions, Prefix},
+    policy::{Level, PathOptions, Prefix, ServiceTest},
     secret::Secret,
     settings::{Caching, EndpointOptions, LogDetails, WebSocketSettings},
 };
 use http::HeaderMap;
-use serde_json::Value;
 
 use crate::{code_parts::CodeParts, fault::Fault, key::PlacedRule, values::Values};
 
@@ -67,7 +66,7 @@ pub(crate) struct PathsDraft {
 pub(crate) struct RulesDraft {
     pub(crate) rules: Vec<PlacedRule>,
     pub(crate) default_level: Option<Level>,
-    pub(crate) service_claim: Option<Vec<(String, Value)>>,
+    pub(crate) service_test: ServiceTest,
 }
 
 #[derive(Default)]

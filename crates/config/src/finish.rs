@@ -70,6 +70,7 @@ impl Draft<'_> {
             master_tokens: self.secrets.master_tokens,
             keys: keys.ring(),
             rules,
+            service_test: self.rules.service_test,
             shadow: self.shadow,
             store_place: store::place(&store),
             store,
@@ -82,6 +83,7 @@ impl Draft<'_> {
             log_details: self.log_details,
             allowed_origins: self.allowed_origins,
             metrics: self.parts.metrics,
+            hooks: self.parts.hooks.clone(),
             warnings: self.warnings,
             is_quiet: false,
         };
@@ -195,8 +197,8 @@ impl Draft<'_> {
         let refresh = Uri::from_static("/auth/token/refresh");
         let Ok(requirement) = rules.requirement(&RequestLine::new(&Method::POST, &refresh)) else { return };
         let lists = [PathList::Access, PathList::Master];
-        if let Some(rule) = lists.into_iter().find_map(|list| requirement.rule(list)) {
-            let rule = &rules[rule];
+        let guard = lists.into_iter().find_map(|list| requirement.rule(list)).and_then(|id| rules.listed(id));
+        if let Some(rule) = guard {
             self.warn(format!(
                 "`{}`: {:?} also guards {refresh}, so that a client whose access token has expired cannot refresh; add \"/auth\", \
                  whose endpoints check requests themselves, and your log-in to `public-paths`",

@@ -4,7 +4,12 @@ use std::{fmt, time::Duration};
 
 use http::StatusCode;
 
-use crate::{credential::CredentialError, policy::PathRefusal, store::StoreError, token::TokenError};
+use crate::{
+    credential::CredentialError,
+    policy::{PathRefusal, Unmet},
+    store::StoreError,
+    token::TokenError,
+};
 
 /// Why a request was refused.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,9 +54,45 @@ pub enum DenialReason {
     /// The store holds another access token for the client.
     #[error("the access token is not the client's current one")]
     NotCurrent,
+    /// The access token lacks scopes that a rule demands. One with these is enough.
+    #[error("the access token lacks a scope of `{0}`")]
+    InsufficientScope(String),
+    /// The access token lacks a role that a rule demands.
+    #[error("the access token lacks a role")]
+    MissingRole,
+    /// A rule is for services, and the access token is that of a user, or the other way round.
+    #[error("the access token is of another kind of client")]
+    WrongPrincipal,
+    /// A claim of the access token has another value than a rule demands.
+    #[error("a claim of the access token has another value")]
+    ClaimMismatch,
+    /// The log-in is longer ago than a rule allows.
+    #[error("the log-in is longer ago than {} s", .0.as_secs())]
+    StaleAuthentication(Duration),
+    /// A rule denies the path to all requests.
+    #[error("the path is denied to all")]
+    Denied,
+    /// The application's [`AccessCheck`](crate::hooks::AccessCheck) refused, with this text for the client.
+    #[error("the application refused: {0}")]
+    Refused(String),
+    /// The application's [`AccessCheck`](crate::hooks::AccessCheck) failed, for this reason.
+    #[error("the application's check failed: {0}")]
+    CheckFailed(String),
     /// The store could not be asked.
     #[error("the token store is unavailable")]
     StoreUnavailable(#[source] StoreError),
+}
+
+impl From<Unmet> for DenialReason {
+    fn from(unmet: Unmet) -> Self {
+        match unmet {
+            Unmet::Scope(scope) => Self::InsufficientScope(scope),
+            Unmet::Role => Self::MissingRole,
+            Unmet::Principal => Self::WrongPrincipal,
+            Unmet::Claim => Self::ClaimMismatch,
+            Unmet::Stale(max_age) => Self::StaleAuthentication(max_age),
+        }
+    }
 }
 
 /// How a reason is reported: to the client over HTTP, gRPC and WebSockets, and to logs and metrics by its code.
@@ -65,15 +106,15 @@ pub struct Spec<'a> {
     pub grpc: u8,
     /// The text that the client receives.
     pub text: Text<'a>,
-    /// The code alone does not determine the text.
+    /// The code alone does not determine the text or the challenge.
     pub varies: bool,
     /// What `WWW-Authenticate` asks for.
-    pub challenge: Challenge,
+    pub challenge: Challenge<'a>,
     /// How a refused WebSocket is closed; `None` if the reason is a matter for the browser and not for the page.
     pub close: Option<Close>,
 }
 
-/// A text in printable ASCII without `%`, as `grpc-message` carries it.
+/// A text, in printable ASCII without `%` unless the application wrote it.
 #[derive(Clone, Copy)]
 pub struct Text<'a> {
     words: &'static str,
@@ -82,13 +123,17 @@ pub struct Text<'a> {
 
 /// What `WWW-Authenticate` asks for (RFC 9110 11.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Challenge {
+pub enum Challenge<'a> {
     /// Nothing.
     None,
     /// The master token.
     MasterToken,
     /// An access token, with the error code of RFC 6750 3.1. There is none if the request had no credentials.
     AccessToken(Option<&'static str>),
+    /// An access token that may do more, and the scopes that it needs, if those are what is missing (RFC 6750 3.1).
+    InsufficientScope(Option<&'a str>),
+    /// An access token of a log-in that is not longer ago (RFC 9470 3).
+    FreshLogIn(Duration),
 }
 
 /// The message and the code with which a refused WebSocket is closed.
@@ -103,15 +148,19 @@ pub struct Close {
 /// The text for a store that cannot be asked.
 pub const STORE_UNAVAILABLE: &str = "The token store is unavailable, try again later";
 const TOO_MANY_GUESSES: &str = "Too many wrong master tokens, try again later";
+const STALE: &str = "The log-in is too long ago, log in again";
+const REFUSED: &str = "The application refused the request";
+const CHECK_FAILED: &str = "The application could not check the request";
 
 /// The challenge for a token that is not accepted.
-pub const INVALID_TOKEN: Challenge = Challenge::AccessToken(Some("invalid_token"));
-const INVALID_REQUEST: Challenge = Challenge::AccessToken(Some("invalid_request"));
+pub const INVALID_TOKEN: Challenge<'_> = Challenge::AccessToken(Some("invalid_token"));
+const INVALID_REQUEST: Challenge<'_> = Challenge::AccessToken(Some("invalid_request"));
 
 // In the words of `fastauth-api`, by which its clients go.
 const MASTER_TOKEN_CLOSE: Close = Close { code: POLICY, text: "Disconnected: Unauthorized Master Token" };
 const ACCESS_TOKEN_CLOSE: Close = Close { code: POLICY, text: "Disconnected: Unauthrized ACCESS-TOKEN" };
 const POLICY: u16 = 1008;
+const INTERNAL_ERROR: u16 = 1011;
 const TRY_AGAIN_LATER: u16 = 1013;
 
 /// A status over HTTP and over gRPC.
@@ -123,6 +172,7 @@ const TOO_LONG: Statuses = Statuses(StatusCode::URI_TOO_LONG, 3);
 const FORBIDDEN: Statuses = Statuses(StatusCode::FORBIDDEN, 7);
 const UNAUTHENTICATED: Statuses = Statuses(StatusCode::UNAUTHORIZED, 16);
 const EXHAUSTED: Statuses = Statuses(StatusCode::TOO_MANY_REQUESTS, 8);
+const FAILED: Statuses = Statuses(StatusCode::INTERNAL_SERVER_ERROR, 13);
 const UNAVAILABLE: Statuses = Statuses(StatusCode::SERVICE_UNAVAILABLE, 14);
 
 impl DenialReason {
@@ -153,6 +203,28 @@ impl DenialReason {
             Self::SpentTicket => access_token("spent_ticket", "Invalid Ticket. Error: used before"),
             Self::UnknownClient => access_token("unknown_client", "Invalid Client ID"),
             Self::NotCurrent => access_token("not_current", "Unauthorized Access Token"),
+            Self::InsufficientScope(scope) => {
+                let spec = insufficient("insufficient_scope", "The access token lacks a required scope").varies();
+                spec.challenge(Challenge::InsufficientScope(Some(scope)))
+            }
+            Self::MissingRole => insufficient("missing_role", "The access token lacks a required role"),
+            Self::WrongPrincipal => {
+                insufficient("wrong_principal", "The access token is not of the required kind of client")
+            }
+            Self::ClaimMismatch => {
+                insufficient("claim_mismatch", "A claim of the access token does not have the required value")
+            }
+            Self::StaleAuthentication(max_age) => {
+                let spec = Spec::new("stale_authentication", UNAUTHENTICATED, STALE).varies().close_by(POLICY, STALE);
+                spec.challenge(Challenge::FreshLogIn(*max_age))
+            }
+            Self::Denied => forbidden("denied", "Access denied"),
+            Self::Refused(message) => {
+                Spec::new("refused_by_check", FORBIDDEN, "").error(message).varies().close_by(POLICY, REFUSED)
+            }
+            Self::CheckFailed(_) => {
+                Spec::new("check_failed", FAILED, CHECK_FAILED).close_by(INTERNAL_ERROR, CHECK_FAILED)
+            }
             Self::StoreUnavailable(_) => try_later("store_unavailable", UNAVAILABLE, STORE_UNAVAILABLE),
         }
     }
@@ -210,7 +282,16 @@ fn master_token<'a>(code: &'static str) -> Spec<'a> {
 }
 
 fn try_later<'a>(code: &'static str, status: Statuses, text: &'static str) -> Spec<'a> {
-    Spec::new(code, status, text).close(Close { code: TRY_AGAIN_LATER, text })
+    Spec::new(code, status, text).close_by(TRY_AGAIN_LATER, text)
+}
+
+fn forbidden<'a>(code: &'static str, text: &'static str) -> Spec<'a> {
+    Spec::new(code, FORBIDDEN, text).close_by(POLICY, text)
+}
+
+/// The access token is valid, and another one may do more (RFC 6750 3.1).
+fn insufficient<'a>(code: &'static str, text: &'static str) -> Spec<'a> {
+    forbidden(code, text).challenge(Challenge::InsufficientScope(None))
 }
 
 fn access_token<'a>(code: &'static str, words: &'static str) -> Spec<'a> {
@@ -233,12 +314,16 @@ impl<'a> Spec<'a> {
         Self { varies: true, ..self }
     }
 
-    fn challenge(self, challenge: Challenge) -> Self {
+    fn challenge(self, challenge: Challenge<'a>) -> Self {
         Self { challenge, ..self }
     }
 
     fn close(self, close: Close) -> Self {
         Self { close: Some(close), ..self }
+    }
+
+    fn close_by(self, code: u16, text: &'static str) -> Self {
+        self.close(Close { code, text })
     }
 }
 
@@ -260,7 +345,7 @@ mod tests {
     use super::*;
     use crate::store::StoreErrorKind;
 
-    fn reasons() -> [(DenialReason, &'static str); 31] {
+    fn reasons() -> [(DenialReason, &'static str); 39] {
         use DenialReason as R;
         [
             (R::Path(PathRefusal::MalformedEscape), "path_malformed_escape"),
@@ -294,6 +379,14 @@ mod tests {
             (R::SpentTicket, "spent_ticket"),
             (R::TicketMismatch, "ticket_mismatch"),
             (R::TooManyGuesses(Duration::ZERO), "too_many_guesses"),
+            (R::InsufficientScope("read".to_owned()), "insufficient_scope"),
+            (R::MissingRole, "missing_role"),
+            (R::WrongPrincipal, "wrong_principal"),
+            (R::ClaimMismatch, "claim_mismatch"),
+            (R::StaleAuthentication(Duration::ZERO), "stale_authentication"),
+            (R::Denied, "denied"),
+            (R::Refused("not now".to_owned()), "refused_by_check"),
+            (R::CheckFailed("away".to_owned()), "check_failed"),
         ]
     }
 

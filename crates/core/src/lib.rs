@@ -8,6 +8,7 @@ pub mod clock;
 pub mod credential;
 pub mod denial;
 pub mod error;
+pub mod hooks;
 pub mod issue;
 pub mod json;
 pub mod keys;

@@ -8,55 +8,77 @@
 //!
 //! An exemption opens a reading if it is longer than every guarded prefix that the reading meets, and a path if it opens
 //! every reading. Otherwise it has no effect.
+//!
+//! The lists of prefixes are guards and exemptions. Rules are asked besides: for every reading, the most specific rule that
+//! matches wins, and what all of the winners ask is needed, on top of what the guards ask. A reading that no rule matches is
+//! asked what the default level says.
 
-use std::{borrow::Cow, ops::Index};
+use std::borrow::Cow;
 
 use http::{Method, Uri};
 use serde::{Serialize, Serializer};
 
+mod build;
 mod case;
+mod contest;
 mod demands;
 mod explain;
+mod idle;
 mod matcher;
+mod methods;
 mod overlap;
+mod pattern;
 mod prefix;
 mod readings;
 mod requirement;
 mod rule;
+mod set;
 mod template;
 #[cfg(test)]
 mod tests;
 
 pub use self::explain::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList};
 pub use self::readings::Step;
-use self::{
-    case::fold,
-    matcher::{End, Entry, Matcher},
-    prefix::Form,
-    readings::{Reading, faults, has_short_name, is_calm, is_plain, readings},
-    requirement::{Asking, Cause},
-};
 pub use self::{
+    build::RuleSources,
     demands::{Demands, ServiceTest, Unmet},
     prefix::{Prefix, Use},
     requirement::Requirement,
     rule::{EndsOn, Extent, Level, Principal, Rule},
+    set::RuleFault,
+};
+use self::{
+    case::fold,
+    matcher::{End, Matcher},
+    methods::Methods,
+    prefix::Form,
+    readings::{Reading, faults, has_short_name, is_calm, is_plain, readings},
+    requirement::{Asking, Cause},
+    set::CompiledRule,
 };
 
 /// A longer path is not looked at. It bounds the work together with the limits on readings.
 const MAX_PATH: usize = 8 * 1024;
 
-/// The rules: which checks are asked of which paths.
+/// The lists and the rules: which checks are asked of which requests.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// In the order of their ids.
-    rules: Vec<ListedPrefix>,
+    /// The prefixes of the lists, in the order of their ids, which come before those of the rules.
+    listed: Vec<ListedPrefix>,
+    rules: Vec<CompiledRule>,
+    default_level: Level,
+    /// There are rules, or the default level asks for something. If not, the lists are all.
+    are_ruled: bool,
+    /// What is asked of a path that no prefix and no rule matches.
+    unmatched: Requirement,
+    /// What all rules ask, for paths that cannot be read.
+    everything: Requirement,
     matcher: Matcher,
     base_path: Option<String>,
     options: PathOptions,
 }
 
-/// One rule: what is asked of the paths that start with a prefix.
+/// A prefix in one of the lists.
 #[derive(Debug, Clone)]
 pub struct ListedPrefix {
     id: RuleId,
@@ -64,7 +86,7 @@ pub struct ListedPrefix {
     prefix: Prefix,
 }
 
-/// The id of a rule: its place in the configuration, the lists one after the other.
+/// The id of a prefix or a rule: its place in the configuration, the lists one after the other and then the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RuleId(u32);
 
@@ -114,7 +136,9 @@ pub struct RequestLine<'a> {
     pub original_uri: Option<&'a Uri>,
     /// The request has both `Origin` and `Access-Control-Request-Method`.
     pub cors_headers: bool,
-    /// The result of a [glance](Rules::glance) at the URI's path.
+    /// The request is an extended CONNECT (RFC 8441), as opens a WebSocket over HTTP/2. Rules take it for a GET.
+    pub is_extended_connect: bool,
+    /// The result of a [glance](Rules::glance) at the method and the URI's path.
     pub glance: Option<Requirement>,
 }
 
@@ -168,51 +192,84 @@ impl PathRefusal {
 }
 
 impl Rules {
-    /// Creates the rules that ask for the master token below the prefixes of `master`, for an access token below those of
-    /// `access`, and for nothing if every reading is below one of `public`.
-    ///
-    /// If an outer router strips a prefix before the guard sees the path, that is the `base_path`: the path is looked at
-    /// without and with it, so that prefixes can be written either way.
-    pub fn new(
-        master: Vec<Prefix>,
-        access: Vec<Prefix>,
-        public: Vec<Prefix>,
-        base_path: Option<&Prefix>,
-        options: PathOptions,
-    ) -> Self {
-        let lists = [(PathList::Master, master), (PathList::Access, access), (PathList::Public, public)];
-        let listed = lists.into_iter().flat_map(|(list, prefixes)| prefixes.into_iter().map(move |p| (list, p)));
-        let rules: Vec<_> = listed
-            .enumerate()
-            .map(|(place, (list, prefix))| ListedPrefix { id: RuleId::new(place), list, prefix })
-            .collect();
-        let base_path = base_path.map(|base| base.text().trim_end_matches('/')).filter(|base| !base.is_empty());
-        // Of the same length, the guard has the last word.
-        let (exemptions, guards): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| rule.list == PathList::Public);
-        let entries = exemptions.into_iter().chain(guards).map(|rule| rule.entry(options));
-        Self {
-            matcher: Matcher::new(entries.collect(), options.case_insensitive),
-            base_path: base_path.map(str::to_owned),
-            rules,
-            options,
-        }
-    }
-
-    /// Returns all rules, in the order of their ids.
+    /// Returns the prefixes of the lists, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &ListedPrefix> {
-        self.rules.iter()
+        self.listed.iter()
     }
 
-    /// Returns the checks that a path asks for, if one scan shows that it has no other reading, as with nearly all.
+    /// Returns all ids, in order: of the prefixes, and then of the rules.
+    pub fn ids(&self) -> impl Iterator<Item = RuleId> + use<> {
+        (0..self.listed.len() + self.rules.len()).map(RuleId::new)
+    }
+
+    /// Returns the prefix with this id, if it is that of a prefix.
+    #[must_use]
+    pub fn listed(&self, id: RuleId) -> Option<&ListedPrefix> {
+        self.listed.get(id.place())
+    }
+
+    /// Returns the rule with this id, if it is that of a rule.
+    #[must_use]
+    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
+        self.compiled(id).map(|rule| &rule.rule)
+    }
+
+    /// Returns the name that logs and explanations show: a prefix as it was written, or the name of a rule.
+    #[must_use]
+    pub fn name(&self, id: RuleId) -> &str {
+        let listed = self.listed(id).map(ListedPrefix::prefix);
+        listed.or(self.compiled(id).map(|rule| rule.name.as_str())).unwrap_or_default()
+    }
+
+    /// Returns the level of the requests that no rule matches.
+    #[must_use]
+    pub fn default_level(&self) -> Level {
+        self.default_level
+    }
+
+    /// Returns true if there are rules.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Returns the rules whose demands a request has to meet, if an access token is needed or presented where it is optional:
+    /// those that won, or all that decide if the path cannot be read. Rules that make a path public are not among them.
+    pub fn winners(&self, requirement: Requirement) -> impl Iterator<Item = (RuleId, &Rule)> {
+        let won = requirement.won();
+        let all =
+            won.is_none().then(|| self.ids().filter(|id| self.rule(*id).is_some_and(|rule| !rule.is_report_only())));
+        won.into_iter().flatten().chain(all.into_iter().flatten()).filter_map(|id| Some((id, self.rule(id)?)))
+    }
+
+    /// Returns what a rule by itself asks for: of one that only reports, what it would ask.
+    #[must_use]
+    pub fn requirement_of(&self, id: RuleId) -> Option<Requirement> {
+        self.compiled(id).map(|rule| Requirement::of_rule(rule.level, id))
+    }
+
+    fn compiled(&self, id: RuleId) -> Option<&CompiledRule> {
+        self.rules.get(id.place().checked_sub(self.listed.len())?)
+    }
+
+    /// Returns the checks that a request asks for, if one scan of its path shows that it has no other reading, as with nearly
+    /// all.
     #[inline]
-    pub fn glance(&self, path: &str) -> Option<Requirement> {
+    pub fn glance(&self, method: &Method, path: &str) -> Option<Requirement> {
         let only_as_sent = self.base_path.is_none() && !self.options.windows;
         let bytes = path.as_bytes();
         if !(only_as_sent && bytes.len() <= MAX_PATH && is_calm(bytes)) {
             return None;
         }
         // A path without anything that can be trouble is ASCII, whose case the matcher ignores.
-        Some(if self.matcher.rules_out(path) { Requirement::NOTHING } else { self.weigh(path) })
+        if self.matcher.rules_out(path) {
+            return Some(self.unmatched);
+        }
+        if !self.are_ruled {
+            return Some(self.weigh_lists(path));
+        }
+        // Whether it counts as a GET, its path alone does not tell.
+        (method != Method::CONNECT).then(|| self.weigh(path, Methods::of_request(method, false)))
     }
 
     /// Returns the checks that a request needs: what either URI asks for, and either may be the reason to refuse.
@@ -232,39 +289,54 @@ impl Rules {
         let Ok(path) = target_path(line.method, line.original_uri.unwrap_or(line.uri)) else { return false };
         let is_below = |path: &str| {
             let mut below = Below { spellings: prefix.spellings(), are_all: true };
-            self.consider_path(path, &mut below).is_ok() && below.are_all
+            self.consider_path(path, Methods::ALL, &mut below).is_ok() && below.are_all
         };
         is_below(path) || self.base_path.as_ref().is_some_and(|base| is_below(&format!("{base}{path}")))
     }
 
     fn consider(&self, line: &RequestLine<'_>, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
-        let mut requirement = self.consider_uri(line.method, line.uri, watch)?;
+        let mut requirement = self.consider_uri(line, line.uri, watch)?;
         if let Some(original) = line.other_path() {
-            requirement = requirement.or(self.consider_uri(line.method, original, watch)?);
+            requirement = requirement.or(self.consider_uri(line, original, watch)?);
         }
-        Ok(if self.options.skip_preflight && line.is_preflight() { Requirement::NOTHING } else { requirement })
+        if self.options.skip_preflight && line.is_preflight() {
+            return Ok(Requirement::NOTHING);
+        }
+        // More rules won than can be kept.
+        Ok(if requirement.won().is_none() { requirement.or(self.everything) } else { requirement })
     }
 
-    fn consider_uri(&self, method: &Method, uri: &Uri, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
-        let path = target_path(method, uri)?;
-        let requirement = self.consider_path(path, watch)?;
+    fn consider_uri(
+        &self,
+        line: &RequestLine<'_>,
+        uri: &Uri,
+        watch: &mut impl Watch,
+    ) -> Result<Requirement, PathRefusal> {
+        let path = target_path(line.method, uri)?;
+        let method = Methods::of_request(line.method, line.is_extended_connect);
+        let requirement = self.consider_path(path, method, watch)?;
         let Some(base) = &self.base_path else { return Ok(requirement) };
-        Ok(requirement.or(self.consider_path(&format!("{base}{path}"), watch)?))
+        Ok(requirement.or(self.consider_path(&format!("{base}{path}"), method, watch)?))
     }
 
-    fn consider_path(&self, path: &str, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
+    fn consider_path(&self, path: &str, method: Methods, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         if path.len() > MAX_PATH {
             return Err(PathRefusal::TargetTooLong);
         }
         if is_plain(path, self.options.windows) {
             watch.reading(path, Step::AsSent, None);
-            return Ok(self.weigh(path));
+            return Ok(self.weigh(path, method));
         }
-        self.consider_readings(path, watch)
+        self.consider_readings(path, method, watch)
     }
 
     #[inline(never)]
-    fn consider_readings(&self, path: &str, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
+    fn consider_readings(
+        &self,
+        path: &str,
+        method: Methods,
+        watch: &mut impl Watch,
+    ) -> Result<Requirement, PathRefusal> {
         let mut ambiguous = None;
         for fault in faults(path) {
             if !self.tolerates(fault) {
@@ -293,19 +365,19 @@ impl Rules {
         if self.options.windows && readings.list.iter().any(|reading| has_short_name(&reading.text)) {
             return Ok(self.everything(path, &readings.list, PathRefusal::ShortName, watch));
         }
-        Ok(self.weigh_all(path, &readings.list))
+        Ok(self.weigh_all(path, &readings.list, method))
     }
 
-    /// Asks for every check that any rule asks for, because of a fault of the path. The rules that its readings meet are
-    /// named all the same.
+    /// Asks for every check that any prefix or rule asks for, because of a fault of the path. The prefixes that its readings
+    /// meet are named all the same.
     fn everything(&self, path: &str, readings: &[Reading], fault: PathRefusal, watch: &mut impl Watch) -> Requirement {
         watch.fault(fault);
-        let cause = |list| if self.iter().any(|rule| rule.list == list) { Cause::Fault } else { Cause::None };
+        let cause = |list| if self.iter().any(|listed| listed.list == list) { Cause::Fault } else { Cause::None };
         let as_sent = Asking { is_exempt: false, ..self.ask(path) };
         let others = readings.iter().skip(1).map(|reading| self.ask(&reading.text));
         let met = others.fold(as_sent, Asking::or);
         let all = Asking { master: cause(PathList::Master), access: cause(PathList::Access), is_exempt: false };
-        Requirement::new(met.or(all), as_sent)
+        Requirement::new(met.or(all), as_sent).or(self.everything)
     }
 
     fn tolerates(&self, fault: PathRefusal) -> bool {
@@ -315,41 +387,53 @@ impl Rules {
     }
 
     /// Computes what a path asks for that has no other reading.
+    fn weigh(&self, path: &str, method: Methods) -> Requirement {
+        let asked = self.weigh_lists(path);
+        if self.are_ruled { asked.or(self.ask_rules(path, method)) } else { asked }
+    }
+
     #[inline(never)]
-    fn weigh(&self, path: &str) -> Requirement {
+    fn weigh_lists(&self, path: &str) -> Requirement {
         let as_sent = self.ask(path);
         Requirement::new(as_sent, as_sent)
     }
 
     /// Computes what a path asks for with all its readings, itself the first of them.
-    fn weigh_all(&self, path: &str, readings: &[Reading]) -> Requirement {
+    fn weigh_all(&self, path: &str, readings: &[Reading], method: Methods) -> Requirement {
         let as_sent = self.ask(path);
         let others = readings.iter().skip(1).map(|reading| self.ask(&reading.text));
-        Requirement::new(others.fold(as_sent, Asking::and), as_sent)
+        let asked = Requirement::new(others.fold(as_sent, Asking::and), as_sent);
+        if !self.are_ruled {
+            return asked;
+        }
+        let others = readings.iter().skip(1).map(|reading| self.ask_rules(&reading.text, method).of_other_reading());
+        others.fold(asked.or(self.ask_rules(path, method)), Requirement::or)
     }
 
-    /// Computes what one reading asks for.
+    /// Computes what the lists ask of one reading.
     #[inline]
     fn ask(&self, reading: &str) -> Asking {
         let mut asking = Asking::default();
-        self.visit(reading, |end| asking.add(end.list, end.rule));
+        self.visit(reading, |list, end| asking.add(list, end.rule));
         asking
     }
 
-    /// Visits the rules that a reading meets: the shortest first, and exemptions before guards of the same length.
+    /// Visits the prefixes that a reading meets: the shortest first, and exemptions before guards of the same length.
     #[inline]
-    fn visit(&self, reading: &str, mut met: impl FnMut(&End)) {
+    fn visit(&self, reading: &str, mut met: impl FnMut(PathList, &End)) {
         self.matcher.visit(&self.cased(reading), |end| {
+            let Some(list) = end.list else { return };
             // The case of exemptions counts.
-            if end.list != PathList::Public || self[end.rule].prefix.exempts(reading) {
-                met(end);
+            if list != PathList::Public || self.listed[end.rule.place()].prefix.exempts(reading) {
+                met(list, end);
             }
         });
     }
 
-    /// Returns true if a path is above the prefix of a rule, by whole segments.
+    /// Returns true if a path is above a prefix or a path of a rule, by whole segments.
     fn is_above(&self, path: &str) -> bool {
-        self.matcher.is_above(&self.cased(path))
+        let cased = self.cased(path);
+        self.matcher.is_above(&cased) || self.are_ruled && self.has_parameter_below(path, &cased)
     }
 
     /// Folds a reading as far as it can be matched, if case is ignored.
@@ -369,21 +453,13 @@ impl Rules {
     }
 }
 
-impl Index<RuleId> for Rules {
-    type Output = ListedPrefix;
-
-    fn index(&self, id: RuleId) -> &ListedPrefix {
-        &self.rules[id.place()]
-    }
-}
-
 impl ListedPrefix {
     /// Returns the id.
     pub fn id(&self) -> RuleId {
         self.id
     }
 
-    /// Returns the list that the rule stands in, which says what it asks for.
+    /// Returns the list that the prefix stands in, which says what it asks for.
     pub fn list(&self) -> PathList {
         self.list
     }
@@ -392,23 +468,15 @@ impl ListedPrefix {
     pub fn prefix(&self) -> &str {
         self.prefix.as_str()
     }
-
-    fn entry(&self, options: PathOptions) -> Entry {
-        let text = self.prefix.text();
-        let text = if options.case_insensitive { fold(text).into_owned() } else { text.to_owned() };
-        let is_exemption = self.list == PathList::Public;
-        let form = if is_exemption { self.prefix.form_of_exemption() } else { self.prefix.form() };
-        Entry { text, end: End { rule: self.id, list: self.list, form } }
-    }
 }
 
 impl RuleId {
     #[allow(clippy::expect_used, reason = "a configuration of so many rules does not fit into memory")]
     fn new(place: usize) -> Self {
-        Self(u32::try_from(place).expect("there are less than 2^32 rules"))
+        Self(u32::try_from(place).expect("there are less than 2^32 prefixes and rules"))
     }
 
-    /// Returns the place of the rule among all rules.
+    /// Returns its place among all prefixes and rules.
     pub fn place(self) -> usize {
         self.0 as usize
     }
@@ -418,7 +486,7 @@ impl<'a> RequestLine<'a> {
     /// Creates the line of a request that no router has changed and that has no headers of CORS.
     #[must_use]
     pub fn new(method: &'a Method, uri: &'a Uri) -> Self {
-        Self { method, uri, original_uri: None, cors_headers: false, glance: None }
+        Self { method, uri, original_uri: None, cors_headers: false, is_extended_connect: false, glance: None }
     }
 
     /// Returns the URI before a router stripped a prefix, if its path is another one.

@@ -12,8 +12,15 @@ use std::{
 use http::{HeaderMap, HeaderName, request::Parts};
 
 use crate::{
-    clock::Clock, credential::TokenHeaders, issue::Issuing, keys::KeyRing, origin::Origins, policy::Rules,
-    secret::Secret, store::TokenStore,
+    clock::Clock,
+    credential::TokenHeaders,
+    hooks::Hooks,
+    issue::Issuing,
+    keys::KeyRing,
+    origin::Origins,
+    policy::{Rules, ServiceTest},
+    secret::Secret,
+    store::TokenStore,
 };
 
 /// For how many intervals of `websocket-recheck` a right outlives the last answer of the store.
@@ -30,6 +37,8 @@ pub struct Deployment {
     pub keys: Arc<KeyRing>,
     /// Which paths are guarded.
     pub rules: Rules,
+    /// Tells the tokens of services from those of users.
+    pub service_test: ServiceTest,
     /// Refusals are logged and not carried out.
     pub shadow: bool,
     /// Where tokens are kept.
@@ -58,6 +67,8 @@ pub struct Deployment {
     pub is_quiet: bool,
     /// Events are counted for the recorder of the `metrics` crate, if the feature of that name is on.
     pub metrics: bool,
+    /// What the application decides about requests in code.
+    pub hooks: Hooks,
 }
 
 /// How answers of the store are cached.

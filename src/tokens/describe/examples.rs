@@ -3,7 +3,8 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::{check::problem::OAuthError, settings::ResponseShape};
+use super::error_schema;
+use crate::check::problem::{ErrorForm, OAuthError};
 
 pub(crate) const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl";
 pub(crate) const CLIENT_ID: &str = "alice";
@@ -34,12 +35,19 @@ pub(crate) fn error(schema: &str, status: &str, reason: Option<&str>, message: &
     let usual = REASONS.iter().find(|(of, _)| *of == status).map(|(_, reason)| *reason);
     let reason = reason.or(usual)?;
     let code = status.parse().unwrap_or(StatusCode::FORBIDDEN);
-    if schema == super::error_schema(ResponseShape::OAuth).name {
+    if schema == error_schema(ErrorForm::OAuth).name {
         return Some(json!({ "error": OAuthError::of_status(code), "error_description": message, "reason": reason }));
+    }
+    if schema == error_schema(ErrorForm::Problem).name {
+        let title = code.canonical_reason();
+        let code = code.as_u16();
+        return Some(
+            json!({ "type": "about:blank", "title": title, "status": code, "detail": message, "reason": reason }),
+        );
     }
     let detail = if schema == super::INVALID.name {
         json!([{ "type": "missing", "loc": ["body", "refresh_token"], "msg": "Field required", "input": null }])
-    } else if schema == super::error_schema(ResponseShape::Envelope).name {
+    } else if schema == error_schema(ErrorForm::Envelope).name {
         json!(message)
     } else {
         return None;

@@ -5,11 +5,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    check::problem::ErrorForm,
     check::respond::json_response,
-    settings::ResponseShape,
     tokens::{
         describe::{Facts, INVALID, Parameter, ParameterSet, ResponseDoc, Schema},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
     },
 };
 
@@ -18,7 +18,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "GET, HEAD",
     protection: Protection::Open,
     effect: Effect::Reads,
-    shape: |options| options.response_shape,
+    shape: EndpointShape::Configured,
     cookie_replaces: None,
     id: "health",
     summary: "Health check",
@@ -43,9 +43,10 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
 
 fn unreadable(facts: &Facts<'_>) -> ResponseDoc {
     const UNREADABLE: &str = "The parameter cannot be read";
-    match facts.options.response_shape {
-        ResponseShape::Envelope => ResponseDoc::new("422", UNREADABLE, [INVALID]),
-        ResponseShape::OAuth => ResponseDoc::error(ResponseShape::OAuth, "400", UNREADABLE),
+    match ErrorForm::new(facts.options) {
+        ErrorForm::Envelope => ResponseDoc::new("422", UNREADABLE, [INVALID]),
+        ErrorForm::OAuth => ResponseDoc::error(ErrorForm::OAuth, "400", UNREADABLE),
+        ErrorForm::Problem => ResponseDoc::error(ErrorForm::Problem, "422", UNREADABLE),
     }
 }
 

@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     issue::Introspection,
-    settings::ResponseShape,
     token::{Claims, TokenType},
     tokens::{
         describe::{Parameter, ParameterSet, ResponseDoc, Schema},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
         error::EndpointError,
         examples, render,
     },
@@ -22,7 +21,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Master,
     effect: Effect::Reads,
-    shape: |_| ResponseShape::OAuth,
+    shape: EndpointShape::OAuth,
     cookie_replaces: None,
     id: "introspectToken",
     summary: "Token introspection (RFC 7662)",

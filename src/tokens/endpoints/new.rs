@@ -8,7 +8,7 @@ use crate::{
     issue::MAX_CLIENT_ID_LEN,
     tokens::{
         describe::{Parameter, ParameterSet},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
         error::EndpointError,
         examples,
     },
@@ -19,7 +19,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |options| if options.allow_get { "GET, POST" } else { "POST" },
     protection: Protection::Master,
     effect: Effect::Issues,
-    shape: |options| options.response_shape,
+    shape: EndpointShape::Configured,
     cookie_replaces: None,
     id: "newTokens",
     summary: "Issue a token pair",

@@ -9,7 +9,7 @@ use crate::{
     settings::ResponseShape,
     tokens::{
         describe::{OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
         error::{EndpointError, GrantError},
     },
 };
@@ -19,7 +19,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Token,
     effect: Effect::Issues,
-    shape: |_| ResponseShape::OAuth,
+    shape: EndpointShape::OAuth,
     cookie_replaces: Some("`refresh_token` beside the `grant_type`"),
     id: "token",
     summary: "OAuth 2.0 token endpoint, for refresh tokens",

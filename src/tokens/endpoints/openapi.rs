@@ -8,7 +8,7 @@ use crate::{
     tokens::{
         describe::ResponseDoc,
         document,
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
     },
 };
 
@@ -17,7 +17,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "GET, HEAD",
     protection: Protection::Open,
     effect: Effect::Reads,
-    shape: |options| options.response_shape,
+    shape: EndpointShape::Configured,
     cookie_replaces: None,
     id: "describeEndpoints",
     summary: "The OpenAPI document of these endpoints",

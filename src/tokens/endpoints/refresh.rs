@@ -1,13 +1,13 @@
 //! `/token/refresh`: exchanges a refresh token for a new pair.
 
 use crate::{
+    check::problem::ErrorForm,
     observe::Issued,
     query::ParameterError,
-    settings::ResponseShape,
     token::TokenError,
     tokens::{
         describe::{ParameterSet, ResponseDoc},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection, unusable},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection, unusable},
         error::EndpointError,
         issuer::RefreshToken,
     },
@@ -19,7 +19,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |options| if options.allow_get && !options.uses_cookie() { "GET, POST" } else { "POST" },
     protection: Protection::Token,
     effect: Effect::Issues,
-    shape: |options| options.response_shape,
+    shape: EndpointShape::Configured,
     cookie_replaces: Some("`refresh_token`"),
     id: "refreshTokens",
     summary: "Exchange a refresh token for a new pair",
@@ -28,9 +28,10 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     parameters: |facts| ParameterSet::only([facts.refresh_token()]),
     answers: |facts| {
         let mut answers = vec![facts.pair(facts.options.response_shape)];
-        if facts.options.response_shape == ResponseShape::Envelope {
+        let errors = ErrorForm::new(facts.options);
+        if errors != ErrorForm::OAuth {
             let refused = "The refresh token is not valid, was used or was revoked, or there is none";
-            let refused = ResponseDoc::error(ResponseShape::Envelope, "401", refused).reason("invalid_refresh_token");
+            let refused = ResponseDoc::error(errors, "401", refused).reason("invalid_refresh_token");
             answers.push(refused.header("WWW-Authenticate", facts.access_challenge()));
         }
         answers

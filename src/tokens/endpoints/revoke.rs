@@ -3,11 +3,10 @@
 use serde_json::json;
 
 use crate::{
-    settings::ResponseShape,
     store::{Revocation, StoreError, StoreErrorKind},
     tokens::{
         describe::{Facts, OAUTH_ERROR, Parameter, ParameterSet, ResponseDoc, Schema},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
         error::EndpointError,
         examples, issued, render,
     },
@@ -18,7 +17,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::TokenOrMaster,
     effect: Effect::Writes,
-    shape: |_| ResponseShape::OAuth,
+    shape: EndpointShape::OAuth,
     cookie_replaces: Some("any parameter"),
     id: "revokeTokens",
     summary: "Revoke tokens",

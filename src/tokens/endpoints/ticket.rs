@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 
 use crate::{
+    check::problem::ErrorForm,
     check::{
         denial::Denial,
         lifetime::Access,
@@ -19,7 +20,7 @@ use crate::{
     store::StoreError,
     tokens::{
         describe::{Parameter, ParameterSet, ResponseDoc, Schema},
-        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, Protection},
+        endpoint::{Effect, Endpoint, EndpointCall, EndpointResult, EndpointShape, Protection},
         error::EndpointError,
         examples, render,
     },
@@ -30,7 +31,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     methods: |_| "POST",
     protection: Protection::Access,
     effect: Effect::Writes,
-    shape: |options| options.response_shape,
+    shape: EndpointShape::Configured,
     cookie_replaces: None,
     id: "newTicket",
     summary: "Issue a ticket, for a client that can only control the URL",
@@ -38,7 +39,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
                   `path`, in the URL of one request to that path or below it; with `expires_in` as well, of any number of them.",
     parameters: |_| ParameterSet::only(parameters()),
     answers: |facts| {
-        let error = |status, description| ResponseDoc::error(facts.options.response_shape, status, description);
+        let error = |status, description| ResponseDoc::error(ErrorForm::new(facts.options), status, description);
         let refused = error("401", "The access token is missing or not accepted");
         let unable = "The token store cannot restrict a ticket to one use";
         vec![

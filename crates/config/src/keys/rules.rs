@@ -1,6 +1,6 @@
 //! The rules: what the requests of which paths need, beyond the lists of paths.
 
-use fastauth_core::policy::{Level, Rule};
+use fastauth_core::policy::{Level, Rule, ServiceTest};
 use serde_json::Value;
 
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) static DEFAULT_LEVEL: Key = Key::choice_or_none(
 .doc("What requests need that no rule is for.");
 
 pub(crate) static SERVICE_CLAIM: Key = Key::claims("service-claim", |draft, claims| {
-    draft.rules.service_claim = Some(claims);
+    draft.rules.service_test = ServiceTest::new(claims);
 })
 .doc(
     "The claims, with their values, by which the token of a service is told from that of a user: all of them, such as \

@@ -16,7 +16,7 @@ impl Draft<'_> {
     pub(crate) fn check_rules(&mut self) {
         for placed in self.rules.rules.clone() {
             let demands = placed.rule.demands();
-            if demands.principal != Principal::Any && self.rules.service_claim.is_none() {
+            if demands.principal != Principal::Any && !self.rules.service_test.is_set() {
                 let problem = "the key `service-claim`, which tells services from users, is not set";
                 let remedy = r#"set it, such as {"principal": "service"}, or leave this out"#;
                 self.rule_fault(placed.place, &placed.rule, PRINCIPAL.name, problem, remedy);

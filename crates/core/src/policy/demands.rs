@@ -80,6 +80,25 @@ impl Demands {
         *self == Self::default()
     }
 
+    /// Returns the configuration's keys of the demands that are set.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&'static str> {
+        [
+            ("principal", self.principal != Principal::Any),
+            ("roles-any", self.roles_any.is_some()),
+            ("roles-all", self.roles_all.is_some()),
+            ("scopes", self.scopes.is_some()),
+            ("scopes-any", self.scopes_any.is_some()),
+            ("claim-equals", self.claim_equals.is_some()),
+            ("max-age", self.max_age.is_some()),
+            ("issuers", self.issuers.is_some()),
+            ("audience", self.audience.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_set)| is_set.then_some(key))
+        .collect()
+    }
+
     /// Checks the claims of a verified token. The time is in seconds since the Unix epoch.
     ///
     /// A list without items is met by no token.

@@ -35,6 +35,10 @@ pub enum PathDecision {
     /// The master token and an access token.
     #[serde(rename = "master+access")]
     MasterAndAccess,
+    /// Nothing, but an access token that is presented must be valid.
+    Optional,
+    /// No credential is enough.
+    Deny,
     /// It cannot bring anything: the request is refused.
     Reject,
 }
@@ -135,7 +139,8 @@ impl Explanation {
             let cause = requirement.cause(list);
             let first = notes.asked.iter().position(|asked| asked.cause(list) == cause);
             let (Some(reading), Some(rule)) = (first, requirement.rule(list)) else { continue };
-            let prefix = notes.rules[rule].prefix().to_owned();
+            let Some(prefix) = notes.rules.listed(rule) else { continue };
+            let prefix = prefix.prefix().to_owned();
             decided_by.push(DecidingPrefix { list, prefix, reading });
             if matches!(cause, Cause::Guard(_)) {
                 overruled.extend(named(readings, reading, PathList::Public));
@@ -204,10 +209,14 @@ impl DecidingPrefix {
 
 impl From<Requirement> for PathDecision {
     fn from(requirement: Requirement) -> Self {
+        if requirement.is_denied() {
+            return Self::Deny;
+        }
         match (requirement.needs_master(), requirement.needs_access()) {
             (true, true) => Self::MasterAndAccess,
             (true, false) => Self::Master,
             (false, true) => Self::Access,
+            (false, false) if requirement.is_optional() => Self::Optional,
             (false, false) => Self::Public,
         }
     }
@@ -220,6 +229,8 @@ impl fmt::Display for PathDecision {
             Self::Access => "access",
             Self::Master => "master",
             Self::MasterAndAccess => "master+access",
+            Self::Optional => "optional",
+            Self::Deny => "deny",
             Self::Reject => "reject",
         })
     }
@@ -235,7 +246,10 @@ impl Rules {
         }
         let Ok(uri) = target.parse::<Uri>() else { return Explanation::refused(PathRefusal::RequestTarget) };
         let mut notes = Notes { rules: self, readings: Vec::new(), asked: Vec::new(), fault: None, as_sent: 0 };
-        match self.consider(&RequestLine::new(method, &uri), &mut notes) {
+        // Over HTTP/1.1 no client sends a CONNECT with a path.
+        let is_extended_connect = method == Method::CONNECT && !uri.path().is_empty();
+        let line = RequestLine { is_extended_connect, ..RequestLine::new(method, &uri) };
+        match self.consider(&line, &mut notes) {
             Ok(requirement) => Explanation::decided(requirement, notes),
             Err(reason) => Explanation::refused(reason),
         }
@@ -267,14 +281,14 @@ impl Watch for Notes<'_> {
             public: Vec::new(),
         };
         let mut asking = Asking::default();
-        self.rules.visit(text, |end| {
-            asking.add(end.list, end.rule);
-            let met = match end.list {
+        self.rules.visit(text, |list, end| {
+            asking.add(list, end.rule);
+            let met = match list {
                 PathList::Master => &mut reading.master,
                 PathList::Access => &mut reading.access,
                 PathList::Public => &mut reading.public,
             };
-            met.push(self.rules[end.rule].prefix().to_owned());
+            met.push(self.rules.name(end.rule).to_owned());
         });
         self.readings.push(reading);
         self.asked.push(asking);

@@ -1,4 +1,4 @@
-//! The matcher: finds every rule whose text a path starts with, in one walk.
+//! The matcher: finds every prefix, and every rule by its literal beginning, that a path starts with, in one walk.
 
 use super::{Form, PathList, RuleId};
 
@@ -24,9 +24,11 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct End {
     pub(super) rule: RuleId,
-    /// The list of the rule, so that most matches look no rule up.
-    pub(super) list: PathList,
+    /// The list of the prefix, so that most matches look nothing up; `None` for a rule.
+    pub(super) list: Option<PathList>,
     pub(super) form: Form,
+    /// How specific it is among the rules and exemptions; 0 for a guard.
+    pub(super) rank: u32,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -44,14 +46,14 @@ impl Matcher {
     /// Builds the tree. Rules with the same text are found in the order of their entries.
     ///
     /// With `any_case`, the texts are [folded](super::case::fold), and so are the paths; of ASCII paths, the tree itself
-    /// ignores the case.
-    pub(super) fn new(mut entries: Vec<Entry>, any_case: bool) -> Self {
+    /// ignores the case. So much of a path is folded as the longest text has, and at least `longest` bytes.
+    pub(super) fn new(mut entries: Vec<Entry>, any_case: bool, longest: usize) -> Self {
         entries.sort_by(|a, b| a.text.cmp(&b.text));
-        let longest = entries.iter().map(|entry| entry.text.len()).max().unwrap_or(0);
+        let longest = entries.iter().map(|entry| entry.text.len()).fold(longest, usize::max);
         Self { heads: Heads::new(&entries), root: Node::new(&entries, 0), longest, any_case }
     }
 
-    /// Returns the length of the longest text.
+    /// Returns the number of bytes of a path that are compared.
     pub(super) fn longest(&self) -> usize {
         self.longest
     }
@@ -215,11 +217,12 @@ mod tests {
             text: text.clone(),
             end: End {
                 rule: RuleId::new(place),
-                list: PathList::Access,
+                list: Some(PathList::Access),
                 form: if *segment { Form::Segment } else { Form::Plain },
+                rank: 0,
             },
         });
-        Matcher::new(entries.collect(), any_case)
+        Matcher::new(entries.collect(), any_case, 0)
     }
 
     fn met(matcher: &Matcher, path: &str) -> Vec<usize> {
@@ -235,7 +238,7 @@ mod tests {
 
     #[test]
     fn empty_tree_meets_nothing() {
-        for empty in [Matcher::default(), Matcher::new(vec![], false)] {
+        for empty in [Matcher::default(), Matcher::new(vec![], false, 0)] {
             assert!(empty.rules_out("/") && !empty.is_above("/") && met(&empty, "/").is_empty());
         }
     }

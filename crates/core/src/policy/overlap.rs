@@ -1,4 +1,4 @@
-//! Describes where guards and exemptions overlap.
+//! Describes where guards, exemptions and rules overlap.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use super::{ListedPrefix, PathList, Rules, case::fold};
 pub struct Overlaps {
     /// Each guard below an exemption, and each exemption below a guard.
     pub notes: Vec<String>,
-    /// Exemptions without effect, and guards of files that can be reached by another name.
+    /// Exemptions and rules without effect, and guards of files that can be reached by another name.
     pub warnings: Vec<String>,
 }
 
 impl Rules {
-    /// Describes each guard that is below an exemption, and each exemption.
+    /// Describes each guard that is below an exemption, each exemption, and each rule without effect.
     pub fn overlaps(&self) -> Overlaps {
         let mut overlaps = Overlaps::default();
         for rule in self.iter() {
@@ -28,6 +28,7 @@ impl Rules {
                 format!("{} stays guarded, though it is below {}", rule.in_list(), exemption.of_list())
             }));
         }
+        self.describe_rules(&mut overlaps);
         overlaps
     }
 
@@ -35,7 +36,7 @@ impl Rules {
     /// does not count.
     fn above(&self, rule: &ListedPrefix) -> Vec<&ListedPrefix> {
         let mut above = Vec::new();
-        self.matcher.visit(&self.folded(rule), |end| above.push(&self[end.rule]));
+        self.matcher.visit(&self.folded(rule), |end| above.extend(self.listed(end.rule)));
         above
     }
 
@@ -49,12 +50,13 @@ impl Rules {
     }
 
     fn describe_exemption(&self, exemption: &ListedPrefix, overlaps: &mut Overlaps) {
-        if self.iter().all(|rule| rule.list == PathList::Public) {
+        if !self.are_ruled && self.iter().all(|rule| rule.list == PathList::Public) {
             return;
         }
         let above: Vec<_> = self.above(exemption).into_iter().filter(|above| above.list != PathList::Public).collect();
         let name = exemption.in_list();
         match above.last() {
+            None if self.are_ruled => {}
             None => overlaps.warnings.push(format!("{name} has no effect: it is below no guarded prefix")),
             Some(guard) if self.depth(guard) == self.depth(exemption) => {
                 let key = guard.list.key();
@@ -75,7 +77,7 @@ impl Rules {
         let Some((directory, file)) = text.rsplit_once('/') else { return };
         let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
         let directory = format!("{directory}/");
-        let asked = self.weigh(&directory);
+        let asked = self.weigh_lists(&directory);
         if ["index", "default"].contains(&&*stem) && asked.rule(rule.list).is_none() {
             let left = if asked.is_public() { "open" } else { "without this check" };
             overlaps.warnings.push(format!(
@@ -104,7 +106,7 @@ impl ListedPrefix {
         format!("`{}`: {:?}", self.list.key(), self.prefix())
     }
 
-    fn of_list(&self) -> String {
+    pub(super) fn of_list(&self) -> String {
         format!("{:?} of `{}`", self.prefix(), self.list.key())
     }
 }

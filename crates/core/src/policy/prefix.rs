@@ -92,6 +92,8 @@ pub enum Use {
     Exemption,
     /// It is what a router strips.
     BasePath,
+    /// It is the literal part of a rule's path.
+    Rule,
 }
 
 /// A text that is not a prefix of paths, with a spelling that is one.
@@ -148,12 +150,21 @@ pub(super) enum PrefixFault {
 }
 
 impl PrefixError {
+    /// Returns the character that makes the text look like a pattern.
+    pub(super) fn pattern_sign(&self) -> Option<char> {
+        match self.fault {
+            PrefixFault::Pattern(sign) | PrefixFault::PlainPattern(sign) => Some(sign),
+            _ => None,
+        }
+    }
+
     /// Returns what to write instead. A shorter prefix guards more, so it is advice for a guard alone.
     pub fn remedy(&self, of: Use) -> String {
         use PrefixFault::{Backslash, DotSegment, DoubledSlash, Empty, List, NoLeadingSlash, WhiteSpace};
         let accepted = &self.accepted;
         match (self.fault, of) {
             (Empty, Use::Guard) => "to guard everything write \"/\"".to_owned(),
+            (Empty, Use::Rule) => "write a path such as \"/api\", or \"/\" for all paths".to_owned(),
             (Empty, _) => "write a prefix such as \"/health\", or leave it out".to_owned(),
             (List, Use::Guard) => format!("make each path an entry of its own, the first {accepted:?}"),
             (List, _) => "make each path an entry of its own".to_owned(),
@@ -163,6 +174,7 @@ impl PrefixError {
                 format!("write {accepted:?}")
             }
             (_, Use::Exemption) => "list each open path by its plain text".to_owned(),
+            (_, Use::Rule) => "write the plain text of the path, with {name} for a segment that varies".to_owned(),
             (_, Use::BasePath) => "write exactly the text that the router strips".to_owned(),
         }
     }

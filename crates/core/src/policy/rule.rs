@@ -323,6 +323,17 @@ impl Rule {
         self.name.as_deref()
     }
 
+    /// Returns the name that logs, metrics and explanations show: the one that was given, or else the path as it was
+    /// written, after its methods if it has any: `GET,POST /api/products`.
+    #[must_use]
+    pub fn shown_name(&self) -> String {
+        match (&self.name, &self.methods) {
+            (Some(name), _) => name.clone(),
+            (None, Some(methods)) => format!("{} {}", methods.join(","), self.path),
+            (None, None) => self.path.clone(),
+        }
+    }
+
     /// Returns true if the rule only reports.
     #[must_use]
     pub fn is_report_only(&self) -> bool {

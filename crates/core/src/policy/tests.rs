@@ -10,6 +10,7 @@ mod explanations;
 mod figures;
 mod policy;
 mod properties;
+mod rules;
 
 const PLAIN: PathOptions =
     PathOptions { case_insensitive: false, windows: false, skip_preflight: false, ambiguous: Ambiguous::Refuse };
@@ -31,7 +32,7 @@ fn rules(master: &[&str], access: &[&str]) -> Rules {
 
 /// Decides on a path, also on one that the http crate would not take.
 fn of_path(rules: &Rules, path: &str) -> Result<Requirement, PathRefusal> {
-    rules.consider_path(path, &mut ())
+    rules.consider_path(path, Methods::ALL, &mut ())
 }
 
 fn of_target(rules: &Rules, method: &str, target: &str) -> String {
@@ -504,18 +505,18 @@ fn a_glance_tells_of_ordinary_paths() {
         "/Static/App-1.2.3.min.js",
         "/a/path/of/several/blocks/of/bytes",
     ] {
-        assert_eq!(rules.glance(path), Some(Requirement::NOTHING), "{path}");
+        assert_eq!(rules.glance(&Method::GET, path), Some(Requirement::NOTHING), "{path}");
     }
     for (path, asked) in
         [("/access/x", "access"), ("/ACCESS/", "access"), ("/master/x", "master"), ("/access/public", "public")]
     {
-        assert_eq!(rules.glance(path).map(|glance| said(Ok(glance))).as_deref(), Some(asked), "{path}");
+        assert_eq!(rules.glance(&Method::GET, path).map(|glance| said(Ok(glance))).as_deref(), Some(asked), "{path}");
     }
     for path in ["", "*", "x", "//", "/%61", "/é"] {
-        assert_eq!(rules.glance(path), None, "{path}");
+        assert_eq!(rules.glance(&Method::GET, path), None, "{path}");
     }
     let long = format!("/{}", "x".repeat(MAX_PATH));
-    assert!(rules.glance(&long).is_none() && rules.glance(&long[..MAX_PATH]).is_some());
+    assert!(rules.glance(&Method::GET, &long).is_none() && rules.glance(&Method::GET, &long[..MAX_PATH]).is_some());
 }
 
 /// Generates paths made of what trips parsers up.

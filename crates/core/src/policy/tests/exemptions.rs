@@ -97,8 +97,8 @@ fn exemptions_lose_among_many_prefixes() {
             ("neither", "/access/open/420/x", "access"),
         ],
     );
-    assert_eq!(rules.glance("/access/open/42/secret").map(Requirement::needs_access), Some(true));
-    assert_eq!(rules.glance("/access/open/42/x"), Some(Requirement::NOTHING));
+    assert_eq!(rules.glance(&Method::GET, "/access/open/42/secret").map(Requirement::needs_access), Some(true));
+    assert_eq!(rules.glance(&Method::GET, "/access/open/42/x"), Some(Requirement::NOTHING));
 }
 
 #[test]
@@ -227,7 +227,7 @@ proptest! {
         let texts: Vec<_> = found.list.iter().map(|reading| reading.text.to_string()).collect();
         let expected = model(&texts, &guards, &exemptions);
         prop_assert_eq!(of_path(&rules, &path).unwrap().needs_access(), expected);
-        if let Some(glanced) = rules.glance(&path) {
+        if let Some(glanced) = rules.glance(&Method::GET, &path) {
             prop_assert_eq!(glanced.needs_access(), expected);
         }
         let uri: Uri = path.parse().unwrap();
@@ -235,7 +235,7 @@ proptest! {
         prop_assert_eq!(asked.needs_access(), expected);
         if expected {
             // What is logged and counted is a guard that no exemption beats.
-            let guard = rules[asked.rule(PathList::Access).unwrap()].prefix().to_owned();
+            let guard = rules.name(asked.rule(PathList::Access).unwrap()).to_owned();
             let alone = model(&texts, &[guard], &exemptions);
             prop_assert!(alone);
         }

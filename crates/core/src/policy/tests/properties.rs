@@ -31,7 +31,7 @@ proptest! {
         let rules = Rules::new(vec![], prefixes(&access), vec![], None, PathOptions { windows, ..PLAIN });
         let whole = of_path(&rules, &path);
         for text in texts(&path, windows).unwrap_or_default() {
-            prop_assert!(covers(whole, Ok(rules.weigh(&text))), "{}", text);
+            prop_assert!(covers(whole, Ok(rules.weigh_lists(&text))), "{}", text);
         }
     }
 
@@ -71,7 +71,7 @@ proptest! {
         let base = Prefix::parse("/a").unwrap();
         let base = based.then_some(&base);
         let rules = Rules::new(prefixes(&master), prefixes(&access), prefixes(&public), base, options);
-        if let Some(requirement) = rules.glance(&path) {
+        if let Some(requirement) = rules.glance(&Method::GET, &path) {
             prop_assert!(is_plain(&path, options.windows));
             prop_assert_eq!(of_path(&rules, &path), Ok(requirement));
         }
@@ -88,7 +88,7 @@ proptest! {
         let cased = if case_insensitive { path.to_lowercase() } else { path.clone() };
         let guarded = access.iter().any(|prefix| cased.starts_with(&**prefix));
         prop_assert_eq!(of_path(&rules, &path).unwrap().needs_access(), guarded);
-        prop_assert_eq!(rules.glance(&path).map(Requirement::needs_access), Some(guarded), "{}", path);
+        prop_assert_eq!(rules.glance(&Method::GET, &path).map(Requirement::needs_access), Some(guarded), "{}", path);
     }
 
     #[test]
@@ -114,7 +114,7 @@ proptest! {
         let required = rules.requirement(&RequestLine::new(&Method::GET, &uri));
         prop_assert_eq!(explanation.decision(), required.map_or(PathDecision::Reject, PathDecision::from));
         for by in explanation.decided_by().iter().filter(|by| by.list() != PathList::Public) {
-            let rule = &rules[required.unwrap().rule(by.list()).unwrap()];
+            let rule = rules.listed(required.unwrap().rule(by.list()).unwrap()).unwrap();
             prop_assert_eq!((rule.list(), rule.prefix()), (by.list(), by.prefix()));
         }
         for reading in explanation.readings() {

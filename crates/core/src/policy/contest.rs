@@ -1,0 +1,96 @@
+//! Which rule wins: of those that match a text, the most specific one.
+
+use super::{
+    Level, Methods, PathList, Requirement, RuleId, Rules, matcher::End, pattern::Spelling, requirement::Cause,
+};
+
+/// The most specific match so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Best {
+    rank: u32,
+    rule: Option<RuleId>,
+}
+
+impl Best {
+    fn add(&mut self, end: &End) {
+        if end.rank > self.rank {
+            *self = Self { rank: end.rank, rule: end.list.is_none().then_some(end.rule) };
+        }
+    }
+}
+
+impl Rules {
+    /// Computes what the rules ask of one reading. It is also taken without the slash at its end and, if case is ignored,
+    /// without case: all of these count.
+    #[inline(never)]
+    pub(super) fn ask_rules(&self, reading: &str, method: Methods) -> Requirement {
+        let mut asked = Requirement::NOTHING;
+        for text in texts(reading) {
+            for spelling in self.spellings() {
+                asked = asked.or(self.winner(text, *spelling, method));
+            }
+        }
+        asked
+    }
+
+    /// Returns the ways in which rules are compared, all of which count.
+    pub(super) fn spellings(&self) -> &'static [Spelling] {
+        if self.options.case_insensitive { &[Spelling::Plain, Spelling::Folded] } else { &[Spelling::Plain] }
+    }
+
+    fn winner(&self, text: &str, spelling: Spelling, method: Methods) -> Requirement {
+        let mut best = Best::default();
+        let mut best_report = Best::default();
+        self.contenders(text, spelling, method, |end| {
+            let reports = self.compiled(end.rule).is_some_and(|rule| rule.rule.is_report_only());
+            if reports { best_report.add(end) } else { best.add(end) }
+        });
+        let reported = best_report.rule.filter(|_| best_report.rank > best.rank);
+        let asked = match best {
+            Best { rank: 0, .. } => Requirement::of_level(self.default_level, Cause::Default),
+            Best { rule: None, .. } => Requirement::NOTHING,
+            Best { rule: Some(id), .. } => {
+                Requirement::of_rule(self.compiled(id).map_or(Level::Deny, |rule| rule.level), id)
+            }
+        };
+        asked.reporting(reported)
+    }
+
+    /// Returns true if a rule with parameters is for paths below this one.
+    pub(super) fn has_parameter_below(&self, path: &str, cased: &str) -> bool {
+        let mut found = false;
+        self.matcher.visit(cased, |end| {
+            let rule = self.compiled(end.rule).filter(|rule| rule.pattern.has_parameters());
+            found |= rule.is_some_and(|rule| {
+                let mut spellings = self.spellings().iter();
+                spellings.any(|spelling| rule.pattern.goes_below(spelling.pick(path, cased), *spelling))
+            });
+        });
+        found
+    }
+
+    /// Visits the rules and exemptions that match a text and a method.
+    pub(super) fn contenders(&self, text: &str, spelling: Spelling, method: Methods, mut met: impl FnMut(&End)) {
+        let cased = self.cased(text);
+        let compared = spelling.pick(text, &cased);
+        self.matcher.visit(&cased, |end| {
+            let matches = match (end.list, self.compiled(end.rule)) {
+                (Some(PathList::Public), _) => {
+                    spelling == Spelling::Folded
+                        || self.listed(end.rule).is_some_and(|listed| listed.prefix.exempts(text))
+                }
+                (None, Some(rule)) => rule.methods.meets(method) && rule.pattern.matches(compared, spelling),
+                _ => false,
+            };
+            if matches {
+                met(end);
+            }
+        });
+    }
+}
+
+/// Returns a reading as it is and without the slash at its end.
+pub(super) fn texts(reading: &str) -> impl Iterator<Item = &str> {
+    let without = reading.strip_suffix('/').filter(|text| !text.is_empty());
+    [Some(reading), without].into_iter().flatten()
+}

@@ -1,0 +1,61 @@
+//! Finds rules that have no effect.
+
+use super::{
+    Level, PathList, RuleId, Rules, overlap::Overlaps, pattern::Spelling, requirement::Cause, set::CompiledRule,
+};
+
+impl Rules {
+    /// Warns of rules that can never win, that a guard overrules, and that report nothing.
+    pub(super) fn describe_rules(&self, overlaps: &mut Overlaps) {
+        for (place, rule) in self.rules.iter().enumerate() {
+            let problems = [self.never_wins(rule), self.is_overruled(rule), reports_nothing(rule)];
+            let name = format!("rules[{place}] {:?}", rule.name);
+            overlaps.warnings.extend(problems.into_iter().flatten().map(|problem| format!("{name} {problem}")));
+        }
+    }
+
+    /// Finds the rules that together win all requests of this one.
+    fn never_wins(&self, rule: &CompiledRule) -> Option<String> {
+        let mut left = rule.methods;
+        let mut winners = Vec::new();
+        // A rule that covers another one begins as that does.
+        self.matcher.visit(&self.cased(rule.pattern.head()), |end| {
+            let Some(other) = self.compiled(end.rule) else { return };
+            let competes = rule.rule.is_report_only() || !other.rule.is_report_only();
+            let wins = competes && other.specificity > rule.specificity && other.methods.meets(left);
+            if wins && other.pattern.covers(&rule.pattern, Spelling::Plain) {
+                left = left.without(other.methods);
+                winners.push(self.in_rules(end.rule));
+            }
+        });
+        left.is_empty().then(|| {
+            let wins = if winners.len() == 1 { "wins" } else { "win" };
+            format!("has no effect: {} {wins} all of its requests", winners.join(" and "))
+        })
+    }
+
+    fn is_overruled(&self, rule: &CompiledRule) -> Option<String> {
+        if !matches!(rule.level, Level::Public | Level::Optional) {
+            return None;
+        }
+        let asking = self.ask(rule.pattern.head());
+        let guard = [PathList::Access, PathList::Master].into_iter().find_map(|list| match asking.cause(list) {
+            Cause::Guard(id) | Cause::Beaten(id) if !asking.is_exempt => self.listed(id),
+            _ => None,
+        })?;
+        Some(format!(
+            "is {}, but {} guards its paths all the same: shorten that list, or put the path into `public-paths`, too",
+            rule.level.as_str(),
+            guard.of_list(),
+        ))
+    }
+
+    fn in_rules(&self, id: RuleId) -> String {
+        format!("rules[{}] {:?}", id.place() - self.listed.len(), self.name(id))
+    }
+}
+
+fn reports_nothing(rule: &CompiledRule) -> Option<String> {
+    let is_idle = rule.rule.is_report_only() && rule.level == Level::Public;
+    is_idle.then(|| "only reports, and refuses no request that it could report".to_owned())
+}

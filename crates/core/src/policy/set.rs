@@ -1,0 +1,188 @@
+//! Checks the rules of a configuration and compiles them: all faults at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Level, Prefix, Principal, Rule,
+    methods::Methods,
+    pattern::{Fault, Pattern, Specificity, Spelling},
+};
+
+/// A fault of a rule, with what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleFault {
+    /// The place of the rule in the configuration's list.
+    pub place: usize,
+    /// The name of the rule, as logs show it.
+    pub name: String,
+    /// What is wrong, to follow the name.
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+/// A rule that can decide on requests.
+#[derive(Debug, Clone)]
+pub(super) struct CompiledRule {
+    pub(super) rule: Rule,
+    pub(super) name: String,
+    pub(super) pattern: Pattern,
+    pub(super) methods: Methods,
+    pub(super) level: Level,
+    pub(super) specificity: Specificity,
+}
+
+/// The ranks of all specificities that occur: the greater wins. No rank is 0.
+#[derive(Debug)]
+pub(super) struct Ranks(BTreeMap<Specificity, u32>);
+
+impl Ranks {
+    pub(super) fn new<'a>(rules: &[CompiledRule], exemptions: impl Iterator<Item = &'a Prefix>) -> Self {
+        let of_rules = rules.iter().map(|rule| rule.specificity);
+        let all: BTreeSet<_> = of_rules.chain(exemptions.map(Specificity::of_exemption)).collect();
+        Self(all.into_iter().zip(1..).collect())
+    }
+
+    pub(super) fn of(&self, specificity: Specificity) -> u32 {
+        self.0.get(&specificity).copied().unwrap_or_default()
+    }
+}
+
+/// Compiles the rules.
+pub(super) fn compile(
+    rules: Vec<Rule>,
+    spelling: Spelling,
+    has_service_claim: bool,
+) -> Result<Vec<CompiledRule>, Vec<RuleFault>> {
+    let mut compiled = Vec::new();
+    let mut faults = Vec::new();
+    for (place, rule) in rules.into_iter().enumerate() {
+        let name = rule.shown_name();
+        let mut found = Vec::new();
+        let pattern = Pattern::parse(rule.path(), rule.extent()).map_err(|fault| found.push(fault));
+        let methods = Methods::parse(rule.for_methods()).map_err(|fault| found.push(fault));
+        if rule.given_name().is_some_and(|name| name.trim().is_empty()) {
+            found.push(Fault::new("its `name` is empty", "write a name, or leave it out"));
+        }
+        found.extend(level_faults(&rule));
+        found.extend(demand_faults(&rule, has_service_claim));
+        faults.extend(found.into_iter().map(|fault| RuleFault::new(place, &name, fault)));
+        if let (Ok(pattern), Ok(methods), Some(level)) = (pattern, methods, rule.level()) {
+            let specificity = pattern.specificity(methods != Methods::ALL, rule.is_report_only());
+            compiled.push((place, CompiledRule { rule, name, pattern, methods, level, specificity }));
+        }
+    }
+    faults.extend(ties(&compiled, spelling));
+    faults.sort_by_key(|fault| fault.place);
+    if faults.is_empty() { Ok(compiled.into_iter().map(|(_, rule)| rule).collect()) } else { Err(faults) }
+}
+
+/// Finds rules that are as specific as one before them and can match the same request.
+fn ties(rules: &[(usize, CompiledRule)], spelling: Spelling) -> Vec<RuleFault> {
+    let mut alike: BTreeMap<Specificity, Vec<&(usize, CompiledRule)>> = BTreeMap::new();
+    for rule in rules {
+        alike.entry(rule.1.specificity).or_default().push(rule);
+    }
+    let mut faults = Vec::new();
+    for group in alike.values() {
+        for (at, (place, rule)) in group.iter().enumerate() {
+            let mut before = group[..at].iter();
+            let tied = before.find(|(_, other)| rule.ties_with(other, spelling));
+            faults
+                .extend(tied.map(|(other_place, other)| RuleFault::new(*place, &rule.name, tie(*other_place, other))));
+        }
+    }
+    faults
+}
+
+fn tie(place: usize, other: &CompiledRule) -> Fault {
+    let path = other.rule.path();
+    let named = if other.rule.given_name().is_some() {
+        format!("{:?}, path {path:?}", other.name)
+    } else {
+        format!("{:?}", other.name)
+    };
+    Fault::new(
+        format!("is as specific as rules[{place}] ({named}), and some requests match both"),
+        "merge the two, give them different `methods`, or make one path more specific",
+    )
+}
+
+fn level_faults(rule: &Rule) -> Option<Fault> {
+    let Some(level) = rule.level() else {
+        let words: Vec<_> = Level::ALL.iter().map(|level| format!("{:?}", level.as_str())).collect();
+        return Some(Fault::new("has no `level`", format!("write one of {}", words.join(", "))));
+    };
+    let takes_demands = matches!(level, Level::Access | Level::Both);
+    if takes_demands || rule.demands().is_empty() {
+        return None;
+    }
+    let demands: Vec<_> = rule.demands().keys().iter().map(|key| format!("`{key}`")).collect();
+    Some(Fault::new(
+        format!("demands {} of an access token, and its level {:?} asks for none", demands.join(", "), level.as_str()),
+        "write the level \"access\" or \"both\", or leave the demands out",
+    ))
+}
+
+fn demand_faults(rule: &Rule, has_service_claim: bool) -> Vec<Fault> {
+    let demands = rule.demands();
+    let lists = [
+        ("roles-any", &demands.roles_any),
+        ("roles-all", &demands.roles_all),
+        ("scopes", &demands.scopes),
+        ("scopes-any", &demands.scopes_any),
+        ("issuers", &demands.issuers),
+    ];
+    let mut faults = Vec::new();
+    for (key, list) in lists {
+        let Some(list) = list else { continue };
+        if list.is_empty() {
+            faults.push(Fault::new(format!("`{key}` is empty"), "name at least one, or leave it out"));
+        }
+        if list.iter().any(String::is_empty) {
+            faults.push(Fault::new(format!("`{key}` has an empty text"), "leave it out of the list"));
+        }
+        let parted = list.iter().find(|text| key.starts_with("scopes") && text.contains(char::is_whitespace));
+        if let Some(parted) = parted {
+            let problem = format!("`{key}` has {parted:?}, and no scope has white space");
+            faults.push(Fault::new(problem, "make each scope an entry of its own"));
+        }
+    }
+    let foreign = demands.issuers.iter().flatten().find(|issuer| *issuer != "own" && !issuer.is_empty());
+    if let Some(foreign) = foreign {
+        let problem = format!("`issuers` has {foreign:?}, and only \"own\" is known, which is this application");
+        faults.push(Fault::new(problem, "write [\"own\"], or leave `issuers` out"));
+    }
+    if let Some(claims) = &demands.claim_equals {
+        if claims.is_empty() {
+            faults.push(Fault::new("`claim-equals` is empty", "name at least one claim, or leave it out"));
+        }
+        if let Some((name, _)) =
+            claims.iter().find(|(_, value)| value.is_array() || value.is_object() || value.is_null())
+        {
+            let problem = format!("`claim-equals` compares {name:?} with what is no text, number or boolean");
+            faults.push(Fault::new(problem, "write a text, a number, true or false"));
+        }
+    }
+    if demands.audience.as_ref().is_some_and(String::is_empty) {
+        faults.push(Fault::new("`audience` is empty", "write the audience, or leave it out"));
+    }
+    if demands.principal != Principal::Any && !has_service_claim {
+        let problem = format!("`principal` is {:?}, and nothing tells users from services", demands.principal.as_str());
+        faults.push(Fault::new(problem, "set `service-claim` to the claims that a service's token has"));
+    }
+    faults
+}
+
+impl CompiledRule {
+    fn ties_with(&self, other: &Self, spelling: Spelling) -> bool {
+        self.methods.meets(other.methods) && self.pattern.meets(&other.pattern, spelling)
+    }
+}
+
+impl RuleFault {
+    fn new(place: usize, name: &str, fault: Fault) -> Self {
+        let Fault { problem, remedy } = fault;
+        Self { place, name: name.to_owned(), problem, remedy }
+    }
+}
