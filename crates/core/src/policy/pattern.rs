@@ -1,6 +1,11 @@
 //! The path of a rule: how it is parsed, what it matches, and how specific it is.
 
-use super::{Extent, Prefix, Use, case::fold, prefix::PrefixError};
+use super::{
+    Extent, Prefix, Use,
+    case::fold,
+    prefix::PrefixError,
+    template::{Kind, Known},
+};
 
 /// The path of a rule, in segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +137,16 @@ impl Pattern {
     /// Returns the segments from the first parameter on.
     fn tail(&self) -> &[Segment] {
         &self.segments[self.first_parameter..]
+    }
+
+    /// Returns the segments, as the paths of a template are compared with them.
+    pub(super) fn known(&self) -> impl Iterator<Item = Known> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => Known::Text(text.plain.to_string()),
+            Segment::Any => Known::Any,
+            Segment::Uuid => Known::Typed(Kind::Uuid),
+            Segment::Int => Known::Typed(Kind::Int),
+        })
     }
 
     /// Returns the text that every path begins with which this matches.
@@ -298,7 +313,7 @@ fn next_segment(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Returns true for 8-4-4-4-12 hex digits.
-fn is_uuid(name: &[u8]) -> bool {
+pub(super) fn is_uuid(name: &[u8]) -> bool {
     name.len() == 36
         && name.iter().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => *byte == b'-',
@@ -306,7 +321,7 @@ fn is_uuid(name: &[u8]) -> bool {
         })
 }
 
-fn is_int(name: &[u8]) -> bool {
+pub(super) fn is_int(name: &[u8]) -> bool {
     let digits = name.strip_prefix(b"-").unwrap_or(name);
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }

@@ -1,16 +1,20 @@
 //! Decides on the paths of a template, such as `/items/{id}`.
 //!
-//! A path meets a prefix by what it begins with, and of the prefixes that it meets, the longest one tells what the others
-//! are. So it is enough to try, for each prefix, the paths of the template that begin with it, once ending a segment there
-//! and once going on, and the path whose values no prefix knows: the rules themselves decide on each, and no other path
-//! gets another answer.
+//! A path meets a prefix by what it begins with, and a rule segment by segment. So it is enough to try, in each place of the
+//! template, what the prefixes and rules have there, once ending the segment and once going on, and a value that none of them
+//! knows. Of two beginnings that the same prefixes and rules know, one is enough. On each of the paths that are left, the
+//! rules themselves decide, and no other path gets another answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{PathDecision, RequestLine, Rules, case::fold};
+use super::{
+    PathDecision, RequestLine, Requirement, Rules,
+    case::fold,
+    pattern::{is_int, is_uuid},
+};
 
 /// The characters that are encoded in a path (RFC 3986, section 3.3), except those of its syntax.
 const IN_LITERAL: AsciiSet = CONTROLS
@@ -33,13 +37,44 @@ const IN_VALUE: AsciiSet = IN_LITERAL.add(b'%').add(b'/');
 /// The segments of a template.
 struct Template<'a>(Vec<Vec<Piece<'a>>>);
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece<'a> {
     Literal(&'a str),
     /// `{id}`: some text without a slash.
     Value,
+    /// `{id:uuid}` or `{n:int}`.
+    Typed(Kind),
     /// `{*path}`: some segments.
     Rest,
+}
+
+/// A type of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Uuid,
+    Int,
+}
+
+/// A prefix or a rule, in segments.
+struct Model {
+    segments: Vec<Known>,
+    /// The last segment may go on: the prefix is a plain one.
+    goes_on: bool,
+}
+
+/// What a prefix or a rule has in the place of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Known {
+    Text(String),
+    Typed(Kind),
+    Any,
+}
+
+/// A text for the place of a segment, and how a path has it.
+#[derive(Clone)]
+struct Candidate {
+    plain: String,
+    written: String,
 }
 
 impl Rules {
@@ -48,35 +83,93 @@ impl Rules {
     /// A value is taken literally. One that another reading makes a path of, such as `..%2faccess`, asks for more below any
     /// template, and does not count here.
     pub fn decisions(&self, method: &Method, template: &str) -> Vec<PathDecision> {
-        use PathDecision as Decision;
-        let template = Template::parse(template);
-        let stranger = self.stranger();
-        let mut paths: BTreeSet<_> = template.paths(&[], &stranger).into_iter().collect();
-        let models = self.iter().flat_map(|rule| self.as_requested(rule.prefix.text()));
-        for model in models.filter(|_| template.has_values()) {
-            paths.extend(template.paths(&model.split('/').collect::<Vec<_>>(), &stranger));
-        }
-        let found: Vec<_> = paths.iter().filter_map(|path| self.decision(method, path)).collect();
-        let all = [Decision::Public, Decision::Access, Decision::Master, Decision::MasterAndAccess];
+        let found: Vec<_> = self.requirements_of(method, template).into_iter().map(PathDecision::from).collect();
+        let all = [
+            PathDecision::Public,
+            PathDecision::Optional,
+            PathDecision::Access,
+            PathDecision::Master,
+            PathDecision::MasterAndAccess,
+            PathDecision::Deny,
+        ];
         all.into_iter().filter(|decision| found.contains(decision)).collect()
     }
 
-    fn decision(&self, method: &Method, path: &str) -> Option<PathDecision> {
-        let uri: Uri = path.parse().ok()?;
-        self.requirement(&RequestLine::new(method, &uri)).ok().map(PathDecision::from)
+    /// Returns what the paths of a template require, each requirement once.
+    pub fn requirements_of(&self, method: &Method, template: &str) -> Vec<Requirement> {
+        let mut found = Vec::new();
+        for path in self.paths_of(template) {
+            let requirement =
+                path.parse().ok().and_then(|uri: Uri| self.requirement(&RequestLine::new(method, &uri)).ok());
+            found.extend(requirement.filter(|requirement| !found.contains(requirement)));
+        }
+        found
     }
 
-    /// Returns a prefix as paths may begin, with the base path and without.
-    fn as_requested<'a>(&self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
-        let stripped = self.base_path.as_deref().and_then(|base| prefix.strip_prefix(base));
-        [Some(prefix), stripped].into_iter().flatten()
+    /// Returns paths of a template, in order: whatever another path of it asks for, one of these does.
+    ///
+    /// A value of the template may have a type, as that of a rule: `{id:uuid}` or `{n:int}`.
+    pub fn paths_of(&self, template: &str) -> Vec<String> {
+        let template = Template::parse(template);
+        let models = self.models();
+        let longest = models.iter().map(|model| model.segments.len()).max().unwrap_or_default();
+        let mut paths = BTreeSet::new();
+        for template in template.without_rest(longest + 1) {
+            paths.extend(self.paths_by_models(&template, &models));
+        }
+        paths.into_iter().collect()
     }
 
-    /// Returns a text whose first character is in no prefix, nor has another case.
+    fn paths_by_models(&self, template: &Template<'_>, models: &[Model]) -> impl Iterator<Item = String> + use<> {
+        let stranger = self.stranger();
+        let insensitive = self.options.case_insensitive;
+        // The beginnings of paths, by the prefixes and rules that know them.
+        let mut paths = BTreeMap::from([((0..models.len()).collect::<Vec<_>>(), String::new())]);
+        for (at, pieces) in template.0.iter().enumerate() {
+            let candidates = candidates(pieces, at, models, &stranger);
+            let slash = if at > 0 { "/" } else { "" };
+            let mut longer = BTreeMap::new();
+            for (knowing, path) in &paths {
+                for candidate in &candidates {
+                    let knows = |model: &usize| models[*model].knows(at, &candidate.plain, insensitive);
+                    let knowing: Vec<_> = knowing.iter().copied().filter(knows).collect();
+                    longer.entry(knowing).or_insert_with(|| format!("{path}{slash}{}", candidate.written));
+                }
+            }
+            paths = longer;
+        }
+        paths.into_values()
+    }
+
+    fn models(&self) -> Vec<Model> {
+        let prefixes = self.iter().map(|listed| {
+            let segments = listed.prefix.text().split('/').map(Known::text).collect();
+            Model { segments, goes_on: true }
+        });
+        let rules = self.rules.iter().map(|rule| {
+            let segments = [Known::text("")].into_iter().chain(rule.pattern.known()).collect();
+            Model { segments, goes_on: false }
+        });
+        let models = prefixes.chain(rules);
+        models.flat_map(|model| [self.without_base(&model), Some(model)]).flatten().collect()
+    }
+
+    /// Returns a model as paths have it from which the base path was stripped.
+    fn without_base(&self, model: &Model) -> Option<Model> {
+        let base: Vec<_> = self.base_path.as_deref()?.split('/').map(Known::text).collect();
+        let rest = model.segments.strip_prefix(&*base)?;
+        let segments = [Known::text("")].into_iter().chain(rest.iter().cloned()).collect();
+        Some(Model { segments, goes_on: model.goes_on })
+    }
+
+    /// Returns a text whose first character is in no prefix and no rule, nor has another case.
     fn stranger(&self) -> String {
-        // Unicode's private use, which the prefixes do not exhaust.
+        // Unicode's private use, which the prefixes and rules do not exhaust.
         let mut strangers = '\u{e000}'..='\u{f8ff}';
-        let is_known = |char| self.iter().any(|rule| rule.prefix.text().contains(char));
+        let is_known = |char| {
+            self.iter().any(|listed| listed.prefix.text().contains(char))
+                || self.rules.iter().any(|rule| rule.pattern.known().any(|known| known.contains(char)))
+        };
         strangers.find(|char| !is_known(*char)).unwrap_or('\u{e000}').to_string()
     }
 }
@@ -86,68 +179,132 @@ impl<'a> Template<'a> {
         Self(text.split('/').map(pieces).collect())
     }
 
-    fn has_values(&self) -> bool {
-        self.0.iter().flatten().any(|piece| !matches!(piece, Piece::Literal(_)))
+    /// Returns the templates with one to `most` values in place of a rest at the end.
+    fn without_rest(mut self, most: usize) -> Vec<Self> {
+        if self.0.last().is_none_or(|last| **last != [Piece::Rest]) {
+            return vec![self];
+        }
+        self.0.pop();
+        let with = |count| [&*self.0, &*vec![vec![Piece::Value]; count]].concat();
+        (1..=most).map(|count| Self(with(count))).collect()
+    }
+}
+
+impl Known {
+    fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
     }
 
-    /// Returns the paths that begin as the model does, as far as they can; all other values are strangers. Each goes on in
-    /// another way right after the model.
-    fn paths(&self, model: &[&str], stranger: &str) -> Vec<String> {
-        let mut paths = vec![String::new()];
-        for (at, pieces) in self.0.iter().enumerate() {
-            let segments = match model.get(at..).unwrap_or_default() {
-                [] => Vec::new(),
-                rest if matches!(**pieces, [Piece::Rest]) => rests(rest, stranger),
-                [last] => begun(pieces, last, stranger),
-                [segment, ..] => whole(pieces, segment).into_iter().collect(),
-            };
-            let segments = if segments.is_empty() { vec![strange(pieces, stranger)] } else { segments };
-            let slash = if at > 0 { "/" } else { "" };
-            paths = paths.iter().flat_map(|path| segments.iter().map(move |s| format!("{path}{slash}{s}"))).collect();
-        }
-        paths
+    fn contains(&self, char: char) -> bool {
+        matches!(self, Self::Text(text) if text.contains(char))
     }
+}
+
+impl Kind {
+    fn takes(self, text: &str) -> bool {
+        match self {
+            Self::Uuid => is_uuid(text.as_bytes()),
+            Self::Int => is_int(text.as_bytes()),
+        }
+    }
+
+    /// Returns a value that no rule is likely to name.
+    fn sample(self) -> &'static str {
+        match self {
+            Self::Uuid => "5ca1ab1e-0f0f-4e4e-8d8d-3c3c2b2b1a1a",
+            Self::Int => "-7906053",
+        }
+    }
+}
+
+impl Model {
+    /// Returns true if paths can be the model's that have this text in the place.
+    fn knows(&self, at: usize, text: &str, case_insensitive: bool) -> bool {
+        let Some(known) = self.segments.get(at) else { return true };
+        let is_last = at + 1 == self.segments.len();
+        match known {
+            Known::Text(known) if case_insensitive => begins(&fold(text), &fold(known), is_last && self.goes_on),
+            Known::Text(known) => begins(text, known, is_last && self.goes_on),
+            Known::Typed(kind) => kind.takes(text),
+            Known::Any => !text.is_empty(),
+        }
+    }
+}
+
+/// Returns true if a text is the other one, or begins with it.
+fn begins(text: &str, other: &str, goes_on: bool) -> bool {
+    if goes_on { text.starts_with(other) } else { text == other }
+}
+
+/// Returns the texts to try in a place: a strange one, one of each type, and those that the models have there.
+fn candidates(pieces: &[Piece<'_>], at: usize, models: &[Model], stranger: &str) -> Vec<Candidate> {
+    if let [Piece::Typed(kind)] = pieces {
+        let known = models.iter().filter_map(|model| match model.segments.get(at) {
+            Some(Known::Text(text)) if kind.takes(text) => Some(text.as_str()),
+            _ => None,
+        });
+        return [kind.sample()].into_iter().chain(known).map(Candidate::value).collect();
+    }
+    let mut candidates = vec![strange(pieces, stranger)];
+    candidates.extend([Kind::Uuid, Kind::Int].into_iter().filter_map(|kind| whole(pieces, kind.sample())));
+    for model in models {
+        match model.segments.get(at..).unwrap_or_default() {
+            [Known::Text(last)] if model.goes_on => candidates.extend(begun(pieces, last, stranger)),
+            [Known::Text(text), ..] => candidates.extend(whole(pieces, text)),
+            _ => {}
+        }
+    }
+    candidates
 }
 
 /// Returns the segment with values that no prefix knows.
-fn strange(pieces: &[Piece<'_>], stranger: &str) -> String {
-    pieces.iter().map(|piece| piece.literal().map_or_else(|| value(stranger), literal)).collect()
+fn strange(pieces: &[Piece<'_>], stranger: &str) -> Candidate {
+    let texts =
+        pieces.iter().map(|piece| piece.literal().map_or_else(|| Candidate::value(stranger), Candidate::literal));
+    texts.fold(Candidate::literal(""), Candidate::then)
 }
 
 /// Returns the segment if it can be the model.
-fn whole(pieces: &[Piece<'_>], model: &str) -> Option<String> {
-    let Some((piece, rest)) = pieces.split_first() else { return model.is_empty().then(String::new) };
+fn whole(pieces: &[Piece<'_>], model: &str) -> Option<Candidate> {
+    let Some((piece, rest)) = pieces.split_first() else { return model.is_empty().then(|| Candidate::literal("")) };
     if let Some(text) = piece.literal() {
-        return whole(rest, strip(model, text)?).map(|more| literal(text) + &more);
+        return whole(rest, strip(model, text)?).map(|more| Candidate::literal(text).then(more));
     }
-    splits(model).find_map(|(text, left)| whole(rest, left).map(|more| value(text) + &more))
+    splits(model).find_map(|(text, left)| whole(rest, left).map(|more| Candidate::value(text).then(more)))
 }
 
 /// Returns the segments that begin with the model, or are it.
-fn begun(pieces: &[Piece<'_>], model: &str, stranger: &str) -> Vec<String> {
+fn begun(pieces: &[Piece<'_>], model: &str, stranger: &str) -> Vec<Candidate> {
     let Some((piece, rest)) = pieces.split_first() else {
-        return if model.is_empty() { vec![String::new()] } else { Vec::new() };
+        return if model.is_empty() { vec![Candidate::literal("")] } else { Vec::new() };
     };
-    let then =
-        |text: String, left: &str| begun(rest, left, stranger).into_iter().map(move |more| format!("{text}{more}"));
+    let then = |begin: Candidate, left: &str| {
+        begun(rest, left, stranger).into_iter().map(move |more| begin.clone().then(more))
+    };
     if let Some(text) = piece.literal() {
         return match (strip(model, text), strip(text, model)) {
-            (Some(left), _) => then(literal(text), left).collect(),
-            (None, Some(_)) => vec![literal(text) + &strange(rest, stranger)],
+            (Some(left), _) => then(Candidate::literal(text), left).collect(),
+            (None, Some(_)) => vec![Candidate::literal(text).then(strange(rest, stranger))],
             (None, None) => Vec::new(),
         };
     }
-    let goes_on = value(model) + &value(stranger) + &strange(rest, stranger);
-    let ends = splits(model).flat_map(|(text, left)| then(value(text), left));
+    let goes_on = Candidate::value(&format!("{model}{stranger}")).then(strange(rest, stranger));
+    let ends = splits(model).flat_map(|(text, left)| then(Candidate::value(text), left));
     ends.chain([goes_on]).collect()
 }
 
-/// Returns the rests that begin with the model, or are it.
-fn rests(model: &[&str], stranger: &str) -> Vec<String> {
-    let text: Vec<_> = model.iter().map(|segment| value(segment)).collect();
-    let text = text.join("/");
-    let goes_on = format!("{text}{}", value(stranger));
-    if text.is_empty() { vec![goes_on] } else { vec![text, goes_on] }
+impl Candidate {
+    fn literal(text: &str) -> Self {
+        Self { plain: text.to_owned(), written: utf8_percent_encode(text, &IN_LITERAL).to_string() }
+    }
+
+    fn value(text: &str) -> Self {
+        Self { plain: text.to_owned(), written: utf8_percent_encode(text, &IN_VALUE).to_string() }
+    }
+
+    fn then(self, more: Self) -> Self {
+        Self { plain: self.plain + &more.plain, written: self.written + &more.written }
+    }
 }
 
 /// Splits a text in two in all ways.
@@ -162,19 +319,11 @@ fn strip<'a>(text: &'a str, beginning: &str) -> Option<&'a str> {
     beginning.chars().all(|char| chars.next().is_some_and(|other| is_same(char, other))).then_some(chars.as_str())
 }
 
-fn literal(text: &str) -> String {
-    utf8_percent_encode(text, &IN_LITERAL).to_string()
-}
-
-fn value(text: &str) -> String {
-    utf8_percent_encode(text, &IN_VALUE).to_string()
-}
-
 impl<'a> Piece<'a> {
     fn literal(self) -> Option<&'a str> {
         match self {
             Self::Literal(text) => Some(text),
-            Self::Value | Self::Rest => None,
+            Self::Value | Self::Typed(_) | Self::Rest => None,
         }
     }
 }
@@ -187,7 +336,12 @@ fn pieces(mut segment: &str) -> Vec<Piece<'_>> {
         if !literal.is_empty() {
             pieces.push(Piece::Literal(literal));
         }
-        pieces.push(if name.starts_with('*') { Piece::Rest } else { Piece::Value });
+        pieces.push(match name.split_once(':') {
+            Some((_, "uuid")) => Piece::Typed(Kind::Uuid),
+            Some((_, "int")) => Piece::Typed(Kind::Int),
+            _ if name.starts_with('*') => Piece::Rest,
+            _ => Piece::Value,
+        });
         segment = after;
     }
     if !segment.is_empty() {
@@ -201,7 +355,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::policy::{PathOptions, Prefix};
+    use crate::policy::{PathOptions, Prefix, Rule, RuleSources};
 
     fn prefixes(texts: &[impl AsRef<str>]) -> Vec<Prefix> {
         texts.iter().map(|text| Prefix::parse(text.as_ref()).unwrap()).collect()
@@ -255,6 +409,59 @@ mod tests {
     }
 
     #[test]
+    fn rules_ask_for_what_their_paths_ask_for() {
+        let rules = Rules::build(RuleSources {
+            rules: vec![
+                Rule::exact("/health").public(),
+                Rule::prefix("/items").methods(["GET"]).optional(),
+                Rule::exact("/items/{id:uuid}/image").public(),
+                Rule::prefix("/items/{n:int}").deny(),
+                Rule::prefix("/items/{id}/{n:int}").master(),
+                Rule::prefix("/items/admin").access(),
+                Rule::prefix("/files/{*rest}").public(),
+                Rule::prefix("/files/a/b").deny(),
+            ],
+            access: prefixes(&["/items/sec"]),
+            ..RuleSources::default()
+        });
+        let rules = rules.unwrap();
+        for (template, expected) in [
+            ("/health", "public"),
+            ("/{x}", "public optional access"),
+            ("/items", "optional"),
+            ("/items/{id:uuid}", "optional"),
+            ("/items/{n:int}", "deny"),
+            ("/items/{id}", "optional access deny"),
+            ("/items/{id:uuid}/image", "public"),
+            ("/items/{id}/image", "public optional access deny"),
+            ("/items/{id}/{n:int}", "master master+access"),
+            ("/items/7/{n:int}", "master"),
+            ("/files/{path}", "public"),
+            ("/files/{a}/{b}", "public deny"),
+            ("/files/{*path}", "public deny"),
+            ("/{*path}", "public optional access master master+access deny"),
+            ("/other/{*path}", "access"),
+        ] {
+            assert_eq!(decisions(&rules, template), expected, "{template}");
+        }
+        assert_eq!(rules.decisions(&Method::POST, "/items/{id:uuid}"), [PathDecision::Access]);
+        assert_eq!(rules.decisions(&Method::POST, "/items"), [PathDecision::Access]);
+    }
+
+    #[test]
+    fn rule_is_met_without_the_base_path() {
+        let base_path = Some(Prefix::parse("/api").unwrap());
+        let rules = vec![Rule::prefix("/api/items/{id:uuid}").public()];
+        let rules = Rules::build(RuleSources { rules, base_path, ..RuleSources::default() }).unwrap();
+        assert_eq!(decisions(&rules, "/items/{id}"), "access");
+        // Both what it is with the base path and what it is without count.
+        let opened = vec![Rule::prefix("/api/items/{id:uuid}").public(), Rule::prefix("/items/{id:uuid}").public()];
+        let base_path = Some(Prefix::parse("/api").unwrap());
+        let rules = Rules::build(RuleSources { rules: opened, base_path, ..RuleSources::default() }).unwrap();
+        assert_eq!(decisions(&rules, "/items/{id}"), "public access");
+    }
+
+    #[test]
     fn case_counts_as_the_rules_have_it() {
         let options = PathOptions { case_insensitive: true, ..PathOptions::default() };
         let rules = Rules::new(vec![], prefixes(&["/Items/Straße"]), vec![], None, options);
@@ -278,7 +485,9 @@ mod tests {
             let foretold = rules.decisions(&Method::GET, &template);
             let mut found = BTreeSet::new();
             for path in fillings(&template) {
-                let decision = rules.decision(&Method::GET, &path).unwrap();
+                let uri: Uri = path.parse().unwrap();
+                let requirement = rules.requirement(&RequestLine::new(&Method::GET, &uri)).unwrap();
+                let decision = PathDecision::from(requirement);
                 prop_assert!(foretold.contains(&decision), "{} is {}", path, decision);
                 found.insert(decision.to_string());
             }
@@ -286,9 +495,51 @@ mod tests {
         }
     }
 
+    fn rule(path: String, kind: u8) -> Rule {
+        let rule = if kind % 2 == 0 { Rule::prefix(path) } else { Rule::exact(path) };
+        match kind % 5 {
+            0 => rule.public(),
+            1 => rule.optional(),
+            2 => rule.access(),
+            3 => rule.master(),
+            _ => rule.deny(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// The same of rules, which know types.
+        #[test]
+        fn no_value_asks_rules_for_anything_else(
+            rules in vec(("(/([ab]{1,2}|7|\\{x\\}|\\{x:int\\})){1,3}(/\\{\\*r\\})?", 0u8..10), 1..5),
+            access in vec("(/[ab7]{1,2}){1,2}/?", 0..3),
+            template in "(/([ab]{1,2}|7|\\{x\\})){1,3}",
+        ) {
+            let rules = rules.into_iter().map(|(path, kind)| rule(path, kind)).collect();
+            let sources = RuleSources { rules, access: prefixes(&access), ..RuleSources::default() };
+            // Some of them tie.
+            let Ok(rules) = Rules::build(sources) else { return Ok(()) };
+            let foretold = rules.requirements_of(&Method::GET, &template);
+            let mut found = Vec::new();
+            for path in fillings(&template) {
+                let uri: Uri = path.parse().unwrap();
+                let requirement = rules.requirement(&RequestLine::new(&Method::GET, &uri)).unwrap();
+                prop_assert!(foretold.contains(&requirement), "{} asks for {:?}", path, requirement);
+                if !found.contains(&requirement) {
+                    found.push(requirement);
+                }
+            }
+            prop_assert_eq!(found.len(), foretold.len());
+        }
+    }
+
     /// The template with every combination of values that the prefixes of the test could tell apart.
     fn fillings(template: &str) -> Vec<String> {
-        const VALUES: [&str; 13] = ["a", "b", "aa", "ab", "ba", "bb", "z", "az", "bz", "aaz", "abz", "baz", "bbz"];
+        const VALUES: [&str; 24] = [
+            "a", "b", "aa", "ab", "ba", "bb", "z", "az", "bz", "aaz", "abz", "baz", "bbz", "7", "77", "7a", "7b", "a7",
+            "b7", "7z", "77z", "7az", "a7z", "5",
+        ];
         let Some((before, after)) = template.split_once("{x}") else { return vec![template.to_owned()] };
         let ends = fillings(after);
         VALUES.iter().flat_map(|value| ends.iter().map(move |end| format!("{before}{value}{end}"))).collect()
