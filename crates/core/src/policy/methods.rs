@@ -39,8 +39,9 @@ impl Methods {
     pub(super) fn parse(names: Option<&[String]>) -> Result<Self, Fault> {
         let Some(names) = names else { return Ok(Self::ALL) };
         if names.is_empty() {
-            return Err(Fault::new(
-                "`methods` is empty",
+            return Err(Fault::of(
+                "methods",
+                "is empty",
                 "name a method such as \"GET\", or leave it out for all methods",
             ));
         }
@@ -54,10 +55,11 @@ impl Methods {
     fn of_name(name: &str) -> Result<u16, Fault> {
         let Some(place) = KNOWN.iter().position(|known| known.eq_ignore_ascii_case(name.trim())) else {
             let remedy = format!("write one of {}, or leave `methods` out for all", KNOWN.join(", "));
-            return Err(Fault::new(format!("{name:?} is not a known method"), remedy));
+            return Err(Fault::of("methods", format!("{name:?} is not a known method"), remedy));
         };
         if KNOWN[place] != name {
-            return Err(Fault::new(
+            return Err(Fault::of(
+                "methods",
                 format!("{name:?} is not how the method is written"),
                 format!("write {}", KNOWN[place]),
             ));

@@ -82,13 +82,20 @@ enum Class {
 /// A fault of one rule, with what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
+    /// The member of the rule that is at fault.
+    pub(super) member: &'static str,
     pub(super) problem: String,
     pub(super) remedy: String,
 }
 
 impl Fault {
-    pub(super) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { problem: problem.into(), remedy: remedy.into() }
+    /// Creates a fault of the path.
+    fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::of("path", problem, remedy)
+    }
+
+    pub(super) fn of(member: &'static str, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { member, problem: problem.into(), remedy: remedy.into() }
     }
 }
 

@@ -274,7 +274,7 @@ impl Cause {
 impl Asking {
     #[inline]
     fn needs(self) -> u8 {
-        u8::from(self.master.asks()) * MASTER | u8::from(self.access.asks()) * ACCESS
+        (u8::from(self.master.asks()) * MASTER) | (u8::from(self.access.asks()) * ACCESS)
     }
 
     pub(super) fn cause(&self, list: PathList) -> Cause {

@@ -15,7 +15,9 @@ pub struct RuleFault {
     pub place: usize,
     /// The name of the rule, as logs show it.
     pub name: String,
-    /// What is wrong, to follow the name.
+    /// The member of the rule that is at fault, by its key in the configuration.
+    pub member: &'static str,
+    /// What is wrong with it.
     pub problem: String,
     /// What to write instead.
     pub remedy: String,
@@ -62,7 +64,7 @@ pub(super) fn compile(
         let pattern = Pattern::parse(rule.path(), rule.extent()).map_err(|fault| found.push(fault));
         let methods = Methods::parse(rule.for_methods()).map_err(|fault| found.push(fault));
         if rule.given_name().is_some_and(|name| name.trim().is_empty()) {
-            found.push(Fault::new("its `name` is empty", "write a name, or leave it out"));
+            found.push(Fault::of("name", "is empty", "write a name, or leave it out"));
         }
         found.extend(level_faults(&rule));
         found.extend(demand_faults(&rule, has_service_claim));
@@ -102,7 +104,8 @@ fn tie(place: usize, other: &CompiledRule) -> Fault {
     } else {
         format!("{:?}", other.name)
     };
-    Fault::new(
+    Fault::of(
+        "path",
         format!("is as specific as rules[{place}] ({named}), and some requests match both"),
         "merge the two, give them different `methods`, or make one path more specific",
     )
@@ -111,15 +114,16 @@ fn tie(place: usize, other: &CompiledRule) -> Fault {
 fn level_faults(rule: &Rule) -> Option<Fault> {
     let Some(level) = rule.level() else {
         let words: Vec<_> = Level::ALL.iter().map(|level| format!("{:?}", level.as_str())).collect();
-        return Some(Fault::new("has no `level`", format!("write one of {}", words.join(", "))));
+        return Some(Fault::of("level", "is missing", format!("write one of {}", words.join(", "))));
     };
     let takes_demands = matches!(level, Level::Access | Level::Both);
     if takes_demands || rule.demands().is_empty() {
         return None;
     }
     let demands: Vec<_> = rule.demands().keys().iter().map(|key| format!("`{key}`")).collect();
-    Some(Fault::new(
-        format!("demands {} of an access token, and its level {:?} asks for none", demands.join(", "), level.as_str()),
+    Some(Fault::of(
+        "level",
+        format!("is {:?}, which asks for no access token that could meet {}", level.as_str(), demands.join(", ")),
         "write the level \"access\" or \"both\", or leave the demands out",
     ))
 }
@@ -137,39 +141,39 @@ fn demand_faults(rule: &Rule, has_service_claim: bool) -> Vec<Fault> {
     for (key, list) in lists {
         let Some(list) = list else { continue };
         if list.is_empty() {
-            faults.push(Fault::new(format!("`{key}` is empty"), "name at least one, or leave it out"));
+            faults.push(Fault::of(key, "is empty", "name at least one, or leave it out"));
         }
         if list.iter().any(String::is_empty) {
-            faults.push(Fault::new(format!("`{key}` has an empty text"), "leave it out of the list"));
+            faults.push(Fault::of(key, "has an empty text", "leave it out of the list"));
         }
         let parted = list.iter().find(|text| key.starts_with("scopes") && text.contains(char::is_whitespace));
         if let Some(parted) = parted {
-            let problem = format!("`{key}` has {parted:?}, and no scope has white space");
-            faults.push(Fault::new(problem, "make each scope an entry of its own"));
+            let problem = format!("has {parted:?}, and no scope has white space");
+            faults.push(Fault::of(key, problem, "make each scope an entry of its own"));
         }
     }
     let foreign = demands.issuers.iter().flatten().find(|issuer| *issuer != "own" && !issuer.is_empty());
     if let Some(foreign) = foreign {
-        let problem = format!("`issuers` has {foreign:?}, and only \"own\" is known, which is this application");
-        faults.push(Fault::new(problem, "write [\"own\"], or leave `issuers` out"));
+        let problem = format!("has {foreign:?}, and only \"own\" is known, which is this application");
+        faults.push(Fault::of("issuers", problem, "write [\"own\"], or leave `issuers` out"));
     }
     if let Some(claims) = &demands.claim_equals {
         if claims.is_empty() {
-            faults.push(Fault::new("`claim-equals` is empty", "name at least one claim, or leave it out"));
+            faults.push(Fault::of("claim-equals", "is empty", "name at least one claim, or leave it out"));
         }
         if let Some((name, _)) =
             claims.iter().find(|(_, value)| value.is_array() || value.is_object() || value.is_null())
         {
-            let problem = format!("`claim-equals` compares {name:?} with what is no text, number or boolean");
-            faults.push(Fault::new(problem, "write a text, a number, true or false"));
+            let problem = format!("compares {name:?} with what is no text, number or boolean");
+            faults.push(Fault::of("claim-equals", problem, "write a text, a number, true or false"));
         }
     }
     if demands.audience.as_ref().is_some_and(String::is_empty) {
-        faults.push(Fault::new("`audience` is empty", "write the audience, or leave it out"));
+        faults.push(Fault::of("audience", "is empty", "write the audience, or leave it out"));
     }
     if demands.principal != Principal::Any && !has_service_claim {
-        let problem = format!("`principal` is {:?}, and nothing tells users from services", demands.principal.as_str());
-        faults.push(Fault::new(problem, "set `service-claim` to the claims that a service's token has"));
+        let problem = format!("is {:?}, and nothing tells users from services", demands.principal.as_str());
+        faults.push(Fault::of("principal", problem, "set `service-claim` to the claims that a service's token has"));
     }
     faults
 }
@@ -182,7 +186,7 @@ impl CompiledRule {
 
 impl RuleFault {
     fn new(place: usize, name: &str, fault: Fault) -> Self {
-        let Fault { problem, remedy } = fault;
-        Self { place, name: name.to_owned(), problem, remedy }
+        let Fault { member, problem, remedy } = fault;
+        Self { place, name: name.to_owned(), member, problem, remedy }
     }
 }

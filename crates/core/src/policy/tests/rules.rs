@@ -18,7 +18,10 @@ fn build(sources: RuleSources) -> Rules {
 /// The faults of rules, in words.
 fn faults_of(rules: Vec<Rule>) -> Vec<String> {
     let faults = Rules::build(RuleSources { rules, ..RuleSources::default() }).map_or_else(|faults| faults, |_| vec![]);
-    faults.iter().map(|fault| format!("{} {:?} {}; {}", fault.place, fault.name, fault.problem, fault.remedy)).collect()
+    faults
+        .iter()
+        .map(|fault| format!("{} {:?} {} {}; {}", fault.place, fault.name, fault.member, fault.problem, fault.remedy))
+        .collect()
 }
 
 /// The answer to a request, with the rules whose demands count.
@@ -154,33 +157,33 @@ fn faults_of_all_rules_are_told_at_once() {
             "has an escape of `/`, `\\`, `%`, `;`, `?`, `#` or a control character, which servers read in different ways; write the plain text of the path, with {name} for a segment that varies",
         ),
     ] {
-        assert_eq!(faults_of(names(&[path])), [format!("0 {path:?} {problem}")]);
+        assert_eq!(faults_of(names(&[path])), [format!("0 {path:?} path {problem}")]);
     }
     let texts = |rule: Rule| {
         faults_of(vec![rule]).into_iter().map(|fault| fault.split(';').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(
         texts(Rule::prefix("/a").access().methods(["get"])),
-        [r#"0 "get /a" "get" is not how the method is written"#]
+        [r#"0 "get /a" methods "get" is not how the method is written"#]
     );
     assert_eq!(
         texts(Rule::prefix("/a").access().methods(["QUERY"])),
-        [r#"0 "QUERY /a" "QUERY" is not a known method"#]
+        [r#"0 "QUERY /a" methods "QUERY" is not a known method"#]
     );
-    assert_eq!(texts(Rule::prefix("/a")), [r#"0 "/a" has no `level`"#]);
+    assert_eq!(texts(Rule::prefix("/a")), [r#"0 "/a" level is missing"#]);
     assert_eq!(
         texts(Rule::prefix("/a").public().scopes(["x"])),
-        [r#"0 "/a" demands `scopes` of an access token, and its level "public" asks for none"#]
+        [r#"0 "/a" level is "public", which asks for no access token that could meet `scopes`"#]
     );
     assert_eq!(
         texts(Rule::exact("/a/").name("both").access().roles_any([""; 0])),
-        [r#"0 "both" has a slash at its end"#, r#"0 "both" `roles-any` is empty"#]
+        [r#"0 "both" path has a slash at its end"#, r#"0 "both" roles-any is empty"#]
     );
     assert_eq!(
         texts(Rule::prefix("/a").access().principal(Principal::Service).issuers(["https://x"])),
         [
-            r#"0 "/a" `issuers` has "https://x", and only "own" is known, which is this application"#,
-            r#"0 "/a" `principal` is "service", and nothing tells users from services"#,
+            r#"0 "/a" issuers has "https://x", and only "own" is known, which is this application"#,
+            r#"0 "/a" principal is "service", and nothing tells users from services"#,
         ]
     );
 }
@@ -209,7 +212,7 @@ fn ties_are_faults_that_name_both() {
             Rule::prefix("/a").deny()
         ]),
         [
-            r#"2 "/a" is as specific as rules[0] ("one", path "/a"), and some requests match both; merge the two, give them different `methods`, or make one path more specific"#
+            r#"2 "/a" path is as specific as rules[0] ("one", path "/a"), and some requests match both; merge the two, give them different `methods`, or make one path more specific"#
         ]
     );
 }
