@@ -1,14 +1,14 @@
 //! The composition root: settings become running parts. It is the only file that knows all of them.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
-use fastauth_config::announce;
+use fastauth_config::{Lasting as AtStart, announce, announce_fault};
 use fastauth_core::{
     keys::CurrentKeys,
-    settings::{Caching, Deployment, RateLimit, StoreSettings},
+    settings::{Caching, Deployment, RateLimit, Reload},
 };
 
 use crate::{
@@ -17,12 +17,12 @@ use crate::{
         confirm::Confirmer,
         grace,
         lifetime::{Lifetimes, TokenReader},
-        live::{Current, Replaced},
+        live::{Current, Reloads, Replaced},
         master::{GuessLimit, MasterTokens},
         problem::ErrorForm,
         refuse::Refusals,
     },
-    config::{ConfigError, Settings},
+    config::{ConfigError, ConfiguredKeys, Settings, SettingsBuilder},
     guard::{Guard, Policy},
     observe::{Counts, ObservedStore, Observer},
     store::{self, StoreHealth, TokenStore},
@@ -35,6 +35,10 @@ use crate::{
     },
 };
 
+mod watch;
+
+use watch::Waiting;
+
 /// The place of the running parts, which a reload replaces all at once.
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -42,19 +46,27 @@ pub(crate) struct Live {
     lasting: Lasting,
     /// Held while a set is made and put in place, so that the last one that is read stays.
     reload: Mutex<()>,
+    /// What waits for signals, if something does.
+    waiting: OnceLock<Waiting>,
 }
+
+const NOTHING_TO_READ: &str =
+    "`reload` has no effect, for the settings are made in code alone: call `FastAuthLayer::reload_with`";
 
 /// What goes on through reloads.
 #[derive(Debug)]
 struct Lasting {
-    /// As it was opened.
-    store_settings: StoreSettings,
+    /// What cannot change.
+    at_start: AtStart,
+    /// What reads the sources again, if there are any but code.
+    sources: Option<SettingsBuilder>,
     store: Arc<dyn TokenStore>,
     /// The keys by which the store opens tokens.
     keys: Arc<CurrentKeys>,
     health: Arc<StoreHealth>,
     rotations: Rotations,
     counts: Arc<Counts>,
+    reloads: Arc<Reloads>,
 }
 
 /// The running parts of one configuration.
@@ -62,6 +74,7 @@ struct Lasting {
 struct Set {
     guard: Arc<Guard>,
     router: Arc<RouterParts>,
+    keys: ConfiguredKeys,
     basis: Basis,
 }
 
@@ -81,46 +94,89 @@ struct Basis {
     access_grace: Duration,
     caching: Caching,
     kids: Vec<String>,
+    /// How long a token of it can be valid.
+    token_lifetime: Duration,
     issuer: Option<String>,
     audience: Option<String>,
     rate_limit: Option<RateLimit>,
 }
 
 impl Live {
-    /// Opens the store, wires the parts, and logs what is guarded.
-    pub(crate) fn new(settings: Settings) -> Result<Self, ConfigError> {
+    /// Opens the store, wires the parts, logs what is guarded, and starts to look for changes if that is configured.
+    pub(crate) fn start(settings: Settings) -> Result<Arc<Self>, ConfigError> {
         let keys = Arc::new(CurrentKeys::new(settings.keys().ring()));
         let opened = store::open_with(&settings, &keys)?;
-        let deployment = settings.into_deployment();
+        let mut deployment = settings.deployment().clone();
+        if settings.sources().is_none() && deployment.reload != Reload::Off {
+            deployment.warnings.push(NOTHING_TO_READ.to_owned());
+        }
         announce(&deployment);
         let store: Arc<dyn TokenStore> = Arc::new(ObservedStore::new(opened, deployment.metrics));
         let lasting = Lasting {
-            store_settings: deployment.store.clone(),
+            at_start: settings.lasting(),
+            sources: settings.sources().cloned(),
             health: Arc::new(StoreHealth::new(Arc::clone(&store))),
             store,
             keys,
             rotations: Rotations::default(),
             counts: Arc::default(),
+            reloads: Arc::default(),
         };
         grace::warn_if_unkept(&lasting.store, deployment.issuing.access_grace);
-        let set = Set::new(deployment, &lasting, None);
-        Ok(Self { set: RwLock::new(Arc::new(set)), lasting, reload: Mutex::default() })
+        let when = deployment.reload;
+        let set = Set::new(deployment, settings.keys().clone(), &lasting, None);
+        let set = RwLock::new(Arc::new(set));
+        let live = Arc::new(Self { set, lasting, reload: Mutex::default(), waiting: OnceLock::new() });
+        if let Some(sources) = settings.sources() {
+            let started = watch::start(&live, when, sources.clone(), settings.files().clone());
+            let waiting = started.map_err(|error| settings.reload_fault(&error))?;
+            live.waiting.get_or_init(|| waiting);
+        }
+        Ok(live)
+    }
+
+    /// Reads the sources of the start again, and replaces the running parts by what they say.
+    pub(crate) fn reload_sources(&self) -> Result<(), ConfigError> {
+        self.reload(|| match &self.lasting.sources {
+            Some(sources) => sources.clone().load(),
+            None => Err(Settings::nothing_to_read()),
+        })
     }
 
     /// Reads settings and replaces the running parts by theirs. Concurrent calls read one after another, so that the set of the one
     /// that reads last stays.
     pub(crate) fn reload(&self, read: impl FnOnce() -> Result<Settings, ConfigError>) -> Result<(), ConfigError> {
+        self.reload_if(|| Some(read())).unwrap_or(Ok(()))
+    }
+
+    /// Does the same, unless `read` returns `None`.
+    fn reload_if(
+        &self,
+        read: impl FnOnce() -> Option<Result<Settings, ConfigError>>,
+    ) -> Option<Result<(), ConfigError>> {
         let _reloading = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = read()?;
-        settings.check_store(&self.lasting.store_settings)?;
+        let outcome = read()?.and_then(|settings| self.replace(settings)).map_err(ConfigError::of_reload);
+        self.lasting.reloads.note(outcome.is_ok());
+        self.set().guard.observer.count_reload(outcome.is_ok());
+        match &outcome {
+            Ok(()) => tracing::info!(target: "fastauth", "the configuration was reloaded"),
+            Err(error) => announce_fault(error),
+        }
+        Some(outcome)
+    }
+
+    fn replace(&self, settings: Settings) -> Result<(), ConfigError> {
+        settings.check_lasting(&self.lasting.at_start)?;
+        let before = self.set();
+        let settings = settings.after(&before.keys, before.basis.token_lifetime);
+        let keys = settings.keys().clone();
         let deployment = settings.into_deployment();
         announce(&deployment);
-        let before = self.set();
         if deployment.issuing.access_grace != before.basis.access_grace {
             grace::warn_if_unkept(&self.lasting.store, deployment.issuing.access_grace);
         }
         self.lasting.keys.set(Arc::clone(&deployment.keys));
-        let set = Arc::new(Set::new(deployment, &self.lasting, Some(&before.basis)));
+        let set = Arc::new(Set::new(deployment, keys, &self.lasting, Some(&before.basis)));
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&set);
         before.guard.replaced.mark();
         set.basis.drop_what_was_left(&before.basis);
@@ -129,6 +185,14 @@ impl Live {
 
     fn set(&self) -> Arc<Set> {
         Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.get() {
+            watch::stop(waiting);
+        }
     }
 }
 
@@ -145,7 +209,7 @@ impl Current<RouterParts> for Live {
 }
 
 impl Set {
-    fn new(deployment: Deployment, lasting: &Lasting, before: Option<&Basis>) -> Self {
+    fn new(deployment: Deployment, keys: ConfiguredKeys, lasting: &Lasting, before: Option<&Basis>) -> Self {
         let observer = Arc::new(Observer::new(&deployment, &lasting.counts));
         let basis = Basis::new(&deployment, lasting, before);
         let Stateful { lifetimes, cache, limits } = basis.parts.clone();
@@ -193,6 +257,7 @@ impl Set {
             confirmer: Arc::clone(&confirmer),
             refusals: Arc::clone(&refusals),
             health: Arc::clone(&lasting.health),
+            reloads: Arc::clone(&lasting.reloads),
             observer: Arc::clone(&observer),
             document: Default::default(),
         };
@@ -211,7 +276,7 @@ impl Set {
             refusals,
             observer,
         };
-        Self { guard: Arc::new(guard), router: Arc::new(router), basis }
+        Self { guard: Arc::new(guard), router: Arc::new(router), keys, basis }
     }
 }
 
@@ -240,6 +305,7 @@ impl Basis {
             access_grace: issuing.access_grace,
             caching: deployment.caching,
             kids: deployment.keys.kids().map(str::to_owned).collect(),
+            token_lifetime: issuing.access_ttl.max(issuing.refresh_ttl),
             issuer: issuing.issuer.clone(),
             audience: issuing.audience.clone(),
             rate_limit: deployment.endpoints.rate_limit.clone(),

@@ -4,7 +4,7 @@
 //! - How to use FastAuth with [axum], [hyper], [tonic], with [browsers], from [other origins](origins), by [tickets], and with [streams]; how to [test an application](testing),
 //!   [manage keys and revoke tokens](keys), and [move over from `fastauth-api`](migrating).
 //! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [backups](backup),
-//!   [updates](deploy_upgrade).
+//!   [updates](deploy_upgrade), [reloading the configuration](reloading).
 //! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api),
 //!   the [glossary].
 //! - Explanation: [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
@@ -30,6 +30,7 @@ pages! {
     deploy_systemd = "../docs/guide/deploy-systemd.md", "How to run it as a service of systemd.\n\n";
     deploy_proxies = "../docs/guide/deploy-proxies.md", "How to run it behind nginx or Caddy.\n\n";
     deploy_containers = "../docs/guide/deploy-containers.md", "How to run it in Docker and Kubernetes.\n\n";
+    reloading = "../docs/guide/reloading.md", "How to change the configuration while requests run.\n\n";
     deploy_upgrade = "../docs/guide/deploy-upgrade.md", "How to update it, and to rotate keys, without a refused request.\n\n";
     browsers = "../docs/guide/browsers.md", "How pages log in, refresh and open WebSockets.\n\n";
     tickets = "../docs/guide/tickets.md", "Tickets for what cannot set headers: `EventSource`, images, downloads.\n\n";

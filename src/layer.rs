@@ -64,18 +64,30 @@ impl FastAuthLayer {
     /// Returns the fault if the store cannot be opened. A REST store that does not answer is not an error: the layer works as soon as it
     /// does.
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
-        Ok(Self { live: Arc::new(Live::new(settings)?) })
+        Ok(Self { live: Live::start(settings)? })
     }
 
-    /// Replaces the configuration by other settings, while requests run.
+    /// Reads the sources again that the settings were loaded from, and replaces the configuration by what they say, while requests
+    /// run. The [guide](crate::guide::reloading) says what that changes.
     ///
-    /// A request that runs goes on by the configuration that it began with. What this call returns from is in force for every
-    /// request that begins after it. The store, sessions, counts and limits stay.
+    /// A request that runs goes on by the configuration that it began with. Once this returns, the new one is in force for every
+    /// request that begins. The store, sessions, counts and limits stay.
+    ///
+    /// It reads files, as [`from_config`](Self::from_config) does. The key `reload` lets FastAuth do it by itself.
     ///
     /// # Errors
     ///
-    /// Returns the fault if something is different that cannot change while the application runs, which is the store. Then nothing
-    /// changes. A [store](crate::SettingsBuilder::store) of the application's own is not compared: the one that the layer was made
+    /// Returns every fault of the configuration, and those of what cannot change while the application runs, such as the store. Then
+    /// nothing changes. It is an error, too, if the settings were made in code alone.
+    pub fn reload(&self) -> Result<(), ConfigError> {
+        self.live.reload_sources()
+    }
+
+    /// Replaces the configuration by other settings, as [`reload`](Self::reload) does.
+    ///
+    /// # Errors
+    ///
+    /// Returns the faults of what cannot change while the application runs. Then nothing changes. A [store](crate::SettingsBuilder::store) of the application's own is not compared: the one that the layer was made
     /// with stays.
     pub fn reload_with(&self, settings: Settings) -> Result<(), ConfigError> {
         self.live.reload(|| Ok(settings))

@@ -114,6 +114,7 @@
 //! | `fernet` | yes | `store-format: "fernet"`, and tickets |
 //! | `rest` | yes | [`store::RestStore`], for a store behind HTTP |
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
+//! | `sighup` | yes | `reload: "sighup"`: the signal SIGHUP reads the configuration again |
 //! | `axum` | | [`Permit`] as an extractor, [`FastAuthLayer::around`], [`TokenRouter`] for `Router::merge`, and the whole path if the layer is on a nested router, which only adds checks |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when its token ends |
@@ -192,7 +193,7 @@ pub mod config {
         issue::TokensPerClient,
         keys::StoreFormat,
         policy::Ambiguous,
-        settings::{CookieSameSite, ErrorShape, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
+        settings::{CookieSameSite, ErrorShape, LogDetail, RefreshTransport, Reload, ResponseShape, WebSocketRefusal},
     };
 }
 

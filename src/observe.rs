@@ -148,6 +148,15 @@ impl Observer {
         }
     }
 
+    /// Counts a reload of the configuration.
+    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
+    pub(crate) fn count_reload(&self, is_applied: bool) {
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = &self.metrics {
+            metrics.count_reload(is_applied);
+        }
+    }
+
     /// Returns the counts of paths.
     pub(crate) fn path_counts(&self) -> PathCounts {
         PathCounts {

@@ -16,6 +16,21 @@ pub(crate) trait Current<P>: Debug + Send + Sync {
     fn current(&self) -> Arc<P>;
 }
 
+/// Whether the last reload failed, so that what runs is not what is configured.
+#[derive(Debug, Default)]
+pub(crate) struct Reloads(AtomicBool);
+
+impl Reloads {
+    /// Notes how a reload went.
+    pub(crate) fn note(&self, is_applied: bool) {
+        self.0.store(!is_applied, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_failed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Whether the set of a part was replaced. It is a flag in the part itself, so that asking costs one look at memory that is read
 /// anyway.
 #[derive(Debug, Default)]

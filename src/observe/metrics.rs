@@ -27,6 +27,7 @@ const CACHE_LOOKUPS: &str = "fastauth_cache_total";
 const ISSUED: &str = "fastauth_tokens_issued_total";
 const REUSES: &str = "fastauth_refresh_reuse_total";
 const LIMITED: &str = "fastauth_rate_limited_total";
+const RELOADS: &str = "fastauth_reloads_total";
 const STORE_SECONDS: &str = "fastauth_store_seconds";
 
 /// The reason of what was not refused.
@@ -47,6 +48,7 @@ fn describe() {
     describe_counter!(ISSUED, Unit::Count, "Pairs of tokens that were asked for: by the grant and the outcome");
     describe_counter!(REUSES, Unit::Count, "Used refresh tokens that came back, whose sessions were revoked");
     describe_counter!(LIMITED, Unit::Count, "Requests for tokens that a rate limit refused");
+    describe_counter!(RELOADS, Unit::Count, "Reloads of the configuration: by the outcome");
     describe_histogram!(STORE_SECONDS, Unit::Seconds, "How long the token store took to answer");
 }
 
@@ -63,6 +65,8 @@ pub(super) struct Metrics {
     reuses: Counter,
     limited_callers: Counter,
     limited_clients: Counter,
+    reloaded: Counter,
+    not_reloaded: Counter,
 }
 
 /// The decisions under one rule.
@@ -141,6 +145,8 @@ impl Metrics {
             reuses: counter!(REUSES),
             limited_callers: counter!(LIMITED, "by" => "caller"),
             limited_clients: counter!(LIMITED, "by" => "client"),
+            reloaded: counter!(RELOADS, "outcome" => "applied"),
+            not_reloaded: counter!(RELOADS, "outcome" => "faulty"),
         }
     }
 
@@ -166,6 +172,10 @@ impl Metrics {
             Event::Limited { by: Limited::Client } => self.limited_clients.increment(1),
             Event::TicketRefused { .. } => {}
         }
+    }
+
+    pub(super) fn count_reload(&self, is_applied: bool) {
+        if is_applied { &self.reloaded } else { &self.not_reloaded }.increment(1);
     }
 
     fn rule(&self, rule: Option<RuleId>) -> &Decisions {

@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use super::{describe::Facts, error::EndpointError, issuer::Issuer, limit::Limits};
 use crate::{
-    check::{confirm::Confirmer, master::MasterTokens, refuse::Refusals},
+    check::{confirm::Confirmer, live::Reloads, master::MasterTokens, refuse::Refusals},
     credential::TokenHeaders,
     observe::{Details, Event, Limited, Observer},
     origin::Origins,
@@ -32,6 +32,7 @@ pub(crate) struct RouterParts {
     pub(crate) confirmer: Arc<Confirmer>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) health: Arc<StoreHealth>,
+    pub(crate) reloads: Arc<Reloads>,
     pub(crate) observer: Arc<Observer>,
     /// The OpenAPI document, once it was asked for.
     pub(crate) document: OnceLock<Bytes>,

@@ -43,7 +43,7 @@ async fn every_store_answers_when_it_is_there() {
         for query in ["deep", "deep=", "deep=true"] {
             let reply = server.send("GET", &format!("/auth/healthz?{query}"), &[], "").await;
             assert_eq!(reply.status, 200, "{} {query}", fixture.store.kind());
-            assert_eq!(reply.json(), json!({ "status": "ok", "checks": { "store": "ok" } }));
+            assert_eq!(reply.json(), json!({ "status": "ok", "checks": { "store": "ok", "configuration": "ok" } }));
             assert_eq!(reply.header("cache-control"), "no-store");
         }
     }
@@ -69,7 +69,8 @@ async fn a_store_that_goes_and_comes_back_is_seen() {
     becomes(200).await;
     let address = store.stop().await;
     let reply = becomes(503).await;
-    assert_eq!(reply.json(), json!({ "status": "unavailable", "checks": { "store": "unavailable" } }));
+    let checks = json!({ "store": "unavailable", "configuration": "ok" });
+    assert_eq!(reply.json(), json!({ "status": "unavailable", "checks": checks }));
     assert_eq!(reply.header("cache-control"), "no-store");
     assert!(!reply.text.contains(&address.to_string()));
     assert_eq!(server.send("GET", "/auth/healthz", &[], "").await.status, 200, "the process itself is there");

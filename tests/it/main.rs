@@ -43,6 +43,7 @@ mod reload;
 mod revealing;
 mod rotation;
 mod router;
+mod secret_files;
 mod secrets;
 #[cfg(feature = "test-util")]
 mod session_ended;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::process::{MASTER, Server, Sink};
 
 /// Cargo builds the examples along with the tests.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let deps = std::env::current_exe().unwrap();
     let example = deps.parent().unwrap().parent().unwrap().join("examples").join(name);
     assert!(example.exists(), "build the examples first: cargo build --examples --all-features");

@@ -141,9 +141,8 @@ fn signing(keys: &ConfiguredKeys) -> String {
 /// Writes the change, prints it, or says what to set if it cannot be written.
 fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), Failure> {
     let settings = change.settings();
-    let is_file = matches!(keys.source(), Source::File(_));
     if print {
-        print_settings(&settings, is_file)?;
+        print_settings(&settings)?;
         output::note("Nothing was written");
     } else if matches!(keys.source(), Source::Environment(_) | Source::SecretFile(..)) {
         return Err(Failure::new(what_to_set(keys, &settings)));
@@ -154,14 +153,14 @@ fn apply(keys: &ConfiguredKeys, change: &KeyChange, print: bool) -> Result<(), F
     Ok(())
 }
 
-fn print_settings(settings: &[KeySetting], is_file: bool) -> Result<(), Failure> {
+fn print_settings(settings: &[KeySetting]) -> Result<(), Failure> {
     for setting in settings {
-        let KeySetting { name, value, is_in_file, .. } = setting;
+        let KeySetting { name, value, is_in_file, is_member, .. } = setting;
         match value {
             Some(value) if *is_in_file => {
                 output::verbatim(&format!("# The file that {name} names:\n{}\n", value.expose()))?;
             }
-            Some(value) if is_file => output::verbatim(&format!("\"{name}\": {},\n", value.expose()))?,
+            Some(value) if *is_member => output::verbatim(&format!("\"{name}\": {},\n", value.expose()))?,
             Some(value) => {
                 let quoted = setting.env_value();
                 output::verbatim(&format!("{name}={}\n", quoted.as_ref().unwrap_or(value).expose()))?;

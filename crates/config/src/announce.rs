@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use fastauth_core::{policy::PathList, settings::Deployment};
 use tracing::Level;
 
+use crate::fault::ConfigError;
+
 /// More prefixes of a list than this are only counted.
 const MAX_SHOWN: usize = 8;
 
@@ -24,6 +26,19 @@ pub fn announce(deployment: &Deployment) {
         tracing::info!(target: "fastauth", "{}", summary(deployment));
     } else {
         print_line(&summary(deployment));
+    }
+}
+
+/// Logs all that is wrong with a configuration that was to replace the present one, in the manner of [`announce`].
+pub fn announce_fault(error: &ConfigError) {
+    const NOT_RELOADED: &str = "the configuration was not reloaded, and stays as it was";
+    let count = error.faults().len();
+    let faults: Vec<_> = error.faults().iter().map(ToString::to_string).collect();
+    let faults = faults.join("\n  - ");
+    if tracing::enabled!(target: "fastauth", Level::ERROR) {
+        tracing::error!(target: "fastauth", faults = count, "{NOT_RELOADED}:\n  - {faults}");
+    } else {
+        print_line(&format!("error: {NOT_RELOADED}:\n  - {faults}"));
     }
 }
 

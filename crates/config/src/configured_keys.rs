@@ -24,9 +24,18 @@ pub struct ConfiguredKeys {
     /// When the newest begins to sign, since the Unix epoch.
     signs_from: u64,
     pub(crate) previous: Vec<Secret>,
+    retired: Vec<RetiredKey>,
     pub(crate) ring: Arc<KeyRing>,
     clock: Clock,
     pub(crate) sources: KeySources,
+}
+
+/// A key that stood in the file of the key before another one did. It verifies as the previous keys do.
+#[derive(Clone)]
+struct RetiredKey {
+    key: Secret,
+    /// When all tokens of it have expired, since the Unix epoch.
+    ends_at: u64,
 }
 
 /// Where each of the settings stands.
@@ -68,7 +77,28 @@ impl ConfiguredKeys {
         clock: Clock,
     ) -> Result<Self, InvalidKey> {
         let ring = Arc::new(KeyRing::new(&newest, signs_from, &previous)?);
-        Ok(Self { newest, signs_from, previous, ring, clock, sources })
+        Ok(Self { newest, signs_from, previous, retired: Vec::new(), ring, clock, sources })
+    }
+
+    /// Keeps the keys that these replace, if both are in the file that a setting names: what was in it before verifies for as long as
+    /// its tokens can be valid. Keys that stand elsewhere are listed there by hand.
+    pub(crate) fn after(mut self, before: &Self, lifetime: Duration) -> Self {
+        let are_in_files = [&self, before].iter().all(|keys| matches!(keys.sources.key, Source::SecretFile(..)));
+        if !are_in_files {
+            return self;
+        }
+        let now = self.clock.unix_now();
+        let replaced = RetiredKey { key: before.newest.clone(), ends_at: now.saturating_add(lifetime.as_secs()) };
+        let mut retired: Vec<_> = std::iter::once(replaced).chain(before.retired.iter().cloned()).collect();
+        retired.retain(|old| old.ends_at > now && old.key != self.newest && !self.previous.contains(&old.key));
+        let verifying: Vec<_> =
+            retired.iter().map(|old| old.key.clone()).chain(self.previous.iter().cloned()).collect();
+        // They were usable when they were read.
+        if let Ok(ring) = KeyRing::new(&self.newest, self.signs_from, &verifying) {
+            self.ring = Arc::new(ring);
+            self.retired = retired;
+        }
+        self
     }
 
     /// Returns what signs and verifies.

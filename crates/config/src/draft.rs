@@ -8,7 +8,7 @@ use fastauth_core::{
     origin::Origins,
     policy::{Level, PathOptions, Prefix, ServiceTest},
     secret::Secret,
-    settings::{Caching, EndpointOptions, LogDetails, WebSocketSettings},
+    settings::{Caching, EndpointOptions, LogDetails, Reload, WebSocketSettings},
 };
 use http::HeaderMap;
 
@@ -24,6 +24,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) secrets: SecretsDraft,
     pub(crate) paths: PathsDraft,
     pub(crate) rules: RulesDraft,
+    pub(crate) reload: Reload,
     pub(crate) shadow: bool,
     pub(crate) issuing: Issuing,
     pub(crate) caching: Caching,
@@ -86,6 +87,7 @@ impl<'a> Draft<'a> {
             secrets: SecretsDraft::default(),
             paths: PathsDraft::default(),
             rules: RulesDraft::default(),
+            reload: Reload::Off,
             shadow: false,
             issuing: Issuing { claims_hook: parts.claims_hook.clone(), ..Issuing::default() },
             caching: Caching::default(),

@@ -117,15 +117,24 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Why there are no settings: every fault at once.
+/// Why there are no settings, or no others: every fault at once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     faults: Vec<Fault>,
+    /// The application runs, and goes on.
+    is_of_reload: bool,
 }
 
 impl ConfigError {
     pub(crate) fn new(faults: Vec<Fault>) -> Self {
-        Self { faults }
+        Self { faults, is_of_reload: false }
+    }
+
+    /// Returns the faults as those of a reload.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_reload(self) -> Self {
+        Self { is_of_reload: true, ..self }
     }
 
     /// Returns the faults, at least one.
@@ -145,7 +154,8 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.faults.len();
         let noun = if count == 1 { "fault" } else { "faults" };
-        write!(f, "FastAuth cannot start: {count} {noun} in its configuration")?;
+        let what = if self.is_of_reload { "did not reload" } else { "cannot start" };
+        write!(f, "FastAuth {what}: {count} {noun} in its configuration")?;
         self.faults.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
     }
 }

@@ -13,9 +13,10 @@ use crate::{
     configured_keys::ConfiguredKeys,
     draft::Draft,
     fault::{Fault, Source},
+    fingerprint::Fingerprint,
     given::Given,
     key::{self, Choice, Feature, Key, TimeLimits, ValueKind},
-    keys::{self, endpoints, paths, secrets, store},
+    keys::{self, application, endpoints, paths, secrets, store},
     rules,
     settings::Settings,
     time,
@@ -65,6 +66,7 @@ impl Draft<'_> {
     fn into_settings(self, keys: ConfiguredKeys, rules: Rules, store: StoreSettings) -> Settings {
         let store_source = self.source(&store::DATABASE_API_URL);
         let headers_source = self.source(&store::HEADERS);
+        let reload_source = self.source(&application::RELOAD);
         let deployment = Deployment {
             app_name: self.app_name,
             master_tokens: self.secrets.master_tokens,
@@ -85,9 +87,18 @@ impl Draft<'_> {
             metrics: self.parts.metrics,
             hooks: self.parts.hooks.clone(),
             warnings: self.warnings,
+            reload: self.reload,
             is_quiet: false,
         };
-        Settings { deployment, keys, store_source, headers_source }
+        Settings {
+            deployment,
+            keys,
+            store_source,
+            headers_source,
+            reload_source,
+            sources: None,
+            files: Fingerprint::default(),
+        }
     }
 
     /// Reads the value of a key, or its default, and sets it.
@@ -142,7 +153,8 @@ impl Draft<'_> {
             }
             (ValueKind::Rules { set }, Some(Given::Rules(rules))) => set(self, rules::placed(rules)),
             (ValueKind::Claims { set }, Some(Given::Claims(claims))) => set(self, claims),
-            (_, None) => {}
+            // Its source is read with the others, since the secret in it counts in its place.
+            (ValueKind::SecretFile { .. }, Some(Given::Text(_))) | (_, None) => {}
             (kind, Some(_)) => self.fault(key, "the value has the wrong type", kind.remedy()),
         }
     }

@@ -77,6 +77,10 @@ pub(crate) enum ValueKind {
     Secret {
         set: Set<Secret>,
     },
+    /// The path of a file that holds the secret of another key.
+    SecretFile {
+        of: &'static Key,
+    },
     SecretList {
         set: Set<Vec<Secret>>,
     },
@@ -176,6 +180,11 @@ impl Key {
 
     pub(crate) const fn secret(name: &'static str, set: Set<Secret>) -> Self {
         Self::new(name, ValueKind::Secret { set }).unset("not set")
+    }
+
+    /// Creates the twin of a secret, which names the file that it is in.
+    pub(crate) const fn secret_file(name: &'static str, of: &'static Key) -> Self {
+        Self::new(name, ValueKind::SecretFile { of })
     }
 
     pub(crate) const fn secret_list(name: &'static str, set: Set<Vec<Secret>>) -> Self {
@@ -304,7 +313,11 @@ impl ValueKind {
     /// Returns the form that the values have.
     pub(crate) fn form(&self) -> ValueForm {
         match self {
-            Self::Text { .. } | Self::Choice { .. } | Self::Time { .. } | Self::Instant { .. } => ValueForm::Text,
+            Self::Text { .. }
+            | Self::Choice { .. }
+            | Self::Time { .. }
+            | Self::Instant { .. }
+            | Self::SecretFile { .. } => ValueForm::Text,
             Self::Flag { .. } => ValueForm::Flag,
             Self::Number { .. } => ValueForm::Number,
             Self::List { .. } => ValueForm::List,
@@ -325,6 +338,7 @@ impl ValueKind {
             | Self::Choice { .. }
             | Self::Time { .. }
             | Self::Instant { .. } => "a text in quotes",
+            Self::SecretFile { .. } => r#"the path of a file in quotes, such as "/run/secrets/key""#,
             Self::Flag { .. } => "true or false",
             Self::Number { .. } => "a whole number, such as 60",
             Self::List { example, .. } => {

@@ -20,6 +20,7 @@ mod env_text;
 mod environment;
 mod fault;
 mod file;
+mod fingerprint;
 mod finish;
 mod given;
 mod key;
@@ -40,8 +41,12 @@ mod values;
 pub use edit::{KeyChange, KeyChangeError, KeySetting};
 #[doc(hidden)]
 pub use environment::is_of_a_service;
+#[doc(hidden)]
+pub use fingerprint::Fingerprint;
+#[doc(hidden)]
+pub use settings::Lasting;
 pub use {
-    announce::announce,
+    announce::{announce, announce_fault},
     builder::SettingsBuilder,
     configured_keys::{ConfiguredKeys, KeyInfo, KeyRole},
     env_file::{EnvFile, EnvFileError},

@@ -33,6 +33,12 @@ impl SettingsBuilder {
     /// Reads all sources as [`load`](Self::load) does, and reports where each value came from, faults or not.
     #[must_use]
     pub fn report(self) -> Report {
-        Report::new(sources::read(self.code, &self.surroundings), &self.parts)
+        let mut report = Report::new(sources::read(self.code.clone(), &self.surroundings), &self.parts);
+        let files = report.files().clone();
+        if let Some(settings) = &mut report.settings {
+            settings.sources = Some(self);
+            settings.files = files;
+        }
+        report
     }
 }

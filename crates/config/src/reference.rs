@@ -154,6 +154,7 @@ fn values(kind: &ValueKind) -> String {
         ValueKind::Number { limits, .. } => format!("{} to {}", limits.min, limits.max),
         ValueKind::Time { limits, .. } => format!("`{}` to `{}`", time::show(limits.min), time::show(limits.max)),
         ValueKind::Instant { .. } => "time in UTC".to_owned(),
+        ValueKind::SecretFile { .. } => "path".to_owned(),
         ValueKind::List { .. } | ValueKind::SecretList { .. } => "list of texts".to_owned(),
         ValueKind::SecretMap { .. } => "object of texts".to_owned(),
         ValueKind::Rules { .. } => "list of objects".to_owned(),
@@ -187,7 +188,9 @@ fn feature(key: &Key) -> Option<&'static Feature> {
 
 fn property(key: &Key) -> Value {
     let mut property = match &key.kind {
-        ValueKind::Text { .. } | ValueKind::Secret { .. } | ValueKind::Time { .. } => json!({ "type": "string" }),
+        ValueKind::Text { .. } | ValueKind::Secret { .. } | ValueKind::SecretFile { .. } | ValueKind::Time { .. } => {
+            json!({ "type": "string" })
+        }
         ValueKind::Instant { .. } => json!({ "type": "string", "format": "date-time" }),
         ValueKind::Choice { choices, .. } => {
             json!({ "enum": choices.iter().map(|choice| choice.word).collect::<Vec<_>>() })

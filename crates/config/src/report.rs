@@ -10,6 +10,7 @@ use crate::{
     configured_keys::ConfiguredKeys,
     draft::Draft,
     fault::{ConfigError, Fault, Source},
+    fingerprint::Fingerprint,
     key::{Key, ValueKind},
     keys::{self, paths, secrets, store},
     settings::Settings,
@@ -23,10 +24,11 @@ pub struct Report {
     faults: Vec<Fault>,
     warnings: Vec<String>,
     notes: Vec<String>,
-    settings: Option<Settings>,
+    pub(crate) settings: Option<Settings>,
     keys: Option<ConfiguredKeys>,
     rules: Rules,
     env_file: PathBuf,
+    files: Fingerprint,
 }
 
 /// One key, its value, and its source.
@@ -65,6 +67,7 @@ impl Report {
             keys: finished.keys,
             rules: finished.rules,
             env_file: values.env_file,
+            files: values.files,
         }
     }
 
@@ -90,6 +93,13 @@ impl Report {
     #[must_use]
     pub fn env_file(&self) -> &Path {
         &self.env_file
+    }
+
+    /// Returns what the files held that were read.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn files(&self) -> &Fingerprint {
+        &self.files
     }
 
     /// Returns how the lists of paths work together: each guard below an exemption, and each exemption below a guard.

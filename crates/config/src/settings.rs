@@ -5,14 +5,19 @@ use std::{path::Path, time::Duration};
 use fastauth_core::{
     issue::TokensPerClient,
     keys::StoreFormat,
-    settings::{Deployment, StoreSettings},
+    settings::{Deployment, Reload, StoreSettings},
 };
 
 use crate::{
     builder::SettingsBuilder,
     configured_keys::ConfiguredKeys,
     fault::{ConfigError, Fault, Source},
-    keys::store::{DATABASE_API_URL, HEADERS},
+    fingerprint::Fingerprint,
+    key::Key,
+    keys::{
+        application::RELOAD,
+        store::{DATABASE_API_URL, HEADERS},
+    },
 };
 
 /// What a deployment decides: which paths are guarded, the secrets, the store and the lifetimes.
@@ -39,6 +44,19 @@ pub struct Settings {
     /// Where the address of the store stands.
     pub(crate) store_source: Source,
     pub(crate) headers_source: Source,
+    pub(crate) reload_source: Source,
+    /// What they were read by, if that was more than code.
+    pub(crate) sources: Option<SettingsBuilder>,
+    /// What the files held.
+    pub(crate) files: Fingerprint,
+}
+
+/// What cannot change while the application runs.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Lasting {
+    store: StoreSettings,
+    reload: Reload,
 }
 
 impl Settings {
@@ -128,30 +146,83 @@ impl Settings {
         self.deployment
     }
 
-    /// Checks that the store is the one that was opened at the start. One that is set in code is not compared.
+    /// Returns what reads the same sources again; `None` if the settings are made in code alone.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn sources(&self) -> Option<&SettingsBuilder> {
+        self.sources.as_ref()
+    }
+
+    /// Returns what the files held that they were read from.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn files(&self) -> &Fingerprint {
+        &self.files
+    }
+
+    /// Returns the fault that there is nothing to read again.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn nothing_to_read() -> ConfigError {
+        let problem = "the settings were made in code alone, so there is nothing to read again";
+        Fault::without_key(Source::Code, problem, "call `reload_with` with new settings").into()
+    }
+
+    /// Returns the fault that changes cannot be noticed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn reload_fault(&self, error: &std::io::Error) -> ConfigError {
+        let problem = format!("changes cannot be noticed ({error})");
+        Fault::new(RELOAD.name, self.reload_source.clone(), problem, "write \"off\"").into()
+    }
+
+    /// Returns what cannot change while the application runs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn lasting(&self) -> Lasting {
+        Lasting { store: self.deployment.store.clone(), reload: self.deployment.reload }
+    }
+
+    /// Checks that what cannot change is as it was at the start. A store that is set in code is not compared.
     ///
     /// # Errors
     ///
-    /// The fault of the key that is different.
+    /// A fault for each key that is different.
     #[doc(hidden)]
-    pub fn check_store(&self, opened: &StoreSettings) -> Result<(), ConfigError> {
-        let remedy = "restart the application to change it, or write what it was at the start";
-        let same_place = match (&self.deployment.store, opened) {
-            (StoreSettings::Sqlite { path }, StoreSettings::Sqlite { path: opened }) => path == opened,
-            (StoreSettings::Rest { url, headers }, StoreSettings::Rest { url: opened, headers: opened_headers }) => {
-                if url == opened && headers != opened_headers {
-                    let problem = "they cannot change while the application runs";
-                    return Err(Fault::new(HEADERS.name, self.headers_source.clone(), problem, remedy).into());
-                }
-                url == opened
+    pub fn check_lasting(&self, at_start: &Lasting) -> Result<(), ConfigError> {
+        const REMEDY: &str = "write what it was at the start, or restart the application to change it";
+        let fault =
+            |key: &'static Key, source: &Source, problem: &str| Fault::new(key.name, source.clone(), problem, REMEDY);
+        let mut faults = Vec::new();
+        let (is_same_store, are_same_headers) = match (&self.deployment.store, &at_start.store) {
+            (StoreSettings::Sqlite { path }, StoreSettings::Sqlite { path: other }) => (path == other, true),
+            (StoreSettings::Rest { url, headers }, StoreSettings::Rest { url: other, headers: others }) => {
+                (url == other, headers == others)
             }
-            (StoreSettings::Custom(_), StoreSettings::Custom(_)) => true,
-            _ => false,
+            (StoreSettings::Custom(_), StoreSettings::Custom(_)) => (true, true),
+            _ => (false, true),
         };
-        if same_place {
-            return Ok(());
+        if !is_same_store {
+            let problem = "the store cannot change while the application runs";
+            faults.push(fault(&DATABASE_API_URL, &self.store_source, problem));
         }
-        Err(self.store_fault("the store cannot change while the application runs".to_owned(), remedy))
+        if !are_same_headers {
+            let problem = "what is sent to the store cannot change while the application runs";
+            faults.push(fault(&HEADERS, &self.headers_source, problem));
+        }
+        if self.sources.is_some() && self.deployment.reload != at_start.reload {
+            faults.push(fault(&RELOAD, &self.reload_source, "it cannot change while the application runs"));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError::new(faults)) }
+    }
+
+    /// Takes the keys that these settings replace: see [`ConfiguredKeys::after`].
+    #[doc(hidden)]
+    #[must_use]
+    pub fn after(mut self, before: &ConfiguredKeys, lifetime: Duration) -> Self {
+        self.keys = self.keys.after(before, lifetime);
+        self.deployment.keys = self.keys.ring();
+        self
     }
 
     /// Returns the fault that the store could not be opened.

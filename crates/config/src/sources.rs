@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
-use fastauth_core::json;
+use fastauth_core::{json, secret::Secret};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -50,6 +50,8 @@ const SCHEMA: &str = "$schema";
 #[derive(Default)]
 struct Reader {
     values: Values,
+    /// Where the paths in variables and in code start.
+    working_directory: PathBuf,
 }
 
 /// The spelling and the value of each key that a source has.
@@ -66,6 +68,7 @@ struct ConfigFile {
 pub(crate) fn of_code(code: Code, surroundings: &Surroundings) -> Values {
     let mut reader = Reader::default();
     reader.values.directory = surroundings.directory.clone().unwrap_or_default();
+    reader.working_directory.clone_from(&reader.values.directory);
     reader.add_code(code);
     reader.values
 }
@@ -77,7 +80,7 @@ pub(crate) fn read(code: Code, surroundings: &Surroundings) -> Values {
         None => Environment::from_process(),
     };
     let working_directory = surroundings.directory.clone().unwrap_or_default();
-    let mut reader = Reader::default();
+    let mut reader = Reader { working_directory: working_directory.clone(), ..Reader::default() };
     let is_ours = |name: &&String| {
         let of_value = name.strip_suffix(FILE_ENDING).unwrap_or(name);
         name.starts_with("FASTAUTH_") || keys::bare().any(|(_, variable)| variable == of_value)
@@ -124,10 +127,10 @@ impl Reader {
     /// Reads the `.env` beside the configuration file, or else the one in the working directory.
     fn add_env_file(&mut self, working_directory: &Path) {
         let mut path = self.values.directory.join(".env");
-        let mut text = file::read_shared_text(&path);
+        let mut text = self.read(&path, file::read_shared_text);
         if is_not_found(&text) {
             let other = working_directory.join(".env");
-            let other_text = file::read_shared_text(&other);
+            let other_text = self.read(&other, file::read_shared_text);
             if is_not_found(&other_text) {
                 self.values.env_file = path;
                 return;
@@ -177,7 +180,8 @@ impl Reader {
                     self.insert(key, variable, Source::Environment(variable.to_owned()), Raw::variable(value));
                 }
                 (None, Some(path)) => {
-                    self.add_secret_file(key, &of_file, &working_directory.join(without_line_break(path)));
+                    let source = Source::Environment(of_file.clone());
+                    self.add_secret_file(key, &of_file, source, &working_directory.join(without_line_break(path)));
                 }
                 (None, None) => {}
             }
@@ -188,17 +192,17 @@ impl Reader {
         self.fault(Fault::new(key.name, source, format!("{other} is set, too"), "unset one of them"));
     }
 
-    /// Reads the file that a variable names. All of it is the value, except for the line break at its end.
-    fn add_secret_file(&mut self, key: &'static Key, variable: &str, path: &Path) {
-        match file::read_text(path) {
+    /// Reads the file that a variable or a key names. All of it is the value, except for the line break at its end.
+    fn add_secret_file(&mut self, key: &'static Key, name: &str, named_in: Source, path: &Path) {
+        match self.read(path, file::read_text) {
             Ok(text) => {
                 self.values.warnings.extend(file::exposure(path));
-                let source = Source::SecretFile(path.to_owned(), variable.to_owned());
-                self.insert(key, variable, source, Raw::variable(text.expose()));
+                let source = Source::SecretFile(path.to_owned(), name.to_owned());
+                self.insert(key, name, source, Raw::variable(text.expose()));
             }
             Err(error) => {
                 let problem = format!("the file {} cannot be read ({})", path.display(), file::why(&error));
-                let source = Source::Environment(variable.to_owned());
+                let source = named_in;
                 self.fault(Fault::new(key.name, source, problem, "name a file that holds the value and nothing else"));
             }
         }
@@ -206,7 +210,7 @@ impl Reader {
 
     fn add_file(&mut self, config: ConfigFile, code: &[(&'static Key, Given)]) {
         let path = config.path;
-        let text = match file::read_text(&path) {
+        let text = match self.read(&path, file::read_text) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound && !config.is_named => {
                 // Code that says which paths to guard needs no file; without either, every path would be open.
@@ -277,7 +281,10 @@ impl Reader {
             if let Some(key) = name.strip_suffix(FILE_ENDING).and_then(of_secret) {
                 match spellings.get(key.name) {
                     Some((other, _)) => self.twice(key, Source::Environment(name.clone()), other),
-                    None => self.add_secret_file(key, name, &working_directory.join(without_line_break(value))),
+                    None => {
+                        let source = Source::Environment(name.clone());
+                        self.add_secret_file(key, name, source, &working_directory.join(without_line_break(value)));
+                    }
                 }
                 continue;
             }
@@ -292,8 +299,12 @@ impl Reader {
     }
 
     fn add_code(&mut self, code: Code) {
+        let names: Vec<_> = code.iter().map(|(key, _)| key.name).collect();
         for (key, given) in code {
-            self.insert(key, key.name, Source::Code, Raw::Code(given));
+            match key.kind {
+                ValueKind::SecretFile { of } if names.contains(&of.name) => self.twice(key, Source::Code, of.name),
+                _ => self.insert(key, key.name, Source::Code, Raw::Code(given)),
+            }
         }
     }
 
@@ -306,6 +317,11 @@ impl Reader {
         source: Source,
         value: Value,
     ) {
+        let twin = keys::twin(key).and_then(|twin| spellings.get(twin.name));
+        if let Some((other, _)) = twin.filter(|_| !value.is_null()) {
+            let secret = if let ValueKind::SecretFile { of } = key.kind { of } else { key };
+            return self.twice(secret, source, other);
+        }
         match spellings.get(key.name) {
             Some((_, other)) if *other == value => {}
             Some((other, _)) => {
@@ -341,7 +357,16 @@ impl Reader {
             return;
         }
         match raw.into_given(key.kind.form()) {
-            Ok(given) => self.values.insert(key.name, given, source),
+            Ok(given) => {
+                if let (ValueKind::SecretFile { of }, Given::Text(path)) = (&key.kind, &given) {
+                    let directory = match source {
+                        Source::File(_) => self.values.directory.clone(),
+                        _ => self.working_directory.clone(),
+                    };
+                    self.add_secret_file(of, spelling, source.clone(), &directory.join(path));
+                }
+                self.values.insert(key.name, given, source);
+            }
             Err(problem) => {
                 let remedy = if problem == NO_VARIABLE {
                     "set it in the configuration file".to_owned()
@@ -351,6 +376,13 @@ impl Reader {
                 self.fault(Fault::new(key.name, source, problem, remedy));
             }
         }
+    }
+
+    /// Reads a file, and notes what it held.
+    fn read(&mut self, path: &Path, how: fn(&Path) -> io::Result<Secret>) -> io::Result<Secret> {
+        let text = how(path);
+        self.values.files.note(path, &text);
+        text
     }
 
     fn fault(&mut self, fault: Fault) {

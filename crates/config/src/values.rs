@@ -8,6 +8,7 @@ use figment::Figment;
 
 use crate::{
     fault::{Fault, Source},
+    fingerprint::Fingerprint,
     given::Given,
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Values {
     pub(crate) env_file_problem: Option<(PathBuf, String)>,
     /// Lines of `.env` that readers differ on, by key: each a fault if no other source gives its key, and else only a warning.
     pub(crate) env_line_faults: Vec<(&'static str, Fault)>,
+    /// What the files held that were read.
+    pub(crate) files: Fingerprint,
     pub(crate) has_file: bool,
     /// The `.env` that is read, or would be if there were one: where a secret can be put.
     pub(crate) env_file: PathBuf,

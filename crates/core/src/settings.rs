@@ -63,6 +63,8 @@ pub struct Deployment {
     pub warnings: Vec<String>,
     /// Where tokens are kept, for people to read.
     pub store_place: String,
+    /// When the configuration is read again.
+    pub reload: Reload,
     /// Nothing is written to standard error.
     pub is_quiet: bool,
     /// Events are counted for the recorder of the `metrics` crate, if the feature of that name is on.
@@ -99,6 +101,30 @@ pub enum StoreSettings {
     },
     /// The application's own.
     Custom(Arc<dyn TokenStore>),
+}
+
+/// When the configuration is read again while the application runs: `reload`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reload {
+    /// When the application asks for it.
+    #[default]
+    Off,
+    /// On the signal SIGHUP. It needs the feature `sighup`, and Unix.
+    Sighup,
+    /// When a file has changed: the files are read every two seconds.
+    Watch,
+}
+
+impl Reload {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Sighup => "sighup",
+            Self::Watch => "watch",
+        }
+    }
 }
 
 /// How WebSockets are guarded.

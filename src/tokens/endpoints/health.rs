@@ -23,7 +23,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     id: "health",
     summary: "Health check",
     description: "Answers 200 while the process serves requests. With `?deep`, 503 if the token store does not answer or cannot be \
-                  written.",
+                  written; and it says if the last reload of the configuration was refused.",
     parameters: |_| {
         let deep = Parameter {
             text: json!({ "type": "string", "enum": ["", "true", "false"] }),
@@ -60,8 +60,15 @@ const HEALTH: Schema = Schema {
                 "status": { "type": "string", "enum": ["ok", "unavailable"] },
                 "checks": {
                     "type": "object",
-                    "required": ["store"],
-                    "properties": { "store": { "type": "string", "enum": ["ok", "unavailable"] } },
+                    "required": ["store", "configuration"],
+                    "properties": {
+                        "store": { "type": "string", "enum": ["ok", "unavailable"] },
+                        "configuration": {
+                            "type": "string",
+                            "enum": ["ok", "faulty"],
+                            "description": "Faulty if the last reload was refused, and the configuration before it is in force",
+                        },
+                    },
                 },
             },
         })
@@ -74,7 +81,9 @@ async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let store = if is_deep { Some(call.parts.health.is_up().await) } else { None };
     let is_healthy = store.unwrap_or(true);
     let status = if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let checks = store.map(|is_up| HealthChecks { store: word(is_up) });
+    // Requests are served nevertheless, by the configuration before.
+    let configuration = if call.parts.reloads.last_failed() { "faulty" } else { "ok" };
+    let checks = store.map(|is_up| HealthChecks { store: word(is_up), configuration });
     Ok(json_response(status, &HealthReport { status: word(is_healthy), checks }))
 }
 
@@ -88,6 +97,7 @@ struct HealthReport {
 #[derive(Serialize)]
 struct HealthChecks {
     store: &'static str,
+    configuration: &'static str,
 }
 
 fn word(is_up: bool) -> &'static str {

@@ -14,7 +14,8 @@ use crate::{
     given::rfc3339,
     key::Key,
     keys::secrets::{
-        CRYPTOGRAPHY_KEY, CRYPTOGRAPHY_KEY_SIGNS_FROM as SIGNS_FROM, PREVIOUS_CRYPTOGRAPHY_KEYS as PREVIOUS,
+        CRYPTOGRAPHY_KEY, CRYPTOGRAPHY_KEY_FILE, CRYPTOGRAPHY_KEY_SIGNS_FROM as SIGNS_FROM,
+        PREVIOUS_CRYPTOGRAPHY_KEYS as PREVIOUS,
     },
     sources::FILE_ENDING,
 };
@@ -162,6 +163,7 @@ fn is_together(key: &Source, other: &Source) -> bool {
         (_, Source::Default) => true,
         (Source::EnvFile(key, _), Source::EnvFile(other, _)) => key == other,
         (Source::Environment(_) | Source::SecretFile(..), Source::Environment(_) | Source::SecretFile(..)) => true,
+        (Source::SecretFile(_, name), Source::File(_)) => CRYPTOGRAPHY_KEY_FILE.is_spelled(name),
         (key, other) => key == other,
     }
 }
@@ -181,8 +183,10 @@ struct Setting {
     key: &'static Key,
     /// The variable, or the member of the configuration file.
     name: String,
-    /// True if the variable names a file with the value in it.
+    /// True if the variable or member names a file with the value in it.
     is_in_file: bool,
+    /// True if it stands in the configuration file as it is.
+    is_member: bool,
     value: NewValue,
 }
 
@@ -237,7 +241,7 @@ impl KeyChange {
         self.changes()
             .into_iter()
             .map(|setting| {
-                let value = if is_of_variables {
+                let value = if is_of_variables && !setting.is_member {
                     setting.value.in_variable()
                 } else {
                     setting.value.in_json().map(|value| Secret::from(value.to_string()))
@@ -247,6 +251,7 @@ impl KeyChange {
                     value,
                     is_secret: *setting.key != SIGNS_FROM,
                     is_in_file: setting.is_in_file,
+                    is_member: setting.is_member,
                 }
             })
             .collect()
@@ -281,11 +286,14 @@ impl KeyChange {
         let (name, is_in_file) = match (source, &self.sources.key) {
             (Source::Environment(name) | Source::EnvFile(_, name), _) => (name.clone(), false),
             (Source::SecretFile(_, name), _) => (name.clone(), true),
+            // Only the key itself has a member that names a file.
+            (_, Source::SecretFile(_, name)) if CRYPTOGRAPHY_KEY_FILE.is_spelled(name) => (key.name.to_owned(), false),
             (_, Source::SecretFile(_, name)) => (format!("{}{FILE_ENDING}", in_manner_of(name)), true),
             (_, Source::Environment(name) | Source::EnvFile(_, name)) => (in_manner_of(name), false),
             _ => (key.name.to_owned(), false),
         };
-        Setting { key, name, is_in_file, value }
+        let is_member = !is_in_file && name == key.name;
+        Setting { key, name, is_in_file, is_member, value }
     }
 
     fn write_file(&self, path: PathBuf) -> Result<(), KeyChangeError> {
@@ -348,8 +356,10 @@ pub struct KeySetting {
     pub value: Option<Secret>,
     /// True if there is a key in it.
     pub is_secret: bool,
-    /// True if the variable names a file, such as `CRYPTOGRAPHY_KEY_FILE`, and the value is to be all that the file holds.
+    /// True if the variable or member names a file, such as `CRYPTOGRAPHY_KEY_FILE`, and the value is to be all that the file holds.
     pub is_in_file: bool,
+    /// True if it is a member of the configuration file, and the value is to stand there.
+    pub is_member: bool,
 }
 
 impl KeySetting {

@@ -1,14 +1,15 @@
 //! The application, and where its clients put their tokens.
 
-use fastauth_core::credential::TokenHeaders;
+use fastauth_core::{credential::TokenHeaders, settings::Reload};
 
 use crate::{
     builder::SettingsBuilder,
     given::Given,
-    key::{Group, Key},
+    key::{Choice, Feature, Group, Key},
 };
 
-pub(crate) static GROUP: Group = Group { title: "Application", keys: &[&APP_NAME, &CREDENTIAL_SOURCES, &LOG_LV] };
+pub(crate) static GROUP: Group =
+    Group { title: "Application", keys: &[&APP_NAME, &CREDENTIAL_SOURCES, &RELOAD, &LOG_LV] };
 
 static APP_NAME: Key = Key::text_or("app-name", "fastauth", |draft, name| {
     if name.trim().is_empty() {
@@ -38,6 +39,25 @@ static CREDENTIAL_SOURCES: Key =
          the `Authorization: Bearer` of a platform in front of the application.",
     );
 
+static SIGHUP: Feature = Feature {
+    name: "sighup",
+    is_built: cfg!(all(unix, feature = "sighup")),
+    problem: "\"sighup\" needs Unix and the feature `sighup`, which this build lacks",
+};
+
+pub(crate) static RELOAD: Key = Key::choice(
+    "reload",
+    &[
+        Choice::new(Reload::Off.as_str(), |draft| draft.reload = Reload::Off),
+        Choice::new(Reload::Sighup.as_str(), |draft| draft.reload = Reload::Sighup).feature(&SIGHUP),
+        Choice::new(Reload::Watch.as_str(), |draft| draft.reload = Reload::Watch),
+    ],
+)
+.doc(
+    "When the sources are read again while the application runs: on the signal SIGHUP, or when a file has changed, which is looked at \
+     every two seconds. `off`: only when the application calls `FastAuthLayer::reload`.",
+);
+
 /// A key of `fastauth-api`.
 static LOG_LV: Key = Key::ignored("log-lv");
 
@@ -46,6 +66,13 @@ impl SettingsBuilder {
     #[must_use]
     pub fn app_name(self, name: impl Into<String>) -> Self {
         self.set(&APP_NAME, Given::Text(name.into()))
+    }
+
+    /// Sets when the configuration is read again while the application runs (`reload`). With `Sighup`, that signal no longer ends the
+    /// process.
+    #[must_use]
+    pub fn reload(self, when: Reload) -> Self {
+        self.choose(&RELOAD, when.as_str())
     }
 
     /// Sets the headers in which access tokens are looked for, of `ACCESS-TOKEN` and `Authorization` (`credential-sources`). The

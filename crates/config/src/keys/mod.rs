@@ -1,6 +1,6 @@
 //! The table of the configuration keys: a static for each, beside the method of the builder that sets it in code.
 
-use crate::key::{Group, Key};
+use crate::key::{Group, Key, ValueKind};
 
 pub(crate) mod application;
 pub(crate) mod cache;
@@ -35,6 +35,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Key> {
 /// Returns the keys that a variable without a prefix sets, too, with that variable.
 pub(crate) fn bare() -> impl Iterator<Item = (&'static Key, &'static str)> {
     all().filter_map(|key| Some((key, key.bare?)))
+}
+
+/// Returns the key that names the file of a secret, or the secret whose file a key names.
+pub(crate) fn twin(key: &'static Key) -> Option<&'static Key> {
+    match key.kind {
+        ValueKind::SecretFile { of } => Some(of),
+        ValueKind::Secret { .. } => all().find(|other| matches!(other.kind, ValueKind::SecretFile { of } if of == key)),
+        _ => None,
+    }
 }
 
 /// Returns the key of a spelling in kebab-case, snake_case or both mixed.
@@ -76,13 +85,12 @@ mod tests {
         issue::TokensPerClient,
         keys::StoreFormat,
         policy::{Ambiguous, Level, Rule},
-        settings::{CookieSameSite, ErrorShape, LogDetail, RefreshTransport, ResponseShape, WebSocketRefusal},
+        settings::{CookieSameSite, ErrorShape, LogDetail, RefreshTransport, Reload, ResponseShape, WebSocketRefusal},
     };
 
     use super::*;
     #[cfg(feature = "rate-limit")]
     use crate::builder::SettingsBuilder;
-    use crate::key::ValueKind;
 
     #[test]
     fn names_are_unique_and_documented() {
@@ -125,13 +133,16 @@ mod tests {
         let built = built![
             app_name("a"),
             credential_sources(["ACCESS-TOKEN"]),
+            reload(Reload::Watch),
             log_details([LogDetail::Path]),
             request_id_header("x-id"),
             database_api_url("sqlite:a"),
             headers([("a", "b")]),
             master_token("a"),
+            master_token_file("a"),
             master_tokens([("a", "b")]),
             cryptography_key("a"),
+            cryptography_key_file("a"),
             previous_cryptography_keys(["a"]),
             cryptography_key_signs_from(std::time::UNIX_EPOCH),
             master_token_paths(["/a"]),

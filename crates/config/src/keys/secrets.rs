@@ -21,8 +21,10 @@ pub(crate) static GROUP: Group = Group {
     title: "Secrets",
     keys: &[
         &MASTER_TOKEN,
+        &MASTER_TOKEN_FILE,
         &MASTER_TOKENS,
         &CRYPTOGRAPHY_KEY,
+        &CRYPTOGRAPHY_KEY_FILE,
         &CRYPTOGRAPHY_KEY_SIGNS_FROM,
         &PREVIOUS_CRYPTOGRAPHY_KEYS,
     ],
@@ -48,6 +50,9 @@ pub(crate) static MASTER_TOKEN: Key = Key::secret("master-token", |draft, token|
 })
 .bare("MASTER_TOKEN")
 .doc("The static API key that opens `master-token-paths` and issuing. Without one, issuing over HTTP is closed.");
+
+static MASTER_TOKEN_FILE: Key = Key::secret_file("master-token-file", &MASTER_TOKEN)
+    .doc("The file that holds `master-token`, absolute or relative to the configuration file. A line break at its end does not count.");
 
 static MASTER_TOKENS: Key = Key::secret_map("master-tokens", |draft, tokens| {
     let one = MASTER_TOKEN.name;
@@ -83,6 +88,11 @@ pub(crate) static CRYPTOGRAPHY_KEY: Key = Key::secret("cryptography-key", |draft
 .bare("CRYPTOGRAPHY_KEY")
 .doc(
     "Required. The key that signs tokens. The string's bytes are the HS256 key, at least 32; it is not base64-decoded.",
+);
+
+pub(crate) static CRYPTOGRAPHY_KEY_FILE: Key = Key::secret_file("cryptography-key-file", &CRYPTOGRAPHY_KEY).doc(
+    "The file that holds `cryptography-key`, as for `master-token-file`. If a reload finds another key in it, the one before still \
+     verifies, until no token of it can be valid or the process ends.",
 );
 
 pub(crate) static CRYPTOGRAPHY_KEY_SIGNS_FROM: Key = Key::instant("cryptography-key-signs-from", |draft, time| {
@@ -238,6 +248,12 @@ impl SettingsBuilder {
         self.set(&MASTER_TOKEN, Given::Secret(token.into()))
     }
 
+    /// Sets the file that holds the master token (`master-token-file`).
+    #[must_use]
+    pub fn master_token_file(self, path: impl Into<String>) -> Self {
+        self.set(&MASTER_TOKEN_FILE, Given::Text(path.into()))
+    }
+
     /// Sets several master tokens, each with the name that logs show (`master-tokens`), so that one can be withdrawn.
     #[must_use]
     pub fn master_tokens<N: Into<String>, V: Into<Secret>>(self, tokens: impl IntoIterator<Item = (N, V)>) -> Self {
@@ -248,6 +264,12 @@ impl SettingsBuilder {
     #[must_use]
     pub fn cryptography_key(self, key: impl Into<Secret>) -> Self {
         self.set(&CRYPTOGRAPHY_KEY, Given::Secret(key.into()))
+    }
+
+    /// Sets the file that holds the key that signs tokens (`cryptography-key-file`).
+    #[must_use]
+    pub fn cryptography_key_file(self, path: impl Into<String>) -> Self {
+        self.set(&CRYPTOGRAPHY_KEY_FILE, Given::Text(path.into()))
     }
 
     /// Sets when `cryptography-key` begins to sign (`cryptography-key-signs-from`), in whole seconds. Until then the first of
