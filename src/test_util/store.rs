@@ -191,6 +191,11 @@ impl<S: TokenStore> TokenStore for FailingStore<S> {
         self.announced(revoked, |changes| changes.revoked(revocation))
     }
 
+    fn revoke_access<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, u64> {
+        let revoked = self.call(StoreCall::RevokeAccess, move || self.inner.revoke_access(client_id, session));
+        self.announced(revoked, |changes| changes.client_changed(client_id))
+    }
+
     fn changes(&self) -> Option<&Changes> {
         Some(&self.changes)
     }

@@ -270,7 +270,12 @@ impl Parameter {
     fn json(&self) -> Value {
         let mut schema = self.json.clone().unwrap_or_else(|| self.text.clone());
         if !self.required {
-            schema["type"] = json!([schema["type"], "null"]);
+            let mut types = match schema["type"].take() {
+                Value::Array(types) => types,
+                one => vec![one],
+            };
+            types.push(json!("null"));
+            schema["type"] = types.into();
         }
         schema
     }

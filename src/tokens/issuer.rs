@@ -5,6 +5,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use self::pairs::{NewPair, SignedPair};
 use super::{
     issued::{Delivery, IssueError, IssuedTokens, LoggedOut},
     rotation::{Exchanged, Rotations},
@@ -13,17 +14,21 @@ use crate::{
     check::{confirm::Confirmer, permit::Permit, refuse::Refusals},
     clock::Clock,
     issue::{ClientIdError, Grant, Introspection, IssueErrorKind, Issuing, MAX_CLIENT_ID_LEN, TokensPerClient},
-    keys::{KeyRing, StoreFormat},
+    keys::KeyRing,
     observe::{Event, GrantKind, Issued, Observer},
     random::unique_name,
-    secret::Secret,
     shown::shown,
     store::{
         Comparison, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage,
-        StoreError, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, carried_through,
+        StoreError, StoreErrorKind, TokenDigest, TokenStore, carried_through,
     },
-    token::{Claims, NewToken, TokenError, TokenType, is_reserved},
+    token::{Claims, TokenError, TokenType, is_reserved},
 };
+
+mod pairs;
+
+/// How often the claims of one refresh are decided on, at most: access tokens may be revoked while it runs.
+const DECISIONS: usize = 4;
 
 /// Issues, refreshes, revokes and reads tokens by one configuration.
 #[derive(Clone, Debug)]
@@ -66,29 +71,6 @@ impl RefreshToken {
     pub(crate) fn digest(&self) -> TokenDigest {
         TokenDigest::of(self.claims.token())
     }
-}
-
-/// A pair to be made.
-struct NewPair<'a> {
-    client_id: &'a str,
-    session: &'a str,
-    generation: u64,
-    claims: &'a Map<String, Value>,
-    issued_at: u64,
-}
-
-/// A pair as the client gets it, and as the store keeps it.
-struct SignedPair {
-    issued: IssuedTokens,
-    record: TokenRecord,
-}
-
-/// One token of a pair.
-struct SignedToken<'a> {
-    token: Secret,
-    entry: TokenEntry,
-    /// The id of the key that signed it.
-    kid: &'a str,
 }
 
 impl Issuer {
@@ -198,19 +180,43 @@ impl Issuer {
         self.parts.rotations.join(token.digest(), exchange).await
     }
 
-    async fn rotate(&self, token: &RefreshToken, claims: Map<String, Value>) -> Exchanged {
+    /// Rotates. If access tokens were revoked in the meantime, the claims are decided on again: those of before must not come back.
+    async fn rotate(&self, token: &RefreshToken, mut claims: Map<String, Value>) -> Exchanged {
         let client_id = token.client_id();
-        let presented_session = token.session().map(|(session, generation)| (session.to_owned(), generation));
-        let (session, generation) = match &presented_session {
-            Some((session, generation)) => (session.clone(), generation.saturating_add(1)),
+        let mut decided_after = 0;
+        for _ in 0..DECISIONS {
+            let SignedPair { issued, record: successor } = self.sign_successor(token, &claims)?;
+            let presented_session = token.session().map(|(session, generation)| (session.to_owned(), generation));
+            let rotation = Rotation {
+                presented: token.digest(),
+                presented_session,
+                successor,
+                grace: self.grace(),
+                decided_after,
+            };
+            let rotated = self.parts.store.rotate(&rotation).await.map_err(|error| store_error(client_id, error))?;
+            let Rotated::AccessRevoked(version) = rotated else { return self.exchanged(token, issued, rotated) };
+            decided_after = version;
+            claims = self.decide_claims(client_id, true, token.own_claims()).await?;
+        }
+        let message = "the access tokens of the session were revoked again and again during the refresh";
+        Err(IssueErrorKind::Store(StoreError::new(StoreErrorKind::Failed, message)))
+    }
+
+    fn sign_successor(&self, token: &RefreshToken, claims: &Map<String, Value>) -> Result<SignedPair, IssueErrorKind> {
+        let (session, generation) = match token.session() {
+            Some((session, generation)) => (session.to_owned(), generation.saturating_add(1)),
             None => (unique_name(), 0),
         };
-        let pair = NewPair { client_id, session: &session, generation, claims: &claims, issued_at: token.verified_at };
-        let SignedPair { issued, record: successor } = self.sign(&pair)?;
-        let rotation = Rotation { presented: token.digest(), presented_session, successor, grace: self.grace() };
-        let rotated = self.parts.store.rotate(&rotation).await.map_err(|error| store_error(client_id, error))?;
+        let client_id = token.client_id();
+        self.sign(&NewPair { client_id, session: &session, generation, claims, issued_at: token.verified_at })
+    }
+
+    /// Returns the outcome of a rotation to the new pair `issued`.
+    fn exchanged(&self, token: &RefreshToken, issued: IssuedTokens, rotated: Rotated) -> Exchanged {
+        let client_id = token.client_id();
         let shown_id = &*shown(client_id);
-        let shown_session = &*shown(&session);
+        let shown_session = &*shown(&issued.session);
         match rotated {
             Rotated::Rotated => {
                 tracing::info!(target: "fastauth", client_id = shown_id, session = shown_session, "refreshed");
@@ -218,7 +224,7 @@ impl Issuer {
             }
             Rotated::Repeated(pair) => {
                 tracing::info!(target: "fastauth", client_id = shown_id, session = shown_session, "refreshed again, with the same pair");
-                let issued = self.open_pair(client_id, &pair, token.verified_at)?;
+                let issued = self.open_pair(client_id, &pair, issued.tokens.access_token, token.verified_at)?;
                 Ok((issued, Issued::Repeated))
             }
             Rotated::Reused => {
@@ -226,7 +232,7 @@ impl Issuer {
                 Err(IssueErrorKind::Reused)
             }
             Rotated::Revoked => Err(IssueErrorKind::Revoked),
-            Rotated::Superseded | Rotated::UnknownClient => Err(IssueErrorKind::Superseded),
+            Rotated::AccessRevoked(_) | Rotated::Superseded | Rotated::UnknownClient => Err(IssueErrorKind::Superseded),
         }
     }
 
@@ -326,6 +332,24 @@ impl Issuer {
         }
     }
 
+    /// Revokes access tokens alone, and goes on with it if its caller leaves.
+    pub(crate) async fn revoke_access(&self, client_id: &str, session: Option<&str>) -> Result<u64, StoreError> {
+        let store = Arc::clone(&self.parts.store);
+        let client_id = client_id.to_owned();
+        let session = session.map(str::to_owned);
+        let revoking = async move {
+            let count = store.revoke_access(&client_id, session.as_deref()).await?;
+            let session = session.as_deref().map(shown);
+            tracing::info!(
+                target: "fastauth",
+                client_id = &*shown(&client_id), session = session.as_deref(), count,
+                "access tokens revoked, log-ins kept"
+            );
+            Ok(count)
+        };
+        carried_through(revoking).await
+    }
+
     /// Lists sessions: who is logged in, since when, and until when.
     pub(crate) async fn list(&self, filter: &SessionFilter) -> Result<SessionPage, StoreError> {
         self.parts.store.list(filter).await
@@ -366,83 +390,6 @@ impl Issuer {
             Some(name) => Err(IssueErrorKind::ReservedClaim(name.clone())),
             None => Ok(claims),
         }
-    }
-
-    fn sign(&self, pair: &NewPair<'_>) -> Result<SignedPair, IssueErrorKind> {
-        let issuing = &self.parts.issuing;
-        let access = self.sign_token(pair, TokenType::Access, issuing.access_ttl)?;
-        let refresh = self.sign_token(pair, TokenType::Refresh, issuing.refresh_ttl)?;
-        let record = TokenRecord {
-            client_id: pair.client_id.to_owned(),
-            session: pair.session.to_owned(),
-            generation: pair.generation,
-            kid: refresh.kid.to_owned(),
-            access: access.entry,
-            refresh: refresh.entry,
-        };
-        let issued = IssuedTokens {
-            client_id: pair.client_id.to_owned(),
-            session: pair.session.to_owned(),
-            tokens: TokenPair { access_token: access.token, refresh_token: refresh.token },
-            expires_in: issuing.access_ttl,
-            scope: pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-            delivery: self.parts.delivery,
-        };
-        Ok(SignedPair { issued, record })
-    }
-
-    fn sign_token(
-        &self,
-        pair: &NewPair<'_>,
-        token_type: TokenType,
-        lifetime: Duration,
-    ) -> Result<SignedToken<'_>, IssueErrorKind> {
-        let new = NewToken {
-            client_id: pair.client_id,
-            token_type,
-            issued_at: pair.issued_at,
-            lifetime,
-            session: pair.session,
-            generation: pair.generation,
-            issuer: self.parts.issuing.issuer.as_deref(),
-            audience: self.parts.issuing.audience.as_deref(),
-            claims: pair.claims,
-        };
-        let (token, kid) = self.parts.keys.sign_token(&new).ok_or(IssueErrorKind::Signing)?;
-        let entry = TokenEntry {
-            text: self.text_to_store(&token, pair.issued_at)?,
-            digest: TokenDigest::of(token.expose()),
-            expires_at: pair.issued_at.saturating_add(lifetime.as_secs()),
-        };
-        Ok(SignedToken { token, entry, kid })
-    }
-
-    /// Encrypts a token for the store, if that is configured.
-    fn text_to_store(&self, token: &Secret, now: u64) -> Result<Secret, IssueErrorKind> {
-        if self.parts.issuing.store_format == StoreFormat::Plain {
-            return Ok(token.clone());
-        }
-        self.parts.keys.seal(token, now).ok_or(IssueErrorKind::Signing)
-    }
-
-    /// Opens the pair that has replaced a refresh token a moment ago.
-    fn open_pair(&self, client_id: &str, pair: &StoredPair, now: u64) -> Result<IssuedTokens, IssueErrorKind> {
-        let access_token = self.open(pair.access_token.as_ref())?;
-        let refresh_token = self.open(pair.refresh_token.as_ref())?;
-        // It may have expired by now: then the refresh token beside it is what the client needs.
-        let claims = self.verify_at(access_token.expose(), TokenType::Access, 0)?;
-        Ok(IssuedTokens {
-            client_id: client_id.to_owned(),
-            session: claims.session().map(|(session, _)| session.to_owned()).unwrap_or_default(),
-            tokens: TokenPair { access_token, refresh_token },
-            expires_in: Duration::from_secs(claims.expires_at().saturating_sub(now)),
-            scope: claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-            delivery: self.parts.delivery,
-        })
-    }
-
-    fn open(&self, stored: Option<&Secret>) -> Result<Secret, IssueErrorKind> {
-        stored.and_then(|stored| self.parts.keys.open(stored)).ok_or(IssueErrorKind::Superseded)
     }
 }
 

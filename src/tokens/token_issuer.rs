@@ -127,6 +127,24 @@ impl TokenIssuer {
         self.current().revoke(revocation).await
     }
 
+    /// Revokes the access tokens of a client, or of one session of it, and keeps the log-ins: the next refresh brings an access token
+    /// with new claims, on which the [`ClaimsHook`](crate::ClaimsHook) decides. Returns how many live sessions that were. Call it after the
+    /// client's roles have changed.
+    ///
+    /// From then on this process accepts none of these access tokens, not within `access-grace` either, and permits end with
+    /// [`EndReason::Revoked`](crate::EndReason::Revoked). Other processes notice it as they notice [`revoke`](Self::revoke). A refresh that
+    /// runs at the same time gets the new claims. A log-in that runs at the same time counts as a later one.
+    ///
+    /// On a tokio runtime it runs to its end even if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked, or does not support it
+    /// ([`Unsupported`](crate::store::StoreErrorKind::Unsupported)), as a REST store of the first version.
+    pub async fn revoke_access(&self, client_id: &str, session: Option<&str>) -> Result<u64, StoreError> {
+        self.current().revoke_access(client_id, session).await
+    }
+
     /// Lists sessions: who is logged in, since when, and until when.
     ///
     /// # Errors

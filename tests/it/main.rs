@@ -4,6 +4,8 @@
 
 #[cfg(feature = "test-util")]
 mod access_grace;
+#[cfg(feature = "test-util")]
+mod access_revocation;
 mod app;
 mod cache;
 mod caching;

@@ -32,6 +32,7 @@ macro_rules! tests_on {
 
 #[cfg(feature = "test-util")]
 mod access_grace;
+mod access_revocation;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod faults;

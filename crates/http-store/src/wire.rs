@@ -29,8 +29,10 @@ const MAX_TICKET_ID: usize = 256;
 pub(super) mod code {
     pub(crate) const LOST_RACE: &str = "lost_race";
     pub(crate) const REUSE_DETECTED: &str = "reuse_detected";
+    pub(crate) const ACCESS_REVOKED: &str = "access_revoked";
     pub(crate) const REVOKED: &str = "revoked";
     pub(crate) const UNKNOWN_CLIENT: &str = "unknown_client";
+    pub(crate) const NOT_FOUND: &str = "not_found";
     pub(crate) const SPENT: &str = "spent";
 }
 
@@ -138,6 +140,9 @@ pub(super) struct RotateBody {
     generation: Option<u64>,
     #[serde(default)]
     grace_ms: u64,
+    /// Without it, the rotation is done whatever was revoked before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_after: Option<u64>,
     new: RecordBody,
 }
 
@@ -149,6 +154,7 @@ impl From<&Rotation> for RotateBody {
             session,
             generation,
             grace_ms: milliseconds(rotation.grace),
+            decided_after: Some(rotation.decided_after).filter(|version| *version < u64::MAX),
             new: RecordBody::from(&rotation.successor),
         }
     }
@@ -167,6 +173,7 @@ impl RotateBody {
             presented_session,
             successor: self.new.record(client_id)?,
             grace: Duration::from_millis(self.grace_ms),
+            decided_after: self.decided_after.unwrap_or(u64::MAX),
         })
     }
 }

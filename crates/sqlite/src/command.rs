@@ -12,6 +12,8 @@ pub(super) enum Command {
     Save(TokenRecord, SaveOptions, Reply<Saved>),
     Rotate(Rotation, Reply<Rotated>),
     Revoke(Revocation, Option<u64>, Reply<Revoked>),
+    /// The client, and its session if only that is meant.
+    RevokeAccess(String, Option<String>, Reply<u64>),
     /// Answers how many rows were still as they had been read.
     Convert(Vec<ConvertedRow>, Reply<u64>),
     /// Answers whether the ticket was unused.
@@ -71,6 +73,9 @@ impl Command {
             Self::Save(record, options, reply) => reply.answer = Some(tables.save(record, *options)?),
             Self::Rotate(rotation, reply) => reply.answer = tables.rotate(rotation, reply.is_abandoned())?,
             Self::Revoke(revocation, version, reply) => reply.answer = Some(tables.revoke(revocation, *version)?),
+            Self::RevokeAccess(client_id, session, reply) => {
+                reply.answer = Some(tables.revoke_access(client_id, session.as_deref())?);
+            }
             Self::Convert(rows, reply) => reply.answer = Some(tables.convert(rows)?),
             Self::Spend(ticket, expires_at, reply) => reply.answer = Some(tables.spend(ticket, *expires_at)?),
             Self::Beat(reply) => reply.answer = Some(tables.beat()?),
@@ -84,6 +89,7 @@ impl Command {
             Self::Save(.., reply) => matches!(reply.answer, Some(Saved::Saved(_))),
             Self::Rotate(_, reply) => matches!(reply.answer, Some(Rotated::Rotated | Rotated::Reused)),
             Self::Revoke(.., reply) => matches!(reply.answer, Some(Revoked::Sessions(1..))),
+            Self::RevokeAccess(.., reply) => matches!(reply.answer, Some(1..)),
             Self::Convert(..) | Self::Spend(..) | Self::Beat(_) => false,
         }
     }
@@ -94,17 +100,18 @@ impl Command {
             Self::Save(record, ..) => changes.client_changed(&record.client_id),
             Self::Rotate(rotation, _) => changes.client_changed(&rotation.successor.client_id),
             Self::Revoke(revocation, ..) => changes.revoked(revocation),
+            Self::RevokeAccess(client_id, ..) => changes.client_changed(client_id),
             Self::Convert(..) | Self::Spend(..) | Self::Beat(_) => {}
         }
     }
 
     pub(super) fn is_revocation(&self) -> bool {
-        matches!(self, Self::Revoke(..))
+        matches!(self, Self::Revoke(..) | Self::RevokeAccess(..))
     }
 
     /// Returns true if the command can end a session or use up a ticket, which is done even if its caller has gone.
     pub(super) fn outlives_caller(&self) -> bool {
-        matches!(self, Self::Revoke(..) | Self::Rotate(..) | Self::Spend(..))
+        self.is_revocation() || matches!(self, Self::Rotate(..) | Self::Spend(..))
     }
 
     pub(super) fn is_abandoned(&mut self) -> bool {
@@ -125,6 +132,7 @@ impl Command {
             Self::Save(.., reply) => reply,
             Self::Rotate(_, reply) => reply,
             Self::Revoke(.., reply) => reply,
+            Self::RevokeAccess(.., reply) => reply,
             Self::Convert(_, reply) => reply,
             Self::Spend(.., reply) => reply,
             Self::Beat(reply) => reply,

@@ -127,8 +127,12 @@ fn gather(queue: &Receiver<Write>, waiting: &mut Vec<Write>) -> bool {
 /// Drops abandoned revocations that are in the queue more than once.
 fn drop_duplicates(waiting: &mut Vec<Write>) {
     let mut known = HashSet::new();
+    let mut known_access = HashSet::new();
     waiting.retain(|write| match &write.command {
         Command::Revoke(revocation, None, reply) if reply.is_abandoned() => known.insert(revocation.clone()),
+        Command::RevokeAccess(client_id, session, reply) if reply.is_abandoned() => {
+            known_access.insert((client_id.clone(), session.clone()))
+        }
         _ => true,
     });
 }

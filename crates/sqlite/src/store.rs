@@ -203,6 +203,13 @@ impl TokenStore for SqliteStore {
         })
     }
 
+    fn revoke_access<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let revoke = |reply| Command::RevokeAccess(client_id.to_owned(), session.map(str::to_owned), reply);
+            self.queue(revoke, Instant::now(), None)?.await.map_err(|_| writer_gone())?
+        })
+    }
+
     fn list<'a>(&'a self, filter: &'a SessionFilter) -> StoreFuture<'a, SessionPage> {
         Box::pin(self.lister.list(filter.clone()))
     }

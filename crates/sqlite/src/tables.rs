@@ -111,8 +111,13 @@ impl<'a> Tables<'a> {
         );
         let mut query = self.connection.prepare_cached(&held)?;
         let saved = query.query_row([&record.client_id, &record.session], |row| {
-            let session =
-                Session { generation: row.get(3)?, refresh: digest(row, 1)?, consumed: None, status: status(row, 4)? };
+            let session = Session {
+                generation: row.get(3)?,
+                refresh: digest(row, 1)?,
+                consumed: None,
+                access_revoked: None,
+                status: status(row, 4)?,
+            };
             Ok(session.judge_save(record, digest(row, 0)?, row.get(2)?))
         });
         Ok(saved.optional()?.flatten())
@@ -241,6 +246,7 @@ impl<'a> Tables<'a> {
                 self.put(&rotation.successor, Some(&replaced), held.issued_at, Replaces::SameSession)?;
                 Rotated::Rotated
             }
+            Verdict::AccessRevoked(version) => Rotated::AccessRevoked(version),
             Verdict::Repeat => Rotated::Repeated(self.pair_of(client_id, &held.name)?),
             Verdict::Reuse => {
                 self.end(client_id, &held.name, SessionStatus::Reused)?;
@@ -256,7 +262,7 @@ impl<'a> Tables<'a> {
     fn presented(&self, rotation: &Rotation) -> rusqlite::Result<Option<HeldSession>> {
         let columns = format!(
             "SELECT session, generation, refresh_sha256, consumed_sha256, consumed_at_ms, {STATUS}, issued_at,
-             access_sha256 FROM token"
+             access_sha256, version FROM token"
         );
         let client_id = &rotation.successor.client_id;
         if let Some((session, _)) = &rotation.presented_session {
@@ -360,6 +366,30 @@ impl<'a> Tables<'a> {
         Ok(Revoked::Sessions(ended))
     }
 
+    /// Removes the access tokens of a live session, or of all, and returns how many sessions that were. From the oldest of them on, the
+    /// live sessions get new versions, in their order.
+    pub(super) fn revoke_access(&mut self, client_id: &str, session: Option<&str>) -> rusqlite::Result<u64> {
+        const LIVE: &str =
+            concat!("SELECT session FROM token WHERE client_id = ?1 AND ", counts!(), " ORDER BY version");
+        let mut live = self.connection.prepare_cached(LIVE)?;
+        let live = live.query_map([client_id], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+        let mut remove = self.connection.prepare_cached(
+            "UPDATE token SET version = ?3, access_token = NULL, access_sha256 = NULL, previous_access_sha256 = NULL
+             WHERE client_id = ?1 AND session = ?2",
+        )?;
+        let mut keep =
+            self.connection.prepare_cached("UPDATE token SET version = ?3 WHERE client_id = ?1 AND session = ?2")?;
+        let mut revoked = 0;
+        for name in live.iter().skip_while(|name| session.is_some_and(|session| session != **name)) {
+            self.version += 1;
+            let is_concerned = session.is_none_or(|session| session == *name);
+            let update = if is_concerned { &mut remove } else { &mut keep };
+            update.execute(params![client_id, name, self.version])?;
+            revoked += u64::from(is_concerned);
+        }
+        Ok(revoked)
+    }
+
     /// Replaces what is kept of tokens, and returns the number of rows that had not changed since they were read. Versions stay,
     /// since the tokens do, and the newest session is found by its version.
     pub(super) fn convert(&self, rows: &[ConvertedRow]) -> rusqlite::Result<u64> {
@@ -403,8 +433,16 @@ impl HeldSession {
     fn read(row: &Row<'_>, now_ms: u64) -> rusqlite::Result<Self> {
         let ago = Duration::from_millis(now_ms.saturating_sub(row.get(4)?));
         let consumed = digest(row, 3)?.map(|consumed| (consumed, ago));
-        let session = Session { generation: row.get(1)?, refresh: digest(row, 2)?, consumed, status: status(row, 5)? };
-        Ok(Self { name: row.get(0)?, session, access: digest(row, 7)?, issued_at: row.get(6)? })
+        let access = digest(row, 7)?;
+        let version = row.get(8)?;
+        let session = Session {
+            generation: row.get(1)?,
+            refresh: digest(row, 2)?,
+            consumed,
+            access_revoked: if access.is_none() { Some(version) } else { None },
+            status: status(row, 5)?,
+        };
+        Ok(Self { name: row.get(0)?, session, access, issued_at: row.get(6)? })
     }
 }
 

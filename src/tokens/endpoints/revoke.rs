@@ -1,5 +1,8 @@
 //! `/token/revoke`: revokes a token for its holder (RFC 7009), or by client for the holder of the master token.
 
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
 use serde_json::json;
 
 use crate::{
@@ -23,7 +26,8 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
     summary: "Revoke tokens",
     description: "A `token` revokes its own session, and no other credential is required (RFC 7009). With the master token, \
                   a `client_id` revokes all sessions of the client, a `client_id` and a `session` one of them, and `all=true` \
-                  everything.",
+                  everything. With `access_only=true`, a `client_id` keeps its log-ins: only the access tokens are revoked, so \
+                  the next refresh brings new claims.",
     parameters,
     answers: |facts| {
         let unable = "The token store does not support revocation";
@@ -41,7 +45,8 @@ const REVOKED: Schema = Schema {
                 "revoked": {
                     "type": "integer",
                     "minimum": 0,
-                    "description": "How many sessions were revoked; present if the master token was required",
+                    "description": "How many sessions were revoked, or with `access_only=true`, how many live ones lost their \
+                                    access tokens; present if the master token was required",
                 },
             },
         })
@@ -49,12 +54,16 @@ const REVOKED: Schema = Schema {
 };
 
 const ONE_OF: &str = "send `token`, or `client_id` with or without `session`, or `all=true`";
+const ACCESS_ONLY: &str = "`access_only` goes with `client_id`, with or without `session`, and nothing else";
 
 fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
-    let all = Parameter {
-        text: json!({ "type": "string", "enum": ["true"] }),
-        json: Some(json!({ "type": ["boolean", "string"], "enum": [true, "true"] })),
-        ..Parameter::required("all", "Revokes all tokens")
+    let text = || json!({ "type": "string", "enum": ["true"] });
+    let json = || Some(json!({ "type": ["boolean", "string"], "enum": [true, "true"] }));
+    let all = Parameter { text: text(), json: json(), ..Parameter::required("all", "Revokes all tokens") };
+    let access_only = Parameter {
+        text: text(),
+        json: json(),
+        ..Parameter::optional("access_only", "Revokes the access tokens alone, and keeps the log-ins")
     };
     let by_token = [
         Parameter::required("token", "An access or refresh token").example(examples::TOKEN),
@@ -63,6 +72,7 @@ fn parameters(facts: &Facts<'_>) -> Vec<ParameterSet> {
     let by_client = [
         Parameter::required("client_id", "The client whose tokens are revoked").example(examples::CLIENT_ID),
         Parameter::optional("session", "The one session of the client to revoke"),
+        access_only,
     ];
     let mut sets = vec![
         ParameterSet::new("By token", by_token),
@@ -85,7 +95,14 @@ fn revoked(facts: &Facts<'_>) -> ResponseDoc {
 
 async fn run(call: EndpointCall<'_>) -> EndpointResult {
     let all = call.flag("all")?;
+    let access_only = call.flag("access_only")?;
     match (call.optional("token")?, call.optional("client_id")?, call.optional("session")?, all) {
+        (None, Some(client_id), session, false) if access_only => {
+            call.check_master()?;
+            let count = call.parts.issuer.revoke_access(&client_id, session.as_deref()).await;
+            Ok(revoked_count(count.map_err(EndpointError::Store)?))
+        }
+        _ if access_only => Err(EndpointError::Mixed(ACCESS_ONLY)),
         // A client without a secret names itself beside its token (RFC 7009 2.1).
         (Some(token), client_id, None, false) => revoke_token(&call, &token, client_id.as_deref()).await,
         (None, Some(client_id), None, false) => {
@@ -126,5 +143,9 @@ async fn revoke_token(call: &EndpointCall<'_>, token: &str, client_id: Option<&s
 async fn revoke_as_administrator(call: &EndpointCall<'_>, revocation: Revocation) -> EndpointResult {
     call.check_master()?;
     let count = call.parts.issuer.revoke(&revocation).await.map_err(EndpointError::Store)?;
-    Ok(render::oauth_ok(&json!({ "revoked": count })))
+    Ok(revoked_count(count))
+}
+
+fn revoked_count(count: u64) -> Response<Full<Bytes>> {
+    render::oauth_ok(&json!({ "revoked": count }))
 }

@@ -27,6 +27,13 @@ enum Step {
         presented: usize,
         named: Option<u64>,
         gracious: bool,
+        /// The claims were decided on after what the store has done by now.
+        informed: bool,
+    },
+    /// Of a session, or of all.
+    RevokeAccess {
+        client: usize,
+        session: Option<usize>,
     },
     Revoke {
         what: What,
@@ -77,11 +84,12 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (client.clone(), session.clone(), any::<bool>(), when()).prop_map(
             |(client, session, keep_others, condition)| Step::Save { client, session, keep_others, condition }
         ),
-        8 => (client.clone(), session, 0..4_usize, proptest::option::weighted(0.8, 0..4_u64), any::<bool>()).prop_map(
-            |(client, session, presented, named, gracious)| {
-                Step::Rotate { client, session, presented, named, gracious }
-            }
-        ),
+        8 => (client.clone(), session.clone(), 0..4_usize, proptest::option::weighted(0.8, 0..4_u64), any::<[bool; 2]>())
+            .prop_map(|(client, session, presented, named, [gracious, informed])| {
+                Step::Rotate { client, session, presented, named, gracious, informed }
+            }),
+        2 => (client.clone(), proptest::option::of(session))
+            .prop_map(|(client, session)| Step::RevokeAccess { client, session }),
         2 => (what, when()).prop_map(|(what, condition)| Step::Revoke { what, condition }),
         1 => (proptest::option::of(client), proptest::option::of(status), 0..4_usize)
             .prop_map(|(client, status, limit)| Step::List { client, status, limit }),
@@ -143,9 +151,11 @@ impl<'a> Actor<'a> {
                     Saved::ConditionFailed => "condition failed".to_owned(),
                 }
             }
-            Step::Rotate { client, session, presented, named, gracious } => {
+            Step::Rotate { client, session, presented, named, gracious, informed } => {
                 let rotation = self.rotation(*client, *session, *presented, *named, *gracious, number);
-                match self.store.rotate(&rotation).await.unwrap() {
+                let decided_after = if *informed { u64::MAX } else { 0 };
+                match self.store.rotate(&Rotation { decided_after, ..rotation }).await.unwrap() {
+                    Rotated::AccessRevoked(_) => "access revoked".to_owned(),
                     Rotated::Repeated(pair) => format!("repeated {:?}", texts(pair)),
                     rotated => {
                         if rotated == Rotated::Rotated {
@@ -154,6 +164,10 @@ impl<'a> Actor<'a> {
                         format!("{rotated:?}")
                     }
                 }
+            }
+            Step::RevokeAccess { client, session } => {
+                let session = session.map(|session| SESSIONS[session]);
+                format!("revoked {}", self.store.revoke_access(CLIENTS[*client], session).await.unwrap())
             }
             Step::Revoke { what, condition } => {
                 let (client, revocation) = match what {
@@ -197,6 +211,7 @@ impl<'a> Actor<'a> {
             presented_session: named.map(|generation| (SESSIONS[session].to_owned(), generation)),
             successor: record(CLIENTS[client], SESSIONS[session], named.map_or(0, |generation| generation + 1), number),
             grace: if gracious { GRACE } else { std::time::Duration::ZERO },
+            decided_after: 0,
         }
     }
 

@@ -167,6 +167,7 @@ pub(crate) fn exchange(client_id: &str, presented: &str, n: impl Display) -> Rot
         presented_session: None,
         successor: record(client_id, "", 0, n),
         grace: Duration::ZERO,
+        decided_after: 0,
     }
 }
 
@@ -183,6 +184,7 @@ pub(crate) fn renewal(
         presented_session: Some((session.to_owned(), generation)),
         successor: record(client_id, session, generation + 1, new),
         grace: Duration::ZERO,
+        decided_after: 0,
     }
 }
 

@@ -14,12 +14,14 @@ use super::{
     v1::ENDINGS,
 };
 
+mod access;
+
 const TOKEN: &str = "v2/clients/-/token";
 const ROTATE: &str = "v2/clients/-/rotate";
 const TICKETS: &str = "v2/tickets";
 const RIVALS: usize = 32;
 
-pub(super) const PROMISES: [&str; 21] = [
+pub(super) const PROMISES: [&str; 23] = [
     "every answer announces the version",
     "each write gives a greater version, as ETag",
     "If-None-Match: 304 without a body, until the next write",
@@ -36,6 +38,8 @@ pub(super) const PROMISES: [&str; 21] = [
     "an unknown refresh token changes nothing: 409, or 404 for an unknown client",
     "revoking a client leaves a tombstone: 404, and versions go on",
     "revoking one session leaves the others",
+    "revoking access tokens alone keeps the log-ins: no digest of them, and a retried save brings none back",
+    "a rotation decided on before a revocation of access tokens is 409 access_revoked, and succeeds with its version",
     "a list is in order, page by page, and has no token",
     "a list is filtered",
     "of 32 concurrent uses of a ticket one succeeds, and none after it",
@@ -61,6 +65,8 @@ pub(super) async fn run(suite: &mut Suite, probe: &StoreProbe) {
         superseded(probe).await,
         tombstone(probe).await,
         one_session(probe).await,
+        access::log_in_is_kept(probe).await,
+        access::claims_are_decided_on_again(probe).await,
         pages(probe).await,
         filters(probe).await,
         tickets(probe).await,

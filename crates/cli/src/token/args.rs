@@ -122,6 +122,7 @@ impl From<Status> for SessionStatus {
 Examples:
   echo \"$ACCESS_TOKEN\" | fastauth token revoke -
   fastauth token revoke --client-id alice
+  fastauth token revoke --client-id alice --access-only
   fastauth token revoke --all --yes",
 )]
 pub(super) struct RevokeTokens {
@@ -134,6 +135,9 @@ pub(super) struct RevokeTokens {
     /// Revoke one session, by its name as shown by `token list`; can be repeated
     #[arg(long, value_name = "SESSION")]
     pub(super) session: Vec<String>,
+    /// Revoke the access tokens alone and keep the log-ins, so that the next refresh brings new claims
+    #[arg(long, conflicts_with_all = ["token", "all"])]
+    pub(super) access_only: bool,
     /// Revoke everything that was issued until now
     #[arg(long, conflicts_with_all = ["client_id", "session"])]
     pub(super) all: bool,

@@ -26,7 +26,7 @@ use crate::{
 const NOTHING: &str = "nothing was revoked";
 
 pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
-    let RevokeTokens { token, client_id, session, all, yes, config } = args;
+    let RevokeTokens { token, client_id, session, access_only, all, yes, config } = args;
     if let Some(token) = token {
         return revoke_token(token, config);
     }
@@ -39,12 +39,17 @@ pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
                 confirm(&*store, yes).await?;
                 vec![Revocation::All]
             }
-            Some(client_id) if session.is_empty() => return revoke_client(&issuer, &*store, client_id).await,
+            Some(client_id) if session.is_empty() => {
+                return revoke_client(&issuer, &*store, client_id, access_only).await;
+            }
             Some(client_id) => find_of(&*store, &client_id, session).await?,
             None => find(&*store, &session).await?,
         };
-        revoke(&issuer, &revocations).await
+        revoke(&issuer, &revocations, access_only).await
     })??;
+    if access_only {
+        return output::line(&format!("Revoked the access tokens of {}; the log-ins stay", count(revoked)));
+    }
     report(revoked)
 }
 
@@ -63,17 +68,30 @@ fn revoke_token(token: String, config: Config) -> Result<(), Failure> {
     report(1)
 }
 
-async fn revoke(issuer: &TokenIssuer, revocations: &[Revocation]) -> Result<u64, Failure> {
+async fn revoke(issuer: &TokenIssuer, revocations: &[Revocation], access_only: bool) -> Result<u64, Failure> {
     let mut revoked = 0;
     for revocation in revocations {
-        revoked += issuer.revoke(revocation).await?;
+        revoked += match revocation {
+            Revocation::Session { client_id, session } if access_only => {
+                issuer.revoke_access(client_id, Some(session)).await?
+            }
+            revocation => issuer.revoke(revocation).await?,
+        };
     }
     Ok(revoked)
 }
 
 /// Revokes the sessions of a client. One that the store does not know is most likely a slip, so that is a failure.
-async fn revoke_client(issuer: &TokenIssuer, store: &dyn TokenStore, client_id: String) -> Result<u64, Failure> {
-    let revoked = issuer.revoke(&Revocation::Client(client_id.clone())).await?;
+async fn revoke_client(
+    issuer: &TokenIssuer,
+    store: &dyn TokenStore,
+    client_id: String,
+    access_only: bool,
+) -> Result<u64, Failure> {
+    let revoked = match access_only {
+        true => issuer.revoke_access(&client_id, None).await?,
+        false => issuer.revoke(&Revocation::Client(client_id.clone())).await?,
+    };
     if revoked == 0 && sessions_of(store, &client_id).await?.is_some_and(|sessions| sessions.is_empty()) {
         return Err(Failure::new(format!("{NOTHING}: the store has no session of the client `{}`", shown(&client_id))));
     }

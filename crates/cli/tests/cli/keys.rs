@@ -263,6 +263,33 @@ async fn pairs_that_name_no_key_hold_back_the_one_that_signed_them() {
 }
 
 #[test]
+fn access_tokens_are_revoked_alone() {
+    let place = Place::ready(&json!({ "tokens-per-client": "many" }));
+    let issued: Vec<_> = ["a", "a", "b"].map(|client_id| issue(&place, client_id)).into();
+    let is_active = |pair: &Value, token: &str| {
+        let answer = place.done(&["token", "introspect", pair[token].as_str().unwrap()]);
+        serde_json::from_str::<Value>(&answer).unwrap()["active"] == true
+    };
+    let session = issued[0]["session"].as_str().unwrap();
+    let one = place.done(&["token", "revoke", "--session", session, "--access-only"]);
+    assert_eq!(one, "Revoked the access tokens of 1 session; the log-ins stay\n");
+    assert!(!is_active(&issued[0], "access_token") && is_active(&issued[1], "access_token"));
+    let all = place.done(&["token", "revoke", "--client-id", "a", "--access-only"]);
+    assert_eq!(all, "Revoked the access tokens of 2 sessions; the log-ins stay\n");
+    for pair in &issued[..2] {
+        assert!(!is_active(pair, "access_token") && is_active(pair, "refresh_token"));
+        let refreshed = place.done(&["token", "refresh", pair["refresh_token"].as_str().unwrap()]);
+        assert!(is_active(&serde_json::from_str(&refreshed).unwrap(), "access_token"));
+    }
+    assert!(is_active(&issued[2], "access_token"));
+    let refusal = place.fails(&["token", "revoke", "--client-id", "nobody", "--access-only"], 1);
+    assert!(refusal.contains("nothing was revoked: the store has no session of the client `nobody`"), "{refusal}");
+    for words in [&["--all"][..], &["x"]] {
+        place.fails(&[&["token", "revoke", "--access-only"], words].concat(), 2);
+    }
+}
+
+#[test]
 fn tokens_are_revoked_in_every_way() {
     let place = Place::ready(&json!({ "tokens-per-client": "many" }));
     let issued: Vec<_> = ["a", "a", "b", "b", "c"].map(|client_id| issue(&place, client_id)).into();

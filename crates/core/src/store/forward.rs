@@ -14,6 +14,8 @@ pub enum StoreCall {
     Rotate,
     /// [`revoke`](super::TokenStore::revoke)
     Revoke,
+    /// [`revoke_access`](super::TokenStore::revoke_access)
+    RevokeAccess,
     /// [`list`](super::TokenStore::list)
     List,
     /// [`spend`](super::TokenStore::spend)
@@ -26,7 +28,7 @@ pub enum StoreCall {
 
 impl StoreCall {
     /// The number of calls.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// Returns the name of the call in logs and metrics.
     #[must_use]
@@ -37,6 +39,7 @@ impl StoreCall {
             Self::Save => "save",
             Self::Rotate => "rotate",
             Self::Revoke => "revoke",
+            Self::RevokeAccess => "revoke_access",
             Self::List => "list",
             Self::Spend => "spend",
             Self::Check => "check",
@@ -61,7 +64,7 @@ impl StoreCall {
 ///
 /// impl TokenStore for Counting {
 ///     forward_store!(|store| store.inner;
-///         kind pair pair_of save rotate revoke list spend check promises patience changes);
+///         kind pair pair_of save rotate revoke revoke_access list spend check promises patience changes);
 ///
 ///     fn load<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
 ///         self.loads.fetch_add(1, Ordering::Relaxed);
@@ -130,6 +133,9 @@ macro_rules! forward_store {
     (@revoke $($rest:tt)+) => {
         $crate::forward_store!(@@ $($rest)+, Revoke revoke(revocation: &'a $crate::store::Revocation,
             if_version: Option<u64>) $crate::store::Revoked);
+    };
+    (@revoke_access $($rest:tt)+) => {
+        $crate::forward_store!(@@ $($rest)+, RevokeAccess revoke_access(client_id: &'a str, session: Option<&'a str>) u64);
     };
     (@list $($rest:tt)+) => {
         $crate::forward_store!(@@ $($rest)+, List list(filter: &'a $crate::store::SessionFilter) $crate::store::SessionPage);

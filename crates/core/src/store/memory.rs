@@ -11,7 +11,7 @@ use std::{
 use super::{
     Changes, Comparison, Condition, CurrentTokens, Promises, ReplacedToken, Revocation, Revoked, Rotated, Rotation,
     SCANNED_AT_ONCE, SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, StoreError,
-    StoreFuture, StoredPair, TICKET_KEPT, TokenDigest, TokenRecord, TokenStore, Verdict,
+    StoreFuture, StoredPair, TICKET_KEPT, TokenDigest, TokenEntry, TokenRecord, TokenStore, Verdict,
 };
 use crate::{clock::Clock, secret::eq_in_constant_time};
 
@@ -50,6 +50,7 @@ type Holder = ([u8; 32], String);
 struct HeldSession {
     record: TokenRecord,
     replaced: Option<ReplacedPair>,
+    is_access_revoked: bool,
     status: SessionStatus,
     issued_at: u64,
     renewed_at: u64,
@@ -61,7 +62,8 @@ struct HeldSession {
 struct ReplacedPair {
     /// The consumed token.
     refresh: TokenDigest,
-    access: TokenDigest,
+    /// The access token, unless it was revoked.
+    access: Option<TokenDigest>,
     /// The time of the rotation by [`Clock::elapsed`].
     at: Duration,
 }
@@ -163,6 +165,29 @@ impl Client {
         }
         ended
     }
+
+    /// Revokes the access tokens of a live session, or of all, and returns how many sessions that were. From the oldest of them on, the
+    /// live sessions get new versions, in their order.
+    fn revoke_access(&mut self, session: Option<&str>, version: &mut u64) -> u64 {
+        let oldest = match session {
+            Some(name) => self.sessions.get(name).filter(|session| session.is_live()).map(|session| session.version),
+            None => Some(0),
+        };
+        let Some(oldest) = oldest else { return 0 };
+        let mut revoked = 0;
+        for name in self.live.split_off(&oldest).into_values() {
+            *version += 1;
+            if let Some(held) = self.sessions.get_mut(&name) {
+                held.version = *version;
+                if session.is_none_or(|session| session == name) {
+                    held.revoke_access();
+                    revoked += 1;
+                }
+            }
+            self.live.insert(*version, name);
+        }
+        revoked
+    }
 }
 
 impl Held {
@@ -203,7 +228,7 @@ impl Held {
             return None;
         }
         let held = self.clients.get(&record.client_id)?.sessions.get(&record.session)?;
-        held.session(self.clock.elapsed()).judge_save(record, Some(held.record.access.digest), held.version)
+        held.session(self.clock.elapsed()).judge_save(record, held.access().map(|access| access.digest), held.version)
     }
 
     fn put(&mut self, record: TokenRecord, replaced: Option<ReplacedPair>, issued_at: Option<u64>) -> u64 {
@@ -212,6 +237,7 @@ impl Held {
         let client_id = record.client_id.clone();
         let session = HeldSession {
             replaced,
+            is_access_revoked: false,
             status: SessionStatus::Live,
             issued_at: issued_at.unwrap_or(now),
             renewed_at: now,
@@ -239,7 +265,7 @@ impl Held {
             Verdict::Rotate => {
                 let name = session.record.session.clone();
                 let issued_at = session.issued_at;
-                let access = session.record.access.digest;
+                let access = session.access().map(|access| access.digest);
                 let replaced = ReplacedPair { refresh: rotation.presented, access, at: self.clock.elapsed() };
                 if let Some(client) = self.clients.get_mut(client_id) {
                     client.forget(&name);
@@ -247,6 +273,7 @@ impl Held {
                 self.put(rotation.successor.clone(), Some(replaced), Some(issued_at));
                 Rotated::Rotated
             }
+            Verdict::AccessRevoked(version) => Rotated::AccessRevoked(version),
             Verdict::Repeat => Rotated::Repeated(session.pair()),
             Verdict::Reuse => {
                 let session = session.record.session.clone();
@@ -286,6 +313,11 @@ impl Held {
             return Revoked::ConditionFailed;
         }
         Revoked::Sessions(self.end(revocation, SessionStatus::Revoked))
+    }
+
+    fn revoke_access(&mut self, client_id: &str, session: Option<&str>) -> u64 {
+        let version = &mut self.version;
+        self.clients.get_mut(client_id).map_or(0, |client| client.revoke_access(session, version))
     }
 
     /// Looks at no more than [`SCANNED_AT_ONCE`] sessions: if few of them match, the page is short and says where to go on.
@@ -329,8 +361,8 @@ impl Held {
 }
 
 impl ReplacedPair {
-    fn access(&self, now: Duration) -> ReplacedToken {
-        ReplacedToken { digest: self.access, age: now.saturating_sub(self.at) }
+    fn access(&self, now: Duration) -> Option<ReplacedToken> {
+        Some(ReplacedToken { digest: self.access?, age: now.saturating_sub(self.at) })
     }
 }
 
@@ -343,6 +375,18 @@ impl HeldSession {
         self.status == SessionStatus::Live
     }
 
+    /// Returns the access token, unless it was revoked.
+    fn access(&self) -> Option<&TokenEntry> {
+        if self.is_access_revoked { None } else { Some(&self.record.access) }
+    }
+
+    fn revoke_access(&mut self) {
+        self.is_access_revoked = true;
+        if let Some(replaced) = &mut self.replaced {
+            replaced.access = None;
+        }
+    }
+
     fn holds(&self, refresh: TokenDigest) -> bool {
         self.record.refresh.digest == refresh || self.replaced.is_some_and(|replaced| replaced.refresh == refresh)
     }
@@ -352,23 +396,23 @@ impl HeldSession {
             generation: self.record.generation,
             refresh: Some(self.record.refresh.digest),
             consumed: self.replaced.map(|replaced| (replaced.refresh, now.saturating_sub(replaced.at))),
+            access_revoked: self.is_access_revoked.then_some(self.version),
             status: self.status,
         }
     }
 
     fn current(&self, now: Duration) -> CurrentTokens {
         CurrentTokens {
-            access: Some(self.record.access.digest),
+            access: self.access().map(|access| access.digest),
             refresh: Some(self.record.refresh.digest),
-            previous_access: self.replaced.map(|replaced| replaced.access(now)),
+            previous_access: self.replaced.and_then(|replaced| replaced.access(now)),
             version: Some(self.version),
         }
     }
 
     fn compare(&self, token: &[u8], now: Duration) -> Comparison {
-        let access = &self.record.access;
         // Comparing texts is much faster than hashing one. If they differ, the stored form may be encrypted.
-        if eq_in_constant_time(access.text.expose().as_bytes(), token) {
+        if self.access().is_some_and(|access| eq_in_constant_time(access.text.expose().as_bytes(), token)) {
             return Comparison::Current;
         }
         Comparison::new(TokenDigest::of(token), Some(&self.current(now)))
@@ -376,7 +420,7 @@ impl HeldSession {
 
     fn pair(&self) -> StoredPair {
         StoredPair {
-            access_token: Some(self.record.access.text.clone()),
+            access_token: self.access().map(|access| access.text.clone()),
             refresh_token: Some(self.record.refresh.text.clone()),
             version: Some(self.version),
         }
@@ -452,6 +496,16 @@ impl TokenStore for MemoryStore {
             let revoked = self.held().revoke(revocation, if_version);
             if !matches!(revoked, Revoked::Sessions(0) | Revoked::ConditionFailed) {
                 self.changes.revoked(revocation);
+            }
+            Ok(revoked)
+        })
+    }
+
+    fn revoke_access<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let revoked = self.held().revoke_access(client_id, session);
+            if revoked > 0 {
+                self.changes.client_changed(client_id);
             }
             Ok(revoked)
         })

@@ -32,6 +32,10 @@ pub const PROBE: &str = "fastauth-healthz";
 /// How many seconds a used ticket is remembered after it has expired, for nodes whose clocks are behind.
 pub const TICKET_KEPT: u64 = 5 * 60;
 
+/// The text of the error of a store that keeps pairs whole.
+const NO_ACCESS_REVOCATION: &str = "the token store cannot revoke access tokens alone: revoke the session, or use a store that can \
+     (SQLite, `fastauth store serve`)";
+
 /// The future that a store's methods return, boxed so that a store can be used as `dyn TokenStore`.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -48,7 +52,7 @@ pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>>
 /// - **A failure is an error**, never an empty answer: `Ok(None)` says that the store has no such client.
 /// - **Each call ends** within about ten seconds. Dropping its future leaves the store sound. A write may or may not have
 ///   happened if its future was dropped or it failed with [`TimedOut`](StoreErrorKind::TimedOut).
-/// - **A revocation goes on.** Once the future of [`revoke`](Self::revoke) was polled, the revocation is completed even if its
+/// - **A revocation goes on.** Once the future of [`revoke`](Self::revoke) or [`revoke_access`](Self::revoke_access) was polled, the revocation is completed even if its
 ///   caller goes away, and it does not wait behind other writes.
 /// - **A write without effect is not written** and not announced: revoking what was revoked before, an unmet condition, a refused
 ///   rotation, a spent ticket.
@@ -109,6 +113,22 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     /// With `if_version`, it only does so if that is the version of what was issued to the client last.
     fn revoke<'a>(&'a self, revocation: &'a Revocation, if_version: Option<u64>) -> StoreFuture<'a, Revoked>;
 
+    /// Revokes the access tokens of one session of a client, or of all its live sessions, and keeps the log-ins: their refresh tokens can
+    /// be exchanged. Returns how many live sessions it concerned.
+    ///
+    /// - [`load`](Self::load) and [`pair`](Self::pair) then have no access token for these sessions, and no
+    ///   [`previous_access`](CurrentTokens::previous_access), until the next rotation.
+    /// - A rotation whose claims were decided on before is not done ([`Rotated::AccessRevoked`]), so that a refresh which runs at the
+    ///   same time does not bring old claims back.
+    /// - The sessions get new versions, and keep their order. It is announced each time, and goes on as
+    ///   [`revoke`](Self::revoke) does.
+    ///
+    /// It is optional: the default is an error of the kind [`Unsupported`](StoreErrorKind::Unsupported).
+    fn revoke_access<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, u64> {
+        let _ = (client_id, session);
+        Box::pin(async { Err(StoreError::unsupported(NO_ACCESS_REVOCATION)) })
+    }
+
     /// Lists the sessions that match `filter`, in the order of client ids and sessions. A page may be shorter than asked for, or
     /// empty, and still have a [`next`](SessionPage::next), since a store looks at a bounded number of sessions at a time.
     ///
@@ -151,7 +171,7 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
 /// A shared store is a store, for example the one that `Settings::open_store` opens.
 impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
     crate::forward_store!(|store| (**store);
-        kind load compare_now pair pair_of save rotate revoke list spend check promises patience changes);
+        kind load compare_now pair pair_of save rotate revoke revoke_access list spend check promises patience changes);
 }
 
 /// What a store promises beyond the contract.

@@ -89,7 +89,8 @@ pub enum Saved {
 /// The tokens that count for a client or a session, as digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurrentTokens {
-    /// The current access token. A store that others write to may lack it.
+    /// The current access token. There is none after [`revoke_access`](super::TokenStore::revoke_access), and a store that others write
+    /// to may lack it.
     pub access: Option<TokenDigest>,
     /// The only refresh token that can be exchanged.
     pub refresh: Option<TokenDigest>,
@@ -147,7 +148,8 @@ impl Comparison {
     }
 }
 
-/// A pair in its stored form: the tokens, or their encrypted forms. A store that others write to may lack either.
+/// A pair in its stored form: the tokens, or their encrypted forms. The access token is missing after
+/// [`revoke_access`](super::TokenStore::revoke_access), and a store that others write to may lack either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPair {
     /// The access token.
@@ -170,6 +172,10 @@ pub struct Rotation {
     pub successor: TokenRecord,
     /// How long a consumed token is answered with the same successor again, in case the first answer was lost.
     pub grace: Duration,
+    /// The claims of the successor were decided on after this version of the session. If its access tokens were
+    /// [revoked](super::TokenStore::revoke_access) later, the answer is [`Rotated::AccessRevoked`]. A caller that knows of no such
+    /// revocation begins with 0. With `u64::MAX`, the rotation is done all the same.
+    pub decided_after: u64,
 }
 
 /// The result of [`TokenStore::rotate`](super::TokenStore::rotate).
@@ -183,6 +189,9 @@ pub enum Rotated {
     Reused,
     /// The store has another refresh token; this one is refused and nothing changes.
     Superseded,
+    /// The access tokens of the session were revoked in this version, after the claims of the successor were decided on. Nothing changes:
+    /// the caller decides on them again, and rotates with this version as [`decided_after`](Rotation::decided_after).
+    AccessRevoked(u64),
     /// The session was revoked.
     Revoked,
     /// The store has no such client.

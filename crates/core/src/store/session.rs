@@ -13,6 +13,8 @@ pub struct Session {
     pub refresh: Option<TokenDigest>,
     /// The refresh token that the last rotation consumed, and how long ago that was.
     pub consumed: Option<(TokenDigest, Duration)>,
+    /// The version of the session, if its access tokens were [revoked](super::TokenStore::revoke_access) since its last rotation.
+    pub access_revoked: Option<u64>,
     /// The status of the session.
     pub status: SessionStatus,
 }
@@ -22,6 +24,8 @@ pub struct Session {
 pub enum Verdict {
     /// The token is the stored one: its successor replaces it.
     Rotate,
+    /// The token is the stored one, but the access tokens were revoked in this version, after the claims of the successor were decided on.
+    AccessRevoked(u64),
     /// The token was consumed within the grace: the stored pair is returned again.
     Repeat,
     /// The token was consumed before: the session is to be revoked.
@@ -43,7 +47,8 @@ impl Session {
             return Verdict::Revoked;
         }
         if self.refresh == Some(rotation.presented) {
-            return Verdict::Rotate;
+            let revoked = self.access_revoked.filter(|version| *version > rotation.decided_after);
+            return revoked.map_or(Verdict::Rotate, Verdict::AccessRevoked);
         }
         if let Some((_, ago)) = self.consumed.filter(|(consumed, _)| *consumed == rotation.presented) {
             return if ago < rotation.grace { Verdict::Repeat } else { Verdict::Reuse };
@@ -55,7 +60,8 @@ impl Session {
         Verdict::Superseded
     }
 
-    /// Judges a pair that is to be saved into this session, which has a name; `access` and `version` are those of the stored pair.
+    /// Judges a pair that is to be saved into this session, which has a name; `access` and `version` are those of the stored pair, whose
+    /// access token may have been revoked.
     /// Returns `None` if the pair is to be written.
     ///
     /// A write may arrive twice, and late: it neither revives a session that was revoked nor undoes a refresh, and a pair that is
@@ -65,7 +71,8 @@ impl Session {
         if self.status != SessionStatus::Live || self.generation > record.generation {
             return Some(Saved::ConditionFailed);
         }
-        let is_same = access == Some(record.access.digest) && self.refresh == Some(record.refresh.digest);
+        let is_same =
+            access.is_none_or(|access| access == record.access.digest) && self.refresh == Some(record.refresh.digest);
         is_same.then_some(Saved::Saved(version))
     }
 }
@@ -95,6 +102,7 @@ mod tests {
             generation: 2,
             refresh: Some(TokenDigest::of("r2")),
             consumed: Some((TokenDigest::of("r1"), Duration::from_secs(10))),
+            access_revoked: None,
             status,
         }
     }
@@ -105,7 +113,29 @@ mod tests {
             presented_session: generation.map(|generation| ("f".to_owned(), generation)),
             successor: record("a3", "r3", 3),
             grace: Duration::from_secs(grace),
+            decided_after: 0,
         }
+    }
+
+    #[test]
+    fn claims_are_decided_on_after_a_revocation_of_access_tokens() {
+        let revoked = Session { access_revoked: Some(7), ..session(SessionStatus::Live) };
+        for (presented, decided_after, verdict) in [
+            ("r2", 0, Verdict::AccessRevoked(7)),
+            ("r2", 6, Verdict::AccessRevoked(7)),
+            ("r2", 7, Verdict::Rotate),
+            ("r2", u64::MAX, Verdict::Rotate),
+            ("r1", 0, Verdict::Repeat),
+            ("other", 0, Verdict::Superseded),
+        ] {
+            let rotation = Rotation { decided_after, ..rotation(presented, None, 11) };
+            assert_eq!(revoked.judge(&rotation), verdict, "{presented} {decided_after}");
+        }
+        let ended = Session { status: SessionStatus::Revoked, ..revoked };
+        assert_eq!(ended.judge(&rotation("r2", None, 11)), Verdict::Revoked);
+        // A first pair that arrives again brings no access token back.
+        assert_eq!(revoked.judge_save(&record("a2", "r2", 2), None, 7), Some(Saved::Saved(7)));
+        assert_eq!(revoked.judge_save(&record("a2", "r1", 1), None, 7), Some(Saved::ConditionFailed));
     }
 
     #[test]

@@ -288,6 +288,17 @@ impl RestStore {
         });
         revoked.await
     }
+
+    async fn revoke_access_now(&self, client_id: &str, session: Option<&str>) -> Result<u64, StoreError> {
+        const REMEDY: &str = "the token store speaks the first version, which cannot revoke access tokens alone: revoke the client, or \
+                              use a store of the second version (`fastauth store serve`)";
+        let deadline = self.deadline();
+        let revoking = Box::pin(async {
+            self.discover_v2(REMEDY).await?;
+            self.v2.revoke_access(deadline, client_id, session).await
+        });
+        self.write(deadline, Some(client_id), Urgency::First, revoking, |_| false).await
+    }
 }
 
 /// Returns the client that a revocation names.
@@ -358,6 +369,15 @@ impl TokenStore for RestStore {
             let store = self.clone();
             let revocation = revocation.clone();
             carried_through(async move { store.revoke_now(&revocation, if_version).await }).await
+        })
+    }
+
+    fn revoke_access<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, u64> {
+        Box::pin(async move {
+            let store = self.clone();
+            let client_id = client_id.to_owned();
+            let session = session.map(str::to_owned);
+            carried_through(async move { store.revoke_access_now(&client_id, session.as_deref()).await }).await
         })
     }
 

@@ -34,7 +34,7 @@ use crate::wire::{
 };
 use fastauth_core::secret::Secret;
 use fastauth_core::store::{
-    MAX_PAGE, PROBE, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved, SessionFilter, SessionPage,
+    Condition, MAX_PAGE, PROBE, Promises, Revocation, Revoked, Rotated, SaveOptions, Saved, SessionFilter, SessionPage,
     SessionStatus, StoreError, TokenRecord, TokenStore, carried_through,
 };
 
@@ -187,6 +187,7 @@ impl StoreService {
                 self.revoke(revocation, headers).await
             }
             (Route::Rotate(id), _) => self.rotate(client_id(id, query)?.into_owned(), request).await,
+            (Route::AccessToken(id), _) => self.revoke_access(client_id(id, query)?.into_owned(), query, headers).await,
             (Route::Session(id, name), _) => {
                 let client_id = client_id(id, query)?.into_owned();
                 let session = session(name, query)?.into_owned();
@@ -286,6 +287,7 @@ impl StoreService {
             Rotated::Reused => {
                 conflict(code::REUSE_DETECTED, "the refresh token was used before, and its session is revoked now")
             }
+            Rotated::AccessRevoked(version) => Err(StoreProblem::access_revoked(version)),
             Rotated::Revoked => Err(StoreProblem::new(StatusCode::GONE, code::REVOKED, "the session was revoked")),
             Rotated::UnknownClient => Err(StoreProblem::unknown_client()),
         }
@@ -312,6 +314,22 @@ impl StoreService {
             Revoked::Sessions(revoked) => Ok(revoked),
             Revoked::ConditionFailed => Err(StoreProblem::precondition_failed()),
         }
+    }
+
+    /// Revokes access tokens alone, and goes on with it if the caller leaves.
+    async fn revoke_access(
+        &self,
+        client_id: String,
+        query: &str,
+        headers: &HeaderMap,
+    ) -> Result<StoreReply, StoreProblem> {
+        if precondition::parse(headers)? != Condition::None {
+            return Err(StoreProblem::bad_request("a revocation of access tokens takes no condition"));
+        }
+        let session = parameter(query, "session")?.map(Cow::into_owned);
+        let store = Arc::clone(&self.store);
+        let revoked = carried_through(async move { store.revoke_access(&client_id, session.as_deref()).await }).await?;
+        Ok(json_reply(StatusCode::OK, &RevokedBody { revoked }))
     }
 
     /// Revokes everything. The body has to be JSON, though it says nothing: a page in a browser can POST without one unasked.

@@ -50,11 +50,17 @@ impl StoreProblem {
     }
 
     pub(super) fn nothing_here() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+        Self::new(StatusCode::NOT_FOUND, wire::code::NOT_FOUND, "there is nothing at this path")
     }
 
     pub(super) fn unknown_client() -> Self {
         Self::new(StatusCode::NOT_FOUND, wire::code::UNKNOWN_CLIENT, "the client is not known")
+    }
+
+    pub(super) fn access_revoked(version: u64) -> Self {
+        const DETAIL: &str =
+            "the access tokens of the session were revoked; decide on the claims of the new pair again";
+        Self::new(StatusCode::CONFLICT, wire::code::ACCESS_REVOKED, DETAIL).with(ETAG, wire::etag(version))
     }
 
     pub(super) fn precondition_failed() -> Self {

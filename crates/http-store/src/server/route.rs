@@ -19,6 +19,8 @@ pub(super) enum Route<'a> {
     Client(&'a str),
     /// `/v2/clients/{id}/rotate`
     Rotate(&'a str),
+    /// `/v2/clients/{id}/access-token`
+    AccessToken(&'a str),
     /// `/v2/clients/{id}/sessions/{session}`
     Session(&'a str, &'a str),
     /// `/v2/clients`
@@ -38,6 +40,7 @@ impl<'a> Route<'a> {
         match segments[..] {
             ["v2", "clients", id, "token"] => Some(Self::Client(id)),
             ["v2", "clients", id, "rotate"] => Some(Self::Rotate(id)),
+            ["v2", "clients", id, "access-token"] => Some(Self::AccessToken(id)),
             ["v2", "clients", id, "sessions", session] => Some(Self::Session(id, session)),
             ["v2", "clients"] => Some(Self::List),
             ["v2", "revoke-all"] => Some(Self::RevokeAll),
@@ -54,6 +57,7 @@ impl<'a> Route<'a> {
             Self::Pair => "/token",
             Self::Client(_) => "/v2/clients/{client_id}/token",
             Self::Rotate(_) => "/v2/clients/{client_id}/rotate",
+            Self::AccessToken(_) => "/v2/clients/{client_id}/access-token",
             Self::Session(..) => "/v2/clients/{client_id}/sessions/{session}",
             Self::List => "/v2/clients",
             Self::RevokeAll => "/v2/revoke-all",
@@ -69,6 +73,7 @@ impl<'a> Route<'a> {
             (Self::Client(_), &Method::GET | &Method::HEAD) => StoreCall::Load,
             (Self::Pair | Self::Client(_), &Method::POST) => StoreCall::Save,
             (Self::Pair | Self::Client(_) | Self::Session(..), &Method::DELETE) => StoreCall::Revoke,
+            (Self::AccessToken(_), &Method::DELETE) => StoreCall::RevokeAccess,
             (Self::Rotate(_), &Method::POST) => StoreCall::Rotate,
             (Self::List, &Method::GET | &Method::HEAD) => StoreCall::List,
             (Self::Tickets, &Method::POST) => StoreCall::Spend,
@@ -85,7 +90,7 @@ impl<'a> Route<'a> {
             Self::Pair if !speaks_v2 => &[Method::GET, Method::HEAD, Method::POST, Method::OPTIONS],
             Self::Pair | Self::Client(_) => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS],
             Self::Rotate(_) | Self::RevokeAll | Self::Tickets => &[Method::POST, Method::OPTIONS],
-            Self::Session(..) => &[Method::DELETE, Method::OPTIONS],
+            Self::AccessToken(_) | Self::Session(..) => &[Method::DELETE, Method::OPTIONS],
             Self::List | Self::Description => &[Method::GET, Method::HEAD, Method::OPTIONS],
         }
     }
@@ -135,6 +140,7 @@ mod tests {
             ("/v2/clients/%2E%2E/token", Some(Route::Client("%2E%2E"))),
             ("/v2/clients/-/token", Some(Route::Client("-"))),
             ("/v2/clients/v2/rotate", Some(Route::Rotate("v2"))),
+            ("/v2/clients/-/access-token", Some(Route::AccessToken("-"))),
             ("/v2/clients/a/sessions/f", Some(Route::Session("a", "f"))),
             ("/v2/clients/a/sessions/", Some(Route::Session("a", ""))),
             ("/v2/clients", Some(Route::List)),
@@ -177,6 +183,8 @@ mod tests {
             ("/v2/clients/a/token", Method::DELETE, "revoke"),
             ("/v2/clients/a/rotate", Method::POST, "rotate"),
             ("/v2/clients/a/rotate", Method::GET, "other"),
+            ("/v2/clients/a/access-token", Method::DELETE, "revoke_access"),
+            ("/v2/clients/a/access-token", Method::POST, "other"),
             ("/v2/clients/a/sessions/s", Method::DELETE, "revoke"),
             ("/v2/clients", Method::GET, "list"),
             ("/v2/revoke-all", Method::POST, "revoke_all"),

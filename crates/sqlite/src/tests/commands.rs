@@ -111,6 +111,7 @@ fn one_transaction_gives_the_answers_of_many() {
             presented_session: None,
             successor: record("b", "b"),
             grace: Duration::ZERO,
+            decided_after: 0,
         };
         [
             save_if("a", Condition::None),

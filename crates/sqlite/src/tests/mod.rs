@@ -114,6 +114,7 @@ fn refresh(presented: &str, session: Option<&str>) -> Command {
         presented_session: session.map(|session| (session.to_owned(), 0)),
         successor,
         grace: Duration::ZERO,
+        decided_after: 0,
     })
 }
 

@@ -88,7 +88,12 @@ impl V2 {
                 RotatedBody::Repeated { version, data } => Rotated::Repeated(data.pair(version)),
             }),
             StatusCode::CONFLICT | StatusCode::GONE | StatusCode::NOT_FOUND => {
+                let version = response.version();
                 match (status, problem(response).await?.as_str()) {
+                    (StatusCode::CONFLICT, code::ACCESS_REVOKED) => match version {
+                        Some(version) => Ok(Rotated::AccessRevoked(version)),
+                        None => Err(invalid("the token store's answer to a rotation has no ETag")),
+                    },
                     (StatusCode::CONFLICT, code::LOST_RACE) => Ok(Rotated::Superseded),
                     (StatusCode::CONFLICT, code::REUSE_DETECTED) => Ok(Rotated::Reused),
                     (StatusCode::GONE, code::REVOKED) => Ok(Rotated::Revoked),
@@ -124,6 +129,26 @@ impl V2 {
                 Ok(Revoked::ConditionFailed)
             }
             _ => Err(unexpected(response, "a revocation").await),
+        }
+    }
+
+    pub(super) async fn delete_access(
+        &self,
+        client_id: &str,
+        session: Option<&str>,
+        via: Via,
+    ) -> Result<u64, StoreError> {
+        const TOO_OLD: &str = "the token store is of an earlier version, which cannot revoke access tokens alone: update it, or \
+                               revoke the session";
+        let call = HttpCall::new(Method::DELETE, "v2/clients/-/access-token").parameter("client_id", client_id);
+        let response = self.call(call.parameters([("session", session)]).via(via)).await?;
+        match response.status() {
+            StatusCode::OK => Ok(read::<RevokedBody>(response).await?.revoked),
+            StatusCode::NOT_FOUND => match problem(response).await?.as_str() {
+                code::NOT_FOUND => Err(StoreError::unsupported(TOO_OLD)),
+                _ => Err(foreign(StatusCode::NOT_FOUND)),
+            },
+            _ => Err(unexpected(response, "a revocation of access tokens").await),
         }
     }
 

@@ -92,6 +92,23 @@ impl V2 {
         )
         .await
     }
+
+    /// Revokes access tokens alone. If the answer does not come, it is sent again: no look-up shows whether it happened, and twice does no
+    /// harm.
+    pub(super) async fn revoke_access(
+        &self,
+        deadline: Instant,
+        client_id: &str,
+        session: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        settle(
+            deadline,
+            Repeat::WhenSilent,
+            move |via| self.delete_access(client_id, session, via),
+            || async { Ok(WriteState::NotDone) },
+        )
+        .await
+    }
 }
 
 /// Returns the filter for the sessions that a revocation is to end.
@@ -108,7 +125,7 @@ fn live_sessions(revocation: &Revocation) -> SessionFilter {
     filter
 }
 
-/// Returns true if the digests are those of a record's tokens.
+/// Returns true if the digests are those of a record's tokens. The access token may have been revoked since.
 fn is_digest_of(held: &CurrentTokens, record: &TokenRecord) -> bool {
-    held.access == Some(record.access.digest) && held.refresh == Some(record.refresh.digest)
+    held.access.is_none_or(|access| access == record.access.digest) && held.refresh == Some(record.refresh.digest)
 }
