@@ -21,6 +21,7 @@ use crate::{
         master::{GuessLimit, MasterTokens},
         problem::ErrorForm,
         refuse::Refusals,
+        terms::Terms,
     },
     config::{ConfigError, ConfiguredKeys, Settings, SettingsBuilder},
     guard::{Guard, Policy},
@@ -268,13 +269,18 @@ impl Set {
                 origins: deployment.allowed_origins,
                 sources: deployment.credential_sources,
             },
-            shadow: deployment.shadow,
-            #[cfg(feature = "websocket")]
-            websocket_refusal: deployment.websocket.refusal,
             master,
             confirmer,
-            refusals,
-            observer,
+            terms: Arc::new(Terms {
+                clock: deployment.clock,
+                service: deployment.service_test,
+                refusals,
+                #[cfg(feature = "websocket")]
+                websocket_refusal: deployment.websocket.refusal,
+                hooks: deployment.hooks,
+                observer,
+                shadow: deployment.shadow,
+            }),
         };
         Self { guard: Arc::new(guard), router: Arc::new(router), keys, basis }
     }

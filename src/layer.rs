@@ -100,13 +100,13 @@ impl FastAuthLayer {
     /// Returns how many paths were refused, or guarded only by another reading, since this layer was created.
     #[must_use]
     pub fn path_counts(&self) -> PathCounts {
-        self.guard().observer.path_counts()
+        self.guard().terms.observer.path_counts()
     }
 
     /// Returns how many used refresh tokens were presented again, since this layer was created.
     #[must_use]
     pub fn token_counts(&self) -> TokenCounts {
-        self.guard().observer.token_counts()
+        self.guard().terms.observer.token_counts()
     }
 
     /// Explains which credentials a request for `target`, as it stands in a request line, requires by its path, and why: by the same code

@@ -220,6 +220,7 @@ pub use {
     fastauth_core::{
         credential::CredentialError,
         denial::DenialReason,
+        hooks::{AccessCheck, AccessFuture, AccessQuestion, Refusal, Rejection},
         issue::{
             ClaimsFuture, ClaimsHook, ClaimsRefusal, ClientIdError, Grant, Introspection, IssueErrorKind,
             MAX_CLIENT_ID_LEN,
@@ -228,7 +229,7 @@ pub use {
         secret::Secret,
         token::{Claims, TokenError, TokenType},
     },
-    guard::{FastAuth, ResponseBody, ResponseFuture},
+    guard::{FastAuth, Require, Required, RequiredFuture, ResponseBody, ResponseFuture},
     layer::FastAuthLayer,
     observe::{PathCounts, TokenCounts},
     tokens::{

@@ -13,7 +13,7 @@ use http::{Extensions, HeaderMap, Uri};
 
 use crate::{
     DenialReason, IssueErrorKind,
-    rule::{PathList, RuleId},
+    rule::{Level, ListedPrefix, PathList, Rule, RuleId, Rules},
     settings::{Deployment, LogDetails},
 };
 
@@ -24,6 +24,7 @@ mod log;
 mod metrics;
 mod store;
 
+use self::event::Decider;
 pub(crate) use self::{
     details::Details,
     event::{Case, Event, GrantKind, Issued, Limited},
@@ -33,10 +34,15 @@ pub(crate) use self::{
 
 /// The name of the rule if none decides.
 const NO_RULE: &str = "none";
+/// The name of the rule if none matches.
+const DEFAULT_LEVEL: &str = "default-level";
 /// The name of the rule if an endpoint asks for the master token itself.
 const ADMINISTRATION: &str = "administration";
 /// The name of the rule if the endpoint for tickets asks for an access token itself.
 const TICKET: &str = "ticket";
+
+/// The name of the rule if a layer or a handler behind the guard asks for something in code.
+const IN_CODE: &str = "in-code";
 
 /// Counts of refresh tokens that no correct client presents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,10 +84,20 @@ pub(crate) struct Counts {
 /// The names that logs and labels show.
 #[derive(Debug)]
 struct Names {
-    /// By the places of the rules, as they were written.
-    rules: Box<[(PathList, Box<str>)]>,
+    /// By the places of the prefixes and rules.
+    rules: Box<[Name]>,
     /// The outcome of a decision against a request: in `shadow` it is only logged.
     refusal: Outcome,
+}
+
+/// The name of a prefix or a rule.
+#[derive(Debug)]
+struct Name {
+    /// The list that a prefix stands in.
+    list: Option<PathList>,
+    /// Requests are let through under it.
+    is_guard: bool,
+    name: Box<str>,
 }
 
 /// The outcome of a decision.
@@ -95,7 +111,7 @@ enum Outcome {
 impl Observer {
     /// Creates the observer of a deployment.
     pub(crate) fn new(deployment: &Deployment, counts: &Arc<Counts>) -> Self {
-        let rules: Box<[_]> = deployment.rules.iter().map(|rule| (rule.list(), rule.prefix().into())).collect();
+        let rules: Box<[_]> = deployment.rules.ids().map(|id| Name::new(&deployment.rules, id)).collect();
         Self {
             #[cfg(feature = "metrics")]
             metrics: deployment.metrics.then(|| metrics::Metrics::new(&rules)),
@@ -171,18 +187,36 @@ impl Observer {
     }
 }
 
+impl Name {
+    fn new(rules: &Rules, id: RuleId) -> Self {
+        let list = rules.listed(id).map(ListedPrefix::list);
+        let guards = |rule: &Rule| rule.level() != Some(Level::Public) && !rule.is_report_only();
+        let is_guard = match list {
+            Some(list) => list != PathList::Public,
+            None => rules.rule(id).is_some_and(guards),
+        };
+        Self { list, is_guard, name: rules.name(id).into() }
+    }
+}
+
 impl Names {
-    fn list(&self, rule: Option<RuleId>) -> &'static str {
-        match rule.and_then(|rule| self.rules.get(rule.place())) {
-            Some((PathList::Master, _)) => "master",
-            Some((PathList::Access, _)) => "access",
-            Some((PathList::Public, _)) => "public",
+    fn list(&self, decider: Decider) -> &'static str {
+        let Decider::Rule(rule) = decider else { return NO_RULE };
+        match self.rules.get(rule.place()).map(|rule| rule.list) {
+            Some(Some(PathList::Master)) => "master",
+            Some(Some(PathList::Access)) => "access",
+            Some(Some(PathList::Public)) => "public",
+            Some(None) => "rules",
             None => NO_RULE,
         }
     }
 
-    fn prefix(&self, rule: Option<RuleId>) -> &str {
-        rule.and_then(|rule| self.rules.get(rule.place())).map_or(NO_RULE, |(_, prefix)| prefix)
+    fn name(&self, decider: Decider) -> &str {
+        match decider {
+            Decider::Rule(rule) => self.rules.get(rule.place()).map_or(NO_RULE, |rule| &rule.name),
+            Decider::DefaultLevel => DEFAULT_LEVEL,
+            Decider::Nothing => NO_RULE,
+        }
     }
 }
 
@@ -192,6 +226,14 @@ impl Outcome {
             Self::Permitted => "permitted",
             Self::Refused => "refused",
             Self::WouldBeRefused => "would_be_refused",
+        }
+    }
+
+    fn as_words(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Refused => "refused",
+            Self::WouldBeRefused => "would have been refused",
         }
     }
 }

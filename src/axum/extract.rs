@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 
 use axum::{
+    body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::{StatusCode, header::CONTENT_TYPE, request::Parts},
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
 
-use crate::check::permit::Permit;
+use crate::check::{permit::Permit, respond::misplaced};
 
 /// The rejection if a request has no [`Permit`]: its path is not guarded, or no [`FastAuthLayer`](crate::FastAuthLayer) is
 /// around the route. It answers 500, since a handler that extracts a permit must not run without one. The log says what is
@@ -24,10 +24,7 @@ pub struct PermitMissing(());
 
 impl IntoResponse for PermitMissing {
     fn into_response(self) -> Response {
-        tracing::error!(target: "fastauth", "{self}");
-        let detail = if cfg!(debug_assertions) { self.to_string() } else { "Internal Server Error".to_owned() };
-        let json = [(CONTENT_TYPE, "application/json")];
-        (StatusCode::INTERNAL_SERVER_ERROR, json, json!({ "detail": detail }).to_string()).into_response()
+        misplaced(&self.to_string()).map(Body::new)
     }
 }
 

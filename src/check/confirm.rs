@@ -62,6 +62,25 @@ impl Confirmer {
         }
     }
 
+    /// Returns what can be said of an access token without waiting and without leaving a trace. One that only the store can confirm
+    /// counts as current.
+    pub(crate) fn inspect(&self, token: &[u8]) -> Result<Arc<Access>, Denial> {
+        let now_ms = self.clock.unix_now_ms();
+        let changes = self.store.changes();
+        let cached =
+            self.cache.as_ref().zip(changes).and_then(|(cache, changes)| cache.confirmed(token, changes, now_ms));
+        if let Some(access) = cached {
+            return Ok(access);
+        }
+        let expected = self.expected(TokenType::Access, now_ms / 1000);
+        let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
+        let verified = Verified { access: Arc::new(Access::new(claims, &self.lifetimes)), now_ms };
+        match self.recall_refused(&verified) {
+            Some(mismatch) => Err(Denial::new(mismatch.into(), &verified.access)),
+            None => Ok(verified.access),
+        }
+    }
+
     #[inline(never)]
     fn verify_access(&self, token: &[u8], now_ms: u64) -> Result<Progress, Denial> {
         let claims = self
@@ -99,17 +118,20 @@ impl Confirmer {
         Ok(Ticket::open(&self.keys, ticket, self.clock.unix_now()).map_err(DenialReason::InvalidTicket)?)
     }
 
-    /// Returns the access that a ticket gives, if its token is still accepted. Then the ticket is spent, unless it is
-    /// repeatable.
-    pub(crate) async fn redeem(&self, ticket: &Ticket) -> Result<Arc<Access>, Denial> {
-        let access = Arc::new(self.access_of(ticket).await?);
+    /// Returns the access that a ticket gives, if its token is still accepted and the ticket can be [spent](Self::spend).
+    pub(crate) async fn access_by(&self, ticket: &Ticket) -> Result<Arc<Access>, Denial> {
+        Ok(Arc::new(self.access_of(ticket).await?))
+    }
+
+    /// Spends a ticket, unless it is repeatable.
+    pub(crate) async fn spend(&self, ticket: &Ticket, access: &Arc<Access>) -> Result<(), Denial> {
         if ticket.is_repeatable() {
-            return Ok(access);
+            return Ok(());
         }
         match self.store.spend(&ticket.id, ticket.expires_at).await {
-            Ok(true) => Ok(access),
-            Ok(false) => Err(Denial::new(DenialReason::SpentTicket, &access)),
-            Err(error) => Err(Denial::new(DenialReason::StoreUnavailable(error), &access)),
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Denial::new(DenialReason::SpentTicket, access)),
+            Err(error) => Err(Denial::new(DenialReason::StoreUnavailable(error), access)),
         }
     }
 

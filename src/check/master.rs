@@ -74,15 +74,21 @@ impl MasterTokens {
         if let Some((guesses, caller)) = limit {
             guesses.check(caller).map_err(DenialReason::TooManyGuesses)?;
         }
-        let presented = SecretDigest::of(presented);
-        // All are compared, so that the time does not tell which one it was.
-        let found = self
-            .tokens
-            .iter()
-            .fold(None, |found, token| if token.digest == presented { Some(&token.name) } else { found });
+        let found = self.find(presented);
         if let (None, Some((guesses, caller))) = (found, limit) {
             guesses.charge(caller);
         }
         found.cloned().ok_or(DenialReason::WrongMasterToken)
+    }
+
+    /// Returns true if a master token is right. Wrong ones are not counted.
+    pub(crate) fn know(&self, presented: &[u8]) -> bool {
+        self.find(presented).is_some()
+    }
+
+    /// Returns the name of a master token. All are compared, so that the time does not tell which one it was.
+    fn find(&self, presented: &[u8]) -> Option<&Arc<str>> {
+        let presented = SecretDigest::of(presented);
+        self.tokens.iter().fold(None, |found, token| if token.digest == presented { Some(&token.name) } else { found })
     }
 }

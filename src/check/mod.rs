@@ -11,4 +11,5 @@ pub(crate) mod permit;
 pub(crate) mod problem;
 pub(crate) mod refuse;
 pub(crate) mod respond;
+pub(crate) mod terms;
 pub(crate) mod ticket;

@@ -8,8 +8,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::lifetime::{self, Access, EndReason};
-use crate::{rule::EndsOn, token::Claims};
+use super::{
+    denial::Denial,
+    lifetime::{self, Access, EndReason},
+    terms::Terms,
+};
+use crate::{DenialReason, rule::EndsOn, token::Claims};
 
 /// Proof that a request passed its checks. The guard puts it into the extensions of every request that it forwards to a
 /// guarded path, and nothing else can create one.
@@ -22,17 +26,38 @@ pub struct Permit {
     access: Option<Arc<Access>>,
     /// What the path's rule says of responses that go on.
     ends_on: Option<EndsOn>,
+    terms: Arc<Terms>,
+}
+
+/// Marks a request that the guard let through to a guarded path without a permit.
+#[derive(Clone, Debug)]
+pub(crate) enum WithoutPermit {
+    /// An access token is optional, and there is none.
+    Anonymous(Arc<Terms>),
+    /// It would have been refused, and `shadow` let it through.
+    Shadow,
 }
 
 impl Permit {
-    pub(crate) fn new(master: Option<Arc<str>>, access: Option<Arc<Access>>) -> Self {
-        Self { master, access, ends_on: None }
+    pub(crate) fn new(master: Option<Arc<str>>, access: Option<Arc<Access>>, terms: &Arc<Terms>) -> Self {
+        Self { master, access, ends_on: None, terms: Arc::clone(terms) }
     }
 
-    #[cfg(test)]
     /// Returns the same by what the rule of the path says of responses that go on.
     pub(crate) fn ending_on(self, ends_on: Option<EndsOn>) -> Self {
         Self { ends_on, ..self }
+    }
+
+    pub(crate) fn terms(&self) -> &Arc<Terms> {
+        &self.terms
+    }
+
+    /// Creates a denial of a request that has this permit.
+    pub(crate) fn denial(&self, reason: DenialReason) -> Denial {
+        match &self.access {
+            Some(access) => Denial::new(reason, access),
+            None => reason.into(),
+        }
     }
 
     /// Returns the client that the access token was issued to, or `None` if the path requires only the master token.
@@ -119,9 +144,10 @@ impl Permit {
         }))
     }
 
-    /// Returns true if it can end before its request does.
-    pub(crate) fn can_end(&self) -> bool {
-        self.access.is_some()
+    /// Returns the permit with which responses end that go on. With `shadow`, none is ended.
+    #[inline]
+    pub(crate) fn ending(&self) -> Option<Self> {
+        (self.access.is_some() && !self.terms.shadow).then(|| self.clone())
     }
 
     /// Returns true if the rule of the path says when its responses end, of whatever kind they are.

@@ -44,6 +44,10 @@ impl RefusalForm {
         let grpc = content_type.filter(|content_type| is_grpc(content_type));
         Self { grpc: grpc.cloned().map(Box::new), is_head: method == Method::HEAD }
     }
+
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.grpc.is_some()
+    }
 }
 
 /// Returns true for `application/grpc`, with or without a suffix or parameters. gRPC-Web clients read HTTP statuses.

@@ -7,12 +7,21 @@ use http::{
 };
 use http_body_util::Full;
 use serde::Serialize;
+use serde_json::json;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     json_text_response(status, json_text(body))
+}
+
+/// Logs that a handler or a layer asks for more than the guard verified, and renders the answer: what needs a permit must not run without
+/// one. With debug assertions, the body says what is wrong as well.
+pub(crate) fn misplaced(problem: &str) -> Response<Full<Bytes>> {
+    tracing::error!(target: "fastauth", "{problem}");
+    let detail = if cfg!(debug_assertions) { problem } else { "Internal Server Error" };
+    json_response(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "detail": detail }))
 }
 
 /// Renders problem details (RFC 9457 3).

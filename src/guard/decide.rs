@@ -4,10 +4,12 @@ use http::HeaderMap;
 
 use crate::{
     DenialReason,
+    check::terms::Terms,
     credential::{Credentials, Proof, TokenHeaders},
     observe::Case,
     origin::Origins,
-    rule::{RequestLine, Rules},
+    rule::{Demands, EndsOn, Level, RequestLine, Requirement, Rule, RuleId, Rules, Unmet},
+    token::Claims,
 };
 
 /// The settings that a decision depends on.
@@ -22,6 +24,8 @@ pub(crate) struct Policy {
 pub(crate) enum Decision<'a> {
     /// No check applies.
     Pass,
+    /// An access token is optional, and no credential is presented.
+    Anonymous,
     /// The credentials have to be checked: first the master token, if it is needed, and then the rest.
     Check { master: Option<&'a [u8]>, then: Then<'a> },
 }
@@ -43,7 +47,8 @@ impl Decision<'_> {
     }
 }
 
-/// Decides on a request: by its path, by its origin, and then by its credentials, the master token before the access token.
+/// Decides on a request: by its path, by its origin, and then by its credentials, the master token before the access token. What their
+/// claims must say comes after that: see [`judge`].
 pub(crate) fn decide<'a>(
     policy: &Policy,
     line: &RequestLine<'_>,
@@ -59,6 +64,9 @@ pub(crate) fn decide<'a>(
     if requirement.is_public() {
         return Ok(Decision::Pass);
     }
+    if requirement.is_only_denied() {
+        return Ok(Decision::refuse(DenialReason::Denied));
+    }
     let presented = credentials.read(headers, policy.sources);
     let mut master = None;
     if requirement.needs_master() {
@@ -68,15 +76,74 @@ pub(crate) fn decide<'a>(
             Err(error) => return Ok(Decision::refuse(DenialReason::Credentials(error))),
         }
     }
-    if !requirement.needs_access() {
+    let is_optional = requirement.is_optional();
+    if !requirement.needs_access() && !is_optional {
         return Ok(Decision::Check { master, then: Then::Permit });
     }
     let then = match presented.proof() {
         Ok(Some(proof)) => Then::Confirm(proof),
+        Ok(None) if is_optional => return Ok(Decision::Anonymous),
         Ok(None) => Then::Refuse(DenialReason::MissingAccessToken),
         Err(error) => Then::Refuse(DenialReason::Credentials(error)),
     };
     Ok(Decision::Check { master, then })
+}
+
+/// What a request with good credentials does not satisfy.
+#[derive(Debug)]
+pub(crate) struct Unsatisfied {
+    /// The rule that asks for it.
+    pub(crate) rule: Option<RuleId>,
+    pub(crate) reason: DenialReason,
+}
+
+/// Decides on a request whose credentials are good: by the demands of all rules that won, and then by whether one of them denies it. Of the
+/// demands that are not met, the first in their order is the answer.
+pub(crate) fn judge(
+    policy: &Policy,
+    terms: &Terms,
+    requirement: Requirement,
+    claims: Option<&Claims>,
+) -> Result<(), Unsatisfied> {
+    let mut first_unmet: Option<(Unmet, RuleId)> = None;
+    for (id, rule) in policy.rules.winners(requirement) {
+        if let Err(unmet) = check(rule.demands(), terms, claims)
+            && first_unmet.as_ref().is_none_or(|(first, _)| unmet < *first)
+        {
+            first_unmet = Some((unmet, id));
+        }
+    }
+    if let Some((unmet, id)) = first_unmet {
+        return Err(Unsatisfied { rule: Some(id), reason: unmet.into() });
+    }
+    if requirement.is_denied() {
+        let denies = |rule: &Rule| rule.level() == Some(Level::Deny);
+        let rule = policy.rules.winners(requirement).find(|(_, rule)| denies(rule)).map(|(id, _)| id);
+        return Err(Unsatisfied { rule, reason: DenialReason::Denied });
+    }
+    Ok(())
+}
+
+/// Returns what the rules that won say of responses that go on: the stricter of what they say.
+#[inline]
+pub(crate) fn ends_on(rules: &Rules, requirement: Requirement) -> Option<EndsOn> {
+    let mut all_on_revoke = true;
+    let mut is_said = false;
+    for (_, rule) in rules.winners(requirement) {
+        is_said |= rule.ending().is_some();
+        all_on_revoke &= rule.ending() == Some(EndsOn::Revoke);
+    }
+    is_said.then_some(if all_on_revoke { EndsOn::Revoke } else { EndsOn::Token })
+}
+
+/// Checks the demands of a rule. Without an access token, none is met.
+#[inline]
+pub(super) fn check(demands: &Demands, terms: &Terms, claims: Option<&Claims>) -> Result<(), Unmet> {
+    if demands.is_empty() {
+        return Ok(());
+    }
+    let Some(claims) = claims else { return Err(Unmet::Claim) };
+    demands.check(claims, terms.clock.unix_now(), &terms.service)
 }
 
 #[cfg(test)]
@@ -115,6 +182,7 @@ mod tests {
         match decide(policy, &line, request.headers(), &credentials, &mut Case::default()) {
             Err(reason) => reason.code().to_owned(),
             Ok(Decision::Pass) => "pass".to_owned(),
+            Ok(Decision::Anonymous) => "anonymous".to_owned(),
             Ok(Decision::Check { master, then }) => {
                 let then = match then {
                     Then::Permit => "permit".to_owned(),

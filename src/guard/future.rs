@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -21,64 +20,16 @@ use tracing::{
     instrument::{Instrument, Instrumented},
 };
 
-#[cfg(feature = "websocket")]
-use super::closing::Closing;
-use super::{Guard, Pending, ResponseBody, ending::Form};
-#[cfg(feature = "websocket")]
-use crate::settings::WebSocketRefusal;
+use super::{Pending, ResponseBody, Verdict, ending::Form, head, refusal::Refusal};
 use crate::{
     check::{
         denial::Denial,
-        permit::Permit,
-        refuse::{RefusalForm, keep_private},
+        permit::{Permit, WithoutPermit},
+        refuse::keep_private,
     },
     credential::PROTOCOL,
     observe,
 };
-
-/// All that is needed to write a refusal after the request has been forwarded or dropped.
-pub(super) struct Refusal {
-    form: RefusalForm,
-    guard: Arc<Guard>,
-    /// The WebSocket that is opened to send the reason.
-    #[cfg(feature = "websocket")]
-    closing: Option<Box<Closing>>,
-}
-
-impl Refusal {
-    pub(super) fn new<B>(request: &Request<B>, guard: &Arc<Guard>) -> Self {
-        Self {
-            form: RefusalForm::new(request.method(), request.headers()),
-            guard: Arc::clone(guard),
-            #[cfg(feature = "websocket")]
-            closing: None,
-        }
-    }
-
-    /// Takes out of the request what it takes to refuse a WebSocket by closing it, if that is configured.
-    #[cfg(feature = "websocket")]
-    pub(super) fn closing<B>(mut self, request: &mut Request<B>, denial: &Denial) -> Self {
-        if self.guard.websocket_refusal == WebSocketRefusal::Close {
-            self.closing = Closing::take(request, denial).map(Box::new);
-        }
-        self
-    }
-
-    #[cfg(not(feature = "websocket"))]
-    pub(super) fn closing<B>(self, _: &mut Request<B>, _: &Denial) -> Self {
-        self
-    }
-
-    fn render(self, denial: Denial) -> Response<Full<Bytes>> {
-        #[cfg(feature = "websocket")]
-        if let Some(closing) = self.closing {
-            let mut response = closing.open();
-            response.extensions_mut().insert(denial);
-            return response;
-        }
-        self.guard.refusals.answer(denial, self.form)
-    }
-}
 
 pin_project! {
     /// The response of a [`FastAuth`](crate::FastAuth). Dropping it drops the request and the service that it holds, and nothing else.
@@ -243,22 +194,26 @@ where
         const DONE: &str = "a ResponseFuture was polled after it had ended";
         match self.as_mut().project() {
             StateProjection::Checking { pending, held } => {
-                let verdict = ready!(pending.as_mut().poll(cx));
+                let Verdict { head, permit } = ready!(pending.as_mut().poll(cx));
                 let HeldRequest { mut ready_inner, mut request, refusal, chooses_protocol, by_ticket } =
                     *held.take().expect(DONE);
-                match verdict {
+                if let Some(head) = head {
+                    head::put_back(&mut request, head);
+                }
+                match permit {
                     Ok(permit) => {
                         let span = permit.as_ref().and_then(span);
-                        let ending = permit.as_ref().and_then(|permit| refusal.guard.ending(permit));
-                        if let Some(permit) = permit {
-                            request.extensions_mut().insert(permit);
+                        let ending = permit.as_ref().and_then(Permit::ending);
+                        match permit {
+                            Some(permit) => _ = request.extensions_mut().insert(permit),
+                            None => _ = request.extensions_mut().insert(WithoutPermit::Shadow),
                         }
                         let marks = Marks { is_guarded: true, ending, chooses_protocol, by_ticket };
                         self.set(Self::call(&mut ready_inner, request, span, marks));
                         Poll::Ready(None)
                     }
                     Err(denial) => {
-                        let refusal = refusal.closing(&mut request, &denial);
+                        let refusal = refusal.prepare(&mut request, &denial);
                         self.set(Self::Refusing { refusal: None, denial: None });
                         Poll::Ready(Some(refusal.render(denial)))
                     }

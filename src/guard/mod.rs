@@ -2,10 +2,9 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use http::{Extensions, HeaderMap, Method};
+use fastauth_core::hooks::AccessQuestion;
+use http::{Extensions, HeaderMap, Method, request::Parts};
 
-#[cfg(feature = "websocket")]
-use crate::settings::WebSocketRefusal;
 use crate::{
     DenialReason,
     check::{
@@ -15,72 +14,99 @@ use crate::{
         live::Replaced,
         master::{Caller, MasterTokens},
         permit::Permit,
-        refuse::Refusals,
+        terms::Terms,
         ticket::Ticket,
     },
     credential::{Credentials, Proof},
-    observe::{Case, Details, Event, Observer},
+    observe::{Case, Details, Event},
     rule::{RequestLine, Requirement},
 };
 
 mod body;
 #[cfg(feature = "websocket")]
 mod closing;
+mod consult;
 mod decide;
 mod ending;
 mod future;
+mod head;
+mod refusal;
+mod report;
+mod require;
 mod service;
 
 pub(crate) use self::decide::Policy;
-use self::decide::{Decision, Then, decide};
-pub use self::{body::ResponseBody, future::ResponseFuture, service::FastAuth};
+pub use self::{
+    body::ResponseBody,
+    future::ResponseFuture,
+    require::{Require, Required, RequiredFuture},
+    service::FastAuth,
+};
+use self::{
+    consult::consult,
+    decide::{Decision, Then, Unsatisfied, decide, ends_on, judge},
+};
 
 /// The running parts of the layer, by one configuration.
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) replaced: Replaced,
     pub(crate) policy: Policy,
-    /// Refusals are logged and not carried out.
-    pub(crate) shadow: bool,
-    #[cfg(feature = "websocket")]
-    pub(crate) websocket_refusal: WebSocketRefusal,
     pub(crate) master: Arc<MasterTokens>,
     pub(crate) confirmer: Arc<Confirmer>,
-    pub(crate) refusals: Arc<Refusals>,
-    pub(crate) observer: Arc<Observer>,
+    pub(crate) terms: Arc<Terms>,
 }
 
 /// The outcome of all checks that need no waiting, for a request that is not refused.
 enum Settled {
     /// No check applies.
     Pass,
+    /// An access token is optional, and no credential is presented.
+    Anonymous,
     /// A check failed, and `shadow` lets the request pass.
     Tolerate,
     /// All checks passed.
     Permit(Permit),
-    /// The store has to be awaited. With `by_ticket`, the ticket is what it is asked about.
-    Await { pending: Pending, by_ticket: bool },
+    /// Something has to be awaited.
+    Await(Box<Outstanding>),
 }
 
-/// Resolves to a permit, to a denial, or to neither if a check failed and `shadow` lets the request pass.
-type Pending = Pin<Box<dyn Future<Output = Result<Option<Permit>, Denial>> + Send>>;
-
-/// A question to the store.
-enum StoreQuestion {
-    Token(Verified),
-    Ticket(Ticket),
+/// What has to be awaited, and for which decision.
+struct Outstanding {
+    question: Question,
+    case: Case,
 }
+
+/// What has to be awaited before a request goes on.
+enum Question {
+    /// The store's answer about a token.
+    Token { verified: Verified, master: Option<Arc<str>> },
+    /// The store's answer about a ticket.
+    Ticket { ticket: Ticket, master: Option<Arc<str>> },
+    /// The application's check.
+    Application(Permit),
+}
+
+/// The outcome of what had to be awaited.
+struct Verdict {
+    /// The head of the request, if the application was asked.
+    head: Option<Parts>,
+    /// A permit, a denial, or neither if a check failed and `shadow` lets the request pass.
+    permit: Result<Option<Permit>, Denial>,
+}
+
+type Pending = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// What came of the checks of a request's credentials.
 enum CheckedCredentials {
     Permit(Permit),
-    Await { question: StoreQuestion, master: Option<Arc<str>> },
+    Await(Question),
 }
 
 impl Guard {
     #[inline]
     fn decide(
-        self: &Arc<Self>,
+        &self,
         line: &RequestLine<'_>,
         headers: &HeaderMap,
         credentials: &Credentials,
@@ -88,27 +114,31 @@ impl Guard {
         caller: Caller,
     ) -> Result<Settled, Denial> {
         let mut case = Case::default();
-        let checked = match decide(&self.policy, line, headers, credentials, &mut case) {
+        let decided = decide(&self.policy, line, headers, credentials, &mut case);
+        if let Some(rule) = case.requirement.and_then(Requirement::reported) {
+            self.report(rule, line, headers, credentials, extensions);
+        }
+        let checked = match decided {
             Ok(Decision::Pass) => return Ok(Settled::Pass),
+            Ok(Decision::Anonymous) => return Ok(Settled::Anonymous),
             Ok(Decision::Check { master, then }) => {
                 if case.requirement.is_some_and(Requirement::only_by_other_reading) {
-                    let details = &self.observer.details(line.uri, headers, extensions);
-                    self.observer.record(Event::OtherReading { case, method: line.method, details });
+                    let details = &self.terms.observer.details(line.uri, headers, extensions);
+                    self.terms.observer.record(Event::OtherReading { case, method: line.method, details });
                 }
-                self.check(master, then, caller, line, credentials)
+                let checked = self.check(&case, master, then, caller, line, credentials);
+                checked.and_then(|checked| self.judged(checked, &mut case))
             }
             Err(reason) => Err(reason.into()),
         };
         match checked {
-            Ok(CheckedCredentials::Permit(permit)) => Ok(Settled::Permit(self.permit(case, line.method, permit))),
-            Ok(CheckedCredentials::Await { question, master }) => {
-                let details = self.observer.details(line.uri, headers, extensions);
-                let by_ticket = matches!(question, StoreQuestion::Ticket(_));
-                let pending = self.pending(question, master, case, line.method.clone(), details);
-                Ok(Settled::Await { pending, by_ticket })
+            Ok(CheckedCredentials::Permit(permit)) if self.asks_application() => {
+                Ok(Settled::Await(Box::new(Outstanding { question: Question::Application(permit), case })))
             }
+            Ok(CheckedCredentials::Permit(permit)) => Ok(Settled::Permit(self.permit(case, line.method, permit))),
+            Ok(CheckedCredentials::Await(question)) => Ok(Settled::Await(Box::new(Outstanding { question, case }))),
             Err(denial) => {
-                let details = self.observer.details(line.uri, headers, extensions);
+                let details = self.terms.observer.details(line.uri, headers, extensions);
                 self.refuse(case, line.method, &details, denial).map(|()| Settled::Tolerate)
             }
         }
@@ -116,6 +146,7 @@ impl Guard {
 
     fn check(
         &self,
+        case: &Case,
         master: Option<&[u8]>,
         then: Then<'_>,
         caller: Caller,
@@ -123,73 +154,120 @@ impl Guard {
         credentials: &Credentials,
     ) -> Result<CheckedCredentials, Denial> {
         let master = master.map(|token| self.master.check(token, caller)).transpose()?;
-        let question = match then {
-            Then::Permit => return Ok(CheckedCredentials::Permit(Permit::new(master, None))),
-            Then::Confirm(Proof::Token(token)) => match self.confirmer.confirm_now(token)? {
-                Progress::Confirmed(access) => {
-                    return Ok(CheckedCredentials::Permit(Permit::new(master, Some(access))));
-                }
-                Progress::Verified(verified) => StoreQuestion::Token(verified),
-            },
+        match then {
+            Then::Permit => Ok(CheckedCredentials::Permit(self.permit_for(case, master, None))),
+            Then::Confirm(Proof::Token(token)) => Ok(match self.confirmer.confirm_now(token)? {
+                Progress::Confirmed(access) => CheckedCredentials::Permit(self.permit_for(case, master, Some(access))),
+                Progress::Verified(verified) => CheckedCredentials::Await(Question::Token { verified, master }),
+            }),
             Then::Confirm(Proof::Ticket(ticket)) => {
                 let ticket = self.confirmer.open_ticket(ticket.expose())?;
                 // Before the store is asked: a request that is refused does not use it up.
                 if !ticket.admits(&self.policy.rules, line, credentials.are_of_handshake()) {
                     return Err(DenialReason::TicketMismatch.into());
                 }
-                StoreQuestion::Ticket(ticket)
+                Ok(CheckedCredentials::Await(Question::Ticket { ticket, master }))
             }
-            Then::Refuse(reason) => return Err(reason.into()),
-        };
-        Ok(CheckedCredentials::Await { question, master })
+            Then::Refuse(reason) => Err(reason.into()),
+        }
+    }
+
+    /// Creates the permit of a request whose credentials are good.
+    #[inline]
+    fn permit_for(&self, case: &Case, master: Option<Arc<str>>, access: Option<Arc<Access>>) -> Permit {
+        let ends_on = case.requirement.and_then(|requirement| ends_on(&self.policy.rules, requirement));
+        Permit::new(master, access, &self.terms).ending_on(ends_on)
+    }
+
+    /// Judges a permit, unless the store has to be awaited for it.
+    #[inline]
+    fn judged(&self, checked: CheckedCredentials, case: &mut Case) -> Result<CheckedCredentials, Denial> {
+        if let CheckedCredentials::Permit(permit) = &checked {
+            self.judge(permit, case)?;
+        }
+        Ok(checked)
+    }
+
+    /// Checks what the rules ask for beside credentials.
+    #[inline]
+    fn judge(&self, permit: &Permit, case: &mut Case) -> Result<(), Denial> {
+        let Some(requirement) = case.requirement else { return Ok(()) };
+        judge(&self.policy, &self.terms, requirement, permit.claims()).map_err(|Unsatisfied { rule, reason }| {
+            case.refused_by = rule;
+            permit.denial(reason)
+        })
+    }
+
+    /// Returns true if the application is asked about what the rules permit. Then it needs the head of the request.
+    #[inline]
+    fn asks_application(&self) -> bool {
+        self.terms.hooks.access_check.is_some()
     }
 
     #[cold]
     fn pending(
         self: &Arc<Self>,
-        question: StoreQuestion,
-        master: Option<Arc<str>>,
-        case: Case,
+        outstanding: Outstanding,
+        mut head: Option<Parts>,
         method: Method,
         details: Details,
     ) -> Pending {
         let guard = Arc::clone(self);
+        let Outstanding { question, mut case } = outstanding;
         Box::pin(async move {
-            match guard.ask(question).await {
-                Ok(access) => Ok(Some(guard.permit(case, &method, Permit::new(master, Some(access))))),
+            let permit = match guard.settle(question, &mut case, head.as_mut()).await {
+                Ok(permit) => Ok(Some(guard.permit(case, &method, permit))),
                 Err(denial) => guard.refuse(case, &method, &details, denial).map(|()| None),
-            }
+            };
+            Verdict { head, permit }
         })
     }
 
-    async fn ask(&self, question: StoreQuestion) -> Result<Arc<Access>, Denial> {
-        match question {
-            StoreQuestion::Token(verified) => self.confirmer.confirm(verified).await,
-            StoreQuestion::Ticket(ticket) => self.confirmer.redeem(&ticket).await,
+    async fn settle(&self, question: Question, case: &mut Case, head: Option<&mut Parts>) -> Result<Permit, Denial> {
+        let permit = match question {
+            Question::Token { verified, master } => {
+                let permit = self.permit_for(case, master, Some(self.confirmer.confirm(verified).await?));
+                self.judge(&permit, case)?;
+                permit
+            }
+            Question::Ticket { ticket, master } => {
+                let access = self.confirmer.access_by(&ticket).await?;
+                let permit = self.permit_for(case, master, Some(Arc::clone(&access)));
+                // Before it is spent: a request that is refused does not use it up.
+                self.judge(&permit, case)?;
+                self.confirmer.spend(&ticket, &access).await?;
+                permit
+            }
+            Question::Application(permit) => permit,
+        };
+        if let (Some(check), Some(head)) = (&self.terms.hooks.access_check, head) {
+            head.extensions.insert(permit.clone());
+            let rule = case.requirement.and_then(|requirement| self.policy.rules.winners(requirement).next());
+            let rule = rule.map(|(_, rule)| rule);
+            let asked = AccessQuestion::new(head, permit.claims(), permit.master_token_name(), rule);
+            if let Err(reason) = consult(&**check, asked).await {
+                head.extensions.remove::<Permit>();
+                return Err(permit.denial(reason));
+            }
         }
+        Ok(permit)
     }
 
     /// Logs and counts a permit.
     #[inline]
     fn permit(&self, case: Case, method: &Method, permit: Permit) -> Permit {
-        if self.observer.takes_permits() {
+        if self.terms.observer.takes_permits() {
             let master_token = permit.master_token_name();
             let client = permit.client_id();
-            self.observer.record(Event::Permitted { case, method, client, master_token });
+            self.terms.observer.record(Event::Permitted { case, method, client, master_token });
         }
         permit
-    }
-
-    /// Returns the permit with which responses end that go on. With `shadow`, none is ended.
-    #[inline]
-    fn ending(&self, permit: &Permit) -> Option<Permit> {
-        (permit.can_end() && !self.shadow).then(|| permit.clone())
     }
 
     /// Logs and counts a denial, which `shadow` does not carry out.
     fn refuse(&self, case: Case, method: &Method, details: &Details, denial: Denial) -> Result<(), Denial> {
         let client = denial.client_id();
-        self.observer.record(Event::Refused { case, method, client, reason: denial.reason(), details });
-        if self.shadow { Ok(()) } else { Err(denial) }
+        self.terms.observer.record(Event::Refused { case, method, client, reason: denial.reason(), details });
+        if self.terms.shadow { Ok(()) } else { Err(denial) }
     }
 }

@@ -13,11 +13,13 @@ use http::{
 use tower_service::Service;
 
 use super::{
-    Guard, ResponseBody, ResponseFuture, Settled,
-    future::{HeldRequest, Marks, Refusal, State, span},
+    Guard, Question, ResponseBody, ResponseFuture, Settled,
+    future::{HeldRequest, Marks, State, span},
+    head,
+    refusal::Refusal,
 };
 use crate::{
-    check::{live::Current, master::Caller},
+    check::{live::Current, master::Caller, permit::WithoutPermit},
     credential::{self, Credentials, Found, MASTER_TOKEN},
     original_uri,
     rule::{RequestLine, Requirement},
@@ -124,22 +126,36 @@ impl<S> FastAuth<S> {
         let is_guarded = !matches!(verdict, Ok(Settled::Pass));
         let mut ending = None;
         let span = match verdict {
-            Ok(Settled::Pass | Settled::Tolerate) => None,
+            Ok(Settled::Pass) => None,
+            Ok(Settled::Anonymous) => {
+                request.extensions_mut().insert(WithoutPermit::Anonymous(Arc::clone(&self.guard.terms)));
+                None
+            }
+            Ok(Settled::Tolerate) => {
+                request.extensions_mut().insert(WithoutPermit::Shadow);
+                None
+            }
             Ok(Settled::Permit(permit)) => {
                 let span = span(&permit);
-                ending = self.guard.ending(&permit);
+                ending = permit.ending();
                 request.extensions_mut().insert(permit);
                 span
             }
             Err(denial) => {
-                let refusal = Refusal::new(&request, &self.guard).closing(&mut request, &denial);
+                let refusal = Refusal::new(&request, &self.guard.terms).prepare(&mut request, &denial);
                 return ResponseFuture::refusing(refusal, denial);
             }
-            Ok(Settled::Await { pending, by_ticket }) => {
+            Ok(Settled::Await(outstanding)) => {
+                let by_ticket = matches!(outstanding.question, Question::Ticket { .. });
                 if by_ticket {
-                    strip_ticket(&mut request);
+                    head::strip_ticket(&mut request);
                 }
-                let refusal = Refusal::new(&request, &self.guard);
+                let refusal = Refusal::new(&request, &self.guard.terms);
+                let observer = &self.guard.terms.observer;
+                let details = observer.details(request.uri(), request.headers(), request.extensions());
+                let method = request.method().clone();
+                let head = self.guard.asks_application().then(|| head::take(&mut request));
+                let pending = self.guard.pending(*outstanding, head, method, details);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);
@@ -153,15 +169,6 @@ impl<S> FastAuth<S> {
         let marks = Marks { is_guarded, ending, chooses_protocol, by_ticket: false };
         ResponseFuture { state: State::call(&mut self.inner, request, span, marks) }
     }
-}
-
-/// Takes the ticket out of the URIs, before anything else sees them.
-#[cold]
-fn strip_ticket<B>(request: &mut Request<B>) {
-    if let Some(uri) = credential::without_ticket(request.uri()) {
-        *request.uri_mut() = uri;
-    }
-    original_uri::change(request.extensions_mut(), credential::without_ticket);
 }
 
 fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {

@@ -24,6 +24,16 @@ pub(crate) enum Event<'a> {
     AdministrationRefused { method: &'a Method, reason: &'a DenialReason, details: &'a Details },
     /// The endpoint for tickets, which asks for an access token itself, refused a request.
     TicketRefused { method: &'a Method, client: Option<&'a str>, reason: &'a DenialReason, details: &'a Details },
+    /// A rule that only reports would have refused a request.
+    WouldRefuse {
+        rule: RuleId,
+        method: &'a Method,
+        client: Option<&'a str>,
+        reason: &'a DenialReason,
+        details: &'a Details,
+    },
+    /// What a layer or a handler behind the guard asks for in code is not met.
+    RequirementUnmet { method: &'a Method, client: Option<&'a str>, reason: &'a DenialReason, details: &'a Details },
     /// A token was looked up in the cache.
     CacheLookup { is_hit: bool },
     /// A pair of tokens was asked for.
@@ -36,28 +46,49 @@ pub(crate) enum Event<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Case {
     pub(crate) requirement: Option<Requirement>,
+    /// The rule whose demand is not met, or which denies the path.
+    pub(crate) refused_by: Option<RuleId>,
+}
+
+/// What decides on a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decider {
+    /// A prefix of a list, or a rule.
+    Rule(RuleId),
+    /// The level of the requests that no rule matches.
+    DefaultLevel,
+    /// Nothing: the path cannot be read.
+    Nothing,
 }
 
 impl Case {
     /// Returns the name of what the path asks for.
     pub(super) fn level(self) -> &'static str {
-        match self.requirement.map(|asked| (asked.needs_master(), asked.needs_access())) {
-            Some((true, true)) => "both",
-            Some((true, false)) => "master",
-            Some((false, true)) => "access",
-            Some((false, false)) => "public",
-            None => super::NO_RULE,
+        let Some(asked) = self.requirement else { return super::NO_RULE };
+        match (asked.needs_master(), asked.needs_access()) {
+            _ if asked.is_only_denied() => "deny",
+            (true, true) => "both",
+            (true, false) => "master",
+            (false, true) => "access",
+            (false, false) if asked.is_optional() => "optional",
+            (false, false) => "public",
         }
     }
 
-    /// Returns the rule of the last check: if both tokens are asked for, the master token comes first.
-    pub(super) fn rule(self, failed: Option<&DenialReason>) -> Option<RuleId> {
-        let requirement = self.requirement?;
+    /// Returns what decided by the last check: if both tokens are asked for, the master token comes first.
+    pub(super) fn decider(self, failed: Option<&DenialReason>) -> Decider {
+        let Some(requirement) = self.requirement else { return Decider::Nothing };
         let master = requirement.rule(PathList::Master);
-        if failed.is_some_and(DenialReason::is_of_master_token) {
-            return master;
+        let of_credentials = if failed.is_some_and(DenialReason::is_of_master_token) {
+            master
+        } else {
+            requirement.rule(PathList::Access).or(master).or(requirement.first_rule())
+        };
+        match self.refused_by.or(of_credentials) {
+            Some(rule) => Decider::Rule(rule),
+            None if requirement.is_by_fault() => Decider::Nothing,
+            None => Decider::DefaultLevel,
         }
-        requirement.rule(PathList::Access).or(master)
     }
 }
 

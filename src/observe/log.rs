@@ -3,7 +3,7 @@
 use http::Method;
 use tracing::{Level, Span};
 
-use super::{ADMINISTRATION, Case, Details, Event, Names, Outcome, TICKET};
+use super::{ADMINISTRATION, Case, Decider, Details, Event, IN_CODE, Names, Outcome, TICKET};
 use crate::{DenialReason, shown::shown, store::StoreError};
 
 /// Logs an event, if that is of interest.
@@ -11,12 +11,12 @@ use crate::{DenialReason, shown::shown, store::StoreError};
 pub(super) fn log(event: Event<'_>, names: &Names) {
     match event {
         Event::Permitted { case, method, client, master_token } => {
-            let rule = case.rule(None);
+            let decider = case.decider(None);
             tracing::debug!(
                 target: "fastauth",
                 method = %name_of(method),
-                list = names.list(rule),
-                rule = names.prefix(rule),
+                list = names.list(decider),
+                rule = names.name(decider),
                 level = case.level(),
                 outcome = Outcome::Permitted.as_str(),
                 client = client.map(shown).as_deref(),
@@ -28,12 +28,12 @@ pub(super) fn log(event: Event<'_>, names: &Names) {
             log_refusal(&case, method, client, reason, details, names);
         }
         Event::OtherReading { case, method, details } => {
-            let rule = case.rule(None);
+            let decider = case.decider(None);
             tracing::warn!(
                 target: "fastauth",
                 method = %name_of(method),
-                list = names.list(rule),
-                rule = names.prefix(rule),
+                list = names.list(decider),
+                rule = names.name(decider),
                 level = case.level(),
                 path = details.path(),
                 peer = details.peer(),
@@ -64,6 +64,28 @@ pub(super) fn log(event: Event<'_>, names: &Names) {
                 "no ticket issued: {reason}"
             );
         }
+        Event::WouldRefuse { rule, method, client, reason, details } => {
+            let client = client.map(shown);
+            tracing::info!(
+                target: "fastauth",
+                method = %name_of(method), list = "rules", rule = names.name(Decider::Rule(rule)),
+                outcome = Outcome::WouldBeRefused.as_str(), reason = reason.code(), report_only = true,
+                client = client.as_deref(),
+                path = details.path(), peer = details.peer(), request_id = details.request_id(),
+                "a rule that only reports would have refused: {reason}"
+            );
+        }
+        Event::RequirementUnmet { method, client, reason, details } => {
+            let client = client.map(shown);
+            let outcome = names.refusal;
+            tracing::info!(
+                target: "fastauth",
+                method = %name_of(method), rule = IN_CODE, outcome = outcome.as_str(), reason = reason.code(),
+                client = client.as_deref(),
+                path = details.path(), peer = details.peer(), request_id = details.request_id(),
+                "{}: {reason}", outcome.as_words()
+            );
+        }
         Event::AdministrationPermitted | Event::CacheLookup { .. } | Event::Issued { .. } | Event::Limited { .. } => {}
     }
 }
@@ -80,9 +102,9 @@ fn log_refusal(
     if !tracing::enabled!(target: "fastauth", Level::ERROR) {
         return;
     }
-    let rule = case.rule(Some(reason));
-    let list = names.list(rule);
-    let rule = names.prefix(rule);
+    let decider = case.decider(Some(reason));
+    let list = names.list(decider);
+    let rule = names.name(decider);
     let level = case.level();
     let outcome = names.refusal.as_str();
     let code = reason.code();
@@ -102,7 +124,7 @@ fn log_refusal(
         reason => tracing::info!(
             target: "fastauth",
             method = %name_of(method), list, rule, level, outcome, reason = code, client, path, peer, request_id,
-            "{}: {reason}", if names.refusal == Outcome::Refused { "refused" } else { "would have been refused" }
+            "{}: {reason}", names.refusal.as_words()
         ),
     }
 }

@@ -13,15 +13,13 @@ use std::{
 use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
 
 use super::{
-    ADMINISTRATION, Event, NO_RULE, Outcome,
+    ADMINISTRATION, DEFAULT_LEVEL, Decider, Event, IN_CODE, NO_RULE, Name, Outcome,
     event::{GrantKind, Issued, Limited},
 };
-use crate::{
-    DenialReason, IssueErrorKind,
-    rule::{PathList, RuleId},
-};
+use crate::{DenialReason, IssueErrorKind};
 
 const DECISIONS: &str = "fastauth_decisions_total";
+const WOULD_REFUSE: &str = "fastauth_rule_would_refuse_total";
 const OTHER_READINGS: &str = "fastauth_other_reading_total";
 const CACHE_LOOKUPS: &str = "fastauth_cache_total";
 const ISSUED: &str = "fastauth_tokens_issued_total";
@@ -37,12 +35,17 @@ fn describe() {
     describe_counter!(
         DECISIONS,
         Unit::Count,
-        "Decisions on guarded paths: by the prefix, the outcome and the reason of a refusal"
+        "Decisions on guarded paths: by the prefix or rule, the outcome and the reason of a refusal"
     );
     describe_counter!(
         OTHER_READINGS,
         Unit::Count,
         "Requests whose path is guarded only by another reading than the one sent"
+    );
+    describe_counter!(
+        WOULD_REFUSE,
+        Unit::Count,
+        "Requests that rules which only report would have refused: by the rule and the reason"
     );
     describe_counter!(CACHE_LOOKUPS, Unit::Count, "Look-ups of tokens in the cache");
     describe_counter!(ISSUED, Unit::Count, "Pairs of tokens that were asked for: by the grant and the outcome");
@@ -56,7 +59,9 @@ pub(super) struct Metrics {
     /// By the places of the rules.
     rules: Box<[Decisions]>,
     no_rule: Decisions,
+    default_level: Decisions,
     administration: Decisions,
+    in_code: Decisions,
     other_readings: Counter,
     hits: Counter,
     misses: Counter,
@@ -75,11 +80,18 @@ struct Decisions {
     permitted: OnceLock<Counter>,
     /// By the codes of their reasons.
     refused: Mutex<BTreeMap<&'static str, Counter>>,
+    /// What the rule would refuse if it did not only report, by the codes of the reasons.
+    would_refuse: Mutex<BTreeMap<&'static str, Counter>>,
 }
 
 impl Decisions {
     fn new(rule: &str) -> Self {
-        Self { rule: rule.into(), permitted: OnceLock::new(), refused: Mutex::default() }
+        Self {
+            rule: rule.into(),
+            permitted: OnceLock::new(),
+            refused: Mutex::default(),
+            would_refuse: Mutex::default(),
+        }
     }
 
     /// Creates those of a rule under which requests are let through.
@@ -101,6 +113,13 @@ impl Decisions {
         let code = reason.code();
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.entry(code).or_insert_with(|| self.counter(outcome, code)).increment(1);
+    }
+
+    fn would_refuse(&self, reason: &DenialReason) {
+        let code = reason.code();
+        let mut counters = self.would_refuse.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || counter!(WOULD_REFUSE, "rule" => self.rule.to_string(), "reason" => code);
+        counters.entry(code).or_insert_with(new).increment(1);
     }
 }
 
@@ -127,16 +146,17 @@ impl Issues {
 }
 
 impl Metrics {
-    pub(super) fn new(rules: &[(PathList, Box<str>)]) -> Self {
+    pub(super) fn new(rules: &[Name]) -> Self {
         describe();
-        let rules = rules.iter().map(|(list, prefix)| match list {
-            PathList::Public => Decisions::new(prefix),
-            PathList::Master | PathList::Access => Decisions::of_guard(prefix),
-        });
+        let of_name =
+            |name: &Name| if name.is_guard { Decisions::of_guard(&name.name) } else { Decisions::new(&name.name) };
+        let rules = rules.iter().map(of_name);
         Self {
             rules: rules.collect(),
             no_rule: Decisions::new(NO_RULE),
+            default_level: Decisions::new(DEFAULT_LEVEL),
             administration: Decisions::of_guard(ADMINISTRATION),
+            in_code: Decisions::new(IN_CODE),
             other_readings: counter!(OTHER_READINGS),
             hits: counter!(CACHE_LOOKUPS, "result" => "hit"),
             misses: counter!(CACHE_LOOKUPS, "result" => "miss"),
@@ -154,11 +174,13 @@ impl Metrics {
     #[inline]
     pub(super) fn count(&self, event: Event<'_>, refusal: Outcome) {
         match event {
-            Event::Permitted { case, .. } => self.rule(case.rule(None)).permitted().increment(1),
-            Event::Refused { case, reason, .. } => self.rule(case.rule(Some(reason))).refuse(refusal, reason),
+            Event::Permitted { case, .. } => self.decisions(case.decider(None)).permitted().increment(1),
+            Event::Refused { case, reason, .. } => self.decisions(case.decider(Some(reason))).refuse(refusal, reason),
             Event::OtherReading { .. } => self.other_readings.increment(1),
             Event::AdministrationPermitted => self.administration.permitted().increment(1),
             Event::AdministrationRefused { reason, .. } => self.administration.refuse(Outcome::Refused, reason),
+            Event::WouldRefuse { rule, reason, .. } => self.decisions(Decider::Rule(rule)).would_refuse(reason),
+            Event::RequirementUnmet { reason, .. } => self.in_code.refuse(refusal, reason),
             Event::CacheLookup { is_hit: true } => self.hits.increment(1),
             Event::CacheLookup { is_hit: false } => self.misses.increment(1),
             Event::Issued { grant, outcome } => {
@@ -178,8 +200,12 @@ impl Metrics {
         if is_applied { &self.reloaded } else { &self.not_reloaded }.increment(1);
     }
 
-    fn rule(&self, rule: Option<RuleId>) -> &Decisions {
-        rule.and_then(|rule| self.rules.get(rule.place())).unwrap_or(&self.no_rule)
+    fn decisions(&self, decider: Decider) -> &Decisions {
+        match decider {
+            Decider::Rule(rule) => self.rules.get(rule.place()).unwrap_or(&self.no_rule),
+            Decider::DefaultLevel => &self.default_level,
+            Decider::Nothing => &self.no_rule,
+        }
     }
 }
 

@@ -142,6 +142,13 @@ impl Requirement {
         self.needs & DENY != 0
     }
 
+    /// Returns true if the request is refused, and no credential is asked for before that.
+    #[inline]
+    #[must_use]
+    pub fn is_only_denied(self) -> bool {
+        self.is_denied() && !self.needs_master() && !self.needs_access()
+    }
+
     /// Returns true if the path as sent would ask for less: the request is an attack, or its client has a fault.
     #[must_use]
     pub fn only_by_other_reading(self) -> bool {
@@ -157,6 +164,12 @@ impl Requirement {
             Cause::Guard(rule) | Cause::Beaten(rule) | Cause::Rule(rule) => Some(rule),
             Cause::Fault | Cause::Default | Cause::None => None,
         }
+    }
+
+    /// Returns true if a credential is asked for because the path has a fault.
+    #[must_use]
+    pub fn is_by_fault(self) -> bool {
+        self.master == Cause::Fault || self.access == Cause::Fault
     }
 
     /// Returns the rule that decides: the first that won and does not make the path public. Guards are not rules.

@@ -1,0 +1,57 @@
+//! By what a request is judged and refused, after its credentials: the same for the guard and for what asks for more behind it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fastauth_core::hooks::{Hooks, Rejection};
+use http::{Method, Response, request::Parts};
+use http_body_util::Full;
+
+use super::{
+    denial::Denial,
+    refuse::{RefusalForm, Refusals, head_only, keep_private},
+};
+#[cfg(feature = "websocket")]
+use crate::settings::WebSocketRefusal;
+use crate::{
+    clock::Clock,
+    observe::{Details, Event, Observer},
+    rule::ServiceTest,
+};
+
+/// The terms of one configuration. Each permit has them.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) clock: Clock,
+    pub(crate) service: ServiceTest,
+    pub(crate) refusals: Arc<Refusals>,
+    #[cfg(feature = "websocket")]
+    pub(crate) websocket_refusal: WebSocketRefusal,
+    pub(crate) hooks: Hooks,
+    pub(crate) observer: Arc<Observer>,
+    /// Refusals are logged and not carried out.
+    pub(crate) shadow: bool,
+}
+
+impl Terms {
+    /// Logs and counts a denial of what is behind the guard, which `shadow` does not carry out.
+    pub(crate) fn refuse(&self, method: &Method, details: &Details, denial: Denial) -> Result<(), Denial> {
+        let client = denial.client_id();
+        self.observer.record(Event::RequirementUnmet { method, client, reason: denial.reason(), details });
+        if self.shadow { Ok(()) } else { Err(denial) }
+    }
+
+    /// Renders a denial. If the application has a say in it, the head of the request is needed.
+    pub(crate) fn answer(&self, denial: Denial, form: RefusalForm, head: Option<&Parts>) -> Response<Full<Bytes>> {
+        let (Some(on_reject), Some(head), false) = (&self.hooks.on_reject, head, form.is_grpc()) else {
+            return self.refusals.answer(denial, form);
+        };
+        let response = self.refusals.answer(denial.clone(), form);
+        let response = response.map(|body| body.into_inner().unwrap_or_default());
+        let rejection = Rejection::new(head, denial.reason(), denial.client_id(), response);
+        let mut response = on_reject.answer(rejection).map(Full::new);
+        keep_private(response.headers_mut());
+        response.extensions_mut().insert(denial);
+        if head.method == Method::HEAD { head_only(response) } else { response }
+    }
+}
