@@ -158,7 +158,7 @@ impl Live {
         let _reloading = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = read()?.and_then(|settings| self.replace(settings)).map_err(ConfigError::of_reload);
         self.lasting.reloads.note(outcome.is_ok());
-        self.set().guard.observer.count_reload(outcome.is_ok());
+        self.set().guard.terms.observer.count_reload(outcome.is_ok());
         match &outcome {
             Ok(()) => tracing::info!(target: "fastauth", "the configuration was reloaded"),
             Err(error) => announce_fault(error),
