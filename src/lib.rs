@@ -199,7 +199,10 @@ pub mod config {
 
 /// What a path asks for, and why.
 pub mod path {
-    pub use crate::rule::{DecidingPrefix, ExplainedReading, Explanation, PathDecision, PathList, PathRefusal, Step};
+    pub use crate::rule::{
+        Contender, ContenderKind, DecidingPrefix, DecidingRule, ExplainedContest, ExplainedReading, Explanation,
+        PathDecision, PathList, PathRefusal, Standing, Step,
+    };
     #[doc(hidden)]
     pub use crate::tokens::requirement::EndpointRequirement;
 }

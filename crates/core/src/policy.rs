@@ -20,6 +20,7 @@ use serde::{Serialize, Serializer};
 
 mod build;
 mod case;
+mod contenders;
 mod contest;
 mod demands;
 mod explain;
@@ -41,6 +42,7 @@ pub use self::explain::{DecidingPrefix, ExplainedReading, Explanation, PathDecis
 pub use self::readings::Step;
 pub use self::{
     build::RuleSources,
+    contenders::{Contender, ContenderKind, DecidingRule, ExplainedContest, Standing},
     demands::{Demands, ServiceTest, Unmet},
     prefix::{Prefix, Use},
     requirement::Requirement,

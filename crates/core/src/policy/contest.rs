@@ -38,6 +38,7 @@ impl Rules {
         if self.options.case_insensitive { &[Spelling::Plain, Spelling::Folded] } else { &[Spelling::Plain] }
     }
 
+    /// Computes what the winner of one comparison asks, and which rule only reports that would have won.
     fn winner(&self, text: &str, spelling: Spelling, method: Methods) -> Requirement {
         let mut best = Best::default();
         let mut best_report = Best::default();

@@ -6,7 +6,8 @@ use http::{Method, Uri};
 use serde::Serialize;
 
 use super::{
-    PathRefusal, RequestLine, Requirement, Rules, Step, Watch,
+    ContenderKind, DecidingRule, ExplainedContest, Level, Methods, PathRefusal, RequestLine, Requirement, Rules, Step,
+    Watch,
     requirement::{Asking, Cause},
 };
 
@@ -19,6 +20,10 @@ pub struct Explanation {
     decided_by: Vec<DecidingPrefix>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     overruled: Vec<DecidingPrefix>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    decided_by_rules: Vec<DecidingRule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_level: Option<Level>,
     readings: Vec<ExplainedReading>,
 }
 
@@ -77,6 +82,8 @@ pub struct ExplainedReading {
     master: Vec<String>,
     access: Vec<String>,
     public: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    contests: Vec<ExplainedContest>,
 }
 
 /// A prefix that decides or loses, with the first reading that meets it.
@@ -114,6 +121,19 @@ impl Explanation {
         &self.overruled
     }
 
+    /// Returns the rules that decide, each with the first reading that it wins: those that ask for something, or, if the path is
+    /// public, those that make it so. Empty if all rules count, as for a path that cannot be read.
+    #[must_use]
+    pub fn decided_by_rules(&self) -> &[DecidingRule] {
+        &self.decided_by_rules
+    }
+
+    /// Returns the default level, if it asks for something of a reading that nothing else matches.
+    #[must_use]
+    pub fn default_level(&self) -> Option<Level> {
+        self.default_level
+    }
+
     /// Returns the readings of the path, in the order in which they are found. The first is the path as it was sent. Empty
     /// if the path is refused.
     #[must_use]
@@ -127,6 +147,8 @@ impl Explanation {
             reason: Some(reason),
             decided_by: Vec::new(),
             overruled: Vec::new(),
+            decided_by_rules: Vec::new(),
+            default_level: None,
             readings: Vec::new(),
         }
     }
@@ -153,7 +175,43 @@ impl Explanation {
             overruled.extend(named(readings, reading, PathList::Master));
             overruled.extend(named(readings, reading, PathList::Access));
         }
-        Self { decision: requirement.into(), reason: notes.fault, decided_by, overruled, readings: notes.readings }
+        let mut explanation = Self {
+            decision: requirement.into(),
+            reason: notes.fault,
+            decided_by,
+            overruled,
+            decided_by_rules: Vec::new(),
+            default_level: None,
+            readings: notes.readings,
+        };
+        explanation.name_winners(requirement);
+        explanation
+    }
+
+    /// Names what won among the rules, as far as that decides.
+    fn name_winners(&mut self, requirement: Requirement) {
+        for (at, reading) in self.readings.iter().enumerate() {
+            for winner in reading.contests.iter().filter_map(ExplainedContest::winner) {
+                let decides = winner.level() != Level::Public || requirement.is_public();
+                match winner.kind() {
+                    _ if !decides || requirement.won().is_none() => {}
+                    ContenderKind::DefaultLevel => {
+                        self.default_level = Some(winner.level()).filter(|level| *level != Level::Public);
+                    }
+                    ContenderKind::PublicPath => {
+                        let prefix = winner.name().to_owned();
+                        let named = self.decided_by.iter().any(|by| by.list == PathList::Public && by.prefix == prefix);
+                        if !named {
+                            self.decided_by.push(DecidingPrefix { list: PathList::Public, prefix, reading: at });
+                        }
+                    }
+                    ContenderKind::Rule => {
+                        let is_named = self.decided_by_rules.iter().any(|by| Some(by.place()) == winner.place());
+                        self.decided_by_rules.extend(DecidingRule::new(winner, at).filter(|_| !is_named));
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -174,6 +232,12 @@ impl ExplainedReading {
     #[must_use]
     pub fn from(&self) -> Option<usize> {
         self.from
+    }
+
+    /// Returns how the rules compare it, and which win. Empty if there are no rules and the default level asks for nothing.
+    #[must_use]
+    pub fn contests(&self) -> &[ExplainedContest] {
+        &self.contests
     }
 
     /// Returns the prefixes of a list that it meets, as they were written, shortest first.
@@ -245,10 +309,17 @@ impl Rules {
             return Explanation::refused(PathRefusal::TargetTooLong);
         }
         let Ok(uri) = target.parse::<Uri>() else { return Explanation::refused(PathRefusal::RequestTarget) };
-        let mut notes = Notes { rules: self, readings: Vec::new(), asked: Vec::new(), fault: None, as_sent: 0 };
         // Over HTTP/1.1 no client sends a CONNECT with a path.
         let is_extended_connect = method == Method::CONNECT && !uri.path().is_empty();
         let line = RequestLine { is_extended_connect, ..RequestLine::new(method, &uri) };
+        let mut notes = Notes {
+            rules: self,
+            method: Methods::of_request(method, is_extended_connect),
+            readings: Vec::new(),
+            asked: Vec::new(),
+            fault: None,
+            as_sent: 0,
+        };
         match self.consider(&line, &mut notes) {
             Ok(requirement) => Explanation::decided(requirement, notes),
             Err(reason) => Explanation::refused(reason),
@@ -259,6 +330,7 @@ impl Rules {
 /// The notes on what the rules look at.
 struct Notes<'a> {
     rules: &'a Rules,
+    method: Methods,
     readings: Vec<ExplainedReading>,
     /// The checks that each reading asks for by itself.
     asked: Vec<Asking>,
@@ -279,6 +351,7 @@ impl Watch for Notes<'_> {
             master: Vec::new(),
             access: Vec::new(),
             public: Vec::new(),
+            contests: self.rules.contests(text, self.method),
         };
         let mut asking = Asking::default();
         self.rules.visit(text, |list, end| {

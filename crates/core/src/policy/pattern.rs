@@ -232,6 +232,21 @@ impl Pattern {
 }
 
 impl Specificity {
+    /// Returns the word of the order by which this is ahead of what it wins over.
+    pub(super) fn ahead_by(&self, other: &Self) -> &'static str {
+        match () {
+            () if self.class != other.class && self.class == Class::Exact => "exact",
+            () if self.class != other.class => "pattern over prefix",
+            () if self.segments != other.segments => "longer",
+            () if self.literals != other.literals => "more literal segments",
+            () if self.typed != other.typed => "more typed parameters",
+            () if self.end != other.end => "more of the path named",
+            () if self.has_methods != other.has_methods => "with methods",
+            () if self.is_rule != other.is_rule => "rule over exemption",
+            () => "only reports",
+        }
+    }
+
     /// Returns the place of an exemption among the rules.
     pub(super) fn of_exemption(prefix: &Prefix) -> Self {
         let segments = prefix.text().split('/').filter(|segment| !segment.is_empty()).count();

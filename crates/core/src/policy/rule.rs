@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::demands::Demands;
@@ -39,7 +40,8 @@ pub enum Extent {
 }
 
 /// The credentials that a request needs: `level`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// None. Credentials are not looked at.
     Public,

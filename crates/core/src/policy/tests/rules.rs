@@ -298,3 +298,64 @@ fn default_level_counts_without_rules() {
     }
     assert_eq!(answer(&build(RuleSources::default()), "GET", "/x"), "public");
 }
+
+#[test]
+fn explanations_name_winners_and_runners_up() {
+    let rules = with_lists(
+        vec![
+            Rule::prefix("/api").access(),
+            Rule::prefix("/api/admin").access().roles_any(["admin"]).name("admins"),
+            Rule::exact("/api/admin/x").deny().report_only(true),
+            Rule::prefix("/api/{part}").methods(["POST"]).master(),
+        ],
+        &[],
+        &["/api/open"],
+    );
+    let shown = |target: &str| {
+        let explanation = rules.explain(&Method::GET, target);
+        let rows = explanation.readings().iter().flat_map(ExplainedReading::contests).map(|contest| {
+            let contenders = contest.contenders().iter().map(|contender| {
+                format!(
+                    "{} {:?} {:?}",
+                    contender.name(),
+                    contender.standing(),
+                    contender.ahead_by().unwrap_or_default()
+                )
+            });
+            format!("{}: {}", contest.text(), contenders.collect::<Vec<_>>().join(", "))
+        });
+        let rows: Vec<_> = rows.collect();
+        let by: Vec<_> = explanation.decided_by_rules().iter().map(|by| (by.name().to_owned(), by.reading())).collect();
+        let prefixes: Vec<_> = explanation.decided_by().iter().map(DecidingPrefix::prefix).collect();
+        format!(
+            "{} {by:?} {prefixes:?} {:?} | {}",
+            explanation.decision(),
+            explanation.default_level(),
+            rows.join(" | ")
+        )
+    };
+    assert_eq!(
+        shown("/api/admin/x"),
+        r#"access [("admins", 0)] [] None | /api/admin/x: /api/admin/x Reports "exact", admins Wins "longer", /api Loses "", default-level Loses """#
+    );
+    assert_eq!(
+        shown("/api/open"),
+        r#"public [] ["/api/open"] None | /api/open: /api/open Wins "longer", /api Loses "", default-level Loses """#
+    );
+    let opened = "/api/open Wins \"longer\", /api Loses \"\", default-level Loses \"\"";
+    let guarded = "/x: default-level Wins \"\"";
+    let below = "/api/x: /api Wins \"\", default-level Loses \"\"";
+    assert_eq!(
+        shown("/api/open/../../x"),
+        format!(
+            "access [(\"/api\", 3)] [] Some(Access) | /api/open/../../x: {opened} | {guarded} | /api/open/x: {opened} | {below}"
+        )
+    );
+    let json = serde_json::to_value(rules.explain(&Method::POST, "/api/x")).unwrap();
+    assert_eq!(
+        json["decided_by_rules"],
+        serde_json::json!([{"place": 3, "name": "POST /api/{part}", "level": "master", "reading": 0}])
+    );
+    let winner = serde_json::json!({"kind": "rule", "name": "POST /api/{part}", "place": 3, "level": "master", "standing": "wins", "ahead_by": "pattern over prefix"});
+    assert_eq!(json["readings"][0]["contests"][0]["contenders"][0], winner);
+}
