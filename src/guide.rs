@@ -7,7 +7,7 @@
 //!   [updates](deploy_upgrade), [reloading the configuration](reloading).
 //! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api),
 //!   the [glossary].
-//! - Explanation: [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
+//! - Explanation: [rules](rules), [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
 //!
 //! It is built from the files under `docs/`. Their code is compiled with the tests, which have what it needs.
 
@@ -45,6 +45,7 @@ pages! {
     endpoints = "../docs/guide/endpoints.md", "The endpoints for tokens.\n\n";
     observability = "../docs/observability.md", "Logs, reasons, metrics and health.\n\n";
     store_api = "../docs/store-api.md", "The HTTP API of token stores.\n\n";
+    rules = "../docs/guide/rules.md", "What requests need, by path and method: rules.\n\n";
     paths = "../docs/guide/paths.md", "Which paths a prefix guards, and how a path is read.\n\n";
     sessions = "../docs/guide/sessions.md", "Sessions, rotation, and what is cached.\n\n";
     glossary = "../docs/guide/glossary.md", "The words, and what others call the same.\n\n";

@@ -63,8 +63,8 @@ fn a_file_without_path_lists_is_a_fault() {
     let mut config = good();
     config.as_object_mut().unwrap().retain(|key, _| !key.ends_with("-token-paths"));
     let message = Place::new(&config).faults(&[]);
-    let expected = "`access-token-paths`: neither it nor `master-token-paths` is set, so no path would be guarded; \
-                    list the prefixes to guard, or write []";
+    let expected = "`rules`: neither it nor `access-token-paths` or `master-token-paths` is set, so no path would be guarded; \
+                    write rules, or list the prefixes to guard, or write []";
     assert!(message.contains(expected) && message.contains("1 fault in"), "{message}");
     assert!(Place::new(&json!({})).faults(&[("CRYPTOGRAPHY_KEY", KEY)]).contains(expected));
     // Code may name them, and an empty list says so.

@@ -14,6 +14,7 @@ use crate::{
     keys::Keys,
     logging::{LogFormat, Logging},
     pages::{Completions, Man},
+    schema::Schema,
     server::{ListenAddress, SocketMode},
     token::args::Token,
 };
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Init(Init),
     /// Check the configuration and the store: faults, warnings and suggestions, and a summary
     Check(Check),
+    /// Print the JSON Schema of the configuration file, by which editors complete and check it
+    Schema(Schema),
     /// Explain which credential a request requires, and why
     Explain(Explain),
     /// Issue, refresh, decode, list or revoke tokens

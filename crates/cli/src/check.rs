@@ -17,6 +17,7 @@ use crate::{
     files::directory_of,
     output::{self, Label},
     runtime::block_on,
+    schema,
 };
 
 mod summary;
@@ -56,13 +57,18 @@ pub(crate) fn run(args: Check, is_verbose: bool) -> Result<ExitCode, Failure> {
         Some(settings) if !args.offline => Some(try_store(settings)?),
         _ => None,
     };
+    let mut suggestions: Vec<_> = schema::suggestion(report.directory()).into_iter().collect();
+    let of_the_store = store.iter().flatten().flat_map(|store| &store.suggestions);
+    suggestions.extend(of_the_store.map(|suggestion| (*suggestion).to_owned()));
     let is_fine = report.faults().is_empty() && !matches!(store, Some(Err(_)));
     let is_passed = is_fine && (!args.strict || report.warnings().is_empty());
     if args.json {
-        output::json(&as_object(&report, is_passed, store.as_ref()))?;
+        let mut object = as_object(&report, is_passed, store.as_ref());
+        object["suggestions"] = suggestions.into();
+        output::json(&object)?;
     } else {
-        print(&report, store.as_ref(), is_verbose)?;
-        summary::print(&report, settings.as_ref(), store.as_ref())?;
+        print(&report, store.as_ref(), &suggestions, is_verbose)?;
+        summary::print(&report, settings.as_ref(), store.as_ref(), suggestions.len())?;
         if !is_verbose {
             output::note("--verbose shows every key with its value and its source");
         }
@@ -181,7 +187,12 @@ impl TriedStore {
 }
 
 /// Prints what to act on first, and then what is only to be known.
-fn print(report: &Report, store: Option<&Result<TriedStore, String>>, is_verbose: bool) -> Result<(), Failure> {
+fn print(
+    report: &Report,
+    store: Option<&Result<TriedStore, String>>,
+    suggestions: &[String],
+    is_verbose: bool,
+) -> Result<(), Failure> {
     for fault in report.faults() {
         output::labelled(Label::Fault, &fault.to_string())?;
     }
@@ -192,7 +203,7 @@ fn print(report: &Report, store: Option<&Result<TriedStore, String>>, is_verbose
         output::labelled(Label::Warning, warning)?;
     }
     let tried = store.and_then(|store| store.as_ref().ok());
-    for suggestion in tried.map(|tried| &tried.suggestions).into_iter().flatten() {
+    for suggestion in suggestions {
         output::labelled(Label::Suggestion, suggestion)?;
     }
     for note in report.notes() {

@@ -29,6 +29,7 @@ mod pages;
 #[cfg(test)]
 mod reference;
 mod runtime;
+mod schema;
 mod server;
 mod sessions;
 mod store;
@@ -94,6 +95,7 @@ fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Init(init) => init::run(init),
         Command::Check(check) => check::run(check, args.display.verbose > 0),
+        Command::Schema(args) => schema::run(&args),
         Command::Explain(args) => explain::run(args, Args::command()),
         Command::Token(args) => token::run(args),
         Command::Keys(args) => keys::run(args),

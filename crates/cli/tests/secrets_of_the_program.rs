@@ -261,7 +261,7 @@ fn a_mounted_file_is_left_with_a_word_of_what_to_do() {
     let expected = "it is mounted as a single file, which cannot be replaced in one step, and nothing was changed";
     assert!(told.contains(expected) && told.contains("or mount its directory"), "{told}");
     assert_eq!(read(place.path(), "mounted"), before);
-    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 3, "no draft is left");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 4, "no draft is left");
 }
 
 /// What a file or a secret of Kubernetes adds to a variable is no part of it.

@@ -2,8 +2,10 @@
 
 use std::io::{self, Write as _};
 
-use fastauth_core::{policy::PathList, settings::Deployment};
-use tracing::Level;
+use fastauth_core::{
+    policy::{Level, PathList},
+    settings::Deployment,
+};
 
 use crate::fault::ConfigError;
 
@@ -14,7 +16,7 @@ const MAX_SHOWN: usize = 8;
 /// listens.
 pub fn announce(deployment: &Deployment) {
     // A subscriber may listen to errors alone, as those do that go by `RUST_LOG` when it is not set.
-    let warns_by_tracing = deployment.is_quiet || tracing::enabled!(target: "fastauth", Level::WARN);
+    let warns_by_tracing = deployment.is_quiet || tracing::enabled!(target: "fastauth", tracing::Level::WARN);
     for warning in &deployment.warnings {
         if warns_by_tracing {
             tracing::warn!(target: "fastauth", "{warning}");
@@ -35,7 +37,7 @@ pub fn announce_fault(error: &ConfigError) {
     let count = error.faults().len();
     let faults: Vec<_> = error.faults().iter().map(ToString::to_string).collect();
     let faults = faults.join("\n  - ");
-    if tracing::enabled!(target: "fastauth", Level::ERROR) {
+    if tracing::enabled!(target: "fastauth", tracing::Level::ERROR) {
         tracing::error!(target: "fastauth", faults = count, "{NOT_RELOADED}:\n  - {faults}");
     } else {
         print_line(&format!("error: {NOT_RELOADED}:\n  - {faults}"));
@@ -52,6 +54,7 @@ fn summary(deployment: &Deployment) -> String {
     let guarded = [(PathList::Master, "the master token"), (PathList::Access, "an access token")]
         .into_iter()
         .filter_map(|(list, token)| Some(format!("{} by {token}", prefixes(deployment, list)?)))
+        .chain(rules(deployment))
         .collect::<Vec<_>>()
         .join(", ");
     let guards = match (guarded.as_str(), deployment.shadow) {
@@ -61,6 +64,26 @@ fn summary(deployment: &Deployment) -> String {
     };
     let public = prefixes(deployment, PathList::Public).map(|public| format!("; {public} open to all"));
     format!("{guards}{}; tokens are kept in {}", public.unwrap_or_default(), deployment.store_place)
+}
+
+/// Returns what the rules guard, in short.
+fn rules(deployment: &Deployment) -> Vec<String> {
+    let rules = &deployment.rules;
+    let count = rules.ids().filter_map(|id| rules.rule(id)).count();
+    let by_rules = match count {
+        0 => None,
+        1 => Some("what 1 rule says".to_owned()),
+        _ => Some(format!("what {count} rules say")),
+    };
+    let all_other = match rules.default_level() {
+        Level::Public => None,
+        Level::Optional => Some("all other paths by an access token, if one is sent"),
+        Level::Access => Some("all other paths by an access token"),
+        Level::Master => Some("all other paths by the master token"),
+        Level::Both => Some("all other paths by the master token and an access token"),
+        Level::Deny => Some("all other paths from everybody"),
+    };
+    by_rules.into_iter().chain(all_other.map(str::to_owned)).collect()
 }
 
 /// Returns the prefixes of a list, if it has any.

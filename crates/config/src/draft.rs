@@ -1,18 +1,18 @@
 //! Settings in the making: what is wrong with them is gathered, not thrown.
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use fastauth_core::{
     credential::TokenHeaders,
     issue::Issuing,
     origin::Origins,
-    policy::{Level, PathOptions, Prefix, ServiceTest},
+    policy::{Level, PathOptions, Prefix, Rule, ServiceTest},
     secret::Secret,
     settings::{Caching, EndpointOptions, LogDetails, Reload, WebSocketSettings},
 };
 use http::HeaderMap;
 
-use crate::{code_parts::CodeParts, fault::Fault, key::PlacedRule, values::Values};
+use crate::{code_parts::CodeParts, fault::Fault, values::Values};
 
 /// The values that the keys set, and what is wrong with them.
 pub(crate) struct Draft<'a> {
@@ -65,7 +65,9 @@ pub(crate) struct PathsDraft {
 
 #[derive(Default)]
 pub(crate) struct RulesDraft {
-    pub(crate) rules: Vec<PlacedRule>,
+    pub(crate) rules: Vec<Rule>,
+    /// The places of those that have a fault already.
+    pub(crate) unread: BTreeSet<usize>,
     pub(crate) default_level: Option<Level>,
     pub(crate) service_test: ServiceTest,
 }

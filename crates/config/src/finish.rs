@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use http::{Method, Uri};
-
 use fastauth_core::{
-    policy::{PathList, RequestLine, Rules},
+    policy::Rules,
     settings::{Deployment, StoreSettings},
 };
 
@@ -16,8 +14,7 @@ use crate::{
     fingerprint::Fingerprint,
     given::Given,
     key::{self, Choice, Feature, Key, TimeLimits, ValueKind},
-    keys::{self, application, endpoints, paths, secrets, store},
-    rules,
+    keys::{self, application, endpoints, secrets, store},
     settings::Settings,
     time,
 };
@@ -37,11 +34,9 @@ impl Draft<'_> {
     /// Reads every key, and then what several of them make together.
     pub(crate) fn finish(mut self) -> Finished {
         keys::all().for_each(|key| self.read(key));
-        self.check_rules();
-        let rules = self.rules();
+        let rules = self.build_rules();
         let keys = secrets::complete_keys(&mut self);
         secrets::complete_master_tokens(&mut self);
-        self.check_guards();
         endpoints::complete(&mut self);
         secrets::check_format(&mut self);
         let store = store::complete(&mut self);
@@ -148,10 +143,10 @@ impl Draft<'_> {
             (ValueKind::SecretList { set }, Some(Given::SecretList(secrets))) => set(self, secrets),
             (ValueKind::SecretMap { set }, Some(Given::SecretMap(members))) => set(self, members),
             (ValueKind::Rules { set }, Some(Given::RuleEntries(entries))) => {
-                let rules = self.read_rules(key, entries);
+                let rules = self.read_rules(key, &entries);
                 set(self, rules);
             }
-            (ValueKind::Rules { set }, Some(Given::Rules(rules))) => set(self, rules::placed(rules)),
+            (ValueKind::Rules { set }, Some(Given::Rules(rules))) => set(self, rules),
             (ValueKind::Claims { set }, Some(Given::Claims(claims))) => set(self, claims),
             // Its source is read with the others, since the secret in it counts in its place.
             (ValueKind::SecretFile { .. }, Some(Given::Text(_))) | (_, None) => {}
@@ -192,46 +187,6 @@ impl Draft<'_> {
         };
         self.fault(key, format!("{shown:?} {problem}"), limits.remedy());
         limits.default
-    }
-
-    fn rules(&mut self) -> Rules {
-        let paths = std::mem::take(&mut self.paths);
-        let rules = Rules::new(paths.master, paths.access, paths.public, paths.base.as_ref(), paths.options);
-        let overlaps = rules.overlaps();
-        self.notes.extend(overlaps.notes);
-        self.warnings.extend(overlaps.warnings);
-        self.check_refresh(&rules);
-        rules
-    }
-
-    /// Warns if the layer requires a token to refresh, at the usual path: a client whose access token has expired could not.
-    fn check_refresh(&mut self, rules: &Rules) {
-        let refresh = Uri::from_static("/auth/token/refresh");
-        let Ok(requirement) = rules.requirement(&RequestLine::new(&Method::POST, &refresh)) else { return };
-        let lists = [PathList::Access, PathList::Master];
-        let guard = lists.into_iter().find_map(|list| requirement.rule(list)).and_then(|id| rules.listed(id));
-        if let Some(rule) = guard {
-            self.warn(format!(
-                "`{}`: {:?} also guards {refresh}, so that a client whose access token has expired cannot refresh; add \"/auth\", \
-                 whose endpoints check requests themselves, and your log-in to `public-paths`",
-                rule.list().key(),
-                rule.prefix(),
-            ));
-        }
-    }
-
-    /// Checks that the paths to guard are named, be it that there are none.
-    fn check_guards(&mut self) {
-        let lists = [&paths::ACCESS_TOKEN_PATHS, &paths::MASTER_TOKEN_PATHS];
-        // An unknown key may be one of them, misspelt.
-        let is_reported = self.has_fault(&lists) || self.faults.iter().any(|fault| fault.key().is_none());
-        if self.values.has_file && !lists.iter().any(|list| self.is_set(list)) && !is_reported {
-            let problem = "neither it nor `master-token-paths` is set, so no path would be guarded";
-            self.fault(lists[0], problem, "list the prefixes to guard, or write [] to guard no path");
-        }
-        if !lists.iter().any(|list| self.values.has_items(list.name)) && self.faults.is_empty() {
-            self.warn("both path lists are empty: no path is guarded");
-        }
     }
 
     /// Reports what is wrong with `.env`: as faults if a secret may be missing because of it, else as warnings.

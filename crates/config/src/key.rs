@@ -88,7 +88,7 @@ pub(crate) enum ValueKind {
         set: Set<Vec<(String, Secret)>>,
     },
     Rules {
-        set: Set<Vec<PlacedRule>>,
+        set: Set<Vec<Rule>>,
     },
     /// Members of a token's payload.
     Claims {
@@ -96,13 +96,6 @@ pub(crate) enum ValueKind {
     },
     /// Accepted, and without effect.
     Ignored,
-}
-
-/// A rule, and its place in the list that it is from.
-#[derive(Clone, Debug)]
-pub(crate) struct PlacedRule {
-    pub(crate) place: usize,
-    pub(crate) rule: Rule,
 }
 
 /// A word that a key takes.
@@ -195,7 +188,7 @@ impl Key {
         Self::new(name, ValueKind::SecretMap { set })
     }
 
-    pub(crate) const fn rules(name: &'static str, set: Set<Vec<PlacedRule>>) -> Self {
+    pub(crate) const fn rules(name: &'static str, set: Set<Vec<Rule>>) -> Self {
         Self::new(name, ValueKind::Rules { set }).of_paths().unset("[]")
     }
 

@@ -97,7 +97,8 @@ fn snake_case(member: &Member) -> Option<String> {
 
 fn member_property(member: &Member) -> Value {
     let mut property = match &member.kind {
-        MemberKind::Text { .. } | MemberKind::Time { .. } => json!({ "type": "string" }),
+        MemberKind::Text { pattern, .. } => json!({ "type": "string", "pattern": pattern }),
+        MemberKind::Time { .. } => json!({ "type": "string" }),
         MemberKind::Choice(words) => json!({
             "enum": words.iter().map(|word| word.word).collect::<Vec<_>>(),
             "enumDescriptions": words.iter().map(|word| word.doc).collect::<Vec<_>>(),

@@ -13,6 +13,7 @@ use crate::{
     fingerprint::Fingerprint,
     key::{Key, ValueKind},
     keys::{self, paths, secrets, store},
+    rules,
     settings::Settings,
     values::Values,
 };
@@ -29,6 +30,7 @@ pub struct Report {
     rules: Rules,
     env_file: PathBuf,
     files: Fingerprint,
+    directory: PathBuf,
 }
 
 /// One key, its value, and its source.
@@ -68,6 +70,7 @@ impl Report {
             rules: finished.rules,
             env_file: values.env_file,
             files: values.files,
+            directory: values.directory,
         }
     }
 
@@ -102,6 +105,18 @@ impl Report {
         &self.files
     }
 
+    /// Returns each rule on one line: what it is for, and what it asks. There are none if one has a fault.
+    #[must_use]
+    pub fn rules(&self) -> Vec<String> {
+        self.rules.ids().filter_map(|id| self.rules.rule(id)).map(rules::line).collect()
+    }
+
+    /// Returns the directory of the configuration file, where relative paths begin. It may be empty, which is the working directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Returns how the lists of paths work together: each guard below an exemption, and each exemption below a guard.
     #[must_use]
     pub fn notes(&self) -> &[String] {
@@ -116,7 +131,8 @@ impl Report {
     /// The faults that concern paths. Others, such as a secret that is missing, do not matter here. Issuing has a guard of
     /// its own, which is not explained.
     pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
-        let faults = self.faults_of(paths::GROUP.keys);
+        let keys: Vec<_> = [&paths::GROUP, &keys::rules::GROUP].iter().flat_map(|group| group.keys).copied().collect();
+        let faults = self.faults_of(&keys);
         if !faults.is_empty() {
             return Err(ConfigError::new(faults));
         }

@@ -1,7 +1,7 @@
 //! What a configuration amounts to, in a few lines.
 
 use fastauth::{
-    Settings,
+    Level, Settings,
     config::{KeyRole, Report, StoreFormat},
     path::PathList,
 };
@@ -16,14 +16,19 @@ pub(super) fn print(
     report: &Report,
     settings: Option<&Settings>,
     store: Option<&Result<TriedStore, String>>,
+    suggestions: usize,
 ) -> Result<(), Failure> {
     if let Some(settings) = settings {
-        output::line(&format!("paths:  {}", paths(settings)))?;
+        if let Some(paths) = paths(settings) {
+            output::line(&format!("paths:  {paths}"))?;
+        }
+        for rule in rules(report, settings) {
+            output::line(&format!("rule:   {rule}"))?;
+        }
         output::line(&format!("store:  {} ({})", settings.deployment().store_place, store_state(settings, store)))?;
         output::line(&format!("keys:   {}", keys(settings)))?;
     }
     let store_faults = usize::from(matches!(store, Some(Err(_))));
-    let suggestions = store.and_then(|store| store.as_ref().ok()).map_or(0, |tried| tried.suggestions.len());
     output::line(&format!(
         "result: {}, {}, {}",
         count(report.faults().len() + store_faults, "fault"),
@@ -40,17 +45,36 @@ fn count(number: usize, noun: &str) -> String {
     }
 }
 
-/// Says which paths require what.
-fn paths(settings: &Settings) -> String {
+/// Says which paths require what by the lists, unless they are empty and there are rules.
+fn paths(settings: &Settings) -> Option<String> {
     let lists =
         [(PathList::Access, "access token for"), (PathList::Master, "master token for"), (PathList::Public, "open:")];
     let parts = lists.into_iter().filter_map(|(list, what)| Some(format!("{what} {}", prefixes(settings, list)?)));
     let parts: Vec<_> = parts.collect();
-    match (parts.is_empty(), settings.deployment().shadow) {
-        (true, _) => "none is guarded".to_owned(),
-        (false, true) => format!("{}; but `shadow` is on, so nothing is refused", parts.join("; ")),
-        (false, false) => parts.join("; "),
+    let deployment = settings.deployment();
+    match (parts.is_empty(), deployment.shadow) {
+        (true, _) if has_rules(settings) => None,
+        (true, _) => Some("none is guarded".to_owned()),
+        (false, true) => Some(format!("{}; but `shadow` is on, so nothing is refused", parts.join("; "))),
+        (false, false) => Some(parts.join("; ")),
     }
+}
+
+/// Returns true if there are rules, be it the default level alone.
+fn has_rules(settings: &Settings) -> bool {
+    let rules = &settings.deployment().rules;
+    rules.has_rules() || rules.default_level() != Level::Public
+}
+
+/// Returns the rules, and what all other paths require.
+fn rules(report: &Report, settings: &Settings) -> Vec<String> {
+    let rules = &settings.deployment().rules;
+    let mut lines = report.rules();
+    if has_rules(settings) {
+        let shadow = if settings.deployment().shadow { "; but `shadow` is on, so nothing is refused" } else { "" };
+        lines.push(format!("all other paths: {}{shadow}", rules.default_level().as_str()));
+    }
+    lines
 }
 
 /// Returns the prefixes of a list, if it has any.

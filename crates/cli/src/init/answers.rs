@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fastauth::{Secret, Settings, SettingsBuilder, config::EnvFile};
+use fastauth::{Level, Rule, Secret, Settings, SettingsBuilder, config::EnvFile};
+use serde::Serialize;
 
 use super::args::Init;
 use crate::{ask::ask, failure::Failure, files::directory_of, keygen::SecretName, output};
@@ -18,8 +19,24 @@ pub(super) struct Answers {
     /// The `.env` file to copy secrets from.
     pub(super) secrets_from: Option<PathBuf>,
     pub(super) store: String,
-    pub(super) access_paths: Vec<String>,
-    pub(super) master_paths: Vec<String>,
+    pub(super) guards: Guards,
+}
+
+/// What is guarded.
+pub(super) enum Guards {
+    /// Every path by an access token, unless a rule says otherwise.
+    Rules(Vec<RuleEntry>),
+    /// The prefixes in the two lists, as `fastauth-api` has them.
+    Lists { access: Vec<String>, master: Vec<String> },
+}
+
+/// A rule, as it is written.
+#[derive(Serialize)]
+pub(super) struct RuleEntry {
+    path: String,
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    extent: Option<&'static str>,
+    level: &'static str,
 }
 
 const EMBEDDED_STORE: &str = "sqlite:fastauth.db";
@@ -61,6 +78,21 @@ const SHARED_STORE: Question<'_> = Question {
     default: SERVED_STORE,
 };
 
+const PUBLIC_PATHS: Question<'_> = Question {
+    explanation: "Every request requires an access token, which a client gets by logging in, unless its path is one of these or below \
+one. /auth has the endpoints for tokens, which check requests themselves. Separate several by spaces. \"/health\" opens /health and \
+/health/x, and not /healthy. \"none\" opens nothing.",
+    text: "Paths that are open to all?",
+    default: "/auth /login /health",
+};
+
+const MASTER_RULES: Question<'_> = Question {
+    explanation: "Requests to these paths, and to those below them, require the master token instead, a static API key for operators \
+and other services.",
+    text: "Paths that require the master token?",
+    default: "none",
+};
+
 const ACCESS_PATHS: Question<'_> = Question {
     explanation: "Requests whose path starts with one of these prefixes require an access token, which a client gets by logging in. \
 Separate several by spaces. \"/api\" guards /api, /api/x and /apix; \"/api/\" guards /api and /api/x. \"none\" guards nothing this way.",
@@ -97,15 +129,77 @@ impl Answers {
         let store = if is_shared { SHARED_STORE } else { STORE };
         let store =
             store.answer(args.database_api_url.as_deref(), asks, |text| check_store(text, is_shared, directory))?;
-        let access_paths = ACCESS_PATHS.answer(list(&args.access_path).as_deref(), asks, check_access_paths)?;
-        let master_paths = MASTER_PATHS.answer(list(&args.master_path).as_deref(), asks, |text| {
+        let takes_lists = is_shared || !args.access_path.is_empty();
+        let guards = if takes_lists { Guards::take_lists(args, asks) } else { Guards::take_rules(args, asks) }?;
+        Ok(Self { app_name, is_shared, secrets_from, store, guards })
+    }
+}
+
+impl Guards {
+    fn take_rules(args: &Init, asks: bool) -> Result<Self, Failure> {
+        let public = PUBLIC_PATHS
+            .answer(list(&args.public_path).as_deref(), asks, |text| check_rule_paths(text, Level::Public))?;
+        let master = MASTER_RULES.answer(list(&args.master_path).as_deref(), asks, |text| {
+            let master = check_rule_paths(text, Level::Master)?;
+            if let Some(path) = master.iter().find(|path| public.contains(path)) {
+                return Err(format!("{path:?} is open to all"));
+            }
+            Ok(master)
+        })?;
+        let public = public.into_iter().map(|path| RuleEntry::new(path, Level::Public));
+        let master = master.into_iter().map(|path| RuleEntry::new(path, Level::Master));
+        Ok(Self::Rules(public.chain(master).collect()))
+    }
+
+    fn take_lists(args: &Init, asks: bool) -> Result<Self, Failure> {
+        let access = ACCESS_PATHS.answer(list(&args.access_path).as_deref(), asks, check_access_paths)?;
+        let master = MASTER_PATHS.answer(list(&args.master_path).as_deref(), asks, |text| {
             let paths = check_master_paths(text)?;
-            if paths.is_empty() && access_paths.is_empty() {
+            if paths.is_empty() && access.is_empty() {
                 return Err("no path would be guarded; give at least one prefix here or for access tokens".to_owned());
             }
             Ok(paths)
         })?;
-        Ok(Self { app_name, is_shared, secrets_from, store, access_paths, master_paths })
+        Ok(Self::Lists { access, master })
+    }
+
+    pub(super) fn rules(&self) -> Option<&[RuleEntry]> {
+        match self {
+            Self::Rules(rules) => Some(rules),
+            Self::Lists { .. } => None,
+        }
+    }
+
+    pub(super) fn access_list(&self) -> Option<&[String]> {
+        match self {
+            Self::Rules(_) => None,
+            Self::Lists { access, .. } => Some(access),
+        }
+    }
+
+    pub(super) fn master_list(&self) -> Option<&[String]> {
+        match self {
+            Self::Rules(_) => None,
+            Self::Lists { master, .. } => Some(master),
+        }
+    }
+
+    /// Returns a path that is guarded.
+    pub(super) fn example(&self) -> &str {
+        match self {
+            Self::Rules(_) => "/hello",
+            Self::Lists { access, master } => access.first().or(master.first()).map_or("/", String::as_str),
+        }
+    }
+}
+
+impl RuleEntry {
+    fn new(path: impl Into<String>, level: Level) -> Self {
+        Self { path: path.into(), extent: None, level: level.as_str() }
+    }
+
+    fn exact(path: &str, level: Level) -> Self {
+        Self { extent: Some("exact"), ..Self::new(path, level) }
     }
 }
 
@@ -122,8 +216,11 @@ impl Answers {
             is_shared: false,
             secrets_from: None,
             store: EMBEDDED_STORE.to_owned(),
-            access_paths: vec!["/api".to_owned()],
-            master_paths: Vec::new(),
+            guards: Guards::Rules(vec![
+                RuleEntry::exact("/", Level::Public),
+                RuleEntry::exact("/log-in", Level::Public),
+                RuleEntry::new("/auth", Level::Public),
+            ]),
         }
     }
 }
@@ -163,8 +260,15 @@ fn check_flags(args: &Init, directory: &Path) -> Result<(), Failure> {
             "--database-api-url",
             args.database_api_url.as_deref().map(|url| check_store(url, is_shared, directory).map(drop)),
         ),
+        ("--public-path", list(&args.public_path).map(|paths| check_rule_paths(&paths, Level::Public).map(drop))),
         ("--access-path", list(&args.access_path).map(|paths| check_access_paths(&paths).map(drop))),
-        ("--master-path", list(&args.master_path).map(|paths| check_master_paths(&paths).map(drop))),
+        (
+            "--master-path",
+            list(&args.master_path).map(|paths| {
+                let takes_lists = is_shared || !args.access_path.is_empty();
+                if takes_lists { check_master_paths(&paths) } else { check_rule_paths(&paths, Level::Master) }.map(drop)
+            }),
+        ),
     ];
     let problems: Vec<_> =
         checks.into_iter().filter_map(|(flag, checked)| Some(format!("\n  - {flag}: {}", checked?.err()?))).collect();
@@ -211,6 +315,12 @@ fn check_store(url: &str, is_shared: bool, directory: &Path) -> Result<String, S
         return Err(format!("there is no directory {}; create it first, or give another file", missing.display()));
     }
     Ok(url.to_owned())
+}
+
+fn check_rule_paths(text: &str, level: Level) -> Result<Vec<String>, String> {
+    let paths = paths(text);
+    check("rules", Settings::builder().rules(paths.iter().map(|path| Rule::prefix(path).at(level))))?;
+    Ok(paths)
 }
 
 fn check_access_paths(text: &str) -> Result<Vec<String>, String> {

@@ -11,7 +11,7 @@ that the .env file already has are kept. In a git repository, the files with sec
 
 Examples:
   fastauth init
-  fastauth init --yes --app-name shop --access-path /api --master-path /admin --force
+  fastauth init --yes --app-name shop --public-path /auth --public-path /login --master-path /admin --force
   fastauth init --yes --shared-with-fastauth-api --database-api-url http://127.0.0.1:6789 --config shared/auth.json
   fastauth init --axum shop")]
 pub(crate) struct Init {
@@ -27,11 +27,16 @@ pub(crate) struct Init {
     /// Where tokens are stored: "sqlite:FILE", or "http://HOST:PORT/PATH" [default: sqlite:fastauth.db]
     #[arg(long, value_name = "URL")]
     pub(crate) database_api_url: Option<String>,
-    /// A path prefix that requires an access token, or "none"; can be repeated [default: /access]
+    /// A path that is open to all, with the paths below it, or "none"; can be repeated. Everything else requires an access token
+    /// [default: /auth, /login and /health]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["access_path", "shared_with_fastauth_api"])]
+    pub(crate) public_path: Vec<String>,
+    /// Guard only the paths that begin with this prefix, or "none", by an access token, as fastauth-api does, and leave all others
+    /// open; can be repeated [default with --shared-with-fastauth-api: /access]
     #[arg(long, value_name = "PREFIX")]
     pub(crate) access_path: Vec<String>,
-    /// A path prefix that requires the master token, or "none"; can be repeated [default: /master]
-    #[arg(long, value_name = "PREFIX")]
+    /// A path that requires the master token, or "none"; can be repeated [default: none; with --shared-with-fastauth-api: /master]
+    #[arg(long, value_name = "PATH")]
     pub(crate) master_path: Vec<String>,
     /// Choose what the Python package fastauth-api needs to share the store and the key
     #[arg(long)]
@@ -49,7 +54,7 @@ pub(crate) struct Init {
     #[arg(
         long,
         value_name = "DIR",
-        conflicts_with_all = ["config", "env_file", "app_name", "database_api_url", "access_path", "master_path",
+        conflicts_with_all = ["config", "env_file", "app_name", "database_api_url", "public_path", "access_path", "master_path",
             "shared_with_fastauth_api", "force"],
     )]
     pub(crate) axum: Option<PathBuf>,

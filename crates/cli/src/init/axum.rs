@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     files::{self, Existing, directory_of},
     keygen::SecretName,
-    output,
+    output, schema,
 };
 
 /// The files of the application by their names in it, but for those with secrets and the configuration.
@@ -210,8 +210,9 @@ fn write(directory: &Path, name: &str, dependency: &Dependency) -> Result<(), Fa
         env_file.set(secret.variable(), &Secret::generate())?;
     }
     let answers = Answers::of_application(name);
-    let text = serde_json::to_string_pretty(&Configuration::new(&answers, &Map::new()))?;
-    files::write(&directory.join("fastauth.config.json"), &format!("{text}\n"), Existing::Refuse)?;
+    let text = Configuration::new(&answers, &Map::new()).text()?;
+    files::write(&directory.join("fastauth.config.json"), &text, Existing::Refuse)?;
+    schema::write(&directory.join(schema::FILE))?;
     // The versions that the clone was tested with, which are on this machine if the program was built here.
     if let Dependency::Clone(clone) = dependency
         && let Ok(lock) = fs::read_to_string(clone.join("Cargo.lock"))

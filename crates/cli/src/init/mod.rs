@@ -7,16 +7,16 @@ use std::{
     process::ExitCode,
 };
 
-use fastauth::{Secret, config::EnvFile, store::SqliteStore};
+use fastauth::{Level, Secret, config::EnvFile, store::SqliteStore};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use self::answers::Answers;
+use self::answers::{Answers, RuleEntry};
 use crate::{
     failure::Failure,
     files::{self, Existing},
     keygen::SecretName,
-    output,
+    output, schema,
 };
 
 mod answers;
@@ -49,8 +49,9 @@ pub(crate) fn run(args: Init) -> Result<ExitCode, Failure> {
     let asks = !args.yes && io::stdin().is_terminal();
     let answers = Answers::take(&args, &config, asks)?;
     let env_file = args.env_file.unwrap_or_else(|| config.with_file_name(".env"));
-    let files = Files { config, env_file };
-    files.write(&answers, &kept, if args.force { Existing::Replace } else { Existing::Refuse })?;
+    let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+    let files = Files { schema: schema::beside(&config, existing)?, config, env_file };
+    files.write(&answers, &kept, existing)?;
     files.say_what_is_next(&answers);
     if answers.is_served() && !kept.contains_key("headers") {
         files.say_how_to_send_a_token();
@@ -87,6 +88,8 @@ fn kept_members(config: &Path, force: bool) -> Result<Map<String, Value>, Failur
 struct Files {
     config: PathBuf,
     env_file: PathBuf,
+    /// By which editors check the configuration.
+    schema: PathBuf,
 }
 
 impl Files {
@@ -94,8 +97,8 @@ impl Files {
     fn write(&self, answers: &Answers, kept: &Map<String, Value>, existing: Existing) -> Result<(), Failure> {
         self.ignore(&answers.store)?;
         self.write_secrets(answers.secrets_from.as_deref(), kept)?;
-        let text = serde_json::to_string_pretty(&Configuration::new(answers, kept))?;
-        files::write(&self.config, &format!("{text}\n"), existing)?;
+        schema::write(&self.schema)?;
+        files::write(&self.config, &Configuration::new(answers, kept).text()?, existing)?;
         output::note(&format!("Wrote {}", self.config.display()));
         if !kept.is_empty() {
             let names = kept.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -169,7 +172,7 @@ impl Files {
         } else {
             format!(" --config {}", self.config.display())
         };
-        let path = answers.access_paths.first().or(answers.master_paths.first()).map_or("/", String::as_str);
+        let path = answers.guards.example();
         let mut commands = vec![
             (format!("fastauth check{config}"), "the configuration and the store"),
             (format!("fastauth explain{config} GET {path}"), "what a request requires, and why"),
@@ -195,10 +198,18 @@ impl Files {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Configuration<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'static str,
     app_name: &'a str,
     database_api_url: &'a str,
-    master_token_paths: &'a [String],
-    access_token_paths: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_level: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<&'a [RuleEntry]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    master_token_paths: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token_paths: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_ttl: Option<&'static str>,
     allow_get: bool,
@@ -215,11 +226,15 @@ struct Configuration<'a> {
 impl<'a> Configuration<'a> {
     fn new(answers: &'a Answers, kept: &'a Map<String, Value>) -> Self {
         let is_shared = answers.is_shared;
+        let guards = &answers.guards;
         Self {
+            schema: schema::REFERENCE,
             app_name: &answers.app_name,
             database_api_url: &answers.store,
-            master_token_paths: &answers.master_paths,
-            access_token_paths: &answers.access_paths,
+            default_level: guards.rules().map(|_| Level::Access.as_str()),
+            rules: guards.rules(),
+            master_token_paths: guards.master_list(),
+            access_token_paths: guards.access_list(),
             // fastauth-api has thirty days, which is the default.
             access_ttl: (!is_shared).then_some("15m"),
             allow_get: is_shared,
@@ -229,5 +244,11 @@ impl<'a> Configuration<'a> {
             cache: (!is_shared).then_some("on"),
             kept,
         }
+    }
+
+    /// Returns the text of the file, with each rule on a line of its own.
+    fn text(&self) -> Result<String, Failure> {
+        let text = serde_json::to_string_pretty(self)?;
+        Ok(format!("{}\n", text.replace("{\n      ", "{ ").replace(",\n      ", ", ").replace("\n    }", " }")))
     }
 }

@@ -59,7 +59,7 @@ fn app(auth: FastAuthLayer) -> Router {
     Router::new()
         .route("/", get(async || "Log in at /log-in, and then ask /api/me.\n"))
         .route("/log-in", post(log_in))
-        // fastauth.config.json says that an access token is required below /api.
+        // These two require an access token, as everything that no rule in fastauth.config.json opens.
         .route("/api/me", get(me))
         .route("/api/log-out", post(log_out))
         .with_state(auth.clone())

@@ -33,10 +33,15 @@ fn configuration_of_init_has_nothing_to_improve() {
     let place = Place::new();
     let notes = stderr(&place.run(&["init", "--yes", "--app-name", "shop"]));
     let expected = json!({
+        "$schema": "./fastauth.config.schema.json",
         "app-name": "shop",
         "database-api-url": "sqlite:fastauth.db",
-        "master-token-paths": ["/master"],
-        "access-token-paths": ["/access"],
+        "default-level": "access",
+        "rules": [
+            { "path": "/auth", "level": "public" },
+            { "path": "/login", "level": "public" },
+            { "path": "/health", "level": "public" },
+        ],
         "access-ttl": "15m",
         "allow-get": false,
         "tokens-per-client": "many",
@@ -44,7 +49,17 @@ fn configuration_of_init_has_nothing_to_improve() {
         "cache": "on",
     });
     assert_eq!(config(&place, "fastauth.config.json"), expected);
+    let text = fs::read_to_string(place.path().join("fastauth.config.json")).unwrap();
+    assert!(text.contains("\n    { \"path\": \"/auth\", \"level\": \"public\" },\n"), "{text}");
     run_next(&place, &notes);
+    for (target, answer) in [
+        ("/auth/token/refresh", "requires no credential"),
+        ("/login", "requires no credential"),
+        ("/logins", "requires an access token"),
+    ] {
+        let told = place.done(&["explain", "POST", target]);
+        assert!(told.contains(answer), "{target}: {told}");
+    }
     let checked = place.done(&["check", "--strict"]);
     assert!(checked.ends_with("result: no faults, no warnings, no suggestions\n"), "{checked}");
     assert!(!place.path().join(".gitignore").exists(), "there is no repository");
@@ -98,6 +113,7 @@ fn secrets_of_a_replaced_configuration_are_kept() {
     let place = Place::new();
     let old =
         json!({ "cryptography_key": "a-key-of-forty-characters-in-all-for-tests", "access-token-paths": ["/old"] });
+    fs::write(place.path().join("fastauth.config.schema.json"), "{}").unwrap();
     fs::write(place.path().join("fastauth.config.json"), old.to_string()).unwrap();
     let refusal = place.fails(&["init", "--yes"], 1);
     assert!(refusal.contains("--force replaces it (secrets are kept)"), "{refusal}");
@@ -109,7 +125,8 @@ fn secrets_of_a_replaced_configuration_are_kept() {
     assert!(notes.contains("Kept MASTER_TOKEN in .env"), "{notes}");
     assert!(notes.contains("Kept cryptography_key in fastauth.config.json"), "{notes}");
     let new = config(&place, "fastauth.config.json");
-    assert_eq!((&new["cryptography_key"], &new["access-token-paths"]), (&old["cryptography_key"], &json!(["/access"])));
+    assert_eq!((&new["cryptography_key"], &new["access-token-paths"]), (&old["cryptography_key"], &Value::Null));
+    assert_eq!(config(&place, "fastauth.config.schema.json")["title"], "fastauth.config.json");
     assert_eq!(place.env_value("MASTER_TOKEN"), master);
     assert!(!fs::read_to_string(place.path().join(".env")).unwrap().contains("CRYPTOGRAPHY_KEY"));
 
@@ -178,6 +195,20 @@ fn every_fault_of_the_flags_is_said_at_once() {
     {
         assert!(message.contains(part), "{part}: {message}");
     }
+    let message = place.fails(&["init", "--yes", "--public-path", "health", "--master-path", "/a/"], 1);
+    for part in ["--public-path: ", "--master-path: "] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let message = place.fails(&["init", "--yes", "--public-path", "/a", "--master-path", "/a"], 1);
+    assert!(message.contains("\"/a\" is open to all"), "{message}");
+    place.fails(&["init", "--yes", "--public-path", "/a", "--access-path", "/b"], 2);
+    fs::write(place.path().join("fastauth.config.schema.json"), "{}").unwrap();
+    let message = place.fails(&["init", "--yes"], 1);
+    assert!(
+        message.contains("fastauth.config.schema.json already exists, and is not what this version writes"),
+        "{message}"
+    );
+    fs::remove_file(place.path().join("fastauth.config.schema.json")).unwrap();
     let message = place.fails(&["init", "--yes", "--access-path", "none", "--master-path", "none"], 1);
     assert!(message.contains("no path would be guarded"), "{message}");
     assert!(names(&place).is_empty());
@@ -196,7 +227,15 @@ fn application_is_written_whole_or_not_at_all() {
         read("shop/Cargo.toml")
     );
     assert!(read("shop/.gitignore").contains("\n.env\n"));
-    for name in ["Cargo.toml", "src/main.rs", "src/tests.rs", "Containerfile", "README.md", "fastauth.config.json"] {
+    for name in [
+        "Cargo.toml",
+        "src/main.rs",
+        "src/tests.rs",
+        "Containerfile",
+        "README.md",
+        "fastauth.config.json",
+        "fastauth.config.schema.json",
+    ] {
         assert!(!read(&format!("shop/{name}")).contains("{{"), "{name}");
     }
     #[cfg(unix)]
@@ -297,17 +336,21 @@ mod on_a_terminal {
         dialogue.answer("Where are tokens stored? [sqlite:fastauth.db]", "sqlite:data/tokens.db");
         dialogue.expect("there is no directory data; create it first");
         dialogue.answer("Where are tokens stored?", "");
-        dialogue.answer("Prefixes that require an access token? [/access]", "api /files/");
-        dialogue.expect("the prefix \"api\"");
-        dialogue.answer("Prefixes that require an access token?", "/api /files/");
-        dialogue.answer("Prefixes that require the master token? [/master]", "none");
+        dialogue.answer("Paths that are open to all? [/auth /login /health]", "auth /files");
+        dialogue.expect("Not accepted: ");
+        dialogue.answer("Paths that are open to all?", "/auth /files");
+        dialogue.answer("Paths that require the master token? [none]", "/files");
+        dialogue.expect("Not accepted: \"/files\" is open to all");
+        dialogue.answer("Paths that require the master token?", "/admin");
         dialogue.expect("Next:");
         assert_eq!(dialogue.child.wait().unwrap().code(), Some(0));
         let config = config(&place, "fastauth.config.json");
-        assert_eq!(
-            (&config["app-name"], &config["access-token-paths"], &config["master-token-paths"]),
-            (&json!("shop"), &json!(["/api", "/files/"]), &json!([]))
-        );
+        let rules = json!([
+            { "path": "/auth", "level": "public" },
+            { "path": "/files", "level": "public" },
+            { "path": "/admin", "level": "master" },
+        ]);
+        assert_eq!((&config["app-name"], &config["rules"]), (&json!("shop"), &rules));
         let checked = place.done(&["check", "--strict"]);
         assert!(checked.ends_with("result: no faults, no warnings, no suggestions\n"), "{checked}");
     }

@@ -31,6 +31,8 @@ pub(crate) type SetMember<T> = fn(Rule, T) -> Rule;
 pub(crate) enum MemberKind {
     Text {
         example: &'static str,
+        /// What texts match that are not refused, as a regular expression of JSON Schema.
+        pattern: &'static str,
         set: SetMember<String>,
     },
     Choice(&'static [Word]),

@@ -35,7 +35,7 @@ pub(crate) const METHOD_NAMES: [&str; 9] =
 pub(super) static PATH: Member = Member::new(
     "path",
     // The rule is begun with it.
-    MemberKind::Text { example: "/api", set: |rule, _| rule },
+    MemberKind::Text { example: "/api", pattern: "^/", set: |rule, _| rule },
     |rule| Some(rule.path().into()),
 )
 .required()
@@ -162,16 +162,19 @@ pub(super) static ISSUERS: Member =
     .demand()
     .doc("The issuers whose tokens are accepted. `own` is this application, and the only one that there is.");
 
-static AUDIENCE: Member =
-    Member::new("audience", MemberKind::Text { example: "https://api.example", set: Rule::audience }, |rule| {
-        Some(rule.demands().audience.clone()?.into())
-    })
-    .demand()
-    .doc("The token names this audience in its claim `aud`.");
+static AUDIENCE: Member = Member::new(
+    "audience",
+    MemberKind::Text { example: "https://api.example", pattern: ".", set: Rule::audience },
+    |rule| Some(rule.demands().audience.clone()?.into()),
+)
+.demand()
+.doc("The token names this audience in its claim `aud`.");
 
-static NAME: Member = Member::new("name", MemberKind::Text { example: "admin", set: Rule::name }, |rule| {
-    Some(rule.given_name()?.into())
-})
+static NAME: Member = Member::new(
+    "name",
+    MemberKind::Text { example: "admin", pattern: "\\S", set: Rule::name },
+    |rule| Some(rule.given_name()?.into()),
+)
 .doc(
     "The name of the rule in logs, metrics and explanations. Without it, that is its path, with the methods in front.",
 );

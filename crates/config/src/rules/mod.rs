@@ -1,16 +1,11 @@
 //! Reading the rules of a file or of a variable: from objects to rules.
 
-use fastauth_core::policy::Rule;
+use fastauth_core::policy::{Extent, Level, Rule};
 use serde_json::{Map, Value};
 
-use crate::{
-    draft::Draft,
-    fault::Fault,
-    given::describe,
-    key::{Key, PlacedRule},
-};
+use crate::{draft::Draft, fault::Fault, given::describe, key::Key};
 
-mod check;
+mod compile;
 mod member;
 mod members;
 #[cfg(test)]
@@ -24,15 +19,27 @@ pub(crate) use self::{
 
 const EXAMPLE: &str = r#"{"path": "/api", "level": "access"}"#;
 
-/// Returns rules with their places.
-pub(crate) fn placed(rules: Vec<Rule>) -> Vec<PlacedRule> {
-    rules.into_iter().enumerate().map(|(place, rule)| PlacedRule { place, rule }).collect()
-}
-
 /// Returns a rule as a configuration would have it.
 pub(crate) fn as_object(rule: &Rule) -> Value {
     let members = MEMBERS.iter().filter_map(|member| Some((member.name.to_owned(), (member.get)(rule)?)));
     members.collect::<Map<_, _>>().into()
+}
+
+/// Returns what a rule is for, and what it asks, on one line.
+pub(crate) fn line(rule: &Rule) -> String {
+    let mut line = rule.for_methods().map(|methods| format!("{} ", methods.join(", "))).unwrap_or_default();
+    line.push_str(rule.path());
+    if rule.extent() == Extent::Exact {
+        line.push_str(" (exact)");
+    }
+    let level = rule.level().map_or("", Level::as_str);
+    line.push_str(&format!(": {level}"));
+    for member in MEMBERS.iter().skip_while(|member| member.name != LEVEL.name).skip(1) {
+        if let Some(value) = (member.get)(rule) {
+            line.push_str(&format!(", {} {value}", member.name));
+        }
+    }
+    line
 }
 
 /// Returns what a fault of a rule adds to its place: the rule's name, or else its path.
@@ -45,18 +52,24 @@ pub(crate) fn label(rule: &Rule) -> String {
 }
 
 impl Draft<'_> {
-    /// Reads the entries of a list, and adds a fault for each thing that is wrong with any. Entries with a fault are left out.
-    pub(crate) fn read_rules(&mut self, key: &'static Key, entries: Vec<Value>) -> Vec<PlacedRule> {
+    /// Reads the entries of a list, and adds a fault for each thing that is wrong with any.
+    pub(crate) fn read_rules(&mut self, key: &'static Key, entries: &[Value]) -> Vec<Rule> {
         let mut rules = Vec::new();
-        for (place, entry) in entries.into_iter().enumerate() {
+        for (place, entry) in entries.iter().enumerate() {
             let faults = self.faults.len();
-            let rule = self.read_rule(key, place, &entry);
-            rules.extend(rule.filter(|_| self.faults.len() == faults).map(|rule| PlacedRule { place, rule }));
+            let rule = self.read_rule(key, place, entry);
+            if self.faults.len() == faults {
+                rules.push(rule);
+            } else {
+                // It keeps its place, and has no path.
+                rules.push(Rule::prefix(""));
+                self.rules.unread.insert(place);
+            }
         }
         rules
     }
 
-    fn read_rule(&mut self, key: &'static Key, place: usize, entry: &Value) -> Option<Rule> {
+    fn read_rule(&mut self, key: &'static Key, place: usize, entry: &Value) -> Rule {
         let Value::Object(members) = entry else {
             let fault = Fault::new(
                 key.name,
@@ -65,7 +78,7 @@ impl Draft<'_> {
                 format!("write an object, such as {EXAMPLE}"),
             );
             self.faults.push(fault.at(format!("{}[{place}]", key.name), ""));
-            return None;
+            return Rule::prefix("");
         };
         let mut reader = RuleReader { rule: begun(members), faults: Vec::new() };
         reader.check_names(members);
@@ -74,11 +87,10 @@ impl Draft<'_> {
         }
         let label = label(&reader.rule);
         for EntryFault { member, problem, remedy } in reader.faults {
-            let member = member.map(|member| format!(".{member}")).unwrap_or_default();
             let fault = Fault::new(key.name, self.source(key), problem, remedy);
-            self.faults.push(fault.at(format!("{}[{place}]{member}", key.name), &label));
+            self.faults.push(fault.at(format!("{}[{place}].{member}", key.name), &label));
         }
-        Some(reader.rule)
+        reader.rule
     }
 }
 
@@ -94,23 +106,19 @@ struct RuleReader {
 }
 
 struct EntryFault {
-    member: Option<String>,
+    member: String,
     problem: String,
     remedy: String,
 }
 
 impl RuleReader {
-    fn fault(&mut self, member: Option<&str>, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.faults.push(EntryFault {
-            member: member.map(str::to_owned),
-            problem: problem.into(),
-            remedy: remedy.into(),
-        });
+    fn fault(&mut self, member: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(EntryFault { member: member.to_owned(), problem: problem.into(), remedy: remedy.into() });
     }
 
     fn check_names(&mut self, members: &Map<String, Value>) {
         for name in members.keys().filter(|name| !MEMBERS.iter().any(|member| member.is_spelled(name))) {
-            self.fault(Some(name), "it is not a known member", format!("did you mean `{}`?", nearest(name)));
+            self.fault(name, "it is not a known member", format!("did you mean `{}`?", nearest(name)));
         }
     }
 
@@ -118,17 +126,17 @@ impl RuleReader {
         let mut found = members.iter().filter(|(name, _)| member.is_spelled(name));
         let Some((name, value)) = found.next() else {
             if member.is_required {
-                self.fault(None, format!("`{}` is missing", member.name), member.kind.remedy());
+                self.fault(member.name, "is missing", member.kind.remedy());
             }
             return;
         };
         if let Some((other, _)) = found.find(|(_, other)| *other != value) {
             let problem = format!("`{name}` and `{other}` are the same member, with different values");
-            return self.fault(Some(member.name), problem, "keep one of them");
+            return self.fault(member.name, problem, "keep one of them");
         }
         match member.set(self.rule.clone(), value) {
             Ok(rule) => self.rule = rule,
-            Err(found) => self.fault(Some(member.name), found.problem, found.remedy),
+            Err(found) => self.fault(member.name, found.problem, found.remedy),
         }
     }
 }

@@ -1,3 +1,4 @@
+use fastauth_core::{policy::Rule, secret::Secret, store::MemoryStore};
 use serde_json::{Map, Value, json};
 
 use super::{MEMBERS, as_object};
@@ -41,24 +42,9 @@ fn value_of_a_member_is_checked() {
     );
     check_member(
         "principal",
-        &[
-            (json!("robot"), "\"robot\" is not one of its values; write \"any\" or \"user\" or \"service\""),
-            (
-                json!("user"),
-                "the key `service-claim`, which tells services from users, is not set; set it, such as {\"principal\": \"service\"}, or leave this out",
-            ),
-        ],
+        &[(json!("robot"), "\"robot\" is not one of its values; write \"any\" or \"user\" or \"service\"")],
     );
-    check_member(
-        "issuers",
-        &[
-            (
-                json!(["own", "https://id.example"]),
-                "there is no issuer \"https://id.example\"; write [\"own\"], which is this application, or leave this out",
-            ),
-            (json!([]), "it is empty; write a list of texts, such as [\"own\"]"),
-        ],
-    );
+    check_member("issuers", &[(json!([]), "it is empty; write a list of texts, such as [\"own\"]")]);
     check_member("ends-on", &[(json!("logout"), "\"logout\" is not one of its values; write \"token\" or \"revoke\"")]);
     check_member(
         "methods",
@@ -127,11 +113,11 @@ fn entry_and_list_are_checked() {
             json!(["/api"]),
             "`rules[0]`: found a text; write an object, such as {\"path\": \"/api\", \"level\": \"access\"}",
         ),
-        ("rules", json!([{ "path": "/api" }]), "`rules[0]` (/api): `level` is missing; write \"public\" or"),
+        ("rules", json!([{ "path": "/api" }]), "`rules[0].level` (/api): is missing; write \"public\" or"),
         (
             "rules",
             json!([{ "level": "access" }]),
-            "`rules[0]`: `path` is missing; write a text in quotes, such as \"/api\"",
+            "`rules[0].path`: is missing; write a text in quotes, such as \"/api\"",
         ),
         (
             "rules",
@@ -185,8 +171,8 @@ fn every_member_is_read_and_shown_as_it_is_written() {
         let values = Values::default();
         let parts = CodeParts::default();
         let mut draft = Draft::new(&values, &parts);
-        let rules = draft.read_rules(&RULES, vec![rule.clone()]);
-        assert_eq!(as_object(&rules[0].rule), full);
+        let rules = draft.read_rules(&RULES, std::slice::from_ref(rule));
+        assert_eq!(as_object(&rules[0]), full);
     }
 }
 
@@ -219,4 +205,147 @@ fn variable_holds_rules_and_claims_as_json() {
     let report = load("FASTAUTH_RULES", r#"[{"path": "/a", "level": "deny"}]"#);
     let rules = report.entries().iter().find(|entry| entry.key == "rules").unwrap();
     assert_eq!((rules.value.as_str(), &rules.json), ("1 rule", &json!([{ "path": "/a", "level": "deny" }])));
+}
+
+/// What is wrong with a rule as a whole, or beside the others.
+#[test]
+fn rules_are_checked_with_each_other() {
+    let rule = |path: &str, member: &str, value: Value| {
+        let mut rule = json!({ "path": path, "level": "access" });
+        rule[member] = value;
+        json!([{ "path": "/first", "level": "deny" }, rule])
+    };
+    let access = json!("access");
+    check_faults(&[
+        (
+            "rules",
+            rule("/first", "level", json!("public")),
+            "`rules[1].path` (/first): is as specific as rules[0] (\"/first\"), and some requests match both; merge the two",
+        ),
+        ("rules", rule("api", "level", access.clone()), "`rules[1].path` (api): must begin with `/`; write \"/api\""),
+        ("rules", rule("/b/", "level", access.clone()), "`rules[1].path` (/b/): has a slash at its end; write \"/b\""),
+        (
+            "rules",
+            rule("/l//x", "level", access.clone()),
+            "`rules[1].path` (/l//x): has a doubled slash; write \"/l/x\"",
+        ),
+        (
+            "rules",
+            rule("/v{n}", "level", access),
+            "a parameter as a part of a segment; make the parameter a whole segment",
+        ),
+        (
+            "rules",
+            rule("/c", "methods", json!(["get"])),
+            "`rules[1].methods` (/c): \"get\" is not how the method is written; write GET",
+        ),
+        ("rules", rule("/c", "methods", json!(["FETCH"])), "\"FETCH\" is not a known method; write one of GET"),
+        ("rules", rule("/p", "principal", json!("user")), "nothing tells users from services; set `service-claim`"),
+        ("rules", rule("/i", "issuers", json!(["x"])), "`rules[1].issuers` (/i): has \"x\", and only \"own\" is known"),
+        ("rules", rule("/n", "name", json!(" ")), "`rules[1].name` ( ): is empty; write a name, or leave it out"),
+        (
+            "rules",
+            json!([{ "path": "/e", "level": "public", "roles-any": ["x"] }]),
+            "`rules[0].level` (/e): is \"public\", which asks for no access token that could meet `roles-any`; write the level \"access\"",
+        ),
+    ]);
+}
+
+#[test]
+fn rules_of_code_are_checked_as_those_of_a_file() {
+    let faults = |rules: Vec<Rule>| {
+        let builder = Settings::builder().store(MemoryStore::new()).master_token(Secret::generate());
+        let error =
+            builder.cryptography_key(Secret::generate()).rules(rules).rule(Rule::exact("/last").public()).build();
+        error.map(drop).map_err(|error| error.faults().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    };
+    assert_eq!(faults(vec![Rule::prefix("/auth").public()]), Ok(()));
+    for (rule, expected) in [
+        (Rule::prefix("/a"), "code, `rules[0].level` (/a): is missing; write one of \"public\""),
+        (
+            Rule::prefix("/a").access().roles_any(["x"; 0]),
+            "code, `rules[0].roles-any` (/a): is empty; name at least one",
+        ),
+        (Rule::exact("/last").deny(), "code, `rules[1].path` (/last): is as specific as rules[0] (\"/last\")"),
+    ] {
+        let text = faults(vec![rule]).unwrap_err();
+        assert!(text.starts_with(expected) && !text.contains('\n'), "{text}");
+    }
+}
+
+/// A tie is told by the places in the file, also behind an entry that cannot be read.
+#[test]
+fn places_are_those_of_the_file() {
+    let rules = json!([7, { "path": "/a", "level": "access" }, { "path": "/a", "level": "deny" }]);
+    let faults: Vec<_> = report(&[("rules", rules)]).faults().iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[1].contains("`rules[2].path` (/a): is as specific as rules[1] (\"/a\")"), "{faults:?}");
+}
+
+#[test]
+fn what_is_odd_is_a_warning_or_a_note() {
+    let auth = json!({ "path": "/auth", "level": "public" });
+    let told = |rules: Value, default: Option<&str>| {
+        let mut members = vec![("rules", rules)];
+        members.extend(default.map(|level| ("default-level", json!(level))));
+        let report = report(&members);
+        assert_eq!(report.faults(), []);
+        (report.warnings().join("\n"), report.notes().join("\n"))
+    };
+    let by_itself = "`default-level` is not set, so requests that no rule matches require an access token";
+    assert_eq!(told(json!([auth]), None), (String::new(), by_itself.to_owned()));
+    assert_eq!(told(json!([auth]), Some("access")), (String::new(), String::new()));
+    assert_eq!(told(json!([]), None), (String::new(), String::new()));
+    for (rules, default, expected) in [
+        (
+            json!([]),
+            "access",
+            "`default-level` also guards /auth/token/refresh, so that a client whose access token has expired cannot refresh; add \
+             {\"path\": \"/auth\", \"level\": \"public\"}, whose endpoints check requests themselves, and one for your log-in to `rules`",
+        ),
+        (
+            json!([{ "path": "/auth", "level": "deny" }]),
+            "public",
+            "`rules`: \"/auth\" also guards /auth/token/refresh, so that",
+        ),
+        (json!([{ "path": "/auth", "level": "access", "name": "own" }]), "public", "`rules`: \"own\" also guards"),
+        (
+            json!([{ "path": "/access/x", "level": "public" }]),
+            "public",
+            "rules[0] \"/access/x\" is public, but \"/access\" of `access-token-paths` guards its paths all the same",
+        ),
+        (
+            json!([{ "path": "/a/b", "level": "deny" }, { "path": "/a/{b}", "level": "public" }]),
+            "public",
+            "rules[0] \"/a/b\" has no effect: rules[1] \"/a/{b}\" wins all of its requests",
+        ),
+        (
+            json!([{ "path": "/r", "level": "public", "report-only": true }]),
+            "public",
+            "rules[0] \"/r\" only reports, and",
+        ),
+    ] {
+        let warnings = told(rules, Some(default)).0;
+        assert!(warnings.starts_with(expected) && !warnings.contains('\n'), "{warnings}");
+    }
+    let open = report(&[
+        ("rules", json!([{ "path": "/a", "level": "optional" }])),
+        ("default-level", json!("public")),
+        ("access-token-paths", json!([])),
+        ("master-token-paths", json!([])),
+    ]);
+    assert_eq!(open.warnings(), ["every rule opens its paths: no path is guarded"]);
+}
+
+#[test]
+fn rule_is_shown_on_one_line() {
+    let rules = json!([
+        { "path": "/auth", "level": "public" },
+        { "path": "/p/{id}", "methods": ["GET", "PUT"], "match": "exact", "level": "access", "roles-any": ["a"], "max-age": "90s", "name": "n" },
+    ]);
+    let lines = report(&[("rules", rules)]).rules();
+    assert_eq!(
+        lines,
+        ["/auth: public", "GET, PUT /p/{id} (exact): access, roles-any [\"a\"], max-age \"1m 30s\", name \"n\""]
+    );
 }

@@ -1,0 +1,109 @@
+//! From the lists and the rules to what decides on requests, and what is odd about it.
+
+use fastauth_core::policy::{Level, PathList, RequestLine, RuleSources, Rules};
+use http::{Method, Uri};
+
+use super::label;
+use crate::{
+    draft::Draft,
+    fault::Fault,
+    key::Key,
+    keys::{
+        self,
+        paths::{ACCESS_TOKEN_PATHS, MASTER_TOKEN_PATHS},
+        rules::{DEFAULT_LEVEL, RULES},
+    },
+};
+
+/// What a rule looks like that opens the endpoints for tokens.
+const OPENING: &str = r#"{"path": "/auth", "level": "public"}"#;
+
+impl Draft<'_> {
+    /// Builds what decides on requests. With a fault in a rule, that is what the lists ask.
+    pub(crate) fn build_rules(&mut self) -> Rules {
+        let paths = std::mem::take(&mut self.paths);
+        let sources = RuleSources {
+            master: paths.master,
+            access: paths.access,
+            public: paths.public,
+            base_path: paths.base,
+            options: paths.options,
+            rules: std::mem::take(&mut self.rules.rules),
+            default_level: self.rules.default_level,
+            has_service_claim: self.rules.service_test.is_set(),
+        };
+        let rules = match Rules::build(sources.clone()) {
+            Ok(rules) => rules,
+            Err(faults) => {
+                for fault in faults.into_iter().filter(|fault| !self.rules.unread.contains(&fault.place)) {
+                    let label = label(&sources.rules[fault.place]);
+                    let place = format!("{}[{}].{}", RULES.name, fault.place, fault.member);
+                    let fault = Fault::new(RULES.name, self.source(&RULES), fault.problem, fault.remedy);
+                    self.faults.push(fault.at(place, label));
+                }
+                let RuleSources { master, access, public, base_path, options, .. } = sources;
+                return Rules::new(master, access, public, base_path.as_ref(), options);
+            }
+        };
+        let overlaps = rules.overlaps();
+        self.notes.extend(overlaps.notes);
+        self.warnings.extend(overlaps.warnings);
+        if rules.has_rules() && self.rules.default_level.is_none() && !self.has_fault(&[&DEFAULT_LEVEL]) {
+            self.notes.push(format!(
+                "`{}` is not set, so requests that no rule matches require an access token",
+                DEFAULT_LEVEL.name
+            ));
+        }
+        self.check_refresh(&rules);
+        self.check_guards(&rules);
+        rules
+    }
+
+    /// Warns if the layer requires a token to refresh, at the usual path: a client whose access token has expired could not.
+    fn check_refresh(&mut self, rules: &Rules) {
+        let refresh = Uri::from_static("/auth/token/refresh");
+        let Ok(requirement) = rules.requirement(&RequestLine::new(&Method::POST, &refresh)) else { return };
+        if !(requirement.needs_access() || requirement.needs_master() || requirement.is_denied()) {
+            return;
+        }
+        let so = format!("guards {refresh}, so that a client whose access token has expired cannot refresh");
+        let lists = [PathList::Access, PathList::Master];
+        let guard = lists.into_iter().find_map(|list| requirement.rule(list)).and_then(|id| rules.listed(id));
+        if let Some(rule) = guard {
+            return self.warn(format!(
+                "`{}`: {:?} also {so}; add \"/auth\", whose endpoints check requests themselves, and your log-in to `public-paths`",
+                rule.list().key(),
+                rule.prefix(),
+            ));
+        }
+        let what = match requirement.first_rule() {
+            Some(rule) => format!("`{}`: {:?}", RULES.name, rules.name(rule)),
+            None => format!("`{}`", DEFAULT_LEVEL.name),
+        };
+        self.warn(format!(
+            "{what} also {so}; add {OPENING}, whose endpoints check requests themselves, and one for your log-in to `{}`",
+            RULES.name
+        ));
+    }
+
+    /// Checks that it is said what to guard, be it nothing.
+    fn check_guards(&mut self, rules: &Rules) {
+        let sayers: Vec<&Key> = keys::all().filter(|key| keys::says_what_to_guard(key)).collect();
+        // An unknown key may be one of them, misspelt.
+        let is_reported = self.has_fault(&sayers) || self.faults.iter().any(|fault| fault.key().is_none());
+        if self.values.has_file && !sayers.iter().any(|key| self.is_set(key)) && !is_reported {
+            let problem =
+                "neither it nor `access-token-paths` or `master-token-paths` is set, so no path would be guarded";
+            self.fault(&RULES, problem, "write rules, or list the prefixes to guard, or write [] to guard no path");
+        }
+        let has_lists = [&ACCESS_TOKEN_PATHS, &MASTER_TOKEN_PATHS].iter().any(|list| self.values.has_items(list.name));
+        if has_lists || !self.faults.is_empty() {
+            return;
+        }
+        let levels = rules.ids().filter_map(|id| rules.rule(id)?.level()).chain([rules.default_level()]);
+        if levels.into_iter().all(|level| matches!(level, Level::Public | Level::Optional)) {
+            let why = if rules.has_rules() { "every rule opens its paths" } else { "both path lists are empty" };
+            self.warn(format!("{why}: no path is guarded"));
+        }
+    }
+}
