@@ -21,7 +21,7 @@ use crate::{
         master::{GuessLimit, MasterTokens},
         problem::ErrorForm,
         refuse::Refusals,
-        terms::Terms,
+        terms::{Judge, Terms},
     },
     config::{ConfigError, ConfiguredKeys, Settings, SettingsBuilder},
     guard::{Guard, Policy},
@@ -272,8 +272,7 @@ impl Set {
             master,
             confirmer,
             terms: Arc::new(Terms {
-                clock: deployment.clock,
-                service: deployment.service_test,
+                judge: Judge { clock: deployment.clock, service: deployment.service_test },
                 refusals,
                 #[cfg(feature = "websocket")]
                 websocket_refusal: deployment.websocket.refusal,

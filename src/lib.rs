@@ -99,7 +99,9 @@
 //! | | |
 //! | --- | --- |
 //! | [`FastAuthLayer`] | where the layer goes, and what each place leaves open |
-//! | [`Permit`] | in handlers: the client, the claims, and when the token ends |
+//! | [`Permit`], [`extract::Claims`] | in handlers: the client, the claims, and when the token ends |
+//! | [`Require`] | more demands on one route or router, as layers |
+//! | [`AccessCheck`], [`Rejection`] | in code: a check after the rules, and the answer to a refused request |
 //! | [`TokenIssuer`], [`IssuedTokens`] | issue, refresh and revoke in code |
 //! | [`TokenRouter`] | the endpoints for tokens |
 //! | [`Settings`], [`config`] | settings in code; enums that are named as the keys |
@@ -115,7 +117,7 @@
 //! | `rest` | yes | [`store::RestStore`], for a store behind HTTP |
 //! | `sqlite` | yes | [`store::SqliteStore`], the embedded store |
 //! | `sighup` | yes | `reload: "sighup"`: the signal SIGHUP reads the configuration again |
-//! | `axum` | | [`Permit`] as an extractor, [`FastAuthLayer::around`], [`TokenRouter`] for `Router::merge`, and the whole path if the layer is on a nested router, which only adds checks |
+//! | `axum` | | [`Permit`] and [`extract::Claims`] as extractors, [`FastAuthLayer::around`], [`TokenRouter`] for `Router::merge`, and the whole path if the layer is on a nested router, which only adds checks |
 //! | `store-service` | | [`store::StoreService`], a REST store to serve |
 //! | `websocket` | | `websocket-refusal: "close"`, and with `axum` `Permit::guard`, which closes a WebSocket when its token ends |
 //! | `rate-limit` | | rate limits on issuing and refreshing: `rate-limit-per-minute` |
@@ -205,6 +207,12 @@ pub mod path {
     };
     #[doc(hidden)]
     pub use crate::tokens::requirement::EndpointRequirement;
+}
+
+/// Extractors for axum that have names of their own here. [`Permit`] is one, too.
+#[cfg(feature = "axum")]
+pub mod extract {
+    pub use crate::axum::{Claims, ClaimsRejection};
 }
 
 #[cfg(all(feature = "axum", feature = "websocket"))]

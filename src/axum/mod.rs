@@ -6,7 +6,7 @@ mod router;
 #[cfg(feature = "websocket")]
 mod socket;
 
-pub use extract::PermitMissing;
+pub use extract::{Claims, ClaimsRejection, PermitMissing};
 pub use router::{GuardedFuture, GuardedRouter};
 #[cfg(feature = "websocket")]
 pub use socket::GuardedSocket;

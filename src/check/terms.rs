@@ -16,14 +16,14 @@ use crate::settings::WebSocketRefusal;
 use crate::{
     clock::Clock,
     observe::{Details, Event, Observer},
-    rule::ServiceTest,
+    rule::{Demands, ServiceTest, Unmet},
+    token::Claims,
 };
 
 /// The terms of one configuration. Each permit has them.
 #[derive(Debug)]
 pub(crate) struct Terms {
-    pub(crate) clock: Clock,
-    pub(crate) service: ServiceTest,
+    pub(crate) judge: Judge,
     pub(crate) refusals: Arc<Refusals>,
     #[cfg(feature = "websocket")]
     pub(crate) websocket_refusal: WebSocketRefusal,
@@ -33,12 +33,36 @@ pub(crate) struct Terms {
     pub(crate) shadow: bool,
 }
 
+/// What demands are judged by.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    pub(crate) clock: Clock,
+    pub(crate) service: ServiceTest,
+}
+
+impl Judge {
+    /// Checks the demands of a rule or of a layer. Without an access token, none is met.
+    #[inline]
+    pub(crate) fn check(&self, demands: &Demands, claims: Option<&Claims>) -> Result<(), Unmet> {
+        if demands.is_empty() {
+            return Ok(());
+        }
+        let Some(claims) = claims else { return Err(Unmet::Claim) };
+        demands.check(claims, self.clock.unix_now(), &self.service)
+    }
+}
+
 impl Terms {
     /// Logs and counts a denial of what is behind the guard, which `shadow` does not carry out.
     pub(crate) fn refuse(&self, method: &Method, details: &Details, denial: Denial) -> Result<(), Denial> {
+        self.record(method, details, &denial);
+        if self.shadow { Ok(()) } else { Err(denial) }
+    }
+
+    /// Logs and counts a denial of what is behind the guard.
+    pub(crate) fn record(&self, method: &Method, details: &Details, denial: &Denial) {
         let client = denial.client_id();
         self.observer.record(Event::RequirementUnmet { method, client, reason: denial.reason(), details });
-        if self.shadow { Ok(()) } else { Err(denial) }
     }
 
     /// Renders a denial. If the application has a say in it, the head of the request is needed.

@@ -4,11 +4,11 @@ use http::HeaderMap;
 
 use crate::{
     DenialReason,
-    check::terms::Terms,
+    check::terms::Judge,
     credential::{Credentials, Proof, TokenHeaders},
     observe::Case,
     origin::Origins,
-    rule::{Demands, EndsOn, Level, RequestLine, Requirement, Rule, RuleId, Rules, Unmet},
+    rule::{EndsOn, Level, RequestLine, Requirement, Rule, RuleId, Rules, Unmet},
     token::Claims,
 };
 
@@ -100,14 +100,14 @@ pub(crate) struct Unsatisfied {
 /// Decides on a request whose credentials are good: by the demands of all rules that won, and then by whether one of them denies it. Of the
 /// demands that are not met, the first in their order is the answer.
 pub(crate) fn judge(
-    policy: &Policy,
-    terms: &Terms,
+    rules: &Rules,
     requirement: Requirement,
     claims: Option<&Claims>,
+    judge: &Judge,
 ) -> Result<(), Unsatisfied> {
     let mut first_unmet: Option<(Unmet, RuleId)> = None;
-    for (id, rule) in policy.rules.winners(requirement) {
-        if let Err(unmet) = check(rule.demands(), terms, claims)
+    for (id, rule) in rules.winners(requirement) {
+        if let Err(unmet) = judge.check(rule.demands(), claims)
             && first_unmet.as_ref().is_none_or(|(first, _)| unmet < *first)
         {
             first_unmet = Some((unmet, id));
@@ -118,7 +118,7 @@ pub(crate) fn judge(
     }
     if requirement.is_denied() {
         let denies = |rule: &Rule| rule.level() == Some(Level::Deny);
-        let rule = policy.rules.winners(requirement).find(|(_, rule)| denies(rule)).map(|(id, _)| id);
+        let rule = rules.winners(requirement).find(|(_, rule)| denies(rule)).map(|(id, _)| id);
         return Err(Unsatisfied { rule, reason: DenialReason::Denied });
     }
     Ok(())
@@ -136,22 +136,20 @@ pub(crate) fn ends_on(rules: &Rules, requirement: Requirement) -> Option<EndsOn>
     is_said.then_some(if all_on_revoke { EndsOn::Revoke } else { EndsOn::Token })
 }
 
-/// Checks the demands of a rule. Without an access token, none is met.
-#[inline]
-pub(super) fn check(demands: &Demands, terms: &Terms, claims: Option<&Claims>) -> Result<(), Unmet> {
-    if demands.is_empty() {
-        return Ok(());
-    }
-    let Some(claims) = claims else { return Err(Unmet::Claim) };
-    demands.check(claims, terms.clock.unix_now(), &terms.service)
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderName, HeaderValue, Request};
 
+    use serde_json::{Value, json};
+
     use super::*;
-    use crate::{Secret, Settings, store::MemoryStore};
+    use crate::{
+        Secret, Settings,
+        keys::KeyRing,
+        rule::{Prefix, RuleSources, ServiceTest},
+        store::MemoryStore,
+        token::{Expected, NewToken, TokenType},
+    };
 
     const HANDSHAKE: (&str, &str) = ("upgrade", "websocket");
     const FOREIGN: (&str, &str) = ("origin", "https://elsewhere.example");
@@ -243,5 +241,104 @@ mod tests {
         ] {
             assert_eq!(outcome(&policy, uri, lines), expected, "{name}");
         }
+    }
+
+    fn ruled() -> Policy {
+        let admin = Rule::prefix("/admin").access().roles_any(["admin"]);
+        let sources = RuleSources {
+            access: vec![Prefix::parse("/listed").unwrap()],
+            rules: vec![
+                Rule::prefix("/open").public(),
+                Rule::prefix("/open/maybe").optional(),
+                Rule::prefix("/listed").public(),
+                Rule::prefix("/master").master(),
+                Rule::prefix("/both").both(),
+                Rule::prefix("/old").deny(),
+                Rule::prefix("/old/listed").access(),
+                admin.clone(),
+                admin.scopes(["write"]).claim_equals([("tenant", "acme")]).name("writers"),
+                Rule::exact("/admin/reports").access().scopes(["read"]),
+                Rule::prefix("/admin/reports/old").deny(),
+            ]
+            .into_iter()
+            .map(|rule| if rule.given_name().is_some() { rule.methods(["POST"]) } else { rule })
+            .collect(),
+            ..RuleSources::default()
+        };
+        Policy { rules: Rules::build(sources).unwrap(), ..policy() }
+    }
+
+    #[test]
+    fn levels_are_taken_in_order() {
+        let policy = ruled();
+        for (name, uri, lines, expected) in [
+            ("public", "/open/x", &[TOKEN, OTHER_TOKEN][..], "pass"),
+            ("optional without a credential", "/open/maybe", &[MASTER], "anonymous"),
+            ("optional with a token", "/open/maybe", &[TOKEN], "token t"),
+            ("optional with a ticket", "/open/maybe?ticket=a", &[], "ticket a"),
+            ("optional with two tokens", "/open/maybe", &[TOKEN, OTHER_TOKEN], "conflicting_credentials"),
+            (
+                "optional beside a stronger reading",
+                "/open/maybe/%2e%2e/%2e%2e/master",
+                &[TOKEN],
+                "missing_master_token",
+            ),
+            ("a list on top of a public rule", "/listed", &[], "missing_access_token"),
+            ("no rule", "/elsewhere", &[], "missing_access_token"),
+            ("master", "/master", &[MASTER, TOKEN, OTHER_TOKEN], "master m, then permit"),
+            ("both, the master token first", "/both", &[TOKEN, OTHER_TOKEN], "missing_master_token"),
+            ("both", "/both", &[MASTER, TOKEN], "master m, then token t"),
+            ("denied at once", "/old", &[MASTER, TOKEN, OTHER_TOKEN], "denied"),
+            ("denied by one reading and guarded by another", "/old/listed/%2e%2e", &[], "missing_access_token"),
+            ("origin before denial", "/old", &[HANDSHAKE, FOREIGN], "foreign_origin"),
+            ("path before denial", "/old/%zz", &[], "path_malformed_escape"),
+        ] {
+            assert_eq!(outcome(&policy, uri, lines), expected, "{name}");
+        }
+    }
+
+    fn claims(payload: Value) -> Claims {
+        let keys = KeyRing::new(&Secret::generate(), 0, &[]).unwrap();
+        let now = Judge::default().clock.unix_now();
+        let claims = payload.as_object().unwrap();
+        let new = NewToken { claims, ..NewToken::new("c", TokenType::Access, now, std::time::Duration::from_secs(60)) };
+        let (token, _) = keys.sign_token(&new).unwrap();
+        keys.verify(token.expose().as_bytes(), &Expected::new(TokenType::Access, now)).unwrap()
+    }
+
+    #[test]
+    fn all_rules_that_won_are_judged_and_the_first_demand_in_order_is_the_answer() {
+        let policy = ruled();
+        let judge = Judge { service: ServiceTest::default(), ..Judge::default() };
+        let admin = json!({ "roles": ["admin"] });
+        for (method, path, payload, expected) in [
+            ("GET", "/admin", json!({}), "missing_role by /admin"),
+            ("GET", "/admin", admin.clone(), "ok"),
+            ("POST", "/admin", json!({}), "insufficient_scope by writers"),
+            ("POST", "/admin", json!({ "scope": "write" }), "missing_role by writers"),
+            ("POST", "/admin", json!({ "scope": "write", "roles": "admin" }), "claim_mismatch by writers"),
+            ("POST", "/admin", json!({ "scope": "write", "roles": "admin", "tenant": "acme" }), "ok"),
+            ("GET", "/admin/reports", admin.clone(), "insufficient_scope by /admin/reports"),
+            ("GET", "/admin/reports", json!({ "scope": "read" }), "ok"),
+            // The other reading is /admin/x, whose rule asks for a role.
+            ("GET", "/admin/reports/%2e%2e/x", json!({}), "missing_role by /admin"),
+            ("GET", "/admin/reports/old/%2e%2e/%2e%2e/x", json!({}), "missing_role by /admin"),
+            ("GET", "/admin/reports/old/%2e%2e/%2e%2e/x", admin.clone(), "denied by /admin/reports/old"),
+            ("GET", "/listed", json!({}), "ok"),
+        ] {
+            let request = Request::builder().method(method).uri(path).body(()).unwrap();
+            let line = RequestLine::new(request.method(), request.uri());
+            let requirement = policy.rules.requirement(&line).unwrap();
+            let outcome = match super::judge(&policy.rules, requirement, Some(&claims(payload)), &judge) {
+                Ok(()) => "ok".to_owned(),
+                Err(Unsatisfied { rule, reason }) => {
+                    format!("{} by {}", reason.code(), rule.map_or("none", |id| policy.rules.name(id)))
+                }
+            };
+            assert_eq!(outcome, expected, "{method} {path}");
+        }
+        let uri = "/admin".parse().unwrap();
+        let requirement = policy.rules.requirement(&RequestLine::new(&http::Method::GET, &uri)).unwrap();
+        assert!(super::judge(&policy.rules, requirement, None, &judge).is_err(), "without claims, no demand is met");
     }
 }

@@ -192,10 +192,12 @@ impl Guard {
     #[inline]
     fn judge(&self, permit: &Permit, case: &mut Case) -> Result<(), Denial> {
         let Some(requirement) = case.requirement else { return Ok(()) };
-        judge(&self.policy, &self.terms, requirement, permit.claims()).map_err(|Unsatisfied { rule, reason }| {
-            case.refused_by = rule;
-            permit.denial(reason)
-        })
+        judge(&self.policy.rules, requirement, permit.claims(), &self.terms.judge).map_err(
+            |Unsatisfied { rule, reason }| {
+                case.refused_by = rule;
+                permit.denial(reason)
+            },
+        )
     }
 
     /// Returns true if the application is asked about what the rules permit. Then it needs the head of the request.

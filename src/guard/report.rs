@@ -2,7 +2,7 @@
 
 use http::{Extensions, HeaderMap};
 
-use super::{Guard, decide::check};
+use super::Guard;
 use crate::{
     DenialReason,
     check::denial::Denial,
@@ -61,6 +61,6 @@ impl Guard {
 
     fn try_demands(&self, demands: &Demands, token: &[u8]) -> Result<(), Denial> {
         let access = self.confirmer.inspect(token)?;
-        check(demands, &self.terms, Some(&access)).map_err(|unmet| Denial::new(unmet.into(), &access))
+        self.terms.judge.check(demands, Some(&access)).map_err(|unmet| Denial::new(unmet.into(), &access))
     }
 }

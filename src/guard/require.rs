@@ -147,12 +147,11 @@ impl Require {
         };
         let Some(claims) = permit.claims() else { return Err(Unmet::Misplaced(NO_ACCESS_TOKEN)) };
         let terms = permit.terms();
-        if demands.principal != Principal::Any && !terms.service.is_set() {
+        if demands.principal != Principal::Any && !terms.judge.service.is_set() {
             return Err(Unmet::Misplaced(NO_SERVICE_TEST));
         }
-        demands
-            .check(claims, terms.clock.unix_now(), &terms.service)
-            .map_err(|unmet| Unmet::Refused { terms: Arc::clone(terms), denial: permit.denial(unmet.into()) })
+        let checked = terms.judge.check(demands, Some(claims));
+        checked.map_err(|unmet| Unmet::Refused { terms: Arc::clone(terms), denial: permit.denial(unmet.into()) })
     }
 }
 
