@@ -266,6 +266,7 @@ mod tests {
             IssueErrorKind::Superseded,
             IssueErrorKind::Reused,
             IssueErrorKind::Revoked,
+            IssueErrorKind::SessionEnded,
             IssueErrorKind::ReservedClaim(String::new()),
             IssueErrorKind::Store(trouble()),
             IssueErrorKind::NotSaved { client_id: String::new(), error: trouble() },

@@ -245,7 +245,8 @@ fn not_issued<'a>(error: &'a IssueErrorKind, place: &'static str) -> Problem<'a>
         IssueErrorKind::InvalidRefreshToken(_)
         | IssueErrorKind::Superseded
         | IssueErrorKind::Reused
-        | IssueErrorKind::Revoked => {
+        | IssueErrorKind::Revoked
+        | IssueErrorKind::SessionEnded => {
             Problem::new(StatusCode::UNAUTHORIZED, code, OAuthError::InvalidGrant, refresh_refused(error))
         }
         IssueErrorKind::Refused(refusal) => {
@@ -265,6 +266,7 @@ fn refresh_refused(error: &IssueErrorKind) -> &'static str {
         IssueErrorKind::InvalidRefreshToken(TokenError::MissingClientId) => "Invalid refresh token: missing client_id",
         IssueErrorKind::InvalidRefreshToken(TokenError::WrongType) => "Invalid refresh token: not a refresh token",
         IssueErrorKind::InvalidRefreshToken(_) => "Invalid refresh token",
+        IssueErrorKind::SessionEnded => "Invalid refresh token: the session has ended",
         _ => "Invalid refresh token: used or revoked",
     }
 }
@@ -327,6 +329,7 @@ mod tests {
             IssueErrorKind::Superseded,
             IssueErrorKind::Reused,
             IssueErrorKind::Revoked,
+            IssueErrorKind::SessionEnded,
             IssueErrorKind::Refused(crate::ClaimsRefusal::new(StatusCode::FORBIDDEN, "no")),
             IssueErrorKind::ReservedClaim(String::new()),
             IssueErrorKind::ClaimsNotObject(String::new()),

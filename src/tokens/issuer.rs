@@ -22,7 +22,7 @@ use crate::{
         Comparison, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionPage,
         StoreError, StoreErrorKind, TokenDigest, TokenStore, carried_through,
     },
-    token::{Claims, TokenError, TokenType, is_reserved},
+    token::{AUTH_TIME, Claims, TokenError, TokenType, is_reserved},
 };
 
 mod pairs;
@@ -103,7 +103,9 @@ impl Issuer {
         check_client_id(client_id)?;
         let claims = self.decide_claims(client_id, false, claims).await?;
         let session = unique_name();
-        let pair = NewPair { client_id, session: &session, generation: 0, claims: &claims, issued_at: self.unix_now() };
+        let now = self.unix_now();
+        let pair =
+            NewPair { client_id, session: &session, generation: 0, claims: &claims, issued_at: now, logged_in_at: now };
         let SignedPair { issued, record } = self.sign(&pair)?;
         let issuing = &self.parts.issuing;
         // Without others to keep, it is one call of the first version of a REST store.
@@ -153,11 +155,18 @@ impl Issuer {
         match self.verify_at(refresh_token, TokenType::Refresh, verified_at) {
             Ok(claims) => Ok(RefreshToken { claims, verified_at }),
             Err(error) => {
-                let error = IssueErrorKind::from(error);
+                let is_end = error == TokenError::Expired && self.has_ended_with_session(refresh_token, verified_at);
+                let error = if is_end { IssueErrorKind::SessionEnded } else { error.into() };
                 self.parts.observer.record(Event::Issued { grant: GrantKind::Refresh, outcome: Err(&error) });
                 Err(error)
             }
         }
+    }
+
+    /// Returns true if the session of an expired refresh token has ended, too: that is the reason which its client has to know.
+    fn has_ended_with_session(&self, expired: &str, now: u64) -> bool {
+        let claims = self.verify_at(expired, TokenType::Refresh, 0);
+        claims.is_ok_and(|claims| self.parts.issuing.left_of_session(claims.logged_in_at(), now).is_none())
     }
 
     /// Exchanges a verified refresh token, and returns how the pair was issued.
@@ -169,6 +178,9 @@ impl Issuer {
     }
 
     async fn join_exchange(&self, token: &RefreshToken) -> Exchanged {
+        // Before the application is asked.
+        let left = self.parts.issuing.left_of_session(token.logged_in_at(), token.verified_at);
+        left.ok_or(IssueErrorKind::SessionEnded)?;
         let claims = self.decide_claims(token.client_id(), true, token.own_claims()).await?;
         // Without a grace, every use but the first proves that there is a copy.
         if self.parts.issuing.refresh_grace.is_zero() {
@@ -209,7 +221,9 @@ impl Issuer {
             None => (unique_name(), 0),
         };
         let client_id = token.client_id();
-        self.sign(&NewPair { client_id, session: &session, generation, claims, issued_at: token.verified_at })
+        let logged_in_at = token.logged_in_at();
+        let issued_at = token.verified_at;
+        self.sign(&NewPair { client_id, session: &session, generation, claims, issued_at, logged_in_at })
     }
 
     /// Returns the outcome of a rotation to the new pair `issued`.
@@ -377,8 +391,12 @@ impl Issuer {
         &self,
         client_id: &str,
         is_refresh: bool,
-        claims: Map<String, Value>,
+        mut claims: Map<String, Value>,
     ) -> Result<Map<String, Value>, IssueErrorKind> {
+        let names_log_in = self.parts.issuing.names_log_in();
+        if is_refresh && names_log_in {
+            claims.remove(AUTH_TIME);
+        }
         let claims = match &self.parts.issuing.claims_hook {
             Some(hook) => {
                 let grant = Grant::new(client_id.to_owned(), is_refresh, claims);
@@ -386,7 +404,7 @@ impl Issuer {
             }
             None => claims,
         };
-        match claims.keys().find(|name| is_reserved(name)) {
+        match claims.keys().find(|name| is_reserved(name) || (names_log_in && *name == AUTH_TIME)) {
             Some(name) => Err(IssueErrorKind::ReservedClaim(name.clone())),
             None => Ok(claims),
         }

@@ -62,7 +62,8 @@ impl TokenIssuer {
     /// # Errors
     ///
     /// [`IssueErrorKind::InvalidRefreshToken`](crate::IssueErrorKind::InvalidRefreshToken), [`IssueErrorKind::Superseded`](crate::IssueErrorKind::Superseded), [`IssueErrorKind::Reused`](crate::IssueErrorKind::Reused) and
-    /// [`IssueErrorKind::Revoked`](crate::IssueErrorKind::Revoked) if the token is refused; [`IssueErrorKind::Store`](crate::IssueErrorKind::Store) if the store could not be asked,
+    /// [`IssueErrorKind::Revoked`](crate::IssueErrorKind::Revoked) if the token is refused, and
+    /// [`IssueErrorKind::SessionEnded`](crate::IssueErrorKind::SessionEnded) after `session-ttl`; [`IssueErrorKind::Store`](crate::IssueErrorKind::Store) if the store could not be asked,
     /// [`IssueErrorKind::NotSaved`](crate::IssueErrorKind::NotSaved) if it did not save the pair.
     pub async fn refresh(&self, refresh_token: &str) -> Result<IssuedTokens, IssueError> {
         self.current().refresh(refresh_token).await

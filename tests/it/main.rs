@@ -50,6 +50,8 @@ mod secrets;
 #[cfg(feature = "test-util")]
 mod session_ended;
 #[cfg(feature = "test-util")]
+mod session_ttl;
+#[cfg(feature = "test-util")]
 mod sockets;
 mod sources;
 mod store_api;

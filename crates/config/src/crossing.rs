@@ -16,6 +16,12 @@ impl Draft<'_> {
                 "`refresh-ttl` is shorter than `access-ttl`: a client can no longer refresh while its access token still works",
             );
         }
+        let session_ttl = self.issuing.session_ttl;
+        if !session_ttl.is_zero() && session_ttl <= self.issuing.access_ttl {
+            self.warn(
+                "`session-ttl` is no longer than `access-ttl`: a client never refreshes, and logs in again when its access token ends",
+            );
+        }
         // The embedded store answers as soon as it has written, and reports changes.
         let (patience, reports_others) = match store {
             None | Some(StoreSettings::Sqlite { .. }) => return,

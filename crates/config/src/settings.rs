@@ -99,6 +99,12 @@ impl Settings {
         self.deployment.issuing.refresh_ttl
     }
 
+    /// Returns the time from a log-in to the end of its session; zero for no end.
+    #[must_use]
+    pub fn session_ttl(&self) -> Duration {
+        self.deployment.issuing.session_ttl
+    }
+
     /// Returns the keys: which one signs, and which ones verify.
     #[must_use]
     pub fn keys(&self) -> &ConfiguredKeys {

@@ -21,6 +21,10 @@ pub struct Issuing {
     pub access_ttl: Duration,
     /// The lifetime of refresh tokens.
     pub refresh_ttl: Duration,
+    /// The time from a log-in to the end of its session, however often that is refreshed; zero for no end.
+    pub session_ttl: Duration,
+    /// Tokens name the time of their log-in (the claim `auth_time`), also if `session_ttl` does not need it.
+    pub auth_time: bool,
     /// How long a used refresh token still returns the same new pair, in case the response was lost.
     pub refresh_grace: Duration,
     /// How long the access token that a refresh has replaced is still accepted.
@@ -37,6 +41,25 @@ pub struct Issuing {
     pub audience: Option<String>,
     /// The application's hook.
     pub claims_hook: Option<Arc<dyn ClaimsHook>>,
+}
+
+impl Issuing {
+    /// Returns true if tokens name the time of their log-in. The application cannot set the claim `auth_time` then.
+    #[must_use]
+    pub fn names_log_in(&self) -> bool {
+        self.auth_time || !self.session_ttl.is_zero()
+    }
+
+    /// Returns how long a session that began at `logged_in_at` still lasts at `now`, both in seconds since the Unix epoch. `None` if it
+    /// has ended.
+    #[must_use]
+    pub fn left_of_session(&self, logged_in_at: u64, now: u64) -> Option<Duration> {
+        if self.session_ttl.is_zero() {
+            return Some(Duration::MAX);
+        }
+        let end = logged_in_at.saturating_add(self.session_ttl.as_secs());
+        end.checked_sub(now).filter(|left| *left > 0).map(Duration::from_secs)
+    }
 }
 
 /// How many sessions a client may have: `tokens-per-client`.
@@ -70,7 +93,7 @@ impl TokensPerClient {
 )]
 pub trait ClaimsHook: Send + Sync + 'static {
     /// Returns the claims of the tokens to issue, in place of those of the [`Grant`]. A claim that FastAuth sets itself, such as
-    /// `exp`, is an error, and nothing is issued.
+    /// `exp`, is an error, and nothing is issued. It is asked again if access tokens are revoked while a session is refreshed.
     fn claims(&self, grant: Grant) -> ClaimsFuture<'_>;
 }
 
@@ -156,6 +179,9 @@ pub enum IssueErrorKind {
     /// The tokens of the session were revoked.
     #[error("the refresh token was revoked")]
     Revoked,
+    /// The session has lasted as long as `session-ttl` allows.
+    #[error("the session has ended: its log-in is longer ago than `session-ttl`")]
+    SessionEnded,
     /// The [`ClaimsHook`] refused.
     #[error("the application refused")]
     Refused(#[source] ClaimsRefusal),
@@ -218,6 +244,7 @@ impl std::fmt::Debug for Issuing {
         f.debug_struct("Issuing")
             .field("access_ttl", &self.access_ttl)
             .field("refresh_ttl", &self.refresh_ttl)
+            .field("session_ttl", &self.session_ttl)
             .field("refresh_grace", &self.refresh_grace)
             .field("access_grace", &self.access_grace)
             .field("store_format", &self.store_format)
@@ -235,6 +262,7 @@ impl IssueErrorKind {
             Self::Superseded => "superseded",
             Self::Reused => "reused",
             Self::Revoked => "revoked",
+            Self::SessionEnded => "session_ended",
             Self::Refused(_) => "refused",
             Self::ClaimsNotObject(_) => "claims_not_object",
             Self::ReservedClaim(_) => "reserved_claim",
@@ -242,5 +270,28 @@ impl IssueErrorKind {
             Self::NotSaved { .. } => "not_saved",
             Self::Signing => "not_signed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_ends_after_its_time() {
+        let issuing = Issuing { session_ttl: Duration::from_secs(100), ..Issuing::default() };
+        for (logged_in_at, now, left) in [
+            (1000, 1000, Some(100)),
+            (1000, 1099, Some(1)),
+            (1000, 1100, None),
+            (1000, 1101, None),
+            (1000, 999, Some(101)),
+            (0, 1000, None),
+            (u64::MAX, 1000, Some(u64::MAX - 1000)),
+        ] {
+            let left = left.map(Duration::from_secs);
+            assert_eq!(issuing.left_of_session(logged_in_at, now), left, "{logged_in_at} {now}");
+        }
+        assert_eq!(Issuing::default().left_of_session(0, u64::MAX), Some(Duration::MAX));
     }
 }

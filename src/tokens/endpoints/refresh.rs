@@ -30,7 +30,8 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
         let mut answers = vec![facts.pair(facts.options.response_shape)];
         let errors = ErrorForm::new(facts.options);
         if errors != ErrorForm::OAuth {
-            let refused = "The refresh token is not valid, was used or was revoked, or there is none";
+            let refused =
+                "The refresh token is not valid, was used or was revoked, its session has ended, or there is none";
             let refused = ResponseDoc::error(errors, "401", refused).reason("invalid_refresh_token");
             answers.push(refused.header("WWW-Authenticate", facts.access_challenge()));
         }

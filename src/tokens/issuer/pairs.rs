@@ -11,7 +11,7 @@ use crate::{
     secret::Secret,
     store::{StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord},
     token::{NewToken, TokenType},
-    tokens::issued::IssuedTokens,
+    tokens::issued::{Delivery, IssuedTokens},
 };
 
 /// A pair to be made.
@@ -21,6 +21,8 @@ pub(super) struct NewPair<'a> {
     pub(super) generation: u64,
     pub(super) claims: &'a Map<String, Value>,
     pub(super) issued_at: u64,
+    /// When the session began, in seconds since the Unix epoch.
+    pub(super) logged_in_at: u64,
 }
 
 /// A pair as the client gets it, and as the store keeps it.
@@ -38,10 +40,15 @@ struct SignedToken<'a> {
 }
 
 impl Issuer {
+    /// Signs a pair. No token of it lasts longer than its session.
     pub(super) fn sign(&self, pair: &NewPair<'_>) -> Result<SignedPair, IssueErrorKind> {
         let issuing = &self.parts.issuing;
-        let access = self.sign_token(pair, TokenType::Access, issuing.access_ttl)?;
-        let refresh = self.sign_token(pair, TokenType::Refresh, issuing.refresh_ttl)?;
+        let left = issuing.left_of_session(pair.logged_in_at, pair.issued_at).ok_or(IssueErrorKind::SessionEnded)?;
+        let access_ttl = issuing.access_ttl.min(left);
+        let refresh_ttl = issuing.refresh_ttl.min(left);
+        let access = self.sign_token(pair, TokenType::Access, access_ttl)?;
+        let refresh = self.sign_token(pair, TokenType::Refresh, refresh_ttl)?;
+        let delivery = self.parts.delivery;
         let record = TokenRecord {
             client_id: pair.client_id.to_owned(),
             session: pair.session.to_owned(),
@@ -54,9 +61,9 @@ impl Issuer {
             client_id: pair.client_id.to_owned(),
             session: pair.session.to_owned(),
             tokens: TokenPair { access_token: access.token, refresh_token: refresh.token },
-            expires_in: issuing.access_ttl,
+            expires_in: access_ttl,
             scope: pair.claims.get("scope").and_then(Value::as_str).map(str::to_owned),
-            delivery: self.parts.delivery,
+            delivery: Delivery { cookie_age: delivery.cookie_age.map(|age| age.min(refresh_ttl)), ..delivery },
         };
         Ok(SignedPair { issued, record })
     }
@@ -74,6 +81,7 @@ impl Issuer {
             lifetime,
             session: pair.session,
             generation: pair.generation,
+            logged_in_at: self.parts.issuing.names_log_in().then_some(pair.logged_in_at),
             issuer: self.parts.issuing.issuer.as_deref(),
             audience: self.parts.issuing.audience.as_deref(),
             claims: pair.claims,

@@ -1,6 +1,6 @@
 //! `token new`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use fastauth::{
     FastAuthLayer, TokenIssuer,
@@ -22,7 +22,10 @@ pub(super) fn run(client_id: Option<String>, config: Config) -> Result<(), Failu
     let client_id = client_id.unwrap_or_else(random_uuid);
     let settings = config.settings().load()?;
     let has_many = settings.tokens_per_client() == TokensPerClient::Many;
-    let refresh_ttl = settings.refresh_ttl();
+    let refresh_ttl = match settings.session_ttl() {
+        Duration::ZERO => settings.refresh_ttl(),
+        session_ttl => settings.refresh_ttl().min(session_ttl),
+    };
     let issuer = FastAuthLayer::new(settings)?.issuer();
     let (before, issued, after) = block_on(async {
         let before = live_sessions(&issuer, &client_id).await?;

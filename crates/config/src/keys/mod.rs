@@ -159,6 +159,7 @@ mod tests {
             service_claim([("principal", "service")]),
             access_ttl(Duration::from_secs(1)),
             refresh_ttl(Duration::from_secs(1)),
+            session_ttl(Duration::from_secs(1)),
             refresh_grace(Duration::ZERO),
             access_grace(Duration::ZERO),
             tokens_per_client(TokensPerClient::Many),

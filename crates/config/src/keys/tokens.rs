@@ -19,6 +19,7 @@ pub(crate) static GROUP: Group = Group {
     keys: &[
         &ACCESS_TTL,
         &REFRESH_TTL,
+        &SESSION_TTL,
         &REFRESH_GRACE,
         &ACCESS_GRACE,
         &TOKENS_PER_CLIENT,
@@ -45,6 +46,16 @@ const fn lifetime(days: u32) -> TimeLimits {
         in_seconds: true,
     }
 }
+
+static SESSION_TTL: Key = Key::time(
+    "session-ttl",
+    TimeLimits { default: Duration::ZERO, min: Duration::ZERO, ..lifetime(0) },
+    |draft, ttl| draft.issuing.session_ttl = ttl,
+)
+.doc(
+    "The time from a log-in to the end of its session, in whole seconds, such as `\"12h\"`: it cannot be refreshed then, and no token of \
+     it lasts longer. Tokens get the claim `auth_time`, the time of the log-in. With `0s`, a session lasts as long as it is refreshed.",
+);
 
 static REFRESH_GRACE: Key = Key::time(
     "refresh-grace",
@@ -140,6 +151,16 @@ impl SettingsBuilder {
         self.set(&REFRESH_TTL, Given::Time(ttl))
     }
 
+    /// Sets the time from a log-in to the end of its session (`session-ttl`), in whole seconds. It cannot be refreshed then, and no token of
+    /// it lasts longer. The default is zero: a session lasts as long as it is refreshed.
+    ///
+    /// Tokens get the claim `auth_time`, the time of the log-in, which an application cannot set then. A refresh token that has none was
+    /// issued before: its own time counts. Access tokens from before keep their end.
+    #[must_use]
+    pub fn session_ttl(self, ttl: Duration) -> Self {
+        self.set(&SESSION_TTL, Given::Time(ttl))
+    }
+
     /// Sets how long a used refresh token still returns the same new pair (`refresh-grace`), in case the response was lost. The
     /// default is a minute; with zero there is no grace.
     ///
@@ -213,6 +234,8 @@ mod tests {
             ("access-ttl", json!("1500ms"), "\"1500ms\" is not a whole number of seconds"),
             ("refresh-ttl", json!("900years"), "\"900years\" is out of range"),
             ("access-ttl", json!(60), "`access-ttl`: found a number"),
+            ("session-ttl", json!("500ms"), "\"500ms\" is not a whole number of seconds"),
+            ("session-ttl", json!("200years"), "\"200years\" is out of range"),
             ("refresh-grace", json!("1h"), "\"1h\" is out of range; write a time from \"0s\" to \"5m\""),
             ("access-grace", json!("61s"), "\"61s\" is out of range; write a time from \"0s\" to \"1m\""),
             ("tokens-per-client", json!("two"), "write \"one\" or \"many\""),

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
-use super::{TokenType, is_reserved, parts::Parts};
+use super::{AUTH_TIME, TokenType, is_reserved, parts::Parts};
 use crate::{json, secret::Secret};
 
 /// The claims of a verified token: its signature, times and type are good.
@@ -49,6 +49,16 @@ impl Claims {
     #[inline]
     pub fn session(&self) -> Option<(&str, u64)> {
         self.generation.map(|generation| (&self.names()[self.client_id_len as usize..], generation))
+    }
+
+    /// Returns the time of the log-in, in seconds since the Unix epoch: the claim `auth_time`, or else `iat`. It is not later than `iat`,
+    /// and 0 if it is not known or not a number, so that a log-in of unknown age counts as an old one.
+    #[must_use]
+    pub fn logged_in_at(&self) -> u64 {
+        // The conversion saturates: a time before the epoch is 0.
+        let seconds = |claim: &Value| claim.as_f64().map_or(0, |seconds| seconds as u64);
+        let issued_at = self.get("iat").map_or(0, seconds);
+        self.get(AUTH_TIME).map_or(issued_at, |auth_time| seconds(auth_time).min(issued_at))
     }
 
     /// Returns the names in the claim `scope`: a text in which spaces separate them (RFC 8693 4.2), or a list of texts.

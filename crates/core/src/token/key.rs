@@ -86,6 +86,7 @@ impl TokenKey {
             jti: &unique_name(),
             sid: new.session,
             gen_: new.generation,
+            auth_time: new.logged_in_at,
             iss: new.issuer,
             aud: new.audience,
             claims: new.claims,
@@ -192,6 +193,8 @@ struct Payload<'a> {
     sid: &'a str,
     #[serde(rename = "gen")]
     gen_: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

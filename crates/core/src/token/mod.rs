@@ -90,6 +90,8 @@ pub struct NewToken<'a> {
     pub session: &'a str,
     /// The claim `gen`: the number of refreshes.
     pub generation: u64,
+    /// The claim `auth_time`: the time of the log-in, in seconds since the Unix epoch.
+    pub logged_in_at: Option<u64>,
     /// The claim `iss`.
     pub issuer: Option<&'a str>,
     /// The claim `aud`.
@@ -119,6 +121,7 @@ impl<'a> NewToken<'a> {
             lifetime,
             session: "",
             generation: 0,
+            logged_in_at: None,
             issuer: None,
             audience: None,
             claims: &NONE,
@@ -150,7 +153,11 @@ pub fn assumed_claims(payload: &Map<String, Value>, expected: &Expected<'_>) -> 
     Ok(check::check_claims(&members, expected)?.into_claims(&token))
 }
 
-/// Returns true if FastAuth sets the claim itself, or if no token may have it.
+/// The claim with the time of the log-in (OpenID Connect Core 2). FastAuth sets it only if
+/// [`Issuing::names_log_in`](crate::issue::Issuing::names_log_in); otherwise an application may.
+pub const AUTH_TIME: &str = "auth_time";
+
+/// Returns true if FastAuth always sets the claim itself, or if no token may have it.
 #[must_use]
 pub fn is_reserved(claim: &str) -> bool {
     const RESERVED: [&str; 11] =
