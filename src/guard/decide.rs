@@ -341,4 +341,31 @@ mod tests {
         let requirement = policy.rules.requirement(&RequestLine::new(&http::Method::GET, &uri)).unwrap();
         assert!(super::judge(&policy.rules, requirement, None, &judge).is_err(), "without claims, no demand is met");
     }
+
+    #[test]
+    fn rules_that_disagree_end_a_response_with_its_token() {
+        let ruled = vec![
+            Rule::prefix("/a").access().ends_on(EndsOn::Revoke),
+            Rule::prefix("/a/token").access().ends_on(EndsOn::Token),
+            Rule::prefix("/a/unsaid").access(),
+            Rule::prefix("/b").access(),
+        ];
+        let rules = Rules::build(RuleSources { rules: ruled, ..RuleSources::default() }).unwrap();
+        for (target, expected) in [
+            ("/a/x", Some(EndsOn::Revoke)),
+            ("/a/token", Some(EndsOn::Token)),
+            ("/a/unsaid", None),
+            ("/b", None),
+            ("/elsewhere", None),
+            // Two readings, and a rule for each.
+            ("/a//token", Some(EndsOn::Token)),
+            ("/a//unsaid", Some(EndsOn::Token)),
+            ("/b/../a/x", Some(EndsOn::Token)),
+            ("/a/./x", Some(EndsOn::Revoke)),
+        ] {
+            let (method, uri) = (http::Method::GET, target.parse().unwrap());
+            let requirement = rules.requirement(&RequestLine::new(&method, &uri)).unwrap();
+            assert_eq!(ends_on(&rules, requirement), expected, "{target}");
+        }
+    }
 }

@@ -110,6 +110,12 @@ class Server:
         assert status == 200, answer
         return answer["data"]
 
+    def refresh(self, refresh_token):
+        """The pair that replaces another."""
+        status, _, answer = ask(f"{self.url}/auth/token/refresh", form={"refresh_token": refresh_token})
+        assert status == 200, answer
+        return answer["data"]
+
     def revoke(self, **form):
         status, _, answer = ask(f"{self.url}/auth/token/revoke", headers={"MASTER-TOKEN": MASTER}, form=form)
         assert status == 200, answer

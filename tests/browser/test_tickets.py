@@ -102,6 +102,38 @@ class Tickets(BrowserTest):
         self.assertTrue(self.run_script("() => window.gaveUp"))
         self.assert_refused(url, "unknown_client")
 
+    def test_a_refresh_ends_a_stream_and_the_next_ticket_opens_another(self):
+        pair = self.server.new(self.client)
+        self.token = pair["access_token"]
+        url = self.url("/access/events", expires_in=300)
+        self.run_script(HOLD, url)
+        self.token = self.server.refresh(pair["refresh_token"])["access_token"]
+        self.assertTrue(self.run_script("() => window.gaveUp"))
+        self.assert_refused(url, "not_current")
+        found = self.run_script(EVENTS, [self.url("/access/events"), 2])
+        self.assertEqual((found["opened"], found["gaveUp"]), (1, False))
+
+    def test_a_page_that_fetches_events_sees_a_clean_end(self):
+        """A page that reads the body itself tells a clean end, after whole events, from a broken connection."""
+        read = """async (token) => {
+            const answer = await fetch("/access/events", { headers: { "ACCESS-TOKEN": token } });
+            const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+            window.ended = (async () => {
+                let text = "";
+                for (;;) {
+                    const { done, value } = await reader.read();
+                    if (done) return text;
+                    text += value;
+                    window.begun?.();
+                }
+            })().catch(String);
+            await new Promise((resolve) => (window.begun = resolve));
+        }"""
+        self.run_script(read, self.token)
+        self.server.revoke(client_id=self.client)
+        text = self.run_script("() => window.ended")
+        self.assertRegex(text, r"\A(retry: 100\ndata: \d+ /access/events\n\n)+\Z")
+
     def test_a_page_shows_a_picture_once(self):
         url = self.url("/access/picture.svg")
         with self.page.expect_response("**/picture.svg*") as answer:

@@ -11,7 +11,9 @@ use axum::{
     response::Response as AxumResponse,
     routing::any,
 };
-use fastauth::{EndReason, EndsOn, FastAuthLayer, GuardedSocket, Permit, config::TokensPerClient, store::Revocation};
+use fastauth::{
+    EndReason, EndsOn, FastAuthLayer, GuardedSocket, Permit, Rule, config::TokensPerClient, store::Revocation,
+};
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     sync::mpsc::{UnboundedSender, unbounded_channel},
@@ -142,30 +144,44 @@ async fn a_handler_goes_on_when_the_right_of_its_socket_has_ended() {
 #[tokio::test]
 async fn a_socket_can_survive_a_refresh() {
     async fn echo(permit: Permit, Path(until): Path<String>, upgrade: WebSocketUpgrade) -> AxumResponse {
-        let ends_on = if until == "revoke" { EndsOn::Revoke } else { EndsOn::Token };
         upgrade.on_upgrade(async move |socket| {
-            let mut socket = permit.guard_until(ends_on, socket);
+            let mut socket = match &*until {
+                "code" => permit.guard_until(EndsOn::Revoke, socket),
+                "code-over-rule" => permit.guard_until(EndsOn::Token, socket),
+                _ => permit.guard(socket),
+            };
             while let Some(Ok(message)) = socket.recv().await {
                 let _ = socket.send(message).await;
             }
         })
     }
-    let layer = FastAuthLayer::new(settings().build().unwrap()).unwrap();
+    let rule = Rule::prefix("/ruled").access().ends_on(EndsOn::Revoke);
+    let layer = FastAuthLayer::new(settings().rules([rule]).build().unwrap()).unwrap();
     let issued = layer.issuer().issue("alice").await.unwrap();
-    let address = serve(Router::new().route("/access/{until}", any(echo)).layer(layer.clone())).await;
-    let open = async |until: &str| {
-        let url = format!("ws://{address}/access/{until}");
+    let app = Router::new().route("/access/{until}", any(echo)).route("/ruled/{until}", any(echo));
+    let address = serve(app.layer(layer.clone())).await;
+    let open = async |path: &str| {
+        let url = format!("ws://{address}{path}");
         open(&url, &[("access-token", issued.tokens.access_token.expose())]).await.unwrap().0
     };
-    let (mut surviving, other) = (open("revoke").await, open("token").await);
+    let surviving = [open("/access/code").await, open("/ruled/rule").await];
+    let others = [open("/access/rule").await, open("/ruled/code-over-rule").await];
     layer.issuer().refresh(issued.tokens.refresh_token.expose()).await.unwrap();
-    assert_eq!(closed(other).await.1, "the access token was replaced");
-    surviving.send(tungstenite::Message::text("hello")).await.unwrap();
-    let answer = timeout(LONG, surviving.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!(answer, tungstenite::Message::text("hello"));
+    for other in others {
+        assert_eq!(timeout(LONG, closed(other)).await.unwrap().1, "the access token was replaced");
+    }
+    let mut open_still = Vec::new();
+    for mut socket in surviving {
+        socket.send(tungstenite::Message::text("hello")).await.unwrap();
+        let answer = timeout(LONG, socket.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(answer, tungstenite::Message::text("hello"));
+        open_still.push(socket);
+    }
     layer.issuer().revoke(&Revocation::All).await.unwrap();
-    let found = timeout(LONG, closed(surviving)).await.unwrap();
-    assert_eq!(found, (CloseCode::Policy, "the access token was revoked".to_owned()));
+    for socket in open_still {
+        let found = timeout(LONG, closed(socket)).await.unwrap();
+        assert_eq!(found, (CloseCode::Policy, "the access token was revoked".to_owned()));
+    }
 }
 
 /// However many log-ins the client has, and whatever their names are.

@@ -21,6 +21,8 @@ mod served;
 #[cfg(unix)]
 #[path = "cli/serving.rs"]
 mod serving;
+#[path = "cli/streams.rs"]
+mod streams;
 #[path = "cli/tls.rs"]
 mod tls;
 #[path = "../../../tests/it/support/v1.rs"]

@@ -1,4 +1,5 @@
-//! A tonic server behind the guard, and a client that sends its token: `cargo run -p example-tonic`.
+//! A tonic server behind the guard, and a client that sends its token, also for a stream, which ends with the token:
+//! `cargo run -p example-tonic`.
 //!
 //! A gRPC method's path is `/package.Service/Method`, so a prefix guards a service.
 
@@ -8,11 +9,14 @@ use std::{
     net::SocketAddr,
 };
 
-use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
+use fastauth::{
+    FastAuthLayer, Secret, Settings,
+    store::{MemoryStore, Revocation},
+};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
-    Request,
+    Code, Request, Status,
     transport::{Channel, Server},
 };
 use tonic_health::{
@@ -33,16 +37,30 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let address = format!("http://{}", listener.local_addr()?);
     let (_, health) = health_reporter();
-    let server = Server::builder().layer(auth).add_service(health);
+    let server = Server::builder().layer(auth.clone()).add_service(health);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 
     let mut client = HealthClient::new(Channel::from_shared(address)?.connect().await?);
     let refused = client.check(HealthCheckRequest::default()).await.err();
-    let refused = refused.map(|status| (status.code(), status.message().to_owned()));
-    writeln!(io::stdout(), "without a token: {refused:?}")?;
+    writeln!(io::stdout(), "without a token: {:?}", refused.as_ref().map(said))?;
 
-    let mut request = Request::new(HealthCheckRequest::default());
-    request.metadata_mut().insert("authorization", format!("Bearer {}", tokens.access_token.expose()).parse()?);
-    writeln!(io::stdout(), "with a token: {:?}", client.check(request).await?.into_inner())?;
+    let token = tokens.access_token.expose();
+    writeln!(io::stdout(), "with a token: {:?}", client.check(with_token(token)?).await?.into_inner())?;
+
+    let mut stream = client.watch(with_token(token)?).await?.into_inner();
+    writeln!(io::stdout(), "from a stream: {:?}", stream.message().await?)?;
+    auth.issuer().revoke(&Revocation::Client("grpc-client".to_owned())).await?;
+    let ended = stream.message().await.err();
+    writeln!(io::stdout(), "when the token is revoked: {:?}", ended.as_ref().map(said))?;
     Ok(())
+}
+
+fn with_token(token: &str) -> Result<Request<HealthCheckRequest>, Box<dyn Error>> {
+    let mut request = Request::new(HealthCheckRequest::default());
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
+    Ok(request)
+}
+
+fn said(status: &Status) -> (Code, String) {
+    (status.code(), status.message().to_owned())
 }
