@@ -11,6 +11,7 @@ mod cache;
 mod caching;
 mod config;
 mod cookie;
+mod demands;
 mod endpoint_paths;
 mod endpoint_requests;
 mod example_login;
@@ -18,6 +19,7 @@ mod extract;
 mod grpc;
 mod handshakes;
 mod health;
+mod hooks;
 mod keys;
 mod layer;
 mod log_details;
@@ -41,6 +43,7 @@ mod rate_limit;
 #[cfg(feature = "test-util")]
 mod refreshing;
 mod reload;
+mod require;
 #[cfg(feature = "test-util")]
 mod revealing;
 mod rotation;
