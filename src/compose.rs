@@ -1,7 +1,7 @@
 //! The composition root: settings become running parts. It is the only file that knows all of them.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -10,9 +10,11 @@ use fastauth_core::{
     keys::CurrentKeys,
     settings::{Caching, Deployment, RateLimit, Reload},
 };
+use tokio::sync::watch;
 
 use crate::{
     check::{
+        admission::{Admission, Admitted, Reconsider},
         cache::TokenCache,
         confirm::Confirmer,
         grace,
@@ -36,14 +38,16 @@ use crate::{
     },
 };
 
-mod watch;
+mod looking;
 
-use watch::Waiting;
+use looking::Waiting;
 
 /// The place of the running parts, which a reload replaces all at once.
 #[derive(Debug)]
 pub(crate) struct Live {
     set: RwLock<Arc<Set>>,
+    /// The number of the set, for what waits for another one.
+    numbers: watch::Sender<u64>,
     lasting: Lasting,
     /// Held while a set is made and put in place, so that the last one that is read stays.
     reload: Mutex<()>,
@@ -77,6 +81,12 @@ struct Set {
     router: Arc<RouterParts>,
     keys: ConfiguredKeys,
     basis: Basis,
+}
+
+/// Where a set is found, and which one it is.
+struct Place {
+    live: Weak<dyn Reconsider>,
+    number: u64,
 }
 
 /// The parts that have a state which goes on through a reload, if what they are made of stays the same.
@@ -125,11 +135,19 @@ impl Live {
         };
         grace::warn_if_unkept(&lasting.store, deployment.issuing.access_grace);
         let when = deployment.reload;
-        let set = Set::new(deployment, settings.keys().clone(), &lasting, None);
-        let set = RwLock::new(Arc::new(set));
-        let live = Arc::new(Self { set, lasting, reload: Mutex::default(), waiting: OnceLock::new() });
+        let live = Arc::new_cyclic(|live: &Weak<Self>| {
+            let place = Place { live: live.clone(), number: 0 };
+            let set = Set::new(deployment, settings.keys().clone(), &lasting, place, None);
+            Self {
+                set: RwLock::new(Arc::new(set)),
+                numbers: watch::Sender::new(0),
+                lasting,
+                reload: Mutex::default(),
+                waiting: OnceLock::new(),
+            }
+        });
         if let Some(sources) = settings.sources() {
-            let started = watch::start(&live, when, sources.clone(), settings.files().clone());
+            let started = looking::start(&live, when, sources.clone(), settings.files().clone());
             let waiting = started.map_err(|error| settings.reload_fault(&error))?;
             live.waiting.get_or_init(|| waiting);
         }
@@ -177,9 +195,12 @@ impl Live {
             grace::warn_if_unkept(&self.lasting.store, deployment.issuing.access_grace);
         }
         self.lasting.keys.set(Arc::clone(&deployment.keys));
-        let set = Arc::new(Set::new(deployment, keys, &self.lasting, Some(&before.basis)));
+        let terms = &before.guard.terms;
+        let place = Place { live: terms.live.clone(), number: terms.number + 1 };
+        let set = Arc::new(Set::new(deployment, keys, &self.lasting, place, Some(&before.basis)));
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&set);
         before.guard.replaced.mark();
+        self.numbers.send_replace(set.guard.terms.number);
         set.basis.drop_what_was_left(&before.basis);
         Ok(())
     }
@@ -192,7 +213,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if let Some(waiting) = self.waiting.get() {
-            watch::stop(waiting);
+            looking::stop(waiting);
         }
     }
 }
@@ -209,8 +230,24 @@ impl Current<RouterParts> for Live {
     }
 }
 
+impl Reconsider for Live {
+    fn numbers(&self) -> watch::Receiver<u64> {
+        self.numbers.subscribe()
+    }
+
+    fn still_admits(&self, admission: &Admission, credentials: Admitted<'_>) -> bool {
+        self.set().guard.still_admits(admission, credentials)
+    }
+}
+
 impl Set {
-    fn new(deployment: Deployment, keys: ConfiguredKeys, lasting: &Lasting, before: Option<&Basis>) -> Self {
+    fn new(
+        deployment: Deployment,
+        keys: ConfiguredKeys,
+        lasting: &Lasting,
+        place: Place,
+        before: Option<&Basis>,
+    ) -> Self {
         let observer = Arc::new(Observer::new(&deployment, &lasting.counts));
         let basis = Basis::new(&deployment, lasting, before);
         let Stateful { lifetimes, cache, limits } = basis.parts.clone();
@@ -272,7 +309,9 @@ impl Set {
             master,
             confirmer,
             terms: Arc::new(Terms {
-                judge: Judge { clock: deployment.clock, service: deployment.service_test },
+                judge: Judge { clock: deployment.clock, service: deployment.service_test, at: None },
+                number: place.number,
+                live: place.live,
                 refusals,
                 #[cfg(feature = "websocket")]
                 websocket_refusal: deployment.websocket.refusal,

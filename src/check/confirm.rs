@@ -165,6 +165,14 @@ impl Confirmer {
         previous.and_then(|previous| self.lifetimes.grace_end_ms(previous.age, now_ms)).ok_or(DenialReason::NotCurrent)
     }
 
+    /// Returns true if a token that was accepted before is signed by one of these keys, for this issuer and audience. When it ends is looked
+    /// at elsewhere.
+    pub(crate) fn signed(&self, claims: &Claims) -> bool {
+        let expected = self.expected(TokenType::Access, self.clock.unix_now());
+        let verified = self.keys.verify(claims.token(), &expected);
+        matches!(verified, Ok(_) | Err(TokenError::Expired))
+    }
+
     /// Verifies a token's signature, times, issuer, audience and type, and does not ask the store.
     pub(crate) fn verify(&self, token: &str, token_type: TokenType, now: u64) -> Result<Claims, TokenError> {
         self.keys.verify(token.as_bytes(), &self.expected(token_type, now))

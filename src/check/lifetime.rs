@@ -190,6 +190,9 @@ pub enum EndReason {
     /// The access token was revoked.
     #[error("the access token was revoked")]
     Revoked,
+    /// A reload changed the rules, or withdrew the master token or the key.
+    #[error("the rules have changed")]
+    RuleChanged,
     /// For too long, the store could not confirm that the access token is still valid.
     #[error("the access token could not be confirmed")]
     Unconfirmed,

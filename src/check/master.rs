@@ -28,14 +28,14 @@ pub(crate) trait GuessLimit: Debug + Send + Sync {
 /// The master tokens that are configured.
 #[derive(Debug)]
 pub(crate) struct MasterTokens {
-    tokens: Vec<MasterToken>,
+    tokens: Vec<Arc<MasterToken>>,
     guesses: Option<Arc<dyn GuessLimit>>,
 }
 
+/// A master token. The name is logged.
 #[derive(Debug)]
-struct MasterToken {
-    /// The name that is logged.
-    name: Arc<str>,
+pub(crate) struct MasterToken {
+    name: Box<str>,
     digest: SecretDigest,
 }
 
@@ -43,11 +43,18 @@ struct MasterToken {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Caller(Option<u64>);
 
+impl MasterToken {
+    #[inline]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl MasterTokens {
     pub(crate) fn new(tokens: &[(String, Secret)], guesses: Option<Arc<dyn GuessLimit>>) -> Self {
-        let tokens = tokens.iter().map(|(name, token)| MasterToken {
-            name: name.as_str().into(),
-            digest: SecretDigest::of(token.expose().as_bytes()),
+        let tokens = tokens.iter().map(|(name, token)| {
+            let digest = SecretDigest::of(token.expose().as_bytes());
+            Arc::new(MasterToken { name: name.as_str().into(), digest })
         });
         Self { tokens: tokens.collect(), guesses }
     }
@@ -62,14 +69,14 @@ impl MasterTokens {
         Caller(self.guesses.as_ref().and_then(|guesses| guesses.caller(request)))
     }
 
-    /// Checks the master token of a request, and returns its name.
-    pub(crate) fn require(&self, request: &Parts, sources: TokenHeaders) -> Result<Arc<str>, DenialReason> {
+    /// Checks the master token of a request, and returns it.
+    pub(crate) fn require(&self, request: &Parts, sources: TokenHeaders) -> Result<Arc<MasterToken>, DenialReason> {
         let presented = Presented::read(&request.headers, sources).master_token().map_err(DenialReason::Credentials)?;
         self.check(presented.ok_or(DenialReason::MissingMasterToken)?, self.caller(request))
     }
 
-    /// Checks a master token, and returns its name. A caller that has guessed too often is refused whatever it presents.
-    pub(crate) fn check(&self, presented: &[u8], Caller(caller): Caller) -> Result<Arc<str>, DenialReason> {
+    /// Checks a master token, and returns it. A caller that has guessed too often is refused whatever it presents.
+    pub(crate) fn check(&self, presented: &[u8], Caller(caller): Caller) -> Result<Arc<MasterToken>, DenialReason> {
         let limit = self.guesses.as_ref().zip(caller);
         if let Some((guesses, caller)) = limit {
             guesses.check(caller).map_err(DenialReason::TooManyGuesses)?;
@@ -86,9 +93,14 @@ impl MasterTokens {
         self.find(presented).is_some()
     }
 
-    /// Returns the name of a master token. All are compared, so that the time does not tell which one it was.
-    fn find(&self, presented: &[u8]) -> Option<&Arc<str>> {
+    /// Returns true if a master token that was right is one of these.
+    pub(crate) fn include(&self, token: &MasterToken) -> bool {
+        self.tokens.iter().any(|other| other.digest == token.digest)
+    }
+
+    /// Returns a master token. All are compared, so that the time does not tell which one it was.
+    fn find(&self, presented: &[u8]) -> Option<&Arc<MasterToken>> {
         let presented = SecretDigest::of(presented);
-        self.tokens.iter().fold(None, |found, token| if token.digest == presented { Some(&token.name) } else { found })
+        self.tokens.iter().fold(None, |found, token| if token.digest == presented { Some(token) } else { found })
     }
 }

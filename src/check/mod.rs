@@ -1,5 +1,6 @@
 //! The checks of credentials, which the guard and the token endpoints share.
 
+pub(crate) mod admission;
 pub(crate) mod cache;
 pub(crate) mod confirm;
 pub(crate) mod denial;

@@ -8,12 +8,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use http::Request;
+
 use super::{
+    admission::{Admission, Admitted},
     denial::Denial,
     lifetime::{self, Access, EndReason},
+    master::MasterToken,
     terms::Terms,
 };
-use crate::{DenialReason, rule::EndsOn, token::Claims};
+use crate::{DenialReason, rule::EndsOn, store::first, token::Claims};
 
 /// Proof that a request passed its checks. The guard puts it into the extensions of every request that it forwards to a
 /// guarded path, and nothing else can create one.
@@ -22,8 +26,9 @@ use crate::{DenialReason, rule::EndsOn, token::Claims};
 /// implement `Handler`, that feature is missing: `cargo add fastauth --features axum`.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    master: Option<Arc<str>>,
+    master: Option<Arc<MasterToken>>,
     access: Option<Arc<Access>>,
+    admission: Option<Arc<Admission>>,
     /// What the path's rule says of responses that go on.
     ends_on: Option<EndsOn>,
     terms: Arc<Terms>,
@@ -39,13 +44,20 @@ pub(crate) enum WithoutPermit {
 }
 
 impl Permit {
-    pub(crate) fn new(master: Option<Arc<str>>, access: Option<Arc<Access>>, terms: &Arc<Terms>) -> Self {
-        Self { master, access, ends_on: None, terms: Arc::clone(terms) }
+    pub(crate) fn new(master: Option<Arc<MasterToken>>, access: Option<Arc<Access>>, terms: &Arc<Terms>) -> Self {
+        Self { master, access, admission: None, ends_on: None, terms: Arc::clone(terms) }
     }
 
     /// Returns the same by what the rule of the path says of responses that go on.
     pub(crate) fn ending_on(self, ends_on: Option<EndsOn>) -> Self {
         Self { ends_on, ..self }
+    }
+
+    /// Returns the same for a request that is let through.
+    #[inline]
+    pub(crate) fn admitting<B>(self, request: &Request<B>, is_extended_connect: bool) -> Self {
+        let admission = Admission::new(request, is_extended_connect, self.terms.judge.clock.unix_now());
+        Self { admission: Some(Arc::new(admission)), ..self }
     }
 
     pub(crate) fn terms(&self) -> &Arc<Terms> {
@@ -89,7 +101,7 @@ impl Permit {
     /// Returns the name of that master token in `master-tokens`, or `master-token`.
     #[must_use]
     pub fn master_token_name(&self) -> Option<&str> {
-        self.master.as_deref()
+        self.master.as_deref().map(MasterToken::name)
     }
 
     /// Returns true if the path requires an access token, which was valid and the client's current one.
@@ -99,7 +111,10 @@ impl Permit {
     }
 
     /// Resolves when the access token expires, is replaced or is revoked, and with `access-grace` when that has ended: for what goes on after the request was let through, such
-    /// as a WebSocket. It never resolves if the path requires only the master token.
+    /// as a WebSocket. If the path requires only the master token, only a reload ends it.
+    ///
+    /// It also resolves when a [reload](crate::FastAuthLayer::reload) changes the rules so that they no longer let the request through, or
+    /// withdraws its master token or the key that signed its access token. What code asks for beside the rules is not asked again.
     ///
     /// The layer ends event streams and gRPC streams by itself: see the [guide](crate::guide::streams).
     ///
@@ -137,17 +152,41 @@ impl Permit {
     }
 
     pub(crate) fn end_on(&self, ends_on: EndsOn) -> Ended {
+        let withdrawn = self.clone().withdrawn();
         Ended(Wait::Pending(match (&self.access, ends_on) {
-            (Some(access), EndsOn::Token) => Box::pin(lifetime::end(Arc::clone(access))),
-            (Some(access), EndsOn::Revoke) => Box::pin(lifetime::session_end(Arc::clone(access))),
-            (None, _) => Box::pin(pending()),
+            (Some(access), EndsOn::Token) => Box::pin(first(withdrawn, lifetime::end(Arc::clone(access)))),
+            (Some(access), EndsOn::Revoke) => Box::pin(first(withdrawn, lifetime::session_end(Arc::clone(access)))),
+            (None, _) => Box::pin(withdrawn),
         }))
+    }
+
+    /// Waits for a reload after which the rules do not let the request through any more.
+    async fn withdrawn(self) -> EndReason {
+        let (Some(admission), Some(live)) = (&self.admission, self.terms.live.upgrade()) else {
+            return pending().await;
+        };
+        let mut numbers = live.numbers();
+        // It must not outlast the layer for this.
+        drop(live);
+        let credentials = Admitted { master: self.master.as_deref(), claims: self.claims() };
+        loop {
+            let is_current = *numbers.borrow_and_update() == self.terms.number;
+            if !is_current
+                && let Some(live) = self.terms.live.upgrade()
+                && !live.still_admits(admission, credentials)
+            {
+                return EndReason::RuleChanged;
+            }
+            if numbers.changed().await.is_err() {
+                return pending().await;
+            }
+        }
     }
 
     /// Returns the permit with which responses end that go on. With `shadow`, none is ended.
     #[inline]
     pub(crate) fn ending(&self) -> Option<Self> {
-        (self.access.is_some() && !self.terms.shadow).then(|| self.clone())
+        (!self.terms.shadow).then(|| self.clone())
     }
 
     /// Returns true if the rule of the path says when its responses end, of whatever kind they are.

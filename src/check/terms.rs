@@ -1,6 +1,6 @@
 //! By what a request is judged and refused, after its credentials: the same for the guard and for what asks for more behind it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use fastauth_core::hooks::{Hooks, Rejection};
@@ -8,6 +8,7 @@ use http::{Method, Response, request::Parts};
 use http_body_util::Full;
 
 use super::{
+    admission::Reconsider,
     denial::Denial,
     refuse::{RefusalForm, Refusals, head_only, keep_private},
 };
@@ -24,6 +25,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) judge: Judge,
+    /// The number of the set that they are part of.
+    pub(crate) number: u64,
+    /// Where the current set is; gone with the layer.
+    pub(crate) live: Weak<dyn Reconsider>,
     pub(crate) refusals: Arc<Refusals>,
     #[cfg(feature = "websocket")]
     pub(crate) websocket_refusal: WebSocketRefusal,
@@ -34,10 +39,12 @@ pub(crate) struct Terms {
 }
 
 /// What demands are judged by.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Judge {
     pub(crate) clock: Clock,
     pub(crate) service: ServiceTest,
+    /// The time that counts, since the Unix epoch, in place of the clock's.
+    pub(crate) at: Option<u64>,
 }
 
 impl Judge {
@@ -48,7 +55,7 @@ impl Judge {
             return Ok(());
         }
         let Some(claims) = claims else { return Err(Unmet::Claim) };
-        demands.check(claims, self.clock.unix_now(), &self.service)
+        demands.check(claims, self.at.unwrap_or_else(|| self.clock.unix_now()), &self.service)
     }
 }
 

@@ -19,6 +19,8 @@ use crate::check::{
 
 /// How many frames may pass before the permit is watched, if they are ready at once: those of a gRPC response that is no stream.
 const UNWATCHED_FRAMES: u8 = 2;
+/// `PERMISSION_DENIED`
+const PERMISSION_DENIED: HeaderValue = HeaderValue::from_static("7");
 /// `UNAUTHENTICATED`
 const UNAUTHENTICATED: HeaderValue = HeaderValue::from_static("16");
 
@@ -63,7 +65,8 @@ fn is_event_stream(content_type: &HeaderValue) -> bool {
 
 fn status(reason: EndReason) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    trailers.insert(GRPC_STATUS, UNAUTHENTICATED);
+    let status = if reason == EndReason::RuleChanged { PERMISSION_DENIED } else { UNAUTHENTICATED };
+    trailers.insert(GRPC_STATUS, status);
     if let Ok(message) = HeaderValue::from_str(&reason.to_string()) {
         trailers.insert(GRPC_MESSAGE, message);
     }

@@ -202,6 +202,8 @@ where
                 }
                 match permit {
                     Ok(permit) => {
+                        let connects = head::is_extended_connect(&request);
+                        let permit = permit.map(|permit| permit.admitting(&request, connects));
                         let span = permit.as_ref().and_then(span);
                         let ending = permit.as_ref().and_then(Permit::ending);
                         match permit {

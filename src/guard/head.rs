@@ -2,9 +2,15 @@
 
 use std::mem;
 
-use http::{Request, request::Parts};
+use http::{Method, Request, Version, request::Parts};
 
 use crate::{credential, original_uri};
+
+/// Returns true for a CONNECT with a path: of HTTP/2 on, that is an extended one (RFC 9113, section 8.5).
+#[inline]
+pub(super) fn is_extended_connect<B>(request: &Request<B>) -> bool {
+    request.method() == Method::CONNECT && request.version() >= Version::HTTP_2
+}
 
 /// Takes the head out of a request. What is left has no use until it is [put back](put_back).
 pub(super) fn take<B>(request: &mut Request<B>) -> Parts {

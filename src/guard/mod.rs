@@ -8,13 +8,14 @@ use http::{Extensions, HeaderMap, Method, request::Parts};
 use crate::{
     DenialReason,
     check::{
+        admission::{Admission, Admitted},
         confirm::{Confirmer, Progress, Verified},
         denial::Denial,
         lifetime::Access,
         live::Replaced,
-        master::{Caller, MasterTokens},
+        master::{Caller, MasterToken, MasterTokens},
         permit::Permit,
-        terms::Terms,
+        terms::{Judge, Terms},
         ticket::Ticket,
     },
     credential::{Credentials, Proof},
@@ -80,9 +81,9 @@ struct Outstanding {
 /// What has to be awaited before a request goes on.
 enum Question {
     /// The store's answer about a token.
-    Token { verified: Verified, master: Option<Arc<str>> },
+    Token { verified: Verified, master: Option<Arc<MasterToken>> },
     /// The store's answer about a ticket.
-    Ticket { ticket: Ticket, master: Option<Arc<str>> },
+    Ticket { ticket: Ticket, master: Option<Arc<MasterToken>> },
     /// The application's check.
     Application(Permit),
 }
@@ -174,7 +175,7 @@ impl Guard {
 
     /// Creates the permit of a request whose credentials are good.
     #[inline]
-    fn permit_for(&self, case: &Case, master: Option<Arc<str>>, access: Option<Arc<Access>>) -> Permit {
+    fn permit_for(&self, case: &Case, master: Option<Arc<MasterToken>>, access: Option<Arc<Access>>) -> Permit {
         let ends_on = case.requirement.and_then(|requirement| ends_on(&self.policy.rules, requirement));
         Permit::new(master, access, &self.terms).ending_on(ends_on)
     }
@@ -198,6 +199,20 @@ impl Guard {
                 permit.denial(reason)
             },
         )
+    }
+
+    /// Returns true if these rules let through what others let through before. What only code can tell is not asked again, and the time of
+    /// the log-in counts as it did then.
+    pub(crate) fn still_admits(&self, admission: &Admission, credentials: Admitted<'_>) -> bool {
+        if self.terms.shadow {
+            return true;
+        }
+        let Ok(requirement) = self.policy.rules.requirement(&admission.line()) else { return false };
+        let Admitted { master, claims } = credentials;
+        let master_is_good = !requirement.needs_master() || master.is_some_and(|token| self.master.include(token));
+        let token_is_good = !requirement.needs_access() || claims.is_some_and(|claims| self.confirmer.signed(claims));
+        let judge_then = Judge { at: Some(admission.at), ..self.terms.judge.clone() };
+        master_is_good && token_is_good && judge(&self.policy.rules, requirement, claims, &judge_then).is_ok()
     }
 
     /// Returns true if the application is asked about what the rules permit. Then it needs the head of the request.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{
-    Method, Request, Response, Version,
+    Method, Request, Response,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 use tower_service::Service;
@@ -136,6 +136,7 @@ impl<S> FastAuth<S> {
                 None
             }
             Ok(Settled::Permit(permit)) => {
+                let permit = permit.admitting(&request, head::is_extended_connect(&request));
                 let span = span(&permit);
                 ending = permit.ending();
                 request.extensions_mut().insert(permit);
@@ -179,8 +180,7 @@ fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         original_uri: original_uri::get(request.extensions()),
-        // Of HTTP/2 on, a CONNECT with a path is extended (RFC 9113, section 8.5).
-        is_extended_connect: method == Method::CONNECT && request.version() >= Version::HTTP_2,
+        is_extended_connect: head::is_extended_connect(request),
         ..RequestLine::new(method, request.uri())
     }
 }

@@ -65,21 +65,21 @@ impl EndpointShape {
 impl Endpoint {
     /// Checks the master token of a request, and logs its name: at `info` if something is changed.
     pub(super) fn check_master(&self, parts: &RouterParts, request: &Parts) -> Result<(), EndpointError> {
-        let name = parts.master.require(request, parts.sources);
-        match &name {
+        let token = parts.master.require(request, parts.sources);
+        match &token {
             Ok(_) => parts.observer.record(Event::AdministrationPermitted),
             Err(reason) => {
                 let details = &parts.details(request);
                 parts.observer.record(Event::AdministrationRefused { method: &request.method, reason, details });
             }
         }
-        let name = name.map_err(|reason| EndpointError::Denied(reason.into()))?;
+        let token = token.map_err(|reason| EndpointError::Denied(reason.into()))?;
         let method = observe::name_of(&request.method);
         let path = &*shown(request.uri.path());
         if self.effect == Effect::Reads {
-            tracing::debug!(target: "fastauth", %method, path, master_token = &*name, "administration");
+            tracing::debug!(target: "fastauth", %method, path, master_token = token.name(), "administration");
         } else {
-            tracing::info!(target: "fastauth", %method, path, master_token = &*name, "administration");
+            tracing::info!(target: "fastauth", %method, path, master_token = token.name(), "administration");
         }
         Ok(())
     }

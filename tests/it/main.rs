@@ -48,6 +48,7 @@ mod require;
 mod revealing;
 mod rotation;
 mod router;
+mod rule_changed;
 mod secret_files;
 mod secrets;
 #[cfg(feature = "test-util")]

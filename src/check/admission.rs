@@ -1,0 +1,56 @@
+//! What a permit was given for, and the question whether the rules of the moment still give it.
+
+use std::fmt::Debug;
+
+use http::{Method, Request, Uri};
+use tokio::sync::watch;
+
+use super::master::MasterToken;
+use crate::{original_uri, rule::RequestLine, token::Claims};
+
+/// What a request asked for when it was let through.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    method: Method,
+    uri: Uri,
+    original_uri: Option<Uri>,
+    is_extended_connect: bool,
+    /// When that was, since the Unix epoch.
+    pub(crate) at: u64,
+}
+
+impl Admission {
+    pub(crate) fn new<B>(request: &Request<B>, is_extended_connect: bool, at: u64) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            original_uri: original_uri::get(request.extensions()).cloned(),
+            is_extended_connect,
+            at,
+        }
+    }
+
+    pub(crate) fn line(&self) -> RequestLine<'_> {
+        RequestLine {
+            original_uri: self.original_uri.as_ref(),
+            is_extended_connect: self.is_extended_connect,
+            ..RequestLine::new(&self.method, &self.uri)
+        }
+    }
+}
+
+/// The credentials of a permit.
+#[derive(Clone, Copy)]
+pub(crate) struct Admitted<'a> {
+    pub(crate) master: Option<&'a MasterToken>,
+    pub(crate) claims: Option<&'a Claims>,
+}
+
+/// Decides again, after a reload, on what was let through before.
+pub(crate) trait Reconsider: Debug + Send + Sync {
+    /// Returns the number of the set of the moment. Each reload adds one.
+    fn numbers(&self) -> watch::Receiver<u64>;
+
+    /// Returns true if the rules of the moment let it through.
+    fn still_admits(&self, admission: &Admission, credentials: Admitted<'_>) -> bool;
+}
