@@ -96,6 +96,7 @@ struct Name {
     /// The list that a prefix stands in.
     list: Option<PathList>,
     /// Requests are let through under it.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "it is only counted"))]
     is_guard: bool,
     name: Box<str>,
 }

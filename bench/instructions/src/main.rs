@@ -8,8 +8,9 @@ mod support;
 
 use std::env;
 
-use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
+use fastauth::{FastAuthLayer, Rule, Secret, Settings, store::MemoryStore};
 use http::HeaderMap;
+use serde_json::json;
 use support::{Inner, at_once, forge, header, time};
 use tower::Layer;
 
@@ -21,7 +22,11 @@ fn main() {
         println!("instructions are counted by bench/instructions/run");
         return;
     };
+    let rule = Rule::prefix("/ruled").access();
+    let rule = if case == "demands" { rule.roles_any(["admin"]).scopes(["write"]) } else { rule };
+    let is_ruled = matches!(&**case, "ruled" | "demands");
     let settings = Settings::builder()
+        .rules(is_ruled.then_some(rule))
         .cryptography_key(Secret::from("kAONxbkATfyk3kmnUhw7YyAMotmvuJ6tVsuT1w3A6N4="))
         .master_token(MASTER_TOKEN)
         .access_token_paths(["/access", "/other"])
@@ -29,10 +34,12 @@ fn main() {
         .cache(case != "new")
         .store(MemoryStore::new());
     let auth = FastAuthLayer::new(settings.build().unwrap()).unwrap();
-    let token = at_once(auth.issuer().issue("client-1")).unwrap().tokens.access_token;
+    let claims = if is_ruled { json!({ "roles": ["reader", "admin"], "scope": "read write" }) } else { json!({}) };
+    let token = at_once(auth.issuer().issue_with("client-1", claims)).unwrap().tokens.access_token;
     let (path, headers) = match &**case {
         "bare" | "open" => ("/api/v1/items", HeaderMap::new()),
         "bare-token" | "known" | "new" => ("/access/x", header("access-token", token.expose())),
+        "ruled" | "demands" => ("/ruled/x", header("access-token", token.expose())),
         "master" => ("/master/x", header("master-token", MASTER_TOKEN)),
         "missing" => ("/access/x", HeaderMap::new()),
         "forged" => ("/access/x", header("access-token", &forge(token.expose()))),
