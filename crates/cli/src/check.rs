@@ -238,6 +238,7 @@ fn as_object(report: &Report, ok: bool, store: Option<&Result<TriedStore, String
         json!({
             "source": fault.source().to_string(),
             "key": fault.key(),
+            "place": fault.place(),
             "problem": fault.problem(),
             "remedy": fault.remedy(),
         })

@@ -72,8 +72,8 @@ fn rules(deployment: &Deployment) -> Vec<String> {
     let count = rules.ids().filter_map(|id| rules.rule(id)).count();
     let by_rules = match count {
         0 => None,
-        1 => Some("what 1 rule says".to_owned()),
-        _ => Some(format!("what {count} rules say")),
+        1 => Some("paths by 1 rule".to_owned()),
+        _ => Some(format!("paths by {count} rules")),
     };
     let all_other = match rules.default_level() {
         Level::Public => None,
@@ -81,7 +81,7 @@ fn rules(deployment: &Deployment) -> Vec<String> {
         Level::Access => Some("all other paths by an access token"),
         Level::Master => Some("all other paths by the master token"),
         Level::Both => Some("all other paths by the master token and an access token"),
-        Level::Deny => Some("all other paths from everybody"),
+        Level::Deny => Some("all other paths by refusing every request"),
     };
     by_rules.into_iter().chain(all_other.map(str::to_owned)).collect()
 }

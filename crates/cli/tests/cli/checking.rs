@@ -32,6 +32,87 @@ fn faults_come_before_warnings_and_notes_and_the_summary() {
     assert!(text.ends_with("result: 1 fault, 1 warning, no suggestions\n"), "{text}");
 }
 
+/// A place with these rules and this default level alone.
+fn ruled(rules: &Value, default: &str) -> Place {
+    Place::ready(&json!({
+        "access-token-paths": [], "master-token-paths": [], "store-format": "fernet", "rules": rules, "default-level": default,
+    }))
+}
+
+#[test]
+fn rules_are_shown_each_on_a_line() {
+    let rules = json!([
+        { "path": "/auth", "level": "public" },
+        { "path": "/admin", "methods": ["GET"], "level": "access", "roles-any": ["admin"], "max-age": "5m" },
+    ]);
+    let place = ruled(&rules, "access");
+    let text = place.done(&["check", "--offline", "--strict"]);
+    let expected = "rule:   /auth: public\n\
+                    rule:   GET /admin: access, roles-any [\"admin\"], max-age \"5m\"\n\
+                    rule:   all other paths: access\nstore:  ";
+    assert!(text.starts_with(expected), "{text}");
+    let report: Value = serde_json::from_str(&place.done(&["check", "--json", "--offline"])).unwrap();
+    let entry = report["settings"].as_array().unwrap().iter().find(|entry| entry["key"] == "rules").unwrap();
+    assert_eq!(entry["value"], rules);
+    assert!(place.done(&["check", "--verbose", "--offline"]).contains("2 rules"));
+}
+
+#[test]
+fn faults_of_rules_have_their_places() {
+    let rules = json!([
+        { "path": "/auth", "level": "public" },
+        { "path": "/a", "level": "acces", "rolls-any": ["admin"] },
+        { "path": "/auth", "level": "deny", "name": "second" },
+    ]);
+    let place = ruled(&rules, "access");
+    let text = stdout(&place.run(&["check", "--offline"]));
+    for expected in [
+        "fault: fastauth.config.json, `rules[1].rolls-any` (/a): it is not a known member; did you mean `roles-any`?\n",
+        "fault: fastauth.config.json, `rules[1].level` (/a): \"acces\" is not one of its values; write \"public\" or",
+        "fault: fastauth.config.json, `rules[2].path` (second): is as specific as rules[0] (\"/auth\"), and some requests match both",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(text.ends_with("result: 3 faults, no warnings, no suggestions\n"), "{text}");
+    let report: Value = serde_json::from_slice(&place.run(&["check", "--json", "--offline"]).stdout).unwrap();
+    let places: Vec<_> = report["faults"].as_array().unwrap().iter().map(|fault| fault["place"].clone()).collect();
+    assert_eq!(places, ["rules[1].rolls-any", "rules[1].level", "rules[2].path"]);
+}
+
+#[test]
+fn rules_without_effect_are_warnings_which_strict_fails_on() {
+    let rules = json!([
+        { "path": "/auth", "level": "public" },
+        { "path": "/a/b", "level": "deny" },
+        { "path": "/a/{b}", "level": "access" },
+    ]);
+    let place = ruled(&rules, "access");
+    let told = place.run(&["check", "--offline", "--strict"]);
+    assert_eq!(told.status.code(), Some(1));
+    let expected = "warning: rules[1] \"/a/b\" has no effect: rules[2] \"/a/{b}\" wins all of its requests\n";
+    assert!(stdout(&told).contains(expected), "{}", stdout(&told));
+}
+
+#[test]
+fn schema_of_another_version_is_a_suggestion() {
+    let place = ruled(&json!([{ "path": "/auth", "level": "public" }]), "access");
+    let schema = place.done(&["schema"]);
+    let suggested = || place.done(&["check", "--offline", "--strict"]);
+    assert!(!suggested().contains("suggestion: "));
+    std::fs::write(place.path().join("fastauth.config.schema.json"), schema.replace("\"enum\"", "\"examples\""))
+        .unwrap();
+    let expected = "suggestion: replace fastauth.config.schema.json, by which editors check the configuration: it is of another version. \
+                    `fastauth schema > fastauth.config.schema.json` writes that of this one\n";
+    assert!(suggested().contains(expected), "{}", suggested());
+    assert!(suggested().ends_with("result: no faults, no warnings, 1 suggestion\n"));
+    let report: Value = serde_json::from_str(&place.done(&["check", "--json", "--offline"])).unwrap();
+    assert_eq!(report["suggestions"].as_array().unwrap().len(), 1);
+    // As white space is of no matter.
+    let compact = serde_json::from_str::<Value>(&schema).unwrap().to_string();
+    std::fs::write(place.path().join("fastauth.config.schema.json"), compact).unwrap();
+    assert!(!suggested().contains("suggestion: "));
+}
+
 #[test]
 fn strict_fails_on_warnings() {
     let place = Place::ready(&json!({ "shadow": true }));
