@@ -32,6 +32,8 @@ impl Draft<'_> {
             default_level: self.rules.default_level,
             has_service_claim: self.rules.service_test.is_set(),
         };
+        // Without it, the time since a log-in would be that since the last refresh.
+        self.issuing.auth_time = sources.rules.iter().any(|rule| rule.demands().max_age.is_some());
         let rules = match Rules::build(sources.clone()) {
             Ok(rules) => rules,
             Err(faults) => {

@@ -273,6 +273,17 @@ fn rules_of_code_are_checked_as_those_of_a_file() {
     }
 }
 
+/// The time of the log-in is in every token if any rule asks for it.
+#[test]
+fn max_age_of_any_rule_has_tokens_name_their_log_in() {
+    for (member, expected) in [("max-age", true), ("audience", false)] {
+        let mut rule = json!({ "path": "/a", "level": "access", "report-only": true });
+        rule[member] = json!("5m");
+        let settings = report(&[("rules", json!([rule]))]).into_settings().unwrap();
+        assert_eq!(settings.deployment().issuing.auth_time, expected, "{member}");
+    }
+}
+
 /// A tie is told by the places in the file, also behind an entry that cannot be read.
 #[test]
 fn places_are_those_of_the_file() {
@@ -318,6 +329,12 @@ fn what_is_odd_is_a_warning_or_a_note() {
             json!([{ "path": "/a/b", "level": "deny" }, { "path": "/a/{b}", "level": "public" }]),
             "public",
             "rules[0] \"/a/b\" has no effect: rules[1] \"/a/{b}\" wins all of its requests",
+        ),
+        (
+            json!([{ "path": "/api/admin", "level": "deny" }, { "path": "/api/{t}", "level": "public", "methods": ["GET"] }]),
+            "public",
+            "rules[0] \"/api/admin\" does not decide on all of its requests: rules[1] \"GET /api/{t}\" wins some of them, since a \
+             path with parameters wins over any prefix",
         ),
         (
             json!([{ "path": "/r", "level": "public", "report-only": true }]),

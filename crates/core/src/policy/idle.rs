@@ -1,14 +1,15 @@
-//! Finds rules that have no effect.
+//! Finds rules that have no effect, or less than it seems.
 
 use super::{
     Level, PathList, RuleId, Rules, overlap::Overlaps, pattern::Spelling, requirement::Cause, set::CompiledRule,
 };
 
 impl Rules {
-    /// Warns of rules that can never win, that a guard overrules, and that report nothing.
+    /// Warns of rules that can never win, or win less than it seems, that a guard overrules, and that report nothing.
     pub(super) fn describe_rules(&self, overlaps: &mut Overlaps) {
         for (place, rule) in self.rules.iter().enumerate() {
-            let problems = [self.never_wins(rule), self.is_overruled(rule), reports_nothing(rule)];
+            let wins = self.never_wins(rule).or_else(|| self.wins_less(rule));
+            let problems = [wins, self.is_overruled(rule), reports_nothing(rule)];
             let name = format!("rules[{place}] {:?}", rule.name);
             overlaps.warnings.extend(problems.into_iter().flatten().map(|problem| format!("{name} {problem}")));
         }
@@ -32,6 +33,20 @@ impl Rules {
             let wins = if winners.len() == 1 { "wins" } else { "win" };
             format!("has no effect: {} {wins} all of its requests", winners.join(" and "))
         })
+    }
+
+    /// Finds a shorter path with parameters that wins some of the requests of a longer prefix.
+    fn wins_less(&self, rule: &CompiledRule) -> Option<String> {
+        let wins = |other: &CompiledRule| {
+            other.methods.meets(rule.methods)
+                && !other.rule.is_report_only()
+                && other.pattern.wins_over_longer(&rule.pattern, Spelling::Plain)
+        };
+        let winner = self.ids().find(|id| self.compiled(*id).is_some_and(wins))?;
+        Some(format!(
+            "does not decide on all of its requests: {} wins some of them, since a path with parameters wins over any prefix",
+            self.in_rules(winner)
+        ))
     }
 
     fn is_overruled(&self, rule: &CompiledRule) -> Option<String> {

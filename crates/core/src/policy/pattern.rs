@@ -210,6 +210,15 @@ impl Pattern {
         self.segments.iter().zip(&other.segments).all(|(a, b)| a.covers(b, spelling))
     }
 
+    /// Returns true if this has parameters and wins some paths of a prefix without any that is as long or longer.
+    pub(super) fn wins_over_longer(&self, prefix: &Self, spelling: Spelling) -> bool {
+        let mine = self.segments.len();
+        let others = prefix.segments.len();
+        let is_longer_prefix = !prefix.has_parameters() && prefix.end == End::Below && mine <= others;
+        let reaches = self.end != End::Here || mine == others;
+        self.has_parameters() && is_longer_prefix && reaches && self.meets(prefix, spelling)
+    }
+
     pub(super) fn specificity(&self, has_methods: bool, only_reports: bool) -> Specificity {
         let literals = self.segments.iter().filter(|segment| matches!(segment, Segment::Literal(_))).count();
         let typed = self.segments.iter().filter(|segment| matches!(segment, Segment::Uuid | Segment::Int)).count();
