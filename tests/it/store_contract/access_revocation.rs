@@ -1,12 +1,12 @@
 //! The revocation of access tokens alone: the log-ins stay, and no access token from before comes back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use fastauth::{
     Secret,
     store::{
         Comparison, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter, SessionStatus, SqliteStore,
-        StoreErrorKind, TokenDigest, TokenStore,
+        StoreError, StoreErrorKind, TokenDigest, TokenStore,
     },
 };
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::{GRACE, Store};
 use crate::support::{
     faulty::{Behaviour, FaultyStore},
+    front::{Front, Mode},
     stores::{ManySessions, OnePair, record, refresh, renewal, rest_v1},
 };
 
@@ -282,4 +283,78 @@ async fn stores_that_cannot_do_it_say_what_to_do() {
     let error = store.revoke_access("a", None).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unsupported, "{error}");
     assert!(error.to_string().contains("update it"), "{error}");
+}
+
+/// A revocation by a store behind what spoils it.
+async fn spoilt(mode: Mode) -> (Result<u64, StoreError>, bool, usize) {
+    let behind = crate::support::stores::memory().await.store;
+    behind.begin("a", "f", 1).await;
+    let front = Front::start(Arc::clone(&behind)).await;
+    let store = front.client().timeout(Duration::from_secs(2));
+    store.promises().await.unwrap();
+    front.seen();
+    front.becomes(mode);
+    let revoked = store.revoke_access("a", None).await;
+    let is_done = behind.load("a", None).await.unwrap().unwrap().access.is_none();
+    let writes = front.seen().iter().filter(|call| call.starts_with("DELETE")).count();
+    (revoked, is_done, writes)
+}
+
+/// Twice does no harm, and no look-up shows whether it happened.
+#[tokio::test]
+async fn it_is_sent_again_and_only_an_answer_counts() {
+    let (revoked, is_done, writes) = spoilt(Mode::CutsOneWrite(Arc::default())).await;
+    assert_eq!((revoked.unwrap(), is_done, writes), (1, true, 2));
+    for (mode, kind, reaches_the_store) in [
+        (Mode::CutsWrites, StoreErrorKind::Unreachable, false),
+        (Mode::CutsAnswers, StoreErrorKind::Unreachable, true),
+        (Mode::LosesAnswers, StoreErrorKind::TimedOut, true),
+    ] {
+        let (revoked, is_done, writes) = spoilt(mode.clone()).await;
+        assert_eq!((revoked.unwrap_err().kind(), is_done, writes), (kind, reaches_the_store, 2), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_that_are_not_the_stores_are_errors() {
+    for (mode, kind) in [
+        (Mode::Says(200, "{}"), StoreErrorKind::InvalidAnswer),
+        (Mode::Says(200, r#"{"revoked":-1}"#), StoreErrorKind::InvalidAnswer),
+        (Mode::Says(404, "{}"), StoreErrorKind::InvalidAnswer),
+        (Mode::Says(404, r#"{"code":"unknown_client"}"#), StoreErrorKind::InvalidAnswer),
+        (Mode::Says(501, r#"{"code":"unsupported"}"#), StoreErrorKind::Unsupported),
+        (Mode::Page(200), StoreErrorKind::InvalidAnswer),
+        (Mode::Page(404), StoreErrorKind::InvalidAnswer),
+    ] {
+        let (revoked, is_done, _) = spoilt(mode.clone()).await;
+        assert_eq!((revoked.unwrap_err().kind(), is_done), (kind, false), "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn refused_rotation_has_its_version_in_the_etag() {
+    let front = Front::start(crate::support::stores::memory().await.store).await;
+    let store = front.client();
+    store.promises().await.unwrap();
+    front.becomes(Mode::Says(409, r#"{"code":"access_revoked"}"#));
+    assert_eq!(
+        store.rotate(&informed("f", 1, 2, 0)).await.unwrap(),
+        Rotated::AccessRevoked(7),
+        "as the front sends it"
+    );
+}
+
+/// A call with a condition is refused, and does not revoke without it.
+#[tokio::test]
+async fn condition_is_refused() {
+    let store = crate::support::stores::memory().await.store;
+    store.begin("a", "f", 1).await;
+    let service = fastauth::store::StoreService::new(Arc::clone(&store));
+    for (name, value) in [("if-match", "\"1\""), ("if-none-match", "*")] {
+        let request = http::Request::delete("/v2/clients/-/access-token?client_id=a").header(name, value);
+        let request = request.header("host", "localhost").body(axum::body::Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(service.clone(), request).await.unwrap();
+        assert_eq!(response.status(), 400, "{name}");
+    }
+    assert!(store.accepts("a", "f", 1).await);
 }
