@@ -14,6 +14,7 @@ use crate::{
     keys::Keys,
     logging::{LogFormat, Logging},
     pages::{Completions, Man},
+    routes::Routes,
     schema::Schema,
     server::{ListenAddress, SocketMode},
     token::args::Token,
@@ -79,6 +80,8 @@ pub(crate) enum Command {
     Schema(Schema),
     /// Explain which credential a request requires, and why
     Explain(Explain),
+    /// Show what guards each operation of an application, and by which rule
+    Routes(Routes),
     /// Issue, refresh, decode, list or revoke tokens
     Token(Token),
     /// List, rotate and retire the keys that sign tokens

@@ -28,6 +28,7 @@ mod output;
 mod pages;
 #[cfg(test)]
 mod reference;
+mod routes;
 mod runtime;
 mod schema;
 mod server;
@@ -97,6 +98,7 @@ fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Check(check) => check::run(check, args.display.verbose > 0),
         Command::Schema(args) => schema::run(&args),
         Command::Explain(args) => explain::run(args, Args::command()),
+        Command::Routes(args) => routes::run(args),
         Command::Token(args) => token::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Keygen(args) => keygen::run(&args),

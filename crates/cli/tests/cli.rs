@@ -16,6 +16,8 @@ mod operating;
 #[cfg(target_os = "linux")]
 #[path = "cli/output.rs"]
 mod output;
+#[path = "cli/rules.rs"]
+mod rules;
 #[path = "cli/served.rs"]
 mod served;
 #[cfg(unix)]

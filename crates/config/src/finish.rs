@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastauth_core::{
-    policy::Rules,
+    policy::{Rules, ServiceTest},
     settings::{Deployment, StoreSettings},
 };
 
@@ -22,6 +22,7 @@ use crate::{
 /// What is left of a draft.
 pub(crate) struct Finished {
     pub(crate) rules: Rules,
+    pub(crate) service_test: ServiceTest,
     pub(crate) keys: Option<ConfiguredKeys>,
     /// Settings, unless there is a fault.
     pub(crate) settings: Option<Settings>,
@@ -49,13 +50,14 @@ impl Draft<'_> {
         let faults = std::mem::take(&mut self.faults);
         let warnings = self.warnings.clone();
         let notes = std::mem::take(&mut self.notes);
+        let service_test = self.rules.service_test.clone();
         let settings = match (&keys, store) {
             (Some(keys), Some(store)) if faults.is_empty() => {
                 Some(self.into_settings(keys.clone(), rules.clone(), store))
             }
             _ => None,
         };
-        Finished { rules, keys, settings, faults, warnings, notes }
+        Finished { rules, service_test, keys, settings, faults, warnings, notes }
     }
 
     fn into_settings(self, keys: ConfiguredKeys, rules: Rules, store: StoreSettings) -> Settings {

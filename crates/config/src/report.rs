@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fastauth_core::policy::{Explanation, Rules};
+use fastauth_core::policy::{Explanation, Rules, ServiceTest};
 use serde_json::Value;
 
 use crate::{
@@ -28,6 +28,7 @@ pub struct Report {
     pub(crate) settings: Option<Settings>,
     keys: Option<ConfiguredKeys>,
     rules: Rules,
+    service_test: ServiceTest,
     env_file: PathBuf,
     files: Fingerprint,
     directory: PathBuf,
@@ -68,6 +69,7 @@ impl Report {
             settings: finished.settings,
             keys: finished.keys,
             rules: finished.rules,
+            service_test: finished.service_test,
             env_file: values.env_file,
             files: values.files,
             directory: values.directory,
@@ -131,12 +133,29 @@ impl Report {
     /// The faults that concern paths. Others, such as a secret that is missing, do not matter here. Issuing has a guard of
     /// its own, which is not explained.
     pub fn explain(&self, method: &http::Method, target: &str) -> Result<Explanation, ConfigError> {
+        Ok(self.compiled_rules()?.explain(method, target))
+    }
+
+    /// Returns the lists and rules, compiled.
+    ///
+    /// # Errors
+    ///
+    /// The faults that concern paths. Others do not matter here.
+    #[doc(hidden)]
+    pub fn compiled_rules(&self) -> Result<&Rules, ConfigError> {
         let keys: Vec<_> = [&paths::GROUP, &keys::rules::GROUP].iter().flat_map(|group| group.keys).copied().collect();
         let faults = self.faults_of(&keys);
         if !faults.is_empty() {
             return Err(ConfigError::new(faults));
         }
-        Ok(self.rules.explain(method, target))
+        Ok(&self.rules)
+    }
+
+    /// Returns the test that tells services from users: `service-claim`.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn service_test(&self) -> &ServiceTest {
+        &self.service_test
     }
 
     /// Returns the keys: which one signs, which ones verify, and how to change them.

@@ -20,6 +20,8 @@ fn every_example_works() {
     let home = place.path().join("home");
     fs::create_dir_all(home.join("shared")).unwrap();
     fs::create_dir(place.path().join("shared")).unwrap();
+    let document = r#"{"openapi":"3.1.0","paths":{"/auth/token/refresh":{"post":{}}}}"#;
+    fs::write(place.path().join("openapi.json"), document).unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_fastauth")).parent().unwrap();
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", program.display());
     let mut count = 0;

@@ -261,16 +261,16 @@ fn candidates(pieces: &[Piece<'_>], at: usize, models: &[Model], stranger: &str)
 fn strange(pieces: &[Piece<'_>], stranger: &str) -> Candidate {
     let texts =
         pieces.iter().map(|piece| piece.literal().map_or_else(|| Candidate::value(stranger), Candidate::literal));
-    texts.fold(Candidate::literal(""), Candidate::then)
+    texts.fold(Candidate::literal(""), |begin, text| begin.then(&text))
 }
 
 /// Returns the segment if it can be the model.
 fn whole(pieces: &[Piece<'_>], model: &str) -> Option<Candidate> {
     let Some((piece, rest)) = pieces.split_first() else { return model.is_empty().then(|| Candidate::literal("")) };
     if let Some(text) = piece.literal() {
-        return whole(rest, strip(model, text)?).map(|more| Candidate::literal(text).then(more));
+        return whole(rest, strip(model, text)?).map(|more| Candidate::literal(text).then(&more));
     }
-    splits(model).find_map(|(text, left)| whole(rest, left).map(|more| Candidate::value(text).then(more)))
+    splits(model).find_map(|(text, left)| whole(rest, left).map(|more| Candidate::value(text).then(&more)))
 }
 
 /// Returns the segments that begin with the model, or are it.
@@ -279,16 +279,16 @@ fn begun(pieces: &[Piece<'_>], model: &str, stranger: &str) -> Vec<Candidate> {
         return if model.is_empty() { vec![Candidate::literal("")] } else { Vec::new() };
     };
     let then = |begin: Candidate, left: &str| {
-        begun(rest, left, stranger).into_iter().map(move |more| begin.clone().then(more))
+        begun(rest, left, stranger).into_iter().map(move |more| begin.clone().then(&more))
     };
     if let Some(text) = piece.literal() {
         return match (strip(model, text), strip(text, model)) {
             (Some(left), _) => then(Candidate::literal(text), left).collect(),
-            (None, Some(_)) => vec![Candidate::literal(text).then(strange(rest, stranger))],
+            (None, Some(_)) => vec![Candidate::literal(text).then(&strange(rest, stranger))],
             (None, None) => Vec::new(),
         };
     }
-    let goes_on = Candidate::value(&format!("{model}{stranger}")).then(strange(rest, stranger));
+    let goes_on = Candidate::value(&format!("{model}{stranger}")).then(&strange(rest, stranger));
     let ends = splits(model).flat_map(|(text, left)| then(Candidate::value(text), left));
     ends.chain([goes_on]).collect()
 }
@@ -302,7 +302,7 @@ impl Candidate {
         Self { plain: text.to_owned(), written: utf8_percent_encode(text, &IN_VALUE).to_string() }
     }
 
-    fn then(self, more: Self) -> Self {
+    fn then(self, more: &Self) -> Self {
         Self { plain: self.plain + &more.plain, written: self.written + &more.written }
     }
 }
