@@ -11,21 +11,27 @@ use utoipa::{
 
 use crate::{
     credential::{MASTER_TOKEN, Scheme, TokenHeaders},
-    path::PathDecision,
-    rule::Rules,
+    rule::{Demands, Requirement, Rules},
     tokens::{RouterParts, Schema, examples},
 };
 
 const BAD_REQUEST: &str = "FastAuthBadRequest";
 const UNAUTHORIZED: &str = "FastAuthUnauthorized";
+const FORBIDDEN: &str = "FastAuthForbidden";
 const TOO_MANY: &str = "FastAuthTooManyGuesses";
 const UNAVAILABLE: &str = "FastAuthUnavailable";
+
+/// The most alternatives that an operation gets because one of several roles or scopes is enough.
+const MOST_ALTERNATIVES: usize = 8;
 
 /// Adds what the guard requires to the OpenAPI document of an application: a modifier for [utoipa](https://docs.rs/utoipa).
 ///
 /// - The security schemes `AccessTokenHeader`, `Bearer` and `MasterTokenHeader` are added.
-/// - Each operation gets the requirement of its path, and the answers of the guard that it does not have yet: 400 and 401,
-///   429 if the number of wrong master tokens is limited, and 503 if the store is asked. Its own requirements are kept.
+/// - Each operation gets the requirement of its path and method, and the answers of the guard that it does not have yet: 400 and
+///   401, 403 if the claims have to meet demands or the path is denied, 429 if the number of wrong master tokens is limited, and
+///   503 if the store is asked. Its own requirements are kept.
+/// - The roles and scopes that a token needs stand beside its scheme. If one of several is enough, each is an alternative. If
+///   the token is optional, none (`{}`) is an alternative.
 /// - An operation whose path is open is left alone. If the document requires one of these schemes everywhere, it gets
 ///   an empty list.
 /// - [`endpoints`](Self::endpoints) adds the endpoints of the [`TokenRouter`](crate::TokenRouter).
@@ -94,14 +100,17 @@ impl OpenApiSecurity {
     }
 
     /// Returns what the paths of an operation require.
-    fn decisions(&self, method: &Method, servers: &[String], path: &str) -> Vec<PathDecision> {
+    fn asked(&self, method: &Method, servers: &[String], path: &str) -> Vec<Asked> {
         let bases = self.base_path.as_ref().map_or(servers, std::slice::from_ref);
         let mut found = Vec::new();
-        for decision in bases.iter().flat_map(|base| self.rules.decisions(method, &format!("{base}{path}"))) {
-            if !found.contains(&decision) {
-                found.push(decision);
+        for requirement in bases.iter().flat_map(|base| self.rules.requirements_of(method, &format!("{base}{path}"))) {
+            let asked = Asked::new(requirement, &self.rules);
+            if !found.contains(&asked) {
+                found.push(asked);
             }
         }
+        // The least first, as a reader expects alternatives.
+        found.sort_by_key(|asked| (asked.master, asked.access, asked.is_optional));
         found
     }
 
@@ -109,38 +118,113 @@ impl OpenApiSecurity {
         let servers = item.servers.as_deref().map_or_else(|| document.servers.clone(), paths_of);
         for (method, operation) in operations(item) {
             let servers = operation.servers.as_deref().map_or_else(|| servers.clone(), paths_of);
-            let decisions = self.decisions(&method, &servers, path);
-            if decisions.iter().all(|decision| *decision == PathDecision::Public) {
+            let asked = self.asked(&method, &servers, path);
+            if asked.iter().all(Asked::takes_no_credential) {
                 open_operation(operation, document);
             } else {
-                self.secure_operation(operation, &decisions, document);
+                self.require_credentials(operation, &asked, document);
+            }
+            let answers = &mut operation.responses.responses;
+            for (status, name) in self.refusals(&asked) {
+                answers.entry(status.to_owned()).or_insert_with(|| Ref::from_response_name(name).into());
             }
         }
     }
 
-    fn secure_operation(&self, operation: &mut Operation, decisions: &[PathDecision], document: &Inherited) {
-        let guard = Alternatives::new(decisions, self.router.sources);
+    fn require_credentials(&self, operation: &mut Operation, asked: &[Asked], document: &Inherited) {
+        let guard = Alternatives::new(asked, self.router.sources);
         let own = operation.security.as_deref().map_or_else(|| document.without_ours(), Alternatives::read);
         if !own.include_some_of(&guard) {
             operation.security = Some(own.and(&guard).write());
         }
-        let answers = &mut operation.responses.responses;
-        for (status, name) in self.refusals(decisions) {
-            answers.entry(status.to_owned()).or_insert_with(|| Ref::from_response_name(name).into());
-        }
     }
 
     /// Returns the refusals of the guard for paths with these requirements.
-    fn refusals(&self, decisions: &[PathDecision]) -> Vec<(&'static str, &'static str)> {
-        use PathDecision::{Access, Master, MasterAndAccess};
-        let mut refusals = vec![("400", BAD_REQUEST), ("401", UNAUTHORIZED)];
-        if self.router.limits_guesses() && decisions.iter().any(|d| matches!(d, Master | MasterAndAccess)) {
-            refusals.push(("429", TOO_MANY));
+    fn refusals(&self, asked: &[Asked]) -> Vec<(&'static str, &'static str)> {
+        let any = |is_so: fn(&Asked) -> bool| asked.iter().any(is_so);
+        let refusals = [
+            ("400", BAD_REQUEST, any(|asked| !asked.takes_no_credential() || asked.is_denied)),
+            ("401", UNAUTHORIZED, any(|asked| !asked.takes_no_credential())),
+            ("403", FORBIDDEN, any(|asked| asked.is_denied || !asked.demands.is_empty())),
+            ("429", TOO_MANY, self.router.limits_guesses() && any(|asked| asked.master)),
+            ("503", UNAVAILABLE, any(|asked| asked.access || asked.is_optional)),
+        ];
+        refusals.into_iter().filter(|(.., is_so)| *is_so).map(|(status, name, _)| (status, name)).collect()
+    }
+}
+
+/// What paths of an operation ask for.
+#[derive(Clone, Debug, PartialEq)]
+struct Asked {
+    master: bool,
+    access: bool,
+    is_optional: bool,
+    is_denied: bool,
+    /// What the claims of the access token must say, of all rules that decide.
+    demands: Vec<Demands>,
+}
+
+impl Asked {
+    fn new(requirement: Requirement, rules: &Rules) -> Self {
+        let demands = rules.winners(requirement).map(|(_, rule)| rule.demands().clone());
+        Self {
+            master: requirement.needs_master(),
+            access: requirement.needs_access(),
+            is_optional: requirement.is_optional(),
+            is_denied: requirement.is_denied(),
+            demands: demands.filter(|demands| !demands.is_empty()).collect(),
         }
-        if decisions.iter().any(|d| matches!(d, Access | MasterAndAccess)) {
-            refusals.push(("503", UNAVAILABLE));
+    }
+
+    fn takes_no_credential(&self) -> bool {
+        !(self.master || self.access || self.is_optional)
+    }
+
+    /// Returns the lists of schemes of which one is required.
+    fn alternatives(&self, sources: TokenHeaders) -> Vec<Together> {
+        let master = name_of(&MASTER_TOKEN).filter(|_| self.master).map(|name| (name.to_owned(), Vec::new()));
+        let master: Together = master.into_iter().collect();
+        if self.takes_no_credential() || !(self.access || self.is_optional) {
+            return vec![master];
         }
-        refusals
+        let mut alternatives = if self.is_optional { vec![Together::new()] } else { Vec::new() };
+        for scheme in sources.schemes().filter_map(name_of) {
+            for names in self.names() {
+                let mut together = master.clone();
+                together.insert(scheme.to_owned(), names);
+                alternatives.push(together);
+            }
+        }
+        alternatives
+    }
+
+    /// Returns the roles and scopes that a token needs: lists of which one is enough.
+    fn names(&self) -> Vec<Vec<String>> {
+        let mut alternatives = vec![Vec::new()];
+        for demands in &self.demands {
+            for name in [&demands.scopes, &demands.roles_all].into_iter().flatten().flatten() {
+                alternatives.iter_mut().for_each(|names| add_name(names, name));
+            }
+            for any in [&demands.scopes_any, &demands.roles_any].into_iter().flatten() {
+                // A document with more of them cannot be read.
+                if alternatives.len() * any.len() > MOST_ALTERNATIVES {
+                    continue;
+                }
+                let before = mem::take(&mut alternatives);
+                for (name, names) in any.iter().flat_map(|name| before.iter().map(move |names| (name, names))) {
+                    let mut names = names.clone();
+                    add_name(&mut names, name);
+                    alternatives.push(names);
+                }
+            }
+        }
+        alternatives
+    }
+}
+
+fn add_name(names: &mut Vec<String>, name: &str) {
+    if !names.iter().any(|other| other == name) {
+        names.push(name.to_owned());
     }
 }
 
@@ -221,8 +305,14 @@ impl Alternatives {
         self.0.into_iter().map(write_requirement).collect()
     }
 
-    fn new(decisions: &[PathDecision], sources: TokenHeaders) -> Self {
-        Self(decisions.iter().flat_map(|decision| alternatives(*decision, sources)).collect())
+    fn new(asked: &[Asked], sources: TokenHeaders) -> Self {
+        let mut all = Vec::new();
+        for together in asked.iter().flat_map(|asked| asked.alternatives(sources)) {
+            if !all.contains(&together) {
+                all.push(together);
+            }
+        }
+        Self(all)
     }
 
     fn have_ours(&self) -> bool {
@@ -265,32 +355,16 @@ fn only_ours(together: &Together) -> Together {
 
 /// Merges two lists of schemes. The access token counts once, in whichever of its headers it comes.
 fn unite(a: &Together, b: &Together) -> Together {
-    let has_access = a.keys().any(|scheme| is_access(scheme));
+    let access: Vec<_> = a.keys().filter(|scheme| is_access(scheme)).cloned().collect();
     let mut united = a.clone();
-    for (scheme, scopes) in b {
-        if !(has_access && is_access(scheme)) {
-            united.entry(scheme.clone()).or_insert_with(|| scopes.clone());
+    for (scheme, names) in b {
+        let schemes = if is_access(scheme) && !access.is_empty() { &access[..] } else { std::slice::from_ref(scheme) };
+        for scheme in schemes {
+            let known = united.entry(scheme.clone()).or_default();
+            names.iter().for_each(|name| add_name(known, name));
         }
     }
     united
-}
-
-/// Returns the lists of schemes of which one is required.
-fn alternatives(decision: PathDecision, sources: TokenHeaders) -> Vec<Together> {
-    let together = |schemes: &[&Scheme]| -> Together {
-        schemes.iter().filter_map(|scheme| Some((name_of(scheme)?.to_owned(), Vec::new()))).collect()
-    };
-    match decision {
-        PathDecision::Public => vec![together(&[])],
-        PathDecision::Access => sources.schemes().map(|access| together(&[access])).collect(),
-        PathDecision::Master => vec![together(&[&MASTER_TOKEN])],
-        PathDecision::MasterAndAccess => sources.schemes().map(|access| together(&[&MASTER_TOKEN, access])).collect(),
-        PathDecision::Optional => {
-            let presented = sources.schemes().map(|access| together(&[access]));
-            [together(&[])].into_iter().chain(presented).collect()
-        }
-        PathDecision::Deny | PathDecision::Reject => Vec::new(),
-    }
 }
 
 /// Exempts an operation from schemes of the guard that the document requires everywhere.
@@ -368,6 +442,11 @@ fn guard_responses(schema: Schema) -> Value {
                             some values of its parameters require one",
             "headers": challenge,
             "content": content("401", "missing_access_token", "Invalid Access Token. Access Token is null"),
+        },
+        FORBIDDEN: {
+            "description": "The access token lacks a role, a scope or a claim that the path demands, or the path is denied to all",
+            "headers": challenge,
+            "content": content("403", "missing_role", "The access token lacks a required role"),
         },
         TOO_MANY: {
             "description": "Too many wrong master tokens",

@@ -1,7 +1,9 @@
 //! What an application's OpenAPI document says of the guard.
 
+use std::time::Duration;
+
 use axum::Router;
-use fastauth::{FastAuthLayer, SettingsBuilder};
+use fastauth::{FastAuthLayer, Rule, SettingsBuilder};
 use serde_json::{Map, Value, json};
 use utoipa::{Modify, openapi::OpenApi};
 
@@ -152,6 +154,74 @@ fn the_answers_of_the_guard_are_added() {
     assert_eq!(components["schemas"].as_object().unwrap().len(), 1, "those of the endpoints are not wanted");
     assert_eq!(components["securitySchemes"].as_object().unwrap().len(), 3);
     assert!(document.get("servers").is_none() && document.get("tags").is_none());
+}
+
+#[test]
+fn rules_are_said_by_method_with_roles_and_scopes() {
+    let auth = of(settings().access_token_paths(["/access"]).rules([
+        Rule::prefix("/").public(),
+        Rule::prefix("/items").methods(["GET"]).optional(),
+        Rule::prefix("/items").methods(["POST"]).access().roles_any(["editor", "owner"]).scopes(["write"]),
+        Rule::prefix("/items").methods(["DELETE"]).deny(),
+        Rule::prefix("/items/{id:uuid}/lock").access().roles_all(["a", "b"]),
+        Rule::prefix("/both").both().scopes(["sync"]),
+        Rule::prefix("/fresh").access().max_age(Duration::from_secs(60)),
+        Rule::prefix("/any").access().scopes_any(["1", "2", "3"]).roles_any(["4", "5", "6"]),
+        Rule::prefix("/access/x").access().roles_any(["r"]),
+    ]));
+    let with = |names: &[&str]| json!([{ "AccessTokenHeader": names }, { "Bearer": names }]);
+    let editors = [&["write", "editor"], &["write", "owner"]];
+    let editors =
+        ["AccessTokenHeader", "Bearer"].map(|scheme| editors.map(|names| json!({ scheme: names }))).concat().into();
+    for (method, path, expected, statuses) in [
+        ("get", "/other", Value::Null, "200"),
+        ("get", "/items", json!([{}, { "AccessTokenHeader": [] }, { "Bearer": [] }]), "200 400 401 503"),
+        ("head", "/items", json!([{}, { "AccessTokenHeader": [] }, { "Bearer": [] }]), "200 400 401 503"),
+        ("post", "/items", editors, "200 400 401 403 503"),
+        ("delete", "/items", Value::Null, "200 400 403"),
+        ("put", "/items", Value::Null, "200"),
+        ("put", "/items/{id:uuid}/lock", with(&["a", "b"]), "200 400 401 403 503"),
+        (
+            "put",
+            "/items/{id}/lock",
+            json!([{}, { "AccessTokenHeader": ["a", "b"] }, { "Bearer": ["a", "b"] }]),
+            "200 400 401 403 503",
+        ),
+        (
+            "get",
+            "/both",
+            json!([
+                { "AccessTokenHeader": ["sync"], "MasterTokenHeader": [] },
+                { "Bearer": ["sync"], "MasterTokenHeader": [] },
+            ]),
+            "200 400 401 403 503",
+        ),
+        ("get", "/fresh", with(&[]), "200 400 401 403 503"),
+        // Nine alternatives for each header are too many.
+        (
+            "get",
+            "/any",
+            ["AccessTokenHeader", "Bearer"]
+                .map(|scheme| ["1", "2", "3"].map(|name| json!({ scheme: [name] })))
+                .concat()
+                .into(),
+            "200 400 401 403 503",
+        ),
+        // What the list asks is asked as well.
+        ("get", "/access/x", with(&["r"]), "200 400 401 403 503"),
+    ] {
+        let operation = json!({ "responses": { "200": { "description": "well" } } });
+        let document = json!({
+            "openapi": "3.1.0", "info": { "title": "t", "version": "1" }, "paths": { path: { method: operation } },
+        });
+        let operation = &modified(&auth.openapi(), serde_json::from_value(document).unwrap())["paths"][path][method];
+        assert_eq!(operation["security"], expected, "{method} {path}");
+        let answers = operation["responses"].as_object().unwrap();
+        assert_eq!(answers.keys().map(String::as_str).collect::<Vec<_>>().join(" "), statuses, "{method} {path}");
+    }
+    let own = json!({ "security": [{ "Bearer": [] }] });
+    let expected = json!([{ "Bearer": ["a", "b"] }]);
+    assert_eq!(security(&auth.openapi(), "/items/{id:uuid}/lock", own, &json!({})), expected, "roles are added");
 }
 
 #[cfg(feature = "rate-limit")]
