@@ -2,7 +2,7 @@
 //!
 //! - Start with the [tutorial].
 //! - How to use FastAuth with [axum], [hyper], [tonic], with [browsers], from [other origins](origins), by [tickets], and with [streams]; how to [test an application](testing),
-//!   [manage keys and revoke tokens](keys), and [move over from `fastauth-api`](migrating).
+//!   [manage keys and revoke tokens](keys), and move over from [`fastauth-api`](migrating) or [auth-gate](from_auth_gate).
 //! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [backups](backup),
 //!   [updates](deploy_upgrade), [reloading the configuration](reloading).
 //! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api),
@@ -41,6 +41,7 @@ pages! {
     backup = "../docs/backup.md", "How to back up the embedded database.\n\n";
     store_server = "../docs/guide/store-server.md", "How to run the store server.\n\n";
     migrating = "../docs/guide/migrating.md", "How to move over from `fastauth-api`.\n\n";
+    from_auth_gate = "../docs/guide/from-auth-gate.md", "How to move over from auth-gate.\n\n";
     cli = "../docs/guide/cli.md", "The program `fastauth`: its commands, with examples.\n\n";
     endpoints = "../docs/guide/endpoints.md", "The endpoints for tokens.\n\n";
     observability = "../docs/observability.md", "Logs, reasons, metrics and health.\n\n";
