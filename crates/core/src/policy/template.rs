@@ -496,7 +496,7 @@ mod tests {
     }
 
     fn rule(path: String, kind: u8) -> Rule {
-        let rule = if kind % 2 == 0 { Rule::prefix(path) } else { Rule::exact(path) };
+        let rule = if kind.is_multiple_of(2) { Rule::prefix(path) } else { Rule::exact(path) };
         match kind % 5 {
             0 => rule.public(),
             1 => rule.optional(),
