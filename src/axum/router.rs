@@ -128,10 +128,7 @@ impl fmt::Debug for GuardedFuture {
 /// Does not box the inner service's body again.
 impl From<ResponseBody<Body>> for Body {
     fn from(body: ResponseBody<Body>) -> Self {
-        match body.unchanged() {
-            Ok(body) => body,
-            Err(body) => Self::new(body),
-        }
+        body.unchanged().unwrap_or_else(Self::new)
     }
 }
 

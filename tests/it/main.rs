@@ -20,7 +20,6 @@ mod grpc;
 mod handshakes;
 mod health;
 mod hooks;
-mod in_code;
 mod keys;
 mod layer;
 mod log_details;

@@ -120,7 +120,7 @@ impl CompiledRule {
 
 impl Spelling {
     /// Returns the way to compare that finds the most alike.
-    fn widest(options: PathOptions) -> Self {
+    pub(super) fn widest(options: PathOptions) -> Self {
         if options.case_insensitive { Self::Folded } else { Self::Plain }
     }
 }

@@ -10,13 +10,15 @@ use super::{
     pattern::{Specificity, Spelling},
 };
 
-/// One comparison of a reading with the rules. There are more than one if the reading ends with a slash or case is ignored, and
-/// that makes a difference: the winner of each counts.
+/// One comparison of a reading with the rules. There are more than one if the reading ends with a slash, has an empty segment, or
+/// case is ignored, and that makes a difference: the winner of each counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedContest {
     text: String,
     #[serde(skip_serializing_if = "is_false")]
     ignores_case: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    takes_empty: bool,
     contenders: Vec<Contender>,
 }
 
@@ -79,6 +81,12 @@ impl ExplainedContest {
         self.ignores_case
     }
 
+    /// Returns true if parameters stand for its empty segments, as they do to axum. Then all rules that match so count.
+    #[must_use]
+    pub fn takes_empty(&self) -> bool {
+        self.takes_empty
+    }
+
     /// Returns what matches, the most specific first and the default level last.
     #[must_use]
     pub fn contenders(&self) -> &[Contender] {
@@ -86,9 +94,8 @@ impl ExplainedContest {
     }
 
     /// Returns what decides.
-    #[must_use]
-    pub fn winner(&self) -> Option<&Contender> {
-        self.contenders.iter().find(|contender| contender.standing == Standing::Wins)
+    pub fn winners(&self) -> impl Iterator<Item = &Contender> {
+        self.contenders.iter().filter(|contender| contender.standing == Standing::Wins)
     }
 }
 
@@ -175,9 +182,29 @@ impl Rules {
                 let contenders = self.ranked(text, *spelling, method);
                 if contests.iter().all(|contest| contest.contenders != contenders) {
                     let ignores_case = *spelling == Spelling::Folded;
-                    contests.push(ExplainedContest { text: text.to_owned(), ignores_case, contenders });
+                    contests.push(ExplainedContest {
+                        text: text.to_owned(),
+                        ignores_case,
+                        takes_empty: false,
+                        contenders,
+                    });
                 }
             }
+        }
+        let mut contenders = Vec::new();
+        self.empty_takers(reading, method, |id, rule| {
+            contenders.push(Contender {
+                kind: ContenderKind::Rule,
+                name: rule.name.clone(),
+                place: Some(id.place() - self.listed.len()),
+                level: rule.level,
+                standing: Standing::Wins,
+                ahead_by: None,
+            });
+        });
+        if !contenders.is_empty() {
+            let ignores_case = self.options.case_insensitive;
+            contests.push(ExplainedContest { text: reading.to_owned(), ignores_case, takes_empty: true, contenders });
         }
         contests
     }

@@ -1,7 +1,8 @@
 //! Which rule wins: of those that match a text, the most specific one.
 
 use super::{
-    Level, Methods, PathList, Requirement, RuleId, Rules, matcher::End, pattern::Spelling, requirement::Cause,
+    CompiledRule, Level, Methods, PathList, Requirement, RuleId, Rules, matcher::End, pattern::Spelling,
+    readings::merge_slashes, requirement::Cause,
 };
 
 /// The most specific match so far.
@@ -21,7 +22,7 @@ impl Best {
 
 impl Rules {
     /// Computes what the rules ask of one reading. It is also taken without the slash at its end and, if case is ignored,
-    /// without case: all of these count.
+    /// without case: all of these count, and all rules whose parameters stand for its empty segments.
     #[inline(never)]
     pub(super) fn ask_rules(&self, reading: &str, method: Methods) -> Requirement {
         let mut asked = Requirement::NOTHING;
@@ -30,12 +31,29 @@ impl Rules {
                 asked = asked.or(self.winner(text, *spelling, method));
             }
         }
+        self.empty_takers(reading, method, |id, rule| asked = asked.or(Requirement::of_rule(rule.level, id)));
         asked
     }
 
     /// Returns the ways in which rules are compared, all of which count.
     pub(super) fn spellings(&self) -> &'static [Spelling] {
         if self.options.case_insensitive { &[Spelling::Plain, Spelling::Folded] } else { &[Spelling::Plain] }
+    }
+
+    /// Visits the rules that match a reading if a parameter stands for an empty segment in it, as it does to axum.
+    pub(super) fn empty_takers(&self, reading: &str, method: Methods, mut met: impl FnMut(RuleId, &CompiledRule)) {
+        let spelling = Spelling::widest(self.options);
+        let cased = self.cased(reading);
+        let Some(merged) = merge_slashes(&cased) else { return };
+        self.matcher.visit(&merged, |end| {
+            let rule = self.compiled(end.rule).filter(|rule| {
+                let is_for = rule.pattern.has_parameters() && rule.methods.meets(method);
+                is_for && !rule.rule.is_report_only() && rule.pattern.takes_empty(&cased, spelling)
+            });
+            if let Some(rule) = rule {
+                met(end.rule, rule);
+            }
+        });
     }
 
     /// Computes what the winner of one comparison asks, and which rule only reports that would have won.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::rule::Principal;
 use crate::token::Claims;
 
 /// The name of this application among the issuers.
@@ -33,6 +32,18 @@ pub struct Demands {
     pub audience: Option<String>,
 }
 
+/// The kind of a token's holder, by the test of `service-claim`: `principal`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Principal {
+    /// Either.
+    #[default]
+    Any,
+    /// A person.
+    User,
+    /// A program.
+    Service,
+}
+
 /// The first demand that a token does not meet, in the order in which they are answered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unmet {
@@ -52,6 +63,18 @@ pub enum Unmet {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServiceTest {
     members: Vec<(String, Value)>,
+}
+
+impl Principal {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::User => "user",
+            Self::Service => "service",
+        }
+    }
 }
 
 impl ServiceTest {

@@ -191,7 +191,7 @@ impl Explanation {
     /// Names what won among the rules, as far as that decides.
     fn name_winners(&mut self, requirement: Requirement) {
         for (at, reading) in self.readings.iter().enumerate() {
-            for winner in reading.contests.iter().filter_map(ExplainedContest::winner) {
+            for winner in reading.contests.iter().flat_map(ExplainedContest::winners) {
                 let decides = winner.level() != Level::Public || requirement.is_public();
                 match winner.kind() {
                     _ if !decides || requirement.won().is_none() => {}
@@ -302,17 +302,19 @@ impl fmt::Display for PathDecision {
 
 impl Rules {
     /// Explains what [`requirement`](Self::requirement) answers for a request target, as it is written in a request line:
-    /// origin form, absolute form, `host:port` or `*`. A CONNECT is a plain one: that which opens a WebSocket over HTTP/2 is a GET to rules.
+    /// origin form, absolute form, `host:port` or `*`.
     pub fn explain(&self, method: &Method, target: &str) -> Explanation {
         // The http crate takes no more, and hyper answers 414 as we do.
         if target.len() >= usize::from(u16::MAX) {
             return Explanation::refused(PathRefusal::TargetTooLong);
         }
         let Ok(uri) = target.parse::<Uri>() else { return Explanation::refused(PathRefusal::RequestTarget) };
-        let line = RequestLine::new(method, &uri);
+        // Over HTTP/1.1 no client sends a CONNECT with a path.
+        let is_extended_connect = method == Method::CONNECT && !uri.path().is_empty();
+        let line = RequestLine { is_extended_connect, ..RequestLine::new(method, &uri) };
         let mut notes = Notes {
             rules: self,
-            method: Methods::of_request(method, false),
+            method: Methods::of_request(method, is_extended_connect),
             readings: Vec::new(),
             asked: Vec::new(),
             fault: None,

@@ -1,11 +1,6 @@
 //! The path of a rule: how it is parsed, what it matches, and how specific it is.
 
-use super::{
-    Extent, Prefix, Use,
-    case::fold,
-    prefix::PrefixError,
-    template::{Kind, Known},
-};
+use super::{Extent, Prefix, Use, case::fold, prefix::PrefixError};
 
 /// The path of a rule, in segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +29,21 @@ enum Segment {
     Uuid,
     /// `{n:int}`.
     Int,
+}
+
+/// A type of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Uuid,
+    Int,
+}
+
+/// What a prefix or a rule has in the place of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Known {
+    Text(String),
+    Typed(Kind),
+    Any,
 }
 
 /// What follows the segments of a pattern, from the least specific on.
@@ -180,6 +190,32 @@ impl Pattern {
             rest = after;
         }
         rest.is_empty() || self.end != End::Here && rest.starts_with('/')
+    }
+
+    /// Returns true if a text is one of the paths when a parameter stands for an empty segment in it. All other empty segments
+    /// are left out, and slashes at the end do not count.
+    pub(super) fn takes_empty(&self, text: &str, spelling: Spelling) -> bool {
+        // What is left of the text, and whether a parameter stands for what is empty.
+        let mut states = vec![(text, false)];
+        for segment in &self.segments {
+            let mut next = Vec::with_capacity(2 * states.len());
+            for (rest, has_taken) in states {
+                let named = rest.trim_start_matches('/');
+                let slashes = rest.len() - named.len();
+                if *segment == Segment::Any && slashes > 1 {
+                    next.push((&rest[1..], true));
+                }
+                let name = named.split('/').next().unwrap_or_default();
+                if slashes > 0 && !name.is_empty() && segment.matches(name, spelling) {
+                    next.push((&named[name.len()..], has_taken));
+                }
+            }
+            next.sort_unstable_by_key(|(rest, has_taken)| (rest.len(), *has_taken));
+            next.dedup();
+            states = next;
+        }
+        let mut ends = states.iter().filter(|(_, has_taken)| *has_taken);
+        ends.any(|(rest, _)| self.end != End::Here || rest.bytes().all(|byte| byte == b'/'))
     }
 
     /// Returns true if some of the paths are below `path`, which it begins with.

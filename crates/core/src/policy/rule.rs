@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::demands::Demands;
+use super::demands::{Demands, Principal};
 
 /// One entry of `rules`: what the requests of a path and of some methods need.
 ///
@@ -57,18 +57,6 @@ pub enum Level {
     Deny,
 }
 
-/// The kind of a token's holder, by the test of `service-claim`: `principal`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Principal {
-    /// Either.
-    #[default]
-    Any,
-    /// A person.
-    User,
-    /// A program.
-    Service,
-}
-
 /// When a response or a WebSocket that goes on is ended: `ends-on`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EndsOn {
@@ -104,18 +92,6 @@ impl Extent {
         match self {
             Self::Prefix => "prefix",
             Self::Exact => "exact",
-        }
-    }
-}
-
-impl Principal {
-    /// Returns its word in the configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Any => "any",
-            Self::User => "user",
-            Self::Service => "service",
         }
     }
 }

@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{
     PathDecision, RequestLine, Requirement, Rules,
     case::fold,
-    pattern::{is_int, is_uuid},
+    pattern::{Kind, Known, is_int, is_uuid},
 };
 
 /// The characters that are encoded in a path (RFC 3986, section 3.3), except those of its syntax.
@@ -48,26 +48,11 @@ enum Piece<'a> {
     Rest,
 }
 
-/// A type of values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Uuid,
-    Int,
-}
-
 /// A prefix or a rule, in segments.
 struct Model {
     segments: Vec<Known>,
     /// The last segment may go on: the prefix is a plain one.
     goes_on: bool,
-}
-
-/// What a prefix or a rule has in the place of a segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Known {
-    Text(String),
-    Typed(Kind),
-    Any,
 }
 
 /// A text for the place of a segment, and how a path has it.

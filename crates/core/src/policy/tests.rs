@@ -8,6 +8,8 @@ mod corpus;
 mod exemptions;
 mod explanations;
 mod figures;
+mod model;
+mod openings;
 mod policy;
 mod properties;
 mod rules;

@@ -273,8 +273,7 @@ fn extended_connect_counts_as_get() {
     assert_eq!(said(rules.requirement(&RequestLine { is_extended_connect: true, ..line })), "public");
     assert_eq!(rules.glance(&Method::CONNECT, "/ws"), None);
     assert_eq!(of_target(&rules, "CONNECT", "host:443"), "deny");
-    assert_eq!(rules.explain(&Method::CONNECT, "/ws").decision(), PathDecision::Access);
-    assert_eq!(rules.explain(&Method::GET, "/ws").decision(), PathDecision::Public);
+    assert_eq!(rules.explain(&Method::CONNECT, "/ws").decision(), PathDecision::Public);
 }
 
 #[test]
@@ -359,4 +358,22 @@ fn explanations_name_winners_and_runners_up() {
     );
     let winner = serde_json::json!({"kind": "rule", "name": "POST /api/{part}", "place": 3, "level": "master", "standing": "wins", "ahead_by": "pattern over prefix"});
     assert_eq!(json["readings"][0]["contests"][0]["contenders"][0], winner);
+}
+
+/// axum takes `//access` for `/{tenant}/access`, and `/files//` for `/files/{*rest}`.
+#[test]
+fn parameters_of_guards_stand_for_empty_segments() {
+    let rules = vec![Rule::prefix("/{tenant}/access").access(), Rule::prefix("/files/{*rest}").master()];
+    let rules = build(RuleSources { rules, default_level: Some(Level::Public), ..RuleSources::default() });
+    check_requests(
+        &rules,
+        &[
+            ("empty at the root", "GET", "//access", "access by /{tenant}/access"),
+            ("by another reading", "GET", "/%2faccess", "access by /{tenant}/access"),
+            ("empty rest", "GET", "/files//", "master by /files/{*rest}"),
+            ("no rest", "GET", "/files/", "public"),
+        ],
+    );
+    let rules = built(vec![Rule::prefix("/{tenant}/open").public()]);
+    check_requests(&rules, &[("opens none", "GET", "//open", "access"), ("opens one", "GET", "/x/open", "public")]);
 }
