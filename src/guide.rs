@@ -7,7 +7,7 @@
 //!   [updates](deploy_upgrade), [reloading the configuration](reloading).
 //! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api),
 //!   the [glossary].
-//! - Explanation: [rules](rules), [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
+//! - Explanation: [rules], [how a path is read](paths), [sessions, rotation and what is cached](sessions), [what it costs](performance).
 //!
 //! It is built from the files under `docs/`. Their code is compiled with the tests, which have what it needs.
 

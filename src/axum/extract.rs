@@ -5,7 +5,7 @@ use std::{any::type_name, convert::Infallible, sync::Arc};
 use axum::{
     body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
-    http::request::Parts,
+    http::{Method, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
@@ -23,7 +23,8 @@ use crate::{
 
 /// The rejection if a request has no [`Permit`].
 ///
-/// If an access token is optional on the path, and the request has none, the answer is the guard's 401. Otherwise the path is not guarded, or
+/// If an access token is optional on the path, and the request has none, or if it is a preflight that `skip-preflight` let through, the answer
+/// is the guard's 401. Otherwise the path is not guarded, or
 /// no [`FastAuthLayer`](crate::FastAuthLayer) is around the route, and it is 500, since a handler that extracts a permit must not run without
 /// one. The log says what is wrong, and with debug assertions the body does as well.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,7 @@ use crate::{
 pub struct PermitMissing {
     /// The answer of the guard, if a token would help.
     refused: Option<Box<Response>>,
+    method: Method,
 }
 
 /// The rejection if a request has no claims that a handler can read.
@@ -53,7 +55,7 @@ enum ClaimsProblem {
         "the handler asks for `Claims`, and the path needs the master token alone, so that an access token was not looked at: \
          guard the path by a rule of level `both`, or take a `Permit`"
     )]
-    NoAccessToken,
+    NoAccessToken(Method),
     #[error("the claims of the access token do not fit the type that the handler takes")]
     Mismatch(Box<Response>),
 }
@@ -87,28 +89,29 @@ pub struct Claims<T>(pub T);
 impl PermitMissing {
     fn new(parts: &Parts) -> Self {
         let refused = match parts.extensions.get() {
-            Some(WithoutPermit::Anonymous(terms)) => {
+            Some(WithoutPermit::Anonymous(terms) | WithoutPermit::Preflight(terms)) => {
                 Some(answer(terms, DenialReason::MissingAccessToken.into(), parts))
             }
             Some(WithoutPermit::Shadow) | None => None,
         };
-        Self { refused }
+        Self { refused, method: parts.method.clone() }
     }
 }
 
 impl IntoResponse for PermitMissing {
     fn into_response(self) -> Response {
         let problem = self.to_string();
-        self.refused.map_or_else(|| misplaced(&problem).map(Body::new), |response| *response)
+        self.refused.map_or_else(|| misplaced(&problem, &self.method).map(Body::new), |response| *response)
     }
 }
 
 impl IntoResponse for ClaimsRejection {
     fn into_response(self) -> Response {
+        let problem = self.to_string();
         match self.0 {
             ClaimsProblem::NoPermit(missing) => missing.into_response(),
             ClaimsProblem::Mismatch(response) => *response,
-            ClaimsProblem::NoAccessToken => misplaced(&self.0.to_string()).map(Body::new),
+            ClaimsProblem::NoAccessToken(method) => misplaced(&problem, &method).map(Body::new),
         }
     }
 }
@@ -149,7 +152,7 @@ impl<S: Sync, T: DeserializeOwned> OptionalFromRequestParts<S> for Claims<T> {
 }
 
 fn read<T: DeserializeOwned>(permit: &Permit, parts: &Parts) -> Result<Claims<T>, ClaimsProblem> {
-    let claims = permit.claims().ok_or(ClaimsProblem::NoAccessToken)?;
+    let claims = permit.claims().ok_or_else(|| ClaimsProblem::NoAccessToken(parts.method.clone()))?;
     claims.parse().map(Claims).map_err(|error| {
         let problem = error.to_string();
         // Any other message may quote a claim, which may be private.

@@ -128,7 +128,10 @@ impl fmt::Debug for GuardedFuture {
 /// Does not box the inner service's body again.
 impl From<ResponseBody<Body>> for Body {
     fn from(body: ResponseBody<Body>) -> Self {
-        body.unchanged().unwrap_or_else(Self::new)
+        match body.unchanged() {
+            Ok(body) => body,
+            Err(body) => Self::new(body),
+        }
     }
 }
 

@@ -28,17 +28,17 @@ const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 impl Permit {
     /// Closes the socket when this permit ends: see [`GuardedSocket`]. The rule of the path may say by `ends-on` that it goes on when its
-    /// access token is replaced.
+    /// access token is replaced. With `shadow`, it is not closed.
     #[must_use]
     pub fn guard(&self, socket: WebSocket) -> GuardedSocket {
-        GuardedSocket::new(socket, self.right_ended())
+        GuardedSocket::new(socket, self.guard_ended(None))
     }
 
     /// Closes the socket as [`guard`](Self::guard) does, but when this says so, whatever the rule of the path says:
     /// with [`EndsOn::Revoke`], it goes on when its access token is replaced.
     #[must_use]
     pub fn guard_until(&self, ends_on: EndsOn, socket: WebSocket) -> GuardedSocket {
-        GuardedSocket::new(socket, self.end_on(ends_on))
+        GuardedSocket::new(socket, self.guard_ended(Some(ends_on)))
     }
 }
 

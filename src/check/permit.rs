@@ -39,6 +39,8 @@ pub struct Permit {
 pub(crate) enum WithoutPermit {
     /// An access token is optional, and there is none.
     Anonymous(Arc<Terms>),
+    /// It is a preflight, and `skip-preflight` let it through.
+    Preflight(Arc<Terms>),
     /// It would have been refused, and `shadow` let it through.
     Shadow,
 }
@@ -146,12 +148,23 @@ impl Permit {
         self.end_on(EndsOn::Revoke)
     }
 
+    /// Resolves when what is guarded in code has to end: by default, when what the rule of the path says has happened. With `shadow`, it never
+    /// does.
+    #[cfg(all(feature = "axum", feature = "websocket"))]
+    pub(crate) fn guard_ended(&self, ends_on: Option<EndsOn>) -> Ended {
+        match ends_on {
+            _ if self.terms.shadow => Ended(Wait::Pending(Box::pin(pending()))),
+            Some(ends_on) => self.end_on(ends_on),
+            None => self.right_ended(),
+        }
+    }
+
     /// Resolves when what the rule of the path says has happened, or by default what [`ended`](Self::ended) says.
     pub(crate) fn right_ended(&self) -> Ended {
         self.end_on(self.ends_on.unwrap_or_default())
     }
 
-    pub(crate) fn end_on(&self, ends_on: EndsOn) -> Ended {
+    fn end_on(&self, ends_on: EndsOn) -> Ended {
         let withdrawn = self.clone().withdrawn();
         Ended(Wait::Pending(match (&self.access, ends_on) {
             (Some(access), EndsOn::Token) => Box::pin(first(withdrawn, lifetime::end(Arc::clone(access)))),

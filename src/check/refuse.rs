@@ -45,6 +45,11 @@ impl RefusalForm {
         Self { grpc: grpc.cloned().map(Box::new), is_head: method == Method::HEAD }
     }
 
+    /// Returns the same with a body, whatever the method of the request.
+    pub(crate) fn with_body(self) -> Self {
+        Self { is_head: false, ..self }
+    }
+
     pub(crate) fn is_grpc(&self) -> bool {
         self.grpc.is_some()
     }

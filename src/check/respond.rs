@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    HeaderValue, Method, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
 };
 use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
+
+use super::refuse::head_only;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -18,10 +20,26 @@ pub(crate) fn json_response(status: StatusCode, body: &impl Serialize) -> Respon
 
 /// Logs that a handler or a layer asks for more than the guard verified, and renders the answer: what needs a permit must not run without
 /// one. With debug assertions, the body says what is wrong as well.
-pub(crate) fn misplaced(problem: &str) -> Response<Full<Bytes>> {
+pub(crate) fn misplaced(problem: &str, method: &Method) -> Response<Full<Bytes>> {
     tracing::error!(target: "fastauth", "{problem}");
     let detail = if cfg!(debug_assertions) { problem } else { "Internal Server Error" };
-    json_response(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "detail": detail }))
+    let response = json_response(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "detail": detail }));
+    if method == Method::HEAD { head_only(response) } else { response }
+}
+
+/// Gives a response of the application the length of its body, whatever its headers say. With another length, what follows on the connection
+/// would be taken for a part of it.
+pub(crate) fn with_own_length(response: Response<Bytes>) -> Response<Full<Bytes>> {
+    let (mut head, body) = response.into_parts();
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.remove(TRANSFER_ENCODING);
+    // These end with their heads (RFC 9112 6.3).
+    if head.status.is_informational() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Response::from_parts(head, Full::default());
+    }
+    // It fails if there are as many headers as there can be. The server says how long the body is then.
+    let _ = head.headers.try_insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Response::from_parts(head, Full::new(body))
 }
 
 /// Renders problem details (RFC 9457 3).

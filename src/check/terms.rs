@@ -11,6 +11,7 @@ use super::{
     admission::Reconsider,
     denial::Denial,
     refuse::{RefusalForm, Refusals, head_only, keep_private},
+    respond::with_own_length,
 };
 #[cfg(feature = "websocket")]
 use crate::settings::WebSocketRefusal;
@@ -77,10 +78,10 @@ impl Terms {
         let (Some(on_reject), Some(head), false) = (&self.hooks.on_reject, head, form.is_grpc()) else {
             return self.refusals.answer(denial, form);
         };
-        let response = self.refusals.answer(denial.clone(), form);
+        let response = self.refusals.answer(denial.clone(), form.with_body());
         let response = response.map(|body| body.into_inner().unwrap_or_default());
         let rejection = Rejection::new(head, denial.reason(), denial.client_id(), response);
-        let mut response = on_reject.answer(rejection).map(Full::new);
+        let mut response = with_own_length(on_reject.answer(rejection));
         keep_private(response.headers_mut());
         response.extensions_mut().insert(denial);
         if head.method == Method::HEAD { head_only(response) } else { response }

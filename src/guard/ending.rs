@@ -37,8 +37,10 @@ pub(super) enum Form {
 
 impl Form {
     /// Returns the form of a response that is to end with its permit; `None` if it goes on.
+    #[inline]
     pub(super) fn of(headers: &HeaderMap, permit: &Permit) -> Option<Self> {
-        match headers.get(CONTENT_TYPE) {
+        // One pass over the few headers that a response has beats a look-up.
+        match headers.iter().find(|(name, _)| **name == CONTENT_TYPE).map(|(_, value)| value) {
             Some(content_type) if is_grpc(content_type) => Some(Self::Grpc),
             Some(content_type) if is_event_stream(content_type) => Some(Self::EventStream),
             _ => permit.ends_every_response().then_some(Self::Other),

@@ -52,7 +52,7 @@ where
 {
     #[inline]
     pub(super) fn forwarding(response: S::Future) -> Self {
-        Self { state: State::Forwarding { response, is_guarded: false, ending: None } }
+        Self { state: State::Forwarding { response } }
     }
 
     pub(super) fn refusing(refusal: Refusal, denial: Denial) -> Self {
@@ -104,13 +104,12 @@ impl Marks {
 
 /// Lets a response that goes on end with its permit.
 #[inline]
-fn ending<B>(response: Response<B>, permit: Option<Permit>) -> Response<ResponseBody<B>> {
-    if let Some(permit) = permit
-        && let Some(form) = Form::of(response.headers(), &permit)
-    {
-        return response.map(|body| ResponseBody::ending(body, form, permit));
+fn end_with<B>(permit: &mut Option<Permit>, response: Response<B>) -> Response<ResponseBody<B>> {
+    let form = permit.as_ref().and_then(|permit| Form::of(response.headers(), permit));
+    match (form, permit) {
+        (Some(form), Some(permit)) => response.map(|body| ResponseBody::ending(body, form, permit.clone())),
+        _ => response.map(ResponseBody::inner),
     }
-    response.map(ResponseBody::inner)
 }
 
 /// Chooses [`PROTOCOL`] in the response to a handshake that offered it, if the socket opens and no other one was chosen.
@@ -127,8 +126,10 @@ pin_project! {
     pub(super) enum State<S, B, F> {
         /// The store is asked; the request waits.
         Checking { pending: Pending, held: Option<Box<HeldRequest<S, B>>> },
-        /// The inner service responds.
-        Forwarding { #[pin] response: F, is_guarded: bool, ending: Option<Permit> },
+        /// The inner service responds to a request to which no check applied.
+        Forwarding { #[pin] response: F },
+        /// The inner service responds to a request to which one did. If it goes on, it ends with the permit.
+        Guarded { #[pin] response: F, ending: Option<Permit> },
         /// The inner service responds within a span, or to a handshake that offered the protocol which has to be chosen. It is
         /// boxed so that the other states are not larger for it.
         Attended { response: Pin<Box<Instrumented<F>>>, marks: Marks },
@@ -148,17 +149,19 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Forwarding { response, is_guarded, ending: permit } => {
+                StateProjection::Forwarding { response } => {
+                    let response = ready!(response.poll(cx))?;
+                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                }
+                StateProjection::Guarded { response, ending } => {
                     let mut response = ready!(response.poll(cx))?;
-                    if *is_guarded {
-                        keep_private(response.headers_mut());
-                    }
-                    return Poll::Ready(Ok(ending(response, permit.take())));
+                    keep_private(response.headers_mut());
+                    return Poll::Ready(Ok(end_with(ending, response)));
                 }
                 StateProjection::Attended { response, marks } => {
                     let mut response = ready!(response.as_mut().poll(cx))?;
                     marks.put_on(&mut response);
-                    return Poll::Ready(Ok(ending(response, marks.ending.take())));
+                    return Poll::Ready(Ok(end_with(&mut marks.ending, response)));
                 }
                 StateProjection::Checking { .. } | StateProjection::Refusing { .. } => {}
             }
@@ -177,8 +180,11 @@ where
     #[inline]
     pub(super) fn call(inner: &mut S, request: Request<B>, span: Option<Span>, marks: Marks) -> Self {
         if span.is_none() && !marks.chooses_protocol && !marks.by_ticket {
-            let Marks { is_guarded, ending, .. } = marks;
-            return Self::Forwarding { response: inner.call(request), is_guarded, ending };
+            let response = inner.call(request);
+            return match marks.is_guarded {
+                true => Self::Guarded { response, ending: marks.ending },
+                false => Self::Forwarding { response },
+            };
         }
         let span = span.unwrap_or_else(Span::none);
         let response = span.in_scope(|| inner.call(request));
@@ -224,7 +230,9 @@ where
             StateProjection::Refusing { refusal, denial } => {
                 Poll::Ready(Some(refusal.take().expect(DONE).render(denial.take().expect(DONE))))
             }
-            StateProjection::Forwarding { .. } | StateProjection::Attended { .. } => Poll::Ready(None),
+            StateProjection::Forwarding { .. } | StateProjection::Guarded { .. } | StateProjection::Attended { .. } => {
+                Poll::Ready(None)
+            }
         }
     }
 }

@@ -2,14 +2,18 @@
 
 use std::mem;
 
-use http::{Method, Request, Version, request::Parts};
+use http::{Method, Request, Version, header::SEC_WEBSOCKET_VERSION, request::Parts};
 
 use crate::{credential, original_uri};
 
-/// Returns true for a CONNECT with a path: of HTTP/2 on, that is an extended one (RFC 9113, section 8.5).
+/// Returns true for an extended CONNECT that opens a WebSocket (RFC 8441). Of HTTP/2 on, a CONNECT with a path is an extended one. What it is for
+/// is known to hyper alone, but only a handshake names a version of WebSockets.
 #[inline]
 pub(super) fn is_extended_connect<B>(request: &Request<B>) -> bool {
-    request.method() == Method::CONNECT && request.version() >= Version::HTTP_2
+    request.method() == Method::CONNECT
+        && request.version() >= Version::HTTP_2
+        && request.uri().path().starts_with('/')
+        && request.headers().contains_key(SEC_WEBSOCKET_VERSION)
 }
 
 /// Takes the head out of a request. What is left has no use until it is [put back](put_back).

@@ -62,6 +62,8 @@ pub(crate) struct Guard {
 enum Settled {
     /// No check applies.
     Pass,
+    /// No check applies, since it is a preflight.
+    Preflight,
     /// An access token is optional, and no credential is presented.
     Anonymous,
     /// A check failed, and `shadow` lets the request pass.
@@ -120,6 +122,7 @@ impl Guard {
             self.report(rule, line, headers, credentials, extensions);
         }
         let checked = match decided {
+            Ok(Decision::Pass) if self.policy.rules.skip(line) => return Ok(Settled::Preflight),
             Ok(Decision::Pass) => return Ok(Settled::Pass),
             Ok(Decision::Anonymous) => return Ok(Settled::Anonymous),
             Ok(Decision::Check { master, then }) => {
@@ -241,33 +244,53 @@ impl Guard {
     }
 
     async fn settle(&self, question: Question, case: &mut Case, head: Option<&mut Parts>) -> Result<Permit, Denial> {
-        let permit = match question {
+        match question {
             Question::Token { verified, master } => {
                 let permit = self.permit_for(case, master, Some(self.confirmer.confirm(verified).await?));
                 self.judge(&permit, case)?;
-                permit
+                self.ask_application(&permit, case, head).await?;
+                Ok(permit)
             }
             Question::Ticket { ticket, master } => {
                 let access = self.confirmer.access_by(&ticket).await?;
                 let permit = self.permit_for(case, master, Some(Arc::clone(&access)));
                 // Before it is spent: a request that is refused does not use it up.
                 self.judge(&permit, case)?;
+                self.ask_application(&permit, case, head).await?;
                 self.confirmer.spend(&ticket, &access).await?;
-                permit
+                Ok(permit)
             }
-            Question::Application(permit) => permit,
-        };
-        if let (Some(check), Some(head)) = (&self.terms.hooks.access_check, head) {
-            head.extensions.insert(permit.clone());
-            let rule = case.requirement.and_then(|requirement| self.policy.rules.winners(requirement).next());
-            let rule = rule.map(|(_, rule)| rule);
-            let asked = AccessQuestion::new(head, permit.claims(), permit.master_token_name(), rule);
-            if let Err(reason) = consult(&**check, asked).await {
-                head.extensions.remove::<Permit>();
-                return Err(permit.denial(reason));
+            Question::Application(permit) => {
+                self.ask_application(&permit, case, head).await?;
+                Ok(permit)
             }
         }
-        Ok(permit)
+    }
+
+    /// Asks the application about a request that the rules permit, if it has a say in that: once for each rule that won. A check that goes by
+    /// the rule sees all of them so, and each can refuse.
+    async fn ask_application(&self, permit: &Permit, case: &mut Case, head: Option<&mut Parts>) -> Result<(), Denial> {
+        let (Some(check), Some(head)) = (&self.terms.hooks.access_check, head) else { return Ok(()) };
+        head.extensions.insert(permit.clone());
+        let mut winners = case.requirement.into_iter().flat_map(|requirement| self.policy.rules.winners(requirement));
+        let mut winner = winners.next();
+        let answer = loop {
+            let rule = winner.map(|(_, rule)| rule);
+            let asked = AccessQuestion::new(head, permit.claims(), permit.master_token_name(), rule);
+            if let Err(reason) = consult(&**check, asked).await {
+                break Err(permit.denial(reason));
+            }
+            winner = winners.next();
+            if winner.is_none() {
+                break Ok(());
+            }
+        };
+        if answer.is_err() {
+            case.refused_by = winner.map(|(id, _)| id);
+        }
+        // What comes after may still refuse the request.
+        head.extensions.remove::<Permit>();
+        answer
     }
 
     /// Logs and counts a permit.

@@ -63,7 +63,7 @@ const NO_SERVICE_TEST: &str =
 /// ```
 ///
 /// A request without a [`Permit`] is answered 500, and the log says why: the path is not guarded, or the layer is around the guard instead
-/// of within. It is 401 if the path makes the access token optional, and there is none.
+/// of within. It is 401 if the path makes the access token optional, and there is none. A preflight that `skip-preflight` lets through passes.
 #[derive(Clone, Debug)]
 pub struct Require(Demand);
 
@@ -133,25 +133,24 @@ impl Require {
     }
 
     fn check(&self, extensions: &Extensions) -> Result<(), Unmet> {
-        let permit = match (extensions.get::<Permit>(), extensions.get::<WithoutPermit>()) {
-            (Some(permit), _) => permit,
-            (None, Some(WithoutPermit::Shadow)) => return Ok(()),
-            (None, Some(WithoutPermit::Anonymous(terms))) => {
-                let denial = DenialReason::MissingAccessToken.into();
-                return Err(Unmet::Refused { terms: Arc::clone(terms), denial });
-            }
+        let (permit, terms) = match (extensions.get::<Permit>(), extensions.get::<WithoutPermit>()) {
+            (Some(permit), _) => (Some(permit), permit.terms()),
+            (None, Some(WithoutPermit::Shadow | WithoutPermit::Preflight(_))) => return Ok(()),
+            (None, Some(WithoutPermit::Anonymous(terms))) => (None, terms),
             (None, None) => return Err(Unmet::Misplaced(NO_PERMIT)),
         };
+        // What no request can meet is a fault for those without a credential, too.
         let Demand::Claims(demands) = &self.0 else {
-            return if permit.passed_master_token() { Ok(()) } else { Err(Unmet::Misplaced(NO_MASTER_TOKEN)) };
+            let is_met = permit.is_some_and(Permit::passed_master_token);
+            return if is_met { Ok(()) } else { Err(Unmet::Misplaced(NO_MASTER_TOKEN)) };
         };
-        let Some(claims) = permit.claims() else { return Err(Unmet::Misplaced(NO_ACCESS_TOKEN)) };
-        let terms = permit.terms();
         if demands.principal != Principal::Any && !terms.judge.service.is_set() {
             return Err(Unmet::Misplaced(NO_SERVICE_TEST));
         }
-        let checked = terms.judge.check(demands, Some(claims));
-        checked.map_err(|unmet| Unmet::Refused { terms: Arc::clone(terms), denial: permit.denial(unmet.into()) })
+        let refused = |denial| Err(Unmet::Refused { terms: Arc::clone(terms), denial });
+        let Some(permit) = permit else { return refused(DenialReason::MissingAccessToken.into()) };
+        let Some(claims) = permit.claims() else { return Err(Unmet::Misplaced(NO_ACCESS_TOKEN)) };
+        terms.judge.check(demands, Some(claims)).or_else(|unmet| refused(permit.denial(unmet.into())))
     }
 }
 
@@ -185,7 +184,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let refusal = match self.require.check(request.extensions()) {
             Ok(()) => None,
-            Err(Unmet::Misplaced(problem)) => Some(misplaced(problem)),
+            Err(Unmet::Misplaced(problem)) => Some(misplaced(problem, request.method())),
             Err(Unmet::Refused { terms, denial }) => refuse(&mut request, &terms, denial),
         };
         match refusal {

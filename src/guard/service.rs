@@ -123,10 +123,14 @@ impl<S> FastAuth<S> {
         }
         let line = RequestLine { glance, ..request_line(&request) };
         let verdict = self.guard.decide(&line, request.headers(), &credentials, request.extensions(), caller);
-        let is_guarded = !matches!(verdict, Ok(Settled::Pass));
+        let is_guarded = !matches!(verdict, Ok(Settled::Pass | Settled::Preflight));
         let mut ending = None;
         let span = match verdict {
             Ok(Settled::Pass) => None,
+            Ok(Settled::Preflight) => {
+                request.extensions_mut().insert(WithoutPermit::Preflight(Arc::clone(&self.guard.terms)));
+                None
+            }
             Ok(Settled::Anonymous) => {
                 request.extensions_mut().insert(WithoutPermit::Anonymous(Arc::clone(&self.guard.terms)));
                 None

@@ -121,6 +121,11 @@ fn log_refusal(
             error = error.with_causes(),
             "the token store is unavailable"
         ),
+        DenialReason::CheckFailed(_) => tracing::error!(
+            target: "fastauth",
+            method = %name_of(method), list, rule, level, outcome, reason = code, client, path, peer, request_id,
+            "{}: {reason}", names.refusal.as_words()
+        ),
         reason => tracing::info!(
             target: "fastauth",
             method = %name_of(method), list, rule, level, outcome, reason = code, client, path, peer, request_id,

@@ -202,6 +202,15 @@ pub(super) fn log_not_issued(error: &IssueErrorKind, details: &Details) {
         IssueErrorKind::Store(error) | IssueErrorKind::NotSaved { error, .. } => {
             observe::log_store_failure(error, "not issued", details);
         }
+        error if not_issued(error, "body").status.is_server_error() => tracing::error!(
+            target: "fastauth",
+            reason = error.code(),
+            error = error as &dyn Error,
+            path = details.path(),
+            peer = details.peer(),
+            request_id = details.request_id(),
+            "not issued"
+        ),
         error => tracing::info!(
             target: "fastauth",
             reason = error.code(),

@@ -20,6 +20,7 @@ mod grpc;
 mod handshakes;
 mod health;
 mod hooks;
+mod in_code;
 mod keys;
 mod layer;
 mod log_details;

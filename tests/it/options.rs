@@ -1,6 +1,6 @@
 //! What the options of paths do to requests.
 
-use fastauth::{FastAuthLayer, PathCounts, SettingsBuilder, config::Ambiguous};
+use fastauth::{FastAuthLayer, Level, PathCounts, Rule, SettingsBuilder, config::Ambiguous};
 use http::{Method, StatusCode};
 
 use crate::app::{MASTER, access_token, app, get_request, send, settings};
@@ -94,6 +94,26 @@ async fn a_base_path_is_matched_with_and_without() {
     let based = layer(settings().access_token_paths(["/api/access", "/other"]).base_path("/api"));
     for (target, expected) in [("/access/x", 401), ("/api/access/x", 401), ("/other", 401), ("/health", 200)] {
         assert_eq!(status(&based, target).await, expected, "{target}");
+    }
+}
+
+/// The guard sees one of the two, and cannot tell which. So what opens has to be written both ways, while a guard counts either way.
+#[tokio::test]
+async fn what_opens_has_to_be_written_with_and_without_the_base_path() {
+    let status_with = async |settings: SettingsBuilder| status(&layer(settings.base_path("/api")), "/health").await;
+    let ruled = |paths: &[&str]| {
+        let rules = paths.iter().map(|path| Rule::exact(*path).public());
+        settings().access_token_paths::<&str>([]).master_token_paths::<&str>([]).rules(rules)
+    };
+    let listed = |paths: &[&str]| settings().access_token_paths(["/"]).public_paths(paths.iter().copied());
+    for settings in [ruled, listed] as [fn(&[&str]) -> SettingsBuilder; 2] {
+        assert_eq!(status_with(settings(&["/health"])).await, 401);
+        assert_eq!(status_with(settings(&["/api/health"])).await, 401);
+        assert_eq!(status_with(settings(&["/health", "/api/health"])).await, 200);
+    }
+    let guarded = |path: &str| settings().default_level(Level::Public).rules([Rule::exact(path).access()]);
+    for path in ["/health", "/api/health"] {
+        assert_eq!(status_with(guarded(path)).await, 401, "{path}");
     }
 }
 

@@ -3,9 +3,9 @@
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{Json, Router, body::Body, routing::get};
-use fastauth::{FastAuthLayer, SettingsBuilder, config::Ambiguous};
+use fastauth::{FastAuthLayer, Rule, SettingsBuilder, config::Ambiguous, path::PathDecision};
 use h2::ext::Protocol;
-use http::{Method, Request, Response, StatusCode, Uri, uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header::SEC_WEBSOCKET_VERSION, uri};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -250,14 +250,42 @@ async fn request_targets_over_http2() {
         let row = format!("{method} {path} {protocol:?}");
         assert_eq!(over_http2(address, http2_request(method, path, protocol)).await, Some(status), "{row}");
     }
-    // Plain CONNECT names a host and has no path.
+    assert_eq!(over_http2(address, plain_connect()).await, Some(404));
+}
+
+/// Plain CONNECT names a host and has no path.
+fn plain_connect() -> Request<()> {
     let target = Uri::from_parts({
         let mut parts = uri::Parts::default();
         parts.authority = Some("host:443".parse().unwrap());
         parts
     });
-    let request = Request::builder().method(Method::CONNECT).uri(target.unwrap()).body(()).unwrap();
-    assert_eq!(over_http2(address, request).await, Some(404));
+    Request::builder().method(Method::CONNECT).uri(target.unwrap()).body(()).unwrap()
+}
+
+/// What rules open to GET, they open to WebSockets over HTTP/2, and to no tunnel.
+#[tokio::test]
+async fn of_all_kinds_of_connect_only_that_of_websockets_is_a_get() {
+    let rules = [Rule::prefix("/").methods(["GET"]).public(), Rule::prefix("/").access()];
+    let settings = settings().access_token_paths::<&str>([]).master_token_paths::<&str>([]).rules(rules);
+    let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+    let app = Router::new().fallback(async || StatusCode::NO_CONTENT).layer(layer.clone());
+    let app = app.route("/health", get(async || "healthy"));
+    let address = serve(app).await;
+    let connect = |protocol| http2_request(Method::CONNECT, "/ws", Some(protocol));
+    for protocol in ["foo", "connect-udp"] {
+        assert_eq!(over_http2(address, connect(protocol)).await, Some(401), "{protocol}");
+    }
+    let mut socket = connect("websocket");
+    socket.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    assert_eq!(over_http2(address, socket).await, Some(204));
+    assert_eq!(over_http2(address, plain_connect()).await, Some(401));
+    assert_eq!(over_http2(address, http2_request(Method::GET, "/ws", None)).await, Some(204));
+    for line in ["CONNECT host:443", "CONNECT /ws"] {
+        assert_eq!(status_of(address, line.as_bytes()).await, 401, "{line}");
+        let explained = layer.explain(&Method::CONNECT, line.split(' ').nth(1).unwrap());
+        assert_eq!(explained.decision(), PathDecision::Access, "{line}");
+    }
 }
 
 /// No client makes these, so the frames are written by hand.

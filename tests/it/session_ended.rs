@@ -56,7 +56,7 @@ async fn goes_on(ended: &mut Ended) -> bool {
 async fn a_session_survives_refreshes_and_ends_when_it_is_revoked() {
     let clock = ManualClock::new();
     for (kind, layer, _fixture) in layers(&clock).await {
-        for event in ["token", "session", "client", "all", "reuse"] {
+        for event in ["token", "session", "client", "all", "reuse", "access tokens alone"] {
             let first = layer.issuer().issue("alice").await.unwrap();
             let permit = access(&layer, first.tokens.access_token.expose()).await;
             let mut ended = permit.session_ended();
@@ -72,6 +72,8 @@ async fn a_session_survives_refreshes_and_ends_when_it_is_revoked() {
                 "token" => assert!(layer.issuer().revoke_token(issued.tokens.access_token.expose()).await.unwrap()),
                 "session" => _ = layer.issuer().revoke(&session_of("alice", &first.session)).await.unwrap(),
                 "client" => _ = layer.issuer().revoke(&Revocation::Client("alice".to_owned())).await.unwrap(),
+                // Its claims may not hold any more.
+                "access tokens alone" => _ = layer.issuer().revoke_access("alice", None).await.unwrap(),
                 "reuse" => _ = layer.issuer().refresh(first.tokens.refresh_token.expose()).await.unwrap_err(),
                 _ => _ = layer.issuer().revoke(&Revocation::All).await.unwrap(),
             }

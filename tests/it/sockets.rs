@@ -184,6 +184,42 @@ async fn a_socket_can_survive_a_refresh() {
     }
 }
 
+/// As with streams: what `shadow` lets through it does not end.
+#[tokio::test]
+async fn with_shadow_no_socket_is_closed() {
+    let (permits, mut opened) = unbounded_channel();
+    let echo = async move |permit: Permit, Path(way): Path<String>, upgrade: WebSocketUpgrade| -> AxumResponse {
+        permits.send(permit.clone()).unwrap();
+        upgrade.on_upgrade(async move |socket| {
+            let mut socket = match &*way {
+                "code" => permit.guard_until(EndsOn::Token, socket),
+                _ => permit.guard(socket),
+            };
+            while let Some(Ok(message)) = socket.recv().await {
+                let _ = socket.send(message).await;
+            }
+        })
+    };
+    let rule = Rule::prefix("/access/ruled").access().ends_on(EndsOn::Revoke);
+    let layer = FastAuthLayer::new(settings().rules([rule]).shadow(true).build().unwrap()).unwrap();
+    let token = crate::app::access_token(&layer, "alice").await;
+    let address = serve(Router::new().route("/access/{way}", any(echo)).layer(layer.clone())).await;
+    let mut sockets = Vec::new();
+    for way in ["plain", "ruled", "code"] {
+        let url = format!("ws://{address}/access/{way}");
+        sockets.push(open(&url, &[("access-token", token.expose())]).await.unwrap().0);
+    }
+    layer.issuer().revoke(&Revocation::All).await.unwrap();
+    for mut socket in sockets {
+        // What the handler asks itself is answered as ever.
+        let permit = opened.recv().await.unwrap();
+        assert_eq!(timeout(LONG, permit.ended()).await.unwrap(), EndReason::Revoked);
+        socket.send(tungstenite::Message::text("hello")).await.unwrap();
+        let answer = timeout(LONG, socket.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(answer, tungstenite::Message::text("hello"));
+    }
+}
+
 /// However many log-ins the client has, and whatever their names are.
 #[tokio::test]
 async fn the_reason_does_not_depend_on_the_names_of_log_ins() {

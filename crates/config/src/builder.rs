@@ -52,7 +52,7 @@ impl SettingsBuilder {
     }
 
     /// Sets what answers requests that the guard refuses, but for those of gRPC and the WebSockets that are refused by closing them. The
-    /// token endpoints answer by themselves.
+    /// token endpoints answer by themselves. The length of the response is that of its body, whatever its headers say.
     ///
     /// Here, a browser that opens a page without a token is sent to the log-in:
     ///

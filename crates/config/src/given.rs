@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     environment::without_line_break,
     placeholder::{TextKind, unreplaced, unreplaced_text},
-    rules, time,
+    time,
 };
 
 /// A value of the kind that its key takes.
@@ -98,9 +98,8 @@ impl Given {
             Self::SecretList(secrets) => Value::from(secrets.len()),
             Self::SecretMap(members) => members.iter().map(|(name, _)| name.as_str()).collect(),
             Self::RuleEntries(entries) => Value::from(entries.clone()),
-            Self::Rules(rules) => rules.iter().map(rules::as_object).collect(),
             Self::Claims(claims) => claims.iter().cloned().collect::<Map<_, _>>().into(),
-            Self::Text(_) | Self::Time(_) | Self::Instant(_) | Self::Secret(_) => {
+            Self::Text(_) | Self::Time(_) | Self::Instant(_) | Self::Secret(_) | Self::Rules(_) => {
                 self.shown().map_or(Value::Null, Value::from)
             }
         }

@@ -11,6 +11,7 @@ use crate::{
     draft::Draft,
     fault::{ConfigError, Fault, Source},
     fingerprint::Fingerprint,
+    given::Given,
     key::{Key, ValueKind},
     keys::{self, paths, secrets, store},
     rules,
@@ -215,6 +216,7 @@ fn in_json(key: &'static Key, values: &Values, parts: &CodeParts, faults: &[Faul
     match (values.given(key.name), &key.kind) {
         (None, _) => key.default_json(),
         (Some(given), ValueKind::Time { .. }) => given.shown_time().map_or(Value::Null, Value::from),
+        (Some(Given::Rules(rules)), _) => rules.iter().map(rules::as_object).collect(),
         (Some(given), _) => given.in_json(),
     }
 }

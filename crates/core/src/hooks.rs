@@ -12,6 +12,9 @@ use crate::{denial::DenialReason, policy::Rule, token::Claims};
 /// The guard asks about each request that it would let through to a guarded path. A check that panics refuses. Requests to public paths,
 /// and those without a credential to optional ones, are not asked about.
 ///
+/// It asks once for each rule that won, since the readings of a path can meet several: all answers have to be `Ok`. A path that cannot be read
+/// meets all rules. A request with a ticket is asked about before the ticket is used up, so it may turn out later that it was used before.
+///
 /// ```
 /// # mod fastauth { pub use fastauth_core::hooks::{AccessCheck, AccessFuture, AccessQuestion, Refusal}; }
 /// use fastauth::{AccessCheck, AccessFuture, AccessQuestion, Refusal};
@@ -50,7 +53,7 @@ pub struct AccessQuestion<'a> {
     pub claims: Option<&'a Claims>,
     /// The name of the master token, if the path requires one.
     pub master_token: Option<&'a str>,
-    /// The rule that decided; `None` if a path list did, or `default-level`.
+    /// A rule that decided; `None` if none did, but a path list or `default-level`.
     pub rule: Option<&'a Rule>,
 }
 
@@ -105,7 +108,7 @@ pub struct Rejection<'a> {
     pub reason: &'a DenialReason,
     /// The client that the access token was issued to, if its signature is valid.
     pub client_id: Option<&'a str>,
-    /// The response that would be sent.
+    /// The response that would be sent. For a request by `HEAD`, it has the body of that by `GET`.
     pub response: Response<Bytes>,
 }
 
@@ -135,7 +138,7 @@ impl OnReject {
         Self(Arc::new(move |rejection| answer(rejection).map(Into::into)))
     }
 
-    /// Returns the response to a refused request.
+    /// Returns the response to a refused request. Its headers may say another length than that of its body.
     #[must_use]
     pub fn answer(&self, rejection: Rejection<'_>) -> Response<Bytes> {
         (self.0)(rejection)

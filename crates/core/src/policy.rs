@@ -138,7 +138,7 @@ pub struct RequestLine<'a> {
     pub original_uri: Option<&'a Uri>,
     /// The request has both `Origin` and `Access-Control-Request-Method`.
     pub cors_headers: bool,
-    /// The request is an extended CONNECT (RFC 8441), as opens a WebSocket over HTTP/2. Rules take it for a GET.
+    /// The request is an extended CONNECT (RFC 8441) that opens a WebSocket over HTTP/2. Rules take it for a GET.
     pub is_extended_connect: bool,
     /// The result of a [glance](Rules::glance) at the method and the URI's path.
     pub glance: Option<Requirement>,
@@ -283,6 +283,12 @@ impl Rules {
         }
     }
 
+    /// Returns true for a preflight of which nothing is asked, whatever its path.
+    #[must_use]
+    pub fn skip(&self, line: &RequestLine<'_>) -> bool {
+        self.options.skip_preflight && line.is_preflight()
+    }
+
     /// Returns true if every reading of a request's path is this prefix or below it, in whole segments: of the path as the client sent it, or
     /// of that with the base path before it. A reading with an empty or a dot segment is below nothing: something that is mounted on the way may
     /// take it for another path.
@@ -301,7 +307,7 @@ impl Rules {
         if let Some(original) = line.other_path() {
             requirement = requirement.or(self.consider_uri(line, original, watch)?);
         }
-        if self.options.skip_preflight && line.is_preflight() {
+        if self.skip(line) {
             return Ok(Requirement::NOTHING);
         }
         // More rules won than can be kept.

@@ -130,7 +130,7 @@ async fn response_that_is_complete_starts_no_task() {
     drop(stream);
     timeout(LONG, async {
         while tasks() > before {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await

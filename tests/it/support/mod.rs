@@ -3,6 +3,7 @@
 pub(crate) mod faulty;
 pub(crate) mod front;
 pub(crate) mod h2_socket;
+pub(crate) mod kept;
 pub(crate) mod log;
 #[cfg(unix)]
 pub(crate) mod process;

@@ -211,6 +211,22 @@ async fn a_store_that_breaks_a_promise_does_not_pass() {
             })),
         ),
         (
+            "revoking access tokens alone keeps the log-ins: no digest of them, and a retried save brings none back",
+            v2().layer(map_request(move |request: Request| async move {
+                let whole = request.uri().to_string().replace("-/access-token", "-/token");
+                target(request, whole)
+            })),
+        ),
+        (
+            "a rotation decided on before a revocation of access tokens is 409 access_revoked, and succeeds with its version",
+            v2().layer(map_request(|request: Request| async {
+                let (head, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+                let text = String::from_utf8_lossy(&body).replace("decided_after", "decided");
+                Request::from_parts(head, axum::body::Body::from(text))
+            })),
+        ),
+        (
             "a list is filtered",
             v2().layer(map_request(move |request: Request| async move {
                 let all = request.uri().to_string().replace("kid=", "k=");
@@ -232,4 +248,21 @@ async fn a_store_that_breaks_a_promise_does_not_pass() {
         assert!(promises(&report, "broken").contains(&promise.to_owned()), "{promise}: {report:#}");
         assert_eq!(report["ok"], false);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_may_lack_the_revocation_of_access_tokens() {
+    let service = StoreService::new(Arc::new(MemoryStore::new()));
+    let older = axum::middleware::map_request(|mut request: axum::extract::Request| async {
+        *request.uri_mut() = request.uri().to_string().replace("access-token", "unknown").parse().unwrap();
+        request
+    });
+    let url = serve(axum::Router::new().fallback_service(service).layer(older)).await;
+    let place = Place::new();
+    let report: Value = serde_json::from_str(&place.done(&["store", "test", &url, "--json"])).unwrap();
+    let lacking = promises(&report, "not-offered");
+    assert_eq!((lacking.len(), &report["ok"]), (2, &json!(true)), "{report:#}");
+    assert!(
+        lacking.iter().all(|promise| promise.contains("of access tokens") || promise.contains("access tokens alone"))
+    );
 }

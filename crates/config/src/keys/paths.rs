@@ -46,7 +46,10 @@ static BASE_PATH: Key = Key::text("base-path", |draft, text| {
     draft.paths.base = prefix(draft, &BASE_PATH, &text, Use::BasePath);
 })
 .of_paths()
-.doc("The prefix that an outer router strips before the guard sees the path.");
+.doc(
+    "The prefix that an outer router strips before the guard sees the path. What guards counts with it and without. What opens, \
+     a rule or an entry of `public-paths`, has to be written both ways: `/health` and `/api/health`.",
+);
 
 static CASE_INSENSITIVE: Key = Key::flag("case-insensitive", false, |draft, on| {
     draft.paths.options.case_insensitive = on;
@@ -117,8 +120,8 @@ impl SettingsBuilder {
         self.set(&PUBLIC_PATHS, Given::list(prefixes))
     }
 
-    /// Sets the prefix that an outer router strips before the guard sees the path (`base-path`): rules match the path
-    /// with and without it. Behind axum's `nest` it is not needed if the feature `axum` is on, because axum keeps the whole path.
+    /// Sets the prefix that an outer router strips before the guard sees the path (`base-path`): the path counts with and
+    /// without it. So what opens, a rule or an entry of `public-paths`, has to be written both ways. Behind axum's `nest` it is not needed if the feature `axum` is on, because axum keeps the whole path.
     #[must_use]
     pub fn base_path(self, prefix: impl Into<String>) -> Self {
         self.set(&BASE_PATH, Given::Text(prefix.into()))
@@ -136,7 +139,8 @@ impl SettingsBuilder {
         self.set(&WINDOWS, Given::Flag(on))
     }
 
-    /// Lets CORS preflights pass without a token (`skip-preflight`).
+    /// Lets CORS preflights pass without a token (`skip-preflight`), and through the layers of `Require`. Something behind
+    /// the guard has to answer them: see the guide on origins.
     #[must_use]
     pub fn skip_preflight(self, on: bool) -> Self {
         self.set(&SKIP_PREFLIGHT, Given::Flag(on))

@@ -302,19 +302,17 @@ impl fmt::Display for PathDecision {
 
 impl Rules {
     /// Explains what [`requirement`](Self::requirement) answers for a request target, as it is written in a request line:
-    /// origin form, absolute form, `host:port` or `*`.
+    /// origin form, absolute form, `host:port` or `*`. A CONNECT is a plain one: that which opens a WebSocket over HTTP/2 is a GET to rules.
     pub fn explain(&self, method: &Method, target: &str) -> Explanation {
         // The http crate takes no more, and hyper answers 414 as we do.
         if target.len() >= usize::from(u16::MAX) {
             return Explanation::refused(PathRefusal::TargetTooLong);
         }
         let Ok(uri) = target.parse::<Uri>() else { return Explanation::refused(PathRefusal::RequestTarget) };
-        // Over HTTP/1.1 no client sends a CONNECT with a path.
-        let is_extended_connect = method == Method::CONNECT && !uri.path().is_empty();
-        let line = RequestLine { is_extended_connect, ..RequestLine::new(method, &uri) };
+        let line = RequestLine::new(method, &uri);
         let mut notes = Notes {
             rules: self,
-            method: Methods::of_request(method, is_extended_connect),
+            method: Methods::of_request(method, false),
             readings: Vec::new(),
             asked: Vec::new(),
             fault: None,

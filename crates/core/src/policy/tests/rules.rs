@@ -273,7 +273,8 @@ fn extended_connect_counts_as_get() {
     assert_eq!(said(rules.requirement(&RequestLine { is_extended_connect: true, ..line })), "public");
     assert_eq!(rules.glance(&Method::CONNECT, "/ws"), None);
     assert_eq!(of_target(&rules, "CONNECT", "host:443"), "deny");
-    assert_eq!(rules.explain(&Method::CONNECT, "/ws").decision(), PathDecision::Public);
+    assert_eq!(rules.explain(&Method::CONNECT, "/ws").decision(), PathDecision::Access);
+    assert_eq!(rules.explain(&Method::GET, "/ws").decision(), PathDecision::Public);
 }
 
 #[test]
