@@ -137,7 +137,7 @@ fn numbered(number: usize) -> Settings {
 }
 
 /// Returns the number of the set that refused a request.
-fn named(reply: &crate::app::Reply) -> usize {
+fn named_by(reply: &crate::app::Reply) -> usize {
     let challenge = reply.header("www-authenticate");
     let number = challenge.split("set ").nth(1).and_then(|rest| rest.split('"').next());
     number.unwrap_or_else(|| panic!("{reply:?}")).parse().unwrap()
@@ -177,7 +177,7 @@ async fn under_load_each_answer_is_that_of_one_set() {
                 }
                 seen.1 += 1;
                 assert_eq!(reply.status, 401);
-                let number = named(&reply);
+                let number = named_by(&reply);
                 assert!((first..=last).contains(&number), "{number} is not within {first} to {last}");
                 assert!(turn % 3 == 2 || number % 2 == turn % 3, "set {number} does not guard /{}", turn % 3);
             }
@@ -224,6 +224,34 @@ async fn a_faulty_file_changes_nothing_and_is_told() {
     layer.reload().unwrap();
     assert_eq!(health().await.json()["checks"]["configuration"], "ok");
     becomes(&server, "/health", 401).await;
+}
+
+/// Whatever order concurrent reloads come in, what was written last is in force when all of them have returned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_last_of_concurrent_reloads_is_what_was_written_last() {
+    let named = |number: usize| config(&json!({ "app-name": format!("set {number}") }));
+    let place = Arc::new(Place::new(&named(0)));
+    let layer = FastAuthLayer::new(place.settings()).unwrap();
+    let server = Endpoints::of(&layer).await;
+    let written = Arc::new(std::sync::Mutex::new(0));
+    for _ in 0..20 {
+        let threads = (0..4).map(|_| {
+            let (place, layer, written) = (Arc::clone(&place), layer.clone(), Arc::clone(&written));
+            std::thread::spawn(move || {
+                for _ in 0..5 {
+                    let mut number = written.lock().unwrap();
+                    *number += 1;
+                    place.write("fastauth.config.json", &named(*number).to_string());
+                    drop(number);
+                    layer.reload().unwrap();
+                }
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let reply = server.send("GET", "/access/health", &[], "").await;
+        assert_eq!(named_by(&reply), *written.lock().unwrap());
+    }
 }
 
 #[tokio::test]

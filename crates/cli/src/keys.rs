@@ -177,6 +177,10 @@ fn print_settings(settings: &[KeySetting]) -> Result<(), Failure> {
 fn what_to_set(keys: &ConfiguredKeys, settings: &[KeySetting]) -> String {
     let lines = settings.iter().map(|setting| match &setting.value {
         Some(_) if setting.is_in_file => format!("\n  {}: the path of a file with the value", setting.name),
+        Some(value) if setting.is_member && !setting.is_secret => {
+            format!("\n  \"{}\": {}", setting.name, value.expose())
+        }
+        Some(_) if setting.is_member => format!("\n  \"{}\": …", setting.name),
         Some(value) if !setting.is_secret => format!("\n  {}={}", setting.name, value.expose()),
         Some(_) => format!("\n  {}=…", setting.name),
         None => format!("\n  remove {}, if it is set", setting.name),

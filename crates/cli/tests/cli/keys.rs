@@ -170,6 +170,33 @@ fn keys_in_mounted_files_are_told_and_not_changed() {
     }
 }
 
+/// A key in a file that the configuration names: what is not in that file goes into the configuration.
+#[test]
+fn rotating_a_key_whose_file_is_named_in_the_configuration() {
+    let place = Place::new();
+    let key = "a-key-of-forty-characters-hush-hush-0123";
+    fs::write(place.path().join("key"), key).unwrap();
+    let config = json!({ "access-token-paths": ["/access"], "cryptography-key-file": "key" });
+    fs::write(place.path().join("fastauth.config.json"), config.to_string()).unwrap();
+    let list: Value = serde_json::from_slice(&place.run(&["keys", "list", "--json"]).stdout).unwrap();
+    assert_eq!(list["keys"][0]["role"], "signs");
+    let output = place.run(&["keys", "rotate"]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for expected in
+        ["cryptography-key-file: the path of a file", "\"previous-cryptography-keys\": …", "-signs-from\": \"20"]
+    {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    assert!(!told.contains(key), "{told}");
+    let printed = stdout(&place.run(&["keys", "rotate", "--print"]));
+    let lines: Vec<_> = printed.lines().collect();
+    assert_eq!(lines[0], "# The file that cryptography-key-file names:", "{printed}");
+    assert_eq!(lines[2], format!("\"previous-cryptography-keys\": [\"{key}\"],"), "{printed}");
+    let checked = stdout(&place.run(&["check", "--offline"]));
+    assert!(checked.contains("result: no faults"), "{checked}");
+}
+
 /// Where nobody can tell whose tokens are live, an earlier key is not taken out unasked.
 #[test]
 fn a_store_that_is_away_keeps_every_key() {
