@@ -248,11 +248,8 @@ async fn preflight_passes_the_demands_in_code() {
     let address = serve(app.layer(layer)).await;
     for path in ["/access/role", "/master/token", "/optional/role", "/old", "/x/../access/role", "/acc%65ss/role"] {
         let answer = ask(address, &format!("OPTIONS {path}"), &PREFLIGHT).await;
-        let expected = if path.contains('%') || path.contains("..") { 404 } else { 200 };
-        assert_eq!(answer.status, expected, "{path}: {}", answer.body);
-        if expected == 200 {
-            assert_eq!(answer.header("access-control-allow-origin"), "*", "{path}");
-        }
+        let origin = answer.header("access-control-allow-origin");
+        assert_eq!((answer.status, origin), (200, "*"), "{path}: {}", answer.body);
         // What is no preflight needs what it needs.
         for headers in [&PREFLIGHT[..1], &PREFLIGHT[1..], &[]] {
             assert!(matches!(ask(address, &format!("OPTIONS {path}"), headers).await.status, 401 | 403), "{path}");
