@@ -52,11 +52,20 @@ impl Judge {
     /// Checks the demands of a rule or of a layer. Without an access token, none is met.
     #[inline]
     pub(crate) fn check(&self, demands: &Demands, claims: Option<&Claims>) -> Result<(), Unmet> {
-        if demands.is_empty() {
-            return Ok(());
+        match claims {
+            Some(claims) => demands.check(claims, self.now_for(demands), &self.service),
+            None if demands.is_empty() => Ok(()),
+            None => Err(Unmet::Claim),
         }
-        let Some(claims) = claims else { return Err(Unmet::Claim) };
-        demands.check(claims, self.at.unwrap_or_else(|| self.clock.unix_now()), &self.service)
+    }
+
+    /// Returns the time, if the demands depend on it.
+    #[inline]
+    fn now_for(&self, demands: &Demands) -> u64 {
+        if demands.max_age.is_none() {
+            return 0;
+        }
+        self.at.unwrap_or_else(|| self.clock.unix_now())
     }
 }
 

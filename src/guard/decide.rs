@@ -105,6 +105,9 @@ pub(crate) fn judge(
     claims: Option<&Claims>,
     judge: &Judge,
 ) -> Result<(), Unsatisfied> {
+    if !requirement.has_winners() && !requirement.is_denied() {
+        return Ok(());
+    }
     let mut first_unmet: Option<(Unmet, RuleId)> = None;
     for (id, rule) in rules.winners(requirement) {
         if let Err(unmet) = judge.check(rule.demands(), claims)
@@ -127,6 +130,9 @@ pub(crate) fn judge(
 /// Returns what the rules that won say of responses that go on: the stricter of what they say.
 #[inline]
 pub(crate) fn ends_on(rules: &Rules, requirement: Requirement) -> Option<EndsOn> {
+    if !requirement.has_winners() {
+        return None;
+    }
     let mut all_on_revoke = true;
     let mut is_said = false;
     for (_, rule) in rules.winners(requirement) {

@@ -188,6 +188,13 @@ impl Requirement {
         self.reported
     }
 
+    /// Returns true if a rule won that does not make the path public, or if all rules count.
+    #[inline]
+    #[must_use]
+    pub fn has_winners(self) -> bool {
+        !matches!(self.won, Won::Some([None, ..]))
+    }
+
     /// Returns the rules that won, or `None` if all rules count.
     pub(super) fn won(self) -> Option<impl Iterator<Item = RuleId>> {
         match self.won {

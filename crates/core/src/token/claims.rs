@@ -19,7 +19,15 @@ pub struct Claims {
     generation: Option<u64>,
     expires_at: u64,
     token_type: TokenType,
-    members: OnceLock<Box<Map<String, Value>>>,
+    members: OnceLock<Box<Payload>>,
+}
+
+/// All claims. What rules ask for most is found once, for all requests with the token.
+#[derive(Clone)]
+struct Payload {
+    members: Map<String, Value>,
+    scope: Box<[String]>,
+    roles: Box<[String]>,
 }
 
 impl Claims {
@@ -63,15 +71,12 @@ impl Claims {
 
     /// Returns the names in the claim `scope`: a text in which spaces separate them (RFC 8693 4.2), or a list of texts.
     pub fn scope(&self) -> impl Iterator<Item = &str> {
-        let (text, list) = text_or_list(self.get("scope"));
-        let names = text.unwrap_or_default().split(' ').filter(|name| !name.is_empty());
-        names.chain(texts_of(list))
+        self.payload().scope.iter().map(String::as_str)
     }
 
     /// Returns the names in the claim `roles`: a list of texts (RFC 9068 2.2.3.1), or one text.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
-        let (text, list) = text_or_list(self.get("roles"));
-        text.into_iter().chain(texts_of(list))
+        self.payload().roles.iter().map(String::as_str)
     }
 
     /// Reads the claims into a type of your own.
@@ -96,14 +101,22 @@ impl Claims {
     }
 
     /// Returns all claims.
-    #[allow(clippy::expect_used, reason = "there are claims of a token only after its payload was read")]
     #[must_use]
     pub fn as_object(&self) -> &Map<String, Value> {
-        self.members.get_or_init(|| {
-            let payload =
-                Parts::split(self.token()).and_then(|parts| parts.payload()).expect("the token was split before");
-            Box::new(json::object(&payload).expect("the payload was read before"))
-        })
+        &self.payload().members
+    }
+
+    #[inline]
+    fn payload(&self) -> &Payload {
+        self.members.get_or_init(|| Box::new(self.read_payload()))
+    }
+
+    #[cold]
+    #[allow(clippy::expect_used, reason = "there are claims of a token only after its payload was read")]
+    fn read_payload(&self) -> Payload {
+        let payload = Parts::split(self.token()).and_then(|parts| parts.payload());
+        let members = json::object(&payload.expect("the token was split before"));
+        Payload::new(members.expect("the payload was read before"))
     }
 
     /// Returns the token.
@@ -118,17 +131,22 @@ impl Claims {
     }
 }
 
-/// Returns the text or the items that a claim has.
-fn text_or_list(claim: Option<&Value>) -> (Option<&str>, &[Value]) {
-    match claim {
-        Some(Value::String(text)) => (Some(text), &[]),
-        Some(Value::Array(items)) => (None, items),
-        _ => (None, &[]),
+impl Payload {
+    fn new(members: Map<String, Value>) -> Self {
+        let scope = names(members.get("scope"), |text| text.split(' ').filter(|name| !name.is_empty()).collect());
+        let roles = names(members.get("roles"), |text| vec![text]);
+        Self { members, scope, roles }
     }
 }
 
-fn texts_of(items: &[Value]) -> impl Iterator<Item = &str> {
-    items.iter().filter_map(Value::as_str)
+/// Returns the names in a claim: those in its text, or the texts in its list.
+fn names(claim: Option<&Value>, in_text: fn(&str) -> Vec<&str>) -> Box<[String]> {
+    let names = match claim {
+        Some(Value::String(text)) => in_text(text),
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    names.into_iter().map(str::to_owned).collect()
 }
 
 impl PartialEq for Claims {
