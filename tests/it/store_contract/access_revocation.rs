@@ -320,7 +320,7 @@ async fn answers_that_are_not_the_stores_are_errors() {
     for (mode, kind) in [
         (Mode::Says(200, "{}"), StoreErrorKind::InvalidAnswer),
         (Mode::Says(200, r#"{"revoked":-1}"#), StoreErrorKind::InvalidAnswer),
-        (Mode::Says(404, "{}"), StoreErrorKind::InvalidAnswer),
+        (Mode::Says(404, r#"{"detail":"there is nothing at this path"}"#), StoreErrorKind::Unsupported),
         (Mode::Says(404, r#"{"code":"unknown_client"}"#), StoreErrorKind::InvalidAnswer),
         (Mode::Says(501, r#"{"code":"unsupported"}"#), StoreErrorKind::Unsupported),
         (Mode::Page(200), StoreErrorKind::InvalidAnswer),

@@ -145,7 +145,8 @@ impl V2 {
         match response.status() {
             StatusCode::OK => Ok(read::<RevokedBody>(response).await?.revoked),
             StatusCode::NOT_FOUND => match problem(response).await?.as_str() {
-                code::NOT_FOUND => Err(StoreError::unsupported(TOO_OLD)),
+                // A path that a store does not know may be refused as by the first version, without a code.
+                code::NOT_FOUND | "" => Err(StoreError::unsupported(TOO_OLD)),
                 _ => Err(foreign(StatusCode::NOT_FOUND)),
             },
             _ => Err(unexpected(response, "a revocation of access tokens").await),
