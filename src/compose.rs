@@ -114,9 +114,9 @@ struct Basis {
 
 impl Live {
     /// Opens the store, wires the parts, logs what is guarded, and starts to look for changes if that is configured.
-    pub(crate) fn start(settings: Settings) -> Result<Arc<Self>, ConfigError> {
+    pub(crate) fn start(settings: &Settings) -> Result<Arc<Self>, ConfigError> {
         let keys = Arc::new(CurrentKeys::new(settings.keys().ring()));
-        let opened = store::open_with(&settings, &keys)?;
+        let opened = store::open_with(settings, &keys)?;
         let mut deployment = settings.deployment().clone();
         if settings.sources().is_none() && deployment.reload != Reload::Off {
             deployment.warnings.push(NOTHING_TO_READ.to_owned());

@@ -63,8 +63,9 @@ impl FastAuthLayer {
     ///
     /// Returns the fault if the store cannot be opened. A REST store that does not answer is not an error: the layer works as soon as it
     /// does.
+    #[allow(clippy::needless_pass_by_value, reason = "settings that are in use are not for another layer")]
     pub fn new(settings: Settings) -> Result<Self, ConfigError> {
-        Ok(Self { live: Live::start(settings)? })
+        Ok(Self { live: Live::start(&settings)? })
     }
 
     /// Reads the sources again that the settings were loaded from, and replaces the configuration by what they say, while requests
