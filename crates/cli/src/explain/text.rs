@@ -101,7 +101,7 @@ pub(super) fn reason(explained: &Explained) -> String {
     });
     let by_default = explanation.default_level().map(|level| {
         let wins = |reading: &&ExplainedReading| {
-            let mut winners = reading.contests().iter().filter_map(|contest| contest.winner());
+            let mut winners = reading.contests().iter().flat_map(ExplainedContest::winners);
             winners.any(|winner| winner.kind() == ContenderKind::DefaultLevel)
         };
         let reading = explanation.readings().iter().find(wins).map(named).unwrap_or_default();
