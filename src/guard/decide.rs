@@ -303,7 +303,7 @@ mod tests {
         }
     }
 
-    fn claims(payload: Value) -> Claims {
+    fn claims(payload: &Value) -> Claims {
         let keys = KeyRing::new(&Secret::generate(), 0, &[]).unwrap();
         let now = Judge::default().clock.unix_now();
         let claims = payload.as_object().unwrap();
@@ -335,7 +335,7 @@ mod tests {
             let request = Request::builder().method(method).uri(path).body(()).unwrap();
             let line = RequestLine::new(request.method(), request.uri());
             let requirement = policy.rules.requirement(&line).unwrap();
-            let outcome = match super::judge(&policy.rules, requirement, Some(&claims(payload)), &judge) {
+            let outcome = match super::judge(&policy.rules, requirement, Some(&claims(&payload)), &judge) {
                 Ok(()) => "ok".to_owned(),
                 Err(Unsatisfied { rule, reason }) => {
                     format!("{} by {}", reason.code(), rule.map_or("none", |id| policy.rules.name(id)))
