@@ -16,6 +16,7 @@ use http_body_util::Full;
 use super::{
     denial::Denial,
     problem::{ErrorForm, Problem},
+    respond::head_only,
 };
 use crate::{
     DenialReason,
@@ -188,11 +189,6 @@ fn percent_encoded(text: &str) -> String {
         }
         encoded
     })
-}
-
-/// Empties the body of a response to HEAD: it has the headers of GET's, and over HTTP/2 nothing else removes the body.
-pub(crate) fn head_only(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    response.map(|_| Full::default())
 }
 
 /// Returns a quoted-string (RFC 9110 5.6.4) of the printable ASCII in a text; other characters become `?`. Quotes

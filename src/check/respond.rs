@@ -9,8 +9,6 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
 
-use super::refuse::head_only;
-
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -25,6 +23,11 @@ pub(crate) fn misplaced(problem: &str, method: &Method) -> Response<Full<Bytes>>
     let detail = if cfg!(debug_assertions) { problem } else { "Internal Server Error" };
     let response = json_response(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "detail": detail }));
     if method == Method::HEAD { head_only(response) } else { response }
+}
+
+/// Empties the body of a response to HEAD: it has the headers of GET's, and over HTTP/2 nothing else removes the body.
+pub(crate) fn head_only(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.map(|_| Full::default())
 }
 
 /// Gives a response of the application the length of its body, whatever its headers say. With another length, what follows on the connection

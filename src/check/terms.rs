@@ -10,8 +10,8 @@ use http_body_util::Full;
 use super::{
     admission::Reconsider,
     denial::Denial,
-    refuse::{RefusalForm, Refusals, head_only, keep_private},
-    respond::with_own_length,
+    refuse::{RefusalForm, Refusals, keep_private},
+    respond::{head_only, with_own_length},
 };
 #[cfg(feature = "websocket")]
 use crate::settings::WebSocketRefusal;

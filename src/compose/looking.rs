@@ -22,7 +22,7 @@ const SETTLING: Duration = Duration::from_millis(100);
 #[cfg(all(unix, feature = "sighup"))]
 pub(super) type Waiting = Option<signal_hook::iterator::Handle>;
 #[cfg(not(all(unix, feature = "sighup")))]
-pub(super) type Waiting = ();
+pub(super) type Waiting = Option<std::convert::Infallible>;
 
 /// Starts what reads the sources again, if that is configured. `files` are what they held at the start.
 pub(super) fn start(
@@ -95,5 +95,5 @@ pub(super) fn stop(waiting: &Waiting) {
         handle.close();
     }
     #[cfg(not(all(unix, feature = "sighup")))]
-    let () = *waiting;
+    let None = waiting;
 }

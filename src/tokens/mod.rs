@@ -15,11 +15,7 @@ use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
-use crate::check::{
-    live::Current,
-    problem::ErrorForm,
-    refuse::{forbid_caching, head_only},
-};
+use crate::check::{live::Current, problem::ErrorForm, refuse::forbid_caching, respond::head_only};
 
 pub(crate) mod describe;
 mod document;
