@@ -9,11 +9,12 @@ use super::master::MasterToken;
 use crate::{original_uri, rule::RequestLine, token::Claims};
 
 /// What a request asked for when it was let through.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Admission {
     method: Method,
     uri: Uri,
-    original_uri: Option<Uri>,
+    /// The one before a router stripped a prefix, if it has another path.
+    original_uri: Option<Box<Uri>>,
     is_extended_connect: bool,
     /// When that was, since the Unix epoch.
     pub(crate) at: u64,
@@ -21,10 +22,12 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn new<B>(request: &Request<B>, is_extended_connect: bool, at: u64) -> Self {
+        let uri = request.uri();
+        let original_uri = original_uri::get(request.extensions()).filter(|original| original.path() != uri.path());
         Self {
             method: request.method().clone(),
-            uri: request.uri().clone(),
-            original_uri: original_uri::get(request.extensions()).cloned(),
+            uri: uri.clone(),
+            original_uri: original_uri.map(|original| Box::new(original.clone())),
             is_extended_connect,
             at,
         }
@@ -32,7 +35,7 @@ impl Admission {
 
     pub(crate) fn line(&self) -> RequestLine<'_> {
         RequestLine {
-            original_uri: self.original_uri.as_ref(),
+            original_uri: self.original_uri.as_deref(),
             is_extended_connect: self.is_extended_connect,
             ..RequestLine::new(&self.method, &self.uri)
         }

@@ -25,10 +25,14 @@ use crate::{DenialReason, rule::EndsOn, store::first, token::Claims};
 /// With the feature `axum` it is an extractor, and so is `Option<Permit>`. If the compiler says that a handler which takes it does not
 /// implement `Handler`, that feature is missing: `cargo add fastauth --features axum`.
 #[derive(Clone, Debug)]
-pub struct Permit {
+pub struct Permit(Arc<Granted>);
+
+/// What a permit is. Its copies share it: the request has one, and its response another.
+#[derive(Clone, Debug)]
+struct Granted {
     master: Option<Arc<MasterToken>>,
     access: Option<Arc<Access>>,
-    admission: Option<Arc<Admission>>,
+    admission: Option<Admission>,
     /// What the path's rule says of responses that go on.
     ends_on: Option<EndsOn>,
     terms: Arc<Terms>,
@@ -46,29 +50,40 @@ pub(crate) enum WithoutPermit {
 }
 
 impl Permit {
-    pub(crate) fn new(master: Option<Arc<MasterToken>>, access: Option<Arc<Access>>, terms: &Arc<Terms>) -> Self {
-        Self { master, access, admission: None, ends_on: None, terms: Arc::clone(terms) }
+    /// Creates the permit of good credentials, by what the rule of the path says of responses that go on.
+    #[inline]
+    pub(crate) fn new(
+        master: Option<Arc<MasterToken>>,
+        access: Option<Arc<Access>>,
+        ends_on: Option<EndsOn>,
+        terms: &Arc<Terms>,
+    ) -> Self {
+        Self(Arc::new(Granted { master, access, admission: None, ends_on, terms: Arc::clone(terms) }))
     }
 
     /// Returns the same by what the rule of the path says of responses that go on.
-    pub(crate) fn ending_on(self, ends_on: Option<EndsOn>) -> Self {
-        Self { ends_on, ..self }
+    #[cfg(test)]
+    pub(crate) fn ending_on(mut self, ends_on: Option<EndsOn>) -> Self {
+        Arc::make_mut(&mut self.0).ends_on = ends_on;
+        self
     }
 
     /// Returns the same for a request that is let through.
     #[inline]
-    pub(crate) fn admitting<B>(self, request: &Request<B>, is_extended_connect: bool) -> Self {
-        let admission = Admission::new(request, is_extended_connect, self.terms.judge.clock.unix_now());
-        Self { admission: Some(Arc::new(admission)), ..self }
+    pub(crate) fn admitting<B>(mut self, request: &Request<B>, is_extended_connect: bool) -> Self {
+        let admission = Admission::new(request, is_extended_connect, self.0.terms.judge.clock.unix_now());
+        // The application's check may have kept a copy.
+        Arc::make_mut(&mut self.0).admission = Some(admission);
+        self
     }
 
     pub(crate) fn terms(&self) -> &Arc<Terms> {
-        &self.terms
+        &self.0.terms
     }
 
     /// Creates a denial of a request that has this permit.
     pub(crate) fn denial(&self, reason: DenialReason) -> Denial {
-        match &self.access {
+        match &self.0.access {
             Some(access) => Denial::new(reason, access),
             None => reason.into(),
         }
@@ -84,32 +99,32 @@ impl Permit {
     /// Returns the claims of the access token, or `None` if the path requires only the master token.
     #[must_use]
     pub fn claims(&self) -> Option<&Claims> {
-        self.access.as_deref().map(|access| &**access)
+        self.0.access.as_deref().map(|access| &**access)
     }
 
     /// Returns the last second in which the access token is valid, since the Unix epoch. If the token has been replaced and is in its
     /// [`access-grace`](crate::SettingsBuilder::access_grace), that ends first.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
-        self.access.as_deref().map(Access::last_second)
+        self.0.access.as_deref().map(Access::last_second)
     }
 
     /// Returns true if the path requires the master token, which was right.
     #[must_use]
     pub fn passed_master_token(&self) -> bool {
-        self.master.is_some()
+        self.0.master.is_some()
     }
 
     /// Returns the name of that master token in `master-tokens`, or `master-token`.
     #[must_use]
     pub fn master_token_name(&self) -> Option<&str> {
-        self.master.as_deref().map(MasterToken::name)
+        self.0.master.as_deref().map(MasterToken::name)
     }
 
     /// Returns true if the path requires an access token, which was valid and the client's current one.
     #[must_use]
     pub fn passed_access_token(&self) -> bool {
-        self.access.is_some()
+        self.0.access.is_some()
     }
 
     /// Resolves when the access token expires, is replaced or is revoked, and with `access-grace` when that has ended: for what goes on after the request was let through, such
@@ -153,7 +168,7 @@ impl Permit {
     #[cfg(all(feature = "axum", feature = "websocket"))]
     pub(crate) fn guard_ended(&self, ends_on: Option<EndsOn>) -> Ended {
         match ends_on {
-            _ if self.terms.shadow => Ended(Wait::Pending(Box::pin(pending()))),
+            _ if self.0.terms.shadow => Ended(Wait::Pending(Box::pin(pending()))),
             Some(ends_on) => self.end_on(ends_on),
             None => self.right_ended(),
         }
@@ -161,12 +176,12 @@ impl Permit {
 
     /// Resolves when what the rule of the path says has happened, or by default what [`ended`](Self::ended) says.
     pub(crate) fn right_ended(&self) -> Ended {
-        self.end_on(self.ends_on.unwrap_or_default())
+        self.end_on(self.0.ends_on.unwrap_or_default())
     }
 
     fn end_on(&self, ends_on: EndsOn) -> Ended {
         let withdrawn = self.clone().withdrawn();
-        Ended(Wait::Pending(match (&self.access, ends_on) {
+        Ended(Wait::Pending(match (&self.0.access, ends_on) {
             (Some(access), EndsOn::Token) => Box::pin(first(withdrawn, lifetime::end(Arc::clone(access)))),
             (Some(access), EndsOn::Revoke) => Box::pin(first(withdrawn, lifetime::session_end(Arc::clone(access)))),
             (None, _) => Box::pin(withdrawn),
@@ -175,17 +190,17 @@ impl Permit {
 
     /// Waits for a reload after which the rules do not let the request through any more.
     async fn withdrawn(self) -> EndReason {
-        let (Some(admission), Some(live)) = (&self.admission, self.terms.live.upgrade()) else {
+        let (Some(admission), Some(live)) = (&self.0.admission, self.0.terms.live.upgrade()) else {
             return pending().await;
         };
         let mut numbers = live.numbers();
         // It must not outlast the layer for this.
         drop(live);
-        let credentials = Admitted { master: self.master.as_deref(), claims: self.claims() };
+        let credentials = Admitted { master: self.0.master.as_deref(), claims: self.claims() };
         loop {
-            let is_current = *numbers.borrow_and_update() == self.terms.number;
+            let is_current = *numbers.borrow_and_update() == self.0.terms.number;
             if !is_current
-                && let Some(live) = self.terms.live.upgrade()
+                && let Some(live) = self.0.terms.live.upgrade()
                 && !live.still_admits(admission, credentials)
             {
                 return EndReason::RuleChanged;
@@ -199,12 +214,12 @@ impl Permit {
     /// Returns the permit with which responses end that go on. With `shadow`, none is ended.
     #[inline]
     pub(crate) fn ending(&self) -> Option<Self> {
-        (!self.terms.shadow).then(|| self.clone())
+        (!self.0.terms.shadow).then(|| self.clone())
     }
 
     /// Returns true if the rule of the path says when its responses end, of whatever kind they are.
     pub(crate) fn ends_every_response(&self) -> bool {
-        self.ends_on.is_some()
+        self.0.ends_on.is_some()
     }
 }
 

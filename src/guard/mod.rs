@@ -85,7 +85,7 @@ enum Question {
     /// The store's answer about a token.
     Token { verified: Verified, master: Option<Arc<MasterToken>> },
     /// The store's answer about a ticket.
-    Ticket { ticket: Ticket, master: Option<Arc<MasterToken>> },
+    Ticket { ticket: Box<Ticket>, master: Option<Arc<MasterToken>> },
     /// The application's check.
     Application(Permit),
 }
@@ -130,8 +130,7 @@ impl Guard {
                     let details = &self.terms.observer.details(line.uri, headers, extensions);
                     self.terms.observer.record(Event::OtherReading { case, method: line.method, details });
                 }
-                let checked = self.check(&case, master, then, caller, line, credentials);
-                checked.and_then(|checked| self.judged(checked, &mut case))
+                self.check(&mut case, master, then, caller, line, credentials)
             }
             Err(reason) => Err(reason.into()),
         };
@@ -139,7 +138,7 @@ impl Guard {
             Ok(CheckedCredentials::Permit(permit)) if self.asks_application() => {
                 Ok(Settled::Await(Box::new(Outstanding { question: Question::Application(permit), case })))
             }
-            Ok(CheckedCredentials::Permit(permit)) => Ok(Settled::Permit(self.permit(case, line.method, permit))),
+            Ok(CheckedCredentials::Permit(permit)) => Ok(Settled::Permit(self.permit(&case, line.method, permit))),
             Ok(CheckedCredentials::Await(question)) => Ok(Settled::Await(Box::new(Outstanding { question, case }))),
             Err(denial) => {
                 let details = self.terms.observer.details(line.uri, headers, extensions);
@@ -150,7 +149,7 @@ impl Guard {
 
     fn check(
         &self,
-        case: &Case,
+        case: &mut Case,
         master: Option<&[u8]>,
         then: Then<'_>,
         caller: Caller,
@@ -159,9 +158,11 @@ impl Guard {
     ) -> Result<CheckedCredentials, Denial> {
         let master = master.map(|token| self.master.check(token, caller)).transpose()?;
         match then {
-            Then::Permit => Ok(CheckedCredentials::Permit(self.permit_for(case, master, None))),
+            Then::Permit => Ok(CheckedCredentials::Permit(self.permit_for(case, master, None)?)),
             Then::Confirm(Proof::Token(token)) => Ok(match self.confirmer.confirm_now(token)? {
-                Progress::Confirmed(access) => CheckedCredentials::Permit(self.permit_for(case, master, Some(access))),
+                Progress::Confirmed(access) => {
+                    CheckedCredentials::Permit(self.permit_for(case, master, Some(access))?)
+                }
                 Progress::Verified(verified) => CheckedCredentials::Await(Question::Token { verified, master }),
             }),
             Then::Confirm(Proof::Ticket(ticket)) => {
@@ -170,38 +171,31 @@ impl Guard {
                 if !ticket.admits(&self.policy.rules, line, credentials.are_of_handshake()) {
                     return Err(DenialReason::TicketMismatch.into());
                 }
-                Ok(CheckedCredentials::Await(Question::Ticket { ticket, master }))
+                Ok(CheckedCredentials::Await(Question::Ticket { ticket: Box::new(ticket), master }))
             }
             Then::Refuse(reason) => Err(reason.into()),
         }
     }
 
-    /// Creates the permit of a request whose credentials are good.
+    /// Creates the permit of a request whose credentials are good, if it has what the rules ask for beside them.
     #[inline]
-    fn permit_for(&self, case: &Case, master: Option<Arc<MasterToken>>, access: Option<Arc<Access>>) -> Permit {
-        let ends_on = case.requirement.and_then(|requirement| ends_on(&self.policy.rules, requirement));
-        Permit::new(master, access, &self.terms).ending_on(ends_on)
-    }
-
-    /// Judges a permit, unless the store has to be awaited for it.
-    #[inline]
-    fn judged(&self, checked: CheckedCredentials, case: &mut Case) -> Result<CheckedCredentials, Denial> {
-        if let CheckedCredentials::Permit(permit) = &checked {
-            self.judge(permit, case)?;
-        }
-        Ok(checked)
-    }
-
-    /// Checks what the rules ask for beside credentials.
-    #[inline]
-    fn judge(&self, permit: &Permit, case: &mut Case) -> Result<(), Denial> {
-        let Some(requirement) = case.requirement else { return Ok(()) };
-        judge(&self.policy.rules, requirement, permit.claims(), &self.terms.judge).map_err(
-            |Unsatisfied { rule, reason }| {
+    fn permit_for(
+        &self,
+        case: &mut Case,
+        master: Option<Arc<MasterToken>>,
+        access: Option<Arc<Access>>,
+    ) -> Result<Permit, Denial> {
+        let rules = &self.policy.rules;
+        let ends_on = case.requirement.and_then(|requirement| ends_on(rules, requirement));
+        let permit = Permit::new(master, access, ends_on, &self.terms);
+        let Some(requirement) = case.requirement else { return Ok(permit) };
+        match judge(rules, requirement, permit.claims(), &self.terms.judge) {
+            Ok(()) => Ok(permit),
+            Err(Unsatisfied { rule, reason }) => {
                 case.refused_by = rule;
-                permit.denial(reason)
-            },
-        )
+                Err(permit.denial(reason))
+            }
+        }
     }
 
     /// Returns true if these rules let through what others let through before. What only code can tell is not asked again, and the time of
@@ -236,7 +230,7 @@ impl Guard {
         let Outstanding { question, mut case } = outstanding;
         Box::pin(async move {
             let permit = match guard.settle(question, &mut case, head.as_mut()).await {
-                Ok(permit) => Ok(Some(guard.permit(case, &method, permit))),
+                Ok(permit) => Ok(Some(guard.permit(&case, &method, permit))),
                 Err(denial) => guard.refuse(case, &method, &details, denial).map(|()| None),
             };
             Verdict { head, permit }
@@ -246,16 +240,14 @@ impl Guard {
     async fn settle(&self, question: Question, case: &mut Case, head: Option<&mut Parts>) -> Result<Permit, Denial> {
         match question {
             Question::Token { verified, master } => {
-                let permit = self.permit_for(case, master, Some(self.confirmer.confirm(verified).await?));
-                self.judge(&permit, case)?;
+                let permit = self.permit_for(case, master, Some(self.confirmer.confirm(verified).await?))?;
                 self.ask_application(&permit, case, head).await?;
                 Ok(permit)
             }
             Question::Ticket { ticket, master } => {
                 let access = self.confirmer.access_by(&ticket).await?;
-                let permit = self.permit_for(case, master, Some(Arc::clone(&access)));
                 // Before it is spent: a request that is refused does not use it up.
-                self.judge(&permit, case)?;
+                let permit = self.permit_for(case, master, Some(Arc::clone(&access)))?;
                 self.ask_application(&permit, case, head).await?;
                 self.confirmer.spend(&ticket, &access).await?;
                 Ok(permit)
@@ -295,11 +287,11 @@ impl Guard {
 
     /// Logs and counts a permit.
     #[inline]
-    fn permit(&self, case: Case, method: &Method, permit: Permit) -> Permit {
+    fn permit(&self, case: &Case, method: &Method, permit: Permit) -> Permit {
         if self.terms.observer.takes_permits() {
             let master_token = permit.master_token_name();
             let client = permit.client_id();
-            self.terms.observer.record(Event::Permitted { case, method, client, master_token });
+            self.terms.observer.record(Event::Permitted { case: *case, method, client, master_token });
         }
         permit
     }

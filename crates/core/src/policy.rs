@@ -13,7 +13,7 @@
 //! matches wins, and what all of the winners ask is needed, on top of what the guards ask. A reading that no rule matches is
 //! asked what the default level says.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, num::NonZeroU32};
 
 use http::{Method, Uri};
 use serde::{Serialize, Serializer};
@@ -90,7 +90,10 @@ pub struct ListedPrefix {
 
 /// The id of a prefix or a rule: its place in the configuration, the lists one after the other and then the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RuleId(u32);
+pub struct RuleId(
+    /// One more than its place, so that an optional one is as small: requests carry several.
+    NonZeroU32,
+);
 
 /// How paths are read, where the defaults do not fit what is behind the guard. All are off by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -237,11 +240,18 @@ impl Rules {
 
     /// Returns the rules whose demands a request has to meet, if an access token is needed or presented where it is optional:
     /// those that won, or all that decide if the path cannot be read. Rules that make a path public are not among them.
+    #[inline]
     pub fn winners(&self, requirement: Requirement) -> impl Iterator<Item = (RuleId, &Rule)> {
         let won = requirement.won();
-        let all =
-            won.is_none().then(|| self.ids().filter(|id| self.rule(*id).is_some_and(|rule| !rule.is_report_only())));
-        won.into_iter().flatten().chain(all.into_iter().flatten()).filter_map(|id| Some((id, self.rule(id)?)))
+        let most = won.map_or(self.rules.len(), |won| won.iter().flatten().count());
+        (0..most).filter_map(move |at| {
+            let Some(won) = won else {
+                let rule = &self.rules[at].rule;
+                return (!rule.is_report_only()).then(|| (RuleId::new(self.listed.len() + at), rule));
+            };
+            let id = won[at]?;
+            Some((id, self.rule(id)?))
+        })
     }
 
     /// Returns what a rule by itself asks for: of one that only reports, what it would ask.
@@ -481,12 +491,14 @@ impl ListedPrefix {
 impl RuleId {
     #[allow(clippy::expect_used, reason = "a configuration of so many rules does not fit into memory")]
     fn new(place: usize) -> Self {
-        Self(u32::try_from(place).expect("there are less than 2^32 prefixes and rules"))
+        let number = u32::try_from(place + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("there are less than 2^32 - 1 prefixes and rules"))
     }
 
     /// Returns its place among all prefixes and rules.
+    #[inline]
     pub fn place(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 

@@ -196,9 +196,10 @@ impl Requirement {
     }
 
     /// Returns the rules that won, or `None` if all rules count.
-    pub(super) fn won(self) -> Option<impl Iterator<Item = RuleId>> {
+    #[inline]
+    pub(super) fn won(self) -> Option<[Option<RuleId>; MOST_WON]> {
         match self.won {
-            Won::Some(rules) => Some(rules.into_iter().flatten()),
+            Won::Some(rules) => Some(rules),
             Won::All => None,
         }
     }
@@ -244,6 +245,7 @@ impl Won {
     #[inline]
     fn or(self, other: Self) -> Self {
         match (self, other) {
+            (Self::Some([None, ..]), any) | (any, Self::Some([None, ..])) => any,
             (Self::Some(mine), Self::Some(others)) => Self::Some(mine).add(others),
             _ => Self::All,
         }
