@@ -7,6 +7,7 @@ use fastauth::{
     FastAuthLayer, Permit, Principal, Rule, SettingsBuilder,
     config::{ErrorShape, ResponseShape, WebSocketRefusal},
     store::Revocation,
+    test_util::ManualClock,
 };
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -61,6 +62,7 @@ pub(crate) async fn send(address: SocketAddr, line: &str, headers: &[(&str, &str
 struct Server {
     address: SocketAddr,
     layer: FastAuthLayer,
+    clock: ManualClock,
 }
 
 fn rules() -> Vec<Rule> {
@@ -87,14 +89,22 @@ async fn seen(permit: Option<Permit>) -> String {
 
 impl Server {
     async fn new(settings: SettingsBuilder) -> Self {
-        let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+        let clock = ManualClock::new();
+        let layer = FastAuthLayer::new(settings.clock(&clock).build().unwrap()).unwrap();
         let app = Router::new().route("/{*path}", any(seen)).nest_service("/auth", layer.router()).layer(layer.clone());
-        Self { address: serve(app).await, layer }
+        Self { address: serve(app).await, layer, clock }
     }
 
     async fn token(&self, claims: Value) -> String {
         let issued = self.layer.issuer().issue_with("alice", claims).await.unwrap();
         issued.tokens.access_token.expose().to_owned()
+    }
+
+    /// Returns a token whose log-in is older than any rule takes.
+    async fn old_token(&self, claims: Value) -> String {
+        let token = self.token(claims).await;
+        self.clock.advance(Duration::from_secs(301));
+        token
     }
 
     async fn get(&self, path: &str, token: &str) -> Answer {
@@ -150,15 +160,10 @@ const REFUSED: [(&str, u16, &str, &str, &str); 6] = [
     ("/denied", 403, "denied", "Access denied", ""),
 ];
 
-/// Claims that meet no demand.
-fn stale() -> Value {
-    json!({ "auth_time": 1 })
-}
-
 #[tokio::test]
 async fn each_refusal_has_its_status_challenge_and_body_in_the_envelope() {
     let server = Server::new(ruled()).await;
-    let token = server.token(stale()).await;
+    let token = server.old_token(json!({})).await;
     for (path, status, reason, message, challenge) in REFUSED {
         let answer = server.get(path, &token).await;
         let expected =
@@ -177,7 +182,7 @@ async fn each_refusal_has_its_status_challenge_and_body_in_the_envelope() {
 #[tokio::test]
 async fn each_refusal_has_a_body_in_the_form_of_oauth() {
     let server = Server::new(ruled().response_shape(ResponseShape::OAuth)).await;
-    let token = server.token(stale()).await;
+    let token = server.old_token(json!({})).await;
     for (path, status, reason, message, challenge) in REFUSED {
         let error = match (status, challenge) {
             (_, "") => "access_denied",
@@ -195,7 +200,7 @@ async fn each_refusal_is_a_problem_if_that_is_asked() {
     // Whatever the form of pairs is.
     for shape in [ResponseShape::Envelope, ResponseShape::OAuth] {
         let server = Server::new(ruled().response_shape(shape).error_shape(ErrorShape::Problem)).await;
-        let token = server.token(stale()).await;
+        let token = server.old_token(json!({})).await;
         for (path, status, reason, message, _) in REFUSED {
             let title = if status == 403 { "Forbidden" } else { "Unauthorized" };
             let expected = json!({
@@ -216,7 +221,7 @@ async fn each_refusal_is_a_problem_if_that_is_asked() {
 #[tokio::test]
 async fn each_refusal_is_a_status_of_grpc() {
     let server = Server::new(ruled()).await;
-    let token = server.token(stale()).await;
+    let token = server.old_token(json!({})).await;
     for (path, status, _, message, _) in REFUSED {
         let headers = [("access-token", &*token), ("content-type", "application/grpc"), ("content-length", "0")];
         let answer = ask(server.address, &format!("POST {path}"), &headers).await;
@@ -229,7 +234,7 @@ async fn each_refusal_is_a_status_of_grpc() {
 #[tokio::test]
 async fn each_refusal_closes_a_websocket_with_its_reason() {
     let server = Server::new(ruled().websocket_refusal(WebSocketRefusal::Close)).await;
-    let token = server.token(stale()).await;
+    let token = server.old_token(json!({})).await;
     for (path, _, reason, message, _) in REFUSED {
         let url = format!("ws://{}{path}", server.address);
         let (mut socket, _) = open(&url, &[("access-token", &token)]).await.unwrap();
@@ -251,7 +256,7 @@ async fn token_that_meets_the_demand_passes() {
         ("/service", json!({ "principal": "service" })),
         ("/claim", json!({ "tenant": "acme" })),
         ("/fresh", json!({})),
-        ("/plain", stale()),
+        ("/plain", json!({})),
     ] {
         let token = server.token(claims).await;
         // Once by the store and once by the cache.
@@ -307,7 +312,7 @@ async fn credentials_come_before_demands() {
 #[tokio::test]
 async fn shadow_lets_what_is_unmet_pass_without_a_permit() {
     let server = Server::new(ruled().shadow(true)).await;
-    let token = server.token(stale()).await;
+    let token = server.old_token(json!({})).await;
     for (path, ..) in REFUSED {
         let answer = server.get(path, &token).await;
         assert_eq!((answer.status, &*answer.body), (200, "nobody"), "{path}");
@@ -318,7 +323,7 @@ async fn shadow_lets_what_is_unmet_pass_without_a_permit() {
 async fn demands_are_checked_after_a_store_that_is_awaited() {
     let store = stores::rest().await;
     let server = Server::new(ruled().store(Arc::clone(&store.store)).cache(false)).await;
-    let token = server.token(json!({ "roles": ["admin"], "auth_time": 1 })).await;
+    let token = server.old_token(json!({ "roles": ["admin"] })).await;
     assert_eq!(server.get("/role", &token).await.status, 200);
     for (path, _, reason, ..) in REFUSED.into_iter().filter(|(path, ..)| *path != "/role") {
         assert_eq!(server.get(path, &token).await.json()["reason"], reason, "{path}");
