@@ -11,7 +11,7 @@ use http::{Method, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{
-    PathDecision, RequestLine, Requirement, Rules,
+    Form, PathDecision, PathList, RequestLine, Requirement, Rules,
     case::fold,
     pattern::{Kind, Known, is_int, is_uuid},
 };
@@ -129,7 +129,9 @@ impl Rules {
     fn models(&self) -> Vec<Model> {
         let prefixes = self.iter().map(|listed| {
             let segments = listed.prefix.text().split('/').map(Known::text).collect();
-            Model { segments, goes_on: true }
+            let is_exemption = listed.list() == PathList::Public;
+            let form = if is_exemption { listed.prefix.form_of_exemption() } else { listed.prefix.form() };
+            Model { segments, goes_on: form == Form::Plain }
         });
         let rules = self.rules.iter().map(|rule| {
             let segments = [Known::text("")].into_iter().chain(rule.pattern.known()).collect();
@@ -422,8 +424,8 @@ mod tests {
             ("/items/{id}/{n:int}", "master master+access"),
             ("/items/7/{n:int}", "master"),
             ("/files/{path}", "public"),
-            ("/files/{a}/{b}", "public deny"),
-            ("/files/{*path}", "public deny"),
+            ("/files/{a}/{b}", "public"),
+            ("/files/{*path}", "public"),
             ("/{*path}", "public optional access master master+access deny"),
             ("/other/{*path}", "access"),
         ] {
