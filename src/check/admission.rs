@@ -16,12 +16,10 @@ pub(crate) struct Admission {
     /// The one before a router stripped a prefix, if it has another path.
     original_uri: Option<Box<Uri>>,
     is_extended_connect: bool,
-    /// When that was, since the Unix epoch.
-    pub(crate) at: u64,
 }
 
 impl Admission {
-    pub(crate) fn new<B>(request: &Request<B>, is_extended_connect: bool, at: u64) -> Self {
+    pub(crate) fn new<B>(request: &Request<B>, is_extended_connect: bool) -> Self {
         let uri = request.uri();
         let original_uri = original_uri::get(request.extensions()).filter(|original| original.path() != uri.path());
         Self {
@@ -29,7 +27,6 @@ impl Admission {
             uri: uri.clone(),
             original_uri: original_uri.map(|original| Box::new(original.clone())),
             is_extended_connect,
-            at,
         }
     }
 
@@ -47,6 +44,8 @@ impl Admission {
 pub(crate) struct Admitted<'a> {
     pub(crate) master: Option<&'a MasterToken>,
     pub(crate) claims: Option<&'a Claims>,
+    /// When the token was confirmed, since the Unix epoch.
+    pub(crate) at: Option<u64>,
 }
 
 /// Decides again, after a reload, on what was let through before.

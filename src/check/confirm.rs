@@ -48,14 +48,20 @@ pub(crate) struct Verified {
     now_ms: u64,
 }
 
+impl Verified {
+    /// Returns when it was verified, since the Unix epoch.
+    pub(crate) fn at(&self) -> u64 {
+        self.now_ms / 1000
+    }
+}
+
 /// How the cache takes a token that the store confirmed.
 type Keep = fn(&TokenCache, &Arc<Access>, u64);
 
 impl Confirmer {
-    /// Confirms an access token as far as that is possible without waiting.
+    /// Confirms an access token at `now_ms`, as far as that is possible without waiting.
     #[inline]
-    pub(crate) fn confirm_now(&self, token: &[u8]) -> Result<Progress, Denial> {
-        let now_ms = self.clock.unix_now_ms();
+    pub(crate) fn confirm_now(&self, token: &[u8], now_ms: u64) -> Result<Progress, Denial> {
         match self.recall(token, now_ms) {
             Some(access) => Ok(Progress::Confirmed(access)),
             None => self.verify_access(token, now_ms),
@@ -107,7 +113,7 @@ impl Confirmer {
 
     /// Confirms an access token, and waits for the store if necessary.
     pub(crate) async fn access(&self, token: &[u8]) -> Result<Arc<Access>, Denial> {
-        match self.confirm_now(token)? {
+        match self.confirm_now(token, self.clock.unix_now_ms())? {
             Progress::Confirmed(access) => Ok(access),
             Progress::Verified(verified) => self.confirm(verified).await,
         }

@@ -32,6 +32,8 @@ pub struct Permit(Arc<Granted>);
 struct Granted {
     master: Option<Arc<MasterToken>>,
     access: Option<Arc<Access>>,
+    /// When the token was confirmed, since the Unix epoch.
+    at: Option<u64>,
     admission: Option<Admission>,
     /// What the path's rule says of responses that go on.
     ends_on: Option<EndsOn>,
@@ -44,7 +46,7 @@ pub(crate) enum WithoutPermit {
     /// An access token is optional, and there is none.
     Anonymous(Arc<Terms>),
     /// It is a preflight, and `skip-preflight` let it through.
-    Preflight(Arc<Terms>),
+    Preflight(#[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "only extractors answer by it"))] Arc<Terms>),
     /// It would have been refused, and `shadow` let it through.
     Shadow,
 }
@@ -55,10 +57,11 @@ impl Permit {
     pub(crate) fn new(
         master: Option<Arc<MasterToken>>,
         access: Option<Arc<Access>>,
+        at: Option<u64>,
         ends_on: Option<EndsOn>,
         terms: &Arc<Terms>,
     ) -> Self {
-        Self(Arc::new(Granted { master, access, admission: None, ends_on, terms: Arc::clone(terms) }))
+        Self(Arc::new(Granted { master, access, at, admission: None, ends_on, terms: Arc::clone(terms) }))
     }
 
     /// Returns the same by what the rule of the path says of responses that go on.
@@ -71,7 +74,7 @@ impl Permit {
     /// Returns the same for a request that is let through.
     #[inline]
     pub(crate) fn admitting<B>(mut self, request: &Request<B>, is_extended_connect: bool) -> Self {
-        let admission = Admission::new(request, is_extended_connect, self.0.terms.judge.clock.unix_now());
+        let admission = Admission::new(request, is_extended_connect);
         // The application's check may have kept a copy.
         Arc::make_mut(&mut self.0).admission = Some(admission);
         self
@@ -196,7 +199,7 @@ impl Permit {
         let mut numbers = live.numbers();
         // It must not outlast the layer for this.
         drop(live);
-        let credentials = Admitted { master: self.0.master.as_deref(), claims: self.claims() };
+        let credentials = Admitted { master: self.0.master.as_deref(), claims: self.claims(), at: self.0.at };
         loop {
             let is_current = *numbers.borrow_and_update() == self.0.terms.number;
             if !is_current

@@ -95,5 +95,5 @@ pub(super) fn stop(waiting: &Waiting) {
         handle.close();
     }
     #[cfg(not(all(unix, feature = "sighup")))]
-    let None = waiting;
+    let _ = waiting;
 }

@@ -158,13 +158,16 @@ impl Guard {
     ) -> Result<CheckedCredentials, Denial> {
         let master = master.map(|token| self.master.check(token, caller)).transpose()?;
         match then {
-            Then::Permit => Ok(CheckedCredentials::Permit(self.permit_for(case, master, None)?)),
-            Then::Confirm(Proof::Token(token)) => Ok(match self.confirmer.confirm_now(token)? {
-                Progress::Confirmed(access) => {
-                    CheckedCredentials::Permit(self.permit_for(case, master, Some(access))?)
-                }
-                Progress::Verified(verified) => CheckedCredentials::Await(Question::Token { verified, master }),
-            }),
+            Then::Permit => Ok(CheckedCredentials::Permit(self.permit_for(case, master, None, None)?)),
+            Then::Confirm(Proof::Token(token)) => {
+                let now_ms = self.confirmer.clock.unix_now_ms();
+                Ok(match self.confirmer.confirm_now(token, now_ms)? {
+                    Progress::Confirmed(access) => {
+                        CheckedCredentials::Permit(self.permit_for(case, master, Some(access), Some(now_ms / 1000))?)
+                    }
+                    Progress::Verified(verified) => CheckedCredentials::Await(Question::Token { verified, master }),
+                })
+            }
             Then::Confirm(Proof::Ticket(ticket)) => {
                 let ticket = self.confirmer.open_ticket(ticket.expose())?;
                 // Before the store is asked: a request that is refused does not use it up.
@@ -184,10 +187,11 @@ impl Guard {
         case: &mut Case,
         master: Option<Arc<MasterToken>>,
         access: Option<Arc<Access>>,
+        at: Option<u64>,
     ) -> Result<Permit, Denial> {
         let rules = &self.policy.rules;
         let ends_on = case.requirement.and_then(|requirement| ends_on(rules, requirement));
-        let permit = Permit::new(master, access, ends_on, &self.terms);
+        let permit = Permit::new(master, access, at, ends_on, &self.terms);
         let Some(requirement) = case.requirement else { return Ok(permit) };
         match judge(rules, requirement, permit.claims(), &self.terms.judge) {
             Ok(()) => Ok(permit),
@@ -205,10 +209,10 @@ impl Guard {
             return true;
         }
         let Ok(requirement) = self.policy.rules.requirement(&admission.line()) else { return false };
-        let Admitted { master, claims } = credentials;
+        let Admitted { master, claims, at } = credentials;
         let master_is_good = !requirement.needs_master() || master.is_some_and(|token| self.master.include(token));
         let token_is_good = !requirement.needs_access() || claims.is_some_and(|claims| self.confirmer.signed(claims));
-        let judge_then = Judge { at: Some(admission.at), ..self.terms.judge.clone() };
+        let judge_then = Judge { at, ..self.terms.judge.clone() };
         master_is_good && token_is_good && judge(&self.policy.rules, requirement, claims, &judge_then).is_ok()
     }
 
@@ -240,14 +244,16 @@ impl Guard {
     async fn settle(&self, question: Question, case: &mut Case, head: Option<&mut Parts>) -> Result<Permit, Denial> {
         match question {
             Question::Token { verified, master } => {
-                let permit = self.permit_for(case, master, Some(self.confirmer.confirm(verified).await?))?;
+                let at = verified.at();
+                let permit = self.permit_for(case, master, Some(self.confirmer.confirm(verified).await?), Some(at))?;
                 self.ask_application(&permit, case, head).await?;
                 Ok(permit)
             }
             Question::Ticket { ticket, master } => {
                 let access = self.confirmer.access_by(&ticket).await?;
                 // Before it is spent: a request that is refused does not use it up.
-                let permit = self.permit_for(case, master, Some(Arc::clone(&access)))?;
+                let at = self.confirmer.clock.unix_now();
+                let permit = self.permit_for(case, master, Some(Arc::clone(&access)), Some(at))?;
                 self.ask_application(&permit, case, head).await?;
                 self.confirmer.spend(&ticket, &access).await?;
                 Ok(permit)
