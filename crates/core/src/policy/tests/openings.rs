@@ -108,12 +108,9 @@ proptest! {
 
     #[test]
     fn an_opening_needs_every_reading(sources in sources(), path in hostile()) {
-        let windows = sources.options.windows;
         let Ok(rules) = Rules::build(sources) else { return Ok(()) };
         let whole = of_path(&rules, &path);
-        // What is mounted where no prefix and no rule goes on has nothing below it that is guarded otherwise.
-        let Ok(readings) = readings(&path, windows, 0, &|path| rules.is_above(path)) else { return Ok(()) };
-        for Reading { text, .. } in readings.list {
+        for text in texts_for(&rules, &path).unwrap_or_default() {
             let by_itself = rules.weigh(&text, Methods::ALL);
             if !rules.iter().any(|listed| listed.list() == PathList::Public) {
                 prop_assert!(whole.is_err() || asks_no_less(whole, Ok(by_itself)), "{}", text);
@@ -142,7 +139,8 @@ proptest! {
         if let (Ok(alone), Ok(beside)) = (alone, beside) && beside.won().is_some() {
             prop_assert_eq!(alone, beside);
         }
-        prop_assert_eq!(alone.is_err(), beside.is_err());
+        // Parameters make a hostile path more work, so that it may be refused.
+        prop_assert!(alone.is_ok() || beside.is_err());
     }
 }
 

@@ -30,7 +30,7 @@ proptest! {
     fn no_reading_asks_for_more_than_the_path(path in hostile(), access in list(), windows: bool) {
         let rules = Rules::new(vec![], prefixes(&access), vec![], None, PathOptions { windows, ..PLAIN });
         let whole = of_path(&rules, &path);
-        for text in texts(&path, windows).unwrap_or_default() {
+        for text in texts_for(&rules, &path).unwrap_or_default() {
             prop_assert!(covers(whole, Ok(rules.weigh_lists(&text))), "{}", text);
         }
     }
@@ -95,7 +95,7 @@ proptest! {
     fn exempt_is_what_is_exempt_by_every_reading(path in hostile(), public in list(), options in options()) {
         let rules = Rules::new(prefixes(&["/"]), vec![], prefixes(&public), None, options);
         if of_path(&rules, &path).is_ok_and(Requirement::is_public) {
-            for text in texts(&path, options.windows).unwrap() {
+            for text in texts_for(&rules, &path).unwrap() {
                 let below = |stem: &str| text.strip_prefix(stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
                 prop_assert!(public.iter().any(|prefix| below(prefix.trim_end_matches('/'))), "{}", text);
             }
