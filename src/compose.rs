@@ -189,7 +189,8 @@ impl Live {
         let before = self.set();
         let settings = settings.after(&before.keys, before.basis.token_lifetime);
         let keys = settings.keys().clone();
-        let deployment = settings.into_deployment();
+        let mut deployment = settings.into_deployment();
+        keep_what_code_set(&mut deployment, &before);
         announce(&deployment);
         if deployment.issuing.access_grace != before.basis.access_grace {
             grace::warn_if_unkept(&self.lasting.store, deployment.issuing.access_grace);
@@ -207,6 +208,25 @@ impl Live {
 
     fn set(&self) -> Arc<Set> {
         Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Takes over the application's functions from the set before, as far as the new settings have none: settings that do not repeat a check
+/// must not take it away.
+fn keep_what_code_set(deployment: &mut Deployment, before: &Set) {
+    let hooks = &before.guard.terms.hooks;
+    if deployment.hooks.access_check.is_none() {
+        deployment.hooks.access_check.clone_from(&hooks.access_check);
+    }
+    if deployment.hooks.on_reject.is_none() {
+        deployment.hooks.on_reject.clone_from(&hooks.on_reject);
+    }
+    if deployment.issuing.claims_hook.is_none() {
+        deployment.issuing.claims_hook.clone_from(&before.router.issuer.issuing().claims_hook);
+    }
+    let caller = before.basis.rate_limit.as_ref().and_then(|limit| limit.caller.clone());
+    if let Some(limit) = deployment.endpoints.rate_limit.as_mut().filter(|limit| limit.caller.is_none()) {
+        limit.caller = caller;
     }
 }
 

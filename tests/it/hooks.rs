@@ -59,13 +59,16 @@ struct Server {
 
 impl Server {
     async fn new(settings: SettingsBuilder) -> Self {
-        let layer = FastAuthLayer::new(settings.build().unwrap()).unwrap();
+        Self::of(&FastAuthLayer::new(settings.build().unwrap()).unwrap()).await
+    }
+
+    async fn of(layer: &FastAuthLayer) -> Self {
         let token = layer.issuer().issue("alice").await.unwrap().tokens.access_token.expose().to_owned();
         let app = Router::new()
             .route("/{*path}", any(async |permit: Option<Permit>, body: String| format!("{} {body}", permit.is_some())))
             .route("/access/admin", post(async || "never").route_layer(Require::roles_any(["admin"])))
             .nest_service("/auth", layer.router())
-            .layer(layer);
+            .layer(layer.clone());
         Self { address: serve(app).await, token }
     }
 
@@ -80,6 +83,16 @@ fn checked(check: &Check) -> SettingsBuilder {
     let rules =
         [Rule::prefix("/open").public(), Rule::prefix("/maybe").optional(), Rule::exact("/access/rule").access()];
     settings().rules(rules).access_check(check.clone())
+}
+
+#[tokio::test]
+async fn new_settings_that_do_not_repeat_a_check_do_not_take_it_away() {
+    let layer = FastAuthLayer::new(checked(&Check::default()).build().unwrap()).unwrap();
+    let server = Server::of(&layer).await;
+    assert_eq!(server.post("/access/x", "refuse").await.status, 403);
+    layer.reload_with(settings().build().unwrap()).unwrap();
+    assert_eq!(server.post("/access/x", "refuse").await.status, 403);
+    assert_eq!(server.post("/access/x", "").await.status, 200);
 }
 
 #[tokio::test]

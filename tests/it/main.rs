@@ -11,6 +11,7 @@ mod cache;
 mod caching;
 mod config;
 mod cookie;
+#[cfg(feature = "test-util")]
 mod demands;
 mod endpoint_paths;
 mod endpoint_requests;
@@ -19,6 +20,7 @@ mod extract;
 mod grpc;
 mod handshakes;
 mod health;
+#[cfg(feature = "test-util")]
 mod hooks;
 mod in_code;
 mod keys;
@@ -44,6 +46,7 @@ mod rate_limit;
 #[cfg(feature = "test-util")]
 mod refreshing;
 mod reload;
+#[cfg(feature = "test-util")]
 mod require;
 #[cfg(feature = "test-util")]
 mod revealing;

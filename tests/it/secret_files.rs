@@ -3,7 +3,7 @@
 use std::fs;
 
 use fastauth::{
-    Secret, Settings, SettingsBuilder,
+    FastAuthLayer, Introspection, Secret, Settings, SettingsBuilder,
     config::{KeyRole, Source},
 };
 use serde_json::{Value, json};
@@ -148,4 +148,26 @@ fn rotating_says_what_goes_where() {
     let keys = builder.load().unwrap().keys().list();
     assert!(matches!(keys[0].role, KeyRole::SignsFrom(_)) && keys[0].kid == change.kid(), "{keys:?}");
     assert_eq!(keys[1].role, KeyRole::Signs);
+}
+
+/// A node that has started since knows nothing of the key that was replaced.
+#[tokio::test]
+async fn while_a_new_key_waits_the_previous_one_signs_and_none_that_was_replaced() {
+    const SECOND: &str = "the-second-key-of-forty-characters-in-all";
+    let (place, builder) = place(&in_files(&json!({})), &[]);
+    let write = |name: &str, text: &str| fs::write(place.path().join("etc").join(name), text).unwrap();
+    let database = format!("sqlite:{}", place.path().join("shared.db").display());
+    let layer = FastAuthLayer::new(builder.database_api_url(&database).load().unwrap()).unwrap();
+    write("key", SECOND);
+    layer.reload().unwrap();
+    write("key", "the-third-key-of-forty-characters-in-all-");
+    let waits =
+        json!({ "previous-cryptography-keys": [SECOND], "cryptography-key-signs-from": "2999-01-01T00:00:00Z" });
+    write("fastauth.config.json", &in_files(&waits).to_string());
+    layer.reload().unwrap();
+    let token = layer.issuer().issue("alice").await.unwrap().tokens.access_token;
+    let settings = Settings::builder().cryptography_key(SECOND).master_token(MASTER).database_api_url(database);
+    let other = FastAuthLayer::new(settings.access_token_paths(["/"]).build().unwrap()).unwrap();
+    let told = other.issuer().introspect(token.expose()).await.unwrap();
+    assert!(matches!(told, Introspection::Active { .. }), "{told:?}");
 }

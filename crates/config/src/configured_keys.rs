@@ -91,8 +91,9 @@ impl ConfiguredKeys {
         let replaced = RetiredKey { key: before.newest.clone(), ends_at: now.saturating_add(lifetime.as_secs()) };
         let mut retired: Vec<_> = std::iter::once(replaced).chain(before.retired.iter().cloned()).collect();
         retired.retain(|old| old.ends_at > now && old.key != self.newest && !self.previous.contains(&old.key));
+        // The first of them signs while a new key waits: no key that was replaced does.
         let verifying: Vec<_> =
-            retired.iter().map(|old| old.key.clone()).chain(self.previous.iter().cloned()).collect();
+            self.previous.iter().cloned().chain(retired.iter().map(|old| old.key.clone())).collect();
         // They were usable when they were read.
         if let Ok(ring) = KeyRing::new(&self.newest, self.signs_from, &verifying) {
             self.ring = Arc::new(ring);
