@@ -16,6 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -153,6 +154,15 @@ def shipped():
     return running(None)
 
 
+def launch(chromium):
+    """Starts Chromium, which on a busy machine may crash before it has a window: then once again."""
+    path = shutil.which("chromium")
+    try:
+        return chromium.launch(executable_path=path, args=CHROMIUM)
+    except PlaywrightError:
+        return chromium.launch(executable_path=path, args=CHROMIUM)
+
+
 class BrowserTest(unittest.TestCase):
     """Tests of one server, each with a page of its own in one Chromium."""
 
@@ -166,7 +176,7 @@ class BrowserTest(unittest.TestCase):
     def setUpClass(cls):
         cls.server = cls.enterClassContext(cls.serve())
         playwright = cls.enterClassContext(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+        browser = launch(playwright.chromium)
         cls.browser = cls.enterClassContext(contextlib.closing(browser))
 
     def setUp(self):

@@ -1,12 +1,11 @@
 """The page of examples/login.rs: users log in and out, in one tab and in two."""
 
 import contextlib
-import shutil
 import subprocess
 import unittest
 
 from playwright.sync_api import expect, sync_playwright
-from support import CHROMIUM, TARGET
+from support import TARGET, launch
 
 
 class LogIn(unittest.TestCase):
@@ -18,7 +17,7 @@ class LogIn(unittest.TestCase):
         # Open http://127.0.0.1:PORT and log in as …
         cls.url = cls.process.stdout.readline().split()[1]
         playwright = cls.enterClassContext(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM)
+        browser = launch(playwright.chromium)
         cls.browser = cls.enterClassContext(contextlib.closing(browser))
 
     @classmethod
