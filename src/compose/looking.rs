@@ -54,7 +54,7 @@ fn watch(layer: &Weak<Live>, sources: &SettingsBuilder, mut taken: Fingerprint) 
         let found = sources.clone().report().files().clone();
         pause = if found == last { PERIOD } else { SETTLING };
         if found == last && found != taken {
-            // What is read while nothing else reloads is what stays, so it is read once more. A fault was logged.
+            // What is read while nothing else reloads is what stays, so it is read again. A fault was logged.
             let _ = live.reload_if(|| {
                 let report = sources.clone().report();
                 if *report.files() != found {

@@ -120,7 +120,7 @@ async fn the_right_of_a_master_token_does_not_end() {
 }
 
 /// Echoes, and holds the socket as long as the permit's right lasts.
-async fn echo(permit: Permit, upgrade: WebSocketUpgrade) -> AxumResponse {
+pub(crate) async fn echo(permit: Permit, upgrade: WebSocketUpgrade) -> AxumResponse {
     upgrade.on_upgrade(async move |socket| {
         let mut socket = permit.guard(socket);
         while let Some(Ok(message)) = socket.recv().await {

@@ -4,11 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Router,
-    extract::ws::{Message, WebSocketUpgrade},
-    response::{
-        Response as AxumResponse,
-        sse::{Event, Sse},
-    },
+    response::sse::{Event, Sse},
     routing::{any, get},
 };
 use fastauth::{EndReason, FastAuthLayer, Permit, Rule, Secret, Settings, SettingsBuilder, store::MemoryStore};
@@ -19,6 +15,7 @@ use tokio_tungstenite::tungstenite::{self, protocol::frame::coding::CloseCode};
 
 use crate::{
     app::{KEY, serve},
+    permit::echo,
     websocket::{Socket, open},
 };
 
@@ -26,17 +23,6 @@ use crate::{
 const LONG: Duration = Duration::from_secs(20);
 const OPS: &str = "the master token of operations";
 const OTHER: &str = "the master token of somebody else";
-
-async fn echo(permit: Permit, upgrade: WebSocketUpgrade) -> AxumResponse {
-    upgrade.on_upgrade(async move |socket| {
-        let mut socket = permit.guard(socket);
-        while let Some(Ok(message)) = socket.recv().await {
-            if matches!(message, Message::Text(_)) && socket.send(message).await.is_err() {
-                break;
-            }
-        }
-    })
-}
 
 /// Sends one event, and leaves the response open.
 async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {

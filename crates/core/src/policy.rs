@@ -424,8 +424,9 @@ impl Rules {
         if !self.are_ruled {
             return asked;
         }
-        let others = readings.iter().skip(1).map(|reading| self.ask_rules(&reading.text, method).of_other_reading());
-        others.fold(asked.or(self.ask_rules(path, method)), Requirement::or)
+        let ask = |reading: &str| self.ask_rules_of_reading(reading, method);
+        let others = readings.iter().skip(1).map(|reading| ask(&reading.text).of_other_reading());
+        others.fold(asked.or(ask(path)), Requirement::or)
     }
 
     /// Computes what the lists ask of one reading.

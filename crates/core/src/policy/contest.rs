@@ -31,6 +31,12 @@ impl Rules {
                 asked = asked.or(self.winner(text, *spelling, method));
             }
         }
+        asked
+    }
+
+    /// Computes the same of a reading that may have empty segments, which a plain path has not.
+    pub(super) fn ask_rules_of_reading(&self, reading: &str, method: Methods) -> Requirement {
+        let mut asked = self.ask_rules(reading, method);
         self.empty_takers(reading, method, |id, rule| asked = asked.or(Requirement::of_rule(rule.level, id)));
         asked
     }
