@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastauth_core::{
     keys::{CAN_ENCRYPT, StoreFormat, is_fernet_key},
+    policy::Level,
     secret::Secret,
 };
 
@@ -13,8 +14,13 @@ use crate::{
     draft::Draft,
     given::Given,
     key::{Group, Key},
-    keys::{paths::MASTER_TOKEN_PATHS, tokens::STORE_FORMAT},
+    keys::{
+        paths::MASTER_TOKEN_PATHS,
+        rules::{DEFAULT_LEVEL, RULES},
+        tokens::STORE_FORMAT,
+    },
     placeholder::is_placeholder,
+    rules::label,
 };
 
 pub(crate) static GROUP: Group = Group {
@@ -200,12 +206,10 @@ pub(crate) fn complete_keys(draft: &mut Draft<'_>) -> Option<ConfiguredKeys> {
 
 /// Compares the master tokens with the paths that need one, and with each other.
 pub(crate) fn complete_master_tokens(draft: &mut Draft<'_>) {
-    let needs_one = draft.values.has_items(MASTER_TOKEN_PATHS.name);
     if draft.secrets.master_tokens.is_empty() && !draft.has_fault(&[&MASTER_TOKEN, &MASTER_TOKENS]) {
-        if needs_one {
-            draft.missing(&MASTER_TOKEN, "it is not set, but `master-token-paths` requires it");
-        } else {
-            draft.warn("no master token is configured: issuing over HTTP is closed");
+        match what_needs_master(draft) {
+            Some(what) => draft.missing(&MASTER_TOKEN, &format!("it is not set, but {what} requires it")),
+            None => draft.warn("no master token is configured: issuing over HTTP is closed"),
         }
     }
     let tokens = &draft.secrets.master_tokens;
@@ -221,6 +225,21 @@ pub(crate) fn complete_master_tokens(draft: &mut Draft<'_>) {
         }
     }
     draft.warnings.extend(same);
+}
+
+/// Returns what requires a master token: the first of the list, the rules and the default level.
+fn what_needs_master(draft: &Draft<'_>) -> Option<String> {
+    if draft.values.has_items(MASTER_TOKEN_PATHS.name) {
+        return Some(format!("`{}`", MASTER_TOKEN_PATHS.name));
+    }
+    if let Some(place) = draft.rules.rules.iter().position(|rule| asks_master(rule.level())) {
+        return Some(format!("`{}[{place}]`{}", RULES.name, label(&draft.rules.rules[place])));
+    }
+    asks_master(draft.rules.default_level).then(|| format!("`{}`", DEFAULT_LEVEL.name))
+}
+
+fn asks_master(level: Option<Level>) -> bool {
+    matches!(level, Some(Level::Master | Level::Both))
 }
 
 /// Checks that the key which signs can encrypt, if tokens are to be stored encrypted.

@@ -126,7 +126,7 @@ pub(crate) static STORE_FORMAT: Key = Key::choice(
 static ISSUER: Key = Key::text("issuer", |draft, issuer| draft.issuing.issuer = named(draft, &ISSUER, issuer))
     .doc("The claim `iss` of every token. Tokens without it are refused, those of `fastauth-api` too.");
 
-static AUDIENCE: Key =
+pub(crate) static AUDIENCE: Key =
     Key::text("audience", |draft, audience| draft.issuing.audience = named(draft, &AUDIENCE, audience)).doc(
         "The claim `aud` of every token. Tokens without it are refused, and `fastauth-api` refuses those that have it.",
     );

@@ -12,6 +12,7 @@ use crate::{
         self,
         paths::{ACCESS_TOKEN_PATHS, MASTER_TOKEN_PATHS},
         rules::{DEFAULT_LEVEL, RULES},
+        tokens::AUDIENCE,
     },
 };
 
@@ -28,10 +29,11 @@ impl Draft<'_> {
             public: paths.public,
             base_path: paths.base,
             options: paths.options,
-            rules: std::mem::take(&mut self.rules.rules),
+            rules: self.rules.rules.clone(),
             default_level: self.rules.default_level,
             has_service_claim: self.rules.service_test.is_set(),
         };
+        self.check_audiences();
         // Without it, the time since a log-in would be that since the last refresh.
         self.issuing.auth_time = sources.rules.iter().any(|rule| rule.demands().max_age.is_some());
         let rules = match Rules::build(sources.clone()) {
@@ -59,6 +61,26 @@ impl Draft<'_> {
         self.check_refresh(&rules);
         self.check_guards(&rules);
         rules
+    }
+
+    /// Checks that tokens can meet the audiences that rules demand: every token has the one of the configuration, and no other.
+    fn check_audiences(&mut self) {
+        let own = self.issuing.audience.as_deref();
+        let reason = match own {
+            _ if self.has_fault(&[&AUDIENCE]) => return,
+            Some(own) => format!("every token has {own:?} of `{}`", AUDIENCE.name),
+            None => format!("no token has an audience, since `{}` is not set", AUDIENCE.name),
+        };
+        let mut faults = Vec::new();
+        for (place, rule) in self.rules.rules.iter().enumerate() {
+            let demanded = rule.demands().audience.as_deref().filter(|demanded| !demanded.is_empty());
+            let Some(demanded) = demanded.filter(|demanded| own != Some(*demanded)) else { continue };
+            let problem = format!("no token can have {demanded:?}, for {reason}");
+            let remedy = format!("leave it out, or write the same as `{}`", AUDIENCE.name);
+            let fault = Fault::new(RULES.name, self.source(&RULES), problem, remedy);
+            faults.push(fault.at(format!("{}[{place}].audience", RULES.name), label(rule)));
+        }
+        self.faults.extend(faults);
     }
 
     /// Warns if the layer requires a token to refresh, at the usual path: a client whose access token has expired could not.

@@ -166,7 +166,11 @@ fn every_member_is_read_and_shown_as_it_is_written() {
     let snake: Value =
         members.iter().map(|(name, value)| (name.replace('-', "_"), value.clone())).collect::<Map<_, _>>().into();
     for rule in [&full, &snake] {
-        let report = report(&[("rules", json!([rule])), ("service-claim", json!({ "kind": "service" }))]);
+        let report = report(&[
+            ("rules", json!([rule])),
+            ("service-claim", json!({ "kind": "service" })),
+            ("audience", json!("e")),
+        ]);
         assert_eq!(report.faults(), []);
         let values = Values::default();
         let parts = CodeParts::default();
@@ -279,9 +283,54 @@ fn max_age_of_any_rule_has_tokens_name_their_log_in() {
     for (member, expected) in [("max-age", true), ("audience", false)] {
         let mut rule = json!({ "path": "/a", "level": "access", "report-only": true });
         rule[member] = json!("5m");
-        let settings = report(&[("rules", json!([rule]))]).into_settings().unwrap();
+        let settings = report(&[("rules", json!([rule])), ("audience", json!("5m"))]).into_settings().unwrap();
         assert_eq!(settings.deployment().issuing.auth_time, expected, "{member}");
     }
+}
+
+/// No token of this application could ever pass.
+#[test]
+fn audience_that_no_token_has_is_a_fault() {
+    let rules = json!([{ "path": "/a", "level": "access", "audience": "shop" }]);
+    let faults = |own: Option<Value>| {
+        let mut members = vec![("rules", rules.clone())];
+        members.extend(own.map(|own| ("audience", own)));
+        report(&members).faults().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(faults(Some(json!("shop"))), "");
+    let other = faults(Some(json!("store")));
+    let expected = "`rules[0].audience` (/a): no token can have \"shop\", for every token has \"store\" of `audience`; leave it out";
+    assert!(other.contains(expected), "{other}");
+    let none = faults(None);
+    assert!(none.contains("for no token has an audience, since `audience` is not set; leave"), "{none}");
+    let unread = faults(Some(json!("")));
+    assert!(unread.contains("`audience`: it is empty") && !unread.contains("rules[0]"), "{unread}");
+}
+
+#[test]
+fn level_that_needs_a_master_token_needs_one_to_be_set() {
+    let faults = |rules: Value, default_level: &str| {
+        let mut config = json!({ "cryptography-key": "a-key-of-forty-characters-in-all-hush-01" });
+        config["rules"] = rules;
+        config["default-level"] = default_level.into();
+        let place = tempfile::TempDir::new().unwrap();
+        std::fs::write(place.path().join("fastauth.config.json"), config.to_string()).unwrap();
+        let settings = Settings::builder().directory(place.path()).environment::<String, String>([]);
+        let report = settings.store(MemoryStore::new()).report();
+        report.faults().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let rule = |level: &str| json!([{ "path": "/a", "level": "access" }, { "path": "/m", "level": level }]);
+    for (rules, default_level, what) in [
+        (rule("master"), "access", "`rules[1]` (/m)"),
+        (rule("both"), "access", "`rules[1]` (/m)"),
+        (rule("access"), "master", "`default-level`"),
+        (rule("access"), "both", "`default-level`"),
+    ] {
+        let text = faults(rules, default_level);
+        let expected = format!("`master-token`: it is not set, but {what} requires it; set `master-token`");
+        assert!(text.starts_with(&expected) && !text.contains('\n'), "{text}");
+    }
+    assert_eq!(faults(rule("access"), "access"), "");
 }
 
 /// A tie is told by the places in the file, also behind an entry that cannot be read.
@@ -341,9 +390,28 @@ fn what_is_odd_is_a_warning_or_a_note() {
             "public",
             "rules[0] \"/r\" only reports, and",
         ),
+        (
+            json!([{ "path": "/e", "level": "public", "ends-on": "revoke" }]),
+            "public",
+            "rules[0] \"/e\" is public, so no token is looked at that could end: its `ends-on` has no effect",
+        ),
+        (
+            json!([{ "path": "/e", "level": "deny", "ends-on": "token" }]),
+            "public",
+            "rules[0] \"/e\" refuses every request: its `ends-on` has no effect",
+        ),
+        (
+            json!([{ "path": "/e", "level": "access", "report-only": true, "ends-on": "token" }]),
+            "public",
+            "rules[0] \"/e\" only reports: its `ends-on` has no effect",
+        ),
     ] {
         let warnings = told(rules, Some(default)).0;
         assert!(warnings.starts_with(expected) && !warnings.contains('\n'), "{warnings}");
+    }
+    for level in ["optional", "access", "master", "both"] {
+        let rule = json!([{ "path": "/e", "level": level, "ends-on": "revoke" }]);
+        assert_eq!(told(rule, Some("public")).0, "", "{level}");
     }
     let open = report(&[
         ("rules", json!([{ "path": "/a", "level": "optional" }])),

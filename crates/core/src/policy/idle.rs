@@ -5,11 +5,11 @@ use super::{
 };
 
 impl Rules {
-    /// Warns of rules that can never win, or win less than it seems, that a guard overrules, and that report nothing.
+    /// Warns of rules that can never win, or win less than it seems, that a guard overrules, and that report or end nothing.
     pub(super) fn describe_rules(&self, overlaps: &mut Overlaps) {
         for (place, rule) in self.rules.iter().enumerate() {
             let wins = self.never_wins(rule).or_else(|| self.wins_less(rule));
-            let problems = [wins, self.is_overruled(rule), reports_nothing(rule)];
+            let problems = [wins, self.is_overruled(rule), reports_nothing(rule), ends_nothing(rule)];
             let name = format!("rules[{place}] {:?}", rule.name);
             overlaps.warnings.extend(problems.into_iter().flatten().map(|problem| format!("{name} {problem}")));
         }
@@ -73,4 +73,16 @@ impl Rules {
 fn reports_nothing(rule: &CompiledRule) -> Option<String> {
     let is_idle = rule.rule.is_report_only() && rule.level == Level::Public;
     is_idle.then(|| "only reports, and refuses no request that it could report".to_owned())
+}
+
+/// Finds an `ends-on` by which nothing ends. With the master token alone, a reload does.
+fn ends_nothing(rule: &CompiledRule) -> Option<String> {
+    rule.rule.ending()?;
+    let why = match rule.level {
+        _ if rule.rule.is_report_only() => "only reports",
+        Level::Public => "is public, so no token is looked at that could end",
+        Level::Deny => "refuses every request",
+        Level::Optional | Level::Access | Level::Master | Level::Both => return None,
+    };
+    Some(format!("{why}: its `ends-on` has no effect"))
 }
