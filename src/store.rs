@@ -7,10 +7,10 @@ pub use fastauth_core::{
     forward_store,
     secret::TokenDigestError,
     store::{
-        Changes, Comparison, Condition, CurrentTokens, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation,
-        SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, Stamp, StoreCall,
-        StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
-        TokenStore, Verdict,
+        Change, ChangeKind, ChangeLog, Changes, Comparison, Condition, CurrentTokens, LiveSession, LogPage, LogPoint,
+        LogPointError, LogReader, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+        Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, Stamp, StoreCall, StoreError, StoreErrorKind,
+        StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, Verdict,
     },
 };
 use fastauth_core::{keys::CurrentKeys, settings::StoreSettings};

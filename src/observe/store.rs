@@ -78,7 +78,7 @@ impl ObservedStore {
 
 impl TokenStore for ObservedStore {
     forward_store!(|store| store.inner, call;
-        kind load pair pair_of save rotate revoke revoke_access list spend check promises patience changes);
+        kind load pair pair_of save rotate revoke revoke_access list spend check promises patience changes log);
 
     fn compare_now(
         &self,

@@ -64,7 +64,7 @@ impl StoreCall {
 ///
 /// impl TokenStore for Counting {
 ///     forward_store!(|store| store.inner;
-///         kind pair pair_of save rotate revoke revoke_access list spend check promises patience changes);
+///         kind pair pair_of save rotate revoke revoke_access list spend check promises patience changes log);
 ///
 ///     fn load<'a>(&'a self, client_id: &'a str, session: Option<&'a str>) -> StoreFuture<'a, Option<CurrentTokens>> {
 ///         self.loads.fetch_add(1, Ordering::Relaxed);
@@ -110,6 +110,12 @@ macro_rules! forward_store {
         fn changes(&self) -> Option<&$crate::store::Changes> {
             let $store = self;
             $inner.changes()
+        }
+    };
+    (@log $through:tt $store:ident $inner:expr) => {
+        fn log(&self) -> Option<&dyn $crate::store::ChangeLog> {
+            let $store = self;
+            $inner.log()
         }
     };
     (@load $($rest:tt)+) => {

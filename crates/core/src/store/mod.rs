@@ -8,6 +8,7 @@ mod changes;
 mod error;
 mod forward;
 mod list;
+mod log;
 mod memory;
 mod records;
 mod session;
@@ -19,6 +20,7 @@ pub use changes::{Changes, Stamp, first};
 pub use error::{StoreError, StoreErrorKind};
 pub use forward::StoreCall;
 pub use list::{MAX_PAGE, SCANNED_AT_ONCE, SessionEntry, SessionFilter, SessionPage, SessionStatus};
+pub use log::{Change, ChangeKind, ChangeLog, LiveSession, LogPage, LogPoint, LogPointError, LogReader};
 pub use memory::MemoryStore;
 pub use records::{
     Comparison, Condition, CurrentTokens, ReplacedToken, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
@@ -166,12 +168,17 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     fn changes(&self) -> Option<&Changes> {
         None
     }
+
+    /// Returns the log of changes, from which other nodes are told of them. The default is `None`: the store keeps none.
+    fn log(&self) -> Option<&dyn ChangeLog> {
+        None
+    }
 }
 
 /// A shared store is a store, for example the one that `Settings::open_store` opens.
 impl<T: TokenStore + ?Sized> TokenStore for Arc<T> {
     crate::forward_store!(|store| (**store);
-        kind load compare_now pair pair_of save rotate revoke revoke_access list spend check promises patience changes);
+        kind load compare_now pair pair_of save rotate revoke revoke_access list spend check promises patience changes log);
 }
 
 /// What a store promises beyond the contract.
