@@ -1,6 +1,6 @@
 //! The errors of a token store.
 
-use std::{borrow::Cow, error::Error, fmt, sync::Arc};
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 /// An error of a token store. Its text names no address, no token and no client (only an error of opening a file names the file).
 /// The cause is its [`source`](Error::source).
@@ -9,6 +9,7 @@ pub struct StoreError {
     kind: StoreErrorKind,
     message: Cow<'static, str>,
     is_save: bool,
+    retry_after: Option<Duration>,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -26,12 +27,14 @@ pub enum StoreErrorKind {
     Failed,
     /// The store is not able to do this.
     Unsupported,
+    /// The store issues no more tokens to this client for now: see [`StoreError::retry_after`]. Nothing was changed.
+    RateLimited,
 }
 
 impl StoreErrorKind {
     /// All kinds.
-    pub const ALL: [Self; 5] =
-        [Self::Unreachable, Self::TimedOut, Self::InvalidAnswer, Self::Failed, Self::Unsupported];
+    pub const ALL: [Self; 6] =
+        [Self::Unreachable, Self::TimedOut, Self::InvalidAnswer, Self::Failed, Self::Unsupported, Self::RateLimited];
 
     /// Returns the stable name of the kind in logs and metrics.
     #[must_use]
@@ -42,6 +45,7 @@ impl StoreErrorKind {
             Self::InvalidAnswer => "invalid_answer",
             Self::Failed => "failed",
             Self::Unsupported => "unsupported",
+            Self::RateLimited => "rate_limited",
         }
     }
 }
@@ -49,7 +53,21 @@ impl StoreErrorKind {
 impl StoreError {
     /// Creates an error of this kind. `message` is for operators: lower case, no full stop, nothing secret.
     pub fn new(kind: StoreErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), is_save: false, source: None }
+        Self { kind, message: message.into(), is_save: false, retry_after: None, source: None }
+    }
+
+    /// Creates the error of a client that is issued tokens too often, and has to wait for so long.
+    #[must_use]
+    pub fn rate_limited(retry_after: Duration) -> Self {
+        let error =
+            Self::new(StoreErrorKind::RateLimited, "the token store issues no more tokens to this client for now");
+        Self { retry_after: Some(retry_after), ..error }
+    }
+
+    /// Returns how long the caller has to wait before it tries again, if the store says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// Creates an error that says what the store is not able to do.

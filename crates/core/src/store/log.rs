@@ -1,12 +1,12 @@
 //! The log of a store's changes: what a change feed tells to other nodes.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Instant};
 
-use super::{CurrentTokens, StoreFuture};
+use super::{CurrentTokens, StoreError, StoreFuture};
 
 /// The log that a store writes with each change, in the same step, so that other nodes learn of it.
 ///
-/// A log keeps its changes for an hour at least. A reader that comes later, or after the store was restored from a backup, cannot
+/// The log of a store on a disk keeps its changes for an hour at least. A reader that comes later, or after the store was restored from a backup, cannot
 /// go on where it was: it forgets what it knew, and [begins at the end](Self::follow).
 pub trait ChangeLog: fmt::Debug + Send + Sync {
     /// Begins to read after `since`, or at the end if it is `None`. Returns `None` if the log does not reach back to `since`: its
@@ -14,16 +14,30 @@ pub trait ChangeLog: fmt::Debug + Send + Sync {
     fn follow<'a>(&'a self, since: Option<&'a LogPoint>) -> StoreFuture<'a, Option<Box<dyn LogReader>>>;
 
     /// Lists the live sessions with what is current for them, in the order of client ids and sessions, `limit` at most, from the one
-    /// that comes after `after`. A caller that follows the log from before the first page has them all when it has seen the last.
+    /// that comes after `after`. A caller that follows the log from before the first page has them all when it has seen the last. A
+    /// page with fewer than `limit` is the last.
     fn sessions<'a>(&'a self, after: Option<&'a (String, String)>, limit: usize) -> StoreFuture<'a, Vec<LiveSession>>;
+
+    /// Gives the log another [epoch](LogPoint::epoch), so that every reader forgets what it knew: for a store that was restored from a
+    /// backup by other means than its own. Returns the point where the new epoch begins.
+    ///
+    /// It is optional: the default is an error of the kind [`Unsupported`](super::StoreErrorKind::Unsupported).
+    fn restart(&self) -> StoreFuture<'_, LogPoint> {
+        Box::pin(async { Err(StoreError::unsupported("the log of this token store cannot be begun anew")) })
+    }
 }
 
 /// A place in a [`ChangeLog`] from which a reader goes on.
 pub trait LogReader: Send {
+    /// Returns the point after which it reads on: that of the last page, or before the first one the point from which it
+    /// [follows](ChangeLog::follow).
+    fn point(&self) -> LogPoint;
+
     /// Waits for changes, for a second at most, and returns those that are new. Without any, the page is empty, which shows that the
-    /// store was asked and answered.
+    /// store was asked and answered. The first page comes without waiting. After an error, it goes on where it was.
     ///
-    /// A change may come twice. It never comes later than a [point](LogPage::point) that is behind it.
+    /// A change may come twice. It never comes later than a [point](LogPage::point) that is behind it. Dropping the future loses
+    /// nothing.
     fn next(&mut self) -> StoreFuture<'_, LogPage>;
 }
 
@@ -35,6 +49,11 @@ pub struct LogPage {
     /// The point after which there may be changes that the reader has not got. Its epoch differs from that of the page before if the
     /// store was restored in between: then any client may have changed.
     pub point: LogPoint,
+    /// The moment just before the store was asked for this page: what was changed until then is in this page or in an earlier one,
+    /// unless [`has_more`](Self::has_more).
+    pub as_of: Instant,
+    /// There are more changes, which the next page has without waiting.
+    pub has_more: bool,
 }
 
 /// A point in a log: a reader that goes on after it misses nothing.

@@ -8,17 +8,21 @@ use std::{
     time::Duration,
 };
 
+use self::log::RecentChanges;
 use super::{
-    Changes, Comparison, Condition, CurrentTokens, Promises, ReplacedToken, Revocation, Revoked, Rotated, Rotation,
-    SCANNED_AT_ONCE, SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, StoreError,
-    StoreFuture, StoredPair, TICKET_KEPT, TokenDigest, TokenEntry, TokenRecord, TokenStore, Verdict,
+    ChangeKind, ChangeLog, Changes, Comparison, Condition, CurrentTokens, Promises, ReplacedToken, Revocation, Revoked,
+    Rotated, Rotation, SCANNED_AT_ONCE, SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage,
+    SessionStatus, StoreError, StoreFuture, StoredPair, TICKET_KEPT, TokenDigest, TokenEntry, TokenRecord, TokenStore,
+    Verdict,
 };
 use crate::{clock::Clock, secret::eq_in_constant_time};
+
+mod log;
 
 /// A token store in memory, for tests and trials: its tokens are gone when the process ends, and no other process sees them.
 ///
 /// A clone is another handle on the same tokens, so a test can keep one and look at what the server stored. Revoked sessions are
-/// kept, too.
+/// kept, too. Its [log](TokenStore::log) has the last 65,536 changes.
 #[derive(Clone)]
 pub struct MemoryStore {
     held: Arc<Mutex<Held>>,
@@ -32,6 +36,7 @@ struct Held {
     clock: Clock,
     /// The used tickets, each after the time when it expires.
     spent: BTreeSet<(u64, String)>,
+    log: RecentChanges,
 }
 
 /// The sessions of a client. Each look-up finds its session by one of these maps, however many there are.
@@ -92,10 +97,14 @@ impl MemoryStore {
         held.current(client_id, session).map(|session| session.current(held.clock.elapsed()))
     }
 
-    // No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
+}
+
+// No caller's code runs while the map is locked, so a poisoned lock still guards a whole map.
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Default for MemoryStore {
@@ -217,10 +226,19 @@ impl Held {
             self.clients.remove(&record.client_id);
         }
         let version = self.put(record.clone(), None, None);
-        if let Some(client) = self.clients.get_mut(&record.client_id).filter(|_| options.max_sessions > 0) {
-            client.end_oldest(options.max_sessions);
+        if let Some(client) = self.clients.get_mut(&record.client_id).filter(|_| options.max_sessions > 0)
+            && client.end_oldest(options.max_sessions) > 0
+        {
+            self.note(ChangeKind::Revoke, Some(&record.client_id), None);
         }
+        let kind = if options.keep_others { ChangeKind::Issue } else { ChangeKind::Replace };
+        self.note(kind, Some(&record.client_id), Some(&record.session));
         Saved::Saved(version)
+    }
+
+    /// Writes a change to the log, with the version that it led to.
+    fn note(&mut self, kind: ChangeKind, client_id: Option<&str>, session: Option<&str>) {
+        self.log.note(kind, client_id, session, self.version);
     }
 
     fn saved_before(&self, record: &TokenRecord) -> Option<Saved> {
@@ -271,6 +289,10 @@ impl Held {
                     client.forget(&name);
                 }
                 self.put(rotation.successor.clone(), Some(replaced), Some(issued_at));
+                if name != rotation.successor.session {
+                    self.note(ChangeKind::Revoke, Some(client_id), Some(&name));
+                }
+                self.note(ChangeKind::Rotate, Some(client_id), Some(&rotation.successor.session));
                 Rotated::Rotated
             }
             Verdict::AccessRevoked(version) => Rotated::AccessRevoked(version),
@@ -288,13 +310,23 @@ impl Held {
     /// Ends the sessions that are still live, and returns how many. Each session is visited once in its life.
     fn end(&mut self, revocation: &Revocation, status: SessionStatus) -> u64 {
         let version = &mut self.version;
-        match revocation {
+        let ended = match revocation {
             Revocation::Session { client_id, session } => {
                 self.clients.get_mut(client_id).map_or(0, |client| client.end(session, status, version))
             }
             Revocation::Client(client_id) => self.clients.get_mut(client_id).map_or(0, |client| client.end_oldest(0)),
             Revocation::All => self.clients.values_mut().map(|client| client.end_oldest(0)).sum(),
+        };
+        if ended > 0 {
+            match revocation {
+                Revocation::Session { client_id, session } => {
+                    self.note(ChangeKind::Revoke, Some(client_id), Some(session));
+                }
+                Revocation::Client(client_id) => self.note(ChangeKind::Revoke, Some(client_id), None),
+                Revocation::All => self.note(ChangeKind::Revoke, None, None),
+            }
         }
+        ended
     }
 
     fn spend(&mut self, ticket: &str, expires_at: u64) -> bool {
@@ -317,7 +349,11 @@ impl Held {
 
     fn revoke_access(&mut self, client_id: &str, session: Option<&str>) -> u64 {
         let version = &mut self.version;
-        self.clients.get_mut(client_id).map_or(0, |client| client.revoke_access(session, version))
+        let revoked = self.clients.get_mut(client_id).map_or(0, |client| client.revoke_access(session, version));
+        if revoked > 0 {
+            self.note(ChangeKind::RevokeAccess, Some(client_id), session);
+        }
+        revoked
     }
 
     /// Looks at no more than [`SCANNED_AT_ONCE`] sessions: if few of them match, the page is short and says where to go on.
@@ -530,6 +566,10 @@ impl TokenStore for MemoryStore {
 
     fn changes(&self) -> Option<&Changes> {
         Some(&self.changes)
+    }
+
+    fn log(&self) -> Option<&dyn ChangeLog> {
+        Some(self)
     }
 }
 
