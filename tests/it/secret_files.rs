@@ -1,10 +1,12 @@
 //! Secrets in files that a key of the configuration names.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use fastauth::{
     FastAuthLayer, Introspection, Secret, Settings, SettingsBuilder,
     config::{KeyRole, Source},
+    store::MemoryStore,
+    test_util::ManualClock,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -126,7 +128,7 @@ fn a_file_that_every_user_can_read_is_warned_of() {
 #[test]
 fn rotating_says_what_goes_where() {
     let (place, builder) = place(&in_files(&json!({})), &[]);
-    let from = std::time::SystemTime::now() + std::time::Duration::from_secs(600);
+    let from = std::time::SystemTime::now() + Duration::from_secs(600);
     let change = builder.clone().report().keys().unwrap().rotate(Some(from)).unwrap();
     assert!(change.write().is_err());
     let settings = change.settings();
@@ -170,4 +172,27 @@ async fn while_a_new_key_waits_the_previous_one_signs_and_none_that_was_replaced
     let other = FastAuthLayer::new(settings.access_token_paths(["/"]).build().unwrap()).unwrap();
     let told = other.issuer().introspect(token.expose()).await.unwrap();
     assert!(matches!(told, Introspection::Active { .. }), "{told:?}");
+}
+
+/// A reload that shortens `refresh-ttl` does not shorten the life of tokens that were issued before.
+#[tokio::test]
+async fn replaced_key_verifies_as_long_as_any_token_of_it_can_live() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let (place, builder) = place(&in_files(&json!({ "refresh-ttl": "30d" })), &[]);
+    let write = |name: &str, text: &str| fs::write(place.path().join("etc").join(name), text).unwrap();
+    let clock = ManualClock::new();
+    let layer = FastAuthLayer::new(builder.clock(&clock).store(MemoryStore::new()).load().unwrap()).unwrap();
+    let first = layer.issuer().issue("alice").await.unwrap().tokens;
+    write("fastauth.config.json", &in_files(&json!({ "refresh-ttl": "1h", "access-ttl": "1h" })).to_string());
+    layer.reload().unwrap();
+    write("key", "the-second-key-of-forty-characters-in-all");
+    layer.reload().unwrap();
+    clock.advance(DAY * 29);
+    layer.reload().unwrap();
+    let refreshed = layer.issuer().refresh(first.refresh_token.expose()).await;
+    assert!(refreshed.is_ok(), "{refreshed:?}");
+    clock.advance(DAY * 2);
+    layer.reload().unwrap();
+    let late = layer.issuer().introspect(first.refresh_token.expose()).await.unwrap();
+    assert!(matches!(late, Introspection::Inactive), "{late:?}");
 }

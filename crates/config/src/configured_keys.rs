@@ -25,6 +25,8 @@ pub struct ConfiguredKeys {
     signs_from: u64,
     pub(crate) previous: Vec<Secret>,
     retired: Vec<RetiredKey>,
+    /// When all tokens have expired that were issued before these settings, since the Unix epoch.
+    earlier_end_at: u64,
     pub(crate) ring: Arc<KeyRing>,
     clock: Clock,
     pub(crate) sources: KeySources,
@@ -77,18 +79,20 @@ impl ConfiguredKeys {
         clock: Clock,
     ) -> Result<Self, InvalidKey> {
         let ring = Arc::new(KeyRing::new(&newest, signs_from, &previous)?);
-        Ok(Self { newest, signs_from, previous, retired: Vec::new(), ring, clock, sources })
+        Ok(Self { newest, signs_from, previous, retired: Vec::new(), earlier_end_at: 0, ring, clock, sources })
     }
 
     /// Keeps the keys that these replace, if both are in the file that a setting names: what was in it before verifies for as long as
-    /// its tokens can be valid. Keys that stand elsewhere are listed there by hand.
+    /// its tokens can be valid, of which those of the last settings live for `lifetime`. Keys that stand elsewhere are listed there by hand.
     pub(crate) fn after(mut self, before: &Self, lifetime: Duration) -> Self {
+        let now = self.clock.unix_now();
+        // The settings before the last may have had a longer lifetime, and the same key.
+        self.earlier_end_at = before.earlier_end_at.max(now.saturating_add(lifetime.as_secs()));
         let are_in_files = [&self, before].iter().all(|keys| matches!(keys.sources.key, Source::SecretFile(..)));
         if !are_in_files {
             return self;
         }
-        let now = self.clock.unix_now();
-        let replaced = RetiredKey { key: before.newest.clone(), ends_at: now.saturating_add(lifetime.as_secs()) };
+        let replaced = RetiredKey { key: before.newest.clone(), ends_at: self.earlier_end_at };
         let mut retired: Vec<_> = std::iter::once(replaced).chain(before.retired.iter().cloned()).collect();
         retired.retain(|old| old.ends_at > now && old.key != self.newest && !self.previous.contains(&old.key));
         // The first of them signs while a new key waits: no key that was replaced does.
