@@ -259,6 +259,9 @@ async fn refusals_of_the_second_version_are_problems() {
         (Method::GET, "/v2/clients?limit=0", "", (400, "bad_request")),
         (Method::GET, "/v2/clients?limit=-1", "", (400, "bad_request")),
         (Method::GET, "/v2/clients?cursor=x", "", (400, "bad_request")),
+        (Method::GET, "/v2/", "", (404, "not_found")),
+        (Method::GET, "/v2/nothing", "", (404, "not_found")),
+        (Method::POST, "/v2/clients/a/token/more", record, (404, "not_found")),
     ] {
         let (status, code, _) = ask_v2(&service, request(method.clone(), target, body)).await;
         assert_eq!((status, code.as_str()), expected, "{method} {target}");

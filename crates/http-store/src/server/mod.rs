@@ -140,7 +140,7 @@ impl StoreService {
         uri: &Uri,
         request: Request<impl Body<Error: Into<BoxError>>>,
     ) -> StoreReply {
-        let is_v2 = route.is_some_and(|route| route != Route::Pair);
+        let is_v2 = uri.path().starts_with("/v2/");
         if let Err(problem) = self.callers.admit(uri, request.headers()) {
             return problem.into_reply(is_v2);
         }
