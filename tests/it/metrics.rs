@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
-use fastauth::{FastAuthLayer, SettingsBuilder};
+use fastauth::{FastAuthLayer, Level, Rule, SettingsBuilder};
 use metrics::{
     Counter, Gauge, Histogram, Key, KeyName, LocalRecorderGuard, Metadata, Recorder, SharedString, Unit,
     set_default_local_recorder, with_local_recorder,
@@ -105,6 +105,34 @@ async fn a_shadow_counts_what_it_would_refuse() {
     let labels = [("rule", "/access"), ("outcome", "would_be_refused"), ("reason", "missing_access_token")];
     let text = prometheus.render();
     assert!((value(&text, "fastauth_decisions_total", &labels) - 1.0).abs() < 0.5, "{text}");
+}
+
+/// Requests that the rule would let through are not counted, and neither is what other paths refuse.
+#[tokio::test]
+async fn rule_that_only_reports_counts_what_it_would_refuse() {
+    let (prometheus, _guard) = recording();
+    let rule = Rule::prefix("/health").access().name("trial").report_only(true);
+    let layer = layer(settings().default_level(Level::Public).rule(rule));
+    let token = crate::app::access_token(&layer, "alice").await;
+    let server = Endpoints::of(&layer).await;
+    for (path, headers, status) in [
+        ("/health", &[][..], 200),
+        ("/health", &[], 200),
+        ("/health", &[("access-token", "x")], 200),
+        ("/health", &[("access-token", token.expose())], 200),
+        ("/access/health", &[], 401),
+    ] {
+        assert_eq!(server.send("GET", path, headers, "").await.status, status, "{path} {headers:?}");
+    }
+    let text = prometheus.render();
+    for (labels, count) in [
+        (&[("rule", "trial"), ("reason", "missing_access_token")][..], 2.0),
+        (&[("rule", "trial"), ("reason", "malformed_token")], 1.0),
+        (&[], 3.0),
+    ] {
+        let counted = value(&text, "fastauth_rule_would_refuse_total", labels);
+        assert!((counted - count).abs() < 0.5, "{labels:?}: {text}");
+    }
 }
 
 #[tokio::test]
