@@ -18,6 +18,8 @@ use fastauth_core::{keys::CurrentKeys, settings::StoreSettings};
 pub use fastauth_http_store::RestStore;
 #[cfg(feature = "store-service")]
 pub use fastauth_http_store::{StoreOutcome, StoreService};
+#[cfg(feature = "postgres")]
+pub use fastauth_postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use fastauth_sqlite::{Conversion, RestoredSessions, SqliteStore};
 

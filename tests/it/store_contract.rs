@@ -22,7 +22,8 @@ macro_rules! tests_on {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                 async fn $test() {
-                    let fixture = crate::support::stores::$fixture().await;
+                    let fixture: Option<crate::support::stores::Fixture> = crate::support::stores::$fixture().await.into();
+                    let Some(fixture) = fixture else { return };
                     super::$test(&fixture.store).await;
                 }
             )+
@@ -70,6 +71,7 @@ macro_rules! contract {
 
 contract!(on_memory, memory);
 contract!(on_sqlite, sqlite);
+contract!(on_postgres, postgres);
 contract!(on_rest, rest);
 contract!(on_rest_v1, rest_v1);
 

@@ -39,6 +39,7 @@ macro_rules! access_revocations {
 
 access_revocations!(on_memory, memory);
 access_revocations!(on_sqlite, sqlite);
+access_revocations!(on_postgres, postgres);
 access_revocations!(on_rest, rest);
 
 /// Exchanges pair `old`, the first of its session, for pair `new`, whose claims were decided on after this version.

@@ -26,6 +26,7 @@ macro_rules! listings {
 
 listings!(on_memory, memory);
 listings!(on_sqlite, sqlite);
+listings!(on_postgres, postgres);
 listings!(on_rest, rest);
 
 type Name = (String, String);

@@ -35,9 +35,11 @@ macro_rules! silent_refusals {
 
 silent_refusals!(silent_on_memory, memory);
 silent_refusals!(silent_on_sqlite, sqlite);
+silent_refusals!(silent_on_postgres, postgres);
 
 revocations!(on_memory, memory);
 revocations!(on_sqlite, sqlite);
+revocations!(on_postgres, postgres);
 revocations!(on_rest, rest);
 
 async fn status(store: &Store, client_id: &str, session: &str) -> SessionStatus {

@@ -43,6 +43,7 @@ macro_rules! rotations {
 
 rotations!(on_memory, memory);
 rotations!(on_sqlite, sqlite);
+rotations!(on_postgres, postgres);
 rotations!(on_rest, rest);
 
 /// Sets a long grace.

@@ -6,6 +6,7 @@ use super::Store;
 
 tests_on!(on_memory, memory, ticket_is_spent_once, one_of_many_spends_wins);
 tests_on!(on_sqlite, sqlite, ticket_is_spent_once, one_of_many_spends_wins);
+tests_on!(on_postgres, postgres, ticket_is_spent_once, one_of_many_spends_wins);
 tests_on!(on_rest, rest, ticket_is_spent_once, one_of_many_spends_wins);
 
 const FAR_AWAY: u64 = 4_000_000_000;

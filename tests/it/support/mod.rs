@@ -5,6 +5,8 @@ pub(crate) mod front;
 pub(crate) mod h2_socket;
 pub(crate) mod kept;
 pub(crate) mod log;
+#[cfg(target_os = "linux")]
+pub(crate) mod postgres;
 #[cfg(unix)]
 pub(crate) mod process;
 pub(crate) mod stores;

@@ -44,6 +44,15 @@ pub(crate) async fn sqlite() -> Fixture {
     Fixture { store, _server: None, _directory: Some(directory) }
 }
 
+/// A store in PostgreSQL, if there is a server on this machine.
+pub(crate) async fn postgres() -> Option<Fixture> {
+    #[cfg(target_os = "linux")]
+    if let Some(store) = super::postgres::store().await {
+        return Some(Fixture { store: Arc::new(store), _server: None, _directory: None });
+    }
+    None
+}
+
 /// A store in memory with this clock.
 #[cfg(feature = "test-util")]
 pub(crate) fn memory_by(clock: &ManualClock) -> Arc<dyn TokenStore> {
