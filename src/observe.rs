@@ -258,9 +258,8 @@ mod tests {
 
     #[test]
     fn every_code_is_documented() {
-        use StoreErrorKind::{Failed, InvalidAnswer, TimedOut, Unreachable, Unsupported};
         let documentation = include_str!("../docs/observability.md");
-        let kinds = [Unreachable, TimedOut, InvalidAnswer, Failed, Unsupported].map(StoreErrorKind::code);
+        let kinds = StoreErrorKind::ALL.map(StoreErrorKind::code);
         let issuing = [
             IssueErrorKind::ClientId(ClientIdError::Empty),
             IssueErrorKind::InvalidRefreshToken(TokenError::Expired),

@@ -232,7 +232,7 @@ async fn grace_is_as_configured_if_the_store_is_fast() {
 /// A store behind HTTP is told the grace with its own patience on top, and none where there is none.
 #[tokio::test]
 async fn rest_store_gets_the_grace_and_its_patience() {
-    for (grace, told) in [(Duration::from_secs(5), Some(15_000)), (Duration::ZERO, Some(0))] {
+    for (grace, told) in [(Duration::from_secs(5), Some(8_000)), (Duration::ZERO, Some(0))] {
         let seen = Arc::new(std::sync::Mutex::new(None));
         let note = Arc::clone(&seen);
         let behind = fastauth::store::StoreService::new(Arc::new(MemoryStore::new()));

@@ -141,7 +141,7 @@ impl ProbeRequest<'_> {
             let body = body.collect().await.or_else(|error| broken("a whole answer", chain(&error)))?;
             Ok(ProbeResponse { status: head.status, headers: head.headers, body: body.to_bytes().to_vec() })
         };
-        timeout(HTTP_PATIENCE, read).await.unwrap_or_else(|_| broken("an answer within ten seconds", "none"))
+        timeout(HTTP_PATIENCE, read).await.unwrap_or_else(|_| broken("an answer within three seconds", "none"))
     }
 }
 

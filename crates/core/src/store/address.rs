@@ -13,7 +13,7 @@ use super::{StoreError, StoreErrorKind};
 const FORBIDDEN: [HeaderName; 2] = [CONTENT_LENGTH, TRANSFER_ENCODING];
 
 /// How long a call to a store behind HTTP may take in all, as its contract has it.
-pub const HTTP_PATIENCE: Duration = Duration::from_secs(10);
+pub const HTTP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The parts of a URL as they are written. Each is empty if it is not there.
 #[derive(Clone, Copy)]

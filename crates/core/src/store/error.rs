@@ -27,14 +27,26 @@ pub enum StoreErrorKind {
     Failed,
     /// The store is not able to do this.
     Unsupported,
+    /// The store, or a proxy before it, says that it is not able to answer at the moment.
+    Unavailable,
+    /// The store was not asked, for too many requests wait for it.
+    Busy,
     /// The store issues no more tokens to this client for now: see [`StoreError::retry_after`]. Nothing was changed.
     RateLimited,
 }
 
 impl StoreErrorKind {
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Unreachable, Self::TimedOut, Self::InvalidAnswer, Self::Failed, Self::Unsupported, Self::RateLimited];
+    pub const ALL: [Self; 8] = [
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::InvalidAnswer,
+        Self::Failed,
+        Self::Unsupported,
+        Self::Unavailable,
+        Self::Busy,
+        Self::RateLimited,
+    ];
 
     /// Returns the stable name of the kind in logs and metrics.
     #[must_use]
@@ -45,6 +57,8 @@ impl StoreErrorKind {
             Self::InvalidAnswer => "invalid_answer",
             Self::Failed => "failed",
             Self::Unsupported => "unsupported",
+            Self::Unavailable => "unavailable",
+            Self::Busy => "busy",
             Self::RateLimited => "rate_limited",
         }
     }

@@ -3,8 +3,11 @@
 use std::{
     borrow::Cow,
     future::Future,
-    sync::atomic::{AtomicU8, Ordering},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,14 +19,21 @@ use http::{
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::{sleep, timeout};
 
 use super::{
+    budget::Budget,
     http_client::{HttpClient, HttpError, failed, is_timeout},
-    pools::Pools,
-    slots::{self, Slots},
+    limits::Limits,
+    servers::{Attempt, Errand, SILENCE, Server, Servers},
+    slots::Slots,
+    stream::{self, ServerStream},
 };
 use crate::wire;
-use fastauth_core::store::{StoreError, StoreErrorKind};
+use fastauth_core::{
+    random::random_bytes,
+    store::{HTTP_PATIENCE, StoreError, StoreErrorKind},
+};
 
 /// The characters of a parameter that are sent as they are; a space is `%20`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -33,8 +43,9 @@ const MAX_BODY: usize = 1024 * 1024;
 /// How much of an unused body is read off a connection to use it again, and for how long.
 const MAX_REST: usize = 64 * 1024;
 const REST_TIMEOUT: Duration = Duration::from_millis(50);
-/// How long a look-up waits before it is sent again, on a new connection.
-const SILENCE: Duration = Duration::from_secs(1);
+/// Answers of a proxy, or of a server, that cannot reach what is behind it at the moment.
+const PASSING: [StatusCode; 3] =
+    [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
 
 /// The connection that a call goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +70,12 @@ pub(super) enum Version {
 /// The way to one store.
 pub(super) struct Connection {
     headers: HeaderMap,
-    pools: Pools,
+    servers: Servers,
+    budget: Budget,
     pub(super) slots: Slots,
+    /// What one server announced binds all.
     version: AtomicU8,
+    pub(super) limits: Limits,
 }
 
 /// One call of the store API.
@@ -72,12 +86,19 @@ pub(super) struct HttpCall {
     header: Option<(HeaderName, HeaderValue)>,
     body: Option<Bytes>,
     via: Via,
+    errand: Errand,
 }
 
 impl HttpCall {
-    /// Creates a call of a path below the base.
+    /// Creates a call of a path below the base. A GET is a look-up.
     pub(super) fn new(method: Method, path: &'static str) -> Self {
-        Self { method, path, query: String::new(), header: None, body: None, via: Via::Kept }
+        let errand = if method == Method::GET { Errand::LookUp } else { Errand::Usual };
+        Self { method, path, query: String::new(), header: None, body: None, via: Via::Kept, errand }
+    }
+
+    pub(super) fn errand(mut self, errand: Errand) -> Self {
+        self.errand = errand;
+        self
     }
 
     pub(super) fn parameter(mut self, name: &str, value: &str) -> Self {
@@ -179,15 +200,24 @@ impl StoreResponse {
             StatusCode::SERVICE_UNAVAILABLE => ": its own log says why",
             _ => "",
         };
-        invalid(format!("the token store answered {call} with status {}{hint}", status.as_u16()))
+        let kind = if status.is_server_error() { StoreErrorKind::Unavailable } else { StoreErrorKind::InvalidAnswer };
+        StoreError::new(kind, format!("the token store answered {call} with status {}{hint}", status.as_u16()))
     }
 }
 
 impl Connection {
-    pub(super) fn new(base_url: &str, headers: HeaderMap) -> Result<Self, StoreError> {
-        let pools = Pools::new(base_url)?;
-        let slots = Slots::new(slots::count());
-        Ok(Self { headers, pools, slots, version: AtomicU8::new(Version::Unknown as u8) })
+    pub(super) fn new<'a>(
+        base_urls: impl IntoIterator<Item = &'a str>,
+        headers: HeaderMap,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            headers,
+            servers: Servers::new(base_urls)?,
+            budget: Budget::new(),
+            slots: Slots::new(),
+            version: AtomicU8::new(Version::Unknown as u8),
+            limits: Limits::new(HTTP_PATIENCE),
+        })
     }
 
     pub(super) fn version(&self) -> Version {
@@ -209,103 +239,242 @@ impl Connection {
         }
     }
 
-    /// Sends a call. A look-up is sent again, on a new connection, if its own broke or was silent for a second: hyper itself
-    /// does so only if it had not begun to write, and a store that has gone resets a connection just after. A write is not,
-    /// for the store may have done it.
-    pub(super) async fn send(&self, call: HttpCall) -> Result<StoreResponse, StoreError> {
-        let via = call.via;
-        let is_look_up = call.method == Method::GET;
-        let request = self.request(call)?;
+    /// Sends a call and reads the answer by `read`. If that fails, a look-up is sent a second time: to another server, or on a new
+    /// connection. A write is so only if no connection could be made, for otherwise the store may have done it.
+    pub(super) async fn exchange<T, R>(
+        &self,
+        call: HttpCall,
+        read: impl Fn(StoreResponse) -> R,
+    ) -> Result<T, StoreError>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        self.budget.earn();
+        let first = self.servers.pick(call.errand).ok_or_else(spared)?;
         // Boxed, for it is part of all futures around a call, which are moved more than once.
-        let outcome = match via {
-            Via::Fresh => Box::pin(self.pools.fresh().send(request)).await,
-            Via::Kept => Box::pin(self.send_kept(request, is_look_up)).await,
+        match call.errand {
+            Errand::LookUp => Box::pin(self.look_up(first, &call, &read)).await,
+            Errand::Usual | Errand::Urgent => Box::pin(self.send_once(first, &call, &read)).await,
+        }
+    }
+
+    /// Opens a stream by a GET, on a connection of its own to a healthy server. Only its head has to come as soon as that of a look-up.
+    #[allow(dead_code, reason = "the reader of the feed calls it")]
+    pub(super) async fn open_stream(&self, call: HttpCall) -> Result<ServerStream, StoreError> {
+        let mut attempt = self.servers.pick(Errand::LookUp).ok_or_else(spared)?;
+        let client = attempt.client(Via::Fresh);
+        let request = self.request(&client, &call)?;
+        let server = Arc::clone(attempt.server());
+        let response = match timeout(self.limits.get().attempt, client.send(request)).await {
+            Ok(Ok(response)) => self.response(response, &server),
+            Ok(Err(error)) => {
+                attempt.fail();
+                return Err(unreached(error));
+            }
+            Err(_) => {
+                attempt.fail();
+                return Err(timed_out());
+            }
         };
-        let response = outcome.map_err(unreached)?;
-        self.slots.hear();
+        let status = response.status();
+        if status == StatusCode::OK && response.is_announced {
+            attempt.succeed();
+            return Ok(ServerStream::new(response.response.into_body(), server));
+        }
+        if stream::is_missing(status) {
+            attempt.succeed();
+            return Err(StoreError::unsupported("the token store has no feed of changes"));
+        }
+        let error = response.unexpected("a stream").await;
+        if is_failure(&error, status) {
+            attempt.fail();
+        } else {
+            attempt.succeed();
+        }
+        Err(error)
+    }
+
+    /// Sends a call to one server after another until a connection is made.
+    async fn send_once<T, R>(
+        &self,
+        first: Attempt,
+        call: &HttpCall,
+        read: &impl Fn(StoreResponse) -> R,
+    ) -> Result<T, StoreError>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        let mut attempt = first;
+        for _ in 1..self.servers.count() {
+            let server = Arc::clone(attempt.server());
+            match self.attempt(attempt, call.via, call, read).await {
+                Err(Failure { error, retry: Retry::Unsent }) => match self.servers.pick_other(&server) {
+                    Some(other) => attempt = other,
+                    None => return Err(error),
+                },
+                outcome => return outcome.map_err(|failure| failure.error),
+            }
+        }
+        self.attempt(attempt, call.via, call, read).await.map_err(|failure| failure.error)
+    }
+
+    async fn look_up<T, R>(
+        &self,
+        first: Attempt,
+        call: &HttpCall,
+        read: &impl Fn(StoreResponse) -> R,
+    ) -> Result<T, StoreError>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        let server = Arc::clone(first.server());
+        let mut first = Box::pin(self.attempt(first, call.via, call, read));
+        let first_outcome = match timeout(SILENCE, &mut first).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(failure)) => Some(failure),
+            Err(_) => None,
+        };
+        let retry = first_outcome.as_ref().map_or(Retry::Elsewhere, |failure| failure.retry);
+        let again = match retry {
+            Retry::Never => None,
+            Retry::Reconnecting => server.again(),
+            Retry::Elsewhere | Retry::Unsent => self.servers.pick_again(&server),
+        };
+        let again = again.filter(|_| self.budget.spend());
+        let Some(again) = again else {
+            return match first_outcome {
+                Some(failure) => Err(failure.error),
+                None => first.await.map_err(|failure| failure.error),
+            };
+        };
+        let mut second = Box::pin(async {
+            if first_outcome.is_some() && retry != Retry::Reconnecting {
+                sleep(jitter()).await;
+            }
+            self.attempt(again, Via::Fresh, call, read).await
+        });
+        if first_outcome.is_some() {
+            return second.await.map_err(|failure| failure.error);
+        }
+        let outcome = match select(&mut first, &mut second).await {
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+            Either::Left((outcome, _)) | Either::Right((outcome, _)) => outcome,
+        };
+        outcome.map_err(|failure| failure.error)
+    }
+
+    /// Sends a call to one server, once.
+    async fn attempt<T, R>(
+        &self,
+        mut attempt: Attempt,
+        via: Via,
+        call: &HttpCall,
+        read: &impl Fn(StoreResponse) -> R,
+    ) -> Result<T, Failure>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        let client = attempt.client(via);
+        let request = self.request(&client, call).map_err(Failure::last)?;
+        let asking = async {
+            let response = client.send(request).await?;
+            let status = response.status();
+            Ok((status, read(self.response(response, attempt.server())).await))
+        };
+        let limit = if call.errand == Errand::LookUp { self.limits.get().attempt } else { self.limits.get().write };
+        match timeout(limit, asking).await {
+            Err(_) => {
+                attempt.fail_silently();
+                Err(Failure::last(timed_out()))
+            }
+            Ok(Err(error)) if broke(&error) && attempt.is_kept() => {
+                attempt.break_off();
+                Err(Failure { error: unreached(error), retry: Retry::Reconnecting })
+            }
+            Ok(Err(error)) => {
+                attempt.fail_silently();
+                let retry = if error.is_connect() { Retry::Unsent } else { Retry::Elsewhere };
+                Err(Failure { error: unreached(error), retry })
+            }
+            Ok(Ok((_, Ok(answer)))) => {
+                attempt.succeed();
+                Ok(answer)
+            }
+            Ok(Ok((status, Err(error)))) => {
+                if is_failure(&error, status) {
+                    attempt.fail();
+                } else {
+                    attempt.succeed();
+                }
+                let is_passing = PASSING.contains(&status) || error.kind() == StoreErrorKind::Unreachable;
+                Err(Failure { error, retry: if is_passing { Retry::Elsewhere } else { Retry::Never } })
+            }
+        }
+    }
+
+    fn response(&self, response: Response<Incoming>, server: &Server) -> StoreResponse {
         let is_announced = response.headers().get(wire::ANNOUNCEMENT).is_some_and(wire::announces);
         if is_announced {
             self.learn(Version::V2);
+        } else if self.speaks_v2() && response.status().is_success() {
+            server.tell_mixture();
         }
-        Ok(StoreResponse { response, is_announced })
+        StoreResponse { response, is_announced }
     }
 
-    fn request(&self, call: HttpCall) -> Result<Request<Full<Bytes>>, StoreError> {
+    fn request(&self, client: &HttpClient, call: &HttpCall) -> Result<Request<Full<Bytes>>, StoreError> {
         let url = format!("{}{}", call.path, call.query);
-        let url = (self.pools.fresh().url(&url))
+        let url = client
+            .url(&url)
             .map_err(|error| failed("the client id is too long for the token store's URL").caused_by(error))?;
         let mut request = Request::new(Full::from(call.body.clone().unwrap_or_default()));
-        *request.method_mut() = call.method;
+        *request.method_mut() = call.method.clone();
         *request.uri_mut() = url;
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
-        headers.extend(call.header);
+        headers.extend(call.header.clone());
         if call.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         Ok(request)
     }
+}
 
-    async fn send_kept(
-        &self,
-        request: Request<Full<Bytes>>,
-        is_look_up: bool,
-    ) -> Result<Response<Incoming>, HttpError> {
-        let (client, number) = self.pools.kept();
-        let mut silent = Silent { pools: &self.pools, number, since: Instant::now() };
-        let outcome = if is_look_up {
-            self.look_up(client, number, request).await
-        } else {
-            let outcome = client.send(request).await;
-            if outcome.as_ref().is_err_and(broke) {
-                self.pools.give_up(number);
-            }
-            outcome
-        };
-        silent.since = Instant::now();
-        outcome
-    }
+/// Why an attempt failed, and whether a second one can help.
+struct Failure {
+    error: StoreError,
+    retry: Retry,
+}
 
-    async fn look_up(
-        &self,
-        client: &HttpClient,
-        number: usize,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, HttpError> {
-        let mut first = Box::pin(client.send(request.clone()));
-        let again = Box::pin(self.pools.fresh().send(request));
-        match tokio::time::timeout(SILENCE, &mut first).await {
-            Ok(Err(error)) if broke(&error) => {
-                self.pools.give_up(number);
-                again.await
-            }
-            Ok(outcome) => outcome,
-            Err(_) => match select(first, again).await {
-                Either::Left((Err(_), again)) => again.await,
-                Either::Right((Err(_), first)) => first.await,
-                Either::Left((outcome, _)) => outcome,
-                Either::Right((outcome, _)) => {
-                    self.pools.give_up(number);
-                    outcome
-                }
-            },
-        }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    Never,
+    /// A kept connection broke: on a new one to the same server.
+    Reconnecting,
+    Elsewhere,
+    /// Elsewhere, and a write too, for no connection was made.
+    Unsent,
+}
+
+impl Failure {
+    fn last(error: StoreError) -> Self {
+        Self { error, retry: Retry::Never }
     }
 }
 
-/// A call without a response. Dropped after a while, it gives up its connection with the others.
-struct Silent<'a> {
-    pools: &'a Pools,
-    number: usize,
-    since: Instant,
+/// Returns true if an error shows that a server does not do what a store does. A refusal of a call is an answer.
+fn is_failure(error: &StoreError, status: StatusCode) -> bool {
+    match error.kind() {
+        StoreErrorKind::Unreachable | StoreErrorKind::TimedOut | StoreErrorKind::Unavailable => true,
+        StoreErrorKind::InvalidAnswer => !status.is_client_error() || status == StatusCode::NOT_FOUND,
+        _ => false,
+    }
 }
 
-impl Drop for Silent<'_> {
-    fn drop(&mut self) {
-        if self.since.elapsed() >= SILENCE {
-            self.pools.give_up(self.number);
-        }
-    }
+/// Returns how long a second try waits: 25 to 100 ms.
+fn jitter() -> Duration {
+    Duration::from_millis(25 + u64::from(random_bytes::<1>()[0]) * 75 / 255)
 }
 
 /// Runs a call until the deadline.
@@ -325,6 +494,11 @@ pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> StoreError {
     StoreError::new(StoreErrorKind::InvalidAnswer, message)
 }
 
+/// Creates the error for a call that no server is asked.
+fn spared() -> StoreError {
+    StoreError::new(StoreErrorKind::Unreachable, "the token store failed before, and is not asked again yet")
+}
+
 fn timed_out() -> StoreError {
     StoreError::new(StoreErrorKind::TimedOut, "the token store did not answer in time")
 }
@@ -339,6 +513,6 @@ fn unreached(error: HttpError) -> StoreError {
     }
 }
 
-fn cut_off(error: hyper::Error) -> StoreError {
+pub(super) fn cut_off(error: hyper::Error) -> StoreError {
     StoreError::new(StoreErrorKind::Unreachable, "the token store's answer was cut off").caused_by(error)
 }

@@ -23,7 +23,9 @@ use fastauth_core::store::{StoreError, StoreErrorKind, UrlParts, check_url};
 /// The characters of a base's path that are percent-encoded.
 const ENCODED_IN_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}');
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the TCP connection alone, over all addresses of the name: it leaves half of the second that a look-up has for a second try, and
+/// is enough for three round trips around the world. TLS and the answer have the rest.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Less than the five seconds after which some servers close an idle connection (uvicorn, Node).
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -21,22 +21,28 @@ use tokio::{sync::Semaphore, time::Instant};
 pub use self::http_client::{HttpClient, HttpError};
 use self::{
     connection::{Connection, Version, until},
+    slots::Lane,
     v1::{HeldPair, V1},
     v2::V2,
 };
 use crate::flight::{Flights, Turns};
 use fastauth_core::keys::CurrentKeys;
 use fastauth_core::store::{
-    Changes, CurrentTokens, HTTP_PATIENCE, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
-    SessionFilter, SessionPage, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through,
-    check_headers,
+    Changes, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter,
+    SessionPage, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through, check_headers,
 };
 
+mod breaker;
+mod budget;
 mod connection;
 mod http_client;
+mod limits;
 mod pools;
+mod servers;
 mod settle;
 mod slots;
+#[allow(dead_code, reason = "the reader of the feed opens it")]
+mod stream;
 mod v1;
 mod v2;
 
@@ -44,17 +50,22 @@ mod v2;
 ///
 /// - If the store announces the second version of the API, it decides on rotations, revocations and lists, and look-ups fetch digests
 ///   instead of tokens. Otherwise it is used as `fastauth-api` does, which can [promise](TokenStore::promises) less.
-/// - A call ends within ten seconds in all ([`timeout`](Self::timeout)), and an answer of more than 1 MiB is cut off.
+/// - A write ends within three seconds in all, and a look-up within 1.2 seconds ([`timeout`](Self::timeout)). An answer of more than
+///   1 MiB is cut off.
 /// - Redirects are not followed, and proxies from the environment are not used.
 /// - `https` uses rustls, and verifies the store by the certificates that the system trusts.
 /// - Concurrent look-ups of one client and session share one call. Nothing is cached.
-/// - A look-up is sent again, on a new connection, if its connection broke or there is no answer after a second; the other kept
-///   connections are then not used any more. If the answer to a write does not come, the store is asked what it holds. A write that
+/// - A look-up is sent a second time if it could not be sent, its connection broke, there is no answer after 0.4 seconds, or the answer
+///   is 502, 503 or 504: to another address, or on a new connection; other connections that were kept are then not used any more. That is so for a fifth
+///   of all calls and ten a second at most. If the answer to a write does not come, the store is asked what it holds. A write that
 ///   did not happen because its connection broke is sent again. If nothing is heard of a write, only a revocation is sent again: any
 ///   other might arrive twice, after what was done since.
 /// - Idle connections are kept for four seconds, which is less than servers usually do.
-/// - At most an eighth of the process's file descriptors, and at most 512, are used for calls that wait. While the store answers,
-///   further calls wait for their turn; once it has not answered for a second, they are refused at once until it does.
+/// - Of several addresses, a call goes to one that does not fail, and of two of these to the one with fewer calls under way.
+/// - An address that fails, five times in a row or half of the time, is not asked for a second, and then by one call at a time with
+///   pauses of up to ten seconds. If all addresses fail, calls are refused at once, except revocations.
+/// - At most 256 look-ups, 64 writes and 16 revocations are under way at a time, fewer if the process may have few file descriptors.
+///   Some more wait for their turn, and what is beyond that is refused at once.
 /// - By the first version, writes of one client take turns within this object; a revocation goes first.
 /// - A revocation goes on if its future is dropped.
 ///
@@ -68,7 +79,6 @@ pub struct RestStore {
     pairs: Flights<Result<HeldPair, StoreError>>,
     digests: Flights<Result<Option<CurrentTokens>, StoreError>>,
     turns: Turns,
-    timeout: Duration,
     /// Announces what is written here; what other processes write is not announced.
     changes: Arc<Changes>,
     /// Bounds the clients that are watched after a revocation by the first version.
@@ -93,10 +103,22 @@ impl RestStore {
     /// [`Failed`](fastauth_core::store::StoreErrorKind::Failed) if the URL is not `http` or `https`, or has a user, a query, a fragment or a host that
     /// is not ASCII, if a header is `content-length` or `transfer-encoding`, and if the system has no certificates to verify an
     /// `https` store by. The error does not show the URL: there may be a password in it.
-    pub fn new(base_url: &str, mut headers: HeaderMap) -> Result<Self, StoreError> {
+    pub fn new(base_url: &str, headers: HeaderMap) -> Result<Self, StoreError> {
+        Self::with_urls([base_url], headers)
+    }
+
+    /// Creates a store that several servers answer for, each at its own base URL. They must share one database.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and if there is no URL.
+    pub fn with_urls<'a>(
+        base_urls: impl IntoIterator<Item = &'a str>,
+        mut headers: HeaderMap,
+    ) -> Result<Self, StoreError> {
         check_headers(&headers)?;
         headers.values_mut().for_each(|value| value.set_sensitive(true));
-        let connection = Arc::new(Connection::new(base_url, headers)?);
+        let connection = Arc::new(Connection::new(base_urls, headers)?);
         Ok(Self {
             v1: V1::new(Arc::clone(&connection)),
             v2: V2::new(Arc::clone(&connection)),
@@ -104,18 +126,18 @@ impl RestStore {
             pairs: Flights::new(),
             digests: Flights::new(),
             turns: Turns::new(),
-            timeout: HTTP_PATIENCE,
             changes: Arc::new(Changes::of_shared_store()),
             watched: Arc::new(Semaphore::new(v1::WATCHED)),
             looked_up: Arc::new(Semaphore::new(v1::LOOKED_UP)),
         })
     }
 
-    /// Sets how long a call may take in all: waiting its turn, connecting, and the whole answer. The default of ten seconds is
-    /// also the most that the store contract allows.
+    /// Sets how long a write may take in all: waiting its turn, connecting, the whole answer, and asking for what is held if that does not
+    /// come. The default is three seconds, as the store contract has it. A look-up may take two fifths of it, with its second try, and
+    /// each try of it a third.
     #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.connection.limits.set(timeout);
         self
     }
 
@@ -126,18 +148,30 @@ impl RestStore {
         self
     }
 
+    /// Returns when a write that begins now ends.
     fn deadline(&self) -> Instant {
-        let now = Instant::now();
-        now.checked_add(self.timeout).unwrap_or(now + HTTP_PATIENCE)
+        Instant::now() + self.connection.limits.get().write
+    }
+
+    /// Returns when a look-up that begins now ends.
+    fn look_up_deadline(&self) -> Instant {
+        Instant::now() + self.connection.limits.get().look_up
     }
 
     async fn shared_pair(&self, client_id: &str, session: Option<&str>) -> Result<HeldPair, StoreError> {
         let call = self.pairs.join(client_id, session, || {
+            let connection = Arc::clone(&self.connection);
             let v1 = self.v1.clone();
-            let deadline = self.deadline();
+            let deadline = self.look_up_deadline();
             let client_id = client_id.to_owned();
             let session = session.map(str::to_owned);
-            async move { until(deadline, v1.get_of(&client_id, session.as_deref())).await }
+            async move {
+                let looking_up = async {
+                    let _slot = connection.slots.verifying.slot().await?;
+                    v1.get_of(&client_id, session.as_deref()).await
+                };
+                until(deadline, looking_up).await
+            }
         });
         call.await
     }
@@ -148,13 +182,18 @@ impl RestStore {
         session: Option<&str>,
     ) -> Result<Option<CurrentTokens>, StoreError> {
         let call = self.digests.join(client_id, session, || {
+            let connection = Arc::clone(&self.connection);
             let v2 = self.v2.clone();
-            let deadline = self.deadline();
+            let deadline = self.look_up_deadline();
             let client_id = client_id.to_owned();
             let session = session.map(str::to_owned);
             async move {
                 let asked_at = Instant::now();
-                let held = until(deadline, v2.digests(&client_id, session.as_deref())).await?;
+                let looking_up = async {
+                    let _slot = connection.slots.verifying.slot().await?;
+                    v2.digests(&client_id, session.as_deref()).await
+                };
+                let held = until(deadline, looking_up).await?;
                 // The store cannot know how long its answer takes, and a caller may have joined at the end.
                 Ok(held.map(|held| held.aged(asked_at.elapsed())))
             }
@@ -162,13 +201,15 @@ impl RestStore {
         call.await
     }
 
-    /// Asks the store, unless it is silent and enough calls wait for it.
-    async fn ask<T>(&self, asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let asking = async {
-            let _slot = self.connection.slots.take().await?;
-            asking.await
-        };
-        until(self.deadline(), asking).await
+    /// Waits for a shared look-up.
+    async fn share<T>(&self, shared: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let _place = self.connection.slots.verifying.enter()?;
+        until(self.look_up_deadline(), shared).await
+    }
+
+    /// Asks the store when there is a slot for it, for as long as a look-up may take.
+    async fn ask<T>(&self, lane: &Lane, asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        until(self.look_up_deadline(), in_lane(lane, asking)).await
     }
 
     /// Runs `write` when its turn has come, and separates the look-ups before it from those after. Without a client it concerns
@@ -183,15 +224,17 @@ impl RestStore {
     ) -> Result<T, StoreError> {
         let slots = &self.connection.slots;
         let is_first = urgency == Urgency::First;
+        let lane = if is_first { &slots.revoking } else { &slots.issuing };
+        let _place = lane.enter()?;
         let writing = async {
             // A store of the second version decides on each write by itself.
             let queue = (!self.connection.speaks_v2()).then(|| self.turns.queue(client_id.unwrap_or_default()));
             let _turn = match &queue {
                 None => None,
-                Some(queue) if is_first => Some(slots.queue(queue.next_turn()).await?),
-                Some(queue) => Some(slots.queue(queue.turn()).await?),
+                Some(queue) if is_first => Some(queue.next_turn().await),
+                Some(queue) => Some(queue.turn().await),
             };
-            let _slot = if is_first { slots.take_to_revoke().await? } else { slots.take().await? };
+            let _slot = lane.slot().await?;
             // Dropped last, when no look-up from before the write can be joined any more.
             let mut announcing = Announcing { changes: &self.changes, client_id, is_needless: false };
             let _pairs = self.pairs.writing(client_id);
@@ -242,7 +285,7 @@ impl RestStore {
         if self.connection.version() != Version::V1 || !self.turns.queue(client_id).is_busy() {
             return Ok(None);
         }
-        let held = self.ask(Box::pin(self.v1.get(client_id))).await?;
+        let held = self.ask(&self.connection.slots.issuing, Box::pin(self.v1.get(client_id))).await?;
         Ok(if held.is_announced { None } else { self.v1.lost(held.pair.as_ref(), rotation) })
     }
 
@@ -255,7 +298,7 @@ impl RestStore {
         match client_of(revocation).filter(|_| if_version.is_none()) {
             Some(client_id) => {
                 if !self.connection.speaks_v2()
-                    && let Some(voided) = self.v1.revoke(deadline, client_id, revocation).await?
+                    && let Some(voided) = self.v1.urgent().revoke(deadline, client_id, revocation).await?
                 {
                     if let Some(session) = voided.watched {
                         self.watch(client_id.to_owned(), session);
@@ -265,15 +308,15 @@ impl RestStore {
             }
             None => {
                 const REMEDY: &str = "the token store cannot revoke everything at once: change the key instead";
-                self.discover_v2(REMEDY).await?;
+                self.discover_v2(&self.v1.urgent(), REMEDY).await?;
             }
         }
-        self.v2.revoke(deadline, revocation, if_version).await
+        self.v2.urgent().revoke(deadline, revocation, if_version).await
     }
 
     /// Makes sure that the store speaks the second version.
-    async fn discover_v2(&self, otherwise: &'static str) -> Result<(), StoreError> {
-        match self.v1.discover().await? {
+    async fn discover_v2(&self, v1: &V1, otherwise: &'static str) -> Result<(), StoreError> {
+        match v1.discover().await? {
             Version::V2 => Ok(()),
             Version::V1 | Version::Unknown => Err(StoreError::unsupported(otherwise)),
         }
@@ -294,8 +337,8 @@ impl RestStore {
                               use a store of the second version (`fastauth store serve`)";
         let deadline = self.deadline();
         let revoking = Box::pin(async {
-            self.discover_v2(REMEDY).await?;
-            self.v2.revoke_access(deadline, client_id, session).await
+            self.discover_v2(&self.v1.urgent(), REMEDY).await?;
+            self.v2.urgent().revoke_access(deadline, client_id, session).await
         });
         self.write(deadline, Some(client_id), Urgency::First, revoking, |_| false).await
     }
@@ -324,15 +367,15 @@ impl TokenStore for RestStore {
             }
             self.shared_digests(client_id, session).await
         };
-        Box::pin(self.ask(load))
+        Box::pin(self.share(load))
     }
 
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(self.ask(async move { Ok(self.shared_pair(client_id, None).await?.pair) }))
+        Box::pin(self.share(async move { Ok(self.shared_pair(client_id, None).await?.pair) }))
     }
 
     fn pair_of<'a>(&'a self, client_id: &'a str, session: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
-        Box::pin(self.ask(async move { Ok(self.shared_pair(client_id, Some(session)).await?.pair) }))
+        Box::pin(self.share(async move { Ok(self.shared_pair(client_id, Some(session)).await?.pair) }))
     }
 
     fn save<'a>(&'a self, record: &'a TokenRecord, options: SaveOptions) -> StoreFuture<'a, Saved> {
@@ -382,10 +425,11 @@ impl TokenStore for RestStore {
     }
 
     fn list<'a>(&'a self, filter: &'a SessionFilter) -> StoreFuture<'a, SessionPage> {
-        Box::pin(self.ask(async move {
-            self.discover_v2("the token store cannot list what it holds").await?;
+        let listing = async move {
+            self.discover_v2(&self.v1, "the token store cannot list what it holds").await?;
             self.v2.page(filter).await
-        }))
+        };
+        Box::pin(async { until(self.deadline(), in_lane(&self.connection.slots.issuing, listing)).await })
     }
 
     fn changes(&self) -> Option<&Changes> {
@@ -393,24 +437,33 @@ impl TokenStore for RestStore {
     }
 
     fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
-        Box::pin(self.ask(async move {
-            self.discover_v2("the token store speaks the first version, which has no tickets").await?;
+        let spending = async move {
+            self.discover_v2(&self.v1, "the token store speaks the first version, which has no tickets").await?;
             self.v2.spend(ticket, expires_at).await
-        }))
+        };
+        Box::pin(self.ask(&self.connection.slots.verifying, spending))
     }
 
     fn patience(&self) -> Duration {
-        self.timeout
+        self.connection.limits.get().write
     }
 
     fn promises(&self) -> StoreFuture<'_, Promises> {
-        Box::pin(self.ask(async {
+        let asking = async {
             Ok(match self.v1.discover().await? {
                 Version::V2 => Promises::ALL,
                 Version::V1 | Version::Unknown => Promises::NONE,
             })
-        }))
+        };
+        Box::pin(self.ask(&self.connection.slots.verifying, asking))
     }
+}
+
+/// Runs a call with a place and a slot of a lane.
+async fn in_lane<T>(lane: &Lane, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let _place = lane.enter()?;
+    let _slot = lane.slot().await?;
+    call.await
 }
 
 /// Announces a change when a write ends, also if it failed or was dropped: it may have happened.
@@ -432,7 +485,7 @@ impl Drop for Announcing<'_> {
 
 impl fmt::Debug for RestStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RestStore").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("RestStore").field("timeout", &self.connection.limits.get().write).finish_non_exhaustive()
     }
 }
 

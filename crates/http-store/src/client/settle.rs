@@ -94,5 +94,11 @@ where
 
 /// Returns true if an error leaves it open whether a write happened.
 fn is_open(error: &StoreError) -> bool {
-    matches!(error.kind(), StoreErrorKind::TimedOut | StoreErrorKind::Unreachable | StoreErrorKind::InvalidAnswer)
+    matches!(
+        error.kind(),
+        StoreErrorKind::TimedOut
+            | StoreErrorKind::Unreachable
+            | StoreErrorKind::Unavailable
+            | StoreErrorKind::InvalidAnswer
+    )
 }

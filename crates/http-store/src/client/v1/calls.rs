@@ -1,10 +1,15 @@
 //! The calls of the first version, and whether it was the store that answered.
 
+use std::future::Future;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    super::connection::{HttpCall, StoreResponse, Version, Via, invalid},
+    super::{
+        connection::{HttpCall, StoreResponse, Version, Via, invalid},
+        servers::Errand,
+    },
     V1, holds,
 };
 use fastauth_core::{
@@ -35,26 +40,8 @@ impl V1 {
     /// Looks one session of a client up; a store that does not tell sessions apart ignores it.
     pub(crate) async fn get_of(&self, client_id: &str, session: Option<&str>) -> Result<HeldPair, StoreError> {
         let call = HttpCall::new(Method::GET, "token").parameter("client_id", client_id);
-        let response = self.call(call.parameters([("session", session)])).await?;
-        let is_announced = response.is_announced;
-        let version = response.version();
-        let held = match response.status() {
-            StatusCode::OK => {
-                let pair = StoredPair { version, ..parse(&response.body().await?)? };
-                HeldPair { pair: Some(pair), is_announced, is_bare: false }
-            }
-            StatusCode::NOT_FOUND => {
-                let body = response.body().await?;
-                // By the first version, a 404 that says nothing else is the store's own.
-                let is_bare = body.is_empty();
-                if !is_refusal(&body) && (is_announced || !is_bare) {
-                    return Err(not_its_own());
-                }
-                HeldPair { pair: None, is_announced, is_bare }
-            }
-            _ => return Err(response.unexpected("a look-up").await),
-        };
-        if !is_announced {
+        let held = self.call(call.parameters([("session", session)]), read_pair).await?;
+        if !held.is_announced {
             self.connection.learn(Version::V1);
         }
         Ok(held)
@@ -66,30 +53,18 @@ impl V1 {
         let refresh = record.refresh.text.expose();
         let data = json!({"data": { "access_token": access, "refresh_token": refresh }});
         let call = HttpCall::new(Method::POST, "token").parameter("client_id", &record.client_id);
-        let response = self.call(call.json(data.to_string()).via(via)).await?;
-        let version = response.version();
-        if response.status() != StatusCode::OK {
-            return Err(response.unexpected("a write").await);
-        }
-        if response.is_announced {
-            response.discard().await;
-            return Ok(version);
-        }
-        // A store may acknowledge a write by any text, but not by a page.
-        let is_page = !response.is_json_or_text();
-        let body = response.beginning().await;
-        if is_page || is_markup(&body) {
-            return Err(page());
-        }
+        let said = self.call(call.json(data.to_string()).via(via), read_acknowledgement).await?;
         // If other servers might say the same, what is held decides.
-        if !is_acknowledgement(&body) {
+        if said.is_doubtful {
             let held = self.get(&record.client_id).await?.pair;
             if !held.is_some_and(|held| holds(&held, record)) {
                 return Err(page());
             }
         }
-        self.connection.learn(Version::V1);
-        Ok(version)
+        if !said.is_announced {
+            self.connection.learn(Version::V1);
+        }
+        Ok(said.version)
     }
 
     /// Finds out which version the store speaks, unless that is known.
@@ -100,16 +75,75 @@ impl V1 {
         Ok(self.connection.version())
     }
 
-    /// Sends a call. Of a store that spoke the second version once, an answer that does not announce it is not its own.
-    async fn call(&self, call: HttpCall) -> Result<StoreResponse, StoreError> {
-        let response = self.connection.send(call).await?;
-        if !response.is_announced && self.connection.speaks_v2() {
+    /// Sends a call and reads the answer. Of a store that spoke the second version once, an answer that does not announce it is not its
+    /// own.
+    async fn call<T, R>(&self, call: HttpCall, read: impl Fn(StoreResponse) -> R) -> Result<T, StoreError>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        let read = &read;
+        let call = if self.is_urgent { call.errand(Errand::Urgent) } else { call };
+        let read_own = move |response: StoreResponse| async move {
             let status = response.status();
+            if response.is_announced || !self.connection.speaks_v2() {
+                return read(response).await;
+            }
+            if status.is_server_error() {
+                return Err(response.unexpected("a call").await);
+            }
             response.discard().await;
-            return Err(foreign(status));
-        }
-        Ok(response)
+            Err(foreign(status))
+        };
+        self.connection.exchange(call, read_own).await
     }
+}
+
+/// What the answer to a write says.
+struct Acknowledgement {
+    version: Option<u64>,
+    is_announced: bool,
+    /// Other servers may say the same.
+    is_doubtful: bool,
+}
+
+async fn read_pair(response: StoreResponse) -> Result<HeldPair, StoreError> {
+    let is_announced = response.is_announced;
+    let version = response.version();
+    match response.status() {
+        StatusCode::OK => {
+            let pair = StoredPair { version, ..parse(&response.body().await?)? };
+            Ok(HeldPair { pair: Some(pair), is_announced, is_bare: false })
+        }
+        StatusCode::NOT_FOUND => {
+            let body = response.body().await?;
+            // By the first version, a 404 that says nothing else is the store's own.
+            let is_bare = body.is_empty();
+            if !is_refusal(&body) && (is_announced || !is_bare) {
+                return Err(not_its_own());
+            }
+            Ok(HeldPair { pair: None, is_announced, is_bare })
+        }
+        _ => Err(response.unexpected("a look-up").await),
+    }
+}
+
+async fn read_acknowledgement(response: StoreResponse) -> Result<Acknowledgement, StoreError> {
+    let version = response.version();
+    let is_announced = response.is_announced;
+    if response.status() != StatusCode::OK {
+        return Err(response.unexpected("a write").await);
+    }
+    if is_announced {
+        response.discard().await;
+        return Ok(Acknowledgement { version, is_announced, is_doubtful: false });
+    }
+    // A store may acknowledge a write by any text, but not by a page.
+    let is_page = !response.is_json_or_text();
+    let body = response.beginning().await;
+    if is_page || is_markup(&body) {
+        return Err(page());
+    }
+    Ok(Acknowledgement { version, is_announced, is_doubtful: !is_acknowledgement(&body) })
 }
 
 /// Creates the error for what answers in place of a store that speaks the second version.

@@ -37,11 +37,18 @@ pub(super) struct V1 {
     connection: Arc<Connection>,
     /// The keys that tokens are encrypted by before they are stored.
     keys: Option<Arc<CurrentKeys>>,
+    /// Its calls are made even if the store failed before.
+    is_urgent: bool,
 }
 
 impl V1 {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, keys: None }
+        Self { connection, keys: None, is_urgent: false }
+    }
+
+    /// Returns the same store for revocations.
+    pub(super) fn urgent(&self) -> Self {
+        Self { is_urgent: true, ..self.clone() }
     }
 
     /// Decrypts stored tokens by these keys.

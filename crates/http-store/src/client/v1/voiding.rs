@@ -136,7 +136,8 @@ impl RestStore {
                     return;
                 }
                 // Trouble with the store passes, or every request that needs it is refused.
-                if store.ask(Box::pin(store.v1.is_back(&client_id, &session))).await.unwrap_or(false) {
+                let is_back = Box::pin(store.v1.is_back(&client_id, &session));
+                if store.ask(&store.connection.slots.revoking, is_back).await.unwrap_or(false) {
                     tracing::warn!(target: "fastauth", "a refresh on another node undid a revocation: revoking again");
                     let deadline = store.deadline();
                     let again = Box::pin(store.v1.overwrite(deadline, &client_id));

@@ -19,11 +19,18 @@ mod calls;
 #[derive(Clone)]
 pub(super) struct V2 {
     connection: Arc<Connection>,
+    /// Its calls are made even if the store failed before.
+    is_urgent: bool,
 }
 
 impl V2 {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection }
+        Self { connection, is_urgent: false }
+    }
+
+    /// Returns the same store for revocations.
+    pub(super) fn urgent(&self) -> Self {
+        Self { is_urgent: true, ..self.clone() }
     }
 
     pub(super) async fn save(
