@@ -1,15 +1,15 @@
 //! When a session ends, which survives the tokens that it is refreshed to.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use fastauth::{
     EndReason, Ended, FastAuthLayer, IssuedTokens, SettingsBuilder,
     config::{StoreFormat, TokensPerClient},
-    store::{Revocation, SqliteStore},
+    store::{MemoryStore, Revocation, SqliteStore},
     test_util::ManualClock,
 };
 use futures_util::future::poll_immediate;
-use tokio::time::timeout;
+use tokio::{runtime::Builder, time::timeout};
 
 use crate::{
     app::settings,
@@ -46,6 +46,12 @@ async fn replaced(layer: &FastAuthLayer, of: &IssuedTokens, change: impl Future)
     let ended = access(layer, of.tokens.access_token.expose()).await.ended();
     change.await;
     assert_eq!(timeout(SOON, ended).await.unwrap(), EndReason::Superseded);
+}
+
+/// Does something while the rest of a test stands still.
+fn unseen<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    let run = || Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    thread::scope(|scope| scope.spawn(run).join().unwrap())
 }
 
 async fn goes_on(ended: &mut Ended) -> bool {
@@ -118,6 +124,38 @@ async fn a_session_can_be_followed_late() {
         layer.issuer().revoke(&Revocation::Client("alice".to_owned())).await.unwrap();
         assert_eq!(timeout(SOON, ended).await.unwrap(), EndReason::Revoked, "{kind}");
     }
+}
+
+/// The process that follows the session may not look between the revocation and the refresh.
+#[tokio::test]
+async fn access_tokens_that_were_revoked_end_a_session_that_is_refreshed_at_once() {
+    let clock = ManualClock::new();
+    for (kind, layer, fixture) in layers(&clock).await {
+        let first = layer.issuer().issue("alice").await.unwrap();
+        let permit = access(&layer, first.tokens.access_token.expose()).await;
+        let mut ended = permit.session_ended();
+        assert!(goes_on(&mut ended).await, "{kind}");
+        assert_eq!(fixture.store.revoke_access("alice", None).await.unwrap(), 1);
+        let second = refresh(&layer, &first).await;
+        assert_eq!(timeout(SOON, ended).await.unwrap(), EndReason::Revoked, "{kind}");
+        // What was let through before, and begins to wait now.
+        let mut new = access(&layer, second.tokens.access_token.expose()).await.session_ended();
+        assert!(goes_on(&mut new).await, "{kind}");
+        assert_ne!(timeout(SOON, permit.session_ended()).await.unwrap(), EndReason::Expired, "{kind}");
+        replaced(&layer, &second, refresh(&layer, &second)).await;
+        assert!(timeout(3 * RECHECK, new).await.is_err(), "{kind}");
+    }
+}
+
+/// A revocation may have been between two refreshes that were not seen.
+#[tokio::test]
+async fn a_session_that_was_refreshed_twice_unseen_is_not_followed() {
+    let layer = layer(settings().store(MemoryStore::new()));
+    let first = layer.issuer().issue("alice").await.unwrap();
+    let mut ended = access(&layer, first.tokens.access_token.expose()).await.session_ended();
+    assert!(goes_on(&mut ended).await);
+    unseen(async { refresh(&layer, &refresh(&layer, &first).await).await });
+    assert_eq!(timeout(SOON, ended).await.unwrap(), EndReason::Superseded);
 }
 
 #[tokio::test]

@@ -47,6 +47,10 @@ struct Answer {
     held: Option<TokenDigest>,
     /// The token that it has replaced, and when the grace of that ends.
     previous: Option<(TokenDigest, u64)>,
+    /// The token that it has replaced, also after its grace.
+    replaced: Option<TokenDigest>,
+    /// The number of the times when it was not known to have followed the token before without a revocation between.
+    breaks: u64,
     /// The current access token, if it was looked at and belongs to the session.
     lasting: Option<Lasting>,
     /// The reason why permits of other tokens have ended.
@@ -60,7 +64,15 @@ impl Session {
         let now = Instant::now();
         // It has just been confirmed.
         let held = Some(access.digest());
-        let answer = Answer { held, previous: None, lasting: None, reason: EndReason::Superseded, asked_at: None };
+        let answer = Answer {
+            held,
+            previous: None,
+            replaced: None,
+            breaks: 0,
+            lasting: None,
+            reason: EndReason::Superseded,
+            asked_at: None,
+        };
         let (answers, answer) = watch::channel(answer);
         let wanted = Arc::new(Notify::new());
         let is_followed = Arc::new(AtomicBool::new(false));
@@ -70,6 +82,7 @@ impl Session {
             answers,
             wanted: Arc::clone(&wanted),
             is_followed: Arc::clone(&is_followed),
+            seen: held,
             stamp: access.stamp(),
             asked_at: None,
             confirmed: now,
@@ -118,11 +131,15 @@ impl Session {
         self.is_followed.store(true, Ordering::Release);
         let since = Instant::now();
         let mut expired_at = None;
+        let mut breaks = None;
         let mut answers = self.answer.clone();
         loop {
             let answer = *answers.borrow_and_update();
             let is_from_after = |time| answer.asked_at.is_some_and(|asked_at| asked_at >= time);
-            if let Some(next) = answer.lasting.filter(|next| *next != token) {
+            if [answer.held, answer.replaced].contains(&Some(token.digest)) {
+                breaks = Some(answer.breaks);
+            }
+            if let Some(next) = answer.lasting.filter(|next| *next != token && breaks == Some(answer.breaks)) {
                 (token, expired_at) = (next, None);
             }
             if answer.held == Some(token.digest) {
@@ -183,6 +200,8 @@ struct Watcher {
     answers: watch::Sender<Answer>,
     wanted: Arc<Notify>,
     is_followed: Arc<AtomicBool>,
+    /// The current access token of the last answer.
+    seen: Option<TokenDigest>,
     /// From before the last answer.
     stamp: Option<Stamp>,
     /// When the store was asked last.
@@ -199,6 +218,8 @@ struct Watcher {
 struct Look {
     held: Option<CurrentTokens>,
     lasting: Option<Lasting>,
+    /// The current access token is not known to have followed the last one that was seen without a revocation between.
+    is_broken: bool,
 }
 
 impl Watcher {
@@ -240,7 +261,7 @@ impl Watcher {
         let patience = self.confirmed + self.lifetimes.patience();
         let until = patience.max(asked_at + self.lifetimes.interval.min(RETRY_INTERVAL));
         match timeout_at(until, self.look()).await {
-            Ok(Ok(Look { held, lasting })) => {
+            Ok(Ok(Look { held, lasting, is_broken })) => {
                 self.stamp = stamp;
                 self.confirmed = asked_at;
                 self.due = asked_at + jittered(self.lifetimes.interval);
@@ -248,9 +269,13 @@ impl Watcher {
                     let end_ms = self.lifetimes.grace_end_ms(previous.age, asked_at_ms)?;
                     Some((previous.digest, end_ms))
                 });
+                let replaced = held.and_then(|held| held.previous_access).map(|previous| previous.digest);
                 let held = held.and_then(|held| held.access);
-                let reason = self.why(held).await;
-                return self.tell(Answer { held, previous, lasting, reason, asked_at: Some(asked_at) });
+                let reason = self.why(held, is_broken && replaced.is_none()).await;
+                self.seen = held;
+                let breaks = self.answers.borrow().breaks + u64::from(is_broken);
+                let asked_at = Some(asked_at);
+                return self.tell(Answer { held, previous, replaced, breaks, lasting, reason, asked_at });
             }
             Ok(Err(error)) => {
                 let error = error.with_causes();
@@ -262,9 +287,16 @@ impl Watcher {
         self.stamp = None;
         self.due = asked_at + jittered(self.lifetimes.interval.min(RETRY_INTERVAL));
         if Instant::now() >= patience {
-            let asked_at = Some(Instant::now());
-            let reason = EndReason::Unconfirmed;
-            self.tell(Answer { held: None, previous: None, lasting: None, reason, asked_at });
+            let latest = *self.answers.borrow();
+            self.tell(Answer {
+                held: None,
+                previous: None,
+                replaced: None,
+                lasting: None,
+                reason: EndReason::Unconfirmed,
+                asked_at: Some(Instant::now()),
+                ..latest
+            });
         }
     }
 
@@ -275,19 +307,37 @@ impl Watcher {
         let latest = *self.answers.borrow();
         for _ in 0..MOST_LOOKS {
             let held = store.load(client_id, Some(session)).await?;
-            let Some(access) = held.and_then(|held| held.access) else { return Ok(Look { held, lasting: None }) };
+            let is_broken = self.is_broken(held).await?;
+            let Some(access) = held.and_then(|held| held.access) else {
+                return Ok(Look { held, lasting: None, is_broken });
+            };
             let known = latest.lasting.filter(|token| token.digest == access);
             let is_new = self.is_owed || latest.held != Some(access);
             if known.is_some() || !is_new || !self.is_followed.load(Ordering::Acquire) {
-                return Ok(Look { held, lasting: known });
+                return Ok(Look { held, lasting: known, is_broken });
             }
             match self.lasting(store.pair_of(client_id, session).await?) {
                 // It was replaced in the meantime.
                 Some(token) if token.digest != access => {}
-                lasting => return Ok(Look { held, lasting }),
+                lasting => return Ok(Look { held, lasting, is_broken }),
             }
         }
         Err(StoreError::new(StoreErrorKind::TimedOut, "the session changed whenever it was looked at"))
+    }
+
+    /// Returns true unless the current access token is the one that was seen last, or has replaced that: after a revocation of access tokens
+    /// alone, a refresh replaces none. If more than one refresh was missed, a revocation may have been between them. A store that does not
+    /// keep replaced tokens cannot tell.
+    async fn is_broken(&self, held: Option<CurrentTokens>) -> Result<bool, StoreError> {
+        let access = held.and_then(|held| held.access);
+        if access.is_none() || self.seen.is_none() {
+            return Ok(true);
+        }
+        match held.and_then(|held| held.previous_access) {
+            _ if access == self.seen => Ok(false),
+            Some(previous) => Ok(self.seen != Some(previous.digest)),
+            None => Ok(self.lifetimes.store.promises().await?.access_grace),
+        }
     }
 
     /// Returns the access token of a pair, if it is one of this session and has not expired.
@@ -298,18 +348,21 @@ impl Watcher {
     }
 
     /// Returns the reason why permits of other tokens than the one that is held have ended.
-    async fn why(&self, held: Option<TokenDigest>) -> EndReason {
+    async fn why(&self, held: Option<TokenDigest>, has_replaced_none: bool) -> EndReason {
         let latest = *self.answers.borrow();
         match held {
             None => EndReason::Revoked,
             Some(_) if held == latest.held && !self.is_owed => latest.reason,
-            Some(_) if timeout(RETRY_INTERVAL, self.is_revoked()).await.unwrap_or_default() => EndReason::Revoked,
-            Some(_) => EndReason::Superseded,
+            Some(_) => match timeout(RETRY_INTERVAL, self.status()).await.unwrap_or_default() {
+                Some(SessionStatus::Live) if !has_replaced_none => EndReason::Superseded,
+                Some(_) => EndReason::Revoked,
+                None => EndReason::Superseded,
+            },
         }
     }
 
-    /// Returns true if the session was revoked although the client has another one, as far as the store can tell.
-    async fn is_revoked(&self) -> bool {
+    /// Returns the status of the session, as far as the store can tell: the client may have another one.
+    async fn status(&self) -> Option<SessionStatus> {
         let (client_id, session) = &self.key;
         let filter = SessionFilter {
             client_id: Some(client_id.clone()),
@@ -317,7 +370,7 @@ impl Watcher {
             ..SessionFilter::default()
         };
         let page = self.lifetimes.store.list(&filter).await.unwrap_or_default();
-        page.sessions.iter().any(|entry| entry.session == *session && entry.status != SessionStatus::Live)
+        page.sessions.iter().find(|entry| entry.session == *session).map(|entry| entry.status)
     }
 
     /// Wakes those that wait, if the answer is new to them.
