@@ -17,7 +17,7 @@ use fastauth_core::{keys::CurrentKeys, settings::StoreSettings};
 #[cfg(feature = "rest")]
 pub use fastauth_http_store::RestStore;
 #[cfg(feature = "store-service")]
-pub use fastauth_http_store::{StoreOutcome, StoreService};
+pub use fastauth_http_store::{FeedStatus, StoreBody, StoreOutcome, StoreService};
 #[cfg(feature = "postgres")]
 pub use fastauth_postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]

@@ -17,6 +17,7 @@ mod endpoint_paths;
 mod endpoint_requests;
 mod example_login;
 mod extract;
+mod feed;
 mod grpc;
 mod handshakes;
 mod health;

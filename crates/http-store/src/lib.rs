@@ -17,4 +17,4 @@ mod wire;
 #[cfg(feature = "client")]
 pub use client::{HttpClient, HttpError, RestStore};
 #[cfg(feature = "server")]
-pub use server::{StoreOutcome, StoreService};
+pub use server::{FeedStatus, StoreBody, StoreOutcome, StoreService};

@@ -17,6 +17,8 @@ use fastauth_core::store::{
 };
 use fastauth_core::{json, secret::Secret};
 
+pub(super) mod feed;
+
 /// The header by which a store announces the version that it speaks: `v=2`, and free parameters.
 pub(super) const ANNOUNCEMENT: HeaderName = HeaderName::from_static("fastauth-store");
 
@@ -34,6 +36,7 @@ pub(super) mod code {
     pub(crate) const UNKNOWN_CLIENT: &str = "unknown_client";
     pub(crate) const NOT_FOUND: &str = "not_found";
     pub(crate) const SPENT: &str = "spent";
+    pub(crate) const RATE_LIMITED: &str = "rate_limited";
 }
 
 /// Reads one object. There is no error to show, for a token might be in it.

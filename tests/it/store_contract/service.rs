@@ -209,7 +209,7 @@ async fn only_a_store_that_promises_all_announces_the_second_version() {
         }
     }
     let (response, _) = ask(&memory(), request(Method::GET, "/token?client_id=a", "")).await;
-    assert_eq!(response.headers()["fastauth-store"], "v=2");
+    assert_eq!(response.headers()["fastauth-store"], "v=2; feed=v2/changes");
 }
 
 /// Answers of the second version: status, `code` of a refusal, body.

@@ -1,6 +1,7 @@
 //! What the tests need around them.
 
 pub(crate) mod faulty;
+pub(crate) mod feed;
 pub(crate) mod front;
 pub(crate) mod h2_socket;
 pub(crate) mod kept;

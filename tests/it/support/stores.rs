@@ -98,6 +98,7 @@ const BEARER: &str = "let-me-in-to-this-store";
 pub(crate) struct StoreServer {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    service: StoreService,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,
 }
@@ -108,7 +109,7 @@ impl StoreServer {
         let listener = TcpListener::bind(address.unwrap_or_else(any_port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let service = StoreService::new(store).bearer(Secret::from(BEARER)).unwrap();
-        let app = Router::new().nest_service("/mydb/data", service);
+        let app = Router::new().nest_service("/mydb/data", service.clone());
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         let listener = listener.tap_io(move |_| _ = counter.fetch_add(1, Ordering::Relaxed));
@@ -117,7 +118,7 @@ impl StoreServer {
             let stopped = async { drop(stopped.await) };
             axum::serve(listener, app).with_graceful_shutdown(stopped).await.unwrap();
         });
-        Self { address, connections, stop: Some(stop), serving }
+        Self { address, connections, service, stop: Some(stop), serving }
     }
 
     /// A new client of this server.
@@ -135,6 +136,7 @@ impl StoreServer {
     /// Stops the server, and returns the address that is free then.
     pub(crate) async fn stop(mut self) -> SocketAddr {
         drop(self.stop.take());
+        self.service.stop_feed();
         (&mut self.serving).await.unwrap();
         self.address
     }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use fastauth::store::StoreBody;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
     server::conn::http1,
@@ -22,7 +22,10 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{sync::watch, time::timeout};
 
-use super::listen::{Peer, Stream};
+use super::{
+    listen::{Peer, Stream},
+    patience::Patient,
+};
 
 /// The metric of the connections that are open.
 const CONNECTIONS: &str = "fastauth_server_connections";
@@ -45,7 +48,10 @@ pub(super) enum Stage {
 
 /// What answers the requests of a server. Each request has its [`Peer`] in its extensions.
 pub(crate) trait Application: Clone + Send + Sync + 'static {
-    fn answer(&self, request: Request<RequestBody>) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    fn answer(&self, request: Request<RequestBody>) -> impl Future<Output = Response<StoreBody>> + Send;
+
+    /// Ends the answers that go on for as long as they are read.
+    fn stop(&self);
 }
 
 /// Serves a connection until it ends, or the server does.
@@ -67,7 +73,7 @@ pub(super) async fn serve(
     // HTTP/1.1 alone, whose timer covers connections that never send anything.
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(server.serve_connection(TokioIo::new(Patient::new(stream)), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = reached(&mut stage, Stage::Stopping) => {
@@ -99,7 +105,7 @@ async fn answer(
     application: &impl Application,
     request: Request<Incoming>,
     is_answering: &Arc<AtomicBool>,
-) -> Response<Full<Bytes>> {
+) -> Response<StoreBody> {
     let received = Received(Arc::clone(is_answering));
     // An application drops a body as soon as it has read it.
     let request = request.map(|incoming| {

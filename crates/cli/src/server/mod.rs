@@ -21,6 +21,7 @@ mod access_log;
 mod connection;
 mod listen;
 mod notify;
+mod patience;
 mod signals;
 #[cfg(unix)]
 mod unix_socket;
@@ -37,6 +38,7 @@ pub(crate) async fn serve<A: Application>(
 ) -> ExitCode {
     let stage = watch::Sender::new(Stage::Serving);
     let listening = &mut JoinSet::new();
+    let stopped: Vec<_> = applications.iter().map(|(_, application)| application.clone()).collect();
     for (listener, application) in applications {
         listening.spawn(accept(listener, application, stage.subscribe()));
     }
@@ -46,6 +48,7 @@ pub(crate) async fn serve<A: Application>(
     }
     notify::stopping();
     tracing::info!(target: "fastauth", "stopping: calls in progress are completed");
+    stopped.iter().for_each(Application::stop);
     tokio::select! {
         () = finish(listening, &stage) => ExitCode::SUCCESS,
         () = signals.stop() => {

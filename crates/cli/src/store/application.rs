@@ -2,13 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::Bytes;
-use fastauth::store::{StoreHealth, StoreOutcome, StoreService};
+use fastauth::store::{StoreBody, StoreHealth, StoreOutcome, StoreService};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
 };
-use http_body_util::Full;
 use tokio::sync::watch;
 use tower_service::Service;
 
@@ -59,7 +57,7 @@ impl Page {
 }
 
 impl Application for StoreApplication {
-    async fn answer(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<StoreBody> {
         let entry = self.access_log.begin(&request);
         let started = Instant::now();
         let page = self.page(request.uri().path());
@@ -77,6 +75,10 @@ impl Application for StoreApplication {
         }
         response
     }
+
+    fn stop(&self) {
+        self.service.borrow().stop_feed();
+    }
 }
 
 impl StoreApplication {
@@ -91,13 +93,19 @@ impl StoreApplication {
         }
     }
 
-    async fn call(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    /// Returns true if the database can be written, and its changes can be read.
+    async fn is_ready(&self) -> bool {
+        let service = self.service.borrow().clone();
+        self.health.is_up().await && service.is_feed_up().await
+    }
+
+    async fn call(&self, request: Request<RequestBody>) -> Response<StoreBody> {
         let mut service = self.service.borrow().clone();
         let Ok(response) = service.call(request).await;
         response
     }
 
-    async fn show(&self, page: Page, request: &Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn show(&self, page: Page, request: &Request<RequestBody>) -> Response<StoreBody> {
         if page == Page::Metrics
             && self.scope == Scope::CallsAndMetrics
             && let Some(refusal) = self.service.borrow().refusal(request)
@@ -111,20 +119,24 @@ impl StoreApplication {
         }
         match page {
             Page::Live => status(StatusCode::OK, r#"{"status":"ok"}"#),
-            Page::Ready if self.health.is_up().await => status(StatusCode::OK, r#"{"status":"ok"}"#),
+            Page::Ready if self.is_ready().await => status(StatusCode::OK, r#"{"status":"ok"}"#),
             Page::Ready => status(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"unavailable"}"#),
-            Page::Metrics => text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render()),
+            Page::Metrics => {
+                let feed = self.service.borrow().feed_status();
+                feed.iter().for_each(metrics::set_feed);
+                text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
+            }
             Page::Nothing => status(StatusCode::NOT_FOUND, r#"{"detail":"there is nothing at this path"}"#),
         }
     }
 }
 
-fn status(status: StatusCode, json: &'static str) -> Response<Full<Bytes>> {
+fn status(status: StatusCode, json: &'static str) -> Response<StoreBody> {
     text(status, "application/json", json)
 }
 
-fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn text(status: StatusCode, content_type: &'static str, body: impl Into<StoreBody>) -> Response<StoreBody> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fastauth::store::StoreOutcome;
+use fastauth::store::{FeedStatus, StoreOutcome};
 use http::StatusCode;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -13,6 +13,10 @@ use crate::failure::Failure;
 const REQUESTS: &str = "fastauth_server_requests_total";
 const SECONDS: &str = "fastauth_server_request_seconds";
 const SESSIONS: &str = "fastauth_server_sessions_total";
+const READERS: &str = "fastauth_server_feed_readers";
+const LAG: &str = "fastauth_server_feed_lag_seconds";
+const SENT: &str = "fastauth_server_feed_changes_total";
+const CUT_OFF: &str = "fastauth_server_feed_cut_off_total";
 const BUILD: &str = "fastauth_build_info";
 
 /// From a look-up in memory to the longest wait for a body.
@@ -49,6 +53,10 @@ fn describe() {
         Unit::Count,
         "Sessions that were saved, rotated or revoked, and reuses of refresh tokens"
     );
+    describe_gauge!(READERS, Unit::Count, "Readers of the change feed");
+    describe_gauge!(LAG, Unit::Seconds, "How long ago the database was asked for changes, 0 without readers");
+    describe_counter!(SENT, Unit::Count, "Changes that were sent to readers of the change feed");
+    describe_counter!(CUT_OFF, Unit::Count, "Readers of the change feed that were cut off because they were too slow");
     describe_gauge!(BUILD, Unit::Count, "The version of the program");
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1);
     for event in ["saved", "rotated", "revoked", "reused"] {
@@ -77,4 +85,12 @@ pub(super) fn count(call: &StoreOutcome, status: StatusCode, time: Duration) {
         _ => return counter!(SESSIONS, "event" => "revoked").increment(call.revoked),
     };
     counter!(SESSIONS, "event" => event).increment(1);
+}
+
+/// Sets the metrics of the change feed.
+pub(super) fn set_feed(feed: &FeedStatus) {
+    gauge!(READERS).set(feed.readers as f64);
+    gauge!(LAG).set(feed.lag.unwrap_or_default().as_secs_f64());
+    counter!(SENT).absolute(feed.sent);
+    counter!(CUT_OFF).absolute(feed.cut_off);
 }

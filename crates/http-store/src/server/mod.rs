@@ -13,17 +13,19 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
-pub use self::outcome::StoreOutcome;
+pub use self::{body::StoreBody, feed::FeedStatus, outcome::StoreOutcome};
 use self::{
     callers::AllowedCallers,
+    feed::Feed,
     outcome::CallResult,
     reply::{StoreProblem, StoreReply, empty, json_reply, typed, with_result, with_version},
     route::{Route, client_id, parameter, session},
@@ -31,6 +33,7 @@ use self::{
 use crate::record::unverified_record;
 use crate::wire::{
     self, DigestBody, IssueBody, PageBody, PairBody, RevokedBody, RotateBody, RotatedBody, SavedBody, TicketBody, code,
+    feed::{BatchBody, FoundBody, MOST_AT_ONCE},
 };
 use fastauth_core::secret::Secret;
 use fastauth_core::store::{
@@ -38,7 +41,9 @@ use fastauth_core::store::{
     SessionStatus, StoreError, TokenRecord, TokenStore, carried_through,
 };
 
+mod body;
 mod callers;
+mod feed;
 mod outcome;
 mod precondition;
 mod reply;
@@ -46,6 +51,10 @@ mod route;
 
 /// The longest body that is read.
 const MAX_BODY: usize = 64 * 1024;
+/// The longest body of a look-up of many sessions.
+const MAX_BATCH_BODY: usize = 1024 * 1024;
+/// How many of its sessions are looked up at a time.
+const BATCH_WIDTH: usize = 32;
 /// How much more of a body that is too long is read.
 const MAX_DISCARDED: usize = 1024 * 1024;
 /// How long a body may take to arrive.
@@ -78,6 +87,10 @@ const OPENAPI: &str = include_str!("../../store-api.openapi.json");
 /// seconds, 413 for one of more than 64 KiB, 422 for one that is not the JSON of the call. If the store fails, the answer is 503 with
 /// `Retry-After`. No answer may be cached.
 ///
+/// If the store keeps a [log](TokenStore::log), the service has a change feed: `GET /v2/changes` streams changes to other nodes as they
+/// happen, and `GET /v2/snapshot` all live sessions. These two answers go on for as long as the caller reads; all others are whole. A
+/// server that stops calls [`stop_feed`](Self::stop_feed), or else it waits for them.
+///
 /// A caller of this API can read every client's tokens. So without a bearer token the service answers only programs on its machine:
 /// the `Host` has to be `localhost` or a loopback address, and requests that a browser sends for a page (with `Origin` or
 /// `Sec-Fetch-Site`) are refused with 403. That keeps pages out, but not other machines: without a bearer token, listen on
@@ -86,12 +99,38 @@ const OPENAPI: &str = include_str!("../../store-api.openapi.json");
 pub struct StoreService {
     store: Arc<dyn TokenStore>,
     callers: AllowedCallers,
+    /// Shared by all clones.
+    feed: Arc<Feed>,
 }
 
 impl StoreService {
     /// Creates a service over `store` that answers programs on this machine.
     pub fn new(store: Arc<dyn TokenStore>) -> Self {
-        Self { store, callers: AllowedCallers::Local }
+        let feed = Feed::new(Arc::clone(&store));
+        Self { store, callers: AllowedCallers::Local, feed }
+    }
+
+    /// Limits the readers of the change feed, long polls and snapshots included. Others are answered 503. The default is 1,024.
+    #[must_use]
+    pub fn max_feed_readers(self, most: usize) -> Self {
+        Self { feed: Feed::with_readers(Arc::clone(&self.store), most), ..self }
+    }
+
+    /// Tells all readers of the change feed to connect to another server and ends their streams, and refuses new ones with 503: call it
+    /// when the server stops. It concerns all clones of this service.
+    pub fn stop_feed(&self) {
+        self.feed.stop();
+    }
+
+    /// Returns the state of the change feed; `None` if the store keeps no log.
+    #[must_use]
+    pub fn feed_status(&self) -> Option<FeedStatus> {
+        self.feed.is_offered().then(|| self.feed.status())
+    }
+
+    /// Returns true if the log of the store answers within three seconds, or if the store keeps none: for the readiness of a server.
+    pub async fn is_feed_up(&self) -> bool {
+        self.feed.is_up().await
     }
 
     /// Answers only requests with `Authorization: Bearer` and this token, from any machine. Called again, it adds a token: to replace
@@ -113,7 +152,7 @@ impl StoreService {
 
     /// Returns the refusal if this service does not answer the sender of a request, whatever it asks for: for paths of your own
     /// beside the service.
-    pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+    pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response<StoreBody>> {
         let admitted = self.callers.admit(request.uri(), request.headers());
         admitted.err().map(|problem| problem.into_reply(false))
     }
@@ -153,7 +192,7 @@ impl StoreService {
             None => Err(StoreProblem::nothing_here()),
         };
         let reply = outcome.unwrap_or_else(|problem| problem.into_reply(is_v2));
-        if speaks_v2 { reply::announced(reply) } else { reply }
+        if speaks_v2 { reply::announced(reply, self.feed.is_offered()) } else { reply }
     }
 
     async fn dispatch(
@@ -196,6 +235,9 @@ impl StoreService {
             (Route::List, _) => self.list(query).await,
             (Route::RevokeAll, _) => self.revoke_all(request).await,
             (Route::Tickets, _) => self.spend(request).await,
+            (Route::Changes, _) => self.feed.changes(query, headers).await,
+            (Route::Snapshot, _) => self.feed.snapshot().await,
+            (Route::Batch, _) => self.batch(request).await,
             (Route::Description, _) => Ok(typed(StatusCode::OK, "application/json", OPENAPI)),
         }
     }
@@ -224,7 +266,7 @@ impl StoreService {
         request: Request<impl Body<Error: Into<BoxError>>>,
     ) -> Result<StoreReply, StoreProblem> {
         let condition = precondition::parse(request.headers())?;
-        let record = parse_pair(client_id, &body(request).await?).ok_or_else(|| {
+        let record = parse_pair(client_id, &body(request, MAX_BODY).await?).ok_or_else(|| {
             StoreProblem::body(r#"the body must be {"data":{"access_token":"…","refresh_token":"…"}}"#)
         })?;
         let version = self.save(&record, SaveOptions { condition, ..SaveOptions::default() }).await?;
@@ -352,6 +394,18 @@ impl StoreService {
         }
     }
 
+    /// Looks up many sessions, and answers in their order.
+    async fn batch(&self, request: Request<impl Body<Error: Into<BoxError>>>) -> Result<StoreReply, StoreProblem> {
+        let body = body(request, MAX_BATCH_BODY).await?;
+        let batch = wire::read::<BatchBody>(&body).filter(|batch| batch.tokens.len() <= MOST_AT_ONCE);
+        let batch = batch.ok_or_else(|| StoreProblem::body("the body must be an object with up to 1000 tokens"))?;
+        let calls = batch.tokens.iter().map(|item| self.store.load(&item.client_id, item.session.as_deref()));
+        let calls: Vec<_> = calls.collect();
+        let found: Vec<_> = stream::iter(calls).buffered(BATCH_WIDTH).try_collect().await?;
+        let tokens = found.into_iter().map(|held| held.map(DigestBody::from)).collect();
+        Ok(json_reply(StatusCode::OK, &FoundBody { tokens }))
+    }
+
     async fn list(&self, query: &str) -> Result<StoreReply, StoreProblem> {
         let page = self.store.list(&filter(query)?).await?;
         Ok(json_reply(StatusCode::OK, &page_body(page)))
@@ -362,7 +416,7 @@ impl<B> Service<Request<B>> for StoreService
 where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<StoreBody>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -465,21 +519,22 @@ async fn read<T: DeserializeOwned>(
     request: Request<impl Body<Error: Into<BoxError>>>,
     otherwise: &'static str,
 ) -> Result<T, StoreProblem> {
-    wire::read(&body(request).await?).ok_or_else(|| StoreProblem::body(otherwise))
+    wire::read(&body(request, MAX_BODY).await?).ok_or_else(|| StoreProblem::body(otherwise))
 }
 
-async fn body(request: Request<impl Body<Error: Into<BoxError>>>) -> Result<Bytes, StoreProblem> {
+async fn body(request: Request<impl Body<Error: Into<BoxError>>>, most: usize) -> Result<Bytes, StoreProblem> {
     if !is_json(request.headers()) {
         const DETAIL: &str = "the content type must be application/json";
         return Err(StoreProblem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", DETAIL));
     }
     let deadline = Instant::now() + BODY_TIMEOUT;
     let mut body = pin!(request.into_body());
-    match timeout_at(deadline, Limited::new(body.as_mut(), MAX_BODY).collect()).await {
+    match timeout_at(deadline, Limited::new(body.as_mut(), most).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if is_too_long(&*error) => {
             let _ = timeout_at(deadline, discard(body)).await;
-            Err(StoreProblem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is longer than 64 KiB"))
+            let detail = format!("the body is longer than {} KiB", most / 1024);
+            Err(StoreProblem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail))
         }
         Ok(Err(_)) => Err(StoreProblem::bad_request("the body was cut off")),
         Err(_) => Err(StoreProblem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body took more than ten seconds")),

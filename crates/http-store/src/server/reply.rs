@@ -7,15 +7,14 @@ use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE},
 };
-use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
 
-use super::outcome::CallResult;
+use super::{body::StoreBody, outcome::CallResult};
 use crate::wire;
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
-pub(super) type StoreReply = Response<Full<Bytes>>;
+pub(super) type StoreReply = Response<StoreBody>;
 
 /// The reason why a call is refused.
 #[derive(Debug)]
@@ -72,6 +71,21 @@ impl StoreProblem {
             .with(ALLOW, allow(known))
     }
 
+    /// The problem of a call that succeeds later, or at another server.
+    pub(super) fn unavailable(detail: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+            .with(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    fn rate_limited(error: &StoreError) -> Self {
+        const DETAIL: &str = "this client is issued tokens too often: try again later";
+        let after = error.retry_after().unwrap_or_default();
+        // Whole seconds, rounded up, so that the next attempt is not too early again.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, wire::code::RATE_LIMITED, DETAIL)
+            .with(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
     pub(super) fn body(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", detail)
     }
@@ -97,12 +111,15 @@ impl StoreProblem {
 /// The problem of a store that failed. The cause is logged, and not sent.
 impl From<StoreError> for StoreProblem {
     fn from(error: StoreError) -> Self {
-        if error.kind() == StoreErrorKind::Unsupported {
-            return Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "the token store does not support this");
+        match error.kind() {
+            StoreErrorKind::Unsupported => {
+                return Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "the token store does not support this");
+            }
+            StoreErrorKind::RateLimited => return Self::rate_limited(&error),
+            _ => {}
         }
         tracing::error!(target: "fastauth", kind = ?error.kind(), error = &error as &dyn Error, "the token store failed");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the token store failed: try again")
-            .with(RETRY_AFTER, HeaderValue::from_static("1"))
+        Self::unavailable("the token store failed: try again")
     }
 }
 
@@ -114,7 +131,7 @@ pub(super) fn json_reply(status: StatusCode, body: &impl Serialize) -> StoreRepl
 
 pub(super) fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> StoreReply {
     let mut reply = empty(status);
-    *reply.body_mut() = Full::from(body.into());
+    *reply.body_mut() = StoreBody::from(body);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }
@@ -142,19 +159,20 @@ pub(super) fn with_result(mut reply: StoreReply, result: CallResult) -> StoreRep
     reply
 }
 
-pub(super) fn announced(mut reply: StoreReply) -> StoreReply {
-    reply.headers_mut().insert(wire::ANNOUNCEMENT, HeaderValue::from_static("v=2"));
+pub(super) fn announced(mut reply: StoreReply, has_feed: bool) -> StoreReply {
+    let announcement = if has_feed { "v=2; feed=v2/changes" } else { "v=2" };
+    reply.headers_mut().insert(wire::ANNOUNCEMENT, HeaderValue::from_static(announcement));
     reply
 }
 
 /// Turns the reply to GET into that to HEAD (RFC 9110 9.3.2).
 pub(super) fn without_body(mut reply: StoreReply) -> StoreReply {
     use http_body::Body;
-    let length = reply.body().size_hint().exact().unwrap_or_default();
-    if reply.status() != StatusCode::NOT_MODIFIED {
+    let length = reply.body().size_hint().exact();
+    if let Some(length) = length.filter(|_| reply.status() != StatusCode::NOT_MODIFIED) {
         reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    *reply.body_mut() = Full::default();
+    *reply.body_mut() = StoreBody::default();
     reply
 }
 

@@ -29,6 +29,12 @@ pub(super) enum Route<'a> {
     RevokeAll,
     /// `/v2/tickets`
     Tickets,
+    /// `/v2/changes`
+    Changes,
+    /// `/v2/snapshot`
+    Snapshot,
+    /// `/v2/tokens:batchGet`
+    Batch,
     /// `/v2/openapi.json`
     Description,
 }
@@ -45,6 +51,9 @@ impl<'a> Route<'a> {
             ["v2", "clients"] => Some(Self::List),
             ["v2", "revoke-all"] => Some(Self::RevokeAll),
             ["v2", "tickets"] => Some(Self::Tickets),
+            ["v2", "changes"] => Some(Self::Changes),
+            ["v2", "snapshot"] => Some(Self::Snapshot),
+            ["v2", "tokens:batchGet"] => Some(Self::Batch),
             ["v2", "openapi.json"] => Some(Self::Description),
             ["token"] => Some(Self::Pair),
             _ => None,
@@ -62,6 +71,9 @@ impl<'a> Route<'a> {
             Self::List => "/v2/clients",
             Self::RevokeAll => "/v2/revoke-all",
             Self::Tickets => "/v2/tickets",
+            Self::Changes => "/v2/changes",
+            Self::Snapshot => "/v2/snapshot",
+            Self::Batch => "/v2/tokens:batchGet",
             Self::Description => "/v2/openapi.json",
         }
     }
@@ -78,6 +90,9 @@ impl<'a> Route<'a> {
             (Self::List, &Method::GET | &Method::HEAD) => StoreCall::List,
             (Self::Tickets, &Method::POST) => StoreCall::Spend,
             (Self::RevokeAll, &Method::POST) => return "revoke_all",
+            (Self::Changes, &Method::GET | &Method::HEAD) => return "follow",
+            (Self::Snapshot, &Method::GET | &Method::HEAD) => return "snapshot",
+            (Self::Batch, &Method::POST) => return "batch_get",
             (Self::Description, &Method::GET | &Method::HEAD) => return "describe",
             _ => return "other",
         };
@@ -89,9 +104,11 @@ impl<'a> Route<'a> {
         match self {
             Self::Pair if !speaks_v2 => &[Method::GET, Method::HEAD, Method::POST, Method::OPTIONS],
             Self::Pair | Self::Client(_) => &[Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::OPTIONS],
-            Self::Rotate(_) | Self::RevokeAll | Self::Tickets => &[Method::POST, Method::OPTIONS],
+            Self::Rotate(_) | Self::RevokeAll | Self::Tickets | Self::Batch => &[Method::POST, Method::OPTIONS],
             Self::AccessToken(_) | Self::Session(..) => &[Method::DELETE, Method::OPTIONS],
-            Self::List | Self::Description => &[Method::GET, Method::HEAD, Method::OPTIONS],
+            Self::List | Self::Changes | Self::Snapshot | Self::Description => {
+                &[Method::GET, Method::HEAD, Method::OPTIONS]
+            }
         }
     }
 }
@@ -146,7 +163,12 @@ mod tests {
             ("/v2/clients", Some(Route::List)),
             ("/v2/revoke-all", Some(Route::RevokeAll)),
             ("/v2/tickets", Some(Route::Tickets)),
+            ("/v2/changes", Some(Route::Changes)),
+            ("/v2/snapshot", Some(Route::Snapshot)),
+            ("/v2/tokens:batchGet", Some(Route::Batch)),
             ("/v2/openapi.json", Some(Route::Description)),
+            ("/v2/tokens%3AbatchGet", None),
+            ("/v2/tokens", None),
             ("", None),
             ("/", None),
             ("token", None),
@@ -189,6 +211,9 @@ mod tests {
             ("/v2/clients", Method::GET, "list"),
             ("/v2/revoke-all", Method::POST, "revoke_all"),
             ("/v2/tickets", Method::POST, "spend"),
+            ("/v2/changes", Method::GET, "follow"),
+            ("/v2/snapshot", Method::GET, "snapshot"),
+            ("/v2/tokens:batchGet", Method::POST, "batch_get"),
             ("/v2/openapi.json", Method::GET, "describe"),
         ] {
             let route = Route::parse(path).unwrap();

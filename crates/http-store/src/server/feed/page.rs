@@ -1,0 +1,99 @@
+//! The changes that are sent together, in the form of server-sent events.
+
+use std::{fmt::Write, sync::OnceLock, time::Instant};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::wire::feed::{ChangeBody, PointBody, event};
+use fastauth_core::store::{Change, LogPage, LogPoint};
+
+/// What a change is told with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// Whom it concerns.
+    Names,
+    /// What is current since, too.
+    Digests,
+}
+
+/// A page of the log as readers are told it.
+pub(super) struct FeedPage {
+    /// The point before it, from which a reader that got a part of it goes on.
+    before: LogPoint,
+    after: LogPoint,
+    as_of: Instant,
+    changes: Vec<Change>,
+    /// The texts for each detail, made when the first reader needs them.
+    texts: [OnceLock<Bytes>; 2],
+}
+
+impl FeedPage {
+    pub(super) fn new(before: &LogPoint, page: LogPage) -> Self {
+        let LogPage { changes, point, as_of, .. } = page;
+        Self { before: before.clone(), after: point, as_of, changes, texts: Default::default() }
+    }
+
+    /// Returns true if it tells nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && !self.is_reset()
+    }
+
+    /// Returns true if the log was begun anew before it.
+    pub(super) fn is_reset(&self) -> bool {
+        self.before.epoch != self.after.epoch
+    }
+
+    pub(super) fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    pub(super) fn after(&self) -> &LogPoint {
+        &self.after
+    }
+
+    pub(super) fn as_of(&self) -> Instant {
+        self.as_of
+    }
+
+    /// Returns its events.
+    pub(super) fn events(&self, detail: Detail) -> Bytes {
+        let text = match detail {
+            Detail::Names => &self.texts[0],
+            Detail::Digests => &self.texts[1],
+        };
+        text.get_or_init(|| self.render(detail).into()).clone()
+    }
+
+    fn render(&self, detail: Detail) -> String {
+        let mut text = String::new();
+        let mut before = &self.before;
+        if self.is_reset() {
+            before = &self.after;
+            text += &reset(&self.after);
+        }
+        let last = self.changes.len().saturating_sub(1);
+        for (number, change) in self.changes.iter().enumerate() {
+            let point = if number == last { &self.after } else { before };
+            write_event(&mut text, point, event::CHANGE, &ChangeBody::new(change, detail == Detail::Digests));
+        }
+        text
+    }
+}
+
+pub(super) fn reset(point: &LogPoint) -> String {
+    one_event(point, event::RESET, &PointBody { point: point.to_string() })
+}
+
+pub(super) fn one_event(point: &LogPoint, name: &str, data: &impl Serialize) -> String {
+    let mut text = String::new();
+    write_event(&mut text, point, name, data);
+    text
+}
+
+#[allow(clippy::expect_used, reason = "no input: the data are this crate's own types, and a String takes every text")]
+fn write_event(text: &mut String, point: &LogPoint, name: &str, data: &impl Serialize) {
+    // JSON has no line breaks outside of strings, and none inside them.
+    let data = serde_json::to_string(data).expect("strings and numbers under string keys serialize");
+    write!(text, "id: {point}\nevent: {name}\ndata: {data}\n\n").expect("a String takes every text");
+}
