@@ -34,6 +34,7 @@ mod readings;
 mod requirement;
 mod rule;
 mod set;
+mod tails;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,7 @@ use self::{
     readings::{Reading, faults, has_short_name, is_calm, is_plain, readings},
     requirement::{Asking, Cause},
     set::CompiledRule,
+    tails::Steps,
 };
 
 /// A longer path is not looked at. It bounds the work together with the limits on readings.
@@ -367,7 +369,8 @@ impl Rules {
             return Ok(self.everything(path, &[], fault, watch));
         }
         let folded = if self.options.case_insensitive { self.matcher.longest() } else { 0 };
-        let readings = match readings(path, self.options.windows, folded, &|path| self.is_above(path)) {
+        let steps = Steps::limited();
+        let readings = match readings(path, self.options.windows, folded, &|path| self.is_above(path, &steps)) {
             Err(fault) if self.tolerates(fault) => {
                 watch.reading(path, Step::AsSent, None);
                 return Ok(self.everything(path, &[], fault, watch));
@@ -383,7 +386,11 @@ impl Rules {
         if self.options.windows && readings.list.iter().any(|reading| has_short_name(&reading.text)) {
             return Ok(self.everything(path, &readings.list, PathRefusal::ShortName, watch));
         }
-        Ok(self.weigh_all(path, &readings.list, method))
+        let asked = self.weigh_all(path, &readings.list, method, &steps);
+        if steps.are_used_up() {
+            return Ok(self.everything(path, &readings.list, PathRefusal::TooManyReadings, watch));
+        }
+        Ok(asked)
     }
 
     /// Asks for every check that any prefix or rule asks for, because of a fault of the path. The prefixes that its readings
@@ -407,7 +414,7 @@ impl Rules {
     /// Computes what a path asks for that has no other reading.
     fn weigh(&self, path: &str, method: Methods) -> Requirement {
         let asked = self.weigh_lists(path);
-        if self.are_ruled { asked.or(self.ask_rules(path, method)) } else { asked }
+        if self.are_ruled { asked.or(self.ask_rules(path, method, &Steps::unlimited())) } else { asked }
     }
 
     #[inline(never)]
@@ -417,14 +424,14 @@ impl Rules {
     }
 
     /// Computes what a path asks for with all its readings, itself the first of them.
-    fn weigh_all(&self, path: &str, readings: &[Reading], method: Methods) -> Requirement {
+    fn weigh_all(&self, path: &str, readings: &[Reading], method: Methods, steps: &Steps) -> Requirement {
         let as_sent = self.ask(path);
         let others = readings.iter().skip(1).map(|reading| self.ask(&reading.text));
         let asked = Requirement::new(others.fold(as_sent, Asking::and), as_sent);
         if !self.are_ruled {
             return asked;
         }
-        let ask = |reading: &str| self.ask_rules_of_reading(reading, method);
+        let ask = |reading: &str| self.ask_rules_of_reading(reading, method, steps);
         let others = readings.iter().skip(1).map(|reading| ask(&reading.text).of_other_reading());
         others.fold(asked.or(ask(path)), Requirement::or)
     }
@@ -450,9 +457,9 @@ impl Rules {
     }
 
     /// Returns true if a path is above a prefix or a path of a rule, by whole segments.
-    fn is_above(&self, path: &str) -> bool {
+    fn is_above(&self, path: &str, steps: &Steps) -> bool {
         let cased = self.cased(path);
-        self.matcher.is_above(&cased) || self.are_ruled && self.has_parameter_below(path, &cased)
+        self.matcher.is_above(&cased) || self.are_ruled && self.matcher.has_parameter_below(&cased, steps)
     }
 
     /// Folds a reading as far as it can be matched, if case is ignored.

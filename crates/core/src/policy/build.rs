@@ -105,16 +105,19 @@ impl ListedPrefix {
         let form = if is_exemption { self.prefix.form_of_exemption() } else { self.prefix.form() };
         let rank = if is_exemption { ranks.of(Specificity::of_exemption(&self.prefix)) } else { 0 };
         let end = End { rule: self.id, list: Some(self.list), form, rank };
-        Entry { text: cased(self.prefix.text(), options), end }
+        Entry { text: cased(self.prefix.text(), options), tail: vec![], end }
     }
 }
 
 impl CompiledRule {
     fn entry(&self, id: RuleId, options: PathOptions, ranks: &Ranks) -> Entry {
+        let has_parameters = self.pattern.has_parameters();
         let head = self.pattern.head();
-        let form = if head == "/" { Form::Plain } else { Form::Segment };
+        let form = if head == "/" && !has_parameters { Form::Plain } else { Form::Segment };
+        // The tail begins with the slash.
+        let head = if has_parameters { head.trim_end_matches('/') } else { head };
         let end = End { rule: id, list: None, form, rank: ranks.of(self.specificity) };
-        Entry { text: cased(head, options), end }
+        Entry { text: cased(head, options), tail: self.pattern.compared_tail(Spelling::widest(options)), end }
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     Level, Methods, Rules,
     contest::texts,
     pattern::{Specificity, Spelling},
+    tails::Steps,
 };
 
 /// One comparison of a reading with the rules. There are more than one if the reading ends with a slash, has an empty segment, or
@@ -192,7 +193,7 @@ impl Rules {
             }
         }
         let mut contenders = Vec::new();
-        self.empty_takers(reading, method, |id, rule| {
+        self.empty_takers(reading, method, &Steps::unlimited(), |id, rule| {
             contenders.push(Contender {
                 kind: ContenderKind::Rule,
                 name: rule.name.clone(),
@@ -211,7 +212,7 @@ impl Rules {
 
     fn ranked(&self, text: &str, spelling: Spelling, method: Methods) -> Vec<Contender> {
         let mut met = Vec::new();
-        self.contenders(text, spelling, method, |end| met.push(*end));
+        self.contenders(text, spelling, method, &Steps::unlimited(), |end| met.push(*end));
         met.sort_by_key(|end| Reverse(end.rank));
         let specificities: Vec<_> = met
             .iter()

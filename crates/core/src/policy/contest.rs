@@ -2,7 +2,7 @@
 
 use super::{
     CompiledRule, Level, Methods, PathList, Requirement, RuleId, Rules, matcher::End, pattern::Spelling,
-    readings::merge_slashes, requirement::Cause,
+    readings::merge_slashes, requirement::Cause, tails::Steps,
 };
 
 /// The most specific match so far.
@@ -24,20 +24,20 @@ impl Rules {
     /// Computes what the rules ask of one reading. It is also taken without the slash at its end and, if case is ignored,
     /// without case: all of these count, and all rules whose parameters stand for its empty segments.
     #[inline(never)]
-    pub(super) fn ask_rules(&self, reading: &str, method: Methods) -> Requirement {
+    pub(super) fn ask_rules(&self, reading: &str, method: Methods, steps: &Steps) -> Requirement {
         let mut asked = Requirement::NOTHING;
         for text in texts(reading) {
             for spelling in self.spellings() {
-                asked = asked.or(self.winner(text, *spelling, method));
+                asked = asked.or(self.winner(text, *spelling, method, steps));
             }
         }
         asked
     }
 
     /// Computes the same of a reading that may have empty segments, which a plain path has not.
-    pub(super) fn ask_rules_of_reading(&self, reading: &str, method: Methods) -> Requirement {
-        let mut asked = self.ask_rules(reading, method);
-        self.empty_takers(reading, method, |id, rule| asked = asked.or(Requirement::of_rule(rule.level, id)));
+    pub(super) fn ask_rules_of_reading(&self, reading: &str, method: Methods, steps: &Steps) -> Requirement {
+        let mut asked = self.ask_rules(reading, method, steps);
+        self.empty_takers(reading, method, steps, |id, rule| asked = asked.or(Requirement::of_rule(rule.level, id)));
         asked
     }
 
@@ -47,14 +47,19 @@ impl Rules {
     }
 
     /// Visits the rules that match a reading if a parameter stands for an empty segment in it, as it does to axum.
-    pub(super) fn empty_takers(&self, reading: &str, method: Methods, mut met: impl FnMut(RuleId, &CompiledRule)) {
-        let spelling = Spelling::widest(self.options);
+    pub(super) fn empty_takers(
+        &self,
+        reading: &str,
+        method: Methods,
+        steps: &Steps,
+        mut met: impl FnMut(RuleId, &CompiledRule),
+    ) {
         let cased = self.cased(reading);
         let Some(merged) = merge_slashes(&cased) else { return };
-        self.matcher.visit(&merged, |end| {
+        self.matcher.visit_empty(&cased, &merged, steps, |end, is_at_end| {
             let rule = self.compiled(end.rule).filter(|rule| {
-                let is_for = rule.pattern.has_parameters() && rule.methods.meets(method);
-                is_for && !rule.rule.is_report_only() && rule.pattern.takes_empty(&cased, spelling)
+                let ends = is_at_end || !rule.pattern.ends_here();
+                ends && rule.methods.meets(method) && !rule.rule.is_report_only()
             });
             if let Some(rule) = rule {
                 met(end.rule, rule);
@@ -63,10 +68,10 @@ impl Rules {
     }
 
     /// Computes what the winner of one comparison asks, and which rule only reports that would have won.
-    fn winner(&self, text: &str, spelling: Spelling, method: Methods) -> Requirement {
+    fn winner(&self, text: &str, spelling: Spelling, method: Methods, steps: &Steps) -> Requirement {
         let mut best = Best::default();
         let mut best_report = Best::default();
-        self.contenders(text, spelling, method, |end| {
+        self.contenders(text, spelling, method, steps, |end| {
             let reports = self.compiled(end.rule).is_some_and(|rule| rule.rule.is_report_only());
             if reports { best_report.add(end) } else { best.add(end) }
         });
@@ -81,24 +86,18 @@ impl Rules {
         asked.reporting(reported)
     }
 
-    /// Returns true if a rule with parameters is for paths below this one.
-    pub(super) fn has_parameter_below(&self, path: &str, cased: &str) -> bool {
-        let mut found = false;
-        self.matcher.visit(cased, |end| {
-            let rule = self.compiled(end.rule).filter(|rule| rule.pattern.has_parameters());
-            found |= rule.is_some_and(|rule| {
-                let mut spellings = self.spellings().iter();
-                spellings.any(|spelling| rule.pattern.goes_below(spelling.pick(path, cased), *spelling))
-            });
-        });
-        found
-    }
-
     /// Visits the rules and exemptions that match a text and a method.
-    pub(super) fn contenders(&self, text: &str, spelling: Spelling, method: Methods, mut met: impl FnMut(&End)) {
+    pub(super) fn contenders(
+        &self,
+        text: &str,
+        spelling: Spelling,
+        method: Methods,
+        steps: &Steps,
+        mut met: impl FnMut(&End),
+    ) {
         let cased = self.cased(text);
         let compared = spelling.pick(text, &cased);
-        self.matcher.visit(&cased, |end| {
+        self.matcher.visit_all(&cased, steps, |end| {
             let matches = match (end.list, self.compiled(end.rule)) {
                 (Some(PathList::Public), _) => {
                     spelling == Spelling::Folded

@@ -2,6 +2,7 @@
 
 use super::{
     Level, PathList, RuleId, Rules, overlap::Overlaps, pattern::Spelling, requirement::Cause, set::CompiledRule,
+    tails::Steps,
 };
 
 impl Rules {
@@ -19,16 +20,14 @@ impl Rules {
     fn never_wins(&self, rule: &CompiledRule) -> Option<String> {
         let mut left = rule.methods;
         let mut winners = Vec::new();
-        // A rule that covers another one begins as that does.
-        self.matcher.visit(&self.cased(rule.pattern.head()), |end| {
-            let Some(other) = self.compiled(end.rule) else { return };
+        for (id, other) in self.matching(&rule.pattern.sample()) {
             let competes = rule.rule.is_report_only() || !other.rule.is_report_only();
             let wins = competes && other.specificity > rule.specificity && other.methods.meets(left);
             if wins && other.pattern.covers(&rule.pattern, Spelling::Plain) {
                 left = left.without(other.methods);
-                winners.push(self.in_rules(end.rule));
+                winners.push(self.in_rules(id));
             }
-        });
+        }
         left.is_empty().then(|| {
             let wins = if winners.len() == 1 { "wins" } else { "win" };
             format!("has no effect: {} {wins} all of its requests", winners.join(" and "))
@@ -42,7 +41,7 @@ impl Rules {
                 && !other.rule.is_report_only()
                 && other.pattern.wins_over_longer(&rule.pattern, Spelling::Plain)
         };
-        let winner = self.ids().find(|id| self.compiled(*id).is_some_and(wins))?;
+        let (winner, _) = self.matching(rule.pattern.head()).into_iter().find(|(_, other)| wins(other))?;
         Some(format!(
             "does not decide on all of its requests: {} wins some of them, since a path with parameters wins over any prefix",
             self.in_rules(winner)
@@ -63,6 +62,16 @@ impl Rules {
             rule.level.as_str(),
             guard.of_list(),
         ))
+    }
+
+    /// Returns all rules that match a text, and some others, in the order of the configuration.
+    fn matching(&self, text: &str) -> Vec<(RuleId, &CompiledRule)> {
+        let mut matching = Vec::new();
+        self.matcher.visit_all(&self.cased(text), &Steps::unlimited(), |end| {
+            matching.extend(self.compiled(end.rule).map(|rule| (end.rule, rule)));
+        });
+        matching.sort_by_key(|(id, _)| id.place());
+        matching
     }
 
     fn in_rules(&self, id: RuleId) -> String {

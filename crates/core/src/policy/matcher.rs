@@ -1,6 +1,10 @@
 //! The matcher: finds every prefix, and every rule by its literal beginning, that a path starts with, in one walk.
 
-use super::{Form, PathList, RuleId};
+use super::{
+    Form, PathList, RuleId,
+    pattern::{Known, Spelling},
+    tails::{Look, Name, Steps, Tails},
+};
 
 /// The texts of all rules as a radix tree, behind a filter of their first bytes.
 ///
@@ -17,6 +21,8 @@ pub(super) struct Matcher {
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) text: String,
+    /// What follows the text in the paths of a rule with parameters.
+    pub(super) tail: Vec<Known>,
     pub(super) end: End,
 }
 
@@ -37,6 +43,8 @@ struct Node {
     label: Box<[u8]>,
     /// The rules whose texts end with the label.
     ends: Box<[End]>,
+    /// The same of those that have parameters.
+    tails: Option<Box<Tails>>,
     /// The bytes that lead to the children, ascending.
     keys: Box<[u8]>,
     children: Box<[Node]>,
@@ -48,7 +56,7 @@ impl Matcher {
     /// With `any_case`, the texts are [folded](super::case::fold), and so are the paths; of ASCII paths, the tree itself
     /// ignores the case. So much of a path is folded as the longest text has, and at least `longest` bytes.
     pub(super) fn new(mut entries: Vec<Entry>, any_case: bool, longest: usize) -> Self {
-        entries.sort_by(|a, b| a.text.cmp(&b.text));
+        entries.sort_by(|a, b| a.text.cmp(&b.text).then_with(|| a.tail.cmp(&b.tail)));
         let longest = entries.iter().map(|entry| entry.text.len()).fold(longest, usize::max);
         Self { heads: Heads::new(&entries), root: Node::new(&entries, 0), longest, any_case }
     }
@@ -64,18 +72,61 @@ impl Matcher {
         !self.heads.has(path.as_bytes())
     }
 
-    /// Visits the rules that `path` meets, the shortest first.
+    /// Visits the rules without parameters that `path` meets, the shortest first.
     #[inline]
-    pub(super) fn visit(&self, path: &str, met: impl FnMut(&End)) {
+    pub(super) fn visit(&self, path: &str, mut met: impl FnMut(&End)) {
+        self.walk(path, |node, tail| node.met(tail).for_each(&mut met));
+    }
+
+    /// Visits the same, and all rules with parameters that `path` may meet.
+    #[inline]
+    pub(super) fn visit_all(&self, path: &str, steps: &Steps, mut met: impl FnMut(&End)) {
+        self.walk(path, |node, tail| {
+            node.met(tail).for_each(&mut met);
+            if let Some(tails) = node.tails_of(tail) {
+                tails.visit(&path[path.len() - tail.len()..], self.look(steps), &mut met);
+            }
+        });
+    }
+
+    /// Visits the rules with parameters that `path` meets if one of these stands for an empty segment. Without its empty
+    /// segments, it is `merged`. Tells whether a rule may end where the path does.
+    pub(super) fn visit_empty(&self, path: &str, merged: &str, steps: &Steps, mut met: impl FnMut(&End, bool)) {
+        let names = Name::all(path);
+        self.walk(merged, |node, tail| {
+            if let Some(tails) = node.tails_of(tail) {
+                let passed = merged[..merged.len() - tail.len()].matches('/').count();
+                tails.visit_empty(&names, passed, self.look(steps), &mut met);
+            }
+        });
+    }
+
+    /// Returns true if a rule with parameters is for paths below `path`.
+    pub(super) fn has_parameter_below(&self, path: &str, steps: &Steps) -> bool {
+        let mut found = false;
+        self.walk(path, |node, tail| {
+            let tails = node.tails_of(tail);
+            found |= tails.is_some_and(|tails| tails.go_below(&path[path.len() - tail.len()..], self.look(steps)));
+        });
+        found
+    }
+
+    fn look<'a>(&self, steps: &'a Steps) -> Look<'a> {
+        Look { spelling: if self.any_case { Spelling::Folded } else { Spelling::Plain }, steps }
+    }
+
+    /// Visits the nodes whose texts `path` begins with, and what follows.
+    #[inline]
+    fn walk(&self, path: &str, met: impl FnMut(&Node, &[u8])) {
         if self.any_case {
-            self.walk(path, |byte| byte.to_ascii_lowercase(), met);
+            self.walk_cased(path, |byte| byte.to_ascii_lowercase(), met);
         } else {
-            self.walk(path, |byte| byte, met);
+            self.walk_cased(path, |byte| byte, met);
         }
     }
 
     #[inline]
-    fn walk(&self, path: &str, cased: impl Fn(u8) -> u8, mut met: impl FnMut(&End)) {
+    fn walk_cased(&self, path: &str, cased: impl Fn(u8) -> u8, mut met: impl FnMut(&Node, &[u8])) {
         let mut node = &self.root;
         let mut rest = path.as_bytes();
         loop {
@@ -84,11 +135,7 @@ impl Matcher {
             if head.iter().zip(&node.label).any(|(byte, wanted)| cased(*byte) != *wanted) {
                 return;
             }
-            for end in &node.ends {
-                if end.form == Form::Plain || matches!(tail, [] | [b'/', ..]) {
-                    met(end);
-                }
-            }
+            met(node, tail);
             let Some((key, tail)) = tail.split_first() else { return };
             let Some(child) = node.child(cased(*key)) else { return };
             node = child;
@@ -127,23 +174,33 @@ impl Matcher {
 impl Node {
     /// Builds the node of the sorted entries, which share their first `depth` bytes.
     fn new(entries: &[Entry], depth: usize) -> Self {
-        let [first, .., last] = entries else {
-            return entries.first().map_or_else(Self::default, |entry| Self {
-                label: entry.text.as_bytes()[depth..].into(),
-                ends: [entry.end].into(),
-                ..Self::default()
-            });
-        };
+        let Some(first) = entries.first() else { return Self::default() };
+        let last = entries.last().unwrap_or(first);
         let label = shared(&first.text.as_bytes()[depth..], &last.text.as_bytes()[depth..]);
         let end = depth + label.len();
         let (ends, longer) = entries.split_at(entries.partition_point(|entry| entry.text.len() == end));
         let children: Vec<_> = longer.chunk_by(|a, b| a.text.as_bytes()[end] == b.text.as_bytes()[end]).collect();
+        let (ends, tails): (Vec<_>, Vec<_>) = ends.iter().partition(|entry| entry.tail.is_empty());
         Self {
             label: label.into(),
             ends: ends.iter().map(|entry| entry.end).collect(),
+            tails: (!tails.is_empty()).then(|| Tails::new(&tails, 0).into()),
             keys: children.iter().map(|chunk| chunk[0].text.as_bytes()[end]).collect(),
             children: children.iter().map(|chunk| Self::new(chunk, end + 1)).collect(),
         }
+    }
+
+    /// Returns the rules without parameters that end here and are met if a path goes on like this.
+    #[inline]
+    fn met(&self, tail: &[u8]) -> impl Iterator<Item = &End> {
+        let is_segment = matches!(tail, [] | [b'/', ..]);
+        self.ends.iter().filter(move |end| is_segment || end.form == Form::Plain)
+    }
+
+    /// Returns those with parameters.
+    #[inline]
+    fn tails_of(&self, tail: &[u8]) -> Option<&Tails> {
+        self.tails.as_deref().filter(|_| matches!(tail, [] | [b'/', ..]))
     }
 
     #[inline]
@@ -215,6 +272,7 @@ mod tests {
     fn matcher(entries: &[(String, bool)], any_case: bool) -> Matcher {
         let entries = entries.iter().enumerate().map(|(place, (text, segment))| Entry {
             text: text.clone(),
+            tail: vec![],
             end: End {
                 rule: RuleId::new(place),
                 list: Some(PathList::Access),

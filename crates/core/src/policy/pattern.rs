@@ -1,5 +1,7 @@
 //! The path of a rule: how it is parsed, what it matches, and how specific it is.
 
+use std::cmp::Ordering;
+
 use super::{Extent, Prefix, Use, case::fold, prefix::PrefixError};
 
 /// The path of a rule, in segments.
@@ -32,14 +34,14 @@ enum Segment {
 }
 
 /// A type of values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Uuid,
     Int,
 }
 
 /// What a prefix or a rule has in the place of a segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Known {
     Text(String),
     Typed(Kind),
@@ -171,6 +173,36 @@ impl Pattern {
         if self.head.plain.is_empty() { "/" } else { &self.head.plain }
     }
 
+    /// Returns the segments as they are compared.
+    pub(super) fn compared(&self, spelling: Spelling) -> Vec<Known> {
+        let compared = self.known().map(|known| match known {
+            Known::Text(text) if spelling == Spelling::Folded => Known::Text(fold(&text).into_owned()),
+            known => known,
+        });
+        compared.collect()
+    }
+
+    /// Returns those from the first parameter on.
+    pub(super) fn compared_tail(&self, spelling: Spelling) -> Vec<Known> {
+        self.compared(spelling).split_off(self.first_parameter)
+    }
+
+    /// Returns a path that this matches, as do all patterns that match all of its paths.
+    pub(super) fn sample(&self) -> String {
+        let names = self.known().map(|known| match known {
+            Known::Text(text) => format!("/{text}"),
+            Known::Typed(kind) => format!("/{}", kind.sample()),
+            // It is in no path, so that it is no name of a rule.
+            Known::Any => "/\0".to_owned(),
+        });
+        names.collect()
+    }
+
+    /// Returns true if nothing may follow the segments.
+    pub(super) fn ends_here(&self) -> bool {
+        self.end == End::Here
+    }
+
     pub(super) fn has_parameters(&self) -> bool {
         self.first_parameter < self.segments.len()
     }
@@ -190,45 +222,6 @@ impl Pattern {
             rest = after;
         }
         rest.is_empty() || self.end != End::Here && rest.starts_with('/')
-    }
-
-    /// Returns true if a text is one of the paths when a parameter stands for an empty segment in it. All other empty segments
-    /// are left out, and slashes at the end do not count.
-    pub(super) fn takes_empty(&self, text: &str, spelling: Spelling) -> bool {
-        // What is left of the text, and whether a parameter stands for what is empty.
-        let mut states = vec![(text, false)];
-        for segment in &self.segments {
-            let mut next = Vec::with_capacity(2 * states.len());
-            for (rest, has_taken) in states {
-                let named = rest.trim_start_matches('/');
-                let slashes = rest.len() - named.len();
-                if *segment == Segment::Any && slashes > 1 {
-                    next.push((&rest[1..], true));
-                }
-                let name = named.split('/').next().unwrap_or_default();
-                if slashes > 0 && !name.is_empty() && segment.matches(name, spelling) {
-                    next.push((&named[name.len()..], has_taken));
-                }
-            }
-            next.sort_unstable_by_key(|(rest, has_taken)| (rest.len(), *has_taken));
-            next.dedup();
-            states = next;
-        }
-        let mut ends = states.iter().filter(|(_, has_taken)| *has_taken);
-        ends.any(|(rest, _)| self.end != End::Here || rest.bytes().all(|byte| byte == b'/'))
-    }
-
-    /// Returns true if some of the paths are below `path`, which it begins with.
-    pub(super) fn goes_below(&self, path: &str, spelling: Spelling) -> bool {
-        let Some(mut rest) = self.head.strip(path, spelling) else { return false };
-        for segment in self.tail() {
-            match next_segment(rest) {
-                None => return rest.is_empty(),
-                Some((name, _)) if !segment.matches(name, spelling) => return false,
-                Some((_, after)) => rest = after,
-            }
-        }
-        false
     }
 
     /// Returns true if a path can match both this and another pattern of the same specificity.
@@ -317,6 +310,21 @@ impl Spelling {
             Self::Folded => folded,
         }
     }
+
+    /// Compares a name of a rule with one of a text, which may have capitals if it is ASCII.
+    pub(super) fn compare(self, known: &str, name: &str) -> Ordering {
+        match self {
+            Self::Plain => known.cmp(name),
+            Self::Folded => known.bytes().cmp(name.bytes().map(|byte| byte.to_ascii_lowercase())),
+        }
+    }
+
+    pub(super) fn is_same(self, known: &str, name: &str) -> bool {
+        match self {
+            Self::Plain => known == name,
+            Self::Folded => known.eq_ignore_ascii_case(name),
+        }
+    }
 }
 
 impl Text {
@@ -340,6 +348,33 @@ impl Text {
         match spelling {
             Spelling::Plain => self.plain == other.plain,
             Spelling::Folded => self.folded == other.folded,
+        }
+    }
+}
+
+impl Known {
+    pub(super) fn takes(&self, name: &str) -> bool {
+        match self {
+            Self::Text(text) => text == name,
+            Self::Typed(kind) => kind.takes(name),
+            Self::Any => !name.is_empty(),
+        }
+    }
+}
+
+impl Kind {
+    pub(super) fn takes(self, name: &str) -> bool {
+        match self {
+            Self::Uuid => is_uuid(name.as_bytes()),
+            Self::Int => is_int(name.as_bytes()),
+        }
+    }
+
+    /// Returns a value that no rule is likely to name.
+    pub(super) fn sample(self) -> &'static str {
+        match self {
+            Self::Uuid => "5ca1ab1e-0f0f-4e4e-8d8d-3c3c2b2b1a1a",
+            Self::Int => "-7906053",
         }
     }
 }
@@ -374,13 +409,13 @@ impl Segment {
 
 /// Splits off the first segment of a text that begins with a slash.
 #[inline]
-fn next_segment(text: &str) -> Option<(&str, &str)> {
+pub(super) fn next_segment(text: &str) -> Option<(&str, &str)> {
     let named = text.strip_prefix('/')?;
     Some(named.split_at(named.bytes().position(|byte| byte == b'/').unwrap_or(named.len())))
 }
 
 /// Returns true for 8-4-4-4-12 hex digits.
-pub(super) fn is_uuid(name: &[u8]) -> bool {
+fn is_uuid(name: &[u8]) -> bool {
     name.len() == 36
         && name.iter().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => *byte == b'-',
@@ -388,7 +423,7 @@ pub(super) fn is_uuid(name: &[u8]) -> bool {
         })
 }
 
-pub(super) fn is_int(name: &[u8]) -> bool {
+fn is_int(name: &[u8]) -> bool {
     let digits = name.strip_prefix(b"-").unwrap_or(name);
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Level, Prefix, Principal, Rule,
+    Level, Prefix, Principal, Rule, RuleId,
+    matcher::{End, Entry},
     methods::Methods,
     pattern::{Fault, Pattern, Specificity, Spelling},
+    prefix::Form,
+    tails::Tails,
 };
 
 /// A fault of a rule, with what to do about it.
@@ -87,11 +90,22 @@ fn ties(rules: &[(usize, CompiledRule)], spelling: Spelling) -> Vec<RuleFault> {
     }
     let mut faults = Vec::new();
     for group in alike.values() {
+        let entries: Vec<_> = group.iter().enumerate().map(|(at, (_, rule))| rule.compared(at, spelling)).collect();
+        let mut sorted: Vec<_> = entries.iter().collect();
+        sorted.sort_by(|a, b| a.tail.cmp(&b.tail));
+        let tails = Tails::new(&sorted, 0);
         for (at, (place, rule)) in group.iter().enumerate() {
-            let mut before = group[..at].iter();
-            let tied = before.find(|(_, other)| rule.ties_with(other, spelling));
-            faults
-                .extend(tied.map(|(other_place, other)| RuleFault::new(*place, &rule.name, tie(*other_place, other))));
+            let mut tied = at;
+            tails.visit_meeting(&entries[at].tail, &mut |end| {
+                let other = end.rule.place();
+                if other < tied && rule.methods.meets(group[other].1.methods) {
+                    tied = other;
+                }
+            });
+            if tied < at {
+                let (other_place, other) = group[tied];
+                faults.push(RuleFault::new(*place, &rule.name, tie(*other_place, other)));
+            }
         }
     }
     faults
@@ -179,8 +193,10 @@ fn demand_faults(rule: &Rule, has_service_claim: bool) -> Vec<Fault> {
 }
 
 impl CompiledRule {
-    fn ties_with(&self, other: &Self, spelling: Spelling) -> bool {
-        self.methods.meets(other.methods) && self.pattern.meets(&other.pattern, spelling)
+    /// Returns all segments, as they are compared with those of other rules.
+    fn compared(&self, place: usize, spelling: Spelling) -> Entry {
+        let end = End { rule: RuleId::new(place), list: None, form: Form::Segment, rank: 0 };
+        Entry { text: String::new(), tail: self.pattern.compared(spelling), end }
     }
 }
 

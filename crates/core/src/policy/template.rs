@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{
     Form, PathDecision, PathList, RequestLine, Requirement, Rules,
     case::fold,
-    pattern::{Kind, Known, is_int, is_uuid},
+    pattern::{Kind, Known},
 };
 
 /// The characters that are encoded in a path (RFC 3986, section 3.3), except those of its syntax.
@@ -187,23 +187,6 @@ impl Known {
     }
 }
 
-impl Kind {
-    fn takes(self, text: &str) -> bool {
-        match self {
-            Self::Uuid => is_uuid(text.as_bytes()),
-            Self::Int => is_int(text.as_bytes()),
-        }
-    }
-
-    /// Returns a value that no rule is likely to name.
-    fn sample(self) -> &'static str {
-        match self {
-            Self::Uuid => "5ca1ab1e-0f0f-4e4e-8d8d-3c3c2b2b1a1a",
-            Self::Int => "-7906053",
-        }
-    }
-}
-
 impl Model {
     /// Returns true if paths can be the model's that have this text in the place.
     fn knows(&self, at: usize, text: &str, case_insensitive: bool) -> bool {
@@ -212,8 +195,7 @@ impl Model {
         match known {
             Known::Text(known) if case_insensitive => begins(&fold(text), &fold(known), is_last && self.goes_on),
             Known::Text(known) => begins(text, known, is_last && self.goes_on),
-            Known::Typed(kind) => kind.takes(text),
-            Known::Any => !text.is_empty(),
+            parameter => parameter.takes(text),
         }
     }
 }

@@ -52,7 +52,7 @@ fn texts(path: &str, windows: bool) -> Result<Vec<String>, PathRefusal> {
 /// Returns the readings of a path that these rules look at: what is mounted where no prefix and no rule goes on has nothing
 /// below it that is guarded otherwise.
 fn texts_for(rules: &Rules, path: &str) -> Result<Vec<String>, PathRefusal> {
-    let readings = readings(path, rules.options.windows, 0, &|path| rules.is_above(path))?;
+    let readings = readings(path, rules.options.windows, 0, &|path| rules.is_above(path, &Steps::unlimited()))?;
     Ok(readings.list.into_iter().map(|reading| reading.text.to_string()).collect())
 }
 

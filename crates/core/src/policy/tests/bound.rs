@@ -42,7 +42,7 @@ proptest! {
     #[test]
     fn nothing_is_open_for_the_bound(path in long_and_hostile(), options in options()) {
         let rules = rules_with(&["/master"], &["/access"], &["/"], options);
-        match readings(&path, options.windows, 0, &|path| rules.is_above(path)) {
+        match readings(&path, options.windows, 0, &|path| rules.is_above(path, &Steps::unlimited())) {
             Ok(found) if found.complete => {}
             _ => if let Ok(asked) = of_path(&rules, &path) {
                 prop_assert!(asked.needs_master() && asked.needs_access(), "{}", path);
@@ -131,6 +131,52 @@ fn ordinary_paths_are_read_to_their_end_without_case() {
             }
         }
     }
+}
+
+/// Rules that differ in their last names, after all ways to have a name or a parameter before these.
+fn in_all_ways(level: Level) -> Vec<Rule> {
+    let way = |number: usize| {
+        let segments = (0..10).map(|bit| if number >> bit & 1 == 0 { "/{x}" } else { "/a" });
+        Rule::prefix(format!("{}/area{number}", segments.collect::<String>())).at(level)
+    };
+    (0..1024).map(way).collect()
+}
+
+#[test]
+fn many_rules_are_no_reason_to_ask_more() {
+    let rules = |count: usize, options| {
+        let tenants = (0..count).map(|number| Rule::prefix(format!("/{{tenant}}/area{number}")).access());
+        let tails = (0..count).map(|number| Rule::prefix(format!("/{{a}}/{{b}}/é{number}/{{*rest}}")).access());
+        let rules = tenants.chain(tails).chain(in_all_ways(Level::Access).into_iter().take(count)).collect();
+        Rules::build(RuleSources { rules, options, default_level: Some(Level::Public), ..RuleSources::default() })
+            .unwrap()
+    };
+    for options in [PLAIN, PathOptions { windows: true, ..NO_CASE }] {
+        let few = rules(2, options);
+        let many = rules(2_000, options);
+        for path in ORDINARY {
+            check(&many, &[("ordinary", path, &said(of_path(&few, path)))]);
+        }
+        check(&many, &[("ordinary", ORDINARY[0], "public"), ("a rule", "/x%20y/area7/../area7", "access")]);
+    }
+}
+
+#[test]
+fn what_takes_too_many_steps_is_asked_everything() {
+    let hostile = "/a".repeat(12) + ";v";
+    let rules = |rules: Vec<Rule>| {
+        let never = Rule::exact("/never").master();
+        let rules = rules.into_iter().chain([never]).collect();
+        Rules::build(RuleSources { rules, default_level: Some(Level::Public), ..RuleSources::default() }).unwrap()
+    };
+    let few = rules(in_all_ways(Level::Public).split_off(1_000));
+    check(&few, &[("few", &hostile, "public")]);
+    let many = rules(in_all_ways(Level::Public));
+    check(&many, &[("many", &hostile, "master")]);
+    let explained = many.explain(&Method::GET, &hostile);
+    assert_eq!((explained.decision(), explained.reason()), (PathDecision::Master, Some(PathRefusal::TooManyReadings)));
+    // A path that has no other reading is not limited.
+    check(&many, &[("plain", &"/a".repeat(40), "public")]);
 }
 
 /// `cargo test --release --lib bound -- --ignored --nocapture`: what the dearest paths found take, with the case of letters

@@ -222,7 +222,7 @@ proptest! {
         let others: Vec<_> = (0..if many { 20 } else { 0 }).map(|number| format!("/x{number}")).collect();
         let listed = [&guards[..], &others].concat();
         let rules = Rules::new(vec![], prefixes(&listed), prefixes(&exemptions), None, PLAIN);
-        let found = readings(&path, false, 0, &|above| rules.is_above(above)).unwrap();
+        let found = readings(&path, false, 0, &|above| rules.is_above(above, &Steps::unlimited())).unwrap();
         prop_assert!(found.complete);
         let texts: Vec<_> = found.list.iter().map(|reading| reading.text.to_string()).collect();
         let expected = model(&texts, &guards, &exemptions);

@@ -89,6 +89,115 @@ fn rule_figures() {
     }
 }
 
+/// `cargo test --release -p fastauth-core --lib rule_bounds -- --ignored --nocapture`: the dearest of many hostile paths, for
+/// many rules that begin alike, and what it takes to build these.
+#[test]
+#[ignore = "measures"]
+fn rule_bounds() {
+    let paths = [256, 1024, 8 * 1024 - 20].map(|length| hostile_to_patterns(length).collect::<Vec<_>>());
+    for (options_name, options) in [("plain", PLAIN), ("all options", PathOptions { windows: true, ..NO_CASE })] {
+        for (name, path_of) in alike() {
+            for count in [10, 500, 10_000] {
+                let rules = (0..count).map(|number| Rule::prefix(path_of(number)).access()).collect();
+                let sources =
+                    RuleSources { rules, options, default_level: Some(Level::Public), ..RuleSources::default() };
+                let start = Instant::now();
+                let rules = Rules::build(sources).unwrap();
+                let built = start.elapsed().as_secs_f64() * 1e3;
+                let start = Instant::now();
+                let warnings = rules.overlaps().warnings.len();
+                let described = start.elapsed().as_secs_f64() * 1e3;
+                let honest = "/acme/a/a/area7/x".parse::<Uri>().unwrap();
+                let line = RequestLine::new(&Method::GET, &honest);
+                let honest = nanoseconds(|| rules.requirement(black_box(&line)));
+                println!(
+                    "{options_name}, {count} of {name}: built in {built:.1} ms, described in {described:.1} ms ({warnings}), honest {honest:.0} ns"
+                );
+                for paths in &paths {
+                    let (took, path) = dearest(&rules, paths);
+                    let answer = said(of_path(&rules, path));
+                    println!("    {} bytes: {took:.0} µs, {path:.60} ({answer})", path.len());
+                }
+            }
+        }
+    }
+}
+
+type PathOf = fn(usize) -> String;
+
+/// Ways to write many rules that begin alike.
+fn alike() -> [(&'static str, PathOf); 8] {
+    [
+        ("/area7/{x}", |number| format!("/area{number}/{{x}}")),
+        ("/{tenant}/area7", |number| format!("/{{tenant}}/area{number}")),
+        ("/a/{b}/area7/{x}/y", |number| format!("/a/{{b}}/area{number}/{{x}}/y")),
+        ("/{a}/{b}/{c}/area7", |number| format!("/{{a}}/{{b}}/{{c}}/area{number}")),
+        ("/{tenant}/é7/{*rest}", |number| format!("/{{tenant}}/é{number}/{{*rest}}")),
+        ("/{tenant}/a/a… by length", |number| {
+            format!("/{{tenant}}{}", "/a".repeat(number % 1_000) + &format!("/{}", number / 1_000))
+        }),
+        ("/{x}/{x}… by length", |number| format!("{}/area{number}", "/{x}".repeat(1 + number % 100))),
+        // A path of nothing but `/a` begins as all of them do.
+        ("/a/{x}/{x}/a/… in all ways", |number| {
+            let segments = (0..14).map(|bit| if number >> bit & 1 == 0 { "/{x}" } else { "/a" });
+            segments.collect::<String>() + &format!("/area{number}/{{y}}")
+        }),
+    ]
+}
+
+/// Paths of this length that have many readings, made of names that rules have.
+fn hostile_to_patterns(length: usize) -> impl Iterator<Item = String> {
+    const PARTS: [&str; 14] = [
+        "/a",
+        "/area7",
+        "//",
+        "//a",
+        "/..",
+        "/.",
+        ";v",
+        "%2f",
+        "%5C",
+        "/%61",
+        "%3f",
+        "/http:",
+        "/%C3%A97",
+        "/%E1%BA%9E",
+    ];
+    let blocks =
+        PARTS.iter().flat_map(|a| PARTS.iter().flat_map(move |b| PARTS.iter().map(move |c| [*a, *b, *c].concat())));
+    blocks.step_by(11).flat_map(move |block| {
+        let filled = |before: String, part: &str| {
+            let left = length.saturating_sub(before.len() + block.len());
+            format!("/{before}{}{block}", part.repeat(left / part.len()))
+        };
+        [
+            filled(String::new(), &block),
+            filled("//a".repeat(12), "/x"),
+            filled(block.repeat(5), "/a"),
+            filled(block.repeat(3), "x"),
+            filled("a/;v%2f..%3f//".repeat(3), &block),
+        ]
+    })
+}
+
+/// Returns the path that takes the longest, and its time in microseconds.
+fn dearest<'a>(rules: &Rules, paths: &'a [String]) -> (f64, &'a str) {
+    let microseconds = |path: &str| {
+        let start = Instant::now();
+        let _ = black_box(of_path(rules, path));
+        start.elapsed().as_secs_f64() * 1e6
+    };
+    let mut worst = (0.0, "");
+    for path in paths {
+        // What other programs took does not count.
+        if microseconds(path) > worst.0 {
+            let took = (0..5).map(|_| microseconds(path)).fold(f64::MAX, f64::min);
+            worst = if took > worst.0 { (took, path) } else { worst };
+        }
+    }
+    worst
+}
+
 /// Paths of up to 8 KiB, with what they are made of.
 fn hostile_8_kib() -> impl Iterator<Item = (String, String)> {
     const PARTS: [&str; 15] =

@@ -114,7 +114,7 @@ proptest! {
         let Ok(rules) = Rules::build(sources) else { return Ok(()) };
         let whole = of_path(&rules, &path);
         for text in texts_for(&rules, &path).unwrap_or_default() {
-            let by_itself = rules.weigh_all(&text, &[], Methods::ALL);
+            let by_itself = rules.weigh_all(&text, &[], Methods::ALL, &Steps::unlimited());
             if !rules.iter().any(|listed| listed.list() == PathList::Public) {
                 prop_assert!(whole.is_err() || asks_no_less(whole, Ok(by_itself)), "{}", text);
             }
