@@ -377,6 +377,15 @@ impl Kind {
             Self::Int => "-7906053",
         }
     }
+
+    /// Returns one that begins with a text, if there is one.
+    pub(super) fn sample_from(self, begin: &str) -> Option<String> {
+        let rest = match self {
+            Self::Uuid => self.sample().get(begin.len()..)?,
+            Self::Int => "7906053",
+        };
+        Some(format!("{begin}{rest}")).filter(|text| self.takes(text))
+    }
 }
 
 impl Segment {

@@ -208,17 +208,22 @@ fn begins(text: &str, other: &str, goes_on: bool) -> bool {
 /// Returns the texts to try in a place: a strange one, one of each type, and those that the models have there.
 fn candidates(pieces: &[Piece<'_>], at: usize, models: &[Model], stranger: &str) -> Vec<Candidate> {
     if let [Piece::Typed(kind)] = pieces {
-        let known = models.iter().filter_map(|model| match model.segments.get(at) {
-            Some(Known::Text(text)) if kind.takes(text) => Some(text.as_str()),
+        let known = models.iter().filter_map(|model| match model.segments.get(at..).unwrap_or_default() {
+            [Known::Text(last)] if model.goes_on => kind.sample_from(last),
+            [Known::Text(text), ..] => Some(text.clone()).filter(|text| kind.takes(text)),
             _ => None,
         });
-        return [kind.sample()].into_iter().chain(known).map(Candidate::value).collect();
+        return [kind.sample().to_owned()].into_iter().chain(known).map(|text| Candidate::value(&text)).collect();
     }
     let mut candidates = vec![strange(pieces, stranger)];
     candidates.extend([Kind::Uuid, Kind::Int].into_iter().filter_map(|kind| whole(pieces, kind.sample())));
     for model in models {
         match model.segments.get(at..).unwrap_or_default() {
-            [Known::Text(last)] if model.goes_on => candidates.extend(begun(pieces, last, stranger)),
+            [Known::Text(last)] if model.goes_on => {
+                let typed = [Kind::Uuid, Kind::Int].into_iter().filter_map(|kind| kind.sample_from(last));
+                candidates.extend(typed.filter_map(|text| whole(pieces, &text)));
+                candidates.extend(begun(pieces, last, stranger));
+            }
             [Known::Text(text), ..] => candidates.extend(whole(pieces, text)),
             _ => {}
         }
