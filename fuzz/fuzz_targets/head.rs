@@ -28,7 +28,8 @@ impl Targets {
     fn new(files: &Path) -> Self {
         make_files(files);
         let mut apps = Vec::new();
-        for scene in &SCENES {
+        // The rules of these are for all methods alike.
+        for scene in SCENES.iter().filter(|scene| scene.method == "GET") {
             let (sinks, guard) = (scene.sinks(files), scene.guard());
             apps.push((scene.name.to_owned(), guarded(all(&sinks), &guard)));
         }

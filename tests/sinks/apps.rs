@@ -9,7 +9,7 @@ use axum::{
     response::IntoResponse,
     routing::{MethodRouter, any},
 };
-use fastauth::{FastAuthLayer, Secret, Settings, store::MemoryStore};
+use fastauth::{FastAuthLayer, Level, Rule, Secret, Settings, store::MemoryStore};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use reqwest::Url;
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
@@ -31,19 +31,25 @@ pub(crate) struct Scene {
     access: &'static [&'static str],
     master: &'static [&'static str],
     public: &'static [&'static str],
+    /// What requests need that no rule matches, and the rules.
+    rules: Option<(Level, fn() -> Vec<Rule>)>,
+    /// The method of all requests.
+    pub(crate) method: &'static str,
     /// What hostile paths begin with.
     pub(crate) starts: &'static [&'static str],
     /// Which check the rules ask for a resource of the application, by the application's own name for it.
     protects: fn(&str) -> Option<&'static str>,
 }
 
-pub(crate) const SCENES: [Scene; 5] = [
+pub(crate) const SCENES: [Scene; 10] = [
     Scene {
         name: "at the root",
         mounts: &[],
         access: &["/access"],
         master: &["/master/"],
         public: &[],
+        rules: None,
+        method: "GET",
         starts: &["/", "//", "/x", "/public", "/public/", "/x/"],
         protects: listed,
     },
@@ -53,6 +59,8 @@ pub(crate) const SCENES: [Scene; 5] = [
         access: &["/api/access"],
         master: &["/api/master/"],
         public: &[],
+        rules: None,
+        method: "GET",
         starts: &["/api/", "/api", "/api//", "/api/x", "/api/x/", "/api/../", "/x/../api/"],
         protects: listed,
     },
@@ -62,6 +70,8 @@ pub(crate) const SCENES: [Scene; 5] = [
         access: &["/api/v1/access"],
         master: &["/api/v1/master/"],
         public: &[],
+        rules: None,
+        method: "GET",
         starts: &["/api/v1", "/api/v1/", "/api//v1/", "/api//v1//", "/api/v1/x", "/api/v1/../", "/api/v1/x/"],
         protects: listed,
     },
@@ -71,6 +81,8 @@ pub(crate) const SCENES: [Scene; 5] = [
         access: &["/"],
         master: &[],
         public: &["/public"],
+        rules: None,
+        method: "GET",
         starts: &["/public", "/public/", "/public/..", "/public/x", "/public/x/"],
         protects: unlisted,
     },
@@ -80,10 +92,106 @@ pub(crate) const SCENES: [Scene; 5] = [
         access: &["/"],
         master: &[],
         public: &["/api/public"],
+        rules: None,
+        method: "GET",
         starts: &["/api/public", "/api/public/", "/api//public", "/api/public/../", "/api/public/x"],
         protects: unlisted,
     },
+    Scene {
+        rules: Some((Level::Access, || {
+            vec![Rule::prefix("/public").public(), Rule::prefix("/public/access").access()]
+        })),
+        protects: |path| if below(path, "/public/access") { Some("access") } else { unlisted(path) },
+        starts: &["/public", "/public/", "/public/..", "/public/x", "/public/access", "/public/x/"],
+        ..Scene::new("all but what a rule opens")
+    },
+    Scene {
+        mounts: &["/api"],
+        rules: Some((Level::Access, || {
+            vec![Rule::prefix("/api/public/{id}").public(), Rule::exact("/api/public/{id}/access").both()]
+        })),
+        protects: |path| {
+            let id = path.strip_prefix("/public/").filter(|id| !id.starts_with('/') && !id.is_empty());
+            let has_access = id.and_then(|id| id.split_once('/')).is_some_and(|(_, rest)| rest == "access");
+            (id.is_none() || has_access).then_some("access")
+        },
+        starts: &[
+            "/api/public",
+            "/api/public/",
+            "/api//public",
+            "/api/public/../",
+            "/api/public/x/",
+            "/api/public/x/access",
+        ],
+        ..Scene::new("all but what a pattern opens, mounted")
+    },
+    Scene {
+        rules: Some((Level::Public, || {
+            vec![
+                Rule::prefix("/access").access(),
+                Rule::prefix("/access/{id}").access(),
+                Rule::prefix("/master/{*rest}").master(),
+            ]
+        })),
+        protects: |path| match path {
+            _ if below(path, "/access") => Some("access"),
+            // The router takes a parameter for what is empty.
+            _ if below(path, "/master") && path.len() > "/master/".len() => Some("master"),
+            _ => None,
+        },
+        starts: &["/", "//", "/x", "/public", "/public/", "/x/", "/master//"],
+        ..Scene::new("what rules guard")
+    },
+    Scene {
+        mounts: &["/api", "/v1"],
+        rules: Some((Level::Public, || {
+            vec![
+                Rule::exact("/api/v1/access/{id}").methods(["POST", "GET"]).access(),
+                Rule::prefix("/api/v1/access/{id}/x").deny(),
+                Rule::prefix("/api/v1/{tenant}/access").master(),
+                Rule::prefix("/api/v1/access").methods(["POST"]).public(),
+            ]
+        })),
+        method: "POST",
+        protects: |path| {
+            let segments: Vec<_> = path.split('/').skip(1).collect();
+            match segments[..] {
+                // The route of a rest is for more than one segment as well.
+                ["access", id] | ["access", id, ""] if !id.is_empty() && !id.starts_with("{*") => Some("access"),
+                ["access", _, "x", ..] => Some("deny"),
+                [_, "access", ..] => Some("master"),
+                _ => None,
+            }
+        },
+        starts: &[
+            "/api/v1",
+            "/api/v1/",
+            "/api//v1/",
+            "/api//v1//",
+            "/api/v1/access/",
+            "/api/v1/../",
+            "/api/v1/x/access",
+        ],
+        ..Scene::new("what patterns guard, mounted twice")
+    },
+    Scene {
+        rules: Some((Level::Access, || {
+            vec![Rule::prefix("/").methods(["GET"]).public(), Rule::exact("/public/{id}").methods(["PUT"]).public()]
+        })),
+        method: "PUT",
+        protects: |path| {
+            let id = path.strip_prefix("/public/").map(|id| id.strip_suffix('/').unwrap_or(id));
+            let is_open = id.is_some_and(|id| !id.is_empty() && !id.contains('/'));
+            (!is_open).then_some("access")
+        },
+        starts: &["/public", "/public/", "/public/..", "/public/x", "/public/x/"],
+        ..Scene::new("what rules leave to another method")
+    },
 ];
+
+fn below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 fn listed(path: &str) -> Option<&'static str> {
     let below = |prefix| path.strip_prefix(prefix).is_some_and(|rest: &str| rest.is_empty() || rest.starts_with('/'));
@@ -96,6 +204,21 @@ fn unlisted(path: &str) -> Option<&'static str> {
 }
 
 impl Scene {
+    /// A scene at the root, without any guard.
+    const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            mounts: &[],
+            access: &[],
+            master: &[],
+            public: &[],
+            rules: None,
+            method: "GET",
+            starts: &[],
+            protects: |_| None,
+        }
+    }
+
     pub(crate) fn guard(&self) -> FastAuthLayer {
         let settings = Settings::builder()
             .cryptography_key(Secret::generate())
@@ -104,6 +227,10 @@ impl Scene {
             .master_token_paths(self.master.iter().copied())
             .public_paths(self.public.iter().copied())
             .store(MemoryStore::new());
+        let settings = match self.rules {
+            Some((default_level, rules)) => settings.default_level(default_level).rules(rules()),
+            None => settings,
+        };
         FastAuthLayer::new(settings.build().unwrap()).unwrap()
     }
 
@@ -115,7 +242,7 @@ impl Scene {
 
     /// With exemptions, what is reached is what is *not* in a list, and few sinks take that for something listed.
     pub(crate) fn has_no_exemptions(&self) -> bool {
-        self.public.is_empty()
+        self.public.is_empty() && self.rules.is_none()
     }
 
     pub(crate) fn below_mounts(&self, path: &str) -> String {
