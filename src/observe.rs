@@ -17,6 +17,8 @@ use crate::{
     settings::{Deployment, LogDetails},
 };
 
+#[cfg(feature = "rest")]
+mod calls;
 mod details;
 mod event;
 mod log;
@@ -24,6 +26,8 @@ mod log;
 mod metrics;
 mod store;
 
+#[cfg(feature = "rest")]
+pub(crate) use self::calls::calls_of;
 use self::event::Decider;
 pub(crate) use self::{
     details::Details,

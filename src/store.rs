@@ -15,7 +15,7 @@ pub use fastauth_core::{
 };
 use fastauth_core::{keys::CurrentKeys, settings::StoreSettings};
 #[cfg(feature = "rest")]
-pub use fastauth_http_store::RestStore;
+pub use fastauth_http_store::{CallListener, CallNews, RestStore};
 #[cfg(feature = "store-service")]
 pub use fastauth_http_store::{FeedStatus, StoreBody, StoreOutcome, StoreService};
 #[cfg(feature = "postgres")]
@@ -25,6 +25,8 @@ pub use fastauth_sqlite::{Conversion, RestoredSessions, SqliteStore};
 
 pub use self::health::StoreHealth;
 use crate::config::{ConfigError, Settings};
+#[cfg(feature = "rest")]
+use crate::observe;
 
 mod health;
 
@@ -41,7 +43,7 @@ pub fn open(settings: &Settings) -> Result<Arc<dyn TokenStore>, ConfigError> {
 pub(crate) fn open_with(settings: &Settings, keys: &Arc<CurrentKeys>) -> Result<Arc<dyn TokenStore>, ConfigError> {
     match &settings.deployment().store {
         StoreSettings::Sqlite { path } => open_sqlite(settings, path),
-        StoreSettings::Rest { url, headers } => open_rest(settings, url, headers, keys),
+        StoreSettings::Rest { urls, headers } => open_rest(settings, urls, headers, keys),
         StoreSettings::Custom(store) => Ok(Arc::clone(store)),
     }
 }
@@ -65,12 +67,15 @@ fn open_sqlite(settings: &Settings, _: &std::path::Path) -> Result<Arc<dyn Token
 #[cfg(feature = "rest")]
 fn open_rest(
     settings: &Settings,
-    url: &str,
+    urls: &[String],
     headers: &http::HeaderMap,
     keys: &Arc<CurrentKeys>,
 ) -> Result<Arc<dyn TokenStore>, ConfigError> {
-    match RestStore::new(url, headers.clone()) {
-        Ok(store) => Ok(Arc::new(store.opened_by(Arc::clone(keys)))),
+    match RestStore::with_urls(urls.iter().map(String::as_str), headers.clone()) {
+        Ok(store) => {
+            let store = store.opened_by(Arc::clone(keys));
+            Ok(Arc::new(observe::calls_of(store, settings.deployment().metrics)))
+        }
         Err(error) => {
             let remedy = match std::error::Error::source(&error) {
                 None => "write \"http://HOST:PORT/PATH\"",
@@ -84,7 +89,7 @@ fn open_rest(
 #[cfg(not(feature = "rest"))]
 fn open_rest(
     settings: &Settings,
-    _: &str,
+    _: &[String],
     _: &http::HeaderMap,
     _: &Arc<CurrentKeys>,
 ) -> Result<Arc<dyn TokenStore>, ConfigError> {

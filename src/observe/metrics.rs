@@ -11,11 +11,15 @@ use std::{
 };
 
 use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+#[cfg(feature = "rest")]
+use metrics::{Gauge, describe_gauge, gauge};
 
 use super::{
     ADMINISTRATION, DEFAULT_LEVEL, Decider, Event, IN_CODE, NO_RULE, Name, Outcome,
     event::{GrantKind, Issued, Limited},
 };
+#[cfg(feature = "rest")]
+use crate::store::CallNews;
 use crate::{DenialReason, IssueErrorKind};
 
 const DECISIONS: &str = "fastauth_decisions_total";
@@ -27,6 +31,12 @@ const REUSES: &str = "fastauth_refresh_reuse_total";
 const LIMITED: &str = "fastauth_rate_limited_total";
 const RELOADS: &str = "fastauth_reloads_total";
 const STORE_SECONDS: &str = "fastauth_store_seconds";
+#[cfg(feature = "rest")]
+const BREAKER: &str = "fastauth_store_breaker";
+#[cfg(feature = "rest")]
+const REPEATED: &str = "fastauth_store_retries_total";
+#[cfg(feature = "rest")]
+const BUSY: &str = "fastauth_store_busy_total";
 
 /// The reason of what was not refused.
 const NO_REASON: &str = "none";
@@ -53,6 +63,19 @@ fn describe() {
     describe_counter!(LIMITED, Unit::Count, "Requests for tokens that a rate limit refused");
     describe_counter!(RELOADS, Unit::Count, "Reloads of the configuration: by the outcome");
     describe_histogram!(STORE_SECONDS, Unit::Seconds, "How long the token store took to answer");
+    #[cfg(feature = "rest")]
+    describe_calls();
+}
+
+#[cfg(feature = "rest")]
+fn describe_calls() {
+    describe_gauge!(
+        BREAKER,
+        Unit::Count,
+        "0 while a server of the token store is asked, 2 while it is not because it failed, 1 while one call tries it"
+    );
+    describe_counter!(REPEATED, Unit::Count, "Calls to the token store that were sent a second time");
+    describe_counter!(BUSY, Unit::Count, "Requests that were refused because too many wait for the token store");
 }
 
 pub(super) struct Metrics {
@@ -212,6 +235,35 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").field("rules", &self.rules.len()).finish_non_exhaustive()
+    }
+}
+
+/// What becomes of the calls to a store behind HTTP.
+#[cfg(feature = "rest")]
+pub(super) struct CallMetrics {
+    repeated: Counter,
+}
+
+#[cfg(feature = "rest")]
+impl CallMetrics {
+    pub(super) fn new() -> Self {
+        Self { repeated: counter!(REPEATED) }
+    }
+
+    pub(super) fn count(&self, news: CallNews) {
+        match news {
+            CallNews::Asked { server } => Self::breaker(server).set(0.0),
+            CallNews::Probed { server } => Self::breaker(server).set(1.0),
+            CallNews::Spared { server } => Self::breaker(server).set(2.0),
+            CallNews::Repeated => self.repeated.increment(1),
+            CallNews::Refused { lane } => counter!(BUSY, "lane" => lane).increment(1),
+            _ => {}
+        }
+    }
+
+    /// It changes rarely enough to be resolved each time.
+    fn breaker(server: usize) -> Gauge {
+        gauge!(BREAKER, "server" => server.to_string())
     }
 }
 

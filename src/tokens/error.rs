@@ -140,6 +140,11 @@ impl EndpointError {
                 response
             }
             Self::Limited(wait) => after(response, wait),
+            Self::Store(error) | Self::NotIssued(IssueErrorKind::Store(error))
+                if error.kind() == StoreErrorKind::RateLimited =>
+            {
+                after(response, error.retry_after().unwrap_or_default())
+            }
             Self::Store(_) | Self::NotIssued(IssueErrorKind::Store(_) | IssueErrorKind::NotSaved { .. })
                 if response.status() == StatusCode::SERVICE_UNAVAILABLE =>
             {
@@ -199,6 +204,15 @@ impl EndpointError {
 /// Logs why no pair was issued.
 pub(super) fn log_not_issued(error: &IssueErrorKind, details: &Details) {
     match error {
+        IssueErrorKind::Store(error) if error.kind() == StoreErrorKind::RateLimited => tracing::info!(
+            target: "fastauth",
+            reason = "rate_limited",
+            wait = ?error.retry_after(),
+            path = details.path(),
+            peer = details.peer(),
+            request_id = details.request_id(),
+            "not issued: the token store limits the client"
+        ),
         IssueErrorKind::Store(error) | IssueErrorKind::NotSaved { error, .. } => {
             observe::log_store_failure(error, "not issued", details);
         }
@@ -281,10 +295,16 @@ fn refresh_refused(error: &IssueErrorKind) -> &'static str {
 }
 
 fn store_failed(error: &StoreError) -> Problem<'static> {
-    if error.kind() != StoreErrorKind::Unsupported {
-        return unavailable("store_unavailable", STORE_UNAVAILABLE);
+    match error.kind() {
+        StoreErrorKind::Unsupported => {
+            Problem::new(StatusCode::NOT_IMPLEMENTED, "unsupported_by_store", OAuthError::ServerError, UNSUPPORTED)
+        }
+        StoreErrorKind::RateLimited => {
+            let error = OAuthError::TemporarilyUnavailable;
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", error, TOO_MANY)
+        }
+        _ => unavailable("store_unavailable", STORE_UNAVAILABLE),
     }
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "unsupported_by_store", OAuthError::ServerError, UNSUPPORTED)
 }
 
 /// Adds what RFC 6749 5.1 asks for: answers are kept out of caches anyway, and old caches know this header alone.

@@ -115,7 +115,7 @@ impl Issuer {
             SaveOptions::default()
         };
         let saved = self.parts.store.save(&record, options).await;
-        match saved.map_err(|error| IssueErrorKind::NotSaved { client_id: client_id.to_owned(), error })? {
+        match saved.map_err(|error| store_error(client_id, error.on_save()))? {
             Saved::Saved(_) => {}
             // No condition was set.
             Saved::ConditionFailed => return Err(IssueErrorKind::Superseded),
@@ -412,7 +412,7 @@ impl Issuer {
 }
 
 fn store_error(client_id: &str, error: StoreError) -> IssueErrorKind {
-    if error.is_save() {
+    if error.is_save() && error.kind() != StoreErrorKind::RateLimited {
         IssueErrorKind::NotSaved { client_id: client_id.to_owned(), error }
     } else {
         IssueErrorKind::Store(error)

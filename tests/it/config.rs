@@ -403,14 +403,14 @@ fn warnings_are_given() {
         ("lifetimes", with("refresh-ttl", json!("1m")), "`refresh-ttl` is shorter than `access-ttl`"),
         (
             "a short life",
-            remote("access-ttl", "10s"),
-            "`access-ttl` is no longer than a call to the store may take (10s)",
+            remote("access-ttl", "3s"),
+            "`access-ttl` is no longer than a call to the store may take (3s)",
         ),
-        ("a short patience", remote("websocket-recheck", "1s"), "closes all WebSockets"),
+        ("a short patience", remote("websocket-recheck", "500ms"), "closes all WebSockets"),
         ("a long memory", remote_with(&[("cache-ttl", "1h"), ("access-ttl", "1h")]), "`cache-ttl` is not shorter than"),
         (
             "a long grace",
-            remote_with(&[("access-ttl", "1m"), ("refresh-ttl", "70s")]),
+            remote_with(&[("access-ttl", "1m"), ("refresh-ttl", "62s")]),
             "`refresh-ttl` is no longer than `refresh-grace`",
         ),
         ("headers for nobody", with("headers", json!({ "X": "y" })), "`headers` go to a REST store"),

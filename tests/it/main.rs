@@ -38,6 +38,8 @@ mod openapi;
 mod openapi_security;
 mod options;
 mod origins;
+#[cfg(all(feature = "metrics", feature = "rate-limit"))]
+mod outages;
 #[cfg(unix)]
 mod output;
 mod paths;

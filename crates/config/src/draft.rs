@@ -40,7 +40,7 @@ pub(crate) struct Draft<'a> {
 
 #[derive(Default)]
 pub(crate) struct StoreDraft {
-    pub(crate) url: String,
+    pub(crate) urls: Vec<String>,
     pub(crate) headers: HeaderMap,
 }
 

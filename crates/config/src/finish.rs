@@ -107,6 +107,9 @@ impl Draft<'_> {
         match (&key.kind, given) {
             (ValueKind::Text { set, .. }, Some(Given::Text(text))) => set(self, text),
             (ValueKind::Text { default: Some(text), set }, None) => set(self, (*text).to_owned()),
+            (ValueKind::Addresses { set, .. }, Some(Given::Text(text))) => set(self, vec![text]),
+            (ValueKind::Addresses { set, .. }, Some(Given::List(items))) => set(self, items),
+            (ValueKind::Addresses { default, set }, None) => set(self, vec![(*default).to_owned()]),
             (ValueKind::Choice { choices, .. }, Some(Given::Text(word))) => self.choose(key, choices, &word),
             (ValueKind::Choice { choices: [first, ..], has_default: true }, None) => (first.set)(self),
             (ValueKind::Flag { set, .. }, Some(Given::Flag(flag))) => set(self, flag),

@@ -44,6 +44,8 @@ pub(crate) enum ValueForm {
     Flag,
     Number,
     List,
+    /// A text or a list of texts.
+    Addresses,
     Secret,
     SecretList,
     SecretMap,
@@ -159,13 +161,13 @@ pub(crate) const NO_VARIABLE: &str = "an object cannot be set by a variable";
 
 fn from_json(value: Value, form: ValueForm) -> Result<Given, String> {
     match (form, value) {
-        (ValueForm::Text, Value::String(text)) => Ok(Given::Text(text)),
+        (ValueForm::Text | ValueForm::Addresses, Value::String(text)) => Ok(Given::Text(text)),
         (ValueForm::Secret, Value::String(text)) => Ok(Given::Secret(Secret::from(text))),
         (ValueForm::Flag, Value::Bool(flag)) => Ok(Given::Flag(flag)),
         (ValueForm::Number, Value::Number(number)) => {
             number.as_u64().map(Given::Number).ok_or_else(|| format!("{number} is not a whole number"))
         }
-        (ValueForm::List, Value::Array(items)) => texts(items).map(Given::List),
+        (ValueForm::List | ValueForm::Addresses, Value::Array(items)) => texts(items).map(Given::List),
         (ValueForm::SecretList, Value::Array(items)) => texts(items).map(secret_list),
         (ValueForm::SecretMap, Value::Object(members)) => secret_map(members),
         (ValueForm::Rules, Value::Array(entries)) => Ok(Given::RuleEntries(entries)),
@@ -181,6 +183,7 @@ fn from_variable(text: String, form: ValueForm) -> Result<Given, String> {
         ValueForm::Flag => text.parse().map(Given::Flag).map_err(|_| "found a text".to_owned()),
         ValueForm::Number => text.parse().map(Given::Number).map_err(|_| format!("{text:?} is not a whole number")),
         ValueForm::List => items(&text).map(Given::List),
+        ValueForm::Addresses => addresses(text),
         // An empty one takes the keys of other sources away.
         ValueForm::SecretList if text.trim().is_empty() => Ok(Given::SecretList(Vec::new())),
         ValueForm::SecretList => items(&text).map(secret_list),
@@ -198,6 +201,14 @@ fn items(text: &str) -> Result<Vec<String>, String> {
         return serde_json::from_str(text).map_err(|_| "it looks like JSON, but is not a list of texts".to_owned());
     }
     Ok(text.split(',').map(|item| item.trim().to_owned()).collect())
+}
+
+/// Reads one address or several. A comma may be a part of the only one.
+fn addresses(text: String) -> Result<Given, String> {
+    let items = items(&text)?;
+    let is_url = |item: &String| item.split_once("://").is_some_and(|(scheme, _)| !scheme.is_empty());
+    let is_json = text.trim().starts_with('[');
+    Ok(if is_json || (items.len() > 1 && items.iter().all(is_url)) { Given::List(items) } else { Given::Text(text) })
 }
 
 fn texts(items: Vec<Value>) -> Result<Vec<String>, String> {
@@ -262,6 +273,20 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variable_holds_one_address_or_several() {
+        for (text, expected) in [
+            ("http://a/x", r#""http://a/x""#),
+            ("http://a/x,y", r#""http://a/x,y""#),
+            ("sqlite:a,b.db", r#""sqlite:a,b.db""#),
+            ("http://a, https://b/x", r#"["http://a","https://b/x"]"#),
+            (r#"["http://a"]"#, r#"["http://a"]"#),
+        ] {
+            assert_eq!(addresses(text.to_owned()).unwrap().in_json().to_string(), expected);
+        }
+        assert!(addresses("[http://a]".to_owned()).is_err());
+    }
 
     #[test]
     fn variable_holds_a_list_in_json_or_with_commas() {

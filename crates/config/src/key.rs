@@ -48,6 +48,11 @@ pub(crate) enum ValueKind {
         default: Option<&'static str>,
         set: Set<String>,
     },
+    /// One address or several.
+    Addresses {
+        default: &'static str,
+        set: Set<Vec<String>>,
+    },
     /// One of several words.
     Choice {
         choices: &'static [Choice],
@@ -136,6 +141,10 @@ impl Key {
 
     pub(crate) const fn text_or(name: &'static str, default: &'static str, set: Set<String>) -> Self {
         Self::new(name, ValueKind::Text { default: Some(default), set })
+    }
+
+    pub(crate) const fn addresses(name: &'static str, default: &'static str, set: Set<Vec<String>>) -> Self {
+        Self::new(name, ValueKind::Addresses { default, set })
     }
 
     pub(crate) const fn choice(name: &'static str, choices: &'static [Choice]) -> Self {
@@ -257,7 +266,9 @@ impl Key {
     /// Returns the default as reports and the reference show it.
     pub(crate) fn default_text(&self) -> String {
         match &self.kind {
-            ValueKind::Text { default: Some(text), .. } => (*text).to_owned(),
+            ValueKind::Text { default: Some(text), .. } | ValueKind::Addresses { default: text, .. } => {
+                (*text).to_owned()
+            }
             ValueKind::Choice { choices: [first, ..], has_default: true } => first.word.to_owned(),
             ValueKind::Flag { default, .. } => default.to_string(),
             ValueKind::Number { limits: NumberLimits { default: Some(number), .. }, .. } => number.to_string(),
@@ -272,6 +283,7 @@ impl Key {
             ValueKind::Flag { default, .. } => Value::from(*default),
             ValueKind::Number { limits: NumberLimits { default: Some(number), .. }, .. } => Value::from(*number),
             ValueKind::Text { default: Some(_), .. }
+            | ValueKind::Addresses { .. }
             | ValueKind::Choice { has_default: true, .. }
             | ValueKind::Time { .. } => Value::from(self.default_text()),
             // Some lists say in words what counts without them.
@@ -311,6 +323,7 @@ impl ValueKind {
             | Self::Time { .. }
             | Self::Instant { .. }
             | Self::SecretFile { .. } => ValueForm::Text,
+            Self::Addresses { .. } => ValueForm::Addresses,
             Self::Flag { .. } => ValueForm::Flag,
             Self::Number { .. } => ValueForm::Number,
             Self::List { .. } => ValueForm::List,
@@ -331,6 +344,7 @@ impl ValueKind {
             | Self::Choice { .. }
             | Self::Time { .. }
             | Self::Instant { .. } => "a text in quotes",
+            Self::Addresses { .. } => r#"a text in quotes, or a list such as ["http://a.example", "http://b.example"]"#,
             Self::SecretFile { .. } => r#"the path of a file in quotes, such as "/run/secrets/key""#,
             Self::Flag { .. } => "true or false",
             Self::Number { .. } => "a whole number, such as 60",

@@ -150,6 +150,7 @@ fn push(text: &mut String, part: std::fmt::Arguments<'_>) {
 fn values(kind: &ValueKind) -> String {
     match kind {
         ValueKind::Text { .. } | ValueKind::Secret { .. } | ValueKind::Ignored => "text".to_owned(),
+        ValueKind::Addresses { .. } => "text, or list of texts".to_owned(),
         ValueKind::Choice { choices, .. } => in_code(choices.iter().map(|choice| choice.word)),
         ValueKind::Flag { .. } => "`true`, `false`".to_owned(),
         ValueKind::Number { limits, .. } => format!("{} to {}", limits.min, limits.max),
@@ -192,6 +193,9 @@ fn property(key: &Key) -> Value {
         ValueKind::Text { .. } | ValueKind::Secret { .. } | ValueKind::SecretFile { .. } | ValueKind::Time { .. } => {
             json!({ "type": "string" })
         }
+        ValueKind::Addresses { .. } => json!({
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }],
+        }),
         ValueKind::Instant { .. } => json!({ "type": "string", "format": "date-time" }),
         ValueKind::Choice { choices, .. } => {
             json!({ "enum": choices.iter().map(|choice| choice.word).collect::<Vec<_>>() })
@@ -217,6 +221,7 @@ fn property(key: &Key) -> Value {
         ValueKind::Number { limits, .. } if limits.default.is_some() => property["default"] = json!(limits.default),
         ValueKind::Flag { default, .. } => property["default"] = json!(default),
         ValueKind::Text { default: Some(_), .. }
+        | ValueKind::Addresses { .. }
         | ValueKind::Choice { has_default: true, .. }
         | ValueKind::Time { .. } => {
             property["default"] = json!(key.default_text());

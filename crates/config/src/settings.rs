@@ -202,8 +202,8 @@ impl Settings {
         let mut faults = Vec::new();
         let (is_same_store, are_same_headers) = match (&self.deployment.store, &at_start.store) {
             (StoreSettings::Sqlite { path }, StoreSettings::Sqlite { path: other }) => (path == other, true),
-            (StoreSettings::Rest { url, headers }, StoreSettings::Rest { url: other, headers: others }) => {
-                (url == other, headers == others)
+            (StoreSettings::Rest { urls, headers }, StoreSettings::Rest { urls: others, headers: other }) => {
+                (urls == others, headers == other)
             }
             (StoreSettings::Custom(_), StoreSettings::Custom(_)) => (true, true),
             _ => (false, true),

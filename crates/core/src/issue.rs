@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     keys::StoreFormat,
-    store::StoreError,
+    store::{StoreError, StoreErrorKind},
     token::{Claims, TokenError},
 };
 
@@ -266,6 +266,7 @@ impl IssueErrorKind {
             Self::Refused(_) => "refused",
             Self::ClaimsNotObject(_) => "claims_not_object",
             Self::ReservedClaim(_) => "reserved_claim",
+            Self::Store(error) if error.kind() == StoreErrorKind::RateLimited => "rate_limited",
             Self::Store(_) => "store_unavailable",
             Self::NotSaved { .. } => "not_saved",
             Self::Signing => "not_signed",

@@ -94,8 +94,8 @@ pub enum StoreSettings {
     },
     /// A store behind HTTP.
     Rest {
-        /// Its address, `http://…` or `https://…`.
-        url: String,
+        /// Its addresses, `http://…` or `https://…`: at least one.
+        urls: Vec<String>,
         /// Headers that go with every call.
         headers: HeaderMap,
     },

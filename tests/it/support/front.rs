@@ -49,6 +49,14 @@ pub(crate) enum Mode {
     CutsOneWrite(Arc<AtomicBool>),
     /// A POST reaches the store when the flag is up; all else does at once.
     HoldsPosts(watch::Receiver<bool>),
+    /// Nothing is answered.
+    Hangs,
+    /// Each connection breaks before an answer.
+    Breaks,
+    /// The store answers after this time.
+    Slow(Duration),
+    /// The store refuses writes, for the client is issued tokens too often: it has to wait for so many seconds.
+    Limits(u64),
     /// The store answers, and its announcement is taken out of the answers to these methods.
     Strips(&'static [&'static str]),
 }
@@ -57,7 +65,7 @@ pub(crate) struct Front {
     address: SocketAddr,
     mode: Arc<Mutex<Mode>>,
     seen: Arc<Mutex<Vec<String>>>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// The connection is to be closed without an answer.
@@ -67,16 +75,30 @@ struct Cut;
 
 impl Front {
     pub(crate) async fn start(store: Arc<dyn TokenStore>) -> Self {
-        let listener = TcpListener::bind(any_port()).await.unwrap();
+        Self::start_at(any_port(), store).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr, store: Arc<dyn TokenStore>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, seen) = (Arc::new(Mutex::new(Mode::Pass)), Arc::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, StoreService::new(store), Arc::clone(&mode), Arc::clone(&seen)));
-        Self { address, mode, seen, _tasks: tasks }
+        Self { address, mode, seen, tasks }
     }
 
     pub(crate) fn becomes(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
+    }
+
+    /// Stops, and returns the address that is free then.
+    pub(crate) async fn stop(mut self) -> SocketAddr {
+        self.tasks.shutdown().await;
+        self.address
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// A new client.
@@ -118,6 +140,13 @@ async fn answer(service: StoreService, mode: Mode, request: Request<Body>) -> Re
         Mode::Page(status) => Ok(page(status)),
         Mode::Says(status, body) => Ok(says(status, body)),
         Mode::CutsWrites if is_write => Err(Cut),
+        Mode::Breaks => Err(Cut),
+        Mode::Hangs => std::future::pending().await,
+        Mode::Slow(time) => {
+            tokio::time::sleep(time).await;
+            Ok(service.oneshot(request).await.unwrap().map(Body::new))
+        }
+        Mode::Limits(seconds) if is_write => Ok(limited(seconds)),
         Mode::CutsOneWrite(was_cut) if is_write && !was_cut.swap(true, Ordering::Relaxed) => Err(Cut),
         Mode::HoldsPosts(mut flag) => {
             if request.method() == http::Method::POST {
@@ -153,6 +182,12 @@ async fn answer(service: StoreService, mode: Mode, request: Request<Body>) -> Re
 fn page(status: u16) -> Response<Body> {
     let mut response = Response::new(Body::from("<html>hush-page</html>"));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+fn limited(seconds: u64) -> Response<Body> {
+    let mut response = says(429, r#"{"code":"rate_limited","status":429}"#);
+    response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
     response
 }
 

@@ -20,14 +20,14 @@ pub(crate) static GROUP: Group = Group { title: "Store", keys: &[&DATABASE_API_U
 /// The embedded store's file.
 const DEFAULT_URL: &str = "sqlite:fastauth.db";
 
-pub(crate) static DATABASE_API_URL: Key = Key::text_or("database-api-url", DEFAULT_URL, |draft, url| {
-    draft.store.url = url;
+pub(crate) static DATABASE_API_URL: Key = Key::addresses("database-api-url", DEFAULT_URL, |draft, urls| {
+    draft.store.urls = urls;
 })
 .alias("database-api-path")
 .concealed()
 .doc(
     "Where tokens are kept: `http://HOST/PATH`, or `sqlite:FILE` with a plain path, absolute or relative to the \
-             configuration file.",
+             configuration file. If several servers answer for one store, a list of their addresses.",
 );
 
 pub(crate) static HEADERS: Key = Key::secret_map("headers", |draft, members| {
@@ -68,34 +68,50 @@ pub(crate) fn complete(draft: &mut Draft<'_>) -> Option<StoreSettings> {
     if let Some(store) = &draft.parts.store {
         return Some(StoreSettings::Custom(store.clone()));
     }
-    let url = draft.store.url.clone();
+    let urls = std::mem::take(&mut draft.store.urls);
     let headers = std::mem::take(&mut draft.store.headers);
     if !headers.is_empty() && !draft.is_set(&DATABASE_API_URL) {
         draft.warn("`headers` go to a REST store, and `database-api-url` names none");
     }
-    match url.split_once(':') {
-        Some(("sqlite", _)) => sqlite(draft, &url),
-        Some((scheme, _)) if ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) => {
-            rest(draft, url, headers)
+    let is_rest = |url: &String| {
+        let scheme = url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+        scheme.is_some_and(|scheme| ["http", "https"].contains(&scheme.as_str()))
+    };
+    match urls.as_slice() {
+        [] => {
+            draft.fault(&DATABASE_API_URL, "the list is empty", "write at least one address");
+            None
         }
-        _ => {
+        [url] if url.starts_with("sqlite:") => sqlite(draft, url),
+        urls if urls.iter().all(is_rest) => rest(draft, urls, headers),
+        [_] => {
             let problem = "it is neither the address of a REST store nor of an SQLite file";
             draft.fault(&DATABASE_API_URL, problem, "write \"http://HOST:PORT/PATH\" or \"sqlite:FILE\"");
+            None
+        }
+        _ => {
+            let problem = "not all of the list are addresses of a REST store";
+            draft.fault(&DATABASE_API_URL, problem, "write \"http://HOST:PORT/PATH\" for each server of the store");
             None
         }
     }
 }
 
-fn rest(draft: &mut Draft<'_>, url: String, headers: HeaderMap) -> Option<StoreSettings> {
-    if !headers.is_empty() && is_plain_to_others(&url) {
+fn rest(draft: &mut Draft<'_>, urls: &[String], headers: HeaderMap) -> Option<StoreSettings> {
+    if !headers.is_empty() && urls.iter().any(|url| is_plain_to_others(url)) {
         draft.warn("`headers` go to another machine over http://, unencrypted; use https:// in `database-api-url`");
     }
     if !REST.is_built {
         draft.fault(&DATABASE_API_URL, REST.problem, "build with the feature `rest`");
         return None;
     }
-    match check_url(&url).and_then(|()| check_headers(&headers)) {
-        Ok(()) => Some(StoreSettings::Rest { url, headers }),
+    if let Some(url) = urls.iter().enumerate().find_map(|(place, url)| urls[..place].contains(url).then_some(url)) {
+        let place = urls.iter().position(|other| other == url).unwrap_or_default() + 1;
+        draft.fault(&DATABASE_API_URL, format!("address {place} of the list appears twice"), "keep one of them");
+        return None;
+    }
+    match urls.iter().try_for_each(|url| check_url(url)).and_then(|()| check_headers(&headers)) {
+        Ok(()) => Some(StoreSettings::Rest { urls: urls.to_vec(), headers }),
         Err(error) => {
             draft.fault(&DATABASE_API_URL, error.to_string(), "write \"http://HOST:PORT/PATH\"");
             None
@@ -139,7 +155,7 @@ fn is_plain_to_others(url: &str) -> bool {
 pub(crate) fn place(store: &StoreSettings) -> String {
     match store {
         StoreSettings::Custom(store) => format!("the application's own store ({})", store.kind()),
-        StoreSettings::Rest { url, .. } => url.clone(),
+        StoreSettings::Rest { urls, .. } => urls.join(", "),
         StoreSettings::Sqlite { path } => {
             std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
         }
@@ -151,6 +167,12 @@ impl SettingsBuilder {
     #[must_use]
     pub fn database_api_url(self, url: impl Into<String>) -> Self {
         self.set(&DATABASE_API_URL, Given::Text(url.into()))
+    }
+
+    /// Sets the addresses of a REST store that several servers answer for (`database-api-url`).
+    #[must_use]
+    pub fn database_api_urls<T: Into<String>>(self, urls: impl IntoIterator<Item = T>) -> Self {
+        self.set(&DATABASE_API_URL, Given::list(urls))
     }
 
     /// Sets headers that are sent with every call to a REST store (`headers`).
@@ -175,6 +197,15 @@ mod tests {
         check_faults(&[
             ("database-api-url", json!("ftp://x"), "neither the address of a REST store nor of an SQLite file"),
             ("database-api-url", json!("sqlite::memory:"), "would forget every token"),
+            ("database-api-url", json!([]), "the list is empty; write at least one address"),
+            ("database-api-url", json!(["http://a", "sqlite:b"]), "not all of the list are addresses of a REST store"),
+            ("database-api-url", json!(["http://a", "http://b", "http://a"]), "address 1 of the list appears twice"),
+            (
+                "database-api-url",
+                json!(["http://a", 1]),
+                "found a number in the list; write a text in quotes, or a list",
+            ),
+            ("database-api-url", json!(["http://a", "http://u:hush@b"]), "holds a user or a password"),
             ("headers", json!({ "bad name": "hush" }), "\"bad name\" is not a header name"),
             ("headers", json!({ "X-A": "hush\n" }), "the value of \"X-A\" cannot stand in a header"),
             ("headers", json!({ "Authorization": "Bearer …" }), "the value of \"Authorization\" is a placeholder"),
@@ -182,6 +213,14 @@ mod tests {
             ("headers", json!({ "X-A": 1 }), "found a number as the value of `X-A`"),
             ("headers", json!({ "X-A": "hush", "x-a": "hush" }), "appears twice"),
         ]);
+    }
+
+    #[test]
+    fn several_addresses_are_one_store() {
+        let urls = json!(["http://a.example/x", "https://b.example"]);
+        let report = report(&[("database-api-url", urls)]);
+        assert!(report.faults().is_empty(), "{:?}", report.faults());
+        assert_eq!(shown(&report, "database-api-url"), r#"["http://a.example/x", "https://b.example"]"#);
     }
 
     #[test]

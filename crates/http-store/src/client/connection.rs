@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{
     HeaderMap, Method, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -25,6 +25,7 @@ use super::{
     budget::Budget,
     http_client::{HttpClient, HttpError, failed, is_timeout},
     limits::Limits,
+    news::{CallListener, CallNews, News},
     servers::{Attempt, Errand, SILENCE, Server, Servers},
     slots::Slots,
     stream::{self, ServerStream},
@@ -76,6 +77,7 @@ pub(super) struct Connection {
     /// What one server announced binds all.
     version: AtomicU8,
     pub(super) limits: Limits,
+    news: News,
 }
 
 /// One call of the store API.
@@ -154,6 +156,12 @@ impl StoreResponse {
         wire::version(self.response.headers().get(ETAG)?.to_str().ok()?)
     }
 
+    /// Returns the error for a refusal of the store to issue more tokens to a client.
+    pub(super) fn rate_limited(&self) -> StoreError {
+        let seconds = self.response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        StoreError::rate_limited(Duration::from_secs(seconds.unwrap_or(1)))
+    }
+
     /// Reads the whole body, or fails as soon as it grows too long.
     pub(super) async fn body(mut self) -> Result<Vec<u8>, StoreError> {
         let mut body = Vec::new();
@@ -210,11 +218,13 @@ impl Connection {
         base_urls: impl IntoIterator<Item = &'a str>,
         headers: HeaderMap,
     ) -> Result<Self, StoreError> {
+        let news = News::default();
         Ok(Self {
             headers,
-            servers: Servers::new(base_urls)?,
+            servers: Servers::new(base_urls, &news)?,
             budget: Budget::new(),
-            slots: Slots::new(),
+            slots: Slots::new(&news),
+            news,
             version: AtomicU8::new(Version::Unknown as u8),
             limits: Limits::new(HTTP_PATIENCE),
         })
@@ -230,6 +240,12 @@ impl Connection {
 
     pub(super) fn speaks_v2(&self) -> bool {
         self.version() == Version::V2
+    }
+
+    /// Tells a listener of what becomes of calls from now on, and of the state of the servers.
+    pub(super) fn listen(&self, listener: CallListener) {
+        self.news.listen(listener);
+        self.servers.tell();
     }
 
     /// Notes the version that the store speaks. A store that spoke the second one is never taken for less.
@@ -347,6 +363,7 @@ impl Connection {
                 None => first.await.map_err(|failure| failure.error),
             };
         };
+        self.news.tell(CallNews::Repeated);
         let mut second = Box::pin(async {
             if first_outcome.is_some() && retry != Retry::Reconnecting {
                 sleep(jitter()).await;

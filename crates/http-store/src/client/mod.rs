@@ -18,12 +18,15 @@ use std::{
 use http::HeaderMap;
 use tokio::{sync::Semaphore, time::Instant};
 
-pub use self::http_client::{HttpClient, HttpError};
 use self::{
     connection::{Connection, Version, until},
     slots::Lane,
     v1::{HeldPair, V1},
     v2::V2,
+};
+pub use self::{
+    http_client::{HttpClient, HttpError},
+    news::{CallListener, CallNews},
 };
 use crate::flight::{Flights, Turns};
 use fastauth_core::keys::CurrentKeys;
@@ -37,6 +40,7 @@ mod budget;
 mod connection;
 mod http_client;
 mod limits;
+mod news;
 mod pools;
 mod servers;
 mod settle;
@@ -138,6 +142,13 @@ impl RestStore {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.connection.limits.set(timeout);
+        self
+    }
+
+    /// Tells `listener` of what becomes of the calls, such as servers that fail. A store has one listener, the first one.
+    #[must_use]
+    pub fn on_calls(self, listener: CallListener) -> Self {
+        self.connection.listen(listener);
         self
     }
 

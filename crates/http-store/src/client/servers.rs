@@ -10,7 +10,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{breaker::Breaker, connection::Via, http_client::HttpClient, pools::Pools};
+use super::{
+    breaker::Breaker,
+    connection::Via,
+    http_client::HttpClient,
+    news::{CallNews, News},
+    pools::Pools,
+};
 use fastauth_core::{random::random_bytes, store::StoreError};
 
 /// A call without an answer for so long is sent a second time, and counts as a failure if it is given up.
@@ -29,6 +35,7 @@ pub(super) struct Server {
     pools: Pools,
     breaker: Breaker,
     under_way: AtomicUsize,
+    news: News,
 }
 
 /// The kind of a call, as far as it matters for where it goes.
@@ -61,15 +68,16 @@ pub(super) struct Attempt {
 
 impl Servers {
     /// Creates the servers at these addresses.
-    pub(super) fn new<'a>(base_urls: impl IntoIterator<Item = &'a str>) -> Result<Self, StoreError> {
+    pub(super) fn new<'a>(base_urls: impl IntoIterator<Item = &'a str>, news: &News) -> Result<Self, StoreError> {
         let pools = base_urls.into_iter().map(Pools::new).collect::<Result<Vec<_>, _>>()?;
         if pools.is_empty() {
             return Err(super::http_client::failed("the token store has no URL"));
         }
         let of = pools.len();
         let server = |(index, pools)| {
-            let (breaker, under_way) = (Breaker::new(), AtomicUsize::new(0));
-            Arc::new(Server { place: index + 1, of, pools, breaker, under_way })
+            let breaker = Breaker::new();
+            let under_way = AtomicUsize::new(0);
+            Arc::new(Server { place: index + 1, of, pools, breaker, under_way, news: news.clone() })
         };
         Ok(Self { all: pools.into_iter().enumerate().map(server).collect() })
     }
@@ -78,12 +86,18 @@ impl Servers {
         self.all.len()
     }
 
+    /// Tells of the state of each server.
+    pub(super) fn tell(&self) {
+        self.all.iter().filter(|server| server.breaker.is_closed()).for_each(|server| server.tell_asked());
+    }
+
     /// Picks the server for a call: of two healthy ones, the one with fewer calls under way. `None` if all are spared.
     pub(super) fn pick(&self, errand: Errand) -> Option<Attempt> {
         let healthy = self.healthy(None);
         if errand == Errand::LookUp || healthy.is_none() {
             let probed = self.all.iter().find(|server| server.breaker.takes_probe());
             if let Some(server) = probed {
+                server.news.tell(CallNews::Probed { server: server.place });
                 return Some(Attempt::new(server, Pass::Probe));
             }
         }
@@ -148,6 +162,11 @@ impl Server {
     fn tell_closed(&self) {
         let Self { place, of, .. } = self;
         tracing::info!(target: "fastauth", server = place, of, "the token store answers again");
+        self.tell_asked();
+    }
+
+    fn tell_asked(&self) {
+        self.news.tell(CallNews::Asked { server: self.place });
     }
 
     fn fail(&self, began: Instant, is_probe: bool) {
@@ -158,6 +177,7 @@ impl Server {
             server = place, of, ?pause,
             "the token store fails: it is not asked until the pause is over"
         );
+        self.news.tell(CallNews::Spared { server: *place });
     }
 }
 
@@ -234,6 +254,7 @@ impl Drop for Attempt {
             self.note_failure();
         } else if self.pass == Pass::Probe {
             self.server.breaker.give_back_probe();
+            self.server.news.tell(CallNews::Spared { server: self.server.place });
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
+use super::news::{CallNews, News};
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
 /// Slots of revocations.
@@ -20,6 +21,7 @@ pub(super) struct Slots {
 /// The bounds of one kind of requests.
 pub(super) struct Lane {
     name: &'static str,
+    news: News,
     /// For each call.
     calls: Semaphore,
     /// For each request, whether it calls the store itself, shares the call of another one, or waits for its turn.
@@ -27,20 +29,20 @@ pub(super) struct Lane {
 }
 
 impl Slots {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(news: &News) -> Self {
         let descriptors = descriptors().unwrap_or(usize::MAX);
         let share = |part: usize, fewest: usize, most: usize| (descriptors / part).clamp(fewest, most);
         Self {
-            verifying: Lane::new("verify", share(8, 16, 256), share(2, 64, 4096)),
-            issuing: Lane::new("issue", share(32, 8, 64), share(4, 32, 1024)),
-            revoking: Lane::new("revoke", REVOKING, share(4, 32, 1024)),
+            verifying: Lane::new("verify", news, share(8, 16, 256), share(2, 64, 4096)),
+            issuing: Lane::new("issue", news, share(32, 8, 64), share(4, 32, 1024)),
+            revoking: Lane::new("revoke", news, REVOKING, share(4, 32, 1024)),
         }
     }
 }
 
 impl Lane {
-    fn new(name: &'static str, calls: usize, requests: usize) -> Self {
-        Self { name, calls: Semaphore::new(calls), requests: Semaphore::new(requests) }
+    fn new(name: &'static str, news: &News, calls: usize, requests: usize) -> Self {
+        Self { name, news: news.clone(), calls: Semaphore::new(calls), requests: Semaphore::new(requests) }
     }
 
     /// Takes the place of a request.
@@ -54,6 +56,7 @@ impl Lane {
     }
 
     fn full(&self) -> StoreError {
+        self.news.tell(CallNews::Refused { lane: self.name });
         let message = format!("too many requests wait for the token store ({})", self.name);
         StoreError::new(StoreErrorKind::Busy, message)
     }
@@ -78,11 +81,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_lane_refuses_at_once_and_leaves_the_others() {
-        let slots = Slots {
-            verifying: Lane::new("verify", 1, 2),
-            issuing: Lane::new("issue", 1, 2),
-            revoking: Lane::new("revoke", 1, 2),
-        };
+        let lane = |name| Lane::new(name, &News::default(), 1, 2);
+        let slots = Slots { verifying: lane("verify"), issuing: lane("issue"), revoking: lane("revoke") };
         let lane = &slots.issuing;
         let places = [lane.enter().expect("free"), lane.enter().expect("free")];
         let slot = lane.slot().await.expect("free");

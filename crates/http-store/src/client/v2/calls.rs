@@ -271,6 +271,15 @@ async fn problem(response: StoreResponse) -> Result<String, StoreError> {
 }
 
 async fn unexpected(response: StoreResponse, call: &str) -> StoreError {
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        let limited = response.rate_limited();
+        return match problem(response).await.as_deref() {
+            Ok(code::RATE_LIMITED) => limited,
+            _ => {
+                invalid(format!("a server limits the calls to the token store, which answered {call} with status 429"))
+            }
+        };
+    }
     if response.status() == StatusCode::NOT_IMPLEMENTED {
         response.discard().await;
         return StoreError::unsupported(format!("the token store does not support {call} of this kind"));
