@@ -11,10 +11,11 @@ use fastauth::{
 use fastauth_core::random::unique_name;
 use serde_json::{Map, Value, json};
 
+use fastauth_config::directory_of;
+
 use crate::{
     config::Config,
     failure::{Failure, chain},
-    files::directory_of,
     output::{self, Label},
     runtime::block_on,
     schema,

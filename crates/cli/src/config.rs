@@ -1,4 +1,4 @@
-//! The argument that names the configuration file.
+//! The argument that names the configuration file, and those that stand beside it in several commands.
 
 use std::path::PathBuf;
 
@@ -19,4 +19,17 @@ impl Config {
             None => Settings::builder(),
         }
     }
+}
+
+/// What a command needs to know that explains decisions, and how it prints them.
+#[derive(ClapArgs)]
+pub(crate) struct Explaining {
+    /// Where the application mounts the token router
+    #[arg(long, value_name = "PREFIX", default_value = "/auth")]
+    pub(crate) auth_prefix: String,
+    #[command(flatten)]
+    pub(crate) config: Config,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }

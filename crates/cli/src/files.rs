@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use fastauth_config::directory_of;
+
 use crate::failure::Failure;
 
 /// What to do if there is a file of this name.
@@ -55,9 +57,4 @@ fn new_file_permissions() -> Option<Permissions> {
 #[cfg(not(unix))]
 fn new_file_permissions() -> Option<Permissions> {
     None
-}
-
-/// Returns the directory in which a file is.
-pub(crate) fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -96,7 +96,7 @@ impl Place {
     }
 
     fn directory(&self) -> &Path {
-        files::directory_of(&self.path)
+        fastauth_config::directory_of(&self.path)
     }
 }
 

@@ -123,11 +123,13 @@ pub struct ConfigError {
     faults: Vec<Fault>,
     /// The application runs, and goes on.
     is_of_reload: bool,
+    /// What is wrong is not in the configuration: a disk is full, for example.
+    is_outside: bool,
 }
 
 impl ConfigError {
     pub(crate) fn new(faults: Vec<Fault>) -> Self {
-        Self { faults, is_of_reload: false }
+        Self { faults, is_of_reload: false, is_outside: false }
     }
 
     /// Returns the faults as those of a reload.
@@ -135,6 +137,11 @@ impl ConfigError {
     #[must_use]
     pub fn of_reload(self) -> Self {
         Self { is_of_reload: true, ..self }
+    }
+
+    /// Returns the faults as those of something that the configuration names.
+    pub(crate) fn outside(self) -> Self {
+        Self { is_outside: true, ..self }
     }
 
     /// Returns the faults, at least one.
@@ -155,7 +162,10 @@ impl fmt::Display for ConfigError {
         let count = self.faults.len();
         let noun = if count == 1 { "fault" } else { "faults" };
         let what = if self.is_of_reload { "did not reload" } else { "cannot start" };
-        write!(f, "FastAuth {what}: {count} {noun} in its configuration")?;
+        match self.is_outside {
+            true => write!(f, "FastAuth {what}:")?,
+            false => write!(f, "FastAuth {what}: {count} {noun} in its configuration")?,
+        }
         self.faults.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
     }
 }

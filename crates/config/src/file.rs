@@ -116,7 +116,10 @@ pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
     Err(io::Error::new(ErrorKind::TimedOut, problem))
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// Returns the directory in which a file is.
+#[doc(hidden)]
+#[must_use]
+pub fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

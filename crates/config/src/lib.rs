@@ -42,6 +42,8 @@ pub use edit::{KeyChange, KeyChangeError, KeySetting};
 #[doc(hidden)]
 pub use environment::is_of_a_service;
 #[doc(hidden)]
+pub use file::directory_of;
+#[doc(hidden)]
 pub use fingerprint::Fingerprint;
 #[doc(hidden)]
 pub use settings::Lasting;

@@ -234,7 +234,61 @@ fn shown_instead(key: &'static Key, parts: &CodeParts, faults: &[Fault]) -> Opti
 mod tests {
     use serde_json::json;
 
-    use crate::testing::report;
+    use crate::{settings::Settings, testing::report};
+
+    #[test]
+    fn missing_file_is_told_with_the_directory_that_was_looked_in() {
+        for (named, expected) in [
+            (Some("nowhere/x.json"), "nowhere/x.json: the file does not exist in "),
+            (None, "fastauth.config.json: the file does not exist in "),
+        ] {
+            let builder = Settings::builder().environment::<String, String>([]);
+            let builder = named.into_iter().fold(builder, |builder, path| builder.config_file(path));
+            let error = builder.load().unwrap_err().to_string();
+            let mut directory = std::env::current_dir().unwrap();
+            directory.extend(named.map(|_| "nowhere"));
+            assert!(error.contains(&format!("{expected}{};", directory.display())), "{error}");
+        }
+    }
+
+    /// A full disk is no fault in the configuration.
+    #[test]
+    fn fault_of_the_store_is_not_said_to_be_in_the_configuration() {
+        let settings = report(&[]).into_settings().unwrap();
+        let error = settings.store_fault("the disk is full".to_owned(), "make room");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("FastAuth cannot start:\n  - ") && text.ends_with("the disk is full; make room"),
+            "{text}"
+        );
+        let text = error.of_reload().to_string();
+        assert!(text.starts_with("FastAuth did not reload:\n  - "), "{text}");
+    }
+
+    /// Values of the wrong type, values that are not usable, and what does not fit together.
+    #[test]
+    fn all_faults_are_told_in_one_round() {
+        let report = report(&[
+            ("access-ttl", json!(5)),
+            ("shadow", json!("yes")),
+            ("issuer", json!("")),
+            ("access-token-paths", json!([1])),
+            ("rules", json!([{ "path": "x", "level": 1 }, { "path": "/p", "level": "access", "principal": "user" }])),
+        ]);
+        let faults: Vec<_> = report.faults().iter().map(|fault| fault.place().or(fault.key()).unwrap()).collect();
+        let expected = [
+            "access-token-paths",
+            "access-ttl",
+            "issuer",
+            "rules[0].level",
+            "rules[0].path",
+            "rules[1].principal",
+            "shadow",
+        ];
+        let mut sorted = faults.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected, "{faults:?}");
+    }
 
     #[test]
     fn value_in_json_has_its_type_and_no_secret() {

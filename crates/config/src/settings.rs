@@ -179,7 +179,7 @@ impl Settings {
     #[must_use]
     pub fn reload_fault(&self, error: &std::io::Error) -> ConfigError {
         let problem = format!("changes cannot be noticed ({error})");
-        Fault::new(RELOAD.name, self.reload_source.clone(), problem, "write \"off\"").into()
+        ConfigError::from(Fault::new(RELOAD.name, self.reload_source.clone(), problem, "write \"off\"")).outside()
     }
 
     /// Returns what cannot change while the application runs.
@@ -234,7 +234,7 @@ impl Settings {
     /// Returns the fault that the store could not be opened.
     #[doc(hidden)]
     pub fn store_fault(&self, problem: String, remedy: &str) -> ConfigError {
-        Fault::new(DATABASE_API_URL.name, self.store_source.clone(), problem, remedy).into()
+        ConfigError::from(Fault::new(DATABASE_API_URL.name, self.store_source.clone(), problem, remedy)).outside()
     }
 
     /// Returns the settings for a test, whose output is not an operator's.

@@ -212,11 +212,14 @@ impl Reader {
         let path = config.path;
         let text = match self.read(&path, file::read_text) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound && !config.is_named => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let problem = format!("the file does not exist{}", in_directory(&path));
                 // Code that says which paths to guard needs no file; without either, every path would be open.
-                if !code.iter().any(|(key, _)| keys::says_what_to_guard(key)) {
+                if config.is_named {
+                    self.fault(Fault::without_key(Source::File(path), problem, "give the path of a readable file"));
+                } else if !code.iter().any(|(key, _)| keys::says_what_to_guard(key)) {
                     let remedy = format!("create it with `fastauth init`, or name another file in {CONFIG_VARIABLE}");
-                    self.fault(Fault::without_key(Source::File(path), "the file does not exist", remedy));
+                    self.fault(Fault::without_key(Source::File(path), problem, remedy));
                 }
                 return;
             }
@@ -397,4 +400,10 @@ fn of_secret(name: &str) -> Option<&'static Key> {
 
 fn is_not_found<T>(read: &std::io::Result<T>) -> bool {
     matches!(read, Err(error) if error.kind() == ErrorKind::NotFound)
+}
+
+/// Returns the directory of a relative path, as a part of a sentence.
+fn in_directory(path: &Path) -> String {
+    let absolute = std::path::absolute(path).ok().filter(|_| path.is_relative());
+    absolute.as_deref().and_then(Path::parent).map_or_else(String::new, |parent| format!(" in {}", parent.display()))
 }

@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, error::ErrorKind};
 use fastauth_core::shown::shown;
 use http::Method;
 
-use crate::{config::Config, failure::Failure, output};
+use crate::{config::Explaining, failure::Failure, output};
 
 mod answer;
 mod explainer;
@@ -59,14 +59,8 @@ pub(crate) struct Explain {
     /// Answer a request with the right master token
     #[arg(long)]
     master: bool,
-    /// Where the application mounts the token router
-    #[arg(long, value_name = "PREFIX", default_value = "/auth")]
-    auth_prefix: String,
     #[command(flatten)]
-    config: Config,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    explaining: Explaining,
 }
 
 pub(crate) fn run(args: Explain, mut program: clap::Command) -> Result<ExitCode, Failure> {
@@ -80,7 +74,7 @@ pub(crate) fn run(args: Explain, mut program: clap::Command) -> Result<ExitCode,
                 "`-` reads the claims and `master` of each request from its line: leave --as and --master out";
             usage_error(&mut program, ErrorKind::ArgumentConflict, message)
         }
-        return lines::explain(&Explainer::new(args.config, args.auth_prefix)?);
+        return lines::explain(&Explainer::new(args.explaining.config, args.explaining.auth_prefix)?);
     };
     if args.method == "-" {
         let message = "`-` reads methods and targets from standard input: leave the target out";
@@ -91,9 +85,9 @@ pub(crate) fn run(args: Explain, mut program: clap::Command) -> Result<ExitCode,
     };
     let claims = args.claims.as_deref().map(answer::read_claims).transpose()?;
     let presented = Presented { claims: claims.as_ref(), master: args.master };
-    let explainer = Explainer::new(args.config, args.auth_prefix)?;
+    let explainer = Explainer::new(args.explaining.config, args.explaining.auth_prefix)?;
     let explained = explainer.explain(&method, &target, &presented);
-    if args.json {
+    if args.explaining.json {
         output::json(&Line::new(&args.method, &target, &explained))?;
     } else {
         text::print(&method, &target, &explained, &presented)?;

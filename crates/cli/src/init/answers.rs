@@ -9,7 +9,9 @@ use fastauth::{Level, Rule, Secret, Settings, SettingsBuilder, config::EnvFile};
 use serde::Serialize;
 
 use super::args::Init;
-use crate::{ask::ask, failure::Failure, files::directory_of, keygen::SecretName, output};
+use fastauth_config::directory_of;
+
+use crate::{ask::ask, failure::Failure, keygen::SecretName, output};
 
 /// The answers, each checked.
 pub(super) struct Answers {

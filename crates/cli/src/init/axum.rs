@@ -11,9 +11,11 @@ use fastauth::{Secret, config::EnvFile};
 use serde_json::Map;
 
 use super::{Configuration, answers::Answers};
+use fastauth_config::directory_of;
+
 use crate::{
     failure::Failure,
-    files::{self, Existing, directory_of},
+    files::{self, Existing},
     keygen::SecretName,
     output, schema,
 };
@@ -64,11 +66,20 @@ pub(super) fn run(directory: &Path, dependency: Option<&str>) -> Result<ExitCode
     write(draft.path(), &name, &dependency)?;
     publish(draft.path(), directory).map_err(failure)?;
     let shown = directory.display();
+    let quoted = quoted(&shown.to_string());
     output::note(&format!(
-        "Wrote the application {name} to {shown}, with fastauth from {dependency}\n\nNext:\n  cd {shown}\n  cargo test\n  \
+        "Wrote the application {name} to {shown}, with fastauth from {dependency}\n\nNext:\n  cd {quoted}\n  cargo test\n  \
          cargo run   # README.md says how to log in"
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns a word as a shell takes it, in quotes if it needs them.
+fn quoted(word: &str) -> String {
+    if word.chars().all(|c| c.is_alphanumeric() || "/._-\\:".contains(c)) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Refuses a directory with anything in it but a repository.

@@ -6,9 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fastauth_config::directory_of;
+
 use crate::{
     failure::Failure,
-    files::{self, Existing, directory_of},
+    files::{self, Existing},
 };
 
 /// Adds a file to the `.gitignore` beside it, and with `suffix` those whose names go on. Returns the `.gitignore` if it was changed.

@@ -7,7 +7,7 @@ use http::Method;
 use serde::Serialize;
 
 use crate::{
-    config::Config,
+    config::Explaining,
     explain::Explainer,
     failure::Failure,
     output::{self, Label},
@@ -49,14 +49,8 @@ pub(crate) struct Routes {
     /// Fail if an operation is not covered
     #[arg(long)]
     deny_uncovered: bool,
-    /// Where the application mounts the token router
-    #[arg(long, value_name = "PREFIX", default_value = "/auth")]
-    auth_prefix: String,
     #[command(flatten)]
-    config: Config,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    explaining: Explaining,
 }
 
 /// The methods of gRPC's own services, as paths.
@@ -74,7 +68,7 @@ pub(crate) fn run(args: Routes) -> Result<ExitCode, Failure> {
         Some(path) => document::read(&read(path)?, base)?,
         None => Vec::new(),
     };
-    let explainer = Explainer::new(args.config, args.auth_prefix)?;
+    let explainer = Explainer::new(args.explaining.config, args.explaining.auth_prefix)?;
     let grpc = GRPC.iter().filter(|path| !operations.iter().any(|operation| operation.path == **path));
     let grpc =
         grpc.map(|path| Operation { method: Method::POST, path: (*path).to_owned(), documented: Documented::Nothing });
@@ -83,7 +77,7 @@ pub(crate) fn run(args: Routes) -> Result<ExitCode, Failure> {
         operations: operations.iter().map(|operation| Route::new(operation, &explainer)).collect(),
     };
     let problems = all.operations.iter().flat_map(Route::problems).count();
-    if args.json {
+    if args.explaining.json {
         output::json(&all)?;
     } else {
         all.print(args.deny_uncovered)?;

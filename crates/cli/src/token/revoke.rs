@@ -25,6 +25,9 @@ use crate::{
 /// How a refusal begins.
 const NOTHING: &str = "nothing was revoked";
 
+/// A signed token has a header, a payload and a signature.
+const TOKEN_PARTS: usize = 3;
+
 pub(super) fn run(args: RevokeTokens) -> Result<(), Failure> {
     let RevokeTokens { token, client_id, session, access_only, all, yes, config } = args;
     if let Some(token) = token {
@@ -60,6 +63,10 @@ fn report(revoked: u64) -> Result<(), Failure> {
 fn revoke_token(token: String, config: Config) -> Result<(), Failure> {
     let issuer = issuer_of_existing(config.settings(), NOTHING)?;
     let token = read(token)?;
+    if token.expose().split('.').count() != TOKEN_PARTS {
+        let remedy = "name a client by --client-id, or a session by --session";
+        return Err(Failure::new(format!("{NOTHING}: this is not a token; {remedy}")));
+    }
     if !block_on(issuer.revoke_token(token.expose()))?? {
         return Err(Failure::new(
             "nothing was revoked: the token was not signed with these keys, has expired, or was revoked or replaced before",

@@ -220,6 +220,8 @@ fn application_is_written_whole_or_not_at_all() {
     let read = |name: &str| fs::read_to_string(place.path().join(name)).unwrap();
     let notes = stderr(&place.run(&["init", "--axum", "shop"]));
     assert!(notes.contains("cd shop\n  cargo test"), "{notes}");
+    let notes = stderr(&place.run(&["init", "--axum", "Bob's Shop"]));
+    assert!(notes.contains("cd 'Bob'\\''s Shop'\n  cargo test"), "{notes}");
     let clone = fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
     assert!(
         read("shop/Cargo.toml").contains(&format!("path = {:?}", clone.to_str().unwrap())),
@@ -257,7 +259,7 @@ fn application_is_written_whole_or_not_at_all() {
     assert!(!read("Tower/Containerfile").contains("--from=fastauth"));
     let refusal = place.fails(&["init", "--axum", "other", "--fastauth", "no-such-thing"], 1);
     assert!(refusal.contains("neither the directory of a clone of FastAuth nor a version"), "{refusal}");
-    assert_eq!(names(&place), ["Tower", "shop"]);
+    assert_eq!(names(&place), ["Bob's Shop", "Tower", "shop"]);
     let checked = place.done(&["check", "--strict", "--config", "shop/fastauth.config.json"]);
     assert!(checked.ends_with("result: no faults, no warnings, no suggestions\n"), "{checked}");
 }

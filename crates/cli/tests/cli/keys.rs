@@ -333,6 +333,9 @@ fn tokens_are_revoked_in_every_way() {
     assert!(place.fails(&["token", "revoke", "--session", "nobody's"], 1).contains("no session is named"));
     assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 1 session\n");
     assert_eq!(place.done(&["token", "revoke", "--client", "b"]), "Revoked 0 sessions\n");
+    let refusal = place.fails(&["token", "revoke", "alice-hush"], 1);
+    let hint = "nothing was revoked: this is not a token; name a client by --client-id, or a session by --session";
+    assert!(refusal.contains(hint) && !refusal.contains("hush"), "{refusal}");
     let refusal = place.fails(&["token", "revoke", "--client", "nobody"], 1);
     assert!(refusal.contains("nothing was revoked: the store has no session of the client `nobody`"), "{refusal}");
     let refusal = place.fails(&["token", "revoke", "--client", "c", "--session", &of_b[0]], 1);

@@ -3,7 +3,7 @@
 use fastauth_core::policy::{Level, PathList, RequestLine, RuleSources, Rules};
 use http::{Method, Uri};
 
-use super::label;
+use super::{label, members::PATH};
 use crate::{
     draft::Draft,
     fault::Fault,
@@ -39,7 +39,11 @@ impl Draft<'_> {
         let rules = match Rules::build(sources.clone()) {
             Ok(rules) => rules,
             Err(faults) => {
-                for fault in faults.into_iter().filter(|fault| !self.rules.unread.contains(&fault.place)) {
+                for fault in faults {
+                    let is_known = fault.member != PATH.name || sources.rules[fault.place].path().is_empty();
+                    if is_known && self.rules.unread.contains(&fault.place) {
+                        continue;
+                    }
                     let label = label(&sources.rules[fault.place]);
                     let place = format!("{}[{}].{}", RULES.name, fault.place, fault.member);
                     let fault = Fault::new(RULES.name, self.source(&RULES), fault.problem, fault.remedy);

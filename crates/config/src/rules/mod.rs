@@ -61,8 +61,9 @@ impl Draft<'_> {
             if self.faults.len() == faults {
                 rules.push(rule);
             } else {
-                // It keeps its place, and has no path.
-                rules.push(Rule::prefix(""));
+                // It keeps its place. Its path can still be checked, and without a level it decides nothing.
+                let unread = Rule::prefix(rule.path());
+                rules.push(rule.given_name().map_or(unread.clone(), |name| unread.name(name)));
                 self.rules.unread.insert(place);
             }
         }
