@@ -19,7 +19,7 @@ pub use fastauth_http_store::{CallListener, CallNews, RestStore};
 #[cfg(feature = "store-service")]
 pub use fastauth_http_store::{FeedStatus, StoreBody, StoreOutcome, StoreService};
 #[cfg(feature = "postgres")]
-pub use fastauth_postgres::{PostgresOptions, PostgresStore};
+pub use fastauth_postgres::{Feed, PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use fastauth_sqlite::{Conversion, RestoredSessions, SqliteStore};
 

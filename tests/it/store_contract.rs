@@ -39,6 +39,12 @@ mod descriptors;
 mod faults;
 mod listing;
 mod model;
+#[cfg(target_os = "linux")]
+mod postgres;
+#[cfg(target_os = "linux")]
+mod postgres_log;
+#[cfg(target_os = "linux")]
+mod postgres_pooler;
 mod rest;
 mod revocation;
 mod rotation;

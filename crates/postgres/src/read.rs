@@ -33,6 +33,7 @@ macro_rules! is_live {
              coalesce((SELECT c.floor FROM fastauth.client c WHERE c.client_id = t.client_id), 0))"
     };
 }
+pub(crate) use is_live;
 
 pub(crate) async fn current_of(
     readers: &Readers,

@@ -5,14 +5,19 @@ use std::{fmt, sync::Arc};
 use fastauth_core::{
     secret::Secret,
     store::{
-        Changes, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter,
-        SessionPage, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore,
+        ChangeLog, Changes, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+        SessionFilter, SessionPage, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore,
     },
 };
 
+use tokio::{sync::Notify, task::JoinSet};
+
 use super::{
     address::{Address, is_url},
+    cleaning::{clean, clean_once},
     error::Failure,
+    feed::{Feed, Wake, listen, tell},
+    log::{Log, watch},
     read::{current_of, list, pair_of},
     row::number,
     schema::prepare,
@@ -36,14 +41,24 @@ const READERS: usize = 3;
 pub struct PostgresOptions {
     /// The password, if the URL has none.
     pub password: Option<Secret>,
+    /// How the changes of other processes are found.
+    pub feed: Feed,
+    /// Writes no log of changes, to measure what it costs.
+    #[doc(hidden)]
+    pub without_log: bool,
 }
 
 /// A token store in a PostgreSQL database, for any number of processes on any number of machines.
 pub struct PostgresStore {
     readers: Readers,
+    /// For long answers.
+    aside: Arc<Readers>,
     writer: Writer,
     revoker: Writer,
     changes: Arc<Changes>,
+    log: Arc<Log>,
+    /// End with the store.
+    _tasks: JoinSet<()>,
 }
 
 impl PostgresStore {
@@ -74,12 +89,27 @@ impl PostgresStore {
         let address = Address::parse(url, options.password.as_ref())?;
         let server = Server::find(&address).await?;
         prepare(&server.open().await?, server.is_pooled()).await?;
-        Ok(Self {
-            readers: Readers::new(server.clone(), READERS),
-            writer: Writer::new(server.clone(), WRITERS, true)?,
-            revoker: Writer::new(server, REVOKERS, true)?,
-            changes: Arc::new(Changes::of_watched_store()),
-        })
+        let written = Arc::new(Notify::new());
+        let writer = Writer::new(server.clone(), WRITERS, !options.without_log, Arc::clone(&written))?;
+        let revoker = Writer::new(server.clone(), REVOKERS, !options.without_log, Arc::clone(&written))?;
+        let changes = Arc::new(Changes::of_watched_store());
+        let wake = Arc::new(Wake::new());
+        // Not among the look-ups, which would wait behind a long answer.
+        let aside = Arc::new(Readers::new(server.clone(), 1));
+        let teller = Arc::new(Readers::new(server.clone(), 1));
+        let log = Arc::new(Log::new(Arc::clone(&aside), Arc::clone(&wake)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tell(Arc::clone(&teller), written));
+        tasks.spawn(listen(server.clone(), options.feed, teller, wake));
+        tasks.spawn(watch(Arc::clone(&log), Arc::clone(&changes)));
+        tasks.spawn(clean(writer.clone()));
+        Ok(Self { readers: Readers::new(server, READERS), aside, writer, revoker, changes, log, _tasks: tasks })
+    }
+
+    /// Deletes at once what is deleted in time.
+    #[doc(hidden)]
+    pub async fn clean(&self) -> Result<(), StoreError> {
+        clean_once(&self.writer).await.map_err(Failure::into_error)
     }
 
     /// Rotates in one statement, which does it if nothing speaks against it. Returns false if something may, or if the session may
@@ -129,7 +159,11 @@ impl PostgresStore {
             successor.refresh.expires_at.into(),
         ];
         let sql = if self.writer.keeps_log() { LOGGED } else { rotate!() };
-        Ok(!self.writer.execute(&Query::new(sql, values)).await?.is_empty())
+        let done = self.writer.execute(&Query::new(sql, values)).await.map(|rows| !rows.is_empty());
+        if !matches!(done, Ok(false)) {
+            self.writer.note_change();
+        }
+        done
     }
 
     /// Returns the version of a session if it has this pair.
@@ -237,7 +271,7 @@ impl TokenStore for PostgresStore {
     }
 
     fn list<'a>(&'a self, filter: &'a SessionFilter) -> StoreFuture<'a, SessionPage> {
-        Box::pin(list(&self.readers, filter))
+        Box::pin(list(&self.aside, filter))
     }
 
     fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
@@ -262,6 +296,10 @@ impl TokenStore for PostgresStore {
 
     fn changes(&self) -> Option<&Changes> {
         Some(&self.changes)
+    }
+
+    fn log(&self) -> Option<&dyn ChangeLog> {
+        self.writer.keeps_log().then_some(&*self.log as &dyn ChangeLog)
     }
 }
 

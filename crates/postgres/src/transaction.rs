@@ -155,18 +155,22 @@ impl<'a> Transaction<'a> {
         const CLIENT: &str = "INSERT INTO fastauth.client VALUES ($1, $2, $3)
              ON CONFLICT (client_id) DO UPDATE SET floor = excluded.floor, live = excluded.live";
         const TALLY: &str = "UPDATE fastauth.tally SET live = live + $2 WHERE stripe = $1";
-        let mut writes: Vec<_> = writes.into_iter().flatten().collect();
+        let mut queries = Vec::new();
+        // First, so that the transaction is known to the server before a number of the log is drawn.
         if let Some(client_id) = self.client_id
             && (self.floor, self.live) != (self.found_floor, self.found_live)
         {
-            writes.push(Query::new(CLIENT, [client_id.into(), self.floor.into(), self.live.into()]));
+            queries.push(Query::new(CLIENT, [client_id.into(), self.floor.into(), self.live.into()]));
         }
+        let first = queries.len();
+        queries.extend(writes.into_iter().flatten());
         // Last, since others wait for this row.
         if self.live != self.found_live {
-            writes.push(Query::new(TALLY, [self.stripe.into(), (self.live - self.found_live).into()]));
+            queries.push(Query::new(TALLY, [self.stripe.into(), (self.live - self.found_live).into()]));
         }
-        writes.push(Query::new("COMMIT", []));
-        self.is_committing.store(writes.len() > 1, Ordering::Relaxed);
-        run(self.client, self.is_pooled, &writes).await
+        queries.push(Query::new("COMMIT", []));
+        self.is_committing.store(queries.len() > 1, Ordering::Relaxed);
+        let mut answers = run(self.client, self.is_pooled, &queries).await?;
+        Ok(answers.split_off(first))
     }
 }

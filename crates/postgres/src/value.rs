@@ -21,6 +21,8 @@ use tokio_postgres::{
 pub(crate) enum Value {
     Integer(i64),
     OptionalInteger(Option<i64>),
+    Integers(Vec<i64>),
+    Keys(Vec<Vec<u8>>),
     Bytes(Option<Vec<u8>>),
     Text(&'static str),
     Name(String),
@@ -30,6 +32,8 @@ impl Value {
     fn type_of(&self) -> Type {
         match self {
             Self::Integer(_) | Self::OptionalInteger(_) => Type::INT8,
+            Self::Integers(_) => Type::INT8_ARRAY,
+            Self::Keys(_) => Type::BYTEA_ARRAY,
             Self::Bytes(_) => Type::BYTEA,
             Self::Text(_) | Self::Name(_) => Type::TEXT,
         }
@@ -73,6 +77,8 @@ impl ToSql for Value {
         match self {
             Self::Integer(number) => number.to_sql(of, out),
             Self::OptionalInteger(number) => number.to_sql(of, out),
+            Self::Integers(numbers) => numbers.to_sql(of, out),
+            Self::Keys(keys) => keys.to_sql(of, out),
             Self::Bytes(bytes) => bytes.to_sql(of, out),
             Self::Text(text) => text.to_sql(of, out),
             Self::Name(name) => name.to_sql(of, out),

@@ -11,7 +11,10 @@ use std::{
 
 use deadpool_postgres::{Object, Pool};
 use fastauth_core::store::{StoreError, StoreErrorKind};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout, timeout_at},
+};
 use tokio_postgres::{Error, Row};
 
 use super::{
@@ -38,11 +41,20 @@ pub(crate) struct Writer {
     server: Server,
     pool: Pool,
     keeps_log: bool,
+    /// Woken by everything that is written to the log.
+    written: Arc<Notify>,
 }
 
 impl Writer {
-    pub(crate) fn new(server: Server, size: usize, keeps_log: bool) -> Result<Self, StoreError> {
-        Ok(Self { pool: server.pool(size)?, server, keeps_log })
+    pub(crate) fn new(server: Server, size: usize, keeps_log: bool, written: Arc<Notify>) -> Result<Self, StoreError> {
+        Ok(Self { pool: server.pool(size)?, server, keeps_log, written })
+    }
+
+    /// Notes that there may be a new change.
+    pub(crate) fn note_change(&self) {
+        if self.keeps_log {
+            self.written.notify_one();
+        }
     }
 
     pub(crate) fn keeps_log(&self) -> bool {
@@ -83,7 +95,11 @@ impl Writer {
             work.run(Transaction::begin(&connection, manner, work.client_id(), &is_committing).await?).await
         });
         let done = done.await;
-        self.judge(connection, done.ok(), is_committing.load(Ordering::Relaxed))
+        let may_be_written = is_committing.load(Ordering::Relaxed);
+        if may_be_written {
+            self.note_change();
+        }
+        self.judge(connection, done.ok(), may_be_written)
     }
 
     async fn try_execute(&self, query: &Query) -> Result<Vec<Row>, Failure> {

@@ -18,6 +18,7 @@ use std::{
 
 use fastauth::store::{PostgresOptions, PostgresStore};
 use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
 
 /// Set where the tests have to find a server, as `.ci/run` does: without one they fail.
 const REQUIRED: &str = "FASTAUTH_TESTS_NEED_POSTGRES";
@@ -78,6 +79,13 @@ pub(crate) async fn connect(url: &str) -> PostgresStore {
     PostgresStore::connect(url, PostgresOptions::default()).await.unwrap()
 }
 
+/// A connection to look into a database with.
+pub(crate) async fn client(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
 impl Server {
     /// Starts a server of its own, with these settings.
     pub(crate) fn start(settings: &'static str) -> Option<Self> {
@@ -115,7 +123,7 @@ impl Server {
         self.as_user(&path)
     }
 
-    fn as_user(&self, program: &Path) -> Command {
+    pub(crate) fn as_user(&self, program: &Path) -> Command {
         let mut command = match self.user {
             Some(User { uid, gid }) => {
                 let mut command = Command::new("setpriv");
@@ -133,11 +141,11 @@ impl Server {
     /// Starts the server, for the first time or once more, and waits until it answers.
     pub(crate) fn launch(&mut self) {
         // Stops the server at a word, and removes all of it at the end of the process.
-        const KEEPER: &str =
-            r#""$@" >>log 2>&1 & echo $!; read -r word; kill -QUIT $!; wait $!; [ "$word" ] || rm -rf "$PWD""#;
+        const KEEPER: &str = r#""$@" >>log 2>&1 & echo $!; read -r word; kill -QUIT $! 2>/dev/null; wait $!; [ "$word" ] || rm -rf "$PWD""#;
         let data = self.data();
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
+            self.stop();
             let mut keeper = self.as_user(Path::new("/bin/sh"));
             keeper.args(["-c", KEEPER, "sh"]).arg(self.programs.join("postgres")).arg("-D").arg(&data);
             keeper.arg("-k").arg(self.directory.path()).args(["-p", &self.port.to_string(), "-h", "127.0.0.1"]);
@@ -160,13 +168,31 @@ impl Server {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    fn stop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            let _ = running.keeper.stdin.take().map(|mut input| input.write_all(b"stop\n"));
+            let _ = running.keeper.wait();
+        }
+    }
+
+    fn pid(&self) -> u32 {
         self.running.as_ref().unwrap().pid
     }
 
     fn is_running(&self) -> bool {
         Path::new(&format!("/proc/{}/stat", self.pid())).exists()
             && !std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default().contains(") Z ")
+    }
+
+    /// Sends a signal to the server and all of its processes.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        let children = Command::new("pgrep").args(["-P", &pid]).output().unwrap().stdout;
+        let children = String::from_utf8(children).unwrap();
+        let status =
+            Command::new("kill").args(["-s", signal, &pid]).args(children.split_whitespace()).status().unwrap();
+        // A child may have ended in between.
+        assert!(status.success() || !children.is_empty());
     }
 
     fn psql(&self, database: &str, sql: &str) -> Result<(), String> {
@@ -178,6 +204,11 @@ impl Server {
             .output()
             .unwrap();
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    }
+
+    /// The folder of the server's socket.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Makes a database, and returns its URL.
@@ -197,10 +228,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            let _ = running.keeper.stdin.take().map(|mut input| input.write_all(b"stop\n"));
-            let _ = running.keeper.wait();
-        }
+        self.stop();
     }
 }
 
