@@ -6,7 +6,11 @@ use http::{Method, Request, Uri};
 use tokio::sync::watch;
 
 use super::master::MasterToken;
-use crate::{original_uri, rule::RequestLine, token::Claims};
+use crate::{
+    original_uri,
+    rule::{Connect, RequestLine},
+    token::Claims,
+};
 
 /// What a request asked for when it was let through.
 #[derive(Clone, Debug)]
@@ -15,25 +19,25 @@ pub(crate) struct Admission {
     uri: Uri,
     /// The one before a router stripped a prefix, if it has another path.
     original_uri: Option<Box<Uri>>,
-    is_extended_connect: bool,
+    connect: Connect,
 }
 
 impl Admission {
-    pub(crate) fn new<B>(request: &Request<B>, is_extended_connect: bool) -> Self {
+    pub(crate) fn new<B>(request: &Request<B>, connect: Connect) -> Self {
         let uri = request.uri();
         let original_uri = original_uri::get(request.extensions()).filter(|original| original.path() != uri.path());
         Self {
             method: request.method().clone(),
             uri: uri.clone(),
             original_uri: original_uri.map(|original| Box::new(original.clone())),
-            is_extended_connect,
+            connect,
         }
     }
 
     pub(crate) fn line(&self) -> RequestLine<'_> {
         RequestLine {
             original_uri: self.original_uri.as_deref(),
-            is_extended_connect: self.is_extended_connect,
+            connect: self.connect,
             ..RequestLine::new(&self.method, &self.uri)
         }
     }

@@ -17,7 +17,12 @@ use super::{
     master::MasterToken,
     terms::Terms,
 };
-use crate::{DenialReason, rule::EndsOn, store::first, token::Claims};
+use crate::{
+    DenialReason,
+    rule::{Connect, EndsOn},
+    store::first,
+    token::Claims,
+};
 
 /// Proof that a request passed its checks. The guard puts it into the extensions of every request that it forwards to a
 /// guarded path, and nothing else can create one.
@@ -73,8 +78,8 @@ impl Permit {
 
     /// Returns the same for a request that is let through.
     #[inline]
-    pub(crate) fn admitting<B>(mut self, request: &Request<B>, is_extended_connect: bool) -> Self {
-        let admission = Admission::new(request, is_extended_connect);
+    pub(crate) fn admitting<B>(mut self, request: &Request<B>, connect: Connect) -> Self {
+        let admission = Admission::new(request, connect);
         // The application's check may have kept a copy.
         Arc::make_mut(&mut self.0).admission = Some(admission);
         self

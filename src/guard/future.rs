@@ -208,8 +208,8 @@ where
                 }
                 match permit {
                     Ok(permit) => {
-                        let connects = head::is_extended_connect(&request);
-                        let permit = permit.map(|permit| permit.admitting(&request, connects));
+                        let connect = head::connect(&request);
+                        let permit = permit.map(|permit| permit.admitting(&request, connect));
                         let span = permit.as_ref().and_then(span);
                         let ending = permit.as_ref().and_then(Permit::ending);
                         match permit {

@@ -2,18 +2,34 @@
 
 use std::mem;
 
-use http::{Method, Request, Version, header::SEC_WEBSOCKET_VERSION, request::Parts};
+use http::{Extensions, Method, Request, Version, request::Parts};
 
-use crate::{credential, original_uri};
+use crate::{credential, original_uri, rule::Connect};
 
-/// Returns true for an extended CONNECT that opens a WebSocket (RFC 8441). Of HTTP/2 on, a CONNECT with a path is an extended one. What it is for
-/// is known to hyper alone, but only a handshake names a version of WebSockets.
+/// Returns what a CONNECT opens. From HTTP/2 on, one with a path is an extended one (RFC 8441), whose protocol is no header: the client chooses
+/// its headers as it likes.
 #[inline]
-pub(super) fn is_extended_connect<B>(request: &Request<B>) -> bool {
-    request.method() == Method::CONNECT
+pub(super) fn connect<B>(request: &Request<B>) -> Connect {
+    let is_extended = *request.method() == Method::CONNECT
         && request.version() >= Version::HTTP_2
-        && request.uri().path().starts_with('/')
-        && request.headers().contains_key(SEC_WEBSOCKET_VERSION)
+        && request.uri().path().starts_with('/');
+    if is_extended { extended(request.extensions()) } else { Connect::Tunnel }
+}
+
+#[cfg(feature = "websocket")]
+fn extended(extensions: &Extensions) -> Connect {
+    match extensions.get::<hyper::ext::Protocol>() {
+        Some(protocol) if protocol.as_str() == "websocket" => Connect::WebSocket,
+        Some(_) => Connect::Tunnel,
+        // Another server than hyper.
+        None => Connect::Unknown,
+    }
+}
+
+/// The protocol stands in a type of hyper, which is not there.
+#[cfg(not(feature = "websocket"))]
+fn extended(_: &Extensions) -> Connect {
+    Connect::Unknown
 }
 
 /// Takes the head out of a request. What is left has no use until it is [put back](put_back).

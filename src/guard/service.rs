@@ -140,7 +140,7 @@ impl<S> FastAuth<S> {
                 None
             }
             Ok(Settled::Permit(permit)) => {
-                let permit = permit.admitting(&request, head::is_extended_connect(&request));
+                let permit = permit.admitting(&request, head::connect(&request));
                 let span = span(&permit);
                 ending = permit.ending();
                 request.extensions_mut().insert(permit);
@@ -184,7 +184,7 @@ fn request_line<B>(request: &Request<B>) -> RequestLine<'_> {
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD),
         original_uri: original_uri::get(request.extensions()),
-        is_extended_connect: head::is_extended_connect(request),
+        connect: head::connect(request),
         ..RequestLine::new(method, request.uri())
     }
 }

@@ -105,7 +105,7 @@ pub struct PathOptions {
     /// Ignores dots and spaces at the end of a segment and the name of a stream (`::$DATA`), and asks every check for a
     /// name that may be short for another.
     pub windows: bool,
-    /// Asks nothing of a CORS preflight.
+    /// Asks no credential of a CORS preflight. One that is denied stays so.
     pub skip_preflight: bool,
     /// The treatment of a path that has no single reading.
     pub ambiguous: Ambiguous,
@@ -143,10 +143,22 @@ pub struct RequestLine<'a> {
     pub original_uri: Option<&'a Uri>,
     /// The request has both `Origin` and `Access-Control-Request-Method`.
     pub cors_headers: bool,
-    /// The request is an extended CONNECT (RFC 8441) that opens a WebSocket over HTTP/2. Rules take it for a GET.
-    pub is_extended_connect: bool,
+    /// What it opens, if its method is CONNECT.
+    pub connect: Connect,
     /// The result of a [glance](Rules::glance) at the method and the URI's path.
     pub glance: Option<Requirement>,
+}
+
+/// What a CONNECT opens, which says what rules take it for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Connect {
+    /// A tunnel, or another protocol than that of WebSockets: rules take it for a CONNECT.
+    #[default]
+    Tunnel,
+    /// A WebSocket over HTTP/2 (RFC 8441): rules take it for a GET.
+    WebSocket,
+    /// One of the two, and it is not known which: what rules ask of both is needed.
+    Unknown,
 }
 
 /// The reason why a path is refused whatever the rules say. It does not contain the path, so it may be shown and logged.
@@ -283,7 +295,7 @@ impl Rules {
             return Some(self.weigh_lists(path));
         }
         // Whether it counts as a GET, its path alone does not tell.
-        (method != Method::CONNECT).then(|| self.weigh(path, Methods::of_request(method, false)))
+        (method != Method::CONNECT).then(|| self.weigh(path, Methods::of_request(method, Connect::Tunnel)))
     }
 
     /// Returns the checks that a request needs: what either URI asks for, and either may be the reason to refuse.
@@ -291,6 +303,10 @@ impl Rules {
     pub fn requirement(&self, line: &RequestLine<'_>) -> Result<Requirement, PathRefusal> {
         match line.glance {
             Some(requirement) if line.other_path().is_none() && !self.options.skip_preflight => Ok(requirement),
+            _ if line.connect == Connect::Unknown => {
+                let by = |connect| self.consider(&RequestLine { connect, ..*line }, &mut ());
+                Ok(self.complete(by(Connect::WebSocket)?.or(by(Connect::Tunnel)?)))
+            }
             _ => self.consider(line, &mut ()),
         }
     }
@@ -319,11 +335,16 @@ impl Rules {
         if let Some(original) = line.other_path() {
             requirement = requirement.or(self.consider_uri(line, original, watch)?);
         }
-        if self.skip(line) {
+        // What is refused whatever it brings stays so.
+        if self.skip(line) && !requirement.is_denied() {
             return Ok(Requirement::NOTHING);
         }
-        // More rules won than can be kept.
-        Ok(if requirement.won().is_none() { requirement.or(self.everything) } else { requirement })
+        Ok(self.complete(requirement))
+    }
+
+    /// Returns the same with all rules, if more of them won than can be kept.
+    fn complete(&self, requirement: Requirement) -> Requirement {
+        if requirement.won().is_none() { requirement.or(self.everything) } else { requirement }
     }
 
     fn consider_uri(
@@ -333,7 +354,7 @@ impl Rules {
         watch: &mut impl Watch,
     ) -> Result<Requirement, PathRefusal> {
         let path = target_path(line.method, uri)?;
-        let method = Methods::of_request(line.method, line.is_extended_connect);
+        let method = Methods::of_request(line.method, line.connect);
         let requirement = self.consider_path(path, method, watch)?;
         let Some(base) = &self.base_path else { return Ok(requirement) };
         Ok(requirement.or(self.consider_path(&format!("{base}{path}"), method, watch)?))
@@ -514,7 +535,7 @@ impl<'a> RequestLine<'a> {
     /// Creates the line of a request that no router has changed and that has no headers of CORS.
     #[must_use]
     pub fn new(method: &'a Method, uri: &'a Uri) -> Self {
-        Self { method, uri, original_uri: None, cors_headers: false, is_extended_connect: false, glance: None }
+        Self { method, uri, original_uri: None, cors_headers: false, connect: Connect::Tunnel, glance: None }
     }
 
     /// Returns the URI before a router stripped a prefix, if its path is another one.

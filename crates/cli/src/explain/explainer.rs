@@ -103,8 +103,7 @@ impl Explainer {
             return Err(PathRefusal::TargetTooLong);
         }
         let uri: Uri = target.parse().map_err(|_| PathRefusal::RequestTarget)?;
-        let is_extended_connect = method == Method::CONNECT && !uri.path().is_empty();
-        self.rules.requirement(&RequestLine { is_extended_connect, ..RequestLine::new(method, &uri) })
+        self.rules.requirement(&RequestLine::new(method, &uri))
     }
 
     fn deciding_rules(&self, layer: &Explanation) -> Vec<RuleFields> {

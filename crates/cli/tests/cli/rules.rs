@@ -241,3 +241,25 @@ fn lists_and_the_token_router_cover_as_well() {
     let output = open.run_with_input(&["routes", "-"], b"openapi: 3.0.0");
     assert!(stderr(&output).contains("give an OpenAPI document in JSON"), "{}", stderr(&output));
 }
+
+/// What opens a WebSocket over HTTP/2 is a GET. Of any other CONNECT, the text and the answer say the same.
+#[test]
+fn connect_is_explained_as_one_that_opens_no_websocket() {
+    let place = Place::ready(&json!({ "rules": [
+        { "path": "/", "methods": ["GET"], "level": "public" },
+        { "path": "/", "methods": ["CONNECT"], "level": "deny" },
+        { "path": "/c", "methods": ["CONNECT"], "level": "public" },
+        { "path": "/w", "methods": ["CONNECT"], "level": "access" },
+    ]}));
+    for (target, decision, status) in
+        [("/health", "deny", json!(403)), ("/c", "public", Value::Null), ("/w", "access", json!(401))]
+    {
+        let line = &answers(&place, &[json!({ "method": "CONNECT", "target": target })])[0];
+        assert_eq!(line["decision"], decision, "{line}");
+        assert_eq!(
+            (&line["answer"]["status"], &line["answer"]["passes"]),
+            (&status, &json!(status.is_null())),
+            "{line}"
+        );
+    }
+}

@@ -62,7 +62,7 @@ static WINDOWS: Key = Key::flag("windows", false, |draft, on| draft.paths.option
 );
 
 static SKIP_PREFLIGHT: Key = Key::flag("skip-preflight", false, |draft, on| draft.paths.options.skip_preflight = on)
-    .doc("Lets CORS preflights pass without a token.");
+    .doc("Lets CORS preflights pass without a token, but where the level is `deny`.");
 
 static AMBIGUOUS: Key = Key::choice(
     "ambiguous",
@@ -139,8 +139,8 @@ impl SettingsBuilder {
         self.set(&WINDOWS, Given::Flag(on))
     }
 
-    /// Lets CORS preflights pass without a token (`skip-preflight`), and through the layers of `Require`. Something behind
-    /// the guard has to answer them: see the guide on origins.
+    /// Lets CORS preflights pass without a token (`skip-preflight`), and through the layers of `Require`, but where a rule
+    /// denies them. Something behind the guard has to answer them: see the guide on origins.
     #[must_use]
     pub fn skip_preflight(self, on: bool) -> Self {
         self.set(&SKIP_PREFLIGHT, Given::Flag(on))

@@ -312,7 +312,7 @@ impl Rules {
         let line = RequestLine::new(method, &uri);
         let mut notes = Notes {
             rules: self,
-            method: Methods::of_request(method, false),
+            method: Methods::of_request(method, line.connect),
             readings: Vec::new(),
             asked: Vec::new(),
             fault: None,

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::pattern::Fault;
+use super::{Connect, pattern::Fault};
 
 /// A set of methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,17 +16,17 @@ impl Methods {
     /// Every method that no rule can name.
     const OTHER: Self = Self(1 << 15);
 
-    /// Returns the method of a request. Extended CONNECT, which opens a WebSocket over HTTP/2, counts as the GET that opens it
-    /// over HTTP/1.1.
+    /// Returns the method of a request. A CONNECT that opens a WebSocket over HTTP/2 counts as the GET that opens it over
+    /// HTTP/1.1.
     #[inline]
-    pub(super) fn of_request(method: &Method, is_extended_connect: bool) -> Self {
+    pub(super) fn of_request(method: &Method, connect: Connect) -> Self {
         match *method {
             Method::GET => Self(1),
             Method::HEAD => Self(1 << 1),
             Method::POST => Self(1 << 2),
             Method::PUT => Self(1 << 3),
             Method::DELETE => Self(1 << 4),
-            Method::CONNECT if is_extended_connect => Self(1),
+            Method::CONNECT if connect == Connect::WebSocket => Self(1),
             Method::CONNECT => Self(1 << 5),
             Method::OPTIONS => Self(1 << 6),
             Method::TRACE => Self(1 << 7),

@@ -425,6 +425,12 @@ fn preflights_may_be_skipped() {
     assert_eq!(said_of(&rules, Method::POST, "/access", true), "access");
     assert_eq!(said_of(&rules, Method::OPTIONS, "/access/%00", true), "control character");
     assert_eq!(said_of(&super::tests::rules(&[], &["/access"]), Method::OPTIONS, "/access", true), "access");
+    let options = PathOptions { skip_preflight: true, ..PLAIN };
+    let denied = [Rule::prefix("/old").deny(), Rule::prefix("/api").methods(["OPTIONS"]).deny()];
+    let rules = Rules::build(RuleSources { rules: denied.to_vec(), options, ..RuleSources::default() }).unwrap();
+    for (path, expected) in [("/old", "deny"), ("/api/x", "deny"), ("/x/../old", "deny"), ("/x", "public")] {
+        assert!(said_of(&rules, Method::OPTIONS, path, true).contains(expected), "{path}");
+    }
 }
 
 #[test]

@@ -270,7 +270,8 @@ fn extended_connect_counts_as_get() {
     let uri = Uri::from_static("/ws");
     let line = RequestLine::new(&Method::CONNECT, &uri);
     assert_eq!(said(rules.requirement(&line)), "access");
-    assert_eq!(said(rules.requirement(&RequestLine { is_extended_connect: true, ..line })), "public");
+    let of = |connect| said(rules.requirement(&RequestLine { connect, ..line }));
+    assert_eq!([Connect::Tunnel, Connect::WebSocket, Connect::Unknown].map(of), ["access", "public", "access"]);
     assert_eq!(rules.glance(&Method::CONNECT, "/ws"), None);
     assert_eq!(of_target(&rules, "CONNECT", "host:443"), "deny");
     assert_eq!(rules.explain(&Method::CONNECT, "/ws").decision(), PathDecision::Access);
