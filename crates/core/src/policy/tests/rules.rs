@@ -365,7 +365,11 @@ fn explanations_name_winners_and_runners_up() {
 /// axum takes `//access` for `/{tenant}/access`, and `/files//` for `/files/{*rest}`.
 #[test]
 fn parameters_of_guards_stand_for_empty_segments() {
-    let rules = vec![Rule::prefix("/{tenant}/access").access(), Rule::prefix("/files/{*rest}").master()];
+    let rules = vec![
+        Rule::prefix("/{tenant}/access").access(),
+        Rule::prefix("/files/{*rest}").master(),
+        Rule::exact("/{tenant}/only").access(),
+    ];
     let rules = build(RuleSources { rules, default_level: Some(Level::Public), ..RuleSources::default() });
     check_requests(
         &rules,
@@ -374,8 +378,28 @@ fn parameters_of_guards_stand_for_empty_segments() {
             ("by another reading", "GET", "/%2faccess", "access by /{tenant}/access"),
             ("empty rest", "GET", "/files//", "master by /files/{*rest}"),
             ("no rest", "GET", "/files/", "public"),
+            ("of an exact path", "GET", "//only", "access by /{tenant}/only"),
+            ("not below it", "GET", "//only/x", "public"),
+            ("mounted at a parameter", "GET", "/x//host/access", "access by /{tenant}/access"),
         ],
     );
     let rules = built(vec![Rule::prefix("/{tenant}/open").public()]);
     check_requests(&rules, &[("opens none", "GET", "//open", "access"), ("opens one", "GET", "/x/open", "public")]);
+}
+
+#[test]
+fn of_more_winners_than_are_kept_all_rules_count() {
+    let winners = |count: usize| {
+        let parameters = [
+            Rule::prefix("/{a}"),
+            Rule::prefix("/{a}/{b}"),
+            Rule::prefix("/{a}/k"),
+            Rule::exact("/{a}/{b}"),
+            Rule::exact("/{a}/k"),
+        ];
+        let met = parameters.into_iter().take(count).map(Rule::access);
+        let rules = built(met.chain([Rule::exact("/elsewhere").access().scopes(["s"])]).collect());
+        rules.winners(of_path(&rules, "//k").unwrap()).count()
+    };
+    assert_eq!((winners(4), winners(5)), (4, 6));
 }
