@@ -26,7 +26,8 @@ use crate::{
 /// If an access token is optional on the path, and the request has none, or if it is a preflight that `skip-preflight` let through, the answer
 /// is the guard's 401. Otherwise the path is not guarded, or
 /// no [`FastAuthLayer`](crate::FastAuthLayer) is around the route, and it is 500, since a handler that extracts a permit must not run without
-/// one. The log says what is wrong, and with debug assertions the body does as well.
+/// one. The log says what is wrong, and with debug assertions the body does as well: in `detail`, whatever `error-shape` says, since no settings
+/// are known without the layer.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the handler asks for a `Permit`, and the request has none: is the path guarded by `access-token-paths`, \
@@ -42,7 +43,8 @@ pub struct PermitMissing {
 /// The rejection if a request has no claims that a handler can read.
 ///
 /// Without a permit, the answer is that of [`PermitMissing`]. It is 500 if the path needs the master token alone, and the guard's 403 with the
-/// reason `claim_mismatch` if the claims do not fit the type: a new log-in may bring others. The log says what is wrong.
+/// reason `claim_mismatch` if the claims do not fit the type: a new log-in may bring others. That holds with `shadow`, too, since the handler
+/// cannot run without them. The log says what is wrong.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct ClaimsRejection(#[from] ClaimsProblem);
@@ -82,7 +84,7 @@ enum ClaimsProblem {
 /// let app: Router = Router::new().route("/access/tenant", get(tenant));
 /// ```
 ///
-/// `Option<Claims<T>>` is `None` without a permit. [`fastauth::Claims`](crate::Claims) are the claims as they are, which a [`Permit`] has.
+/// `Option<Claims<T>>` is `None` without a permit, and with `shadow` if the claims do not fit. [`fastauth::Claims`](crate::Claims) are the claims as they are, which a [`Permit`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claims<T>(pub T);
 
@@ -147,7 +149,12 @@ impl<S: Sync, T: DeserializeOwned> OptionalFromRequestParts<S> for Claims<T> {
     type Rejection = ClaimsRejection;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, ClaimsRejection> {
-        Ok(parts.extensions.get::<Permit>().map(|permit| read(permit, parts)).transpose()?)
+        let Some(permit) = parts.extensions.get::<Permit>() else { return Ok(None) };
+        match read(permit, parts) {
+            // The handler can run without, as it can without a permit.
+            Err(ClaimsProblem::Mismatch(_)) if permit.terms().shadow => Ok(None),
+            read => Ok(Some(read?)),
+        }
     }
 }
 

@@ -211,4 +211,10 @@ async fn shadow_lets_pass_what_a_layer_would_refuse() {
         // And what the guard would refuse.
         assert_eq!(ask(server.address, &format!("GET {path}"), &[]).await.status, 200, "{path}");
     }
+    // A handler that needs claims cannot run without them, and one that takes what there is runs.
+    log::capture();
+    let answer = server.get("/tenant/maybe", json!({ "tenant": 7 })).await;
+    assert_eq!((answer.status, &*answer.body), (200, "nobody"));
+    assert!(log::captured_of_server().contains("outcome=\"would_be_refused\" reason=\"claim_mismatch\""));
+    assert_eq!(server.get("/tenant", json!({ "tenant": 7 })).await.json()["reason"], "claim_mismatch");
 }

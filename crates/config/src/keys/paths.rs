@@ -82,8 +82,8 @@ static SHADOW: Key = Key::flag("shadow", false, |draft, on| {
     draft.shadow = on;
 })
 .doc(
-    "Only logs refusals: **nothing is guarded**. A handler that requires a `Permit` answers 500 if there is none, so let it ask \
-     for `Option<Permit>`.",
+    "Only logs refusals: **nothing is guarded**. A handler that requires a `Permit` answers 500 if there is none, and one \
+     that requires `Claims<T>` refuses those that do not fit, so let it ask for an `Option` of them.",
 );
 
 fn prefixes(draft: &mut Draft<'_>, key: &'static Key, texts: &[String], of: Use) -> Vec<Prefix> {
