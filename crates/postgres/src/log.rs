@@ -78,10 +78,11 @@ impl Found {
 macro_rules! look {
     ($columns:expr, $join:expr) => {
         concat!(
-            "SELECT s.epoch, k.cut, pg_snapshot_xmin(p.snapshot)::text::bigint AS first,
-                 pg_snapshot_xmax(p.snapshot)::text::bigint AS end_, ch.number, ch.kind, ch.client_id, ch.session, ch.version AS changed",
+            "SELECT (SELECT s.epoch FROM fastauth.store s) AS epoch, (SELECT k.cut FROM fastauth.upkeep k) AS cut,
+                 pg_snapshot_xmin(p.snapshot)::text::bigint AS first, pg_snapshot_xmax(p.snapshot)::text::bigint AS end_,
+                 ch.number, ch.kind, ch.client_id, ch.session, ch.version AS changed",
             $columns,
-            " FROM fastauth.store s CROSS JOIN fastauth.upkeep k CROSS JOIN (SELECT pg_current_snapshot() AS snapshot) p
+            " FROM (SELECT pg_current_snapshot() AS snapshot) p
              LEFT JOIN LATERAL (
                  (SELECT c.* FROM fastauth.change c WHERE c.number > $1 ORDER BY c.number LIMIT $2)
                  UNION ALL (SELECT c.* FROM fastauth.change c WHERE c.number = ANY($3))
@@ -140,14 +141,13 @@ impl Reader {
         const END: &str = "WITH old AS (
                  SELECT greatest(k.cut, (SELECT c.number FROM fastauth.change c
                      WHERE c.at < clock_timestamp() - interval '60 seconds' ORDER BY c.number DESC LIMIT 1)) AS number
-                 FROM fastauth.upkeep k
+                 FROM fastauth.upkeep k LIMIT 1
              ), newest AS (SELECT max(c.number) AS number FROM fastauth.change c)
-             SELECT s.epoch, pg_snapshot_xmin(p.snapshot)::text::bigint AS first,
+             SELECT (SELECT s.epoch FROM fastauth.store s) AS epoch, pg_snapshot_xmin(p.snapshot)::text::bigint AS first,
                  pg_snapshot_xmax(p.snapshot)::text::bigint AS end_, greatest(old.number, newest.number) AS last,
                  ARRAY(SELECT n FROM generate_series(old.number + 1, newest.number) n
                      WHERE NOT EXISTS (SELECT 1 FROM fastauth.change c WHERE c.number = n)) AS missing
-             FROM fastauth.store s CROSS JOIN old CROSS JOIN newest
-             CROSS JOIN (SELECT pg_current_snapshot() AS snapshot) p";
+             FROM old CROSS JOIN newest CROSS JOIN (SELECT pg_current_snapshot() AS snapshot) p";
         let rows = self.readers.query(Query::new(END, [])).await?;
         let row = rows.first().ok_or_else(lost)?;
         let running = Running { first: row.get("first"), end: row.get("end_") };

@@ -29,9 +29,10 @@ use super::{
 const CONNECTING: Duration = Duration::from_secs(3);
 /// How long a look-up may take, in all.
 const READING: Duration = Duration::from_secs(5);
-/// What holds for a connection that no pooler shares out. The server ends a statement before its caller gives up.
+/// What holds for a connection that no pooler shares out. The server ends a statement before its caller gives up. Plans are kept, and a
+/// plan that was made for a small table must not read through a large one.
 const SESSION: &str = "SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '5s'; \
-     SET default_transaction_isolation = 'read committed'";
+     SET default_transaction_isolation = 'read committed'; SET enable_seqscan = off; SET jit = off";
 
 /// How often the two connections of [`is_pooled`] are compared.
 const COMPARISONS: usize = 3;

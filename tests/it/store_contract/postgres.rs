@@ -6,6 +6,7 @@ use fastauth::store::{
     PostgresOptions, PostgresStore, Revocation, Revoked, Rotated, SaveOptions, Saved, SessionFilter, StoreErrorKind,
     TokenStore,
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::{
     sync::Barrier,
     task::JoinSet,
@@ -67,6 +68,66 @@ async fn url_that_asks_for_tls_gets_it_or_fails() {
     }
     let error = refused(&format!("postgres://fastauth@127.0.0.1:{}/nothing", server.port)).await;
     assert!(error.contains("has no database of this name"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_is_verified_as_far_as_the_url_asks_for_it() {
+    let Some(server) = Server::start("") else { return };
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (signing, other) = (authority("signing"), authority("other"));
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &signing).unwrap();
+    server.write("server.crt", &certificate.pem());
+    server.write("server.key", &key.serialize_pem());
+    let directory = tempfile::tempdir().unwrap();
+    for (name, authority) in [("signing", &signing), ("other", &other)] {
+        std::fs::write(directory.path().join(name), authority.pem()).unwrap();
+    }
+    let raw = client(&server.database()).await;
+    raw.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+    raw.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let connects = async |host: &str, mode: &str, root: Option<&str>| {
+        let root = root.map(|name| format!("&sslrootcert={}", directory.path().join(name).display()));
+        let url =
+            format!("postgres://fastauth@{host}:{}/postgres?sslmode={mode}{}", server.port, root.unwrap_or_default());
+        let connected = PostgresStore::connect(&url, PostgresOptions::default()).await;
+        if connected.is_ok() {
+            let sql = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                 WHERE application_name = 'fastauth' AND ssl";
+            let encrypted: i64 = raw.query_one(sql, &[]).await.unwrap().get(0);
+            assert_eq!(encrypted > 0, mode != "disable", "{mode}");
+        }
+        connected.map_err(|error| error.with_causes()).err()
+    };
+    timeout(PATIENCE, async {
+        while connects("localhost", "require", None).await.is_some() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    for (host, mode, root, is_accepted) in [
+        ("localhost", "prefer", None, true),
+        ("127.0.0.1", "require", None, true),
+        ("localhost", "require", Some("other"), false),
+        ("127.0.0.1", "verify-ca", Some("signing"), true),
+        ("localhost", "verify-ca", Some("other"), false),
+        ("localhost", "verify-ca", None, false),
+        ("localhost", "verify-full", Some("signing"), true),
+        ("127.0.0.1", "verify-full", Some("signing"), false),
+        ("localhost", "verify-full", Some("other"), false),
+    ] {
+        let error = connects(host, mode, root).await;
+        assert_eq!(error.is_none(), is_accepted, "{host} {mode} {root:?}: {error:?}");
+        assert!(is_accepted || error.is_some_and(|error| error.contains("certificate")));
+    }
+    let error = connects("localhost", "verify-full", Some("missing")).await.unwrap();
+    assert!(error.contains("sslrootcert") && error.contains("cannot be read"), "{error}");
 }
 
 /// The server runs no statement and answers nothing, and no connection breaks.

@@ -211,6 +211,16 @@ impl Server {
         self.directory.path()
     }
 
+    /// Writes a file that the server alone can read, into the folder of its data.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.data().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        if let Some(User { uid, gid }) = self.user {
+            chown(&path, Some(uid), Some(gid)).unwrap();
+        }
+    }
+
     /// Makes a database, and returns its URL.
     pub(crate) fn database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
