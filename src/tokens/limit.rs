@@ -2,14 +2,12 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
     time::Duration,
 };
 
-use governor::{
-    Quota, RateLimiter, clock::Clock as GovernorClock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore,
-};
+use fastauth_core::limit::{Charge, Limiter};
 use http::request::Parts;
 
 use crate::{
@@ -19,13 +17,9 @@ use crate::{
     settings::{CallerKey, RateLimit},
 };
 
-/// How many keys share a bucket, and how many buckets there are: 65,536 keys in about a megabyte.
-const WAYS: usize = 8;
-const BUCKETS: usize = 8192;
-
 /// The limits on each client and on each caller.
 pub(crate) struct Limits {
-    clients: Limiter<Elapsed>,
+    clients: Limiter,
     hasher: RandomState,
     callers: Option<CallerLimits>,
 }
@@ -33,8 +27,8 @@ pub(crate) struct Limits {
 /// The limits on callers, which the application tells apart.
 struct CallerLimits {
     key: CallerKey,
-    requests: Limiter<Elapsed>,
-    wrong_master_tokens: Limiter<Elapsed>,
+    requests: Limiter,
+    wrong_master_tokens: Limiter,
 }
 
 impl Limits {
@@ -44,15 +38,14 @@ impl Limits {
     }
 
     fn new(limit: &RateLimit, clock: &Clock) -> Self {
-        let quota = Quota::per_minute(limit.per_minute).allow_burst(limit.burst);
-        let clock = Elapsed(clock.clone());
+        let limiter = || Limiter::per_minute(limit.per_minute, limit.burst, clock);
         Self {
-            clients: Limiter::new(quota, BUCKETS, clock.clone()),
+            clients: limiter(),
             hasher: RandomState::new(),
             callers: limit.caller.clone().map(|key| CallerLimits {
                 key,
-                requests: Limiter::new(quota, BUCKETS, clock.clone()),
-                wrong_master_tokens: Limiter::new(quota, BUCKETS, clock.clone()),
+                requests: limiter(),
+                wrong_master_tokens: limiter(),
             }),
         }
     }
@@ -113,171 +106,11 @@ impl fmt::Debug for Limits {
     }
 }
 
-/// The clock of governor.
-#[derive(Clone)]
-struct Elapsed(Clock);
-
-impl GovernorClock for Elapsed {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
-struct Limiter<C: GovernorClock>(RateLimiter<Visit, Table, C, NoOpMiddleware<C::Instant>>);
-
-impl<C: GovernorClock> Limiter<C> {
-    fn new(quota: Quota, buckets: usize, clock: C) -> Self {
-        Self(RateLimiter::new(quota, Table::new(buckets, quota.replenish_interval()), clock))
-    }
-
-    fn visit(&self, key: u64, charge: Charge) -> Result<(), Duration> {
-        self.0.check_key(&Visit { key, charge }).map_err(|until| until.wait_time_from(self.0.clock().now()))
-    }
-}
-
-/// A look at the state of a key.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Visit {
-    key: u64,
-    charge: Charge,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Charge {
-    /// Only within the limit.
-    IfWithin,
-    Never,
-    /// Beyond the limit as well.
-    Always,
-}
-
-/// The state of each key, in a table that never grows.
-///
-/// A key belongs to one bucket, and the keys are hashes with a random seed, so no caller can choose it. If a bucket is full, a new
-/// key replaces the one with the smallest debt: the keys of a flood evict one another and what has hardly been used, and no busy
-/// key starts afresh.
-struct Table {
-    buckets: Box<[Mutex<[Slot; WAYS]>]>,
-    /// What one request costs.
-    price: Nanos,
-}
-
-/// A key and the time at which it will have paid its debt. An empty slot is a key without debt.
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    key: u64,
-    paid_at: Nanos,
-}
-
-impl Table {
-    fn new(buckets: usize, price: Duration) -> Self {
-        Self { buckets: std::iter::repeat_with(Mutex::default).take(buckets).collect(), price: price.into() }
-    }
-
-    fn bucket(&self, key: u64) -> &Mutex<[Slot; WAYS]> {
-        &self.buckets[(key % self.buckets.len() as u64) as usize]
-    }
-}
-
-impl StateStore for Table {
-    type Key = Visit;
-
-    fn measure_and_replace<T, F, E>(&self, Visit { key, charge }: &Visit, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        // Only arithmetic runs while it is locked, so a poisoned lock still guards whole slots.
-        let mut slots = self.bucket(*key).lock().unwrap_or_else(PoisonError::into_inner);
-        let known = slots.iter_mut().find(|slot| slot.key == *key);
-        let decided = decide(known.as_ref().map(|slot| slot.paid_at));
-        if *charge == Charge::Never {
-            return decided.map(|(outcome, _)| outcome);
-        }
-        let (outcome, paid_at) = match (decided, known) {
-            (Ok((outcome, paid_at)), Some(slot)) => {
-                slot.paid_at = paid_at;
-                return Ok(outcome);
-            }
-            (Ok(decided), None) => decided,
-            (Err(refusal), slot) => {
-                if let Some(slot) = slot.filter(|_| *charge == Charge::Always) {
-                    slot.paid_at = slot.paid_at + self.price;
-                }
-                return Err(refusal);
-            }
-        };
-        if let Some(slot) = slots.iter_mut().min_by_key(|slot| slot.paid_at) {
-            *slot = Slot { key: *key, paid_at };
-        }
-        Ok(outcome)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
 
-    use governor::clock::FakeRelativeClock;
-
     use super::*;
-
-    impl Limiter<FakeRelativeClock> {
-        fn admit(&self, key: u64) -> Result<(), Duration> {
-            self.visit(key, Charge::IfWithin)
-        }
-    }
-
-    #[test]
-    fn checks_count_nothing_and_charges_beyond_the_limit_prolong_the_wait() {
-        let (limiter, clock) = limiter(60, 3, 1);
-        for _ in 0..10 {
-            limiter.visit(1, Charge::Never).unwrap();
-        }
-        for _ in 0..5 {
-            let _ = limiter.visit(1, Charge::Always);
-        }
-        assert_eq!(limiter.visit(1, Charge::Never), Err(Duration::from_secs(3)));
-        clock.advance(Duration::from_secs(3));
-        assert_eq!(limiter.visit(1, Charge::Never), Ok(()));
-        limiter.admit(1).unwrap();
-        assert_eq!(limiter.admit(1), Err(Duration::from_secs(1)));
-    }
-
-    fn limiter(per_minute: u32, burst: u32, buckets: usize) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
-        let count = |number| NonZeroU32::new(number).unwrap();
-        let quota = Quota::per_minute(count(per_minute)).allow_burst(count(burst));
-        let clock = FakeRelativeClock::default();
-        (Limiter::new(quota, buckets, clock.clone()), clock)
-    }
-
-    #[test]
-    fn a_key_has_its_burst_and_then_its_rate() {
-        let (limiter, clock) = limiter(60, 3, 1);
-        for _ in 0..3 {
-            limiter.admit(1).unwrap();
-        }
-        assert_eq!(limiter.admit(1), Err(Duration::from_secs(1)));
-        assert_eq!(limiter.admit(2), Ok(()));
-        clock.advance(Duration::from_millis(600));
-        assert_eq!(limiter.admit(1), Err(Duration::from_millis(400)));
-        clock.advance(Duration::from_millis(400));
-        assert_eq!(limiter.admit(1), Ok(()));
-        assert!(limiter.admit(1).is_err());
-        clock.advance(Duration::from_secs(3600));
-        assert_eq!((0..10).filter(|_| limiter.admit(1).is_ok()).count(), 3);
-    }
-
-    #[test]
-    fn flood_of_keys_does_not_evict_a_busy_key() {
-        let (limiter, _) = limiter(60, 3, 4);
-        while limiter.admit(0).is_ok() {}
-        for key in 1..100_000 {
-            assert_eq!(limiter.admit(key), Ok(()), "{key}");
-        }
-        assert!(limiter.admit(0).is_err());
-    }
 
     #[test]
     fn callers_are_told_apart_by_the_key_of_the_application() {

@@ -27,6 +27,12 @@ macro_rules! on_each_store {
                     let fixture = crate::support::stores::memory().await;
                     super::$test(std::sync::Arc::clone(&fixture.store)).await;
                 }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn sqlite() {
+                    let fixture = crate::support::stores::sqlite().await;
+                    super::$test(std::sync::Arc::clone(&fixture.store)).await;
+                }
             }
         )+
     };

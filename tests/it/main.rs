@@ -18,6 +18,8 @@ mod endpoint_requests;
 mod example_login;
 mod extract;
 mod feed;
+mod feed_readers;
+mod feed_sqlite;
 mod grpc;
 mod handshakes;
 mod health;

@@ -1,6 +1,6 @@
 //! The arguments of the command line. Those of a command stand in its module.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::{ArgAction, Args as ClapArgs, ColorChoice, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use fastauth::config::StoreFormat;
@@ -124,6 +124,8 @@ pub(crate) enum StoreCommand {
     Backup(Backup),
     /// Replace an SQLite store that is not in use by a backup, and revoke all sessions in it
     Restore(Restore),
+    /// Tell all nodes that follow a store to forget what they know, after its database was restored by other means
+    ResetFeed(ResetFeed),
     /// Encrypt the tokens in an SQLite store, or store them as plain text again, while it is in use
     Convert(Convert),
 }
@@ -161,6 +163,21 @@ pub(crate) struct Restore {
     /// Keep the sessions of the backup valid, including those that were revoked after it
     #[arg(long)]
     pub(crate) keep_sessions: bool,
+    #[command(flatten)]
+    pub(crate) config: Config,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+Nodes keep what they were told of changes. If a database is put back to an earlier state, by a snapshot of its disk or a copy of its file, \
+they cannot see that: run this before the first process starts, or while it runs. `fastauth store restore` does it by itself.
+
+Examples:
+  fastauth store reset-feed --database sqlite:tokens.db")]
+pub(crate) struct ResetFeed {
+    /// The database, instead of the configured one: "sqlite:FILE", or just the file
+    #[arg(long, value_name = "DATABASE")]
+    pub(crate) database: Option<String>,
     #[command(flatten)]
     pub(crate) config: Config,
 }
@@ -210,8 +227,9 @@ Calls must send a bearer token, of at least 16 characters: set FASTAUTH_STORE_TO
 by \"headers\": {\"Authorization\": \"Bearer ...\"} in their configuration. Without one, the server listens only on addresses of \
 this machine, and answers only programs that call it as localhost or by such an address: a caller can read every client's tokens.
 
-/livez answers if the process does, /readyz if the database can be written (else 503); both without the token. SIGTERM and \
-SIGINT complete the calls in progress; a second signal stops at once. SIGHUP reads the file of tokens again.
+/livez answers if the process does, /readyz if the database can be written and its changes can be read (else 503); both without the \
+token. SIGTERM and SIGINT complete the calls in progress, and tell the readers of the change feed to go to another server; a second \
+signal stops at once. SIGHUP reads the file of tokens again.
 
 Examples:
   fastauth store serve --database sqlite:tokens.db
@@ -246,6 +264,28 @@ pub(crate) struct Serve {
     /// and requires what they require
     #[arg(long, value_name = "ADDR", env = "FASTAUTH_STORE_METRICS_LISTEN", hide_env_values = true)]
     pub(crate) metrics_listen: Option<ListenAddress>,
+    /// The largest number of readers of the change feed
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "FASTAUTH_STORE_MAX_FEED_READERS",
+        hide_env_values = true,
+        default_value_t = 1024
+    )]
+    pub(crate) max_feed_readers: usize,
+    /// How often a minute a client is issued or refreshed tokens, over all nodes (else 429). By default, there is no limit
+    #[arg(long, value_name = "COUNT", env = "FASTAUTH_STORE_RATE_LIMIT_PER_MINUTE", hide_env_values = true)]
+    pub(crate) rate_limit_per_minute: Option<NonZeroU32>,
+    /// How often at once; needs --rate-limit-per-minute
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "FASTAUTH_STORE_RATE_LIMIT_BURST",
+        hide_env_values = true,
+        default_value = "10",
+        requires = "rate_limit_per_minute"
+    )]
+    pub(crate) rate_limit_burst: NonZeroU32,
     /// The form of the log on standard error, which RUST_LOG filters
     #[arg(
         long,

@@ -1,15 +1,16 @@
-//! `store backup` and `store restore`.
+//! `store backup`, `store restore` and `store reset-feed`.
 
 use std::{path::PathBuf, process::ExitCode};
 
-use fastauth::store::{RestoredSessions, SqliteStore};
+use fastauth::store::{ChangeLog, RestoredSessions, SqliteStore};
 
 use crate::{
-    args::{Backup, Restore},
+    args::{Backup, ResetFeed, Restore},
     config::Config,
     convert,
     failure::{Failure, chain},
     output,
+    runtime::block_on,
 };
 
 pub(crate) fn back_up(args: Backup) -> Result<ExitCode, Failure> {
@@ -42,6 +43,17 @@ pub(crate) fn restore(args: Restore) -> Result<ExitCode, Failure> {
              issued later are refused"
         }
     });
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn reset_feed(args: ResetFeed) -> Result<ExitCode, Failure> {
+    let database = database(args.config, args.database)?;
+    if !database.exists() {
+        return Err(Failure::new(format!("{} has no feed: there is no such database", database.display())));
+    }
+    let store = SqliteStore::open(&database).map_err(|error| Failure::new(chain(&error)))?;
+    block_on(store.restart())?.map_err(|error| Failure::new(chain(&error)))?;
+    output::line(&format!("all nodes that follow {} forget what they know", database.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use self::{
     application::{Scope, StoreApplication},
+    limit::LimitedStore,
     metrics::Metrics,
 };
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
 };
 
 mod application;
+mod limit;
 mod metrics;
 mod variables;
 
@@ -34,6 +36,7 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
         StoreCommand::Serve(args) => args,
         StoreCommand::Backup(args) => return backup::back_up(args),
         StoreCommand::Restore(args) => return backup::restore(args),
+        StoreCommand::ResetFeed(args) => return backup::reset_feed(args),
         StoreCommand::Convert(args) => return convert::run(args),
         StoreCommand::Test(args) => return store_test::run(&args),
     };
@@ -89,7 +92,11 @@ async fn serve(args: &Serve, tokens: Vec<Secret>, source: &BearerSource) -> Resu
     // Once it listens: a start that fails leaves no database behind.
     let store = open(&args.database)?;
     let bearer_tokens = tokens.len();
-    let unguarded = StoreService::new(Arc::clone(&store));
+    let served: Arc<dyn TokenStore> = match args.rate_limit_per_minute {
+        Some(per_minute) => Arc::new(LimitedStore::new(Arc::clone(&store), per_minute, args.rate_limit_burst)),
+        None => Arc::clone(&store),
+    };
+    let unguarded = StoreService::new(served).max_feed_readers(args.max_feed_readers);
     let services = watch::Sender::new(with_tokens(&unguarded, source, tokens)?);
     let signals = Signals::listen()?;
     let application = StoreApplication {

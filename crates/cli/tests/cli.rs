@@ -4,6 +4,9 @@
 
 #[path = "cli/checking.rs"]
 mod checking;
+#[cfg(unix)]
+#[path = "cli/feed.rs"]
+mod feed;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/init.rs"]
@@ -287,8 +290,13 @@ struct Served {
 
 impl Served {
     fn start(place: &Place, bearer: Option<&str>) -> Self {
+        Self::start_with(place, bearer, &[])
+    }
+
+    fn start_with(place: &Place, bearer: Option<&str>, words: &[&str]) -> Self {
         let mut command =
             place.command(&["store", "serve", "--listen", "127.0.0.1:0", "--database", "sqlite:tokens.db"]);
+        command.args(words);
         if let Some(bearer) = bearer {
             command.env("FASTAUTH_STORE_TOKEN", bearer);
         }

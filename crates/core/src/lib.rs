@@ -12,6 +12,8 @@ pub mod hooks;
 pub mod issue;
 pub mod json;
 pub mod keys;
+#[cfg(feature = "rate-limit")]
+pub mod limit;
 #[cfg(feature = "test-util")]
 pub mod manual_clock;
 pub mod origin;

@@ -14,7 +14,7 @@ use super::{
     integrity::{fault, open_alone},
     presence::{beside, directory},
     rights::keep_owner,
-    schema::{self, Content, prepare, sync_directory},
+    schema::{self, Content, NEW_EPOCH, prepare, sync_directory},
     store::SqliteStore,
 };
 
@@ -174,14 +174,16 @@ fn replace(
     Ok(moved)
 }
 
-/// Sets the version on from the later of the two files, since versions must not run backwards.
+/// Sets the version on from the later of the two files, since versions must not run backwards. The log is another one, since its numbers
+/// have run on in the replaced file.
 fn set_on(connection: &Connection, sessions: RestoredSessions, replaced: u64) -> rusqlite::Result<()> {
     let revoke = match sessions {
         RestoredSessions::Revoked => "floor = max(version, ?1) + 1, live = 0,",
         RestoredSessions::Kept => "",
     };
     let update = format!("UPDATE store SET {revoke} version = max(version, ?1) + 1, closed = max(version, ?1) + 1");
-    connection.execute(&update, [replaced]).map(drop)
+    connection.execute(&update, [replaced])?;
+    connection.execute(NEW_EPOCH, []).map(drop)
 }
 
 fn version_of(connection: &Connection) -> Option<u64> {

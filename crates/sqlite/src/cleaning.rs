@@ -1,4 +1,4 @@
-//! Deleting what no call can ask for: expired rows, used tickets, and the tokens of revoked rows.
+//! Deleting what no call can ask for: expired rows, used tickets, the tokens of revoked rows, and old changes.
 
 use fastauth_core::store::TICKET_KEPT;
 use rusqlite::{OptionalExtension, params};
@@ -7,6 +7,9 @@ use super::tables::Tables;
 
 /// The number of rows that are deleted or looked at in one transaction.
 pub(super) const CLEANED_AT_ONCE: usize = 1000;
+
+/// How long changes are kept, in milliseconds. They are deleted once a minute.
+const CHANGES_KEPT_MS: u64 = 3_600_000;
 
 /// How far the clients were gone through for the floor of the store.
 #[derive(Clone, Default)]
@@ -19,7 +22,13 @@ pub(super) struct Sweep {
 impl Tables<'_> {
     /// Cleans up to [`CLEANED_AT_ONCE`] rows of each kind and returns the largest number. A row whose end is unknown stays.
     pub(super) fn clean(&self, sweep: &mut Sweep) -> rusqlite::Result<usize> {
-        let counts = [self.delete_expired()?, self.delete_tickets()?, self.sweep_clients()?, self.sweep_store(sweep)?];
+        let counts = [
+            self.delete_expired()?,
+            self.delete_tickets()?,
+            self.delete_changes()?,
+            self.sweep_clients()?,
+            self.sweep_store(sweep)?,
+        ];
         Ok(counts.into_iter().fold(0, usize::max))
     }
 
@@ -39,6 +48,17 @@ impl Tables<'_> {
             .connection
             .prepare_cached("DELETE FROM ticket WHERE id IN (SELECT id FROM ticket WHERE expires_at < ?1 LIMIT ?2)")?;
         delete.execute(params![self.now().saturating_sub(TICKET_KEPT), CLEANED_AT_ONCE])
+    }
+
+    /// Deletes old changes, but never the newest, whose number must not be used again.
+    fn delete_changes(&self) -> rusqlite::Result<usize> {
+        let mut delete = self.connection.prepare_cached(
+            "DELETE FROM change WHERE number IN (
+                 SELECT number FROM (SELECT number, at_ms FROM change ORDER BY number LIMIT ?2)
+                 WHERE at_ms < ?1 AND number < (SELECT max(number) FROM change)
+             )",
+        )?;
+        delete.execute(params![self.now_ms().saturating_sub(CHANGES_KEPT_MS), CLEANED_AT_ONCE])
     }
 
     /// Removes the tokens of rows that the floor of their client has revoked.

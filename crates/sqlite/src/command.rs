@@ -18,6 +18,8 @@ pub(super) enum Command {
     Convert(Vec<ConvertedRow>, Reply<u64>),
     /// Answers whether the ticket was unused.
     Spend(String, u64, Reply<bool>),
+    /// Gives the log another epoch.
+    RestartLog(Reply<()>),
     /// Proves that the file can be written, and changes no token.
     Beat(Reply<()>),
 }
@@ -78,6 +80,7 @@ impl Command {
             }
             Self::Convert(rows, reply) => reply.answer = Some(tables.convert(rows)?),
             Self::Spend(ticket, expires_at, reply) => reply.answer = Some(tables.spend(ticket, *expires_at)?),
+            Self::RestartLog(reply) => reply.answer = Some(tables.restart_log()?),
             Self::Beat(reply) => reply.answer = Some(tables.beat()?),
         }
         Ok(())
@@ -90,7 +93,7 @@ impl Command {
             Self::Rotate(_, reply) => matches!(reply.answer, Some(Rotated::Rotated | Rotated::Reused)),
             Self::Revoke(.., reply) => matches!(reply.answer, Some(Revoked::Sessions(1..))),
             Self::RevokeAccess(.., reply) => matches!(reply.answer, Some(1..)),
-            Self::Convert(..) | Self::Spend(..) | Self::Beat(_) => false,
+            Self::Convert(..) | Self::Spend(..) | Self::RestartLog(_) | Self::Beat(_) => false,
         }
     }
 
@@ -101,7 +104,7 @@ impl Command {
             Self::Rotate(rotation, _) => changes.client_changed(&rotation.successor.client_id),
             Self::Revoke(revocation, ..) => changes.revoked(revocation),
             Self::RevokeAccess(client_id, ..) => changes.client_changed(client_id),
-            Self::Convert(..) | Self::Spend(..) | Self::Beat(_) => {}
+            Self::Convert(..) | Self::Spend(..) | Self::RestartLog(_) | Self::Beat(_) => {}
         }
     }
 
@@ -135,7 +138,7 @@ impl Command {
             Self::RevokeAccess(.., reply) => reply,
             Self::Convert(_, reply) => reply,
             Self::Spend(.., reply) => reply,
-            Self::Beat(reply) => reply,
+            Self::RestartLog(reply) | Self::Beat(reply) => reply,
         }
     }
 }

@@ -31,7 +31,7 @@
 //!  writer     one transaction for many writes       backup      copies, and restoring one
 //!  tables     what each command does                convert     encrypting stored tokens, and compacting
 //!  cleaning   deleting expired rows                 read        look-ups, and the listing thread
-//!                                                  rights      whom the files belong to
+//!  log         the log of changes                   rights      whom the files belong to
 //! ```
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -42,6 +42,7 @@ mod command;
 mod convert;
 mod error;
 mod integrity;
+mod log;
 mod presence;
 mod queue;
 mod read;

@@ -67,8 +67,8 @@ fn reading(path: &Path) -> Result<Connection, StoreError> {
     opened.map_err(|error| unopenable(path, error))
 }
 
-/// The request for a page.
-type ListCall = (SessionFilter, oneshot::Sender<Result<SessionPage, StoreError>>);
+/// What the listing thread does for a caller, with its connection or the error of having none.
+type ListCall = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
 
 /// The thread that makes lists, one after the other. A page may take ten milliseconds, for which a thread of the runtime must not
 /// block.
@@ -84,22 +84,27 @@ impl Lister {
         let thread = thread::Builder::new()
             .name("fastauth-lists".to_owned())
             .spawn(move || {
-                for (filter, answer) in queue.iter().filter(|(_, answer)| !answer.is_closed()) {
-                    let page = match presence.is_lost() {
-                        true => Err(file_lost()),
-                        false => list(&connection, &filter).map_err(unreadable),
-                    };
-                    let _ = answer.send(page);
+                for call in &queue {
+                    call(if presence.is_lost() { Err(file_lost()) } else { Ok(&connection) });
                 }
             })
             .map_err(|error| failed("cannot start the thread that lists the token database").caused_by(error))?;
         Ok(Self { calls: Some(calls), thread: Some(thread) })
     }
 
-    pub(super) async fn list(&self, filter: SessionFilter) -> Result<SessionPage, StoreError> {
+    /// Reads a page, once those before it are read.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        page: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
+        let call = move |connection: Result<&Connection, StoreError>| {
+            if !answer.is_closed() {
+                let _ = answer.send(connection.and_then(|connection| page(connection).map_err(unreadable)));
+            }
+        };
         let calls = self.calls.as_ref().ok_or_else(reader_gone)?;
-        calls.send((filter, answer)).map_err(|_| reader_gone())?;
+        calls.send(Box::new(call)).map_err(|_| reader_gone())?;
         answered.await.map_err(|_| reader_gone())?
     }
 }
@@ -155,7 +160,8 @@ pub(super) fn current(
     connection.prepare_cached(NEWEST)?.query_row([client_id], read).optional()
 }
 
-fn current_in(row: &Row<'_>, now_ms: u64) -> rusqlite::Result<CurrentTokens> {
+/// Reads `access_sha256`, `refresh_sha256`, `version`, `previous_access_sha256` and `consumed_at_ms`.
+pub(super) fn current_in(row: &Row<'_>, now_ms: u64) -> rusqlite::Result<CurrentTokens> {
     // A time in the future was written before the clock was set back, so the age is not known.
     let age = now_ms.checked_sub(row.get(4)?).map(Duration::from_millis);
     Ok(CurrentTokens {

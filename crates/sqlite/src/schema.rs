@@ -19,9 +19,10 @@ use super::{
 /// The mark of a token database (`PRAGMA application_id`): "FstA".
 const APPLICATION_ID: i32 = 0x4673_7441;
 /// The version of the tables (`PRAGMA user_version`).
-pub(super) const SCHEMA_VERSION: i32 = 4;
-/// The earlier version that is still upgraded.
+pub(super) const SCHEMA_VERSION: i32 = 5;
+/// The earlier versions that are still upgraded.
 const FAMILIES_SCHEMA: i32 = 3;
+const SCHEMA_WITHOUT_LOG: i32 = 4;
 
 /// The value of `closed` while the log has later writes: in the file itself, and in the log.
 pub(super) const NEEDS_LOG: i64 = -1;
@@ -140,6 +141,36 @@ CREATE TABLE IF NOT EXISTS ticket (
 CREATE INDEX IF NOT EXISTS ticket_by_end ON ticket (expires_at);
 ";
 
+/// The changes, in the order in which they were made. The newest is never deleted, so that numbers are not used again. The epoch names
+/// the log, and differs in a file that was restored.
+///
+/// The trigger notes the sessions that an operator deletes by hand. It also notes those that a new pair replaces, beside the note of that
+/// pair, and leaves out those that are deleted because they have expired.
+const LOG: &str = "
+ALTER TABLE store ADD COLUMN epoch TEXT NOT NULL DEFAULT '';
+UPDATE store SET epoch = lower(hex(randomblob(8)));
+CREATE TABLE change (
+    number INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    client_id TEXT,
+    session TEXT,
+    version INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER token_deleted_live BEFORE DELETE ON token
+WHEN OLD.status = 'live' AND OLD.version > max(
+    (SELECT floor FROM store), coalesce((SELECT floor FROM client WHERE client_id = OLD.client_id), 0)
+) AND NOT (
+    OLD.access_expires_at > 0 AND OLD.refresh_expires_at > 0
+    AND max(OLD.access_expires_at, OLD.refresh_expires_at) < CAST(strftime('%s', 'now') AS INTEGER)
+) BEGIN
+    INSERT INTO change (at_ms, kind, client_id, session, version)
+        VALUES (CAST(strftime('%s', 'now') AS INTEGER) * 1000, 'revoke', OLD.client_id, OLD.session, OLD.version);
+END;
+";
+/// Gives the log another name.
+pub(super) const NEW_EPOCH: &str = "UPDATE store SET epoch = lower(hex(randomblob(8)))";
+
 /// How long SQLite waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long opening is retried if SQLite is busy without having waited, as if two processes switch a file to WAL at the same moment,
@@ -228,8 +259,9 @@ fn try_prepare(path: &Path) -> rusqlite::Result<Result<Connection, StoreError>> 
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let steps: &[&str] = match Content::read(&transaction)?.check(path) {
         Err(refusal) => return Ok(Err(refusal)),
-        Ok(Content::Empty) => &[STORE, TOKEN, CLIENT, INDEXES, TICKETS],
-        Ok(Content::Tokens { version: FAMILIES_SCHEMA }) => &[FROM_FAMILIES],
+        Ok(Content::Empty) => &[STORE, TOKEN, CLIENT, INDEXES, TICKETS, LOG],
+        Ok(Content::Tokens { version: FAMILIES_SCHEMA }) => &[FROM_FAMILIES, LOG],
+        Ok(Content::Tokens { version: SCHEMA_WITHOUT_LOG }) => &[LOG],
         Ok(_) => &[],
     };
     for step in steps {

@@ -11,13 +11,13 @@ use std::{
 use fastauth_core::{
     clock::Clock,
     store::{
-        Changes, Comparison, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
-        SessionFilter, SessionPage, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
+        ChangeLog, Changes, Comparison, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions,
+        Saved, SessionFilter, SessionPage, StoreError, StoreFuture, StoredPair, TokenDigest, TokenRecord, TokenStore,
         sqlite_path,
     },
 };
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{
     command::{Command, Reply},
@@ -25,7 +25,7 @@ use super::{
     integrity,
     presence::Presence,
     queue::{QUEUE, Write, serve},
-    read::{Lister, Readers, current, newest_pair, pair_of},
+    read::{Lister, Readers, current, list, newest_pair, pair_of},
     schema::{locate, prepare},
     writer::{LOCK_TIMEOUT, Writer},
 };
@@ -35,7 +35,7 @@ use super::{
 /// Several processes on one machine may share the file. Each sees the writes of the others at once, and
 /// [`changes`](TokenStore::changes) reports them within 50 ms. A write is answered when it is on the disk (WAL,
 /// `synchronous=FULL`), and survives a crash of the process and a power loss. An operator may inspect the file with `sqlite3`,
-/// and revoke with `DELETE FROM token WHERE client_id = …`. Revoked sessions stay, without their tokens, until those would have
+/// and revoke with `DELETE FROM token WHERE client_id = …`, which is [logged](TokenStore::log) as a revocation. Revoked sessions stay, without their tokens, until those would have
 /// expired.
 ///
 /// The file must be on a local disk: WAL does not work over a network file system. A new file is readable by its owner alone
@@ -52,15 +52,17 @@ use super::{
 /// the file.
 pub struct SqliteStore {
     pub(super) path: PathBuf,
-    clock: Clock,
-    readers: Readers,
-    lister: Lister,
-    presence: Arc<Presence>,
+    pub(super) clock: Clock,
+    pub(super) readers: Arc<Readers>,
+    pub(super) lister: Lister,
+    pub(super) presence: Arc<Presence>,
     writes: Option<mpsc::Sender<Write>>,
     /// The free places in the queue.
     room: Arc<Semaphore>,
     writer: Option<thread::JoinHandle<()>>,
     changes: Arc<Changes>,
+    /// Tells that there may be new changes in the log.
+    pub(super) news: watch::Receiver<()>,
 }
 
 impl SqliteStore {
@@ -104,10 +106,11 @@ impl SqliteStore {
         let changes = Arc::new(Changes::of_watched_store());
         let connection = prepare(&path)?;
         connection.busy_timeout(LOCK_TIMEOUT).map_err(|error| unopenable(&path, error))?;
-        let readers = Readers::open(&path)?;
+        let readers = Arc::new(Readers::open(&path)?);
+        let (telling, news) = watch::channel(());
         let presence = Arc::new(Presence::new(&path));
         let lister = Lister::start(&path, Arc::clone(&presence))?;
-        let mut writer = Writer::new(connection, Arc::clone(&changes), clock.clone(), Arc::clone(&presence));
+        let mut writer = Writer::new(connection, Arc::clone(&changes), telling, clock.clone(), Arc::clone(&presence));
         let (writes, queue) = mpsc::channel();
         let writer = thread::Builder::new()
             .name("fastauth-sqlite".to_owned())
@@ -117,7 +120,18 @@ impl SqliteStore {
             })
             .map_err(writer_not_started)?;
         let room = Arc::new(Semaphore::new(QUEUE));
-        Ok(Self { path, clock, readers, lister, presence, writes: Some(writes), room, writer: Some(writer), changes })
+        Ok(Self {
+            path,
+            clock,
+            readers,
+            lister,
+            presence,
+            writes: Some(writes),
+            room,
+            writer: Some(writer),
+            changes,
+            news,
+        })
     }
 
     /// Returns a connection to read with.
@@ -211,7 +225,8 @@ impl TokenStore for SqliteStore {
     }
 
     fn list<'a>(&'a self, filter: &'a SessionFilter) -> StoreFuture<'a, SessionPage> {
-        Box::pin(self.lister.list(filter.clone()))
+        let filter = filter.clone();
+        Box::pin(self.lister.read(move |connection| list(connection, &filter)))
     }
 
     fn spend<'a>(&'a self, ticket: &'a str, expires_at: u64) -> StoreFuture<'a, bool> {
@@ -236,6 +251,10 @@ impl TokenStore for SqliteStore {
 
     fn changes(&self) -> Option<&Changes> {
         Some(&self.changes)
+    }
+
+    fn log(&self) -> Option<&dyn ChangeLog> {
+        Some(self)
     }
 }
 

@@ -5,15 +5,15 @@ use std::time::Duration;
 use fastauth_core::{
     secret::Secret,
     store::{
-        Condition, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, Session, SessionStatus, StoredPair,
-        TokenDigest, TokenRecord, Verdict,
+        ChangeKind, Condition, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, Session, SessionStatus,
+        StoredPair, TokenDigest, TokenRecord, Verdict,
     },
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     read::{STATUS, counts, current, digest, pair, status},
-    schema::{LOGGED, NEEDS_LOG},
+    schema::{LOGGED, NEEDS_LOG, NEW_EPOCH},
 };
 
 /// The number of rows of a client that a new one may replace at once. Any others are revoked, and deleted later.
@@ -70,6 +70,10 @@ impl<'a> Tables<'a> {
         })
     }
 
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     pub(super) fn now(&self) -> u64 {
         self.now_ms / 1000
     }
@@ -97,7 +101,17 @@ impl<'a> Tables<'a> {
         self.put(record, None, self.now(), replaces)?;
         let saved = self.version;
         self.limit(&record.client_id, options.max_sessions)?;
+        let kind = if options.keep_others { ChangeKind::Issue } else { ChangeKind::Replace };
+        self.note(kind, Some(&record.client_id), Some(&record.session))?;
         Ok(Saved::Saved(saved))
+    }
+
+    /// Writes a change to the log, with the version that it led to.
+    fn note(&self, kind: ChangeKind, client_id: Option<&str>, session: Option<&str>) -> rusqlite::Result<()> {
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO change (at_ms, kind, client_id, session, version) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        insert.execute(params![self.now_ms, kind.as_str(), client_id, session, self.version]).map(drop)
     }
 
     /// Returns the answer if the pair, or a later one of its session, arrived before. A revoked session stays revoked.
@@ -205,10 +219,9 @@ impl<'a> Tables<'a> {
         }
         let mut query = self.connection.prepare_cached(OLDEST)?;
         let floor: Option<u64> = query.query_row(params![client_id, excess - 1], |row| row.get(0)).optional()?;
-        match floor {
-            Some(floor) => self.raise_floor(client_id, floor, most),
-            None => Ok(()),
-        }
+        let Some(floor) = floor else { return Ok(()) };
+        self.raise_floor(client_id, floor, most)?;
+        self.note(ChangeKind::Revoke, Some(client_id), None)
     }
 
     /// Counts the live sessions of a client.
@@ -244,6 +257,7 @@ impl<'a> Tables<'a> {
                 }
                 let replaced = ReplacedPair { access: held.access, refresh: rotation.presented };
                 self.put(&rotation.successor, Some(&replaced), held.issued_at, Replaces::SameSession)?;
+                self.note(ChangeKind::Rotate, Some(client_id), Some(&rotation.successor.session))?;
                 Rotated::Rotated
             }
             Verdict::AccessRevoked(version) => Rotated::AccessRevoked(version),
@@ -313,6 +327,7 @@ impl<'a> Tables<'a> {
         if ended > 0 {
             self.version += 1;
             self.touch(client_id)?;
+            self.note(ChangeKind::Revoke, Some(client_id), Some(session))?;
         }
         Ok(ended as u64)
     }
@@ -338,6 +353,7 @@ impl<'a> Tables<'a> {
         let ended = self.live(client_id)?.max(1);
         self.version += 1;
         self.raise_floor(client_id, self.version, 0)?;
+        self.note(ChangeKind::Revoke, Some(client_id), None)?;
         Ok(ended)
     }
 
@@ -347,6 +363,7 @@ impl<'a> Tables<'a> {
         if live > 0 {
             self.version += 1;
             self.connection.execute("UPDATE store SET floor = ?1, live = 0", [self.version])?;
+            self.note(ChangeKind::Revoke, None, None)?;
         }
         Ok(live)
     }
@@ -387,6 +404,9 @@ impl<'a> Tables<'a> {
             update.execute(params![client_id, name, self.version])?;
             revoked += u64::from(is_concerned);
         }
+        if revoked > 0 {
+            self.note(ChangeKind::RevokeAccess, Some(client_id), session)?;
+        }
         Ok(revoked)
     }
 
@@ -418,6 +438,10 @@ impl<'a> Tables<'a> {
     pub(super) fn spend(&self, ticket: &str, expires_at: u64) -> rusqlite::Result<bool> {
         let mut insert = self.connection.prepare_cached("INSERT INTO ticket VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
         Ok(insert.execute(params![ticket, integer(expires_at)])? > 0)
+    }
+
+    pub(super) fn restart_log(&self) -> rusqlite::Result<()> {
+        self.connection.execute(NEW_EPOCH, []).map(drop)
     }
 
     /// Writes the time, unless a write has succeeded a moment ago.

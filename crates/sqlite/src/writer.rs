@@ -7,6 +7,7 @@ use std::{
 
 use fastauth_core::{clock::Clock, store::Changes};
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::watch;
 
 use super::{
     cleaning::{CLEANED_AT_ONCE, Sweep},
@@ -21,6 +22,8 @@ use super::{
 const WATCHED_MS: u64 = 50;
 /// How long SQLite waits for the lock at a time, so that the watch goes on while the lock is held.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(15);
+/// How often readers of the log look at it without changes, which shows that the file can be read.
+const TELLING_INTERVAL: Duration = Duration::from_millis(500);
 /// How often rows are deleted that no call can ask for.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(60);
 /// The most transactions that remove revoked tokens when the store is closed, with at most a thousand sessions each.
@@ -37,10 +40,14 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Writer {
     pub(super) connection: Connection,
     changes: Arc<Changes>,
+    /// Wakes those who read the log.
+    news: watch::Sender<()>,
     clock: Clock,
     presence: Arc<Presence>,
     watched: Option<Instant>,
     data_version: Option<i64>,
+    /// When the readers of the log were woken last, though there might be nothing to read.
+    told: Instant,
     cleaned: Instant,
     marked: Instant,
     /// The time of the last write, if none has failed since.
@@ -53,14 +60,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, changes: Arc<Changes>, clock: Clock, presence: Arc<Presence>) -> Self {
+    pub(super) fn new(
+        connection: Connection,
+        changes: Arc<Changes>,
+        news: watch::Sender<()>,
+        clock: Clock,
+        presence: Arc<Presence>,
+    ) -> Self {
         Self {
             connection,
             changes,
+            news,
             clock,
             presence,
             watched: None,
             data_version: None,
+            told: Instant::now(),
             cleaned: Instant::now(),
             marked: Instant::now(),
             proven_at: None,
@@ -81,6 +96,9 @@ impl Writer {
             // It may be on the disk all the same.
             Err(WriteFailure::Failed(_)) => commands.for_each(|command| command.announce(&self.changes)),
             Err(WriteFailure::Locked(_)) => {}
+        }
+        if !writes.is_empty() && !matches!(result, Err(WriteFailure::Locked(_))) {
+            self.news.send_replace(());
         }
         if self.watched.is_none_or(|watched| watched.elapsed() >= WATCH_INTERVAL) {
             self.watch();
@@ -114,6 +132,7 @@ impl Writer {
             if self.data_version.take().is_some() {
                 self.changes.anything_changed();
             }
+            self.news.send_replace(());
             self.watched = Some(Instant::now());
             return;
         }
@@ -121,6 +140,11 @@ impl Writer {
         let Ok(version) = self.connection.pragma_query_value(None, "data_version", |row| row.get(0)) else { return };
         if self.data_version.replace(version) != Some(version) {
             self.changes.others_changed();
+            self.news.send_replace(());
+            self.told = Instant::now();
+        } else if self.told.elapsed() >= TELLING_INTERVAL {
+            self.news.send_replace(());
+            self.told = Instant::now();
         }
         self.changes.watched_until(now_ms.saturating_add(WATCHED_MS));
         self.watched = Some(Instant::now());

@@ -314,7 +314,7 @@ async fn the_description_is_of_this_service() {
     let (status, _, description) = ask_v2(&service, request(Method::GET, "/v2/openapi.json", "")).await;
     assert_eq!((status, &description["openapi"]), (200, &json!("3.1.0")));
     let paths = description["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 13);
+    assert_eq!(paths.len(), 16);
     for (path, operations) in paths {
         let target = path.replace("{id}", "a").replace("{session}", "f");
         let response = bare(&service, request(Method::OPTIONS, &target, "")).await;

@@ -92,7 +92,7 @@ fn other_files_are_refused_and_not_changed() {
             "a newer schema",
             &|path| {
                 drop(SqliteStore::open(path).unwrap());
-                foreign("PRAGMA user_version = 5")(path);
+                foreign("PRAGMA user_version = 6")(path);
             },
             "newer version of fastauth",
         ),
@@ -275,7 +275,14 @@ async fn closing_removes_revoked_tokens_from_their_rows() {
 }
 
 /// Makes a file one of the schema before this one.
-const TO_EARLIER_SCHEMA: &str = "
+const TO_SCHEMA_4: &str = "
+DROP TRIGGER token_deleted_live;
+DROP TABLE change;
+ALTER TABLE store DROP COLUMN epoch;
+PRAGMA user_version = 4;
+";
+/// Makes such a file one of the schema before that.
+const TO_SCHEMA_3: &str = "
 ALTER TABLE token RENAME COLUMN session TO family;
 ALTER TABLE token DROP COLUMN previous_access_sha256;
 PRAGMA user_version = 3;
@@ -283,6 +290,12 @@ PRAGMA user_version = 3;
 
 #[tokio::test]
 async fn file_of_an_earlier_version_is_upgraded() {
+    for to_earlier in [TO_SCHEMA_4.to_owned(), format!("{TO_SCHEMA_4}{TO_SCHEMA_3}")] {
+        file_is_upgraded_from(&to_earlier).await;
+    }
+}
+
+async fn file_is_upgraded_from(to_earlier: &str) {
     let (_directory, path) = scratch();
     let store = SqliteStore::open(&path).unwrap();
     store.begin("old", "f", 1).await;
@@ -291,7 +304,7 @@ async fn file_of_an_earlier_version_is_upgraded() {
     let version = store.begin("bob", "g", 3).await;
     assert!(store.spend("spent", 4_000_000_000).await.unwrap());
     drop(store);
-    Connection::open(&path).unwrap().execute_batch(TO_EARLIER_SCHEMA).unwrap();
+    Connection::open(&path).unwrap().execute_batch(to_earlier).unwrap();
     // Like processes that are restarted together.
     let stores: Vec<_> = thread::scope(|scope| {
         let opening: Vec<_> = (0..4).map(|_| scope.spawn(|| SqliteStore::open(&path).unwrap())).collect();
@@ -309,6 +322,11 @@ async fn file_of_an_earlier_version_is_upgraded() {
     assert_eq!(stores[1].revoke_all_of("bob").await, Revoked::Sessions(2));
     assert_eq!(stores[2].revoke(&Revocation::All, None).await.unwrap(), Revoked::Sessions(1));
     assert_eq!(stores[3].held("bob").await.unwrap(), None);
+    let mut log = stores[3].log().unwrap().follow(None).await.unwrap().unwrap();
+    log.next().await.unwrap();
+    store.begin("carol", "f", 6).await;
+    let page = log.next().await.unwrap();
+    assert_eq!(page.changes.last().and_then(|change| change.client_id.as_deref()), Some("carol"));
 }
 
 /// Returns a number that every commit on another connection changes.

@@ -18,6 +18,7 @@ use fastauth_core::{
 use fastauth_http_store::HttpClient;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -145,6 +146,46 @@ impl ProbeRequest<'_> {
     }
 }
 
+/// A stream of server-sent events.
+pub(crate) struct EventProbe {
+    body: Incoming,
+    text: String,
+}
+
+/// One event.
+pub(crate) struct ProbeEvent {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) data: Value,
+}
+
+impl EventProbe {
+    /// Waits for the next event.
+    pub(crate) async fn next(&mut self) -> Result<ProbeEvent, Unkept> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let event = ProbeEvent::parse(event);
+                self.text = rest.to_owned();
+                return event;
+            }
+            let frame = timeout(HTTP_PATIENCE, self.body.frame()).await;
+            let Ok(Some(Ok(frame))) = frame else { return broken("an event", "the end of the stream, or none") };
+            self.text += &String::from_utf8_lossy(frame.data_ref().map_or(&[][..], |data| data));
+        }
+    }
+}
+
+impl ProbeEvent {
+    fn parse(event: &str) -> Result<Self, Unkept> {
+        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let data = field("data").and_then(|data| serde_json::from_str(data).ok());
+        match (field("id"), field("event"), data) {
+            (Some(id), Some(name), Some(data)) => Ok(Self { id: id.to_owned(), name: name.to_owned(), data }),
+            _ => broken("an event with id, event and data in JSON", event.escape_debug()),
+        }
+    }
+}
+
 pub(crate) struct ProbeResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -231,6 +272,24 @@ impl StoreProbe {
 
     pub(crate) fn ask(&self, method: Method, path: impl Into<String>) -> ProbeRequest<'_> {
         ProbeRequest { probe: self, method, path: path.into(), headers: self.headers.clone(), body: None }
+    }
+
+    /// Opens a stream of events.
+    pub(crate) async fn events(&self, path: &str) -> Result<EventProbe, Unkept> {
+        let mut request = Request::new(Full::default());
+        *request.headers_mut() = self.headers.clone();
+        match self.client.url(path) {
+            Ok(url) => *request.uri_mut() = url,
+            Err(error) => return broken("a URL", error),
+        }
+        let response = timeout(HTTP_PATIENCE, self.client.send(request)).await;
+        let response = response.or_else(|_| broken("an answer within ten seconds", "none"))?;
+        let response = response.or_else(|error| broken("an answer", chain(&error)))?;
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if response.status() != StatusCode::OK || content_type != Some("text/event-stream") {
+            return broken("200 with text/event-stream", format!("status {}", response.status().as_u16()));
+        }
+        Ok(EventProbe { body: response.into_body(), text: String::new() })
     }
 
     /// Creates a request of `{path}?client_id={id}`.

@@ -15,13 +15,14 @@ use super::{
 };
 
 mod access;
+mod feed;
 
 const TOKEN: &str = "v2/clients/-/token";
 const ROTATE: &str = "v2/clients/-/rotate";
 const TICKETS: &str = "v2/tickets";
 const RIVALS: usize = 32;
 
-pub(super) const PROMISES: [&str; 23] = [
+pub(super) const PROMISES: [&str; 28] = [
     "every answer announces the version",
     "each write gives a greater version, as ETag",
     "If-None-Match: 304 without a body, until the next write",
@@ -43,6 +44,11 @@ pub(super) const PROMISES: [&str; 23] = [
     "a list is in order, page by page, and has no token",
     "a list is filtered",
     "of 32 concurrent uses of a ticket one succeeds, and none after it",
+    "the change feed begins with a heartbeat, tells each change within a second, and beats each second",
+    "the change feed goes on after a point, and a point of another log is a reset",
+    "a long poll waits for changes and returns them",
+    "the snapshot has the live sessions, between its point and its end",
+    "many sessions are looked up at once, and answered in their order",
     "refusals are problem JSON, and 405 says Allow",
     "the API is described at v2/openapi.json",
 ];
@@ -70,6 +76,11 @@ pub(super) async fn run(suite: &mut Suite, probe: &StoreProbe) {
         pages(probe).await,
         filters(probe).await,
         tickets(probe).await,
+        feed::changes_are_told(probe).await,
+        feed::goes_on_where_it_was(probe).await,
+        feed::polls(probe).await,
+        feed::snapshot(probe).await,
+        feed::many_at_once(probe).await,
         problems(probe).await,
         description(probe).await,
     ];

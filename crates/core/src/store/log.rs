@@ -34,10 +34,11 @@ pub trait LogReader: Send {
     fn point(&self) -> LogPoint;
 
     /// Waits for changes, for a second at most, and returns those that are new. Without any, the page is empty, which shows that the
-    /// store was asked and answered. The first page comes without waiting. After an error, it goes on where it was.
+    /// store was asked and answered. The first page comes without waiting.
     ///
     /// A change may come twice. It never comes later than a [point](LogPage::point) that is behind it. Dropping the future loses
-    /// nothing.
+    /// nothing. After an error, the reader may be used again, and [`follow`](ChangeLog::follow) tells if the log still reaches back to
+    /// its point.
     fn next(&mut self) -> StoreFuture<'_, LogPage>;
 }
 

@@ -227,3 +227,23 @@ fn number_too_large_for_sqlite_does_not_fail_the_transaction() {
     }
     assert_eq!(clients(&writer).len(), 2);
 }
+
+#[test]
+fn changes_are_deleted_after_an_hour_but_not_the_newest() {
+    let (_directory, mut writer) = scratch();
+    commit(&mut writer, (0..3).map(|n| save(session_number(n), KEEP)));
+    let numbers = |writer: &Writer| -> (u64, u64) {
+        (value(writer, "SELECT min(number) FROM change"), value(writer, "SELECT max(number) FROM change"))
+    };
+    let age = |writer: &Writer, ms: u64| {
+        writer.connection.execute("UPDATE change SET at_ms = at_ms - ?1", [ms]).expect("aged");
+    };
+    age(&writer, 3_590_000);
+    writer.run(&mut [], true).expect("cleaned");
+    assert_eq!(numbers(&writer), (1, 3));
+    age(&writer, 20_000);
+    writer.run(&mut [], true).expect("cleaned");
+    assert_eq!(numbers(&writer), (3, 3));
+    commit(&mut writer, [revoke_client("a")]);
+    assert_eq!(numbers(&writer), (3, 4), "numbers go on");
+}

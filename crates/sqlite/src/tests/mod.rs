@@ -9,7 +9,7 @@ use fastauth_core::{
     },
 };
 use tempfile::TempDir;
-use tokio::sync::oneshot::Receiver;
+use tokio::sync::{oneshot::Receiver, watch};
 
 use super::{
     command::{Command, Reply},
@@ -37,7 +37,7 @@ fn scratch() -> (TempDir, Writer) {
 
 fn writer_on(connection: rusqlite::Connection, path: &Path) -> Writer {
     let changes = Arc::new(Changes::of_watched_store());
-    Writer::new(connection, changes, Clock::default(), Arc::new(Presence::new(path)))
+    Writer::new(connection, changes, watch::Sender::new(()), Clock::default(), Arc::new(Presence::new(path)))
 }
 
 /// Commits as if a caller waited for each command, and returns the commands with their answers.

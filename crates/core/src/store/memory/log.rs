@@ -86,9 +86,12 @@ impl Held {
         }
     }
 
-    /// Returns the changes after a point, or `None` if they are not kept any more.
+    /// Returns the changes after a point, or `None` if they are not kept any more. After a restart, the page is empty.
     fn page(&self, after: &LogPoint) -> Option<LogPage> {
         let as_of = Instant::now();
+        if after.epoch != self.log.epoch {
+            return Some(LogPage { changes: Vec::new(), point: self.log.end(), as_of, has_more: false });
+        }
         if !self.log.reaches(after) {
             return None;
         }
@@ -155,17 +158,15 @@ struct MemoryReader {
 }
 
 impl MemoryReader {
-    /// Reads what is new. After a restart, or if too much has happened, any client may have changed.
-    fn read(&mut self) -> LogPage {
+    fn read(&mut self) -> Result<LogPage, StoreError> {
         self.woken.mark_unchanged();
-        let as_of = Instant::now();
-        let held = lock(&self.held);
-        let page = held.page(&self.point);
-        let page =
-            page.unwrap_or_else(|| LogPage { changes: Vec::new(), point: held.log.end(), as_of, has_more: false });
+        let page = lock(&self.held).page(&self.point);
+        let page = page.ok_or_else(|| {
+            StoreError::new(StoreErrorKind::Failed, "the log in memory does not reach back to where it was read")
+        })?;
         self.point = page.point.clone();
         self.is_first = false;
-        page
+        Ok(page)
     }
 }
 
@@ -177,13 +178,13 @@ impl LogReader for MemoryReader {
     fn next(&mut self) -> StoreFuture<'_, LogPage> {
         Box::pin(async move {
             if self.is_first {
-                return Ok(self.read());
+                return self.read();
             }
             let has_new = lock(&self.held).log.end() != self.point;
             if !has_new && matches!(timeout(PATIENCE, self.woken.changed()).await, Ok(Err(_))) {
                 return Err(StoreError::new(StoreErrorKind::Failed, "the store in memory is gone"));
             }
-            Ok(self.read())
+            self.read()
         })
     }
 }

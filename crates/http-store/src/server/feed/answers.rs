@@ -1,6 +1,6 @@
 //! The answers of the feed: a stream of events, a long poll, and the snapshot.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{Stream, stream::unfold};
@@ -60,7 +60,7 @@ impl FeedCall {
         let last = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?").to_owned());
         let since = match last {
             Some(last) => Some(last),
-            None => parameter(query, "since")?.map(|since| since.into_owned()),
+            None => parameter(query, "since")?.map(Cow::into_owned),
         };
         let since = since.map(|since| since.parse()).transpose();
         let since = since.map_err(|error| StoreProblem::bad_request(format!("since, or Last-Event-ID: {error}")))?;

@@ -19,7 +19,7 @@ use tokio::{
 
 use self::page::FeedPage;
 use super::reply::StoreProblem;
-use fastauth_core::store::{LogPage, LogPoint, LogReader, StoreError, TokenStore};
+use fastauth_core::store::{LogPoint, LogReader, StoreError, TokenStore};
 
 mod answers;
 mod page;
@@ -90,11 +90,9 @@ impl Recent {
         self.dropped + self.pages.len() as u64
     }
 
-    /// Adds a page of the log.
-    fn add(&mut self, page: LogPage) -> bool {
-        let before = self.now.replace(Moment { point: page.point.clone(), as_of: page.as_of });
-        let before = before.map_or_else(|| page.point.clone(), |before| before.point);
-        let page = FeedPage::new(&before, page);
+    /// Adds a page, and returns true if it tells something.
+    fn add(&mut self, page: FeedPage) -> bool {
+        self.now = Some(Moment { point: page.after().clone(), as_of: page.as_of() });
         if page.is_empty() {
             return false;
         }
@@ -190,8 +188,23 @@ impl Feed {
         timeout(PATIENCE, started).await.map_err(unavailable)
     }
 
+    /// Follows the log again after a failure: at its end, and with a reset, if it does not reach back.
+    async fn again(&self, reader: &mut Box<dyn LogReader>) -> Result<(), StoreError> {
+        let Some(log) = self.store.log() else { return Ok(()) };
+        if let Some(same) = log.follow(Some(&reader.point())).await? {
+            *reader = same;
+            return Ok(());
+        }
+        let as_of = Instant::now();
+        if let Some(other) = log.follow(None).await? {
+            self.publish(FeedPage::reset(other.point(), as_of));
+            *reader = other;
+        }
+        Ok(())
+    }
+
     /// Publishes a page.
-    fn publish(&self, page: LogPage) {
+    fn publish(&self, page: FeedPage) {
         let has_news = self.recent().add(page);
         if has_news {
             self.news.send_replace(());
@@ -222,13 +235,18 @@ async fn run(feed: Weak<Feed>) {
     let mut unread_since = None;
     let mut pause = None;
     loop {
+        let before = reader.point();
         let page = reader.next().await;
         let Some(feed) = feed.upgrade() else { return };
+        let page = match page {
+            Ok(page) => Ok(page),
+            Err(error) => feed.again(&mut reader).await.and(Err(error)),
+        };
         let wait = match page {
             Ok(page) => {
                 pause = None;
                 let wait = if page.changes.is_empty() || page.has_more { Duration::ZERO } else { GATHERING };
-                feed.publish(page);
+                feed.publish(FeedPage::new(&before, page));
                 wait
             }
             Err(error) => fail(&error, &mut pause),

@@ -23,6 +23,8 @@ pub(super) struct FeedPage {
     before: LogPoint,
     after: LogPoint,
     as_of: Instant,
+    /// Anything may have changed before it.
+    is_reset: bool,
     changes: Vec<Change>,
     /// The texts for each detail, made when the first reader needs them.
     texts: [OnceLock<Bytes>; 2],
@@ -31,17 +33,23 @@ pub(super) struct FeedPage {
 impl FeedPage {
     pub(super) fn new(before: &LogPoint, page: LogPage) -> Self {
         let LogPage { changes, point, as_of, .. } = page;
-        Self { before: before.clone(), after: point, as_of, changes, texts: Default::default() }
+        let is_reset = before.epoch != point.epoch;
+        Self { before: before.clone(), after: point, as_of, is_reset, changes, texts: Default::default() }
+    }
+
+    /// Returns the page of a log that does not reach back, and is read on from this point.
+    pub(super) fn reset(point: LogPoint, as_of: Instant) -> Self {
+        let texts = Default::default();
+        Self { before: point.clone(), after: point, as_of, is_reset: true, changes: Vec::new(), texts }
     }
 
     /// Returns true if it tells nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && !self.is_reset()
+        self.changes.is_empty() && !self.is_reset
     }
 
-    /// Returns true if the log was begun anew before it.
     pub(super) fn is_reset(&self) -> bool {
-        self.before.epoch != self.after.epoch
+        self.is_reset
     }
 
     pub(super) fn changes(&self) -> &[Change] {
@@ -68,7 +76,7 @@ impl FeedPage {
     fn render(&self, detail: Detail) -> String {
         let mut text = String::new();
         let mut before = &self.before;
-        if self.is_reset() {
+        if self.is_reset {
             before = &self.after;
             text += &reset(&self.after);
         }

@@ -110,7 +110,7 @@ impl FeedReader {
             // The hub logs that the store fails.
             Err(_) => {
                 sleep(PAUSES[0]).await;
-                return None;
+                return self.again().await;
             }
         };
         let is_last = !page.has_more;
@@ -132,6 +132,22 @@ impl FeedReader {
             return Some(News::Page(Arc::new(page)));
         }
         self.log.is_none().then_some(News::CaughtUp)
+    }
+
+    /// Follows the log again after a failure: with the hub, and with a reset, if it does not reach back.
+    async fn again(&mut self) -> Option<News> {
+        let followed = self.feed.store.log()?.follow(Some(&self.point)).await.ok()?;
+        if followed.is_some() {
+            self.log = followed;
+            return None;
+        }
+        let recent = self.feed.recent();
+        let now = recent.now.clone()?;
+        self.next_page = recent.end();
+        self.log = None;
+        self.point = now.point.clone();
+        self.as_of = Some(now.as_of);
+        Some(News::Page(Arc::new(FeedPage::reset(now.point, now.as_of))))
     }
 
     /// Returns the next page of the hub, if there is one.
