@@ -230,3 +230,17 @@ fn issuing_says_how_many_sessions_it_ended() {
     let expected = "Ended 1 session of alice: it had as many as `max-tokens-per-client` allows";
     assert!(stderr(&third).contains(expected), "{}", stderr(&third));
 }
+
+/// Built alone, as its users install it: the features of the tests' own crate must not be what takes a key.
+#[cfg(unix)]
+#[test]
+fn keys_that_only_an_application_acts_on_are_taken() {
+    let place = Place::ready(&json!({
+        "reload": "sighup", "websocket-refusal": "close", "rate-limit-per-minute": 60, "store-format": "fernet",
+    }));
+    let text = place.done(&["check"]);
+    assert!(!text.contains("fault: "), "{text}");
+    place.done(&["token", "new", "--client-id", "someone"]);
+    place.done(&["token", "list"]);
+    place.done(&["token", "revoke", "--all", "--yes"]);
+}
