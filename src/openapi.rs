@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, mem, sync::Arc};
 
+use fastauth_core::openapi::Paths as OperationPaths;
 use http::Method;
 use serde_json::{Value, json};
 use utoipa::{
     Modify,
-    openapi::{OpenApi, PathItem, Paths, Ref, SecurityRequirement, Server, path::Operation},
+    openapi::{OpenApi, PathItem, Paths, Ref, SecurityRequirement, path::Operation},
 };
 
 use crate::{
@@ -37,7 +38,8 @@ const MOST_ALTERNATIVES: usize = 8;
 /// - [`endpoints`](Self::endpoints) adds the endpoints of the [`TokenRouter`](crate::TokenRouter).
 ///
 /// A path with parameters, such as `/items/{id}`, gets all that its values may require: if `/items/admin` is guarded and
-/// the rest is not, the credential is one alternative, and none (`{}`) is another. A value counts as one plain segment: that
+/// the rest is not, the credential is one alternative, and none (`{}`) is another. A parameter that is an integer or a UUID takes such
+/// values alone, and what the document has a path for, such as `/items/all`, is no value. A value counts as one plain segment: that
 /// `..%2faccess` requires an access token wherever it stands is not in the document.
 ///
 /// Paths are taken with the path of each server that the document names: `/access` of a server `https://example.com/api`
@@ -99,11 +101,11 @@ impl OpenApiSecurity {
         self
     }
 
-    /// Returns what the paths of an operation require.
-    fn asked(&self, method: &Method, servers: &[String], path: &str) -> Vec<Asked> {
-        let bases = self.base_path.as_ref().map_or(servers, std::slice::from_ref);
+    /// Returns what the paths of templates require.
+    fn asked(&self, method: &Method, templates: &[String], paths: &OperationPaths<'_>) -> Vec<Asked> {
+        let paths = |template: &String| paths.paths_of(&self.rules, template);
         let mut found = Vec::new();
-        for requirement in bases.iter().flat_map(|base| self.rules.requirements_of(method, &format!("{base}{path}"))) {
+        for requirement in templates.iter().flat_map(|template| self.rules.requirements_of(method, &paths(template))) {
             let asked = Asked::new(requirement, &self.rules);
             if !found.contains(&asked) {
                 found.push(asked);
@@ -114,11 +116,11 @@ impl OpenApiSecurity {
         found
     }
 
-    fn secure(&self, item: &mut PathItem, path: &str, document: &Inherited) {
-        let servers = item.servers.as_deref().map_or_else(|| document.servers.clone(), paths_of);
+    fn secure(&self, item: &mut PathItem, path: &str, document: &Inherited, paths: &OperationPaths<'_>) {
+        let written = json!(item);
         for (method, operation) in operations(item) {
-            let servers = operation.servers.as_deref().map_or_else(|| servers.clone(), paths_of);
-            let asked = self.asked(&method, &servers, path);
+            let templates = paths.templates(path, &written, &json!(operation));
+            let asked = self.asked(&method, &templates, paths);
             if asked.iter().all(Asked::takes_no_credential) {
                 open_operation(operation, document);
             } else {
@@ -243,23 +245,22 @@ impl Modify for OpenApiSecurity {
             }
         }
         let document = Inherited::new(openapi);
+        let written = json!(openapi);
+        let paths = OperationPaths::of_document(&written, self.base_path.as_deref());
         for (path, item) in &mut openapi.paths.paths {
-            self.secure(item, path, &document);
+            self.secure(item, path, &document, &paths);
         }
     }
 }
 
 /// What operations inherit from the document.
 struct Inherited {
-    /// The paths of the servers.
-    servers: Vec<String>,
     security: Option<Alternatives>,
 }
 
 impl Inherited {
     fn new(openapi: &OpenApi) -> Self {
-        let servers = paths_of(openapi.servers.as_deref().unwrap_or_default());
-        Self { servers, security: openapi.security.as_deref().map(Alternatives::read) }
+        Self { security: openapi.security.as_deref().map(Alternatives::read) }
     }
 
     /// Returns what an operation inherits, without the guard's schemes: those depend on its path.
@@ -393,22 +394,6 @@ fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
     let query = item.query.as_mut().map(|operation| (other("QUERY"), operation));
     let others = item.additional_operations.iter_mut().map(|(name, operation)| (other(name), operation));
     standard.chain(query).chain(others).collect()
-}
-
-/// Returns the path of each server, without a slash at its end. That of a server relative to the document cannot be known
-/// here. Without any, the server is the one that the document comes from.
-fn paths_of(servers: &[Server]) -> Vec<String> {
-    if servers.is_empty() {
-        return vec![String::new()];
-    }
-    servers.iter().map(path_of).collect()
-}
-
-fn path_of(server: &Server) -> String {
-    let url = server.url.split(['?', '#']).next().unwrap_or_default();
-    let behind_host = url.split_once("://").map(|(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
-    let path = behind_host.unwrap_or(url);
-    if path.starts_with('/') { path.trim_end_matches('/').to_owned() } else { String::new() }
 }
 
 /// Returns the document of the router without its mount, with the answers of the guard.

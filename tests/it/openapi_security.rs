@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use fastauth::{FastAuthLayer, Rule, SettingsBuilder};
+use fastauth::{FastAuthLayer, Level, Rule, SettingsBuilder};
 use serde_json::{Map, Value, json};
 use utoipa::{Modify, openapi::OpenApi};
 
@@ -222,6 +222,34 @@ fn rules_are_said_by_method_with_roles_and_scopes() {
     let own = json!({ "security": [{ "Bearer": [] }] });
     let expected = json!([{ "Bearer": ["a", "b"] }]);
     assert_eq!(security(&auth.openapi(), "/items/{id:uuid}/lock", own, &json!({})), expected, "roles are added");
+}
+
+/// As `fastauth routes` has it.
+#[test]
+fn values_have_their_types_and_are_not_other_paths() {
+    let auth = of(settings().default_level(Level::Access).rules([
+        Rule::exact("/hooks/{id:uuid}").methods(["POST"]).public(),
+        Rule::prefix("/users").access().roles_any(["admin"]),
+        Rule::exact("/users/me").access(),
+    ]));
+    let id = |schema: Value| json!([{ "name": "id", "in": "path", "required": true, "schema": schema }]);
+    let responses = json!({ "200": { "description": "well" } });
+    let document = json!({
+        "openapi": "3.1.0", "info": { "title": "t", "version": "1" },
+        "paths": {
+            "/hooks/{id}": { "post": {
+                "parameters": id(json!({ "type": "string", "format": "uuid" })), "responses": responses,
+            } },
+            "/users/{id}": { "get": { "parameters": id(json!({ "type": "string" })), "responses": responses } },
+            "/users/me": { "get": { "responses": responses } },
+        },
+    });
+    let written = modified(&auth.openapi(), serde_json::from_value(document).unwrap());
+    let hook = &written["paths"]["/hooks/{id}"]["post"];
+    assert_eq!((&hook["security"], &hook["responses"]["401"]), (&Value::Null, &Value::Null));
+    let admin = json!([{ "AccessTokenHeader": ["admin"] }, { "Bearer": ["admin"] }]);
+    assert_eq!(written["paths"]["/users/{id}"]["get"]["security"], admin);
+    assert_eq!(written["paths"]["/users/me"]["get"]["security"], access());
 }
 
 #[cfg(feature = "rate-limit")]

@@ -33,7 +33,7 @@ pub(crate) enum Label {
 }
 
 impl Label {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Fault => "fault",
             Self::Warning => "warning",

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod limit;
 #[cfg(feature = "test-util")]
 pub mod manual_clock;
+pub mod openapi;
 pub mod origin;
 pub mod policy;
 pub mod query;

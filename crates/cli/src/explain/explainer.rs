@@ -6,11 +6,12 @@ use fastauth::{
     store::MemoryStore,
 };
 use fastauth_core::{
-    policy::{Demands, RequestLine, Requirement, Rule, Rules, ServiceTest},
+    policy::{Demands, Principal, RequestLine, Requirement, Rule, Rules, ServiceTest},
     settings::EndpointOptions,
 };
 use http::{Method, Uri};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, json};
 
 use super::answer::{Answer, Judge, Presented};
 use crate::{config::Config, failure::Failure};
@@ -41,7 +42,7 @@ pub(crate) struct RuleFields {
     pub(crate) name: String,
     pub(crate) path: String,
     pub(crate) level: &'static str,
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Demands::is_empty", serialize_with = "demands_as_object")]
     pub(crate) demands: Demands,
     /// The first reading that it wins.
     #[serde(skip)]
@@ -121,6 +122,34 @@ impl Explainer {
         });
         fields.collect()
     }
+}
+
+/// Writes demands as a rule of the configuration has them.
+fn demands_as_object<S: Serializer>(demands: &Demands, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut members = Map::new();
+    let lists = [
+        ("roles-any", &demands.roles_any),
+        ("roles-all", &demands.roles_all),
+        ("scopes", &demands.scopes),
+        ("scopes-any", &demands.scopes_any),
+        ("issuers", &demands.issuers),
+    ];
+    for (key, names) in lists {
+        members.extend(names.as_ref().map(|names| (key.to_owned(), json!(names))));
+    }
+    if demands.principal != Principal::Any {
+        members.insert("principal".to_owned(), json!(demands.principal.as_str()));
+    }
+    members.extend(
+        demands
+            .claim_equals
+            .as_ref()
+            .map(|claims| ("claim-equals".to_owned(), claims.iter().cloned().collect::<Map<_, _>>().into())),
+    );
+    members.extend(demands.audience.as_ref().map(|audience| ("audience".to_owned(), json!(audience))));
+    let age = |age| json!(humantime::format_duration(age).to_string());
+    members.extend(demands.max_age.map(|max| ("max-age".to_owned(), age(max))));
+    members.serialize(serializer)
 }
 
 /// Returns what the configuration says of the endpoints. Faults in it that concern paths are reported with the explanation.

@@ -34,7 +34,7 @@ is told by `auth_time` or `iat`, and by the clock.
 
 With --json, or for each line of standard input, the object has these members, among others:
   decision  public, optional, access, master, master+access, deny or reject
-  rule      {\"place\", \"name\", \"path\", \"level\"} of the first rule that decides; null if none does
+  rule      {\"place\", \"name\", \"path\", \"level\", \"demands\"} of the first rule that decides; null if none does
   rules     all rules that decide, in the same form
   answer    {\"passes\", \"status\", \"reason\"}: whether the application gets the request; if not, the status and the code of the reason
 

@@ -1,5 +1,6 @@
 //! The operations of an application: of an OpenAPI document, or of a list of requests.
 
+use fastauth_core::{openapi::Paths, shown::shown};
 use http::Method;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -32,115 +33,96 @@ pub(super) enum Documented {
     Required,
 }
 
-/// Reads an OpenAPI document, or else lines of METHOD and PATH.
-pub(super) fn read(text: &str, base: Option<&str>) -> Result<Vec<Operation>, Failure> {
-    if text.trim_start().starts_with('{') {
-        let document = serde_json::from_str(text)
-            .map_err(|error| Failure::new(format!("the OpenAPI document cannot be read as JSON: {error}")))?;
-        return Document { root: &document, base }.operations();
+/// The operations of an application.
+pub(super) struct Operations<'a> {
+    pub(super) all: Vec<Operation>,
+    pub(super) paths: Paths<'a>,
+}
+
+/// Reads JSON, if it is what an OpenAPI document is written in.
+pub(super) fn parse(text: &str) -> Result<Option<Value>, Failure> {
+    if !text.trim_start().starts_with('{') {
+        return Ok(None);
     }
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.map(|line| listed(line, base.unwrap_or_default())).collect()
+    let document = serde_json::from_str(text)
+        .map_err(|error| Failure::new(format!("the OpenAPI document cannot be read as JSON: {error}")))?;
+    Ok(Some(document))
 }
 
-fn listed(line: &str, base: &str) -> Result<Operation, Failure> {
-    let parsed =
-        line.split_once(' ').and_then(|(method, path)| Some((Method::from_bytes(method.as_bytes()).ok()?, path)));
-    let Some((method, path)) = parsed.filter(|(_, path)| path.starts_with('/')) else {
-        return Err(Failure::new(format!(
-            "{line:?} is neither JSON nor a line such as `GET /path`: give an OpenAPI document in JSON, or such lines"
-        )));
-    };
-    Ok(Operation { method, path: format!("{base}{path}"), documented: Documented::Nothing })
-}
-
-/// An OpenAPI document of version 3.
-struct Document<'a> {
-    root: &'a Value,
-    /// What stands before the paths, whatever the servers are.
-    base: Option<&'a str>,
-}
-
-impl<'a> Document<'a> {
-    fn operations(&self) -> Result<Vec<Operation>, Failure> {
-        let version = self.root["openapi"].as_str().unwrap_or_default();
+impl<'a> Operations<'a> {
+    /// Reads an OpenAPI document.
+    pub(super) fn of_document(root: &'a Value, base: Option<&'a str>) -> Result<Self, Failure> {
+        let version = root["openapi"].as_str().unwrap_or_default();
         if !version.starts_with("3.") {
             return Err(Failure::new(
                 "the document is not of OpenAPI 3: its member `openapi` must be such as \"3.1.0\"",
             ));
         }
-        let Some(paths) = self.root["paths"].as_object() else { return Ok(Vec::new()) };
-        let mut operations = Vec::new();
-        for (path, item) in paths.iter().filter(|(path, _)| path.starts_with('/')) {
-            let item = self.resolve(item)?;
+        let mut operations = Self { all: Vec::new(), paths: Paths::of_document(root, base) };
+        for (path, item) in root["paths"].as_object().into_iter().flatten().filter(|(path, _)| path.starts_with('/')) {
+            let item = operations.paths.resolve(item).ok_or_else(|| {
+                Failure::new(format!(
+                    "the reference {} leads out of the document, or to another one: bundle it first",
+                    item["$ref"]
+                ))
+            })?;
             for (method, operation) in operations_of(item) {
-                self.push(&mut operations, path, item, &method, operation)?;
+                let security = operation.get("security").or_else(|| root.get("security"));
+                operations.push(&method, path, item, operation, documented(security))?;
             }
         }
         Ok(operations)
     }
 
     fn push(
-        &self,
-        operations: &mut Vec<Operation>,
+        &mut self,
+        method: &str,
         path: &str,
         item: &Value,
-        method: &str,
         operation: &Value,
+        documented: Documented,
     ) -> Result<(), Failure> {
         let Ok(method) = Method::from_bytes(method.as_bytes()) else {
             return Err(Failure::new(format!("{method:?} of the path {path:?} is not a method")));
         };
-        let path = self.typed(path, [item, operation])?;
-        let security = operation.get("security").or_else(|| self.root.get("security"));
-        for base in self.bases(item, operation) {
-            let path = format!("{base}{path}");
-            operations.push(Operation { method: method.clone(), path, documented: documented(security) });
+        for path in self.paths.templates(path, item, operation) {
+            self.all.push(Operation { method: method.clone(), path, documented });
         }
         Ok(())
     }
 
-    /// Returns what stands before a path: the paths of its servers, each once.
-    fn bases(&self, item: &Value, operation: &Value) -> Vec<String> {
-        if let Some(base) = self.base {
-            return vec![base.trim_end_matches('/').to_owned()];
-        }
-        let servers = [operation, item, self.root].into_iter().find_map(|level| level.get("servers"));
-        let urls = servers.and_then(Value::as_array).into_iter().flatten().filter_map(|server| server["url"].as_str());
-        let mut bases: Vec<_> = urls.map(path_of_server).collect();
-        bases.sort();
-        bases.dedup();
-        if bases.is_empty() { vec![String::new()] } else { bases }
+    /// Reads lines of METHOD and PATH.
+    pub(super) fn of_list(text: &str, base: &str) -> Result<Self, Failure> {
+        let lines = (1..).zip(text.lines().map(str::trim));
+        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let all = lines.map(|(number, line)| listed(number, line, base)).collect::<Result<Vec<_>, _>>()?;
+        let paths = Paths::of_list(all.iter().map(|operation| operation.path.as_str()));
+        Ok(Self { all, paths })
     }
+}
 
-    /// Writes the types of the parameters into a path, as a rule has them.
-    fn typed(&self, path: &str, levels: [&'a Value; 2]) -> Result<String, Failure> {
-        let mut path = path.to_owned();
-        let parameters = levels.into_iter().filter_map(|level| level["parameters"].as_array()).flatten();
-        for parameter in parameters {
-            let parameter = self.resolve(parameter)?;
-            let schema = self.resolve(&parameter["schema"])?;
-            let (Some("path"), Some(name)) = (parameter["in"].as_str(), parameter["name"].as_str()) else { continue };
-            let kind = match (schema["type"].as_str(), schema["format"].as_str()) {
-                (Some("integer"), _) => "int",
-                (_, Some("uuid")) => "uuid",
-                _ => continue,
-            };
-            path = path.replace(&format!("{{{name}}}"), &format!("{{{name}:{kind}}}"));
-        }
-        Ok(path)
+impl Operation {
+    /// Returns true if it is one of gRPC: `POST /package.Service/Method`.
+    pub(super) fn is_grpc(&self) -> bool {
+        let begins_upper = |name: &str| name.starts_with(|char: char| char.is_ascii_uppercase());
+        let Some((service, method)) = self.path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+            return false;
+        };
+        let service = service.rsplit('.').next().unwrap_or_default();
+        self.method == Method::POST && !method.contains('/') && begins_upper(service) && begins_upper(method)
     }
+}
 
-    /// Follows a reference within the document.
-    fn resolve(&self, value: &'a Value) -> Result<&'a Value, Failure> {
-        let Some(reference) = value["$ref"].as_str() else { return Ok(value) };
-        let found = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
-        found.filter(|found| found.get("$ref").is_none()).ok_or_else(|| {
-            Failure::new(format!(
-                "the reference {reference:?} leads out of the document, or to another one: bundle it first"
-            ))
-        })
-    }
+fn listed(number: usize, line: &str, base: &str) -> Result<Operation, Failure> {
+    let parsed = line.split_once(char::is_whitespace);
+    let parsed = parsed.and_then(|(method, path)| Some((Method::from_bytes(method.as_bytes()).ok()?, path.trim())));
+    let Some((method, path)) = parsed.filter(|(_, path)| path.starts_with('/')) else {
+        return Err(Failure::new(format!(
+            "line {number} is neither JSON nor such as `GET /path`: \"{}\"; give an OpenAPI document in JSON, or such lines",
+            shown(line)
+        )));
+    };
+    Ok(Operation { method, path: format!("{base}{path}"), documented: Documented::Nothing })
 }
 
 /// Returns the operations of a path item, each with its method.
@@ -163,14 +145,6 @@ fn documented(security: Option<&Value>) -> Documented {
     }
 }
 
-/// Returns the path of a server's URL, without a slash at its end. That of one relative to the document cannot be known.
-fn path_of_server(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    let behind_host = url.split_once("://").map(|(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
-    let path = behind_host.unwrap_or(url);
-    if path.starts_with('/') { path.trim_end_matches('/').to_owned() } else { String::new() }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -178,12 +152,16 @@ mod tests {
     use super::*;
 
     fn operations(document: &Value, base: Option<&str>) -> Vec<String> {
-        let operations = read(&document.to_string(), base).map_err(|failure| failure.to_string()).unwrap();
-        operations.iter().map(|operation| format!("{} {}", operation.method, operation.path)).collect()
+        let operations = Operations::of_document(document, base).map_err(|failure| failure.to_string()).unwrap();
+        operations.all.iter().map(|operation| format!("{} {}", operation.method, operation.path)).collect()
     }
 
     fn fault(text: &str) -> String {
-        read(text, None).map(|operations| format!("{operations:?}")).unwrap_err().to_string()
+        let read = |text| match parse(text)? {
+            Some(document) => Operations::of_document(&document, None).map(|_| ()),
+            None => Operations::of_list(text, "").map(|_| ()),
+        };
+        read(text).unwrap_err().to_string()
     }
 
     #[test]
@@ -230,15 +208,16 @@ mod tests {
             if !own.is_null() {
                 document["paths"]["/x"]["get"]["security"] = own.clone();
             }
-            let operations = read(&document.to_string(), Option::None).map_err(|failure| failure.to_string()).unwrap();
-            assert_eq!(operations[0].documented, expected, "{of_all} {own}");
+            let operations = Operations::of_document(&document, Option::None).map_err(|failure| failure.to_string());
+            assert_eq!(operations.unwrap().all[0].documented, expected, "{of_all} {own}");
         }
     }
 
     #[test]
     fn list_is_read_line_by_line() {
-        let list = read("GET /a\n\n  POST /pkg.Service/Method\r\n", Some("/v1")).map_err(|failure| failure.to_string());
-        let paths: Vec<_> = list.unwrap().into_iter().map(|operation| operation.path).collect();
+        let list = Operations::of_list("GET /a\n\n  POST /pkg.Service/Method\r\n", "/v1");
+        let list = list.map_err(|failure| failure.to_string()).unwrap();
+        let paths: Vec<_> = list.all.into_iter().map(|operation| operation.path).collect();
         assert_eq!(paths, ["/v1/a", "/v1/pkg.Service/Method"]);
     }
 

@@ -4,8 +4,14 @@ use fastauth::path::{PathDecision, PathList};
 use fastauth_core::{policy::Level, shown::shown};
 use serde::Serialize;
 
-use super::document::{Documented, Operation};
-use crate::explain::{Explained, Explainer, Presented, RuleFields, demands};
+use super::{
+    document::{Documented, Operation, Operations},
+    finding::Finding,
+};
+use crate::{
+    explain::{Explained, Explainer, Presented, RuleFields, demands},
+    output::Label,
+};
 
 /// An operation with what guards it.
 #[derive(Serialize)]
@@ -41,9 +47,9 @@ struct ListedPrefix {
 }
 
 impl Route {
-    pub(super) fn new(operation: &Operation, explainer: &Explainer) -> Self {
+    pub(super) fn new(operation: &Operation, of: &Operations<'_>, explainer: &Explainer) -> Self {
         let mut guards: Vec<Guard> = Vec::new();
-        for path in explainer.rules().paths_of(&operation.path) {
+        for path in of.paths.paths_of(explainer.rules(), &operation.path) {
             let explained = explainer.explain(&operation.method, &path, &Presented::default());
             let guard = Guard::new(explained, &path);
             if !guards.iter().any(|other| other.is_like(&guard)) {
@@ -75,46 +81,62 @@ impl Route {
         rows.collect()
     }
 
-    /// Returns why the operation is not covered.
-    pub(super) fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if !self.covered {
-            let some = if self.guards.iter().any(|guard| guard.covered) { "some paths of it" } else { "it" };
-            let level = self.guards.iter().find_map(|guard| guard.default_level.filter(|_| !guard.covered));
-            let level = level.unwrap_or(Level::Public).as_str();
-            problems.push(format!("{}: no rule and no list is for {some}: the default level is {level}", self.name()));
-        }
-        let is_public = |guard: &Guard| guard.requires == PathDecision::Public;
-        if self.documented == Documented::Required && self.router.is_none() && self.guards.iter().any(is_public) {
-            problems.push(format!("{}: it needs no credential, and the document says that it does", self.name()));
-        }
-        problems
+    /// Returns true if the default level alone decides, on it or on some of its paths.
+    pub(super) fn is_uncovered(&self) -> bool {
+        !self.covered
     }
 
-    /// Returns how the document says otherwise, unless that is a problem.
-    pub(super) fn disagreement(&self) -> Option<String> {
+    /// Returns true if it needs no credential while the document says that it does.
+    pub(super) fn is_open_against_the_document(&self) -> bool {
+        let is_public = |guard: &Guard| guard.requires == PathDecision::Public;
+        self.documented == Documented::Required && self.router.is_none() && self.guards.iter().any(is_public)
+    }
+
+    /// Returns what there is to say of it.
+    pub(super) fn findings(&self, deny_uncovered: bool) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut say = |severity, message| findings.push(Finding::new(severity, &self.method, &self.path, message));
+        if self.is_uncovered() && deny_uncovered {
+            say(Label::Fault, self.why_uncovered());
+        }
+        if self.is_open_against_the_document() {
+            say(Label::Fault, "it needs no credential here, and the document says that it does".to_owned());
+        }
+        if let Some(said) = self.disagreement() {
+            say(Label::Note, format!("the document says {said}"));
+        }
+        findings
+    }
+
+    fn why_uncovered(&self) -> String {
+        if self.guards.iter().any(|guard| guard.requires == PathDecision::Reject) {
+            return "no request has such a path: it is answered 400".to_owned();
+        }
+        let some = if self.guards.iter().any(|guard| guard.covered) { "some paths of it" } else { "it" };
+        let level = self.guards.iter().find_map(|guard| guard.default_level.filter(|_| !guard.covered));
+        let level = level.unwrap_or(Level::Public).as_str();
+        format!("no rule and no list is for {some}: the default level is {level}")
+    }
+
+    /// Returns how the document says otherwise, unless that is a fault.
+    fn disagreement(&self) -> Option<&'static str> {
         if self.router.is_some() {
             return None;
         }
         let any = |is_so: fn(PathDecision) -> bool| self.guards.iter().any(|guard| is_so(guard.requires));
         let needs_one =
             |decision| matches!(decision, PathDecision::Access | PathDecision::Master | PathDecision::MasterAndAccess);
-        let said = match self.documented {
-            Documented::None if any(needs_one) => "that it needs no credential, and it does",
-            Documented::Optional if any(needs_one) => "that its credential is optional, and it is not",
+        match self.documented {
+            Documented::None if any(needs_one) => Some("that it needs no credential, but it needs one here"),
+            Documented::Optional if any(needs_one) => Some("that its credential is optional, but it needs one here"),
             Documented::Optional if any(|decision| decision == PathDecision::Public) => {
-                "that it takes a credential, and none is looked at"
+                Some("that it takes a credential, but none is looked at here")
             }
             Documented::Required if any(|decision| decision == PathDecision::Optional) => {
-                "that it needs a credential, and that is optional"
+                Some("that it needs a credential, but that is optional here")
             }
-            _ => return None,
-        };
-        Some(format!("{}: the document says {said}", self.name()))
-    }
-
-    fn name(&self) -> String {
-        format!("{} {}", shown(&self.method), shown(&self.path))
+            _ => None,
+        }
     }
 }
 

@@ -90,7 +90,9 @@ fn rule_that_decides_is_named_with_its_place() {
         ],
     );
     let rule = |place, name: &str, path: &str, level: &str| json!({ "place": place, "name": name, "path": path, "level": level });
-    assert_eq!(lines[0]["rule"], rule(2, "editing", "/items", "access"));
+    let mut editing = rule(2, "editing", "/items", "access");
+    editing["demands"] = json!({ "roles-any": ["editor"] });
+    assert_eq!(lines[0]["rule"], editing);
     assert_eq!(lines[0]["rules"], json!([lines[0]["rule"]]));
     assert_eq!(lines[1]["rule"], rule(1, "GET /items", "/items", "optional"));
     assert_eq!((&lines[1]["decision"], &lines[2]["decision"]), (&json!("optional"), &json!("access")));
@@ -187,8 +189,7 @@ fn fifty_routes_are_told_with_their_rules() {
     assert_eq!(guards("POST", "/v1/hooks/{id:uuid}"), ["public 4"]);
     // One of the reports has a rule of its own.
     assert_eq!(guards("GET", "/v1/admin/reports/{slug}"), ["access 17", "access 18"]);
-    let grpc: Vec<_> = report["grpc"].as_array().unwrap().iter().map(|route| route["path"].as_str().unwrap()).collect();
-    assert!(grpc.contains(&"/grpc.health.v1.Health/Check") && grpc.len() == 5, "{grpc:?}");
+    assert_eq!(report["grpc"], json!([]), "no operation of it is one of gRPC");
 }
 
 #[test]
@@ -196,18 +197,22 @@ fn uncovered_routes_are_faults_if_asked() {
     let (code, text) = fifty(&[]);
     assert_eq!(code, 0);
     for part in [
-        "warning: GET /v1/events: no rule and no list is for it: the default level is access\n",
-        "note: GET /v1/openapi.json: the document says that it needs no credential, and it does\n",
+        "warning: 2 operations are left to the default level; with --deny-uncovered, they are faults\n",
+        "note: GET /v1/openapi.json: the document says that it needs no credential, but it needs one here\n",
         "rules[5] \"catalogue\"\n",
         "rules[17] \"/v1/admin\" (one of the roles admin), such as /v1/admin/reports/…\n",
         "rules[18] \"/v1/admin/reports/daily\", such as /v1/admin/reports/daily\n",
-        "POST  /grpc.reflection.v1.ServerReflection/ServerReflectionInfo       access  default-level\n",
         "result: 50 operations, 2 not covered\n",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    assert!(!text.contains("gRPC") && text.matches("warning: ").count() == 1, "{text}");
     let (code, text) = fifty(&["--deny-uncovered"]);
     assert_eq!(code, 1);
+    assert!(
+        text.contains("fault: GET /v1/events: no rule and no list is for it: the default level is access\n"),
+        "{text}"
+    );
     assert_eq!(text.matches("fault: ").count(), 2, "{text}");
     // Without the path of its server, nothing but the default level is for any of them.
     let (code, text) = fifty(&["--deny-uncovered", "--base", "/"]);
@@ -228,6 +233,7 @@ fn lists_and_the_token_router_cover_as_well() {
         "the token router: the token sent",
         "fault: GET /nowhere: ",
         "fault: POST /grpc.health.v1.Health/Check: ",
+        "POST  /grpc.reflection.v1.ServerReflection/ServerReflectionInfo       access  default-level\n",
         "result: 5 operations, 2 not covered\n",
     ] {
         assert!(text.contains(part), "{part}: {text}");
@@ -236,7 +242,10 @@ fn lists_and_the_token_router_cover_as_well() {
     let document = json!({ "openapi": "3.0.0", "security": [{ "Key": [] }], "paths": { "/a": { "get": {}, "post": { "security": [] } } } });
     let output = open.run_with_input(&["routes", "--deny-uncovered", "-"], document.to_string().as_bytes());
     let text = stdout(&output);
-    assert!(text.contains("fault: GET /a: it needs no credential, and the document says that it does\n"), "{text}");
+    assert!(
+        text.contains("fault: GET /a: it needs no credential here, and the document says that it does\n"),
+        "{text}"
+    );
     assert_eq!(text.matches("no rule and no list is for it: the default level is public").count(), 2, "{text}");
     let output = open.run_with_input(&["routes", "-"], b"openapi: 3.0.0");
     assert!(stderr(&output).contains("give an OpenAPI document in JSON"), "{}", stderr(&output));
@@ -262,4 +271,92 @@ fn connect_is_explained_as_one_that_opens_no_websocket() {
             "{line}"
         );
     }
+}
+
+/// An application of OpenAPI that failed to say what it has must not pass.
+#[test]
+fn a_document_without_operations_does_not_pass() {
+    let place = shop();
+    for input in ["", "# nothing\n", r#"{"openapi":"3.1.0"}"#, r#"{"openapi":"3.1.0","paths":{}}"#] {
+        let output = place.run_with_input(&["routes", "--deny-uncovered", "-"], input.as_bytes());
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(1), "{input}: {text}");
+        assert!(text.contains("fault: there is no operation in standard input, so nothing was checked"), "{text}");
+        let output = place.run_with_input(&["routes", "-"], input.as_bytes());
+        assert!(output.status.success() && stdout(&output).contains("warning: there is no operation"), "{output:?}");
+    }
+    assert!(place.fails(&["routes"], 2).contains("<OPENAPI.json>"));
+}
+
+#[test]
+fn what_is_open_though_documented_as_guarded_is_a_fault_in_any_case() {
+    let place = shop();
+    let document = json!({
+        "openapi": "3.1.0", "security": [{ "Key": [] }],
+        "paths": { "/health": { "get": {} }, "/nowhere": { "get": {} }, "/payments": { "get": {} }, "/items": { "post": {} } },
+    });
+    let output = place.run_with_input(&["routes", "-"], document.to_string().as_bytes());
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in [
+        "fault: GET /health: it needs no credential here, and the document says that it does\n",
+        "warning: 1 operation is left to the default level; with --deny-uncovered, it is a fault\n",
+        "result: 4 operations, 1 not covered, 1 open that the document guards\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let output = place.run_with_input(&["routes", "--json", "--deny-uncovered", "-"], document.to_string().as_bytes());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["result"], json!({ "operations": 4, "uncovered": 1, "open": 1, "passes": false }));
+    let findings = report["findings"].as_array().unwrap();
+    let finding = findings.iter().find(|finding| finding["path"] == "/health").unwrap();
+    assert_eq!((&finding["severity"], &finding["method"]), (&json!("fault"), &json!("GET")));
+    assert!(finding["message"].as_str().unwrap().starts_with("it needs no credential here"), "{finding}");
+    let demands = |path: &str| {
+        let mut routes = report["operations"].as_array().unwrap().iter();
+        routes.find(|route| route["path"] == path).unwrap()["guards"][0]["rules"][0]["demands"].clone()
+    };
+    assert_eq!(demands("/items"), json!({ "roles-any": ["editor"] }));
+    assert_eq!(demands("/payments"), json!({ "max-age": "5m" }));
+}
+
+/// As OpenAPI has it: `/users/me` is never a value of `/users/{id}`.
+#[test]
+fn paths_that_the_document_names_are_no_values_of_others() {
+    let place = Place::ready(&json!({
+        "rules": [
+            { "path": "/users", "level": "access", "roles-any": ["admin"] },
+            { "path": "/users/me", "level": "access" },
+        ],
+    }));
+    let with_me = "GET /users/me\nGET /users/{id}\n";
+    let output = place.run_with_input(&["routes", "-"], with_me.as_bytes());
+    assert!(!stdout(&output).contains("such as"), "{}", stdout(&output));
+    let output = place.run_with_input(&["routes", "-"], b"GET /users/{id}\n");
+    assert!(stdout(&output).contains("such as /users/me"), "{}", stdout(&output));
+}
+
+#[test]
+fn lists_are_read_as_people_write_them() {
+    let place = shop();
+    let list = "\u{feff}# the items\nGET  /items\n\tPOST\t/items\n";
+    let output = place.run_with_input(&["routes", "-"], list.as_bytes());
+    assert!(stdout(&output).contains("result: 2 operations, 0 not covered\n"), "{output:?}");
+    let document = "\u{feff}{\"openapi\":\"3.1.0\",\"paths\":{\"/items\":{\"get\":{}}}}";
+    let output = place.run_with_input(&["routes", "-"], document.as_bytes());
+    assert!(stdout(&output).contains("result: 1 operation, 0 not covered\n"), "{output:?}");
+    let output = place.run_with_input(&["routes", "-"], &b"<html>".repeat(2000));
+    let refusal = stderr(&output);
+    assert!(refusal.len() < 1000 && refusal.contains("line 1 "), "{}", refusal.len());
+}
+
+#[test]
+fn the_path_before_those_of_the_document_begins_with_a_slash() {
+    let place = shop();
+    let refusal = place.fails(&["routes", "--base", "x", "none.json"], 2);
+    assert!(refusal.contains("begin with `/`"), "{refusal}");
+    // No request has such a path.
+    let output = place.run_with_input(&["routes", "--deny-uncovered", "-"], b"GET /%zz\n");
+    let text = stdout(&output);
+    assert!(text.contains("fault: GET /%zz: no request has such a path: it is answered 400\n"), "{text}");
 }

@@ -68,7 +68,8 @@ impl Rules {
     /// A value is taken literally. One that another reading makes a path of, such as `..%2faccess`, asks for more below any
     /// template, and does not count here.
     pub fn decisions(&self, method: &Method, template: &str) -> Vec<PathDecision> {
-        let found: Vec<_> = self.requirements_of(method, template).into_iter().map(PathDecision::from).collect();
+        let found = self.requirements_of(method, &self.paths_of(template, &[]));
+        let found: Vec<_> = found.into_iter().map(PathDecision::from).collect();
         let all = [
             PathDecision::Public,
             PathDecision::Optional,
@@ -80,10 +81,10 @@ impl Rules {
         all.into_iter().filter(|decision| found.contains(decision)).collect()
     }
 
-    /// Returns what the paths of a template require, each requirement once.
-    pub fn requirements_of(&self, method: &Method, template: &str) -> Vec<Requirement> {
+    /// Returns what paths require, each requirement once.
+    pub fn requirements_of(&self, method: &Method, paths: &[String]) -> Vec<Requirement> {
         let mut found = Vec::new();
-        for path in self.paths_of(template) {
+        for path in paths {
             let requirement =
                 path.parse().ok().and_then(|uri: Uri| self.requirement(&RequestLine::new(method, &uri)).ok());
             found.extend(requirement.filter(|requirement| !found.contains(requirement)));
@@ -93,19 +94,26 @@ impl Rules {
 
     /// Returns paths of a template, in order: whatever another path of it asks for, one of these does.
     ///
-    /// A value of the template may have a type, as that of a rule: `{id:uuid}` or `{n:int}`.
-    pub fn paths_of(&self, template: &str) -> Vec<String> {
+    /// A value of the template may have a type, as that of a rule: `{id:uuid}` or `{n:int}`. The paths in `besides` are not of the
+    /// template: something else has them.
+    pub fn paths_of(&self, template: &str, besides: &[String]) -> Vec<String> {
         let template = Template::parse(template);
         let models = self.models();
         let longest = models.iter().map(|model| model.segments.len()).max().unwrap_or_default();
         let mut paths = BTreeSet::new();
         for template in template.without_rest(longest + 1) {
-            paths.extend(self.paths_by_models(&template, &models));
+            paths.extend(self.paths_by_models(&template, &models, besides));
         }
         paths.into_iter().collect()
     }
 
-    fn paths_by_models(&self, template: &Template<'_>, models: &[Model]) -> impl Iterator<Item = String> + use<> {
+    fn paths_by_models(
+        &self,
+        template: &Template<'_>,
+        models: &[Model],
+        besides: &[String],
+    ) -> impl Iterator<Item = String> + use<> {
+        let has_values = template.0.iter().flatten().any(|piece| piece.literal().is_none());
         let stranger = self.stranger();
         let insensitive = self.options.case_insensitive;
         // The beginnings of paths, by the prefixes and rules that know them.
@@ -116,9 +124,13 @@ impl Rules {
             let mut longer = BTreeMap::new();
             for (knowing, path) in &paths {
                 for candidate in &candidates {
+                    let begun = format!("{path}{slash}{}", candidate.written);
+                    if has_values && at + 1 == template.0.len() && besides.contains(&begun) {
+                        continue;
+                    }
                     let knows = |model: &usize| models[*model].knows(at, &candidate.plain, insensitive);
                     let knowing: Vec<_> = knowing.iter().copied().filter(knows).collect();
-                    longer.entry(knowing).or_insert_with(|| format!("{path}{slash}{}", candidate.written));
+                    longer.entry(knowing).or_insert(begun);
                 }
             }
             paths = longer;
@@ -494,7 +506,7 @@ mod tests {
             let sources = RuleSources { rules, access: prefixes(&access), ..RuleSources::default() };
             // Some of them tie.
             let Ok(rules) = Rules::build(sources) else { return Ok(()) };
-            let foretold = rules.requirements_of(&Method::GET, &template);
+            let foretold = rules.requirements_of(&Method::GET, &rules.paths_of(&template, &[]));
             let mut found = Vec::new();
             for path in fillings(&template) {
                 let uri: Uri = path.parse().unwrap();
