@@ -27,6 +27,28 @@ RIGHT = [
     [{"path": "/pay", "level": "access", "max-age": "5m", "scopes": ["pay"], "scopes_any": ["a", "b"], "issuers": ["own"]}],
     [{"path": "/pay", "level": "access", "max_age": "5m", "report_only": True, "ends_on": "revoke", "audience": "shop"}],
     [{"path": "/old", "level": "deny"}, {"path": "/new", "level": "optional"}, {"path": "/x", "level": "master"}],
+    [{"path": "/", "level": "public", "principal": "any"}],
+    [{"path": "/{tenant}/{n:int}/{*rest}", "level": "access"}],
+    [{"path": "/.well-known/a.b:c/v1.2/%C3%A9-é~@!'&=,x", "level": "access"}],
+    [{"path": "/pay", "level": "access", "max-age": "1h 30min"}],
+]
+
+RIGHT_VALUES = [
+    ("credential-sources", ["access-token", "Authorization"]),
+    ("log-details", ["path", "peer", "request-id"]),
+    ("access-ttl", "1.5h"),
+    ("session-ttl", "0s"),
+    ("rate-limit-per-minute", 60),
+]
+
+WRONG_VALUES = [
+    ("credential-sources", ["Cookie"]),
+    ("log-details", ["query"]),
+    ("access-ttl", "5M"),
+    ("access-ttl", "5"),
+    ("access-ttl", "0s"),
+    ("access-ttl", "soon"),
+    ("rate-limit-per-minute", 0),
 ]
 
 WRONG = [
@@ -42,6 +64,13 @@ WRONG = [
     [{"path": "/api", "level": None}],
     [{"path": 1, "level": "access"}],
     [{"path": "api", "level": "access"}],
+    [{"path": "/a/", "level": "access"}],
+    [{"path": "/a/*", "level": "access"}],
+    [{"path": "/:id", "level": "access"}],
+    [{"path": "/v{n}", "level": "access"}],
+    [{"path": "/a/../b", "level": "access"}],
+    [{"path": "/a//b", "level": "access"}],
+    [{"path": "/a?b", "level": "access"}],
     [{"path": "/api", "level": "access", "match": "regex"}],
     [{"path": "/api", "level": "access", "methods": "GET"}],
     [{"path": "/api", "level": "access", "methods": []}],
@@ -55,6 +84,8 @@ WRONG = [
     [{"path": "/api", "level": "access", "claim-equals": {"tenant": None}}],
     [{"path": "/api", "level": "access", "claim-equals": {"tenant": ["acme"]}}],
     [{"path": "/api", "level": "access", "max-age": 300}],
+    [{"path": "/api", "level": "access", "max-age": "5M"}],
+    [{"path": "/api", "level": "access", "max-age": "0s"}],
     [{"path": "/api", "level": "access", "principal": "robot"}],
     [{"path": "/api", "level": "access", "issuers": ["https://id.example"]}],
     [{"path": "/api", "level": "access", "report-only": "yes"}],
@@ -63,6 +94,7 @@ WRONG = [
     [{"path": "/api", "level": "public", "roles-any": ["admin"]}],
     [{"path": "/api", "level": "master", "scopes_any": ["a"]}],
     [{"path": "/api", "level": "deny", "max-age": "5m"}],
+    [{"path": "/api", "level": "public", "principal": "user"}],
     [{"path": "/api", "level": "optional", "audience": "shop"}],
 ]
 
@@ -106,16 +138,18 @@ def main():
     of_the_program = subprocess.run([PROGRAM, "schema"], check=True, capture_output=True).stdout
     if json.loads(of_the_program) != SCHEMA:
         wrong.append("`fastauth schema` prints another schema than that in docs")
-    for rules, is_right in [(rules, True) for rules in RIGHT] + [(rules, False) for rules in WRONG]:
-        configuration = {"access-token-paths": [], "rules": rules}
+    right = [("rules", rules) for rules in RIGHT] + RIGHT_VALUES
+    wrong_ones = [("rules", rules) for rules in WRONG] + WRONG_VALUES
+    for (key, value), is_right in [(member, True) for member in right] + [(member, False) for member in wrong_ones]:
+        configuration = {"access-token-paths": [], key: value}
         for judge, told in [("the schema", problems(configuration)), ("the program", faults(configuration))]:
             if is_right != (not told):
-                wrong.append(f"{json.dumps(rules)}: {judge} says {told}")
+                wrong.append(f"{key}: {json.dumps(value)}: {judge} says {told}")
     for line in wrong:
         print(line, file=sys.stderr)
     if wrong:
         sys.exit(1)
-    print(f"schema: {len(found)} configurations of the repository, {len(RIGHT)} right ones and {len(WRONG)} wrong ones")
+    print(f"schema: {len(found)} configurations of the repository, {len(right)} right ones and {len(wrong_ones)} wrong ones")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,13 @@ function withRule(rule) {
   return { document, json: service.parseJSONDocument(document), position: document.positionAt(Math.max(at, 0)) };
 }
 
+// A configuration with these members. `|` stands for the cursor.
+function withMembers(members) {
+  const text = `{\n  "$schema": "./fastauth.config.schema.json",\n  ${members}\n}\n`;
+  const document = TextDocument.create(`${place}fastauth.config.json`, "json", 1, text.replace("|", ""));
+  return { document, json: service.parseJSONDocument(document), position: document.positionAt(text.indexOf("|")) };
+}
+
 async function completed(rule) {
   const { document, json, position } = withRule(rule);
   const list = await service.doComplete(document, position, json);
@@ -49,6 +56,41 @@ test("words of a member are completed", async () => {
   assert.deepEqual((await completed('{ "path": "/api", "level": "|" }')).sort(), levels.map((word) => `"${word}"`));
   const methods = await completed('{ "path": "/api", "level": "access", "methods": ["|"] }');
   assert.ok(methods.includes('"GET"') && methods.includes('"DELETE"'), methods);
+});
+
+test("each key is suggested once, in the spelling of the reference", async () => {
+  const { document, json, position } = withMembers('"|"');
+  const labels = (await service.doComplete(document, position, json)).items.map((item) => item.label);
+  assert.ok(labels.includes("access-ttl") && labels.includes("rules"), labels);
+  assert.deepEqual(labels.filter((label) => label.includes("_") || label === "log-lv"), []);
+  assert.deepEqual((await completed('{ "path": "/api", "level": "access", "|" }')).filter((label) => label.includes("_")), []);
+});
+
+test("a new rule has a path and a level", async () => {
+  const { document, json, position } = withRule("|");
+  const { items } = await service.doComplete(document, position, json);
+  assert.ok(items.some((item) => /"path"[^]*"level"/.test(item.textEdit.newText)), JSON.stringify(items));
+});
+
+test("a number is completed to one that is accepted", async () => {
+  const { document, json, position } = withMembers('"rate-limit-per-minute": |');
+  const { items } = await service.doComplete(document, position, json);
+  assert.deepEqual(items.map((item) => item.textEdit.newText).filter((text) => text === "0"), []);
+  const names = withMembers('"rate-limit-per-|"');
+  const named = (await service.doComplete(names.document, names.position, names.json)).items;
+  assert.match(named.find((item) => item.label === "rate-limit-per-minute").insertText, /60/);
+});
+
+test("what is explained has no signs of Markdown in it", async () => {
+  const markdown = getLanguageService({
+    schemaRequestService: async () => schema,
+    workspaceContext: { resolveRelativePath: (relative) => new URL(relative, place).href },
+    clientCapabilities: { textDocument: { completion: { completionItem: { documentationFormat: ["markdown"] } } } },
+  });
+  const { document, position } = withRule('{ "path": "/api", "lev|el": "access" }');
+  const hover = await markdown.doHover(document, position, markdown.parseJSONDocument(document));
+  // Escaped, they would be shown as they are.
+  assert.doesNotMatch(hover.contents.join(" "), /\\`/);
 });
 
 test("a member and a word are explained", async () => {

@@ -29,6 +29,9 @@ pub(crate) struct Key {
     pub(crate) unset: &'static str,
     /// A value that is refused may hold a password, and is not shown.
     pub(crate) is_concealed: bool,
+    /// The texts that can stand in a list, if they are known.
+    pub(crate) words: &'static [&'static str],
+    pub(crate) in_any_case: bool,
     /// Its text in the reference, in Markdown.
     pub(crate) doc: &'static str,
 }
@@ -220,6 +223,8 @@ impl Key {
             text_kind,
             unset: "none",
             is_concealed: false,
+            words: &[],
+            in_any_case: false,
             doc: "",
         }
     }
@@ -234,6 +239,16 @@ impl Key {
 
     pub(crate) const fn feature(self, feature: &'static Feature) -> Self {
         Self { feature: Some(feature), ..self }
+    }
+
+    /// Says which texts can stand in a list.
+    pub(crate) const fn words(self, words: &'static [&'static str]) -> Self {
+        Self { words, ..self }
+    }
+
+    /// Says that they can be written in any case.
+    pub(crate) const fn in_any_case(self) -> Self {
+        Self { in_any_case: true, ..self }
     }
 
     pub(crate) const fn of_paths(self) -> Self {
@@ -339,13 +354,10 @@ impl ValueKind {
     /// Returns what a fault tells to write.
     pub(crate) fn remedy(&self) -> String {
         let what = match self {
-            Self::Text { .. }
-            | Self::Secret { .. }
-            | Self::Choice { .. }
-            | Self::Time { .. }
-            | Self::Instant { .. } => "a text in quotes",
+            Self::Text { .. } | Self::Secret { .. } | Self::Time { .. } | Self::Instant { .. } => "a text in quotes",
             Self::Addresses { .. } => r#"a text in quotes, or a list such as ["http://a.example", "http://b.example"]"#,
             Self::SecretFile { .. } => r#"the path of a file in quotes, such as "/run/secrets/key""#,
+            Self::Choice { choices, .. } => return one_of(choices.iter().map(|choice| choice.word)),
             Self::Flag { .. } => "true or false",
             Self::Number { .. } => "a whole number, such as 60",
             Self::List { example, .. } => {
@@ -392,6 +404,16 @@ impl TimeLimits {
             Some("is not a whole number of seconds")
         } else {
             None
+        }
+    }
+
+    /// Returns what every time matches that is not refused, as a regular expression of JSON Schema. A capital letter is refused: `M`
+    /// means months.
+    pub(crate) fn pattern(&self) -> &'static str {
+        if self.min.is_zero() {
+            r"^0$|^[0-9][0-9a-zµ.\s]*[a-zµ]$"
+        } else {
+            r"^(?=.*[1-9])[0-9][0-9a-zµ.\s]*[a-zµ]$"
         }
     }
 

@@ -53,7 +53,7 @@ pub fn json_schema() -> Value {
         // The configuration file takes snake_case as well.
         let others = [Some(key.name), key.alias].into_iter().flatten().map(|name| name.replace('-', "_"));
         for other in others.chain(key.alias.map(str::to_owned)).filter(|other| other != key.name) {
-            properties.insert(other, json!({ "$ref": format!("#/properties/{}", key.name) }));
+            properties.insert(other, other_spelling(&format!("#/properties/{}", key.name)));
         }
     }
     json!({
@@ -72,12 +72,18 @@ fn rule() -> Value {
     for member in MEMBERS {
         properties.insert(member.name.to_owned(), member_property(member));
         if let Some(other) = snake_case(member) {
-            properties.insert(other, json!({ "$ref": format!("#/$defs/rule/properties/{}", member.name) }));
+            properties.insert(other, other_spelling(&format!("#/$defs/rule/properties/{}", member.name)));
         }
     }
-    let demands = MEMBERS.iter().filter(|member| member.is_demand);
-    let names = demands.flat_map(|member| [Some(member.name.to_owned()), snake_case(member)]).flatten();
-    let none_of_these: Map<_, _> = names.map(|name| (name, Value::Bool(false))).collect();
+    let mut none_of_these = Map::new();
+    for member in MEMBERS.iter().filter(|member| member.is_demand) {
+        let demands_nothing = match member.kind {
+            MemberKind::Choice(words) => json!({ "const": words[0].word }),
+            _ => Value::Bool(false),
+        };
+        let names = [Some(member.name.to_owned()), snake_case(member)];
+        none_of_these.extend(names.into_iter().flatten().map(|name| (name, demands_nothing.clone())));
+    }
     let required: Vec<_> = MEMBERS.iter().filter(|member| member.is_required).map(|member| member.name).collect();
     json!({
         "type": "object",
@@ -87,7 +93,14 @@ fn rule() -> Value {
         // Without an access token, there are no claims that could say anything.
         "if": { "properties": { "level": { "enum": ["public", "optional", "master", "deny"] } }, "required": ["level"] },
         "then": { "properties": none_of_these },
+        // What editors begin a rule with.
+        "defaultSnippets": [{ "label": "rule", "bodyText": r#"{ "path": "/$1", "level": "${2:access}" }"# }],
     })
+}
+
+/// Returns the schema of another spelling, which editors accept and do not suggest.
+fn other_spelling(of: &str) -> Value {
+    json!({ "$ref": of, "doNotSuggest": true })
 }
 
 /// Returns the other spelling of a member, if there is one.
@@ -98,10 +111,10 @@ fn snake_case(member: &Member) -> Option<String> {
 fn member_property(member: &Member) -> Value {
     let mut property = match &member.kind {
         MemberKind::Text { pattern, .. } => json!({ "type": "string", "pattern": pattern }),
-        MemberKind::Time { .. } => json!({ "type": "string" }),
+        MemberKind::Time { limits, .. } => json!({ "type": "string", "pattern": limits.pattern() }),
         MemberKind::Choice(words) => json!({
             "enum": words.iter().map(|word| word.word).collect::<Vec<_>>(),
-            "enumDescriptions": words.iter().map(|word| word.doc).collect::<Vec<_>>(),
+            "markdownEnumDescriptions": words.iter().map(|word| word.doc).collect::<Vec<_>>(),
         }),
         MemberKind::Flag { .. } => json!({ "type": "boolean", "default": false }),
         MemberKind::Texts { words: [], .. } => {
@@ -110,8 +123,14 @@ fn member_property(member: &Member) -> Value {
         MemberKind::Texts { words, .. } => json!({ "type": "array", "items": { "enum": words }, "minItems": 1 }),
         MemberKind::Claims { .. } => claims_property(),
     };
-    property["description"] = json!(member.doc);
+    describe(&mut property, member.doc);
     property
+}
+
+/// Adds the text of the reference, which VS Code shows as Markdown.
+fn describe(property: &mut Value, doc: &str) {
+    property["description"] = json!(doc.replace(['`', '*'], ""));
+    property["markdownDescription"] = json!(doc);
 }
 
 fn claims_property() -> Value {
@@ -190,9 +209,8 @@ fn feature(key: &Key) -> Option<&'static Feature> {
 
 fn property(key: &Key) -> Value {
     let mut property = match &key.kind {
-        ValueKind::Text { .. } | ValueKind::Secret { .. } | ValueKind::SecretFile { .. } | ValueKind::Time { .. } => {
-            json!({ "type": "string" })
-        }
+        ValueKind::Text { .. } | ValueKind::Secret { .. } | ValueKind::SecretFile { .. } => json!({ "type": "string" }),
+        ValueKind::Time { limits, .. } => json!({ "type": "string", "pattern": limits.pattern() }),
         ValueKind::Addresses { .. } => json!({
             "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }],
         }),
@@ -204,6 +222,7 @@ fn property(key: &Key) -> Value {
         ValueKind::Number { limits, .. } => {
             json!({ "type": "integer", "minimum": limits.min, "maximum": limits.max })
         }
+        ValueKind::List { .. } if !key.words.is_empty() => json!({ "type": "array", "items": words(key) }),
         ValueKind::List { .. } | ValueKind::SecretList { .. } => {
             json!({ "type": "array", "items": { "type": "string" } })
         }
@@ -212,13 +231,15 @@ fn property(key: &Key) -> Value {
         }
         ValueKind::Rules { .. } => json!({ "type": "array", "items": { "$ref": "#/$defs/rule" } }),
         ValueKind::Claims { .. } => claims_property(),
-        ValueKind::Ignored => json!({ "deprecated": true }),
+        ValueKind::Ignored => json!({ "deprecated": true, "doNotSuggest": true }),
     };
     if !is_ignored(key) {
-        property["description"] = json!(doc_cell(key));
+        describe(&mut property, &doc_cell(key));
     }
     match &key.kind {
         ValueKind::Number { limits, .. } if limits.default.is_some() => property["default"] = json!(limits.default),
+        // An editor would write 0.
+        ValueKind::Number { .. } => property["defaultSnippets"] = json!([{ "body": 60 }]),
         ValueKind::Flag { default, .. } => property["default"] = json!(default),
         ValueKind::Text { default: Some(_), .. }
         | ValueKind::Addresses { .. }
@@ -229,6 +250,20 @@ fn property(key: &Key) -> Value {
         _ => {}
     }
     property
+}
+
+/// Returns the schema of a text in a list.
+fn words(key: &Key) -> Value {
+    let listed = json!({ "enum": key.words });
+    if !key.in_any_case {
+        return listed;
+    }
+    let in_any_case = |char: char| match char.is_ascii_alphabetic() {
+        true => format!("[{}{}]", char.to_ascii_uppercase(), char.to_ascii_lowercase()),
+        false => char.to_string(),
+    };
+    let spellings: Vec<_> = key.words.iter().map(|word| word.chars().map(in_any_case).collect::<String>()).collect();
+    json!({ "anyOf": [listed, { "pattern": format!("^({})$", spellings.join("|")) }] })
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ static CREDENTIAL_SOURCES: Key =
         }
     })
     .unset(r#"["ACCESS-TOKEN", "Authorization"]"#)
+    .words(&["ACCESS-TOKEN", "Authorization"])
+    .in_any_case()
     .doc(
         "The headers in which access tokens are looked for. If only one is named, the other one is left alone, such as \
          the `Authorization: Bearer` of a platform in front of the application.",
@@ -94,6 +96,8 @@ mod tests {
     fn faults_name_the_remedy() {
         check_faults(&[
             ("app-name", json!(1), "`app-name`: found a number; write a text in quotes"),
+            ("reload", json!(true), "found true or false; write \"off\" or \"sighup\" or \"watch\""),
+            ("cache", json!(true), "write \"on\" or \"off\""),
             ("app-name", json!(" "), "it is empty; give the application's name"),
             (
                 "credential-sources",

@@ -37,6 +37,7 @@ static LOG_DETAILS: Key = Key::list("log-details", r#"["path", "peer", "request-
         }
     }
 })
+.words(&["path", "peer", "request-id"])
 .doc(
     "What the log says of a refused request, beside the rule and the reason: any of `path` (without the query), `peer` (the \
      address that it came from) and `request-id`.",

@@ -32,10 +32,13 @@ pub(crate) static MEMBERS: [&Member; 16] = [
 pub(crate) const METHOD_NAMES: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
 
+/// What every path matches that is not refused: segments, each a parameter or a text without the signs of globs and routers.
+const PATH_PATTERN: &str = r"^/$|^(/(?!\.{1,2}(/|$))(\{[^/{}]+\}|[^/:{}*?#;\\\s][^/{}*?#;\\\s]*))+$";
+
 pub(super) static PATH: Member = Member::new(
     "path",
     // The rule is begun with it.
-    MemberKind::Text { example: "/api", pattern: "^/", set: |rule, _| rule },
+    MemberKind::Text { example: "/api", pattern: PATH_PATTERN, set: |rule, _| rule },
     |rule| Some(rule.path().into()),
 )
 .required()
