@@ -255,7 +255,7 @@ fn print_keys(keys: &[KeyInfo], live: Option<&Live>) -> Result<(), Failure> {
         output::note(&match kid.as_str() {
             "" => format!("{number} live whose tokens name no key"),
             kid => {
-                format!("{number} live whose tokens are of {}, which is not configured: they are refused", shown(kid))
+                format!("{number} live whose tokens are of {}, which is not configured here", shown(kid))
             }
         });
     }

@@ -69,7 +69,8 @@ fn revoke_token(token: String, config: Config) -> Result<(), Failure> {
     }
     if !block_on(issuer.revoke_token(token.expose()))?? {
         return Err(Failure::new(
-            "nothing was revoked: the token was not signed with these keys, has expired, or was revoked or replaced before",
+            "nothing was revoked: the token was not signed with these keys, has expired, or was revoked or replaced before; if a running \
+             application accepts it all the same, revoke its client by --client-id",
         ));
     }
     report(1)
