@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use fastauth_config::{Lasting as AtStart, announce, announce_fault};
+use fastauth_config::{Digests, Lasting as AtStart, announce, announce_fault};
 use fastauth_core::{
     keys::CurrentKeys,
     settings::{Caching, Deployment, RateLimit, Reload},
@@ -80,6 +80,7 @@ struct Set {
     guard: Arc<Guard>,
     router: Arc<RouterParts>,
     keys: ConfiguredKeys,
+    digests: Digests,
     basis: Basis,
 }
 
@@ -137,7 +138,7 @@ impl Live {
         let when = deployment.reload;
         let live = Arc::new_cyclic(|live: &Weak<Self>| {
             let place = Place { live: live.clone(), number: 0 };
-            let set = Set::new(deployment, settings.keys().clone(), &lasting, place, None);
+            let set = Set::new(deployment, settings.keys().clone(), settings.digests().clone(), &lasting, place, None);
             Self {
                 set: RwLock::new(Arc::new(set)),
                 numbers: watch::Sender::new(0),
@@ -174,23 +175,24 @@ impl Live {
         read: impl FnOnce() -> Option<Result<Settings, ConfigError>>,
     ) -> Option<Result<(), ConfigError>> {
         let _reloading = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = read()?.and_then(|settings| self.replace(settings)).map_err(ConfigError::of_reload);
+        let before = self.set();
+        let outcome = read()?.and_then(|settings| self.replace(settings, &before)).map_err(ConfigError::of_reload);
         self.lasting.reloads.note(outcome.is_ok());
         self.set().guard.terms.observer.count_reload(outcome.is_ok());
         match &outcome {
-            Ok(()) => tracing::info!(target: "fastauth", "the configuration was reloaded"),
+            Ok(()) => announce_reload(&before.digests, &self.set().digests),
             Err(error) => announce_fault(error),
         }
         Some(outcome)
     }
 
-    fn replace(&self, settings: Settings) -> Result<(), ConfigError> {
+    fn replace(&self, settings: Settings, before: &Set) -> Result<(), ConfigError> {
         settings.check_lasting(&self.lasting.at_start)?;
-        let before = self.set();
         let settings = settings.after(&before.keys, before.basis.token_lifetime);
         let keys = settings.keys().clone();
+        let digests = settings.digests().clone();
         let mut deployment = settings.into_deployment();
-        keep_what_code_set(&mut deployment, &before);
+        keep_what_code_set(&mut deployment, before);
         announce(&deployment);
         if deployment.issuing.access_grace != before.basis.access_grace {
             grace::warn_if_unkept(&self.lasting.store, deployment.issuing.access_grace);
@@ -198,7 +200,7 @@ impl Live {
         self.lasting.keys.set(Arc::clone(&deployment.keys));
         let terms = &before.guard.terms;
         let place = Place { live: terms.live.clone(), number: terms.number + 1 };
-        let set = Arc::new(Set::new(deployment, keys, &self.lasting, place, Some(&before.basis)));
+        let set = Arc::new(Set::new(deployment, keys, digests, &self.lasting, place, Some(&before.basis)));
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&set);
         before.guard.replaced.mark();
         self.numbers.send_replace(set.guard.terms.number);
@@ -208,6 +210,16 @@ impl Live {
 
     fn set(&self) -> Arc<Set> {
         Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Logs which keys a reload has changed, without their values.
+fn announce_reload(before: &Digests, now: &Digests) {
+    let changed = now.changed(before);
+    if changed.is_empty() {
+        tracing::info!(target: "fastauth", "the configuration was reloaded: no key has changed");
+    } else {
+        tracing::info!(target: "fastauth", "the configuration was reloaded: changed {}", changed.join(", "));
     }
 }
 
@@ -264,6 +276,7 @@ impl Set {
     fn new(
         deployment: Deployment,
         keys: ConfiguredKeys,
+        digests: Digests,
         lasting: &Lasting,
         place: Place,
         before: Option<&Basis>,
@@ -340,7 +353,7 @@ impl Set {
                 shadow: deployment.shadow,
             }),
         };
-        Self { guard: Arc::new(guard), router: Arc::new(router), keys, basis }
+        Self { guard: Arc::new(guard), router: Arc::new(router), keys, digests, basis }
     }
 }
 

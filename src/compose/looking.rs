@@ -35,7 +35,14 @@ pub(super) fn start(
     match when {
         Reload::Off => {}
         Reload::Sighup => return on_sighup(layer, sources),
-        Reload::Watch => drop(thread(move || watch(&layer, &sources, files))?),
+        Reload::Watch => {
+            let watched = (layer.clone(), sources.clone());
+            thread(move || watch(&watched.0, &watched.1, files))?;
+            // Who asks for a reload does not mean to end the process.
+            if cfg!(all(unix, feature = "sighup")) {
+                return on_sighup(layer, sources);
+            }
+        }
     }
     Ok(Waiting::default())
 }

@@ -87,7 +87,10 @@ fn an_operator_is_told_at_the_start_if_nobody_listens_to_tracing() {
         (json!({ "shadow": true }), "warning: `shadow` is on"),
         (json!({ "shadow": true }), "by an access token, and guards nothing in `shadow`; tokens"),
         (json!({ "cryptography-key": published }), "warning: `cryptography-key` is a published example"),
-        (json!({ "access-token-paths": [], "master-token-paths": [] }), "warning: both path lists are empty"),
+        (
+            json!({ "access-token-paths": [], "master-token-paths": [] }),
+            "warning: there are no rules, and both path lists are empty",
+        ),
         (
             json!({ "rules": [{ "path": "/auth", "level": "public" }], "access-token-paths": [] }),
             "fastauth: guards \"/master\" by the master token, paths by 1 rule, all other paths by an access token; tokens",

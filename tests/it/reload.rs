@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::app::{Endpoints, MASTER, access_token, serve, settings};
+use crate::{
+    app::{Endpoints, MASTER, access_token, serve, settings},
+    support::log,
+};
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -368,12 +371,63 @@ async fn a_key_that_stands_in_the_configuration_goes_with_it() {
     assert!(!server.opens(token.expose()).await);
 }
 
+/// What is logged of a reload: the names of the keys that it changed, and each fault on a line.
+#[tokio::test]
+async fn a_reload_names_the_keys_that_it_changes() {
+    let place = Place::new(&config(&json!({})));
+    let layer = FastAuthLayer::new(place.settings()).unwrap();
+    let logged = |more: Value| {
+        place.write("fastauth.config.json", &config(&more).to_string());
+        log::capture();
+        let outcome = layer.reload();
+        let log = log::captured();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("reloaded")).map(str::to_owned).collect();
+        (outcome.is_ok(), lines)
+    };
+    let key = Secret::generate();
+    let (is_ok, lines) = logged(json!({ "cryptography-key": key.expose(), "access-ttl": "3m" }));
+    assert!(is_ok && lines.len() == 1, "{lines:?}");
+    assert!(lines[0].ends_with("the configuration was reloaded: changed cryptography-key, access-ttl"), "{lines:?}");
+    assert!(!lines[0].contains(key.expose()), "{lines:?}");
+    let (_, lines) = logged(json!({ "cryptography-key": key.expose(), "access-ttl": "3m" }));
+    assert!(lines[0].ends_with("the configuration was reloaded: no key has changed"), "{lines:?}");
+    let (is_ok, lines) = logged(json!({ "access-ttl": "soon", "refresh-ttl": "late" }));
+    assert!(!is_ok && lines.len() == 2, "{lines:?}");
+    for (line, fault) in lines.iter().zip(["`access-ttl`: \"soon\"", "`refresh-ttl`: \"late\""]) {
+        assert!(line.contains("was not reloaded, and stays as it was: ") && line.contains(fault), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_larger_than_any_configuration_is_refused() {
+    let place = Place::new(&config(&json!({})));
+    let layer = FastAuthLayer::new(place.settings()).unwrap();
+    let padded = |length| format!("{}{}", config(&json!({})), " ".repeat(length));
+    place.write("fastauth.config.json", &padded(1 << 19));
+    layer.reload().unwrap();
+    place.write("fastauth.config.json", &padded(1 << 20));
+    let error = layer.reload().unwrap_err().to_string();
+    assert!(error.contains("larger than 1 MiB"), "{error}");
+}
+
 /// A process that reads its configuration again on SIGHUP.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_signal_reloads_another_process() {
+    is_reloaded_by_signals("sighup").await;
+}
+
+/// The signal would end a process that only looks at its files.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_signal_reloads_a_process_that_looks_at_its_files() {
+    is_reloaded_by_signals("watch").await;
+}
+
+#[cfg(unix)]
+async fn is_reloaded_by_signals(reload: &str) {
     use std::process::{Command, Stdio};
-    let place = Place::new(&config(&json!({ "reload": "sighup", "database-api-url": "sqlite:tokens.db" })));
+    let place = Place::new(&config(&json!({ "reload": reload, "database-api-url": "sqlite:tokens.db" })));
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = Command::new(crate::output::example("deployed"));
     command.env_clear().env("LISTEN", listen.to_string()).current_dir(place.0.path()).stderr(Stdio::null());
@@ -388,7 +442,7 @@ async fn a_signal_reloads_another_process() {
     let changes = async {
         becomes(&server, "/health", 200).await;
         let changed = json!({
-            "reload": "sighup", "database-api-url": "sqlite:tokens.db", "access-token-paths": ["/health"],
+            "reload": reload, "database-api-url": "sqlite:tokens.db", "access-token-paths": ["/health"],
         });
         place.write("fastauth.config.json", &config(&changed).to_string());
         let hang_up = || Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();

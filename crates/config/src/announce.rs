@@ -34,13 +34,14 @@ pub fn announce(deployment: &Deployment) {
 /// Logs all that is wrong with a configuration that was to replace the present one, in the manner of [`announce`].
 pub fn announce_fault(error: &ConfigError) {
     const NOT_RELOADED: &str = "the configuration was not reloaded, and stays as it was";
-    let count = error.faults().len();
-    let faults: Vec<_> = error.faults().iter().map(ToString::to_string).collect();
-    let faults = faults.join("\n  - ");
-    if tracing::enabled!(target: "fastauth", tracing::Level::ERROR) {
-        tracing::error!(target: "fastauth", faults = count, "{NOT_RELOADED}:\n  - {faults}");
-    } else {
-        print_line(&format!("error: {NOT_RELOADED}:\n  - {faults}"));
+    let faults = error.faults().len();
+    // An event each, since logs have a line for an event.
+    for (number, fault) in (1..).zip(error.faults()) {
+        if tracing::enabled!(target: "fastauth", tracing::Level::ERROR) {
+            tracing::error!(target: "fastauth", number, faults, "{NOT_RELOADED}: {fault}");
+        } else {
+            print_line(&format!("error: {NOT_RELOADED}: {fault}"));
+        }
     }
 }
 

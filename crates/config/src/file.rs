@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -12,8 +12,7 @@ use fastauth_core::{random::unique_name, secret::Secret};
 
 /// Reads a file of text. What is no regular file is refused: a pipe would be waited for.
 pub(crate) fn read_text(path: &Path) -> io::Result<Secret> {
-    check_is_file(path)?;
-    let bytes = fs::read(path)?;
+    let bytes = read_bounded(path)?;
     check_is_not_utf16(&bytes)?;
     let text = String::from_utf8(bytes).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))?;
     Ok(Secret::from(text))
@@ -21,11 +20,22 @@ pub(crate) fn read_text(path: &Path) -> io::Result<Secret> {
 
 /// Reads a file that others share, whose lines may be in another encoding: what is not UTF-8 in it becomes U+FFFD.
 pub(crate) fn read_shared_text(path: &Path) -> io::Result<Secret> {
-    check_is_file(path)?;
-    let bytes = fs::read(path)?;
+    let bytes = read_bounded(path)?;
     check_is_not_utf16(&bytes)?;
     Ok(String::from_utf8(bytes)
         .map_or_else(|error| Secret::from(String::from_utf8_lossy(error.as_bytes()).into_owned()), Secret::from))
+}
+
+/// Reads a file, unless it is larger than any configuration: a reload would go on for long.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 20;
+    check_is_file(path)?;
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(bytes)
 }
 
 fn check_is_file(path: &Path) -> io::Result<()> {

@@ -9,6 +9,7 @@ use fastauth_core::{
 
 use crate::{
     configured_keys::ConfiguredKeys,
+    digests::Digests,
     draft::Draft,
     fault::{Fault, Source},
     fingerprint::Fingerprint,
@@ -95,6 +96,7 @@ impl Draft<'_> {
             reload_source,
             sources: None,
             files: Fingerprint::default(),
+            digests: Digests::of(self.values),
         }
     }
 

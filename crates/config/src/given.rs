@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use fastauth_core::{json, policy::Rule, secret::Secret};
+use fastauth_core::{
+    json,
+    policy::Rule,
+    secret::{Secret, SecretDigest},
+};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -115,6 +119,18 @@ impl Given {
         }
     }
 
+    /// Returns what the value is recognised by.
+    pub(crate) fn digest(&self) -> SecretDigest {
+        let text = match self {
+            Self::Secret(secret) => secret.clone(),
+            Self::SecretList(secrets) => joined(secrets.iter().map(Secret::expose)),
+            Self::SecretMap(members) => joined(members.iter().flat_map(|(name, secret)| [name, secret.expose()])),
+            Self::Rules(rules) => Secret::from(format!("{rules:?}")),
+            given => Secret::from(given.in_json().to_string()),
+        };
+        SecretDigest::of(text.expose().as_bytes())
+    }
+
     fn unreplaced(&self, text_kind: TextKind) -> Option<String> {
         match self {
             Self::Text(text) => unreplaced_text(text, text_kind),
@@ -129,6 +145,11 @@ impl Given {
             Self::RuleEntries(_) | Self::Rules(_) | Self::Claims(_) => None,
         }
     }
+}
+
+/// Joins texts by a character that none of them has.
+fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> Secret {
+    texts.map(|text| format!("{text}\0")).collect::<String>().into()
 }
 
 impl Raw {

@@ -12,6 +12,7 @@ mod builder;
 mod code_parts;
 mod configured_keys;
 mod crossing;
+mod digests;
 mod draft;
 #[cfg(feature = "edit")]
 mod edit;
@@ -37,6 +38,8 @@ mod testing;
 mod time;
 mod values;
 
+#[doc(hidden)]
+pub use digests::Digests;
 #[cfg(feature = "edit")]
 pub use edit::{KeyChange, KeyChangeError, KeySetting};
 #[doc(hidden)]

@@ -11,6 +11,7 @@ use fastauth_core::{
 use crate::{
     builder::SettingsBuilder,
     configured_keys::ConfiguredKeys,
+    digests::Digests,
     fault::{ConfigError, Fault, Source},
     fingerprint::Fingerprint,
     key::Key,
@@ -49,6 +50,7 @@ pub struct Settings {
     pub(crate) sources: Option<SettingsBuilder>,
     /// What the files held.
     pub(crate) files: Fingerprint,
+    pub(crate) digests: Digests,
 }
 
 /// What cannot change while the application runs.
@@ -73,6 +75,13 @@ impl Settings {
     /// Every fault at once.
     pub fn load() -> Result<Self, ConfigError> {
         Self::builder().load()
+    }
+
+    /// Returns what the values are recognised by.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// Returns the application's name, which challenges carry as their realm.

@@ -130,7 +130,11 @@ impl Draft<'_> {
         }
         let levels = rules.ids().filter_map(|id| rules.rule(id)?.level()).chain([rules.default_level()]);
         if levels.into_iter().all(|level| matches!(level, Level::Public | Level::Optional)) {
-            let why = if rules.has_rules() { "every rule opens its paths" } else { "both path lists are empty" };
+            let why = if rules.has_rules() {
+                "every rule opens its paths"
+            } else {
+                "there are no rules, and both path lists are empty"
+            };
             self.warn(format!("{why}: no path is guarded"));
         }
     }
