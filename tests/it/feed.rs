@@ -33,6 +33,14 @@ macro_rules! on_each_store {
                     let fixture = crate::support::stores::sqlite().await;
                     super::$test(std::sync::Arc::clone(&fixture.store)).await;
                 }
+
+                #[cfg(unix)]
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn postgres() {
+                    if let Some(fixture) = crate::support::stores::postgres().await {
+                        super::$test(std::sync::Arc::clone(&fixture.store)).await;
+                    }
+                }
             }
         )+
     };
@@ -175,7 +183,9 @@ async fn a_point_that_is_not_known_is_a_reset(store: Store) {
     let epoch = epoch(&service).await;
     for point in ["other-1".to_owned(), format!("{epoch}-1000")] {
         let mut feed = FeedEvents::open(&service, &format!("?since={point}")).await;
-        assert_eq!(feed.next().await.unwrap().name, "hb");
+        let first = feed.next().await.unwrap();
+        assert_eq!((first.name.as_str(), &first.id), ("hb", &point), "who leaves now has to be told again");
+        assert!(first.data["db_ok_ms"].as_u64().unwrap() > 3000);
         let reset = feed.next().await.unwrap();
         assert_eq!((reset.name.as_str(), &reset.data["point"]), ("reset", &reset.id.clone().into()), "{point}");
         let change = store.begin("b", &point, 1);

@@ -136,6 +136,7 @@ async fn reader_that_comes_back_misses_nothing() {
                     };
                     left = left.saturating_sub(1);
                     let Some(event) = event else {
+                        tokio::task::yield_now().await;
                         feed = FeedEvents::open(&service, &format!("?since={point}")).await;
                         left = told.len() % 17 + 2;
                         continue;

@@ -173,7 +173,7 @@ Nodes keep what they were told of changes. If a database is put back to an earli
 they cannot see that: run this before the first process starts, or while it runs. `fastauth store restore` does it by itself.
 
 Examples:
-  fastauth store reset-feed --database sqlite:tokens.db")]
+  fastauth store reset-feed")]
 pub(crate) struct ResetFeed {
     /// The database, instead of the configured one: "sqlite:FILE", or just the file
     #[arg(long, value_name = "DATABASE")]

@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     Feed,
     page::{Detail, FeedPage, one_event, reset},
-    reader::{FeedReader, News},
+    reader::{FeedReader, News, out_of_date},
 };
 use crate::{
     server::{
@@ -77,13 +77,13 @@ impl Feed {
     ) -> Result<StoreReply, StoreProblem> {
         let FeedCall { since, detail, wait } = FeedCall::parse(query, headers)?;
         let is_new = since.is_none();
-        let (reader, reset) = FeedReader::join(self, since).await?;
+        let (reader, lost) = FeedReader::join(self, since).await?;
         match wait {
             Some(wait) => {
                 let wait = if is_new { Duration::ZERO } else { wait };
-                Ok(poll(reader, reset, detail, wait).await)
+                Ok(poll(reader, lost.is_some(), detail, wait).await)
             }
-            None => Ok(streamed("text/event-stream", events(reader, reset, detail))),
+            None => Ok(streamed("text/event-stream", events(reader, lost, detail))),
         }
     }
 
@@ -113,12 +113,12 @@ struct EventStream {
     reader: FeedReader,
     detail: Detail,
     beat_at: Instant,
-    /// The reset that is told after the first heartbeat.
-    reset: Option<LogPoint>,
+    /// The point from which it could not go on, until that is told.
+    lost: Option<LogPoint>,
 }
 
-fn events(reader: FeedReader, reset: Option<LogPoint>, detail: Detail) -> impl Stream<Item = Bytes> {
-    let stream = EventStream { reader, detail, beat_at: Instant::now(), reset };
+fn events(reader: FeedReader, lost: Option<LogPoint>, detail: Detail) -> impl Stream<Item = Bytes> {
+    let stream = EventStream { reader, detail, beat_at: Instant::now(), lost };
     unfold(Some(stream), EventStream::next)
 }
 
@@ -126,8 +126,9 @@ impl EventStream {
     /// Returns the next events, and what goes on after them.
     async fn next(stream: Option<Self>) -> Option<(Bytes, Option<Self>)> {
         let mut this = stream?;
-        if let Some(point) = this.reset.take() {
-            let text = this.heartbeat() + &reset(&point);
+        if let Some(lost) = this.lost.take() {
+            // A reader that leaves before the reset comes back with the point that it came with.
+            let text = one_event(&lost, event::HEARTBEAT, &out_of_date(&lost)) + &reset(this.reader.point());
             return Some((text.into(), Some(this)));
         }
         loop {
@@ -160,8 +161,7 @@ impl EventStream {
 }
 
 /// Waits for changes, and answers with those that are there.
-async fn poll(mut reader: FeedReader, reset: Option<LogPoint>, detail: Detail, wait: Duration) -> StoreReply {
-    let mut is_reset = reset.is_some();
+async fn poll(mut reader: FeedReader, mut is_reset: bool, detail: Detail, wait: Duration) -> StoreReply {
     let mut until = if is_reset { Instant::now() } else { Instant::now() + wait };
     let mut beat = reader.heartbeat();
     let mut pages: Vec<Arc<FeedPage>> = Vec::new();

@@ -81,11 +81,22 @@ impl FeedPage {
             text += &reset(&self.after);
         }
         let last = self.changes.len().saturating_sub(1);
-        for (number, change) in self.changes.iter().enumerate() {
-            let point = if number == last { &self.after } else { before };
-            write_event(&mut text, point, event::CHANGE, &ChangeBody::new(change, detail == Detail::Digests));
+        let is_gapless = self.is_gapless();
+        for (place, change) in self.changes.iter().enumerate() {
+            let point = match place {
+                place if place == last => self.after.clone(),
+                _ if is_gapless => LogPoint { number: change.number, ..before.clone() },
+                _ => before.clone(),
+            };
+            write_event(&mut text, &point, event::CHANGE, &ChangeBody::new(change, detail == Detail::Digests));
         }
         text
+    }
+
+    /// Returns true if each change is the one after that before it, so that a reader can go on after any of them.
+    fn is_gapless(&self) -> bool {
+        let numbers = self.before.number + 1..=self.after.number;
+        !self.is_reset && self.changes.iter().map(|change| change.number).eq(numbers)
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) enum News {
 }
 
 impl FeedReader {
-    /// Begins after `since`, or now. The second value is a reset, if it cannot go on from there.
+    /// Begins after `since`, or now. The second value is `since`, if it cannot go on from there.
     pub(super) async fn join(
         feed: &Arc<Feed>,
         since: Option<LogPoint>,
@@ -65,10 +65,10 @@ impl FeedReader {
             None => None,
         };
         let is_caught_up = log.is_none();
-        let reset = since.as_ref().filter(|_| is_caught_up).map(|_| now.point.clone());
+        let lost = since.clone().filter(|_| is_caught_up);
         let point = since.filter(|_| !is_caught_up).unwrap_or(now.point);
         let as_of = is_caught_up.then_some(now.as_of);
-        Ok((Self { feed: Arc::clone(feed), news, next_page, log, point, as_of, _place: place }, reset))
+        Ok((Self { feed: Arc::clone(feed), news, next_page, log, point, as_of, _place: place }, lost))
     }
 
     pub(super) fn point(&self) -> &LogPoint {
@@ -177,7 +177,15 @@ impl FeedReader {
             self.point = now.point.clone();
             self.as_of = Some(now.as_of);
         }
-        let age = self.as_of.map_or(OUT_OF_DATE, |as_of| as_of.elapsed());
-        HeartbeatBody { point: self.point.to_string(), db_ok_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
+        beat(&self.point, self.as_of.map_or(OUT_OF_DATE, |as_of| as_of.elapsed()))
     }
+}
+
+/// Returns the heartbeat of a reader that cannot rely on what it knows.
+pub(super) fn out_of_date(point: &LogPoint) -> HeartbeatBody {
+    beat(point, OUT_OF_DATE)
+}
+
+fn beat(point: &LogPoint, age: Duration) -> HeartbeatBody {
+    HeartbeatBody { point: point.to_string(), db_ok_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) }
 }
