@@ -422,10 +422,10 @@ impl Basis {
     }
 }
 
-/// Creates a cache if the store reports changes, or if `cache-ttl` lets its answers be cached for a time.
+/// Creates a cache if the store reports changes or may come to, or if `cache-ttl` lets its answers be cached for a time.
 fn token_cache(caching: Caching, store: &dyn TokenStore) -> Option<TokenCache> {
-    let tells_of_others = store.changes()?.tells_of_others();
-    let ttl = if tells_of_others { Duration::ZERO } else { caching.ttl };
-    let is_useful = tells_of_others || !ttl.is_zero();
+    let changes = store.changes()?;
+    let ttl = if changes.tells_of_others() { Duration::ZERO } else { caching.ttl };
+    let is_useful = changes.may_tell_of_others() || !ttl.is_zero();
     (caching.on && is_useful).then(|| TokenCache::new(caching.capacity, ttl))
 }

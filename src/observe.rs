@@ -21,6 +21,8 @@ use crate::{
 mod calls;
 mod details;
 mod event;
+#[cfg(feature = "rest")]
+mod feed;
 mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -29,6 +31,8 @@ mod store;
 #[cfg(feature = "rest")]
 pub(crate) use self::calls::calls_of;
 use self::event::Decider;
+#[cfg(feature = "rest")]
+pub(crate) use self::feed::feed_of;
 pub(crate) use self::{
     details::Details,
     event::{Case, Event, GrantKind, Issued, Limited},

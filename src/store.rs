@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "rest")]
+use fastauth_core::settings::CacheMode;
 pub(crate) use fastauth_core::store::{carried_through, first};
 pub use fastauth_core::{
     forward_store,
     secret::TokenDigestError,
     store::{
-        Change, ChangeKind, ChangeLog, Changes, Comparison, Condition, CurrentTokens, LiveSession, LogPage, LogPoint,
-        LogPointError, LogReader, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
-        Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, Stamp, StoreCall, StoreError, StoreErrorKind,
-        StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord, TokenStore, Verdict,
+        Asked, Change, ChangeKind, ChangeLog, Changes, Comparison, Condition, CurrentTokens, Freshness, LiveSession,
+        LogPage, LogPoint, LogPointError, LogReader, MemoryStore, Promises, Revocation, Revoked, Rotated, Rotation,
+        SaveOptions, Saved, Session, SessionEntry, SessionFilter, SessionPage, SessionStatus, Stamp, StoreCall,
+        StoreError, StoreErrorKind, StoreFuture, StoredPair, TokenDigest, TokenEntry, TokenPair, TokenRecord,
+        TokenStore, Verdict,
     },
 };
 use fastauth_core::{keys::CurrentKeys, settings::StoreSettings};
 #[cfg(feature = "rest")]
-pub use fastauth_http_store::{CallListener, CallNews, RestStore};
+pub use fastauth_http_store::{CallListener, CallNews, FeedListener, FeedNews, RestStore};
 #[cfg(feature = "store-service")]
 pub use fastauth_http_store::{FeedStatus, StoreBody, StoreOutcome, StoreService};
 #[cfg(feature = "postgres")]
@@ -73,8 +76,13 @@ fn open_rest(
 ) -> Result<Arc<dyn TokenStore>, ConfigError> {
     match RestStore::with_urls(urls.iter().map(String::as_str), headers.clone()) {
         Ok(store) => {
-            let store = store.opened_by(Arc::clone(keys));
-            Ok(Arc::new(observe::calls_of(store, settings.deployment().metrics)))
+            let deployment = settings.deployment();
+            let mut store = store.opened_by(Arc::clone(keys)).with_clock(deployment.clock.clone());
+            if deployment.caching.on && deployment.caching.mode == CacheMode::Replica {
+                store = store.with_replica();
+            }
+            let store = observe::calls_of(store, deployment.metrics);
+            Ok(Arc::new(observe::feed_of(store, deployment.metrics)))
         }
         Err(error) => {
             let remedy = match std::error::Error::source(&error) {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::{
-    cache::{Mismatch, TokenCache},
+    cache::{Mismatch, Now, TokenCache},
     denial::Denial,
     lifetime::Lifetimes,
     lifetime::{Access, end_ms_of, last_second_before, session_of},
@@ -15,12 +17,12 @@ use crate::{
     keys::KeyRing,
     observe::{Event, Observer},
     secret::TokenDigest,
-    store::{Comparison, StoreError, TokenStore},
+    store::{Asked, Comparison, StoreError, TokenStore},
     token::{Claims, Expected, TokenError, TokenType},
 };
 
 /// Confirms tokens: by the cache, or by their signature and the store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Confirmer {
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) clock: Clock,
@@ -46,6 +48,8 @@ pub(crate) enum Progress {
 pub(crate) struct Verified {
     access: Arc<Access>,
     now_ms: u64,
+    /// The same by a clock that is never set.
+    asked_at_ms: u64,
 }
 
 impl Verified {
@@ -73,14 +77,14 @@ impl Confirmer {
     pub(crate) fn inspect(&self, token: &[u8]) -> Result<Arc<Access>, Denial> {
         let now_ms = self.clock.unix_now_ms();
         let changes = self.store.changes();
-        let cached =
-            self.cache.as_ref().zip(changes).and_then(|(cache, changes)| cache.confirmed(token, changes, now_ms));
-        if let Some(access) = cached {
-            return Ok(access);
+        let now = self.now(now_ms);
+        let cached = self.cache.as_ref().zip(changes).and_then(|(cache, changes)| cache.confirmed(token, changes, now));
+        if let Some(recalled) = cached {
+            return Ok(recalled.access);
         }
         let expected = self.expected(TokenType::Access, now_ms / 1000);
         let claims = self.keys.verify(token, &expected).map_err(DenialReason::InvalidAccessToken)?;
-        let verified = Verified { access: Arc::new(Access::new(claims, &self.lifetimes)), now_ms };
+        let verified = self.verified(claims, now_ms);
         match self.recall_refused(&verified) {
             Some(mismatch) => Err(Denial::new(mismatch.into(), &verified.access)),
             None => Ok(verified.access),
@@ -93,7 +97,7 @@ impl Confirmer {
             .keys
             .verify(token, &self.expected(TokenType::Access, now_ms / 1000))
             .map_err(DenialReason::InvalidAccessToken)?;
-        let mut verified = Verified { access: Arc::new(Access::new(claims, &self.lifetimes)), now_ms };
+        let mut verified = self.verified(claims, now_ms);
         if let Some(comparison) = verified.access.compare_now(&*self.store) {
             self.judge(&mut verified, comparison, TokenCache::keep_if_worth)?;
             return Ok(Progress::Confirmed(verified.access));
@@ -223,10 +227,16 @@ impl Confirmer {
             Comparison::NotCurrent => Some(Mismatch::NotCurrent),
             Comparison::UnknownClient => Some(Mismatch::UnknownClient),
         };
-        if let (Some(cache), Some(stamp)) = (&self.cache, verified.access.stamp()) {
+        if let Some(cache) = &self.cache
+            && let Some(stamp) = verified.access.stamp()
+            && let Some(changes) = self.store.changes().filter(|changes| cache.is_for(changes))
+        {
             match mismatch {
-                None => keep(cache, &verified.access, verified.now_ms),
-                Some(mismatch) => cache.keep_refused(&verified.access, mismatch, stamp, verified.now_ms),
+                None => keep(cache, &verified.access, verified.asked_at_ms),
+                Some(mismatch) => {
+                    let asked = Asked { stamp, at_ms: verified.asked_at_ms };
+                    cache.keep_refused(&verified.access, mismatch, asked, changes);
+                }
             }
         }
         mismatch.map_or(Ok(()), |mismatch| Err(Denial::new(mismatch.into(), &verified.access)))
@@ -234,13 +244,39 @@ impl Confirmer {
 
     #[inline]
     fn recall(&self, token: &[u8], now_ms: u64) -> Option<Arc<Access>> {
-        let access = self.cache.as_ref()?.confirmed(token, self.store.changes()?, now_ms);
-        self.observer.record(Event::CacheLookup { is_hit: access.is_some() });
-        access
+        let cache = self.cache.as_ref()?;
+        let recalled = cache.confirmed(token, self.store.changes()?, self.now(now_ms));
+        self.observer.record(Event::CacheLookup { is_hit: recalled.is_some() });
+        let recalled = recalled?;
+        if recalled.is_due && cache.is_to_renew(token) {
+            self.renew(&recalled.access, now_ms);
+        }
+        Some(recalled.access)
+    }
+
+    /// Asks the store about a cached token again, while requests go on. If the store does not answer, requests wait for it once the
+    /// token is no longer fresh.
+    #[cold]
+    fn renew(&self, access: &Access, now_ms: u64) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let confirmer = self.clone();
+        let verified = self.verified(Claims::clone(access), now_ms);
+        runtime.spawn(async move { confirmer.confirm(verified).await.err() });
     }
 
     fn recall_refused(&self, verified: &Verified) -> Option<Mismatch> {
-        self.cache.as_ref()?.refused(&verified.access, self.store.changes()?, verified.now_ms)
+        let now = self.now(verified.now_ms);
+        self.cache.as_ref()?.refused(&verified.access, self.store.changes()?, now)
+    }
+
+    /// Creates a verified token that the store is about to be asked about.
+    fn verified(&self, claims: Claims, now_ms: u64) -> Verified {
+        let access = Arc::new(Access::new(claims, &self.lifetimes));
+        Verified { access, now_ms, asked_at_ms: self.now(now_ms).to_ask(self.store.changes()) }
+    }
+
+    fn now(&self, unix_ms: u64) -> Now<'_> {
+        Now { unix_ms, clock: &self.clock }
     }
 
     fn expected(&self, token_type: TokenType, now: u64) -> Expected<'_> {

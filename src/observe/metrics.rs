@@ -19,7 +19,7 @@ use super::{
     event::{GrantKind, Issued, Limited},
 };
 #[cfg(feature = "rest")]
-use crate::store::CallNews;
+use crate::store::{CallNews, FeedNews};
 use crate::{DenialReason, IssueErrorKind};
 
 const DECISIONS: &str = "fastauth_decisions_total";
@@ -37,6 +37,18 @@ const BREAKER: &str = "fastauth_store_breaker";
 const REPEATED: &str = "fastauth_store_retries_total";
 #[cfg(feature = "rest")]
 const BUSY: &str = "fastauth_store_busy_total";
+#[cfg(feature = "rest")]
+const FEED_UP: &str = "fastauth_feed_up";
+#[cfg(feature = "rest")]
+const FEED_LAG: &str = "fastauth_feed_lag_seconds";
+#[cfg(feature = "rest")]
+const FEED_CHANGES: &str = "fastauth_feed_changes_total";
+#[cfg(feature = "rest")]
+const FEED_RESETS: &str = "fastauth_feed_resets_total";
+#[cfg(feature = "rest")]
+const FEED_LOSSES: &str = "fastauth_feed_losses_total";
+#[cfg(feature = "rest")]
+const REPLICA_CLIENTS: &str = "fastauth_replica_clients";
 
 /// The reason of what was not refused.
 const NO_REASON: &str = "none";
@@ -65,6 +77,8 @@ fn describe() {
     describe_histogram!(STORE_SECONDS, Unit::Seconds, "How long the token store took to answer");
     #[cfg(feature = "rest")]
     describe_calls();
+    #[cfg(feature = "rest")]
+    describe_feed();
 }
 
 #[cfg(feature = "rest")]
@@ -76,6 +90,24 @@ fn describe_calls() {
     );
     describe_counter!(REPEATED, Unit::Count, "Calls to the token store that were sent a second time");
     describe_counter!(BUSY, Unit::Count, "Requests that were refused because too many wait for the token store");
+}
+
+#[cfg(feature = "rest")]
+fn describe_feed() {
+    describe_gauge!(FEED_UP, Unit::Count, "1 while the token store tells of its changes, else 0");
+    describe_gauge!(
+        FEED_LAG,
+        Unit::Seconds,
+        "How long ago the database of the token store had answered at the last heartbeat"
+    );
+    describe_counter!(FEED_CHANGES, Unit::Count, "Changes that the token store told of");
+    describe_counter!(
+        FEED_RESETS,
+        Unit::Count,
+        "How often all tokens were looked up again, since changes may have been missed"
+    );
+    describe_counter!(FEED_LOSSES, Unit::Count, "How often the feed of the token store ended or could not be opened");
+    describe_gauge!(REPLICA_CLIENTS, Unit::Count, "The clients whose digests are held (`cache-mode`)");
 }
 
 pub(super) struct Metrics {
@@ -284,5 +316,57 @@ impl StoreMetrics {
             || histogram!(STORE_SECONDS, "store" => self.store, "operation" => operation, "outcome" => outcome),
         );
         histogram.record(time);
+    }
+}
+
+/// What the feed of a store behind HTTP did. The series appear when a feed is heard first.
+#[cfg(feature = "rest")]
+#[derive(Default)]
+pub(super) struct FeedMetrics {
+    heard: OnceLock<FeedSeries>,
+}
+
+#[cfg(feature = "rest")]
+struct FeedSeries {
+    up: Gauge,
+    lag: Gauge,
+    changes: Counter,
+    resets: Counter,
+    losses: Counter,
+}
+
+#[cfg(feature = "rest")]
+impl FeedSeries {
+    fn new() -> Self {
+        Self {
+            up: gauge!(FEED_UP),
+            lag: gauge!(FEED_LAG),
+            changes: counter!(FEED_CHANGES),
+            resets: counter!(FEED_RESETS),
+            losses: counter!(FEED_LOSSES),
+        }
+    }
+}
+
+#[cfg(feature = "rest")]
+impl FeedMetrics {
+    pub(super) fn count(&self, news: FeedNews) {
+        let series = self.heard.get_or_init(FeedSeries::new);
+        match news {
+            FeedNews::Heartbeat { age, replica } => {
+                series.up.set(1.0);
+                series.lag.set(age.as_secs_f64());
+                if let Some(clients) = replica {
+                    gauge!(REPLICA_CLIENTS).set(clients as f64);
+                }
+            }
+            FeedNews::Change => series.changes.increment(1),
+            FeedNews::Reset => series.resets.increment(1),
+            FeedNews::Lost => {
+                series.up.set(0.0);
+                series.losses.increment(1);
+            }
+            _ => {}
+        }
     }
 }

@@ -17,6 +17,8 @@ mod endpoint_paths;
 mod endpoint_requests;
 mod example_login;
 mod extract;
+#[cfg(feature = "test-util")]
+mod fed_node;
 mod feed;
 mod feed_readers;
 mod feed_sqlite;

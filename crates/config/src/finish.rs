@@ -15,7 +15,7 @@ use crate::{
     fingerprint::Fingerprint,
     given::Given,
     key::{self, Choice, Feature, Key, TimeLimits, ValueKind},
-    keys::{self, application, endpoints, secrets, store},
+    keys::{self, application, cache, endpoints, secrets, store},
     settings::Settings,
     time,
 };
@@ -65,6 +65,7 @@ impl Draft<'_> {
         let store_source = self.source(&store::DATABASE_API_URL);
         let headers_source = self.source(&store::HEADERS);
         let reload_source = self.source(&application::RELOAD);
+        let cache_mode_source = self.source(&cache::CACHE_MODE);
         let deployment = Deployment {
             app_name: self.app_name,
             master_tokens: self.secrets.master_tokens,
@@ -94,6 +95,7 @@ impl Draft<'_> {
             store_source,
             headers_source,
             reload_source,
+            cache_mode_source,
             sources: None,
             files: Fingerprint::default(),
             digests: Digests::of(self.values),

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use fastauth_core::{
     issue::TokensPerClient,
     keys::StoreFormat,
-    settings::{Deployment, Reload, StoreSettings},
+    settings::{CacheMode, Deployment, Reload, StoreSettings},
 };
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     key::Key,
     keys::{
         application::RELOAD,
+        cache::CACHE_MODE,
         store::{DATABASE_API_URL, HEADERS},
     },
 };
@@ -46,6 +47,7 @@ pub struct Settings {
     pub(crate) store_source: Source,
     pub(crate) headers_source: Source,
     pub(crate) reload_source: Source,
+    pub(crate) cache_mode_source: Source,
     /// What they were read by, if that was more than code.
     pub(crate) sources: Option<SettingsBuilder>,
     /// What the files held.
@@ -58,6 +60,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Lasting {
     store: StoreSettings,
+    cache_mode: CacheMode,
     reload: Reload,
 }
 
@@ -195,7 +198,8 @@ impl Settings {
     #[doc(hidden)]
     #[must_use]
     pub fn lasting(&self) -> Lasting {
-        Lasting { store: self.deployment.store.clone(), reload: self.deployment.reload }
+        let Deployment { store, caching, reload, .. } = &self.deployment;
+        Lasting { store: store.clone(), cache_mode: caching.mode, reload: *reload }
     }
 
     /// Checks that what cannot change is as it was at the start. A store that is set in code is not compared.
@@ -224,6 +228,10 @@ impl Settings {
         if !are_same_headers {
             let problem = "what is sent to the store cannot change while the application runs";
             faults.push(fault(&HEADERS, &self.headers_source, problem));
+        }
+        if self.deployment.caching.mode != at_start.cache_mode {
+            let problem = "what is held of the store cannot change while the application runs";
+            faults.push(fault(&CACHE_MODE, &self.cache_mode_source, problem));
         }
         if self.sources.is_some() && self.deployment.reload != at_start.reload {
             faults.push(fault(&RELOAD, &self.reload_source, "it cannot change while the application runs"));

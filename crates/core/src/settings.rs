@@ -82,6 +82,29 @@ pub struct Caching {
     pub capacity: usize,
     /// For how long, if the store does not tell of the changes of others.
     pub ttl: Duration,
+    /// What is held of a store behind HTTP.
+    pub mode: CacheMode,
+}
+
+/// What a node holds of a store behind HTTP that has a feed of its changes: `cache-mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheMode {
+    /// The tokens that it was asked for.
+    #[default]
+    OnDemand,
+    /// The digests of the current access tokens of all clients.
+    Replica,
+}
+
+impl CacheMode {
+    /// Returns its word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnDemand => "on-demand",
+            Self::Replica => "replica",
+        }
+    }
 }
 
 /// A store that is not opened yet.

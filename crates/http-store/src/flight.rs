@@ -10,12 +10,15 @@ use std::{
     },
 };
 
-use futures_util::{
-    FutureExt,
-    future::{Shared, WeakShared},
-};
+use fastauth_core::store::{StoreError, StoreErrorKind};
+use futures_util::{FutureExt, future::Shared};
+use tokio::runtime::Handle;
+use tracing::Instrument;
 
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// The most callers that wait for one look-up.
+const MOST_CALLERS: usize = 1000;
+
+type Call<T> = Shared<Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>>;
 /// The part of a client that is looked up: one session, or what was issued last.
 type Lane = Option<String>;
 /// The flights by client and lane.
@@ -25,14 +28,28 @@ type FlightMap<T> = Arc<Mutex<HashMap<String, HashMap<Lane, Flight<T>>>>>;
 struct Flight<T> {
     /// Tells it from a later one of the same client and lane.
     number: u64,
-    call: WeakShared<BoxFuture<T>>,
+    call: Call<T>,
+    /// Each caller that waits has one.
+    seat: Arc<()>,
+}
+
+/// The part of one caller in a look-up.
+pub(super) struct Joined<T> {
+    call: Call<T>,
+    _seat: Arc<()>,
+}
+
+impl<T: Clone> Joined<T> {
+    /// Waits for the end of the look-up.
+    pub(super) async fn answer(self) -> Result<T, StoreError> {
+        self.call.await
+    }
 }
 
 /// The look-ups that are under way, at most one for each client and lane.
 ///
-/// A caller that asks while a look-up is under way waits for its result too. Each of the callers drives it, so it goes on as long as
-/// one of them waits; when the last one gives up, it is dropped. Nothing is cached: when it ends, well or badly, the next
-/// caller starts a new one.
+/// A caller that asks while a look-up is under way waits for its result too. It goes on in a task of its own, whoever gives up, so it has
+/// to end by itself. Nothing is cached: when it ends, well or badly, the next caller starts a new one.
 pub(super) struct Flights<T> {
     flights: FlightMap<T>,
 }
@@ -49,29 +66,45 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     }
 
     /// Joins the look-up for this lane of `client_id` that is under way, or starts the one that `call` makes.
-    pub(super) fn join<F>(&self, client_id: &str, lane: Option<&str>, call: impl FnOnce() -> F) -> Shared<BoxFuture<T>>
+    ///
+    /// # Errors
+    ///
+    /// If too many callers wait for that look-up.
+    pub(super) fn join<F>(
+        &self,
+        client_id: &str,
+        lane: Option<&str>,
+        call: impl FnOnce() -> F,
+    ) -> Result<Joined<T>, StoreError>
     where
-        F: Future<Output = T> + Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
+        let runtime = Handle::try_current().map_err(|_| failed("the token store behind HTTP needs a tokio runtime"))?;
         let mut flights = lock(&self.flights);
         let lane = lane.map(str::to_owned);
-        let under_way = flights.get(client_id).and_then(|lanes| lanes.get(&lane));
-        if let Some(shared) = under_way.and_then(|flight| flight.call.upgrade()) {
-            return shared;
+        if let Some(flight) = flights.get(client_id).and_then(|lanes| lanes.get(&lane)) {
+            // The flight has a seat itself. New ones are taken under this lock alone.
+            if Arc::strong_count(&flight.seat) > MOST_CALLERS {
+                let message = "too many requests wait for one look-up of the token store";
+                return Err(StoreError::new(StoreErrorKind::Unreachable, message));
+            }
+            return Ok(Joined { call: flight.call.clone(), _seat: Arc::clone(&flight.seat) });
         }
         let landing = FlightGuard::new(&self.flights, client_id, lane.clone());
         let number = landing.number;
         let call = call();
-        let shared = async move {
+        let flying = async move {
             let _landing = landing;
             call.await
-        }
-        .boxed()
-        .shared();
-        if let Some(call) = shared.downgrade() {
-            flights.entry(client_id.to_owned()).or_default().insert(lane, Flight { number, call });
-        }
-        shared
+        };
+        let flying = runtime.spawn(flying.in_current_span());
+        let call =
+            flying.map(|ended| ended.unwrap_or_else(|_| Err(failed("a look-up of the token store was cut off"))));
+        let call = call.boxed().shared();
+        let seat = Arc::new(());
+        let flight = Flight { number, call: call.clone(), seat: Arc::clone(&seat) };
+        flights.entry(client_id.to_owned()).or_default().insert(lane, flight);
+        Ok(Joined { call, _seat: seat })
     }
 
     /// Closes the look-ups of `client_id`, or of all clients, to further callers, now and again when the guard is dropped: a
@@ -104,7 +137,7 @@ impl<T> Drop for Writing<'_, T> {
     }
 }
 
-/// Removes its flight from the map when the look-up has ended or its last caller gave up.
+/// Removes its flight from the map when the look-up has ended.
 struct FlightGuard<T> {
     flights: FlightMap<T>,
     client_id: String,
@@ -203,6 +236,10 @@ impl Drop for QueuedWrite {
     }
 }
 
+fn failed(message: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Failed, message)
+}
+
 /// Locks a map. A poisoned one is still whole, for nothing that runs under the lock leaves it half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -210,11 +247,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        future::{pending, poll_fn},
-        sync::atomic::AtomicUsize,
-        task::Poll,
-    };
+    use std::{future::poll_fn, sync::atomic::AtomicUsize, task::Poll};
 
     use tokio::sync::oneshot;
 
@@ -229,52 +262,85 @@ mod tests {
         .await;
     }
 
-    #[tokio::test]
-    async fn callers_share_a_look_up_though_the_first_gives_up() {
-        let flights = Flights::new();
-        let (answer, answered) = oneshot::channel::<u8>();
-        let mut first = flights.join("a", None, || answered);
-        start(&mut first).await;
-        let mut second = flights.join("a", None, || async { panic!("a second call") });
-        start(&mut second).await;
-        drop(first);
-        let third = flights.join("a", None, || async { panic!("a third call") });
-        answer.send(7).expect("two callers wait");
-        assert_eq!(second.await, Ok(7));
-        assert_eq!(third.await, Ok(7));
-        assert!(lock(&flights.flights).is_empty());
-        assert_eq!(flights.join("a", None, || async { Ok(8) }).await, Ok(8));
+    type Answer = oneshot::Sender<Result<u8, StoreError>>;
+
+    /// A look-up that ends when a test answers it.
+    fn call() -> (Answer, impl Future<Output = Result<u8, StoreError>>) {
+        let (answer, answered) = oneshot::channel();
+        (answer, async { answered.await.unwrap_or_else(|_| Err(failed("never answered"))) })
+    }
+
+    async fn no_call() -> Result<u8, StoreError> {
+        panic!("another call")
     }
 
     #[tokio::test]
-    async fn a_look_up_without_callers_is_dropped() {
-        let flights = Flights::<u8>::new();
-        let mut only = flights.join("a", None, pending);
-        start(&mut only).await;
-        drop(only);
+    async fn callers_share_a_look_up_though_the_first_gives_up() {
+        let flights = Flights::new();
+        let (answer, call) = call();
+        let mut first = Box::pin(flights.join("a", None, || call).unwrap().answer());
+        start(&mut first).await;
+        let mut second = Box::pin(flights.join("a", None, no_call).unwrap().answer());
+        start(&mut second).await;
+        drop(first);
+        let third = flights.join("a", None, no_call).unwrap();
+        answer.send(Ok(7)).expect("two callers wait");
+        assert_eq!(second.await.unwrap(), 7);
+        assert_eq!(third.answer().await.unwrap(), 7);
         assert!(lock(&flights.flights).is_empty());
-        drop(flights.join("never polled", None, pending));
+        assert_eq!(flights.join("a", None, || async { Ok(8) }).unwrap().answer().await.unwrap(), 8);
+    }
+
+    #[tokio::test]
+    async fn look_up_goes_on_though_all_callers_give_up() {
+        let flights = Flights::new();
+        let (answer, call) = call();
+        drop(flights.join("a", None, || call));
+        let next = flights.join("a", None, no_call).unwrap();
+        answer.send(Ok(7)).expect("it goes on");
+        assert_eq!(next.answer().await.unwrap(), 7);
         assert!(lock(&flights.flights).is_empty());
+    }
+
+    #[tokio::test]
+    async fn panic_of_a_look_up_is_an_error_to_its_callers() {
+        let flights = Flights::new();
+        let first = flights.join("a", None, no_call).unwrap();
+        let second = flights.join("a", None, no_call).unwrap();
+        assert!(first.answer().await.is_err() && second.answer().await.is_err());
+        assert!(lock(&flights.flights).is_empty());
+    }
+
+    #[tokio::test]
+    async fn callers_of_one_look_up_are_bounded() {
+        let flights = Flights::new();
+        let (answer, call) = call();
+        let first = flights.join("a", None, || call).unwrap();
+        let mut others: Vec<_> = (1..MOST_CALLERS).map(|_| flights.join("a", None, no_call)).collect();
+        assert!(others.iter().all(Result::is_ok) && flights.join("a", None, no_call).is_err());
+        others.pop();
+        let last = flights.join("a", None, no_call).unwrap();
+        answer.send(Ok(7)).expect("they wait");
+        assert_eq!((first.answer().await.unwrap(), last.answer().await.unwrap()), (7, 7));
     }
 
     #[tokio::test]
     async fn a_write_separates_the_look_ups_before_from_those_after() {
         let flights = Flights::new();
-        let calls = AtomicUsize::new(0);
-        let call = || {
-            calls.fetch_add(1, Ordering::Relaxed);
-            pending::<u8>()
-        };
-        let before = flights.join("a", None, call);
+        let (answers, calls): (Vec<_>, Vec<_>) = (0..3).map(|_| call()).unzip();
+        let mut calls = calls.into_iter();
+        let mut join = || flights.join("a", None, || calls.next().unwrap()).unwrap();
+        let before = join();
         let writing = flights.writing(Some("a"));
-        let during = [flights.join("a", None, call), flights.join("a", None, call)];
-        drop(before);
+        let during = join();
         drop(writing);
-        let after = flights.join("a", None, call);
-        drop(during);
-        let with_it = flights.join("a", None, call);
-        assert_eq!(calls.load(Ordering::Relaxed), 3);
-        drop((after, with_it));
+        let after = join();
+        let with_it = flights.join("a", None, no_call).unwrap();
+        for (number, answer) in (0..).zip(answers) {
+            answer.send(Ok(number)).expect("it is awaited");
+        }
+        assert_eq!((before.answer().await.unwrap(), during.answer().await.unwrap()), (0, 1));
+        assert_eq!((after.answer().await.unwrap(), with_it.answer().await.unwrap()), (2, 2));
         assert!(lock(&flights.flights).is_empty());
     }
 
@@ -284,14 +350,17 @@ mod tests {
         let calls = AtomicUsize::new(0);
         let call = || {
             calls.fetch_add(1, Ordering::Relaxed);
-            pending::<u8>()
+            async { Ok(1_u8) }
         };
-        let lanes = [None, Some("f"), Some(""), Some("f")].map(|lane| flights.join("a", lane, call));
+        let lanes = [None, Some("f"), Some(""), Some("f")].map(|lane| flights.join("a", lane, call).unwrap());
         assert_eq!(calls.load(Ordering::Relaxed), 3);
         drop(flights.writing(None));
-        let after = flights.join("a", Some("f"), call);
+        let after = flights.join("a", Some("f"), call).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 4);
-        drop((lanes, after));
+        for joined in lanes {
+            joined.answer().await.unwrap();
+        }
+        after.answer().await.unwrap();
         assert!(lock(&flights.flights).is_empty());
     }
 

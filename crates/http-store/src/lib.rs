@@ -15,6 +15,6 @@ mod server;
 mod wire;
 
 #[cfg(feature = "client")]
-pub use client::{CallListener, CallNews, HttpClient, HttpError, RestStore};
+pub use client::{CallListener, CallNews, FeedListener, FeedNews, HttpClient, HttpError, RestStore};
 #[cfg(feature = "server")]
 pub use server::{FeedStatus, StoreBody, StoreOutcome, StoreService};

@@ -22,6 +22,15 @@ pub(super) mod feed;
 /// The header by which a store announces the version that it speaks: `v=2`, and free parameters.
 pub(super) const ANNOUNCEMENT: HeaderName = HeaderName::from_static("fastauth-store");
 
+/// The path of the feed of changes.
+pub(super) const FEED: &str = "v2/changes";
+
+/// The path of the snapshot.
+pub(super) const SNAPSHOT: &str = "v2/snapshot";
+
+/// The header by which a look-up names the last change that its sender knows.
+pub(super) const SEEN: HeaderName = HeaderName::from_static("fastauth-seen");
+
 /// The largest number that all readers of JSON can hold (RFC 8259 6).
 const MAX_NUMBER: u64 = (1 << 53) - 1;
 /// The longest id of a ticket, in bytes.
@@ -48,6 +57,12 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(super) struct HexDigest(TokenDigest);
+
+impl HexDigest {
+    pub(super) fn digest(self) -> TokenDigest {
+        self.0
+    }
+}
 
 impl TryFrom<String> for HexDigest {
     type Error = fastauth_core::secret::TokenDigestError;
@@ -314,14 +329,36 @@ pub(super) fn version(tag: &str) -> Option<u64> {
 
 /// Returns true if a store that sends this header speaks the second version, which every later one includes.
 pub(super) fn announces(value: &HeaderValue) -> bool {
-    let Ok(value) = value.to_str() else { return false };
+    value.to_str().is_ok_and(announces_version)
+}
+
+fn announces_version(value: &str) -> bool {
     let version = value.split(';').find_map(|parameter| parameter.trim().strip_prefix("v="));
     version.is_some_and(|version| version.trim().parse::<u32>().is_ok_and(|version| version >= 2))
+}
+
+/// Returns true if a store that sends this header has a feed of its changes.
+pub(super) fn announces_feed(value: &HeaderValue) -> bool {
+    let Ok(value) = value.to_str() else { return false };
+    announces_version(value) && value.split(';').any(|parameter| parameter.trim().starts_with("feed="))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feed_may_be_announced() {
+        for (value, expected) in [
+            ("v=2; feed=v2/changes", true),
+            ("v=2;epoch=5;feed=/v2/changes", true),
+            ("v=2", false),
+            ("v=2; feeds=x", false),
+            ("feed=v2/changes", false),
+        ] {
+            assert_eq!(announces_feed(&HeaderValue::from_static(value)), expected, "{value}");
+        }
+    }
 
     #[test]
     fn the_announcement_may_have_parameters() {

@@ -1,7 +1,7 @@
 //! The cache of confirmed tokens, which need not be verified again, and for which the store need not be asked again.
 //!
 //! An entry is valid for the very bytes of a token, and only as long as the store's [`Changes`] report no change of its
-//! client. Only tokens that the store confirmed are cached, so forged ones neither fill the cache nor evict anything. Tokens that
+//! client, and [how long beyond that](Changes::freshness) they can tell. Only tokens that the store confirmed are cached, so forged ones neither fill the cache nor evict anything. Tokens that
 //! the store refused are cached [for a moment](refused).
 //!
 //! Under a flood of single-use tokens, a token that a store confirms without waiting is cached on its second appearance: to
@@ -19,7 +19,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,8 +29,9 @@ use papaya::HashMap;
 
 use crate::{
     check::lifetime::Access,
+    clock::Clock,
     secret::eq_in_constant_time,
-    store::{Changes, Stamp},
+    store::{Asked, Changes, Freshness},
     token::Claims,
 };
 
@@ -56,6 +57,24 @@ const MAX_USES: u8 = 3;
 /// The most entries that are examined to find one to evict, for each KiB that is added. It bounds how long the queues are locked.
 const MAX_STEPS: usize = 32;
 
+/// The present, by the clock that tokens expire by, and by one that is never set and is read only where it matters.
+#[derive(Clone, Copy)]
+pub(crate) struct Now<'a> {
+    pub(crate) unix_ms: u64,
+    pub(crate) clock: &'a Clock,
+}
+
+impl Now<'_> {
+    fn elapsed_ms(self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns when a store is asked now: 0 if the age of its answers does not matter.
+    pub(crate) fn to_ask(self, changes: Option<&Changes>) -> u64 {
+        if changes.is_some_and(Changes::looks_at_ages) { self.elapsed_ms() } else { 0 }
+    }
+}
+
 pub(crate) struct TokenCache {
     /// By a hash of the token that clients cannot foresee.
     entries: HashMap<u64, Entry, NoHash>,
@@ -71,9 +90,18 @@ pub(crate) struct TokenCache {
 struct Entry {
     /// With the stamp from before the store was asked.
     access: Arc<Access>,
-    /// When the store was asked, in milliseconds since the Unix epoch.
+    /// When the store was asked, by a clock that is never set.
     asked_at_ms: u64,
     uses: AtomicU8,
+    /// The store is being asked again, or could not be.
+    is_renewed: AtomicBool,
+}
+
+/// A token that was confirmed before.
+pub(crate) struct Recalled {
+    pub(crate) access: Arc<Access>,
+    /// The store is to be asked again, while the request goes on.
+    pub(crate) is_due: bool,
 }
 
 #[derive(Default)]
@@ -143,33 +171,46 @@ impl TokenCache {
     }
 
     /// Returns how the store refused a verified token a moment ago.
-    pub(crate) fn refused(&self, claims: &Claims, changes: &Changes, now_ms: u64) -> Option<Mismatch> {
+    pub(crate) fn refused(&self, claims: &Claims, changes: &Changes, now: Now<'_>) -> Option<Mismatch> {
         let token = claims.token();
-        self.refused.find(self.hash(token), token, changes, now_ms)
+        self.refused.find(self.hash(token), token, changes, now)
     }
 
-    /// Caches how the store refused a verified token when it was asked at `asked_at_ms`, with the stamp from before that.
-    pub(crate) fn keep_refused(&self, claims: &Claims, mismatch: Mismatch, stamp: Stamp, asked_at_ms: u64) {
+    /// Caches how the store refused a verified token when it was asked then, and forgets that it was confirmed before.
+    pub(crate) fn keep_refused(&self, claims: &Claims, mismatch: Mismatch, asked: Asked, changes: &Changes) {
+        if !self.refused.is_for(changes) {
+            return;
+        }
         let token = claims.token();
-        self.refused.keep(self.hash(token), token, mismatch, stamp, asked_at_ms);
+        let hash = self.hash(token);
+        self.entries.pin().remove(&hash);
+        self.refused.keep(hash, token, mismatch, asked);
     }
 
-    /// Returns the access of a token that was confirmed and is current at `now_ms`.
+    /// Returns the access of a token that was confirmed and is current now.
     #[inline]
-    pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now_ms: u64) -> Option<Arc<Access>> {
+    pub(crate) fn confirmed(&self, token: &[u8], changes: &Changes, now: Now<'_>) -> Option<Recalled> {
         let entries = self.entries.pin();
         let entry = entries.get(&self.hash(token)).filter(|entry| eq_in_constant_time(entry.access.token(), token))?;
         let access = &entry.access;
-        let is_good = access.lasts_at(now_ms)
-            && access.stamp().is_some_and(|stamp| changes.unchanged_since(stamp, now_ms))
-            && (changes.tells_of_others() || self.is_young(entry, now_ms));
-        if !is_good {
+        if !access.lasts_at(now.unix_ms) {
+            return None;
+        }
+        let asked = Asked { stamp: access.stamp()?, at_ms: entry.asked_at_ms };
+        let freshness = changes.freshness(asked, now.unix_ms, || now.elapsed_ms(), self.ttl_ms);
+        if freshness == Freshness::Stale {
             return None;
         }
         if entry.note_use() {
             self.newcomers.earn();
         }
-        Some(Arc::clone(access))
+        Some(Recalled { access: Arc::clone(access), is_due: freshness == Freshness::Due })
+    }
+
+    /// Returns true to the first caller that is to ask the store about a cached token again.
+    pub(crate) fn is_to_renew(&self, token: &[u8]) -> bool {
+        let entries = self.entries.pin();
+        entries.get(&self.hash(token)).is_some_and(|entry| !entry.is_renewed.swap(true, Ordering::Relaxed))
     }
 
     /// Hashes the end of the token: that is the end of its signature, which differs between all that we signed.
@@ -181,8 +222,9 @@ impl TokenCache {
         }
     }
 
-    fn is_young(&self, entry: &Entry, now_ms: u64) -> bool {
-        now_ms.checked_sub(entry.asked_at_ms).is_some_and(|age| age < self.ttl_ms)
+    /// Returns true if tokens that such a store confirms are cached.
+    pub(crate) fn is_for(&self, changes: &Changes) -> bool {
+        self.ttl_ms > 0 || changes.tells_of_others()
     }
 
     /// Caches a token that a store confirmed without waiting, if that looks worth it. With a time to live it always does: that is
@@ -195,13 +237,18 @@ impl TokenCache {
         }
     }
 
-    /// Caches a token that the store confirmed when it was asked at `asked_at_ms`.
+    /// Caches a token that the store confirmed when it was asked at `asked_at_ms`, by a clock that is never set.
     pub(crate) fn keep(&self, access: &Arc<Access>, asked_at_ms: u64) {
         self.insert(self.hash(access.token()), access, asked_at_ms);
     }
 
     fn insert(&self, hash: u64, access: &Arc<Access>, asked_at_ms: u64) {
-        let entry = Entry { access: Arc::clone(access), asked_at_ms, uses: AtomicU8::new(0) };
+        let entry = Entry {
+            access: Arc::clone(access),
+            asked_at_ms,
+            uses: AtomicU8::new(0),
+            is_renewed: AtomicBool::new(false),
+        };
         let weight = entry.weight();
         let entries = self.entries.pin();
         if let Some(before) = entries.insert(hash, entry) {
@@ -347,7 +394,9 @@ impl std::hash::Hasher for Same {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{thread, time::SystemTime};
+
+    use fastauth_core::manual_clock::ManualClock;
 
     use super::*;
     use crate::token::test_claims;
@@ -363,6 +412,7 @@ mod tests {
     }
 
     fn knows(cache: &TokenCache, changes: &Changes, token: &str, now: u64) -> bool {
+        let now = Now { unix_ms: now, clock: &Clock::default() };
         cache.confirmed(token.as_bytes(), changes, now).is_some()
     }
 
@@ -440,9 +490,11 @@ mod tests {
         let changes = Changes::of_own_store();
         let shared = access(&changes, "t");
         cache.keep(&shared, NOW);
+        let clock = Clock::default();
+        let now = Now { unix_ms: NOW, clock: &clock };
         for _ in 0..10 {
             thread::scope(|scope| {
-                let find = || cache.confirmed(shared.token(), &changes, NOW).unwrap();
+                let find = || cache.confirmed(shared.token(), &changes, now).unwrap().access;
                 let found = [scope.spawn(find), scope.spawn(find)].map(|thread| thread.join().unwrap());
                 assert!(found.iter().all(|found| Arc::ptr_eq(found, &shared)));
             });
@@ -463,13 +515,38 @@ mod tests {
     fn a_shared_store_is_asked_again_after_the_ttl() {
         let cache = TokenCache::new(100, Duration::from_millis(500));
         let changes = Changes::of_shared_store();
-        keep(&cache, &changes, "t");
-        assert!(knows(&cache, &changes, "t", NOW + 499));
-        assert!(!knows(&cache, &changes, "t", NOW + 500));
-        assert!(!knows(&cache, &changes, "t", NOW - 1), "the clock was set back");
+        let manual = ManualClock::at(SystemTime::UNIX_EPOCH);
+        let clock = Clock::set_by(&manual);
+        let knows =
+            |cache: &TokenCache, unix_ms| cache.confirmed(b"t", &changes, Now { unix_ms, clock: &clock }).is_some();
+        cache.keep(&access(&changes, "t"), 0);
+        manual.advance(Duration::from_millis(499));
+        assert!(knows(&cache, NOW) && knows(&cache, 0), "the clock was set back");
+        manual.advance(Duration::from_millis(1));
+        assert!(!knows(&cache, NOW) && !knows(&cache, 0));
         let off = TokenCache::new(100, Duration::ZERO);
-        keep(&off, &changes, "t");
-        assert!(!knows(&off, &changes, "t", NOW));
+        off.keep(&access(&changes, "t"), 500);
+        assert!(!knows(&off, NOW));
+    }
+
+    #[test]
+    fn one_request_renews_a_token_that_is_due() {
+        let cache = TokenCache::new(100, Duration::ZERO);
+        let changes = Changes::of_fed_store();
+        changes.fed_until(NOW + 1000, 0);
+        let now = Now { unix_ms: NOW, clock: &Clock::default() };
+        let is_due = || cache.confirmed(b"t", &changes, now).map(|recalled| recalled.is_due);
+        cache.keep(&access(&changes, "t"), 0);
+        assert_eq!(is_due(), Some(false));
+        changes.fed_until(NOW + 1000, 250_000);
+        assert_eq!(is_due(), Some(true));
+        assert!(cache.is_to_renew(b"t") && !cache.is_to_renew(b"t"), "the first one");
+        assert_eq!(is_due(), Some(true), "and the others go on");
+        cache.keep(&access(&changes, "t"), 250_000);
+        assert_eq!(is_due(), Some(false));
+        let refused = Asked { stamp: changes.stamp("c"), at_ms: 250_000 };
+        cache.keep_refused(&access(&changes, "t"), Mismatch::NotCurrent, refused, &changes);
+        assert_eq!(is_due(), None);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 pub(crate) mod faulty;
 pub(crate) mod feed;
+#[cfg(feature = "test-util")]
+pub(crate) mod feed_server;
 pub(crate) mod front;
 pub(crate) mod h2_socket;
 pub(crate) mod kept;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fastauth_core::settings::CacheMode;
+
 use crate::{
     builder::SettingsBuilder,
     draft::Draft,
@@ -9,7 +11,7 @@ use crate::{
     key::{Choice, Group, Key, NumberLimits, TimeLimits},
 };
 
-pub(crate) static GROUP: Group = Group { title: "Cache", keys: &[&CACHE, &CACHE_CAPACITY, &CACHE_TTL] };
+pub(crate) static GROUP: Group = Group { title: "Cache", keys: &[&CACHE, &CACHE_CAPACITY, &CACHE_MODE, &CACHE_TTL] };
 
 static CACHE: Key = Key::choice(
     "cache",
@@ -23,6 +25,18 @@ static CACHE_CAPACITY: Key =
     })
     .doc("How many tokens are cached, at some 600 bytes each and at most one KiB: of long tokens, fewer are cached.");
 
+pub(crate) static CACHE_MODE: Key = Key::choice(
+    "cache-mode",
+    &[
+        Choice::new(CacheMode::OnDemand.as_str(), |draft| draft.caching.mode = CacheMode::OnDemand),
+        Choice::new(CacheMode::Replica.as_str(), |draft| draft.caching.mode = CacheMode::Replica),
+    ],
+)
+.doc(
+    "With `replica`, a node holds the digests of the current access tokens of all clients, by some 150 bytes each, if its REST store \
+     has a change feed. The first request with a token then asks nothing of the store either. With other stores it has no effect.",
+);
+
 static CACHE_TTL: Key = Key::time(
     "cache-ttl",
     // A longer time is a longer time in which a revoked token opens what it opened.
@@ -30,8 +44,8 @@ static CACHE_TTL: Key = Key::time(
     |draft, ttl| draft.caching.ttl = ttl,
 )
 .doc(
-    "How long a token is cached with a store that does not report changes made by others, such as a REST store. A token that \
-     another process revokes is accepted for as long. Negative results are cached for as long, at most one second.",
+    "How long a token is cached with a store that does not report changes made by others, such as a REST store without a change \
+     feed. A token that another process revokes is accepted for as long. Negative results are cached for as long, at most one second.",
 );
 
 impl SettingsBuilder {
@@ -45,6 +59,12 @@ impl SettingsBuilder {
     #[must_use]
     pub fn cache_capacity(self, tokens: usize) -> Self {
         self.set(&CACHE_CAPACITY, Given::count(tokens))
+    }
+
+    /// Sets what a node holds of a REST store with a change feed (`cache-mode`). The default is what it was asked for.
+    #[must_use]
+    pub fn cache_mode(self, mode: CacheMode) -> Self {
+        self.choose(&CACHE_MODE, mode.as_str())
     }
 
     /// Sets how long a token is cached with a store that does not report changes made by others (`cache-ttl`): a token that

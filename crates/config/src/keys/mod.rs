@@ -85,7 +85,9 @@ mod tests {
         issue::TokensPerClient,
         keys::StoreFormat,
         policy::{Ambiguous, Level, Rule},
-        settings::{CookieSameSite, ErrorShape, LogDetail, RefreshTransport, Reload, ResponseShape, WebSocketRefusal},
+        settings::{
+            CacheMode, CookieSameSite, ErrorShape, LogDetail, RefreshTransport, Reload, ResponseShape, WebSocketRefusal,
+        },
     };
 
     use super::*;
@@ -169,6 +171,7 @@ mod tests {
             audience("a"),
             cache(false),
             cache_capacity(1),
+            cache_mode(CacheMode::Replica),
             cache_ttl(Duration::ZERO),
             allow_get(false),
             response_shape(ResponseShape::OAuth),

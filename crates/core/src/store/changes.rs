@@ -6,7 +6,7 @@ use std::{
     hash::BuildHasher,
     num::NonZeroU32,
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::Poll,
 };
 
@@ -20,6 +20,13 @@ use crate::clock::MAX_DELAY_MS;
 const COUNTERS: usize = 4096;
 /// The number of groups of waiting tasks. A change wakes the group of its client.
 const GROUPS: usize = 256;
+/// How long an answer is valid while the feed of a store is silent.
+const LAPSE_MS: u64 = 5_000;
+/// By how much less than that an answer from before is valid, at most: clients differ, so that they are not all asked for at once.
+const LAPSE_SPREAD_MS: u64 = 2_000;
+/// How long an answer is valid while no change is told of, in case that one is not.
+const BACKSTOP_MS: u64 = 300_000;
+const BACKSTOP_SPREAD_MS: u64 = 30_000;
 
 /// A count of the changes to a store, client by client.
 ///
@@ -30,6 +37,8 @@ const GROUPS: usize = 256;
 /// - It announces a change after readers can see it, and before it answers the writer.
 /// - If other processes may write as well, it looks for their changes and states by [`watched_until`](Self::watched_until) until
 ///   when none can have been missed. After that time nothing is valid until it has looked again.
+/// - If it is told of their changes by a feed, which may be away, it states so by [`fed_until`](Self::fed_until). After that time
+///   answers are valid for five seconds.
 pub struct Changes {
     counters: Box<[AtomicU64]>,
     /// By the counter, in turn.
@@ -39,7 +48,32 @@ pub struct Changes {
     waiting_for_others: Notify,
     hasher: RandomState,
     watched_until_ms: AtomicU64,
-    tells_of_others: bool,
+    tells_of_others: AtomicBool,
+    /// When it was last stated how the feed is, by the [clock](crate::clock::Clock::elapsed) that is never set. It stays 0 without a
+    /// feed.
+    stated_at_ms: AtomicU64,
+    /// A feed may tell of the changes of others.
+    may_be_fed: bool,
+}
+
+/// When a store was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The moment in the life of the client.
+    pub stamp: Stamp,
+    /// The time in milliseconds, by a clock that is never set.
+    pub at_ms: u64,
+}
+
+/// How fresh a cached answer of a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// It is valid.
+    Fresh,
+    /// It is valid, and will not be much longer: the store is to be asked again, while requests go on.
+    Due,
+    /// It is not valid.
+    Stale,
 }
 
 /// A moment in the life of a client: it shows if anything has changed since.
@@ -57,24 +91,31 @@ impl Changes {
     /// Creates the count of a store that only this process writes to.
     #[must_use]
     pub fn of_own_store() -> Self {
-        Self::new(u64::MAX, true)
+        Self::new(u64::MAX, true, false)
     }
 
     /// Creates the count of a store that other processes write to and that is watched: nothing is valid until the first
     /// [`watched_until`](Self::watched_until).
     #[must_use]
     pub fn of_watched_store() -> Self {
-        Self::new(0, true)
+        Self::new(0, true, false)
     }
 
     /// Creates the count of a store that other processes write to unseen. It only counts the changes of this process, so cached
     /// answers may be out of date.
     #[must_use]
     pub fn of_shared_store() -> Self {
-        Self::new(u64::MAX, false)
+        Self::new(u64::MAX, false, false)
     }
 
-    fn new(watched_until_ms: u64, tells_of_others: bool) -> Self {
+    /// Creates the count of a store that other processes write to, and that may have a feed. Until the first
+    /// [`fed_until`](Self::fed_until), it is the count of a [shared store](Self::of_shared_store).
+    #[must_use]
+    pub fn of_fed_store() -> Self {
+        Self::new(u64::MAX, false, true)
+    }
+
+    fn new(watched_until_ms: u64, tells_of_others: bool, may_be_fed: bool) -> Self {
         let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
         let waiting = (0..GROUPS).map(|_| Notify::new()).collect();
         let watched_until_ms = AtomicU64::new(watched_until_ms);
@@ -85,7 +126,9 @@ impl Changes {
             waiting_for_others: Notify::new(),
             hasher: RandomState::default(),
             watched_until_ms,
-            tells_of_others,
+            tells_of_others: AtomicBool::new(tells_of_others),
+            stated_at_ms: AtomicU64::new(0),
+            may_be_fed,
         }
     }
 
@@ -123,6 +166,47 @@ impl Changes {
     /// clock may be 10 ms behind, which is taken off here.
     pub fn watched_until(&self, unix_ms: u64) {
         self.watched_until_ms.store(unix_ms.saturating_sub(MAX_DELAY_MS), Ordering::Release);
+    }
+
+    /// States that the feed has told of every change until now, and that none can be missed until this time, in milliseconds since the
+    /// Unix epoch. `now_ms` is the time by a clock that is never set.
+    ///
+    /// It is to be stated again about every second, also if the time has passed: then a clock that was set does no harm.
+    pub fn fed_until(&self, unix_ms: u64, now_ms: u64) {
+        self.stated_at_ms.store(now_ms, Ordering::Relaxed);
+        self.watched_until(unix_ms);
+        self.tells_of_others.store(true, Ordering::Release);
+    }
+
+    /// Returns how fresh an answer is that a store gave when it was asked then. `unix_ms` is the time since the Unix epoch, and `now_ms`
+    /// that of a clock that is never set. `ttl_ms` is how long answers are valid of a store that tells of no changes of others.
+    #[inline]
+    #[must_use]
+    pub fn freshness(&self, asked: Asked, unix_ms: u64, now_ms: impl FnOnce() -> u64, ttl_ms: u64) -> Freshness {
+        if self.have_come(asked.stamp) {
+            return Freshness::Stale;
+        }
+        let watched_until_ms = self.watched_until_ms.load(Ordering::Acquire);
+        if unix_ms > watched_until_ms {
+            return self.freshness_unwatched(asked, unix_ms.saturating_sub(watched_until_ms), now_ms());
+        }
+        if self.tells_of_others() {
+            let age_ms = self.stated_at_ms.load(Ordering::Relaxed).saturating_sub(asked.at_ms);
+            return Freshness::of_age(age_ms, BACKSTOP_MS - asked.stamp.share_of(BACKSTOP_SPREAD_MS));
+        }
+        if now_ms().saturating_sub(asked.at_ms) < ttl_ms { Freshness::Fresh } else { Freshness::Stale }
+    }
+
+    /// Returns how fresh an answer is when the feed has been silent for so long.
+    #[cold]
+    fn freshness_unwatched(&self, asked: Asked, silent_ms: u64, now_ms: u64) -> Freshness {
+        if !self.may_be_fed {
+            return Freshness::Stale;
+        }
+        if silent_ms <= LAPSE_MS - asked.stamp.share_of(LAPSE_SPREAD_MS) {
+            return Freshness::Fresh;
+        }
+        Freshness::of_age(now_ms.saturating_sub(asked.at_ms), LAPSE_MS)
     }
 
     /// Returns the present moment in the life of a client.
@@ -182,7 +266,20 @@ impl Changes {
     #[must_use]
     #[inline]
     pub fn tells_of_others(&self) -> bool {
-        self.tells_of_others
+        self.tells_of_others.load(Ordering::Acquire)
+    }
+
+    /// Returns true if they are, or may be later.
+    #[must_use]
+    pub fn may_tell_of_others(&self) -> bool {
+        self.may_be_fed || self.tells_of_others()
+    }
+
+    /// Returns true if it depends on their age how fresh answers are.
+    #[must_use]
+    #[inline]
+    pub fn looks_at_ages(&self) -> bool {
+        self.may_be_fed || !self.tells_of_others()
     }
 
     fn place(&self, client_id: &str) -> usize {
@@ -195,11 +292,28 @@ impl Stamp {
     fn place(self) -> usize {
         self.counter.get() as usize - 1
     }
+
+    /// Returns a part of `most`, which differs between clients.
+    #[inline]
+    fn share_of(self, most: u64) -> u64 {
+        most * self.place() as u64 / COUNTERS as u64
+    }
+}
+
+impl Freshness {
+    #[inline]
+    fn of_age(age_ms: u64, allowed_ms: u64) -> Self {
+        match age_ms {
+            _ if age_ms >= allowed_ms => Self::Stale,
+            _ if age_ms >= allowed_ms / 5 * 4 => Self::Due,
+            _ => Self::Fresh,
+        }
+    }
 }
 
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Changes").field("tells_of_others", &self.tells_of_others).finish_non_exhaustive()
+        f.debug_struct("Changes").field("tells_of_others", &self.tells_of_others()).finish_non_exhaustive()
     }
 }
 
@@ -273,5 +387,58 @@ mod tests {
         changes.watched_until(1050);
         assert!(changes.unchanged_since(stamp, 1050 - MAX_DELAY_MS));
         assert!(!changes.unchanged_since(stamp, 1051 - MAX_DELAY_MS));
+    }
+
+    fn freshness(changes: &Changes, asked: Asked, unix_ms: u64, now_ms: u64, ttl_ms: u64) -> Freshness {
+        changes.freshness(asked, unix_ms, || now_ms, ttl_ms)
+    }
+
+    #[test]
+    fn an_answer_lasts_by_the_state_of_the_feed() {
+        use Freshness::{Due, Fresh, Stale};
+        let changes = Changes::of_fed_store();
+        let ask = |at_ms| Asked { stamp: changes.stamp("a"), at_ms };
+        let asked = ask(1_000);
+        // The share of this client.
+        let share = |most| asked.stamp.share_of(most);
+        assert!(!changes.tells_of_others() && changes.may_tell_of_others());
+        assert_eq!(freshness(&changes, asked, 0, 1_499, 500), Fresh);
+        assert_eq!(freshness(&changes, asked, 0, 1_500, 500), Stale, "as of a store without a feed");
+
+        // Live.
+        let until = 1_000_000;
+        let allowed = BACKSTOP_MS - share(BACKSTOP_SPREAD_MS);
+        for (heard_at, expected) in [(900, Fresh), (1_000 + allowed / 5 * 4, Due), (1_000 + allowed, Stale)] {
+            changes.fed_until(until + MAX_DELAY_MS, heard_at);
+            assert_eq!(freshness(&changes, asked, until, 0, 0), expected, "{heard_at}");
+        }
+        assert!(changes.tells_of_others());
+
+        // Silent: what was known then is still used for a while, and then what is young.
+        changes.fed_until(until + MAX_DELAY_MS, 10_000);
+        assert!(!changes.unchanged_since(asked.stamp, until + 1));
+        let lapse = LAPSE_MS - share(LAPSE_SPREAD_MS);
+        assert_eq!(freshness(&changes, asked, until + lapse, 100_000, 0), Fresh);
+        assert_eq!(freshness(&changes, asked, until + lapse + 1, 100_000, 0), Stale);
+        let asked_since = ask(90_000);
+        for (now, expected) in [(93_999, Fresh), (94_000, Due), (94_999, Due), (95_000, Stale)] {
+            assert_eq!(freshness(&changes, asked_since, until + 60_000, now, 0), expected, "{now}");
+        }
+
+        // Back.
+        changes.fed_until(until + 70_000, 95_000);
+        assert_eq!(freshness(&changes, asked_since, until + 60_000, 0, 0), Fresh);
+        changes.client_changed("a");
+        assert_eq!(freshness(&changes, asked_since, until + 60_000, 0, 0), Stale);
+    }
+
+    #[test]
+    fn the_age_of_an_answer_is_nothing_to_a_store_that_tells_of_changes() {
+        let changes = Changes::of_watched_store();
+        let asked = Asked { stamp: changes.stamp("a"), at_ms: 0 };
+        assert!(!changes.looks_at_ages());
+        changes.watched_until(1_000);
+        assert_eq!(freshness(&changes, asked, 900, u64::MAX, 0), Freshness::Fresh);
+        assert_eq!(freshness(&changes, asked, 1_001, 0, u64::MAX), Freshness::Stale, "it has no feed");
     }
 }

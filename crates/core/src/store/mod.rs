@@ -16,7 +16,7 @@ mod session;
 pub use crate::secret::{TokenDigest, TokenDigestError};
 pub use address::{HTTP_PATIENCE, UrlParts, check_headers, check_url, sqlite_path};
 pub use carry::carried_through;
-pub use changes::{Changes, Stamp, first};
+pub use changes::{Asked, Changes, Freshness, Stamp, first};
 pub use error::{StoreError, StoreErrorKind};
 pub use forward::StoreCall;
 pub use list::{MAX_PAGE, SCANNED_AT_ONCE, SessionEntry, SessionFilter, SessionPage, SessionStatus};

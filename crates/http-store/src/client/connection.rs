@@ -4,8 +4,8 @@ use std::{
     borrow::Cow,
     future::Future,
     sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -78,6 +78,9 @@ pub(super) struct Connection {
     version: AtomicU8,
     pub(super) limits: Limits,
     news: News,
+    has_feed: AtomicBool,
+    /// The last change that is known here.
+    seen: RwLock<Option<HeaderValue>>,
 }
 
 /// One call of the store API.
@@ -227,7 +230,19 @@ impl Connection {
             news,
             version: AtomicU8::new(Version::Unknown as u8),
             limits: Limits::new(HTTP_PATIENCE),
+            has_feed: AtomicBool::new(false),
+            seen: RwLock::default(),
         })
+    }
+
+    /// Returns true if the store has announced that it has a feed of its changes.
+    pub(super) fn has_feed(&self) -> bool {
+        self.has_feed.load(Ordering::Relaxed)
+    }
+
+    /// Lets look-ups name the last change that is known here: a server that does not know it yet must not answer out of its cache.
+    pub(super) fn note_seen(&self, seen: Option<HeaderValue>) {
+        *self.seen.write().unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
     pub(super) fn version(&self) -> Version {
@@ -275,7 +290,6 @@ impl Connection {
     }
 
     /// Opens a stream by a GET, on a connection of its own to a healthy server. Only its head has to come as soon as that of a look-up.
-    #[allow(dead_code, reason = "the reader of the feed calls it")]
     pub(super) async fn open_stream(&self, call: HttpCall) -> Result<ServerStream, StoreError> {
         let mut attempt = self.servers.pick(Errand::LookUp).ok_or_else(spared)?;
         let client = attempt.client(Via::Fresh);
@@ -437,6 +451,9 @@ impl Connection {
         } else if self.speaks_v2() && response.status().is_success() {
             server.tell_mixture();
         }
+        if response.headers().get(wire::ANNOUNCEMENT).is_some_and(wire::announces_feed) {
+            self.has_feed.store(true, Ordering::Relaxed);
+        }
         StoreResponse { response, is_announced }
     }
 
@@ -451,6 +468,11 @@ impl Connection {
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         headers.extend(call.header.clone());
+        if call.method == Method::GET
+            && let Some(seen) = &*self.seen.read().unwrap_or_else(PoisonError::into_inner)
+        {
+            headers.insert(wire::SEEN, seen.clone());
+        }
         if call.body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }

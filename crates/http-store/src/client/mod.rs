@@ -20,24 +20,29 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use self::{
     connection::{Connection, Version, until},
+    feed::Feed,
     slots::Lane,
     v1::{HeldPair, V1},
     v2::V2,
 };
 pub use self::{
+    feed::{FeedListener, FeedNews},
     http_client::{HttpClient, HttpError},
     news::{CallListener, CallNews},
 };
 use crate::flight::{Flights, Turns};
+use fastauth_core::clock::Clock;
 use fastauth_core::keys::CurrentKeys;
 use fastauth_core::store::{
-    Changes, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved, SessionFilter,
-    SessionPage, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through, check_headers,
+    Changes, Comparison, CurrentTokens, Promises, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
+    SessionFilter, SessionPage, StoreError, StoreFuture, StoredPair, TokenRecord, TokenStore, carried_through,
+    check_headers,
 };
 
 mod breaker;
 mod budget;
 mod connection;
+mod feed;
 mod http_client;
 mod limits;
 mod news;
@@ -45,7 +50,6 @@ mod pools;
 mod servers;
 mod settle;
 mod slots;
-#[allow(dead_code, reason = "the reader of the feed opens it")]
 mod stream;
 mod v1;
 mod v2;
@@ -59,6 +63,7 @@ mod v2;
 /// - Redirects are not followed, and proxies from the environment are not used.
 /// - `https` uses rustls, and verifies the store by the certificates that the system trusts.
 /// - Concurrent look-ups of one client and session share one call. Nothing is cached.
+/// - If the store has a feed of its changes, a task reads it from the first call on, until the last clone is dropped.
 /// - A look-up is sent a second time if it could not be sent, its connection broke, there is no answer after 0.4 seconds, or the answer
 ///   is 502, 503 or 504: to another address, or on a new connection; other connections that were kept are then not used any more. That is so for a fifth
 ///   of all calls and ten a second at most. If the answer to a write does not come, the store is asked what it holds. A write that
@@ -80,11 +85,12 @@ pub struct RestStore {
     connection: Arc<Connection>,
     v1: V1,
     v2: V2,
-    pairs: Flights<Result<HeldPair, StoreError>>,
-    digests: Flights<Result<Option<CurrentTokens>, StoreError>>,
+    pairs: Flights<HeldPair>,
+    digests: Flights<Option<CurrentTokens>>,
     turns: Turns,
-    /// Announces what is written here; what other processes write is not announced.
+    /// Announces what is written here, and what the feed tells of others.
     changes: Arc<Changes>,
+    feed: Arc<Feed>,
     /// Bounds the clients that are watched after a revocation by the first version.
     watched: Arc<Semaphore>,
     /// Bounds those of them that are looked up at a time.
@@ -123,14 +129,16 @@ impl RestStore {
         check_headers(&headers)?;
         headers.values_mut().for_each(|value| value.set_sensitive(true));
         let connection = Arc::new(Connection::new(base_urls, headers)?);
+        let changes = Arc::new(Changes::of_fed_store());
         Ok(Self {
             v1: V1::new(Arc::clone(&connection)),
             v2: V2::new(Arc::clone(&connection)),
-            connection,
+            connection: Arc::clone(&connection),
             pairs: Flights::new(),
             digests: Flights::new(),
             turns: Turns::new(),
-            changes: Arc::new(Changes::of_shared_store()),
+            feed: Arc::new(Feed::new(Arc::clone(&connection), Arc::clone(&changes))),
+            changes,
             watched: Arc::new(Semaphore::new(v1::WATCHED)),
             looked_up: Arc::new(Semaphore::new(v1::LOOKED_UP)),
         })
@@ -159,6 +167,29 @@ impl RestStore {
         self
     }
 
+    /// Sets the clock by which it is stated until when no change can have been missed. It is that of the guard.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.feed = Arc::new(self.feed.with_clock(clock));
+        self
+    }
+
+    /// Holds the digests of the current tokens of all clients, by some 150 bytes each, as soon as the store has told them. While its feed
+    /// tells what changes, a token that is among them is confirmed without a call.
+    #[must_use]
+    pub fn with_replica(mut self) -> Self {
+        self.feed = Arc::new(self.feed.with_replica());
+        self
+    }
+
+    /// Tells `listener` of what happens to the feed.
+    #[must_use]
+    pub fn on_feed(mut self, listener: FeedListener) -> Self {
+        self.feed = Arc::new(self.feed.with_listener(listener));
+        self
+    }
+
     /// Returns when a write that begins now ends.
     fn deadline(&self) -> Instant {
         Instant::now() + self.connection.limits.get().write
@@ -184,7 +215,7 @@ impl RestStore {
                 until(deadline, looking_up).await
             }
         });
-        call.await
+        call?.answer().await
     }
 
     async fn shared_digests(
@@ -209,18 +240,22 @@ impl RestStore {
                 Ok(held.map(|held| held.aged(asked_at.elapsed())))
             }
         });
-        call.await
+        call?.answer().await
     }
 
     /// Waits for a shared look-up.
     async fn share<T>(&self, shared: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let _place = self.connection.slots.verifying.enter()?;
-        until(self.look_up_deadline(), shared).await
+        let answer = until(self.look_up_deadline(), shared).await;
+        self.feed.follow();
+        answer
     }
 
     /// Asks the store when there is a slot for it, for as long as a look-up may take.
     async fn ask<T>(&self, lane: &Lane, asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        until(self.look_up_deadline(), in_lane(lane, asking)).await
+        let answer = until(self.look_up_deadline(), in_lane(lane, asking)).await;
+        self.feed.follow();
+        answer
     }
 
     /// Runs `write` when its turn has come, and separates the look-ups before it from those after. Without a client it concerns
@@ -247,14 +282,16 @@ impl RestStore {
             };
             let _slot = lane.slot().await?;
             // Dropped last, when no look-up from before the write can be joined any more.
-            let mut announcing = Announcing { changes: &self.changes, client_id, is_needless: false };
+            let mut announcing = Announcing { changes: &self.changes, feed: &self.feed, client_id, is_needless: false };
             let _pairs = self.pairs.writing(client_id);
             let _digests = self.digests.writing(client_id);
             let written = write.await;
             announcing.is_needless = written.as_ref().is_ok_and(changes_nothing);
             written
         };
-        until(deadline, writing).await
+        let written = until(deadline, writing).await;
+        self.feed.follow();
+        written
     }
 
     async fn save_within(
@@ -381,6 +418,16 @@ impl TokenStore for RestStore {
         Box::pin(self.share(load))
     }
 
+    fn compare_now(
+        &self,
+        client_id: &str,
+        session: Option<&str>,
+        token: &[u8],
+    ) -> Option<Result<Comparison, StoreError>> {
+        // What is not there may have come a moment ago.
+        self.feed.confirms(client_id, session?, token).then_some(Ok(Comparison::Current))
+    }
+
     fn pair<'a>(&'a self, client_id: &'a str) -> StoreFuture<'a, Option<StoredPair>> {
         Box::pin(self.share(async move { Ok(self.shared_pair(client_id, None).await?.pair) }))
     }
@@ -480,14 +527,18 @@ async fn in_lane<T>(lane: &Lane, call: impl Future<Output = Result<T, StoreError
 /// Announces a change when a write ends, also if it failed or was dropped: it may have happened.
 struct Announcing<'a> {
     changes: &'a Changes,
+    feed: &'a Feed,
     client_id: Option<&'a str>,
     is_needless: bool,
 }
 
 impl Drop for Announcing<'_> {
     fn drop(&mut self) {
+        if self.is_needless {
+            return;
+        }
+        self.feed.written(self.client_id);
         match self.client_id {
-            _ if self.is_needless => {}
             Some(client_id) => self.changes.client_changed(client_id),
             None => self.changes.anything_changed(),
         }
