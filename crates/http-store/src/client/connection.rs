@@ -295,17 +295,9 @@ impl Connection {
         let client = attempt.client(Via::Fresh);
         let request = self.request(&client, &call)?;
         let server = Arc::clone(attempt.server());
-        let response = match timeout(self.limits.get().attempt, client.send(request)).await {
-            Ok(Ok(response)) => self.response(response, &server),
-            Ok(Err(error)) => {
-                attempt.fail();
-                return Err(unreached(error));
-            }
-            Err(_) => {
-                attempt.fail();
-                return Err(timed_out());
-            }
-        };
+        // A failure without a wait does not count: an idle node tries again and again, and the first request is to be tried, too.
+        let sent = timeout(self.limits.get().attempt, client.send(request)).await.map_err(|_| timed_out())?;
+        let response = self.response(sent.map_err(unreached)?, &server);
         let status = response.status();
         if status == StatusCode::OK && response.is_announced {
             attempt.succeed();
@@ -316,9 +308,7 @@ impl Connection {
             return Err(StoreError::unsupported("the token store has no feed of changes"));
         }
         let error = response.unexpected("a stream").await;
-        if is_failure(&error, status) {
-            attempt.fail();
-        } else {
+        if !is_failure(&error, status) {
             attempt.succeed();
         }
         Err(error)
