@@ -106,7 +106,7 @@ fn describe_feed() {
         Unit::Count,
         "How often all tokens were looked up again, since changes may have been missed"
     );
-    describe_counter!(FEED_LOSSES, Unit::Count, "How often the feed of the token store ended or could not be opened");
+    describe_counter!(FEED_LOSSES, Unit::Count, "How often nothing was heard of the token store for three seconds");
     describe_gauge!(REPLICA_CLIENTS, Unit::Count, "The clients whose digests are held (`cache-mode`)");
 }
 
@@ -354,7 +354,7 @@ impl FeedMetrics {
         let series = self.heard.get_or_init(FeedSeries::new);
         match news {
             FeedNews::Heartbeat { age, replica } => {
-                series.up.set(1.0);
+                series.up.set(f64::from(u8::from(age < super::feed::RELIABLE)));
                 series.lag.set(age.as_secs_f64());
                 if let Some(clients) = replica {
                     gauge!(REPLICA_CLIENTS).set(clients as f64);

@@ -19,6 +19,7 @@ mod example_login;
 mod extract;
 #[cfg(feature = "test-util")]
 mod fed_node;
+mod fed_nodes;
 mod feed;
 mod feed_readers;
 mod feed_sqlite;

@@ -6,15 +6,41 @@
 #[path = "../../support/mod.rs"]
 mod support;
 
-use std::env;
+use std::{env, sync::Arc};
 
-use fastauth::{FastAuthLayer, Rule, Secret, Settings, store::MemoryStore};
+use fastauth::{
+    FastAuthLayer, Rule, Secret, Settings,
+    store::{Changes, MemoryStore, TokenStore, forward_store},
+};
 use http::HeaderMap;
 use serde_json::json;
 use support::{Inner, at_once, forge, header, time};
 use tower::Layer;
 
 const MASTER_TOKEN: &str = "a master token of thirty-two characters";
+
+/// A store whose feed tells of its changes.
+#[derive(Debug)]
+struct Fed {
+    inner: MemoryStore,
+    changes: Changes,
+}
+
+impl Fed {
+    fn new() -> Self {
+        let changes = Changes::of_fed_store();
+        changes.fed_until(u64::MAX, 0);
+        Self { inner: MemoryStore::new(), changes }
+    }
+}
+
+impl TokenStore for Fed {
+    forward_store!(|store| store.inner; load pair save rotate revoke promises);
+
+    fn changes(&self) -> Option<&Changes> {
+        Some(&self.changes)
+    }
+}
 
 fn main() {
     let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -25,6 +51,7 @@ fn main() {
     let rule = Rule::prefix("/ruled").access();
     let rule = if case == "demands" { rule.roles_any(["admin"]).scopes(["write"]) } else { rule };
     let is_ruled = matches!(&**case, "ruled" | "demands");
+    let store: Arc<dyn TokenStore> = if case == "fed" { Arc::new(Fed::new()) } else { Arc::new(MemoryStore::new()) };
     let settings = Settings::builder()
         .rules(is_ruled.then_some(rule))
         .cryptography_key(Secret::from("kAONxbkATfyk3kmnUhw7YyAMotmvuJ6tVsuT1w3A6N4="))
@@ -32,13 +59,13 @@ fn main() {
         .access_token_paths(["/access", "/other"])
         .master_token_paths(["/master", "/admin"])
         .cache(case != "new")
-        .store(MemoryStore::new());
+        .store(store);
     let auth = FastAuthLayer::new(settings.build().unwrap()).unwrap();
     let claims = if is_ruled { json!({ "roles": ["reader", "admin"], "scope": "read write" }) } else { json!({}) };
     let token = at_once(auth.issuer().issue_with("client-1", claims)).unwrap().tokens.access_token;
     let (path, headers) = match &**case {
         "bare" | "open" => ("/api/v1/items", HeaderMap::new()),
-        "bare-token" | "known" | "new" => ("/access/x", header("access-token", token.expose())),
+        "bare-token" | "known" | "fed" | "new" => ("/access/x", header("access-token", token.expose())),
         "ruled" | "demands" => ("/ruled/x", header("access-token", token.expose())),
         "master" => ("/master/x", header("master-token", MASTER_TOKEN)),
         "missing" => ("/access/x", HeaderMap::new()),

@@ -78,14 +78,14 @@ pub enum FeedNews {
     Change,
     /// The store cannot tell what has changed: every cached answer is asked for again.
     Reset,
-    /// The stream ended, or was silent.
+    /// Nothing was heard of the store, or of its database, for three seconds.
     Lost,
 }
 
 impl Feed {
     pub(super) fn new(connection: Arc<Connection>, changes: Arc<Changes>) -> Self {
         let watch = Watch::new(Arc::clone(&changes), Clock::default());
-        Self::of(Follower { connection, changes, watch, replica: None, listener: None, point: None })
+        Self::of(Follower { connection, changes, watch, replica: None, listener: None, point: None, is_live: false })
     }
 
     fn of(follower: Follower) -> Self {
@@ -145,6 +145,8 @@ struct Follower {
     listener: Option<FeedListener>,
     /// The point after which the next stream goes on; `None` if it begins with the present.
     point: Option<LogPoint>,
+    /// It was relied on, and its loss was not told yet.
+    is_live: bool,
 }
 
 /// The state of one stream.
@@ -236,7 +238,7 @@ impl Follower {
                     tracing::debug!(target: "fastauth", "the feed of the token store ended: {error}");
                 }
             }
-            self.tell(FeedNews::Lost);
+            self.tell_loss();
             sleep(longest * u32::from(random_bytes::<1>()[0]) / 255).await;
             longest = LONGEST_PAUSE.min(longest * 2);
         }
@@ -356,6 +358,7 @@ impl Follower {
             self.watch.heard(age);
         }
         stream.is_caught_up = true;
+        self.tell_loss();
         self.tell(FeedNews::Heartbeat { age, replica: self.replica.as_ref().map(|replica| replica.len()) });
     }
 
@@ -372,6 +375,14 @@ impl Follower {
         }
         self.changes.anything_changed();
         self.tell(FeedNews::Reset);
+    }
+
+    /// Tells once that the feed can no longer be relied on.
+    fn tell_loss(&mut self) {
+        let was_live = std::mem::replace(&mut self.is_live, self.watch.is_live());
+        if was_live && !self.is_live {
+            self.tell(FeedNews::Lost);
+        }
     }
 
     fn tell(&self, news: FeedNews) {
