@@ -79,6 +79,7 @@ contract!(on_memory, memory);
 contract!(on_sqlite, sqlite);
 contract!(on_postgres, postgres);
 contract!(on_rest, rest);
+contract!(on_rest_postgres, rest_postgres);
 contract!(on_rest_v1, rest_v1);
 
 /// Ids that are easily confused or changed on the way.

@@ -116,7 +116,7 @@ pub(crate) struct Store {
 
 #[derive(Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Serve an SQLite store over HTTP, by both versions of the store API
+    /// Serve an SQLite or PostgreSQL store over HTTP, by both versions of the store API
     Serve(Serve),
     /// Test whether a store behind HTTP conforms to the store API
     Test(StoreTest),
@@ -221,6 +221,25 @@ impl From<Format> for StoreFormat {
     }
 }
 
+/// How changes by other servers are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FeedArg {
+    Listen,
+    Poll,
+    Auto,
+}
+
+#[cfg(feature = "postgres")]
+impl From<FeedArg> for fastauth::store::Feed {
+    fn from(feed: FeedArg) -> Self {
+        match feed {
+            FeedArg::Listen => Self::Listen,
+            FeedArg::Poll => Self::Poll,
+            FeedArg::Auto => Self::Auto,
+        }
+    }
+}
+
 #[derive(ClapArgs)]
 #[command(after_help = "\
 Calls must send a bearer token, of at least 16 characters: set FASTAUTH_STORE_TOKEN to it, or name a file. Applications send it \
@@ -233,6 +252,7 @@ signal stops at once. SIGHUP reads the file of tokens again.
 
 Examples:
   fastauth store serve --database sqlite:tokens.db
+  fastauth store serve --database postgres://fastauth@db.example/fastauth?sslmode=verify-full
   fastauth store serve --listen 0.0.0.0:6789 --token-file store-token --metrics-listen 0.0.0.0:9100
   fastauth store serve --listen unix:/run/fastauth/store.sock --socket-mode 0660")]
 pub(crate) struct Serve {
@@ -254,9 +274,22 @@ pub(crate) struct Serve {
         default_value = "0600"
     )]
     pub(crate) socket_mode: SocketMode,
-    /// The database: "sqlite:FILE", or just the file
+    /// The database: "sqlite:FILE", just the file, or "postgres://USER@HOST/DATABASE", whose password may be in PGPASSWORD
     #[arg(long, env = "FASTAUTH_STORE_DATABASE", hide_env_values = true, default_value = "sqlite:fastauth.db")]
     pub(crate) database: String,
+    /// A file with the address of the database, as for an address with a password
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "FASTAUTH_STORE_DATABASE_FILE",
+        hide_env_values = true,
+        conflicts_with = "database"
+    )]
+    pub(crate) database_file: Option<PathBuf>,
+    /// How changes by other servers on a PostgreSQL database are found: by LISTEN, or by asking ten times a second, as behind a
+    /// pooler that shares out connections; auto tries it
+    #[arg(long, value_enum, env = "FASTAUTH_STORE_FEED", hide_env_values = true, default_value = "auto")]
+    pub(crate) feed: FeedArg,
     /// A file with a bearer token on each line, each of which is accepted; SIGHUP reads it again
     #[arg(long, value_name = "FILE", env = "FASTAUTH_STORE_TOKEN_FILE", hide_env_values = true)]
     pub(crate) token_file: Option<PathBuf>,

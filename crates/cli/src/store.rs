@@ -4,13 +4,14 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use fastauth::{
     Secret,
-    store::{MemoryStore, SqliteStore, StoreHealth, StoreService, TokenStore},
+    store::{MemoryStore, StoreHealth, StoreService, TokenStore},
 };
 use serde_json::json;
 use tokio::sync::watch;
 
 use self::{
     application::{Scope, StoreApplication},
+    database::Database,
     limit::LimitedStore,
     metrics::Metrics,
 };
@@ -19,7 +20,7 @@ use crate::{
     backup,
     bearer::{BEARER_VARIABLE, BearerSource},
     convert,
-    failure::{Failure, chain},
+    failure::Failure,
     logging::LogFormat,
     output,
     server::{self, AccessLog, Listener, Signals},
@@ -27,6 +28,7 @@ use crate::{
 };
 
 mod application;
+mod database;
 mod limit;
 mod metrics;
 mod variables;
@@ -54,21 +56,10 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     if let BearerSource::File(path) = &source {
         warn_of_exposure(path);
     }
+    let database = Database::new(&args)?;
     variables::warn_of_unknown();
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(serve(&args, tokens, &source))
-}
-
-/// Opens the database that is served.
-fn open(database: &str) -> Result<Arc<dyn TokenStore>, Failure> {
-    let Some(path) = SqliteStore::path_in_url(database) else {
-        let remedy = "write sqlite:FILE with the plain path of a file, such as sqlite:tokens.db";
-        return Err(Failure::new(format!("--database {database:?} is not a database: {remedy}")));
-    };
-    let store =
-        SqliteStore::open(path).map_err(|error| Failure::new(format!("{}: {}", path.display(), chain(&error))))?;
-    warn_of_exposure(path);
-    Ok(Arc::new(store))
+    runtime.block_on(serve(&args, &database, tokens, &source))
 }
 
 /// Warns if every user of the machine can read a file.
@@ -83,14 +74,19 @@ fn with_tokens(service: &StoreService, source: &BearerSource, tokens: Vec<Secret
     tokens.into_iter().try_fold(service.clone(), |service, token| service.bearer(token).map_err(failure))
 }
 
-async fn serve(args: &Serve, tokens: Vec<Secret>, source: &BearerSource) -> Result<ExitCode, Failure> {
+async fn serve(
+    args: &Serve,
+    database: &Database,
+    tokens: Vec<Secret>,
+    source: &BearerSource,
+) -> Result<ExitCode, Failure> {
     let metrics_listener = match &args.metrics_listen {
         Some(address) => Some(Listener::bind(address, args.socket_mode).await?),
         None => None,
     };
     let listener = Listener::bind(&args.listen, args.socket_mode).await?;
     // Once it listens: a start that fails leaves no database behind.
-    let store = open(&args.database)?;
+    let store = database.open().await?;
     let bearer_tokens = tokens.len();
     let served: Arc<dyn TokenStore> = match args.rate_limit_per_minute {
         Some(per_minute) => Arc::new(LimitedStore::new(Arc::clone(&store), per_minute, args.rate_limit_burst)),
@@ -106,7 +102,7 @@ async fn serve(args: &Serve, tokens: Vec<Secret>, source: &BearerSource) -> Resu
         access_log: AccessLog::new(args.access_log),
         scope: if metrics_listener.is_some() { Scope::Calls } else { Scope::CallsAndMetrics },
     };
-    tracing::info!(target: "fastauth", database = args.database, bearer_tokens, "serving a token store");
+    tracing::info!(target: "fastauth", database = database.shown(), bearer_tokens, "serving a token store");
     let mut listeners = Vec::new();
     if let Some(listener) = metrics_listener {
         tracing::info!(target: "fastauth", url = listener.url(), "metrics and health are served");

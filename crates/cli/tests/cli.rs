@@ -19,6 +19,9 @@ mod operating;
 #[cfg(target_os = "linux")]
 #[path = "cli/output.rs"]
 mod output;
+#[cfg(all(target_os = "linux", feature = "postgres"))]
+#[path = "cli/postgres.rs"]
+mod postgres;
 #[path = "cli/rules.rs"]
 mod rules;
 #[path = "cli/served.rs"]

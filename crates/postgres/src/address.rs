@@ -84,16 +84,14 @@ impl Address {
 
     /// Returns the hosts and the database, without the user and the password.
     pub(crate) fn shown(&self) -> String {
-        let hosts: Vec<_> = self
-            .config
-            .get_hosts()
-            .iter()
-            .map(|host| match host {
-                Host::Tcp(host) => host.clone(),
-                #[cfg(unix)]
-                Host::Unix(path) => path.display().to_string(),
-            })
-            .collect();
+        let ports = self.config.get_ports();
+        let port = |place: usize| ports.get(place).or(ports.first()).map_or(String::new(), |port| format!(":{port}"));
+        let hosts = self.config.get_hosts().iter().enumerate().map(|(place, host)| match host {
+            Host::Tcp(host) => format!("{host}{}", port(place)),
+            #[cfg(unix)]
+            Host::Unix(path) => format!("{}{}", path.display(), port(place)),
+        });
+        let hosts: Vec<_> = hosts.collect();
         let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
         format!("postgres://{}/{database}", hosts.join(","))
     }
@@ -162,7 +160,8 @@ mod tests {
     fn password_of_the_url_comes_first_and_is_not_shown() {
         let with = address("postgres://u:hush@h:1234/x");
         assert_eq!(with.config.get_password(), Some(&b"hush"[..]));
-        assert_eq!(with.shown(), "postgres://h/x");
+        assert_eq!(with.shown(), "postgres://h:1234/x");
+        assert_eq!(address("postgres://u@a,b:2/x").shown(), "postgres://a:5432,b:2/x");
         assert!(!format!("{with:?}").contains("hush"));
         assert_eq!(address("postgres://u@h/x").config.get_password(), Some(&b"from-elsewhere"[..]));
     }

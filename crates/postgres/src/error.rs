@@ -61,11 +61,11 @@ pub(crate) fn is_of_pooler(error: &Error) -> bool {
         .is_some_and(|code| [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(code))
 }
 
-/// Returns true if the transaction was ended in favour of another, and can be repeated.
+/// Returns true if the transaction was ended because of others that it waited for, and can be repeated.
 pub(crate) fn is_conflict(error: &Error) -> bool {
-    error
-        .code()
-        .is_some_and(|code| [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code))
+    error.code().is_some_and(|code| {
+        [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::QUERY_CANCELED].contains(code)
+    })
 }
 
 /// Says what the server, or the connection to it, has said. Details are left out, since they name values.

@@ -6,14 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use deadpool_postgres::{Object, Pool};
 use fastauth_core::store::{StoreError, StoreErrorKind};
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_postgres::{Error, Row};
 
@@ -63,21 +63,21 @@ impl Writer {
 
     /// Does work, again on another connection as long as it is certain that it was not done.
     pub(crate) async fn write<W: Work>(&self, work: &W) -> Result<W::Answer, Failure> {
-        self.repeat(|| self.transact(work)).await
+        self.repeat(|deadline| self.transact(work, deadline)).await
     }
 
     /// Runs one statement, which is a transaction of its own.
     pub(crate) async fn execute(&self, query: &Query) -> Result<Vec<Row>, Failure> {
-        self.repeat(|| self.try_execute(query)).await
+        self.repeat(|deadline| self.try_execute(query, deadline)).await
     }
 
-    async fn repeat<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, Failure>
+    async fn repeat<T, F>(&self, attempt: impl Fn(Instant) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let deadline = tokio::time::Instant::now() + WRITING;
+        let deadline = Instant::now() + WRITING;
         loop {
-            let failure = match attempt().await {
+            let failure = match attempt(deadline).await {
                 Err(failure @ Failure::NotWritten(_)) => failure,
                 done => return done,
             };
@@ -87,10 +87,10 @@ impl Writer {
         }
     }
 
-    async fn transact<W: Work>(&self, work: &W) -> Result<W::Answer, Failure> {
-        let connection = self.connection().await?;
+    async fn transact<W: Work>(&self, work: &W, deadline: Instant) -> Result<W::Answer, Failure> {
+        let connection = self.connection(deadline).await?;
         let is_committing = AtomicBool::new(false);
-        let done = timeout(WRITING, async {
+        let done = timeout_at(deadline, async {
             let manner = Manner { is_pooled: self.server.is_pooled(), keeps_log: self.keeps_log };
             work.run(Transaction::begin(&connection, manner, work.client_id(), &is_committing).await?).await
         });
@@ -102,12 +102,12 @@ impl Writer {
         self.judge(connection, done.ok(), may_be_written)
     }
 
-    async fn try_execute(&self, query: &Query) -> Result<Vec<Row>, Failure> {
+    async fn try_execute(&self, query: &Query, deadline: Instant) -> Result<Vec<Row>, Failure> {
         const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
         const LIMIT: &str = "SELECT set_config('statement_timeout', '5s', true)";
-        let connection = self.connection().await?;
+        let connection = self.connection(deadline).await?;
         let is_pooled = self.server.is_pooled();
-        let done = timeout(WRITING, async {
+        let done = timeout_at(deadline, async {
             if !is_pooled {
                 return run(&connection, false, std::slice::from_ref(query)).await;
             }
@@ -119,8 +119,9 @@ impl Writer {
         Ok(rows.into_iter().flatten().collect())
     }
 
-    async fn connection(&self) -> Result<Object, Failure> {
-        timeout(WRITING, take(&self.pool)).await.unwrap_or_else(|_| Err(timed_out())).map_err(Failure::NotWritten)
+    async fn connection(&self, deadline: Instant) -> Result<Object, Failure> {
+        let taken = timeout_at(deadline, take(&self.pool)).await;
+        taken.unwrap_or_else(|_| Err(timed_out())).map_err(Failure::NotWritten)
     }
 
     /// Says what became of an attempt, of which `None` has not ended in time. A connection of which that is not clear is closed, which
@@ -131,7 +132,7 @@ impl Writer {
             Some(Err(error)) => error,
             None => {
                 drop(Object::take(connection));
-                let failure = if may_be_written { Failure::Unknown } else { Failure::Refused };
+                let failure = if may_be_written { Failure::Unknown } else { Failure::NotWritten };
                 return Err(failure(timed_out()));
             }
         };

@@ -241,6 +241,9 @@ impl Work for Rotate {
                 let replaced = Replaced { held: &held, refresh: self.0.presented, is_nameless };
                 writes.push(Some(transaction.put(successor, "rotate", Some(&replaced))));
                 if held.name != successor.session {
+                    // It may take the place of another one.
+                    let other = transaction.held(client_id, &successor.session).await?;
+                    transaction.live -= i64::from(other.is_some_and(|other| other.is_live()));
                     const FORGET: &str = "DELETE FROM fastauth.token WHERE client_id = $1 AND session = $2";
                     writes.push(Some(Query::new(FORGET, [client_id.into(), held.name.as_str().into()])));
                     writes.push(transaction.change("revoke", Some(&held.name)));

@@ -214,7 +214,8 @@ async fn revocation_after_it_ends_the_log_in(store: &Store) {
 /// As the cache and open sockets notice it.
 #[tokio::test]
 async fn it_is_announced_if_it_concerns_a_session() {
-    for fixture in [crate::support::stores::memory().await, crate::support::stores::sqlite().await] {
+    let fixtures = [Some(crate::support::stores::memory().await), Some(crate::support::stores::sqlite().await)];
+    for fixture in fixtures.into_iter().flatten().chain(crate::support::stores::postgres().await) {
         let store = &fixture.store;
         store.begin("a", "f", 1).await;
         let changes = store.changes().unwrap();
@@ -251,7 +252,12 @@ async fn processes_that_share_a_file_see_it() {
 /// What takes a right away is done even if its caller leaves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_goes_on_without_its_caller() {
-    for fixture in [crate::support::stores::sqlite().await, crate::support::stores::rest().await] {
+    let fixtures = [
+        Some(crate::support::stores::sqlite().await),
+        Some(crate::support::stores::rest().await),
+        crate::support::stores::postgres().await,
+    ];
+    for fixture in fixtures.into_iter().flatten() {
         let store = &fixture.store;
         store.begin("a", "f", 1).await;
         assert!(futures_util::future::poll_immediate(store.revoke_access("a", None)).await.is_none());

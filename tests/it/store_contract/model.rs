@@ -278,4 +278,17 @@ proptest! {
             prop_assert_eq!(found, expected, "{:?}", step);
         }
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_and_postgres_answer_the_same(steps in vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let Some(url) = crate::support::postgres::database() else { return Ok(()) };
+        let (memory, postgres) = (MemoryStore::new(), runtime.block_on(crate::support::postgres::connect(&url)));
+        let (mut one, mut other) = (Actor::new(&memory), Actor::new(&postgres));
+        for (number, step) in steps.iter().enumerate() {
+            let (expected, found) = runtime.block_on(async { (one.act(step, number).await, other.act(step, number).await) });
+            prop_assert_eq!(found, expected, "{:?}", step);
+        }
+    }
 }

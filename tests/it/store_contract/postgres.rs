@@ -96,7 +96,8 @@ async fn certificate_is_verified_as_far_as_the_url_asks_for_it() {
         let url =
             format!("postgres://fastauth@{host}:{}/postgres?sslmode={mode}{}", server.port, root.unwrap_or_default());
         let connected = PostgresStore::connect(&url, PostgresOptions::default()).await;
-        if connected.is_ok() {
+        if let Ok(store) = &connected {
+            store.load("a", None).await.unwrap();
             let sql = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                  WHERE application_name = 'fastauth' AND ssl";
             let encrypted: i64 = raw.query_one(sql, &[]).await.unwrap().get(0);
@@ -136,6 +137,8 @@ async fn calls_end_in_time_if_the_server_stands_still() {
     let Some(server) = Server::start("") else { return };
     let store = Arc::new(connect(&server.database()).await);
     store.begin("a", "f", 1).await;
+    // With connections that are open, or none.
+    store.revoke_all_of("nobody").await;
     server.signal("STOP");
     let mut calls: JoinSet<(&str, Option<StoreErrorKind>)> = JoinSet::new();
     macro_rules! call {

@@ -35,7 +35,6 @@ macro_rules! silent_refusals {
 
 silent_refusals!(silent_on_memory, memory);
 silent_refusals!(silent_on_sqlite, sqlite);
-silent_refusals!(silent_on_postgres, postgres);
 
 revocations!(on_memory, memory);
 revocations!(on_sqlite, sqlite);

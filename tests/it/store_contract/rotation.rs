@@ -45,6 +45,7 @@ rotations!(on_memory, memory);
 rotations!(on_sqlite, sqlite);
 rotations!(on_postgres, postgres);
 rotations!(on_rest, rest);
+rotations!(on_rest_postgres, rest_postgres);
 
 /// Sets a long grace.
 fn gracious(rotation: Rotation) -> Rotation {

@@ -53,6 +53,14 @@ pub(crate) async fn postgres() -> Option<Fixture> {
     None
 }
 
+/// A `RestStore` before a `StoreService` before a `PostgresStore`, if there is a server on this machine.
+pub(crate) async fn rest_postgres() -> Option<Fixture> {
+    match postgres().await {
+        Some(behind) => Some(behind_http(behind).await),
+        None => None,
+    }
+}
+
 /// A store in memory with this clock.
 #[cfg(feature = "test-util")]
 pub(crate) fn memory_by(clock: &ManualClock) -> Arc<dyn TokenStore> {
