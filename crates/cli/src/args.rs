@@ -175,7 +175,7 @@ they cannot see that: run this before the first process starts, or while it runs
 Examples:
   fastauth store reset-feed")]
 pub(crate) struct ResetFeed {
-    /// The database, instead of the configured one: "sqlite:FILE", or just the file
+    /// The database, instead of the configured one: "sqlite:FILE", just the file, or "postgres://USER@HOST/DATABASE"
     #[arg(long, value_name = "DATABASE")]
     pub(crate) database: Option<String>,
     #[command(flatten)]

@@ -5,9 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use fastauth::store::{ChangeLog, RestoredSessions, SqliteStore};
 
 use crate::{
-    args::{Backup, ResetFeed, Restore},
+    args::{Backup, FeedArg, ResetFeed, Restore},
     config::Config,
     convert,
+    database::{Database, is_postgres},
     failure::{Failure, chain},
     output,
     runtime::block_on,
@@ -47,6 +48,9 @@ pub(crate) fn restore(args: Restore) -> Result<ExitCode, Failure> {
 }
 
 pub(crate) fn reset_feed(args: ResetFeed) -> Result<ExitCode, Failure> {
+    if let Some(url) = args.database.as_ref().filter(|address| is_postgres(address)) {
+        return reset_feed_of_postgres(url);
+    }
     let database = database(args.config, args.database)?;
     if !database.exists() {
         return Err(Failure::new(format!("{} has no feed: there is no such database", database.display())));
@@ -54,6 +58,17 @@ pub(crate) fn reset_feed(args: ResetFeed) -> Result<ExitCode, Failure> {
     let store = SqliteStore::open(&database).map_err(|error| Failure::new(chain(&error)))?;
     block_on(store.restart())?.map_err(|error| Failure::new(chain(&error)))?;
     output::line(&format!("all nodes that follow {} forget what they know", database.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reset_feed_of_postgres(url: &str) -> Result<ExitCode, Failure> {
+    let database = Database::postgres(url.to_owned(), FeedArg::Poll)?;
+    block_on(async {
+        let store = database.open().await?;
+        let log = store.log().ok_or_else(|| Failure::new("the store has no feed"))?;
+        log.restart().await.map_err(|error| Failure::new(chain(&error)))
+    })??;
+    output::line(&format!("all nodes that follow {} forget what they know", database.shown()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -17,6 +17,7 @@ mod bearer;
 mod check;
 mod config;
 mod convert;
+mod database;
 mod explain;
 mod failure;
 mod files;

@@ -1,6 +1,6 @@
 //! `store serve`, and the other commands of `store`.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use fastauth::{
     Secret,
@@ -11,7 +11,6 @@ use tokio::sync::watch;
 
 use self::{
     application::{Scope, StoreApplication},
-    database::Database,
     limit::LimitedStore,
     metrics::Metrics,
 };
@@ -20,6 +19,7 @@ use crate::{
     backup,
     bearer::{BEARER_VARIABLE, BearerSource},
     convert,
+    database::{Database, warn_of_exposure},
     failure::Failure,
     logging::LogFormat,
     output,
@@ -28,7 +28,6 @@ use crate::{
 };
 
 mod application;
-mod database;
 mod limit;
 mod metrics;
 mod variables;
@@ -56,17 +55,10 @@ pub(crate) fn run(args: Store) -> Result<ExitCode, Failure> {
     if let BearerSource::File(path) = &source {
         warn_of_exposure(path);
     }
-    let database = Database::new(&args)?;
+    let database = Database::served(&args)?;
     variables::warn_of_unknown();
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(serve(&args, &database, tokens, &source))
-}
-
-/// Warns if every user of the machine can read a file.
-fn warn_of_exposure(path: &Path) {
-    if let Some(warning) = fastauth::config::exposure(path) {
-        tracing::warn!(target: "fastauth", "{warning}");
-    }
 }
 
 fn with_tokens(service: &StoreService, source: &BearerSource, tokens: Vec<Secret>) -> Result<StoreService, Failure> {

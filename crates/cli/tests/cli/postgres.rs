@@ -29,6 +29,8 @@ async fn several_servers_share_a_database_and_show_no_password() {
     assert_eq!(held(&stores[1], "a").await.as_deref(), Some("one"));
     let tested = places[0].done(&["store", "test", &servers[1].url]);
     assert!(tested.contains("The store speaks v2") && tested.contains(" 0 broken"), "{tested}");
+    let said = places[0].done(&["store", "reset-feed", "--database", &url]);
+    assert!(said.contains("forget what they know") && !said.contains("hush"), "{said}");
     for (place, served) in places.iter().zip(servers) {
         assert_eq!(served.stop(), Some(0));
         let log = fs::read_to_string(place.path().join("log")).unwrap();

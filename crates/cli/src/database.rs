@@ -1,31 +1,30 @@
-//! The database that is served.
+//! The database of a store that the program serves or looks after.
 
 use std::{path::Path, sync::Arc};
 
 use fastauth::store::{SqliteStore, TokenStore};
 
-use super::warn_of_exposure;
 use crate::{
-    args::Serve,
+    args::{FeedArg, Serve},
     failure::{Failure, chain},
 };
 
-/// The database of a server, by its address.
-pub(super) enum Database {
+/// A database, by its address.
+pub(crate) enum Database {
     Sqlite(String),
     #[cfg(feature = "postgres")]
     Postgres(postgres::Postgres),
 }
 
 impl Database {
-    /// Reads the address, without opening anything.
-    pub(super) fn new(args: &Serve) -> Result<Self, Failure> {
+    /// Reads the address of what is to be served, without opening anything.
+    pub(crate) fn served(args: &Serve) -> Result<Self, Failure> {
         let address = match &args.database_file {
             Some(path) => address_in(path)?,
             None => args.database.clone(),
         };
         if is_postgres(&address) {
-            return Self::postgres(address, args);
+            return Self::postgres(address, args.feed);
         }
         if SqliteStore::path_in_url(&address).is_none() {
             let remedy = "write sqlite:FILE with the plain path of a file, such as sqlite:tokens.db, or postgres://…";
@@ -36,19 +35,19 @@ impl Database {
         Ok(Self::Sqlite(address))
     }
 
+    /// Reads the address of a PostgreSQL database.
     #[cfg(feature = "postgres")]
-    fn postgres(url: String, args: &Serve) -> Result<Self, Failure> {
-        postgres::Postgres::new(url, args.feed).map(Self::Postgres)
+    pub(crate) fn postgres(url: String, feed: FeedArg) -> Result<Self, Failure> {
+        postgres::Postgres::new(url, feed).map(Self::Postgres)
     }
 
     #[cfg(not(feature = "postgres"))]
-    fn postgres(_: String, args: &Serve) -> Result<Self, Failure> {
-        let _ = args.feed;
+    pub(crate) fn postgres(_: String, _: FeedArg) -> Result<Self, Failure> {
         Err(Failure::new("this build of fastauth has no PostgreSQL: build it with the feature `postgres`"))
     }
 
     /// Returns the address for logs, without a user and a password.
-    pub(super) fn shown(&self) -> &str {
+    pub(crate) fn shown(&self) -> &str {
         match self {
             Self::Sqlite(address) => address,
             #[cfg(feature = "postgres")]
@@ -57,7 +56,7 @@ impl Database {
     }
 
     /// Opens the store.
-    pub(super) async fn open(&self) -> Result<Arc<dyn TokenStore>, Failure> {
+    pub(crate) async fn open(&self) -> Result<Arc<dyn TokenStore>, Failure> {
         match self {
             Self::Sqlite(address) => open_sqlite(address),
             #[cfg(feature = "postgres")]
@@ -66,7 +65,8 @@ impl Database {
     }
 }
 
-fn is_postgres(address: &str) -> bool {
+/// Returns true for the address of a PostgreSQL database.
+pub(crate) fn is_postgres(address: &str) -> bool {
     address.starts_with("postgres://") || address.starts_with("postgresql://")
 }
 
@@ -76,6 +76,13 @@ fn open_sqlite(address: &str) -> Result<Arc<dyn TokenStore>, Failure> {
         SqliteStore::open(path).map_err(|error| Failure::new(format!("{}: {}", path.display(), chain(&error))))?;
     warn_of_exposure(path);
     Ok(Arc::new(store))
+}
+
+/// Warns if every user of the machine can read a file.
+pub(crate) fn warn_of_exposure(path: &Path) {
+    if let Some(warning) = fastauth::config::exposure(path) {
+        tracing::warn!(target: "fastauth", "{warning}");
+    }
 }
 
 /// Reads the address in a file, of which a newline at the end is no part.
@@ -115,7 +122,7 @@ mod postgres {
     }
 
     impl Postgres {
-        pub(super) fn new(url: String, feed: FeedArg) -> Result<Self, Failure> {
+        pub(crate) fn new(url: String, feed: FeedArg) -> Result<Self, Failure> {
             let shown = PostgresStore::shown(&url).map_err(|error| Failure::new(chain(&error)))?;
             let mut options = PostgresOptions::default();
             options.feed = feed.into();
@@ -127,11 +134,11 @@ mod postgres {
             Ok(Self { url: Secret::from(url), shown, options })
         }
 
-        pub(super) fn shown(&self) -> &str {
+        pub(crate) fn shown(&self) -> &str {
             &self.shown
         }
 
-        pub(super) async fn open(&self) -> Result<Arc<dyn TokenStore>, Failure> {
+        pub(crate) async fn open(&self) -> Result<Arc<dyn TokenStore>, Failure> {
             match PostgresStore::connect(self.url.expose(), self.options.clone()).await {
                 Ok(store) => Ok(Arc::new(store)),
                 Err(error) => Err(Failure::new(format!("{}: {}", self.shown, chain(&error)))),
