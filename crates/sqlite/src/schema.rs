@@ -158,9 +158,9 @@ CREATE TABLE change (
     version INTEGER NOT NULL
 ) STRICT;
 CREATE TRIGGER token_deleted_live BEFORE DELETE ON token
-WHEN OLD.status = 'live' AND OLD.version > max(
-    (SELECT floor FROM store), coalesce((SELECT floor FROM client WHERE client_id = OLD.client_id), 0)
-) AND NOT (
+WHEN OLD.status = 'live' AND OLD.version > (SELECT floor FROM store)
+    AND OLD.version > coalesce((SELECT floor FROM client WHERE client_id = OLD.client_id), 0)
+AND NOT (
     OLD.access_expires_at > 0 AND OLD.refresh_expires_at > 0
     AND max(OLD.access_expires_at, OLD.refresh_expires_at) < CAST(strftime('%s', 'now') AS INTEGER)
 ) BEGIN

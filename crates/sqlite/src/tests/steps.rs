@@ -69,10 +69,11 @@ fn steps_with(sessions: usize) -> Vec<(&'static str, u64)> {
     calls.into_iter().map(|(name, call)| (name, steps(&mut writer, call))).collect()
 }
 
+/// A new pair deletes up to sixteen others, and triggers count and note each.
 #[test]
 fn ten_thousand_sessions_cost_no_more_than_one() {
     let few = steps_with(1);
     let many = steps_with(10_000);
-    let dear: Vec<_> = few.iter().zip(&many).filter(|(few, many)| many.1 > few.1 + 2000).collect();
+    let dear: Vec<_> = few.iter().zip(&many).filter(|(few, many)| many.1 > few.1 + 3000).collect();
     assert!(dear.is_empty(), "steps with one session, and with 10,000: {dear:?}");
 }
