@@ -426,6 +426,7 @@ impl Basis {
 fn token_cache(caching: Caching, store: &dyn TokenStore) -> Option<TokenCache> {
     let changes = store.changes()?;
     let ttl = if changes.tells_of_others() { Duration::ZERO } else { caching.ttl };
-    let is_useful = changes.may_tell_of_others() || !ttl.is_zero();
-    (caching.on && is_useful).then(|| TokenCache::new(caching.capacity, ttl))
+    let grace = if changes.looks_at_ages() { caching.grace } else { Duration::ZERO };
+    let is_useful = changes.may_tell_of_others() || !ttl.is_zero() || !grace.is_zero();
+    (caching.on && is_useful).then(|| TokenCache::new(caching.capacity, ttl).with_grace(grace))
 }

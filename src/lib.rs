@@ -180,7 +180,8 @@ pub mod test_util;
 mod tokens;
 
 pub(crate) use fastauth_core::{
-    clock, credential, denial, issue, json, keys, origin, policy as rule, query, random, secret, settings, shown, token,
+    clock, credential, denial, issue, json, keys, origin, policy as rule, query, random, secret, settings, shown,
+    token, trace,
 };
 
 /// The configuration: where it is read from, in which order, and what it has to be.

@@ -4,9 +4,12 @@
 //! found valid, and in logs and spans alone: the labels of counts are bounded by the configuration or by this crate.
 //! If nothing listens, next to nothing is done, and nothing is allocated.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use http::{Extensions, HeaderMap, Uri};
@@ -15,6 +18,7 @@ use crate::{
     DenialReason, IssueErrorKind,
     rule::{Level, ListedPrefix, PathList, Rule, RuleId, Rules},
     settings::{Deployment, LogDetails},
+    store::StoreError,
 };
 
 #[cfg(feature = "rest")]
@@ -87,6 +91,31 @@ pub(crate) struct Counts {
     refused_paths: AtomicU64,
     other_readings: AtomicU64,
     reuses: AtomicU64,
+    in_grace: OnceAMinute,
+}
+
+/// Counts what is logged once a minute.
+#[derive(Debug, Default)]
+struct OnceAMinute(Mutex<Uncounted>);
+
+#[derive(Debug, Default)]
+struct Uncounted {
+    count: u64,
+    logged_at: Option<Instant>,
+}
+
+impl OnceAMinute {
+    /// Counts one, and returns how many there were since the last time that this returned a number, if that is a minute ago.
+    fn count(&self, now: Instant) -> Option<u64> {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let mut uncounted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        uncounted.count += 1;
+        if uncounted.logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < MINUTE) {
+            return None;
+        }
+        uncounted.logged_at = Some(now);
+        Some(std::mem::take(&mut uncounted.count))
+    }
 }
 
 /// The names that logs and labels show.
@@ -173,6 +202,18 @@ impl Observer {
         }
     }
 
+    /// Counts a token that was accepted although the store cannot be reached, and logs it once a minute.
+    #[cold]
+    pub(crate) fn accepted_in_grace(&self, error: &StoreError) {
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = &self.metrics {
+            metrics.count_grace();
+        }
+        if let Some(count) = self.counts.in_grace.count(Instant::now()) {
+            log::log_grace(error, count);
+        }
+    }
+
     /// Counts a reload of the configuration.
     #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
     pub(crate) fn count_reload(&self, is_applied: bool) {
@@ -255,13 +296,19 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        ClientIdError, TokenError,
-        store::{StoreError, StoreErrorKind},
-    };
+    use crate::{ClientIdError, TokenError, store::StoreErrorKind};
 
     fn trouble() -> StoreError {
         StoreError::new(StoreErrorKind::Failed, "away")
+    }
+
+    #[test]
+    fn what_is_logged_once_a_minute_is_counted_in_between() {
+        let counted = OnceAMinute::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let told: Vec<_> = [0, 1, 59, 60, 61, 200].into_iter().map(|seconds| counted.count(after(seconds))).collect();
+        assert_eq!(told, [Some(1), None, None, Some(3), None, Some(2)]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     keys::KeyRing,
     observe::{Event, Observer},
     secret::TokenDigest,
-    store::{Asked, Comparison, StoreError, TokenStore},
+    store::{Asked, Comparison, StoreError, StoreErrorKind, TokenStore},
     token::{Claims, Expected, TokenError, TokenType},
 };
 
@@ -111,8 +111,27 @@ impl Confirmer {
     /// Asks the store whether a verified token is the current one.
     pub(crate) async fn confirm(&self, mut verified: Verified) -> Result<Arc<Access>, Denial> {
         let comparison = self.compare(&verified.access).await;
+        if let Err(error) = &comparison
+            && let Some(access) = self.recall_in_grace(&verified, error)
+        {
+            return Ok(access);
+        }
         self.judge(&mut verified, comparison, TokenCache::keep)?;
         Ok(verified.access)
+    }
+
+    /// Returns the access of a verified token that the store confirmed before, if the store cannot be reached and that was not too
+    /// long ago. Whatever else the store says, and whatever else goes wrong, counts.
+    #[cold]
+    fn recall_in_grace(&self, verified: &Verified, error: &StoreError) -> Option<Arc<Access>> {
+        use StoreErrorKind::{TimedOut, Unavailable, Unreachable};
+        if ![TimedOut, Unavailable, Unreachable].contains(&error.kind()) {
+            return None;
+        }
+        let now = self.now(self.clock.unix_now_ms());
+        let access = self.cache.as_ref()?.in_grace(verified.access.token(), self.store.changes()?, now)?;
+        self.observer.accepted_in_grace(error);
+        Some(access)
     }
 
     /// Confirms an access token, and waits for the store if necessary.
@@ -261,7 +280,11 @@ impl Confirmer {
         let Ok(runtime) = Handle::try_current() else { return };
         let confirmer = self.clone();
         let verified = self.verified(Claims::clone(access), now_ms);
-        runtime.spawn(async move { confirmer.confirm(verified).await.err() });
+        runtime.spawn(async move {
+            let mut verified = verified;
+            let comparison = confirmer.compare(&verified.access).await;
+            confirmer.judge(&mut verified, comparison, TokenCache::keep).err()
+        });
     }
 
     fn recall_refused(&self, verified: &Verified) -> Option<Mismatch> {

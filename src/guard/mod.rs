@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use fastauth_core::hooks::AccessQuestion;
-use http::{Extensions, HeaderMap, Method, request::Parts};
+use http::{Extensions, HeaderMap, HeaderValue, Method, request::Parts};
 
 use crate::{
     DenialReason,
@@ -21,6 +21,7 @@ use crate::{
     credential::{Credentials, Proof},
     observe::{Case, Details, Event},
     rule::{RequestLine, Requirement},
+    trace,
 };
 
 mod body;
@@ -229,16 +230,18 @@ impl Guard {
         mut head: Option<Parts>,
         method: Method,
         details: Details,
+        parent: Option<HeaderValue>,
     ) -> Pending {
         let guard = Arc::clone(self);
         let Outstanding { question, mut case } = outstanding;
-        Box::pin(async move {
+        let deciding = async move {
             let permit = match guard.settle(question, &mut case, head.as_mut()).await {
                 Ok(permit) => Ok(Some(guard.permit(&case, &method, permit))),
                 Err(denial) => guard.refuse(case, &method, &details, denial).map(|()| None),
             };
             Verdict { head, permit }
-        })
+        };
+        Box::pin(trace::within(parent, deciding))
     }
 
     async fn settle(&self, question: Question, case: &mut Case, head: Option<&mut Parts>) -> Result<Permit, Denial> {

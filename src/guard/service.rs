@@ -23,6 +23,7 @@ use crate::{
     credential::{self, Credentials, Found, MASTER_TOKEN},
     original_uri,
     rule::{RequestLine, Requirement},
+    trace,
 };
 
 /// A service behind the guard, which [`FastAuthLayer`](crate::FastAuthLayer) creates.
@@ -159,8 +160,9 @@ impl<S> FastAuth<S> {
                 let observer = &self.guard.terms.observer;
                 let details = observer.details(request.uri(), request.headers(), request.extensions());
                 let method = request.method().clone();
+                let parent = trace::parent_of(request.headers());
                 let head = self.guard.asks_application().then(|| head::take(&mut request));
-                let pending = self.guard.pending(*outstanding, head, method, details);
+                let pending = self.guard.pending(*outstanding, head, method, details, parent);
                 // What was polled ready is this instance, not its clone: this one is called, and the clone stays.
                 let unready_inner = self.inner.clone();
                 let ready_inner = mem::replace(&mut self.inner, unready_inner);

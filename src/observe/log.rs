@@ -147,6 +147,17 @@ pub(crate) fn log_store_failure(error: &StoreError, outcome: &str, details: &Det
     );
 }
 
+/// Logs that so many requests were let through although the store cannot be reached.
+pub(super) fn log_grace(error: &StoreError, count: u64) {
+    tracing::warn!(
+        target: "fastauth",
+        kind = error.kind().code(),
+        error = error.with_causes(),
+        count,
+        "the token store is unavailable: tokens that it confirmed before are accepted (`store-grace`)"
+    );
+}
+
 /// Creates the span of what is behind the guard, for a request that was let through to a guarded path; `None` if nothing
 /// listens.
 #[inline]

@@ -30,6 +30,7 @@ const ISSUED: &str = "fastauth_tokens_issued_total";
 const REUSES: &str = "fastauth_refresh_reuse_total";
 const LIMITED: &str = "fastauth_rate_limited_total";
 const RELOADS: &str = "fastauth_reloads_total";
+const GRACE: &str = "fastauth_grace_accepts_total";
 const STORE_SECONDS: &str = "fastauth_store_seconds";
 #[cfg(feature = "rest")]
 const BREAKER: &str = "fastauth_store_breaker";
@@ -74,6 +75,11 @@ fn describe() {
     describe_counter!(REUSES, Unit::Count, "Used refresh tokens that came back, whose sessions were revoked");
     describe_counter!(LIMITED, Unit::Count, "Requests for tokens that a rate limit refused");
     describe_counter!(RELOADS, Unit::Count, "Reloads of the configuration: by the outcome");
+    describe_counter!(
+        GRACE,
+        Unit::Count,
+        "Requests with a token that was cached, let through although the token store cannot be reached"
+    );
     describe_histogram!(STORE_SECONDS, Unit::Seconds, "How long the token store took to answer");
     #[cfg(feature = "rest")]
     describe_calls();
@@ -127,6 +133,7 @@ pub(super) struct Metrics {
     limited_clients: Counter,
     reloaded: Counter,
     not_reloaded: Counter,
+    in_grace: Counter,
 }
 
 /// The decisions under one rule.
@@ -222,6 +229,7 @@ impl Metrics {
             limited_clients: counter!(LIMITED, "by" => "client"),
             reloaded: counter!(RELOADS, "outcome" => "applied"),
             not_reloaded: counter!(RELOADS, "outcome" => "faulty"),
+            in_grace: counter!(GRACE),
         }
     }
 
@@ -249,6 +257,10 @@ impl Metrics {
             Event::Limited { by: Limited::Client } => self.limited_clients.increment(1),
             Event::TicketRefused { .. } => {}
         }
+    }
+
+    pub(super) fn count_grace(&self) {
+        self.in_grace.increment(1);
     }
 
     pub(super) fn count_reload(&self, is_applied: bool) {

@@ -15,7 +15,10 @@ use http_body::Body;
 use http_body_util::Full;
 use tower_service::Service;
 
-use crate::check::{live::Current, problem::ErrorForm, refuse::forbid_caching, respond::head_only};
+use crate::{
+    check::{live::Current, problem::ErrorForm, refuse::forbid_caching, respond::head_only},
+    trace,
+};
 
 pub(crate) mod describe;
 mod document;
@@ -198,7 +201,8 @@ where
         let parts = this.live.current();
         let (request, body) = request.into_parts();
         Box::pin(async move {
-            let mut response = this.answer(&parts, &request, body).await;
+            let parent = trace::parent_of(&request.headers);
+            let mut response = trace::within(parent, this.answer(&parts, &request, body)).await;
             // Answers about tokens are true for a moment, and most of them for one caller.
             forbid_caching(response.headers_mut());
             // The rest of such a body is not read, so nothing else can follow on its connection.

@@ -16,6 +16,7 @@ use crate::{
     observe::Issued,
     store::{StoreError, StoreErrorKind, TokenDigest},
     tokens::issued::IssuedTokens,
+    trace,
 };
 
 /// The outcome of an exchange.
@@ -81,7 +82,7 @@ impl Rotations {
             drop(removal);
             ended.send_replace(Some(outcome));
         };
-        runtime.spawn(run.in_current_span());
+        runtime.spawn(trace::within(trace::parent(), run).in_current_span());
         (outcome, true)
     }
 }

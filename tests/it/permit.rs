@@ -30,7 +30,7 @@ use crate::{
     app::{MASTER, access_token, serve, settings},
     support::{
         front::{Front, Mode},
-        stores::session_of,
+        stores::{WithoutLog, session_of},
     },
     websocket::{Socket, open},
 };
@@ -240,7 +240,7 @@ const RECHECK: Duration = Duration::from_millis(200);
 /// A layer on a REST store that others write to, and what stands before that.
 async fn rest() -> (FastAuthLayer, FastAuthLayer, Front) {
     let behind = MemoryStore::new();
-    let front = Front::start(Arc::new(behind.clone())).await;
+    let front = Front::start(Arc::new(WithoutLog(behind.clone()))).await;
     let other = layer(settings().store(behind));
     (layer(settings().store(front.client()).websocket_recheck(RECHECK)), other, front)
 }

@@ -22,6 +22,13 @@ impl Draft<'_> {
                 "`session-ttl` is no longer than `access-ttl`: a client never refreshes, and logs in again when its access token ends",
             );
         }
+        if !self.caching.grace.is_zero() {
+            if !self.caching.on {
+                self.warn("`store-grace` has no effect: with `cache` off, no token is cached");
+            } else if matches!(store, Some(StoreSettings::Sqlite { .. })) {
+                self.warn("`store-grace` has no effect: it is for a REST store, which may be away");
+            }
+        }
         // The embedded store answers as soon as it has written, and reports changes.
         let (patience, reports_others) = match store {
             None | Some(StoreSettings::Sqlite { .. }) => return,

@@ -27,3 +27,4 @@ pub mod settings;
 pub mod shown;
 pub mod store;
 pub mod token;
+pub mod trace;

@@ -82,6 +82,8 @@ pub struct Caching {
     pub capacity: usize,
     /// For how long, if the store does not tell of the changes of others.
     pub ttl: Duration,
+    /// For how much longer they are valid while the store cannot be reached: `store-grace`.
+    pub grace: Duration,
     /// What is held of a store behind HTTP.
     pub mode: CacheMode,
 }

@@ -10,7 +10,10 @@ use std::{
     },
 };
 
-use fastauth_core::store::{StoreError, StoreErrorKind};
+use fastauth_core::{
+    store::{Changes, Stamp, StoreError, StoreErrorKind},
+    trace,
+};
 use futures_util::{FutureExt, future::Shared};
 use tokio::runtime::Handle;
 use tracing::Instrument;
@@ -29,6 +32,8 @@ struct Flight<T> {
     /// Tells it from a later one of the same client and lane.
     number: u64,
     call: Call<T>,
+    /// From before it began.
+    stamp: Stamp,
     /// Each caller that waits has one.
     seat: Arc<()>,
 }
@@ -49,20 +54,23 @@ impl<T: Clone> Joined<T> {
 /// The look-ups that are under way, at most one for each client and lane.
 ///
 /// A caller that asks while a look-up is under way waits for its result too. It goes on in a task of its own, whoever gives up, so it has
-/// to end by itself. Nothing is cached: when it ends, well or badly, the next caller starts a new one.
+/// to end by itself. Nothing is cached: when it ends, well or badly, the next caller starts a new one. So does one that comes after a change
+/// of the client was told, for the answer may be from before it.
 pub(super) struct Flights<T> {
     flights: FlightMap<T>,
+    changes: Arc<Changes>,
 }
 
 impl<T> Clone for Flights<T> {
     fn clone(&self) -> Self {
-        Self { flights: Arc::clone(&self.flights) }
+        Self { flights: Arc::clone(&self.flights), changes: Arc::clone(&self.changes) }
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    pub(super) fn new() -> Self {
-        Self { flights: Arc::default() }
+    /// Creates the look-ups of a store that announces these changes.
+    pub(super) fn new(changes: &Arc<Changes>) -> Self {
+        Self { flights: Arc::default(), changes: Arc::clone(changes) }
     }
 
     /// Joins the look-up for this lane of `client_id` that is under way, or starts the one that `call` makes.
@@ -82,11 +90,13 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let runtime = Handle::try_current().map_err(|_| failed("the token store behind HTTP needs a tokio runtime"))?;
         let mut flights = lock(&self.flights);
         let lane = lane.map(str::to_owned);
-        if let Some(flight) = flights.get(client_id).and_then(|lanes| lanes.get(&lane)) {
+        let stamp = self.changes.stamp(client_id);
+        let under_way = flights.get(client_id).and_then(|lanes| lanes.get(&lane));
+        if let Some(flight) = under_way.filter(|flight| flight.stamp == stamp) {
             // The flight has a seat itself. New ones are taken under this lock alone.
             if Arc::strong_count(&flight.seat) > MOST_CALLERS {
                 let message = "too many requests wait for one look-up of the token store";
-                return Err(StoreError::new(StoreErrorKind::Unreachable, message));
+                return Err(StoreError::new(StoreErrorKind::Busy, message));
             }
             return Ok(Joined { call: flight.call.clone(), _seat: Arc::clone(&flight.seat) });
         }
@@ -97,12 +107,13 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             let _landing = landing;
             call.await
         };
-        let flying = runtime.spawn(flying.in_current_span());
+        // It is a part of the trace of the request that began it.
+        let flying = runtime.spawn(trace::within(trace::parent(), flying).in_current_span());
         let call =
             flying.map(|ended| ended.unwrap_or_else(|_| Err(failed("a look-up of the token store was cut off"))));
         let call = call.boxed().shared();
         let seat = Arc::new(());
-        let flight = Flight { number, call: call.clone(), seat: Arc::clone(&seat) };
+        let flight = Flight { number, call: call.clone(), stamp, seat: Arc::clone(&seat) };
         flights.entry(client_id.to_owned()).or_default().insert(lane, flight);
         Ok(Joined { call, _seat: seat })
     }
@@ -253,6 +264,10 @@ mod tests {
 
     use super::*;
 
+    fn flights<T: Clone + Send + Sync + 'static>() -> Flights<T> {
+        Flights::new(&Arc::new(Changes::of_shared_store()))
+    }
+
     /// Polls once, as a request does before it waits.
     async fn start(future: &mut (impl Future + Unpin)) {
         poll_fn(|cx| {
@@ -276,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn callers_share_a_look_up_though_the_first_gives_up() {
-        let flights = Flights::new();
+        let flights = flights();
         let (answer, call) = call();
         let mut first = Box::pin(flights.join("a", None, || call).unwrap().answer());
         start(&mut first).await;
@@ -293,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn look_up_goes_on_though_all_callers_give_up() {
-        let flights = Flights::new();
+        let flights = flights();
         let (answer, call) = call();
         drop(flights.join("a", None, || call));
         let next = flights.join("a", None, no_call).unwrap();
@@ -304,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn panic_of_a_look_up_is_an_error_to_its_callers() {
-        let flights = Flights::new();
+        let flights = flights();
         let first = flights.join("a", None, no_call).unwrap();
         let second = flights.join("a", None, no_call).unwrap();
         assert!(first.answer().await.is_err() && second.answer().await.is_err());
@@ -313,7 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn callers_of_one_look_up_are_bounded() {
-        let flights = Flights::new();
+        let flights = flights();
         let (answer, call) = call();
         let first = flights.join("a", None, || call).unwrap();
         let mut others: Vec<_> = (1..MOST_CALLERS).map(|_| flights.join("a", None, no_call)).collect();
@@ -326,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_separates_the_look_ups_before_from_those_after() {
-        let flights = Flights::new();
+        let flights = flights();
         let (answers, calls): (Vec<_>, Vec<_>) = (0..3).map(|_| call()).unzip();
         let mut calls = calls.into_iter();
         let mut join = || flights.join("a", None, || calls.next().unwrap()).unwrap();
@@ -345,8 +360,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn caller_after_a_change_does_not_get_an_answer_from_before_it() {
+        let flights = flights();
+        let (answers, calls): (Vec<_>, Vec<_>) = (0..2).map(|_| call()).unzip();
+        let mut calls = calls.into_iter();
+        let mut join = || flights.join("a", None, || calls.next().unwrap()).unwrap();
+        let before = join();
+        flights.changes.client_changed("a");
+        let after = join();
+        let with_it = flights.join("a", None, no_call).unwrap();
+        for (number, answer) in (0..).zip(answers) {
+            answer.send(Ok(number)).expect("it is awaited");
+        }
+        assert_eq!(before.answer().await.unwrap(), 0);
+        assert_eq!((after.answer().await.unwrap(), with_it.answer().await.unwrap()), (1, 1));
+        assert!(lock(&flights.flights).is_empty());
+    }
+
+    #[tokio::test]
     async fn each_lane_has_a_look_up_of_its_own_until_everything_is_written() {
-        let flights = Flights::new();
+        let flights = flights();
         let calls = AtomicUsize::new(0);
         let call = || {
             calls.fetch_add(1, Ordering::Relaxed);

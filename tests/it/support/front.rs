@@ -61,10 +61,19 @@ pub(crate) enum Mode {
     Strips(&'static [&'static str]),
 }
 
+/// What is noted of the calls.
+#[derive(Clone, Default)]
+struct Notes {
+    /// Method, path and query.
+    seen: Arc<Mutex<Vec<String>>>,
+    /// The `traceparent`, empty where there is none.
+    traces: Arc<Mutex<Vec<String>>>,
+}
+
 pub(crate) struct Front {
     address: SocketAddr,
     mode: Arc<Mutex<Mode>>,
-    seen: Arc<Mutex<Vec<String>>>,
+    notes: Notes,
     tasks: JoinSet<()>,
 }
 
@@ -81,10 +90,11 @@ impl Front {
     pub(crate) async fn start_at(address: SocketAddr, store: Arc<dyn TokenStore>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (mode, seen) = (Arc::new(Mutex::new(Mode::Pass)), Arc::default());
+        let mode = Arc::new(Mutex::new(Mode::Pass));
+        let notes = Notes::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, StoreService::new(store), Arc::clone(&mode), Arc::clone(&seen)));
-        Self { address, mode, seen, tasks }
+        tasks.spawn(accept(listener, StoreService::new(store), Arc::clone(&mode), notes.clone()));
+        Self { address, mode, notes, tasks }
     }
 
     pub(crate) fn becomes(&self, mode: Mode) {
@@ -108,24 +118,31 @@ impl Front {
 
     /// How many calls there were since they were asked for last.
     pub(crate) fn count(&self) -> usize {
-        self.seen.lock().unwrap().len()
+        self.notes.seen.lock().unwrap().len()
+    }
+
+    /// The traces of the calls since this was asked last.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.traces.lock().unwrap())
     }
 
     /// The calls since this was asked last: method, path and query.
     pub(crate) fn seen(&self) -> Vec<String> {
-        std::mem::take(&mut self.seen.lock().unwrap())
+        std::mem::take(&mut self.notes.seen.lock().unwrap())
     }
 }
 
-async fn accept(listener: TcpListener, service: StoreService, mode: Arc<Mutex<Mode>>, seen: Arc<Mutex<Vec<String>>>) {
+async fn accept(listener: TcpListener, service: StoreService, mode: Arc<Mutex<Mode>>, notes: Notes) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (service, mode, seen) = (service.clone(), Arc::clone(&mode), Arc::clone(&seen));
+        let (service, mode, notes) = (service.clone(), Arc::clone(&mode), notes.clone());
         let answer = service_fn(move |request: Request<Incoming>| {
             // The node reads the feed by itself.
             if request.uri().path() != "/v2/changes" {
-                seen.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+                notes.seen.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+                let parent = request.headers().get("traceparent").map_or("", |parent| parent.to_str().unwrap());
+                notes.traces.lock().unwrap().push(parent.to_owned());
             }
             answer(service.clone(), mode.lock().unwrap().clone(), request.map(Body::new))
         });

@@ -18,7 +18,7 @@ use fastauth::{
     store::{
         CurrentTokens, MemoryStore, RestStore, Revocation, Revoked, Rotated, Rotation, SaveOptions, Saved,
         SessionEntry, SessionFilter, SqliteStore, StoreError, StoreService, TokenDigest, TokenEntry, TokenRecord,
-        TokenStore,
+        TokenStore, forward_store,
     },
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -95,6 +95,15 @@ pub(crate) async fn rest_v1() -> Fixture {
     let store = RestStore::new(&format!("http://{}", listener.local_addr().unwrap()), HeaderMap::new()).unwrap();
     tokio::spawn(async move { axum::serve(listener, super::v1::app(Rows::default())).await });
     Fixture { store: Arc::new(store), _server: None, _directory: None }
+}
+
+/// A store that keeps no log of its changes, and so has no feed.
+#[derive(Clone, Debug)]
+pub(crate) struct WithoutLog(pub(crate) MemoryStore);
+
+impl TokenStore for WithoutLog {
+    forward_store!(|store| store.0;
+        kind load compare_now pair pair_of save rotate revoke revoke_access list spend check promises patience changes);
 }
 
 /// When the tokens of the tests end: later than any test runs.

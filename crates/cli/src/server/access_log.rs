@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use fastauth_core::shown::{shown, shown_bytes};
+use fastauth_core::{
+    shown::{shown, shown_bytes},
+    trace,
+};
 use http::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::listen::Peer;
@@ -21,6 +24,8 @@ pub(crate) struct AccessEntry {
     method: Method,
     peer: Option<Peer>,
     request_id: Option<String>,
+    /// The trace that it is a part of, if its caller says so.
+    trace_id: Option<String>,
     started: Instant,
     answered: Option<Answered>,
 }
@@ -46,6 +51,7 @@ impl AccessLog {
             method: request.method().clone(),
             peer: request.extensions().get().copied(),
             request_id: id,
+            trace_id: trace::parent_of(request.headers()).as_ref().and_then(trace::trace_id).map(str::to_owned),
             started: Instant::now(),
             answered: None,
         })
@@ -66,15 +72,16 @@ impl Drop for AccessEntry {
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let peer = self.peer.map(tracing::field::display);
         let request_id = self.request_id.as_deref();
+        let trace_id = self.trace_id.as_deref();
         match &self.answered {
             Some(Answered { route, outcome, status }) => tracing::info!(
                 target: "fastauth::access",
-                method, route, status = status.as_u16(), outcome = *outcome, duration_us, peer, request_id,
+                method, route, status = status.as_u16(), outcome = *outcome, duration_us, peer, request_id, trace_id,
                 "answered"
             ),
             None => tracing::info!(
                 target: "fastauth::access",
-                method, outcome = "disconnected", duration_us, peer, request_id,
+                method, outcome = "disconnected", duration_us, peer, request_id, trace_id,
                 "the client left before it was answered"
             ),
         }

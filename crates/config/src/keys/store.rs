@@ -1,5 +1,7 @@
 //! Where tokens are kept.
 
+use std::time::Duration;
+
 use fastauth_core::{
     settings::StoreSettings,
     store::{UrlParts, check_headers, check_url, sqlite_path},
@@ -11,11 +13,11 @@ use crate::{
     draft::Draft,
     file,
     given::Given,
-    key::{Feature, Group, Key},
+    key::{Feature, Group, Key, TimeLimits},
     placeholder::{is_empty_header, is_placeholder_in_header},
 };
 
-pub(crate) static GROUP: Group = Group { title: "Store", keys: &[&DATABASE_API_URL, &HEADERS] };
+pub(crate) static GROUP: Group = Group { title: "Store", keys: &[&DATABASE_API_URL, &HEADERS, &STORE_GRACE] };
 
 /// The embedded store's file.
 const DEFAULT_URL: &str = "sqlite:fastauth.db";
@@ -53,6 +55,18 @@ pub(crate) static HEADERS: Key = Key::secret_map("headers", |draft, members| {
     }
 })
 .doc("Headers that are sent with every call to a REST store: `{\"Authorization\": \"Bearer …\"}`.");
+
+static STORE_GRACE: Key = Key::time(
+    "store-grace",
+    // While it lasts, nobody can be told of a revocation.
+    TimeLimits { default: Duration::ZERO, min: Duration::ZERO, max: Duration::from_secs(300), in_seconds: false },
+    |draft, grace| draft.caching.grace = grace,
+)
+.doc(
+    "How much longer a cached token is accepted while a REST store cannot be reached: what is revoked elsewhere in that time is \
+     accepted for as long. Each use is counted (`fastauth_grace_accepts_total`) and logged once a minute. With `0s`, such requests are \
+     answered with 503.",
+);
 
 static REST: Feature =
     Feature { name: "rest", is_built: cfg!(feature = "rest"), problem: "this build has no REST store" };
@@ -175,6 +189,13 @@ impl SettingsBuilder {
         self.set(&DATABASE_API_URL, Given::list(urls))
     }
 
+    /// Sets how much longer a cached token is accepted while a REST store cannot be reached (`store-grace`), at most five minutes. The
+    /// default is no longer: such requests are answered with 503.
+    #[must_use]
+    pub fn store_grace(self, grace: Duration) -> Self {
+        self.set(&STORE_GRACE, Given::Time(grace))
+    }
+
     /// Sets headers that are sent with every call to a REST store (`headers`).
     #[must_use]
     pub fn headers<N: Into<String>, V: Into<fastauth_core::secret::Secret>>(
@@ -206,6 +227,7 @@ mod tests {
                 "found a number in the list; write a text in quotes, or a list",
             ),
             ("database-api-url", json!(["http://a", "http://u:hush@b"]), "holds a user or a password"),
+            ("store-grace", json!("6m"), "\"6m\" is out of range; write a time from \"0s\" to \"5m\", such as \"5s\""),
             ("headers", json!({ "bad name": "hush" }), "\"bad name\" is not a header name"),
             ("headers", json!({ "X-A": "hush\n" }), "the value of \"X-A\" cannot stand in a header"),
             ("headers", json!({ "Authorization": "Bearer …" }), "the value of \"Authorization\" is a placeholder"),

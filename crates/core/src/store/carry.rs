@@ -6,6 +6,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Instrument;
 
 use super::{StoreError, StoreErrorKind};
+use crate::trace;
 
 /// Runs a revocation to its end even if its caller goes away, provided that there is a tokio runtime. A failure after that is
 /// logged.
@@ -20,7 +21,7 @@ pub async fn carried_through<T: Send + 'static>(
             tracing::error!(target: "fastauth", "a revocation failed after its caller went away: {error}");
         }
     };
-    drop(runtime.spawn(work.in_current_span()));
+    drop(runtime.spawn(trace::within(trace::parent(), work).in_current_span()));
     match answered.await {
         Ok(answer) => answer,
         Err(_) => Err(StoreError::new(StoreErrorKind::Failed, "the revocation was interrupted")),

@@ -209,6 +209,25 @@ impl Changes {
         Freshness::of_age(now_ms.saturating_sub(asked.at_ms), LAPSE_MS)
     }
 
+    /// Returns true if an answer is not known to be out of date, and was valid at most so long ago: for the time in which the store cannot
+    /// be reached. The times are those of [`freshness`](Self::freshness).
+    #[must_use]
+    pub fn is_in_grace(&self, asked: Asked, unix_ms: u64, now_ms: u64, ttl_ms: u64, grace_ms: u64) -> bool {
+        if self.have_come(asked.stamp) || !self.looks_at_ages() {
+            return false;
+        }
+        let age_ms = now_ms.saturating_sub(asked.at_ms);
+        let stated_at_ms = self.stated_at_ms.load(Ordering::Relaxed);
+        if stated_at_ms == 0 {
+            return age_ms < ttl_ms.saturating_add(grace_ms);
+        }
+        let longest_ms = LAPSE_MS.saturating_add(grace_ms);
+        // Until the feed fell silent, it had told of every change.
+        let silent_ms = unix_ms.saturating_sub(self.watched_until_ms.load(Ordering::Acquire));
+        let was_young = stated_at_ms.saturating_sub(asked.at_ms) < BACKSTOP_MS;
+        age_ms < longest_ms || (was_young && silent_ms < longest_ms)
+    }
+
     /// Returns the present moment in the life of a client.
     #[must_use]
     pub fn stamp(&self, client_id: &str) -> Stamp {
@@ -430,6 +449,40 @@ mod tests {
         assert_eq!(freshness(&changes, asked_since, until + 60_000, 0, 0), Fresh);
         changes.client_changed("a");
         assert_eq!(freshness(&changes, asked_since, until + 60_000, 0, 0), Stale);
+    }
+
+    #[test]
+    fn grace_begins_when_an_answer_is_no_longer_valid() {
+        const GRACE: u64 = 60_000;
+        let changes = Changes::of_fed_store();
+        let in_grace = |asked, unix_ms, now_ms, grace_ms| changes.is_in_grace(asked, unix_ms, now_ms, 500, grace_ms);
+        let asked = Asked { stamp: changes.stamp("a"), at_ms: 1_000 };
+        assert!(in_grace(asked, 0, 61_499, GRACE) && !in_grace(asked, 0, 61_500, GRACE), "without a feed");
+        assert!(!in_grace(asked, 0, 1_500, 0));
+
+        let until = 1_000_000;
+        changes.fed_until(until + MAX_DELAY_MS, 200_000);
+        assert!(in_grace(asked, until + 64_999, 265_000, GRACE), "the feed was silent for no longer");
+        assert!(!in_grace(asked, until + 65_000, 265_000, GRACE));
+        let later = Asked { at_ms: 250_000, ..asked };
+        assert!(in_grace(later, until + 114_000, 314_999, GRACE) && !in_grace(later, until + 114_000, 315_000, GRACE));
+        changes.fed_until(until + MAX_DELAY_MS, 400_000);
+        assert!(!in_grace(asked, until, 400_000, GRACE), "even the feed did not make up for that age");
+        assert!(in_grace(later, until, 400_000, GRACE));
+        changes.client_changed("a");
+        assert!(!in_grace(later, until, 400_000, GRACE));
+        let later = Asked { stamp: changes.stamp("a"), ..later };
+        assert!(in_grace(later, until, 400_000, GRACE));
+        changes.anything_changed();
+        assert!(!in_grace(later, until, 400_000, GRACE), "after a reset");
+    }
+
+    #[test]
+    fn no_grace_is_given_where_the_store_cannot_be_away() {
+        for changes in [Changes::of_own_store(), Changes::of_watched_store()] {
+            let asked = Asked { stamp: changes.stamp("a"), at_ms: 0 };
+            assert!(!changes.is_in_grace(asked, 0, 0, 1_000, 1_000));
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ use crate::wire;
 use fastauth_core::{
     random::random_bytes,
     store::{HTTP_PATIENCE, StoreError, StoreErrorKind},
+    trace,
 };
 
 /// The characters of a parameter that are sent as they are; a space is `%20`.
@@ -438,7 +439,7 @@ impl Connection {
         let is_announced = response.headers().get(wire::ANNOUNCEMENT).is_some_and(wire::announces);
         if is_announced {
             self.learn(Version::V2);
-        } else if self.speaks_v2() && response.status().is_success() {
+        } else if self.speaks_v2() && (response.status().is_success() || response.status() == StatusCode::NOT_FOUND) {
             server.tell_mixture();
         }
         if response.headers().get(wire::ANNOUNCEMENT).is_some_and(wire::announces_feed) {
@@ -458,6 +459,9 @@ impl Connection {
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         headers.extend(call.header.clone());
+        if let Some(parent) = trace::parent() {
+            headers.insert(trace::TRACEPARENT, parent);
+        }
         if call.method == Method::GET
             && let Some(seen) = &*self.seen.read().unwrap_or_else(PoisonError::into_inner)
         {
