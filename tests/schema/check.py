@@ -25,11 +25,11 @@ RIGHT = [
     [{"path": "/api", "level": "access", "methods": ["GET", "PUT"], "roles-any": ["admin"], "name": "api"}],
     [{"path": "/api/{id:uuid}", "level": "both", "claim-equals": {"tenant": "acme", "n": 1, "ok": True}}],
     [{"path": "/pay", "level": "access", "max-age": "5m", "scopes": ["pay"], "scopes_any": ["a", "b"], "issuers": ["own"]}],
-    [{"path": "/pay", "level": "access", "max_age": "5m", "report_only": True, "ends_on": "revoke", "audience": "shop"}],
+    [{"path": "/pay", "level": "access", "max_age": "5m", "report_only": True, "ends_on": "revoke"}],
     [{"path": "/old", "level": "deny"}, {"path": "/new", "level": "optional"}, {"path": "/x", "level": "master"}],
     [{"path": "/", "level": "public", "principal": "any"}],
     [{"path": "/{tenant}/{n:int}/{*rest}", "level": "access"}],
-    [{"path": "/.well-known/a.b:c/v1.2/%C3%A9-é~@!'&=,x", "level": "access"}],
+    [{"path": "/.well-known/a.b/users%3Abatch/v1.2/%C3%A9-é~@!'&=,x", "level": "access"}],
     [{"path": "/pay", "level": "access", "max-age": "1h 30min"}],
 ]
 
