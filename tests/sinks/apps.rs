@@ -22,6 +22,9 @@ pub(crate) type App = BoxCloneSyncService<Request<Body>, Response<Body>, Infalli
 /// Which protected resource answered, and through what.
 const REACHED: HeaderName = HeaderName::from_static("x-reached");
 
+/// What requests need that no rule matches, and the rules.
+type SceneRules = (Level, fn() -> Vec<Rule>);
+
 /// One set of rules, and where the applications are mounted that it guards.
 #[derive(Clone, Copy)]
 pub(crate) struct Scene {
@@ -31,8 +34,7 @@ pub(crate) struct Scene {
     access: &'static [&'static str],
     master: &'static [&'static str],
     public: &'static [&'static str],
-    /// What requests need that no rule matches, and the rules.
-    rules: Option<(Level, fn() -> Vec<Rule>)>,
+    rules: Option<SceneRules>,
     /// The method of all requests.
     pub(crate) method: &'static str,
     /// What hostile paths begin with.

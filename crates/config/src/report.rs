@@ -234,7 +234,7 @@ fn shown_instead(key: &'static Key, parts: &CodeParts, faults: &[Fault]) -> Opti
 mod tests {
     use serde_json::json;
 
-    use crate::{settings::Settings, testing::report};
+    use crate::{SettingsBuilder, settings::Settings, testing::report};
 
     #[test]
     fn missing_file_is_told_with_the_directory_that_was_looked_in() {
@@ -243,7 +243,7 @@ mod tests {
             (None, "fastauth.config.json: the file does not exist in "),
         ] {
             let builder = Settings::builder().environment::<String, String>([]);
-            let builder = named.into_iter().fold(builder, |builder, path| builder.config_file(path));
+            let builder = named.into_iter().fold(builder, SettingsBuilder::config_file);
             let error = builder.load().unwrap_err().to_string();
             let mut directory = std::env::current_dir().unwrap();
             directory.extend(named.map(|_| "nowhere"));
