@@ -52,6 +52,7 @@ mod service;
 mod service_faults;
 mod sqlite;
 mod sqlite_faults;
+mod sqlite_power;
 mod sqlite_restore;
 mod tickets;
 
