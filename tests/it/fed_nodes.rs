@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
+use axum::{Router, extract::ws::WebSocketUpgrade, response::Response, routing::any};
 use fastauth::{
-    FastAuthLayer, Secret,
+    FastAuthLayer, Permit, Secret,
     config::TokensPerClient,
     store::{FeedNews, MemoryStore, Revocation, TokenStore},
 };
@@ -47,6 +48,17 @@ async fn ask(layer: &FastAuthLayer, token: &Secret) -> StatusCode {
     send(&app(layer.clone()), request).await.status()
 }
 
+/// An application with a socket that ends with its permit.
+fn with_socket(layer: FastAuthLayer) -> Router {
+    let guarded = async |permit: Permit, upgrade: WebSocketUpgrade| -> Response {
+        upgrade.on_upgrade(async move |socket| {
+            let mut socket = permit.guard(socket);
+            while let Some(Ok(_)) = socket.recv().await {}
+        })
+    };
+    Router::new().route("/access/ws", any(guarded)).layer(layer)
+}
+
 /// Waits until a token is refused.
 async fn refused(layer: &FastAuthLayer, token: &Secret) {
     let asking = async {
@@ -67,7 +79,7 @@ fn shares(mut times: Vec<Duration>, shares: [usize; 2]) -> [Duration; 2] {
 async fn revocation_on_one_node_is_seen_on_another() {
     let server = StoreServer::start(Arc::new(MemoryStore::new()), None).await;
     let nodes = [node(&server).await, node(&server).await];
-    let address = serve(app(nodes[1].clone())).await;
+    let address = serve(with_socket(nodes[1].clone())).await;
     let refusals = Mutex::new(Vec::new());
     let endings = Mutex::new(Vec::new());
     for number in 0..50 {
