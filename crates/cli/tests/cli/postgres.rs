@@ -45,7 +45,7 @@ fn address_that_is_of_no_use_is_refused_without_its_password() {
         ("postgres://u:hush@127.0.0.1:1/x", "cannot be reached"),
         ("postgres://u:hush@127.0.0.1:1/x?sslmode=maybe", "sslmode"),
         ("postgres://u@127.0.0.1:hush/x", "cannot be read"),
-        ("hush:", "is not a database"),
+        ("sqlite:file:hush", "is not a database"),
         ("", "must have one line"),
         ("a\nhush", "must have one line"),
     ] {
