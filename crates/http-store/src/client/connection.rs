@@ -23,9 +23,10 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     budget::Budget,
-    http_client::{HttpClient, HttpError, failed, is_timeout},
+    http_client::{HttpClient, HttpError, cut_off, failed, is_timeout},
     limits::Limits,
     news::{CallListener, CallNews, News},
+    pools::Via,
     servers::{Attempt, Errand, SILENCE, Server, Servers},
     slots::Slots,
     stream::{self, ServerStream},
@@ -48,15 +49,6 @@ const REST_TIMEOUT: Duration = Duration::from_millis(50);
 /// Answers of a proxy, or of a server, that cannot reach what is behind it at the moment.
 const PASSING: [StatusCode; 3] =
     [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
-
-/// The connection that a call goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Via {
-    /// One that was kept, if there is one.
-    Kept,
-    /// A new one.
-    Fresh,
-}
 
 /// The version of the store API that a store speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -544,8 +536,4 @@ fn unreached(error: HttpError) -> StoreError {
     } else {
         StoreError::new(StoreErrorKind::Unreachable, "the connection to the token store broke").caused_by(error)
     }
-}
-
-pub(super) fn cut_off(error: hyper::Error) -> StoreError {
-    StoreError::new(StoreErrorKind::Unreachable, "the token store's answer was cut off").caused_by(error)
 }

@@ -176,6 +176,10 @@ pub(super) fn failed(message: impl Into<Cow<'static, str>>) -> StoreError {
     StoreError::new(StoreErrorKind::Failed, message)
 }
 
+pub(super) fn cut_off(error: hyper::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Unreachable, "the token store's answer was cut off").caused_by(error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,15 @@ use tokio::time::Instant;
 use super::http_client::{HttpClient, IDLE_TIMEOUT};
 use fastauth_core::store::StoreError;
 
+/// The connection that a call goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// One that was kept, if there is one.
+    Kept,
+    /// A new one.
+    Fresh,
+}
+
 /// Two clients that keep connections, used in turn, and one that keeps none.
 pub(super) struct Pools {
     /// While one is used, the idle connections of the other run out.

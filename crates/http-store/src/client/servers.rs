@@ -12,10 +12,9 @@ use tokio::time::Instant;
 
 use super::{
     breaker::Breaker,
-    connection::Via,
     http_client::HttpClient,
     news::{CallNews, News},
-    pools::Pools,
+    pools::{Pools, Via},
 };
 use fastauth_core::{random::random_bytes, store::StoreError};
 

@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::select;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::connection::Via;
+use super::pools::Via;
 use fastauth_core::store::{StoreError, StoreErrorKind};
 
 /// What a store that is asked after a write says of it.

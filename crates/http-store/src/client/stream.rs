@@ -7,7 +7,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{connection::cut_off, servers::Server};
+use super::{http_client::cut_off, servers::Server};
 use fastauth_core::store::StoreError;
 
 /// A response whose body goes on, from the server that it stays with.

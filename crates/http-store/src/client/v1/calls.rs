@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        connection::{HttpCall, StoreResponse, Version, Via, invalid},
+        connection::{HttpCall, StoreResponse, Version, invalid},
+        pools::Via,
         servers::Errand,
     },
     V1, holds,

@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::{
     super::{
-        connection::{HttpCall, StoreResponse, Via, invalid},
+        connection::{HttpCall, StoreResponse, invalid},
+        pools::Via,
         servers::Errand,
         v1::foreign,
     },
