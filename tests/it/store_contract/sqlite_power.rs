@@ -132,7 +132,7 @@ fn write_image(image: &Image, copy: &Path, number: u64) {
     };
     let mut log = image.log.clone();
     let kept = image.synced + random(0) % (log.len() - image.synced + 1);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         log.truncate(kept);
     } else {
         for (place, byte) in log[kept..].iter_mut().enumerate() {
