@@ -117,6 +117,55 @@ async fn what_opens_has_to_be_written_with_and_without_the_base_path() {
     }
 }
 
+/// The layer is outside of what strips the base path.
+#[tokio::test]
+async fn what_guards_counts_where_the_base_path_is_not_stripped() {
+    let ruled = settings().default_level(Level::Public).rules([Rule::prefix("/admin").deny()]).base_path("/nest");
+    let ruled = layer(ruled);
+    let listed = layer(settings().access_token_paths(["/admin"]).base_path("/nest"));
+    for (target, denied) in [
+        ("/nest/admin", true),
+        ("/nest/admin/x", true),
+        ("/%6eest/admin", true),
+        ("//nest/admin", true),
+        ("/x/../nest/admin", true),
+        ("/nest//host/admin", true),
+        ("/admin", true),
+        ("/nest", false),
+        ("/nested/admin", false),
+        ("/nest/health", false),
+    ] {
+        assert_eq!(status(&ruled, target).await == 403, denied, "{target}");
+        assert_eq!(status(&listed, target).await == 401, denied, "{target}");
+    }
+}
+
+/// There is no other way to send these paths. Any other escape may be another path to a router.
+#[tokio::test]
+async fn what_opens_is_met_by_the_escapes_that_it_needs() {
+    let ruled = |path: &str| {
+        let settings = settings().access_token_paths::<&str>([]).master_token_paths::<&str>([]);
+        layer(settings.default_level(Level::Access).rules([Rule::prefix(path).public()]))
+    };
+    let listed = |path: &str| layer(settings().access_token_paths(["/"]).public_paths([path]));
+    for make in [ruled, listed] as [fn(&str) -> FastAuthLayer; 2] {
+        for (path, target, opens) in [
+            ("/caf%C3%A9", "/caf%C3%A9", true),
+            ("/café", "/caf%C3%A9/x", true),
+            ("/sp%20ace", "/sp%20ace/x", true),
+            ("/café", "/caf%c3%a9", false),
+            ("/cafe", "/caf%65", false),
+            ("/café", "/caf%C3%A9s", false),
+            ("/café", "/caf%C3%A9/../x", false),
+            ("/café", "/caf%25C3%25A9", false),
+        ] {
+            // The application has no such route.
+            let expected = if opens { 404 } else { 401 };
+            assert_eq!(status(&make(path), target).await, expected, "{path} {target}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn odd_paths_are_counted() {
     let layer = layer(settings());

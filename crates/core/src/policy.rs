@@ -18,6 +18,7 @@ use std::{borrow::Cow, num::NonZeroU32};
 use http::{Method, Uri};
 use serde::{Serialize, Serializer};
 
+mod base_path;
 mod build;
 mod case;
 mod contenders;
@@ -27,6 +28,7 @@ mod explain;
 mod idle;
 mod matcher;
 mod methods;
+mod necessary;
 mod overlap;
 mod pattern;
 mod prefix;
@@ -54,6 +56,7 @@ use self::{
     case::fold,
     matcher::{End, Matcher},
     methods::Methods,
+    necessary::decode_necessary,
     prefix::Form,
     readings::{Reading, faults, has_short_name, is_calm, is_plain, readings},
     requirement::{Asking, Cause},
@@ -317,19 +320,6 @@ impl Rules {
         self.options.skip_preflight && line.is_preflight()
     }
 
-    /// Returns true if every reading of a request's path is this prefix or below it, in whole segments: of the path as the client sent it, or
-    /// of that with the base path before it. A reading with an empty or a dot segment is below nothing: something that is mounted on the way may
-    /// take it for another path.
-    #[must_use]
-    pub fn are_below(&self, line: &RequestLine<'_>, prefix: &Prefix) -> bool {
-        let Ok(path) = target_path(line.method, line.original_uri.unwrap_or(line.uri)) else { return false };
-        let is_below = |path: &str| {
-            let mut below = Below { spellings: prefix.spellings(), are_all: true };
-            self.consider_path(path, Methods::ALL, &mut below).is_ok() && below.are_all
-        };
-        is_below(path) || self.base_path.as_ref().is_some_and(|base| is_below(&format!("{base}{path}")))
-    }
-
     fn consider(&self, line: &RequestLine<'_>, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         let mut requirement = self.consider_uri(line, line.uri, watch)?;
         if let Some(original) = line.other_path() {
@@ -347,20 +337,14 @@ impl Rules {
         if requirement.won().is_none() { requirement.or(self.everything) } else { requirement }
     }
 
-    fn consider_uri(
+    /// Computes what a path asks for. If it is the one of the request, its readings are also taken without the base path.
+    fn consider_path(
         &self,
-        line: &RequestLine<'_>,
-        uri: &Uri,
+        path: &str,
+        method: Methods,
+        drops_base: bool,
         watch: &mut impl Watch,
     ) -> Result<Requirement, PathRefusal> {
-        let path = target_path(line.method, uri)?;
-        let method = Methods::of_request(line.method, line.connect);
-        let requirement = self.consider_path(path, method, watch)?;
-        let Some(base) = &self.base_path else { return Ok(requirement) };
-        Ok(requirement.or(self.consider_path(&format!("{base}{path}"), method, watch)?))
-    }
-
-    fn consider_path(&self, path: &str, method: Methods, watch: &mut impl Watch) -> Result<Requirement, PathRefusal> {
         if path.len() > MAX_PATH {
             return Err(PathRefusal::TargetTooLong);
         }
@@ -368,7 +352,7 @@ impl Rules {
             watch.reading(path, Step::AsSent, None);
             return Ok(self.weigh(path, method));
         }
-        self.consider_readings(path, method, watch)
+        self.consider_readings(path, method, drops_base, watch)
     }
 
     #[inline(never)]
@@ -376,6 +360,7 @@ impl Rules {
         &self,
         path: &str,
         method: Methods,
+        drops_base: bool,
         watch: &mut impl Watch,
     ) -> Result<Requirement, PathRefusal> {
         let mut ambiguous = None;
@@ -407,7 +392,10 @@ impl Rules {
         if self.options.windows && readings.list.iter().any(|reading| has_short_name(&reading.text)) {
             return Ok(self.everything(path, &readings.list, PathRefusal::ShortName, watch));
         }
-        let asked = self.weigh_all(path, &readings.list, method, &steps);
+        let mut asked = self.weigh_all(path, &readings.list, method, &steps);
+        if drops_base {
+            asked = asked.or(self.weigh_below_base(&readings.list, method, &steps, watch));
+        }
         if steps.are_used_up() {
             return Ok(self.everything(path, &readings.list, PathRefusal::TooManyReadings, watch));
         }
@@ -446,15 +434,17 @@ impl Rules {
 
     /// Computes what a path asks for with all its readings, itself the first of them.
     fn weigh_all(&self, path: &str, readings: &[Reading], method: Methods, steps: &Steps) -> Requirement {
-        let as_sent = self.ask(path);
-        let others = readings.iter().skip(1).map(|reading| self.ask(&reading.text));
-        let asked = Requirement::new(others.fold(as_sent, Asking::and), as_sent);
+        let path = decode_necessary(path);
+        let others: Vec<_> = readings.iter().skip(1).map(|reading| decode_necessary(&reading.text)).collect();
+        let as_sent = self.ask(&path);
+        let asked = others.iter().map(|other| self.ask(other)).fold(as_sent, Asking::and);
+        let asked = Requirement::new(asked, as_sent);
         if !self.are_ruled {
             return asked;
         }
         let ask = |reading: &str| self.ask_rules_of_reading(reading, method, steps);
-        let others = readings.iter().skip(1).map(|reading| ask(&reading.text).of_other_reading());
-        others.fold(asked.or(ask(path)), Requirement::or)
+        let others = others.iter().map(|other| ask(other).of_other_reading());
+        others.fold(asked.or(ask(&path)), Requirement::or)
     }
 
     /// Computes what the lists ask of one reading.
@@ -567,28 +557,6 @@ impl Watch for () {
     fn reading(&mut self, _: &str, _: Step, _: Option<usize>) {}
     #[inline]
     fn fault(&mut self, _: PathRefusal) {}
-}
-
-/// Whether all readings are below a prefix.
-struct Below {
-    spellings: [String; 3],
-    are_all: bool,
-}
-
-impl Watch for Below {
-    fn reading(&mut self, text: &str, _: Step, _: Option<usize>) {
-        let is_plain = text.strip_prefix('/').is_some_and(|rest| {
-            rest.strip_suffix('/').unwrap_or(rest).split('/').all(|segment| !matches!(segment, "" | "." | ".."))
-        });
-        let is_below = self.spellings.iter().any(|prefix| {
-            text.strip_prefix(prefix.as_str()).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'/', ..]))
-        });
-        self.are_all &= is_plain && is_below;
-    }
-
-    fn fault(&mut self, _: PathRefusal) {
-        self.are_all = false;
-    }
 }
 
 /// Returns the path of a request target, `/` if the target has none (RFC 9112, section 3.2). Hosts, queries and

@@ -47,8 +47,10 @@ static BASE_PATH: Key = Key::text("base-path", |draft, text| {
 })
 .of_paths()
 .doc(
-    "The prefix that an outer router strips before the guard sees the path. What guards counts with it and without. What opens, \
-     a rule or an entry of `public-paths`, has to be written both ways: `/health` and `/api/health`.",
+    "The prefix that an outer router strips before the guard sees the path. The path counts as it is, with the prefix before it \
+     and, if it begins with that, without it: what guards counts in any of these. What opens, a rule or an entry of \
+     `public-paths`, has to be written both ways: `/health` and `/api/health`. Leave it out if nothing is stripped before the \
+     guard.",
 );
 
 static CASE_INSENSITIVE: Key = Key::flag("case-insensitive", false, |draft, on| {
@@ -121,7 +123,7 @@ impl SettingsBuilder {
     }
 
     /// Sets the prefix that an outer router strips before the guard sees the path (`base-path`): the path counts with and
-    /// without it. So what opens, a rule or an entry of `public-paths`, has to be written both ways. Behind axum's `nest` it is not needed if the feature `axum` is on, because axum keeps the whole path.
+    /// without it, and without it also where it is not stripped. So what opens, a rule or an entry of `public-paths`, has to be written both ways. Behind axum's `nest` it is not needed if the feature `axum` is on, because axum keeps the whole path.
     #[must_use]
     pub fn base_path(self, prefix: impl Into<String>) -> Self {
         self.set(&BASE_PATH, Given::Text(prefix.into()))

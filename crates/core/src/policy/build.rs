@@ -19,8 +19,8 @@ pub struct RuleSources {
     pub access: Vec<Prefix>,
     /// The prefixes that need nothing, but for longer ones that are guarded.
     pub public: Vec<Prefix>,
-    /// What an outer router strips before the guard sees the path: the path is looked at without and with it, so that
-    /// prefixes can be written either way.
+    /// What an outer router strips before or after the guard sees the path: the path is looked at as it is, with it and, if
+    /// it begins with it, without it, so that guards can be written either way.
     pub base_path: Option<Prefix>,
     /// How paths are read.
     pub options: PathOptions,
@@ -37,8 +37,8 @@ impl Rules {
     /// Creates the rules that ask for the master token below the prefixes of `master`, for an access token below those of
     /// `access`, and for nothing if every reading is below one of `public`.
     ///
-    /// If an outer router strips a prefix before the guard sees the path, that is the `base_path`: the path is looked at
-    /// without and with it, so that prefixes can be written either way.
+    /// If an outer router strips a prefix before or after the guard sees the path, that is the `base_path`: the path is looked
+    /// at as it is, with it and, if it begins with it, without it, so that guards can be written either way.
     pub fn new(
         master: Vec<Prefix>,
         access: Vec<Prefix>,

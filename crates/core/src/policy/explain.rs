@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     ContenderKind, DecidingRule, ExplainedContest, Level, Methods, PathRefusal, RequestLine, Requirement, Rules, Step,
     Watch,
+    necessary::decode_necessary,
     requirement::{Asking, Cause},
 };
 
@@ -342,6 +343,7 @@ impl Watch for Notes<'_> {
         if step == Step::AsSent {
             self.as_sent = self.readings.len();
         }
+        let compared = decode_necessary(text);
         let mut reading = ExplainedReading {
             text: text.to_owned(),
             step,
@@ -349,10 +351,10 @@ impl Watch for Notes<'_> {
             master: Vec::new(),
             access: Vec::new(),
             public: Vec::new(),
-            contests: self.rules.contests(text, self.method),
+            contests: self.rules.contests(&compared, self.method),
         };
         let mut asking = Asking::default();
-        self.rules.visit(text, |list, end| {
+        self.rules.visit(&compared, |list, end| {
             asking.add(list, end.rule);
             let met = match list {
                 PathList::Master => &mut reading.master,

@@ -31,7 +31,7 @@ const MAX_ROUNDS: usize = 3;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Step {
-    /// The path as it was sent, or with the base path before it.
+    /// The path as it was sent, or with the base path before it or without it.
     AsSent,
     /// Every well-formed escape decoded once, as most servers do.
     Decode,
@@ -65,6 +65,8 @@ pub enum Step {
     DropSchemeBelow,
     /// Names as Windows reads them: without dots and spaces at their end, and without the name of a stream.
     WindowsNames,
+    /// The base path dropped from another reading.
+    DropBasePath,
 }
 
 /// The readings of a path, in the order of discovery. The path itself comes first.
@@ -385,6 +387,7 @@ impl fmt::Display for Step {
             Self::DropAuthorityBelow => "authority dropped below a mount",
             Self::DropSchemeBelow => "scheme dropped below a mount",
             Self::WindowsNames => "as Windows reads names",
+            Self::DropBasePath => "base path dropped",
         })
     }
 }
@@ -428,7 +431,8 @@ impl Step {
             Self::DropAuthority | Self::DropAuthorityBelow => drop_authority(path),
             Self::DropScheme | Self::DropSchemeBelow => drop_scheme(path),
             Self::WindowsNames => windows_names(path),
-            Self::AsSent => None,
+            // These are made by the rules.
+            Self::AsSent | Self::DropBasePath => None,
         })
     }
 }

@@ -150,7 +150,7 @@ impl Rules {
             Model { segments, goes_on: false }
         });
         let models = prefixes.chain(rules);
-        models.flat_map(|model| [self.without_base(&model), Some(model)]).flatten().collect()
+        models.flat_map(|model| [self.without_base(&model), self.with_base(&model), Some(model)]).flatten().collect()
     }
 
     /// Returns a model as paths have it from which the base path was stripped.
@@ -158,6 +158,13 @@ impl Rules {
         let base: Vec<_> = self.base_path.as_deref()?.split('/').map(Known::text).collect();
         let rest = model.segments.strip_prefix(&*base)?;
         let segments = [Known::text("")].into_iter().chain(rest.iter().cloned()).collect();
+        Some(Model { segments, goes_on: model.goes_on })
+    }
+
+    /// Returns a model as paths have it that have the base path before it.
+    fn with_base(&self, model: &Model) -> Option<Model> {
+        let base = self.base_path.as_deref()?.split('/').map(Known::text);
+        let segments = base.chain(model.segments.iter().skip(1).cloned()).collect();
         Some(Model { segments, goes_on: model.goes_on })
     }
 

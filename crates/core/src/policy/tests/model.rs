@@ -182,14 +182,15 @@ fn expect(
 fn expect_all(
     rules: &[ModelRule],
     readings: &[String],
-    method: &str,
+    methods: &[&str],
     options: PathOptions,
     default: Level,
 ) -> Expected {
     let mut found = Expected::default();
-    for reading in readings {
+    let readings: Vec<_> = readings.iter().map(|reading| without_needed_escapes(reading)).collect();
+    for (reading, method) in readings.iter().flat_map(|reading| methods.iter().map(move |method| (reading, *method))) {
         let without = reading.strip_suffix('/').filter(|text| !text.is_empty());
-        for text in [Some(&**reading), without].into_iter().flatten() {
+        for text in [Some(reading.as_str()), without].into_iter().flatten() {
             let ignoring = if options.case_insensitive { &[false, true][..] } else { &[false] };
             for ignores_case in ignoring {
                 let matches = |rule: &ModelRule| rule.matches(text, *ignores_case);
@@ -209,7 +210,7 @@ fn expect_all(
 }
 
 fn segment() -> impl Strategy<Value = &'static str> {
-    select(vec!["/a", "/b", "/A", "/5", "/{x}", "/{y}", "/{id:uuid}", "/{n:int}"])
+    select(vec!["/a", "/b", "/A", "/5", "/é", "/{x}", "/{y}", "/{id:uuid}", "/{n:int}"])
 }
 
 fn model_rule() -> impl Strategy<Value = ModelRule> {
@@ -239,6 +240,10 @@ fn path() -> impl Strategy<Value = String> {
         "/a5",
         "/",
         "/%61",
+        "/%C3%A9",
+        "/%c3%a9",
+        "/é",
+        "/%20",
         "/..",
         "/.",
         ";v",
@@ -250,25 +255,42 @@ fn method() -> impl Strategy<Value = &'static str> {
     select(vec!["GET", "HEAD", "POST", "CONNECT", "BREW"])
 }
 
+/// Returns the texts that a path with a base path counts as: the readings of the path as it is, with the base path before it and
+/// without it, and those of the first that begin with the base path, without that.
+fn readings_with(rules: &Rules, path: &str, base: Option<&str>) -> Vec<String> {
+    let read = |path: &str| texts_for(rules, path).unwrap();
+    let mut readings = read(path);
+    let Some(base) = base else { return readings };
+    let without = |text: &String| {
+        let (head, rest) = text.split_at_checked(base.len())?;
+        let is_base = head == base || rules.options.case_insensitive && head.eq_ignore_ascii_case(base);
+        (is_base && (rest.is_empty() || rest.starts_with('/')))
+            .then(|| format!("/{}", rest.strip_prefix('/').unwrap_or("")))
+    };
+    let dropped: Vec<_> = readings.iter().filter_map(without).collect();
+    readings.extend(without(&path.to_owned()).iter().flat_map(|below| read(below)));
+    readings.extend(dropped);
+    readings.extend(read(&format!("{base}{path}")));
+    readings
+}
+
 fn build(
     model: &[ModelRule],
     public: &[&str],
     options: PathOptions,
     default: Option<Level>,
 ) -> Result<Rules, Vec<RuleFault>> {
+    Rules::build(sources(model, public, options, default))
+}
+
+fn sources(model: &[ModelRule], public: &[&str], options: PathOptions, default: Option<Level>) -> RuleSources {
     let rules = model.iter().map(ModelRule::rule).collect();
-    Rules::build(RuleSources {
-        rules,
-        public: prefixes(public),
-        options,
-        default_level: default,
-        ..RuleSources::default()
-    })
+    RuleSources { rules, public: prefixes(public), options, default_level: default, ..RuleSources::default() }
 }
 
 /// Every text that the rules of these tests can tell apart, up to a length beyond theirs.
 fn all_texts() -> Vec<String> {
-    let names = ["a", "b", "A", "5", "-7", "z", UUID, OTHER_UUID, ""];
+    let names = ["a", "b", "A", "5", "-7", "é", "z", UUID, OTHER_UUID, ""];
     let mut texts = vec![String::new()];
     let mut all = Vec::new();
     for _ in 0..4 {
@@ -287,10 +309,14 @@ proptest! {
     fn requests_need_what_the_model_says(
         model in vec(model_rule(), 0..8), exempt in prop::bool::weighted(0.3), path in path(), method in method(),
         default in proptest::option::of(select(Level::ALL.to_vec())), case_insensitive: bool,
+        base in prop::option::weighted(0.3, select(vec!["/a", "/b/5"])),
+        connect in select(vec![Connect::Tunnel, Connect::WebSocket, Connect::Unknown]),
     ) {
         let options = PathOptions { case_insensitive, ..PLAIN };
         let public: &[&str] = if exempt { &["/a", "/b/5/"] } else { &[] };
-        let Ok(rules) = build(&model, public, options, default) else { return Ok(()) };
+        let sources = sources(&model, public, options, default);
+        let base_path = base.map(|base| Prefix::parse(base).unwrap());
+        let Ok(rules) = Rules::build(RuleSources { base_path, ..sources }) else { return Ok(()) };
         let exemptions = ["/a", "/b/5"].into_iter().filter(|_| exempt).map(|path| ModelRule {
             path: path.to_owned(),
             is_exact: false,
@@ -303,11 +329,15 @@ proptest! {
         let default = default.unwrap_or(if rules.has_rules() { Level::Access } else { Level::Public });
         let method_of_request: Method = method.parse().unwrap();
         let uri: Uri = path.parse().unwrap();
-        let line = RequestLine::new(&method_of_request, &uri);
+        let line = RequestLine { connect, ..RequestLine::new(&method_of_request, &uri) };
         let answer = rules.requirement(&line).unwrap();
-        let shown = rules.explain(&if method == "CONNECT" { Method::GET } else { method_of_request.clone() }, &path);
-        let readings: Vec<_> = shown.readings().iter().map(|reading| reading.text().to_owned()).collect();
-        let expected = expect_all(&model, &readings, method, options, default);
+        let readings = readings_with(&rules, uri.path(), base);
+        let methods = match (method, connect) {
+            ("CONNECT", Connect::WebSocket) => &["GET"][..],
+            ("CONNECT", Connect::Unknown) => &["GET", "CONNECT"],
+            _ => &[method],
+        };
+        let expected = expect_all(&model, &readings, methods, options, default);
         let asks = |words: &[&str]| words.iter().any(|word| expected.levels.contains(word));
         if expected.winners.len() <= 4 {
             prop_assert_eq!(answer.needs_master(), asks(&["master", "both"]));
