@@ -1,6 +1,6 @@
 //! From the lists and the rules to what decides on requests, and what is odd about it.
 
-use fastauth_core::policy::{Level, PathList, RequestLine, RuleSources, Rules};
+use fastauth_core::policy::{Extent, Level, PathList, RequestLine, Rule, RuleSources, Rules};
 use http::{Method, Uri};
 
 use super::{label, members::PATH};
@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// What a rule looks like that opens the endpoints for tokens.
-const OPENING: &str = r#"{"path": "/auth", "level": "public"}"#;
+/// Where the endpoints for tokens usually are.
+const ENDPOINTS: &str = "/auth";
 
 impl Draft<'_> {
     /// Builds what decides on requests. With a fault in a rule, that is what the lists ask.
@@ -62,7 +62,7 @@ impl Draft<'_> {
                 DEFAULT_LEVEL.name
             ));
         }
-        self.check_refresh(&rules);
+        self.check_refresh(&rules, &sources);
         self.check_guards(&rules);
         rules
     }
@@ -88,7 +88,7 @@ impl Draft<'_> {
     }
 
     /// Warns if the layer requires a token to refresh, at the usual path: a client whose access token has expired could not.
-    fn check_refresh(&mut self, rules: &Rules) {
+    fn check_refresh(&mut self, rules: &Rules, sources: &RuleSources) {
         let refresh = Uri::from_static("/auth/token/refresh");
         let Ok(requirement) = rules.requirement(&RequestLine::new(&Method::POST, &refresh)) else { return };
         if !(requirement.needs_access() || requirement.needs_master() || requirement.is_denied()) {
@@ -98,18 +98,25 @@ impl Draft<'_> {
         let lists = [PathList::Access, PathList::Master];
         let guard = lists.into_iter().find_map(|list| requirement.rule(list)).and_then(|id| rules.listed(id));
         if let Some(rule) = guard {
+            let opened: Vec<_> = sources.public.iter().map(|prefix| prefix.as_str().trim_end_matches('/')).collect();
+            let missing = paths_of_endpoints(sources, &opened).into_iter().map(|path| format!("{path:?}"));
             return self.warn(format!(
-                "`{}`: {:?} also {so}; add \"/auth\", whose endpoints check requests themselves, and your log-in to `public-paths`",
+                "`{}`: {:?} also {so}; add {}, whose endpoints check requests themselves, and your log-in to `public-paths`",
                 rule.list().key(),
                 rule.prefix(),
+                missing.collect::<Vec<_>>().join(" and "),
             ));
         }
         let what = match requirement.first_rule() {
             Some(rule) => format!("`{}`: {:?}", RULES.name, rules.name(rule)),
             None => format!("`{}`", DEFAULT_LEVEL.name),
         };
+        let opened: Vec<_> = sources.rules.iter().filter(|rule| opens_all(rule)).map(Rule::path).collect();
+        let missing = paths_of_endpoints(sources, &opened).into_iter();
+        let missing = missing.map(|path| format!("{{\"path\": {path:?}, \"level\": \"public\"}}"));
+        let missing = missing.collect::<Vec<_>>().join(" and ");
         self.warn(format!(
-            "{what} also {so}; add {OPENING}, whose endpoints check requests themselves, and one for your log-in to `{}`",
+            "{what} also {so}; add {missing}, whose endpoints check requests themselves, and one for your log-in to `{}`",
             RULES.name
         ));
     }
@@ -138,4 +145,21 @@ impl Draft<'_> {
             self.warn(format!("{why}: no path is guarded"));
         }
     }
+}
+
+fn opens_all(rule: &Rule) -> bool {
+    let is_open = matches!(rule.level(), Some(Level::Public | Level::Optional));
+    is_open && rule.extent() == Extent::Prefix && rule.for_methods().is_none()
+}
+
+/// Returns the paths of the endpoints for tokens that are to be opened: both with the base path and without, but those that are
+/// open already.
+fn paths_of_endpoints(sources: &RuleSources, opened: &[&str]) -> Vec<String> {
+    let base =
+        sources.base_path.as_ref().map(|base| base.as_str().trim_end_matches('/')).filter(|base| !base.is_empty());
+    let mut paths = vec![ENDPOINTS.to_owned()];
+    paths.extend(base.map(|base| format!("{base}{ENDPOINTS}")));
+    let missing: Vec<_> = paths.iter().filter(|path| !opened.contains(&path.as_str())).cloned().collect();
+    // One that is open may still lose to another rule.
+    if missing.is_empty() { paths } else { missing }
 }

@@ -382,8 +382,46 @@ fn what_is_odd_is_a_warning_or_a_note() {
         (
             json!([{ "path": "/api/admin", "level": "deny" }, { "path": "/api/{t}", "level": "public", "methods": ["GET"] }]),
             "public",
-            "rules[0] \"/api/admin\" does not decide on all of its requests: rules[1] \"GET /api/{t}\" wins some of them, since a \
-             path with parameters wins over any prefix",
+            "rules[0] \"/api/admin\" does not decide on all of its requests: rules[1] \"GET /api/{t}\" wins \"/api/admin\" and asks \
+             less; add \"/api/admin\" with `\"match\": \"exact\"`, and \"/api/admin/{*rest}\"",
+        ),
+        (
+            json!([
+                { "path": "/admin", "level": "access", "roles-any": ["admin"] },
+                { "path": "/{t}/secret", "level": "public" },
+            ]),
+            "public",
+            "rules[0] \"/admin\" does not decide on all of its requests: rules[1] \"/{t}/secret\" wins \"/admin/secret\" and asks \
+             less; add \"/admin/secret\" with `\"match\": \"exact\"`, and \"/admin/secret/{*rest}\"",
+        ),
+        (
+            json!([
+                { "path": "/api/admin", "level": "deny" },
+                { "path": "/api/{t}/{n:int}/x", "level": "access", "match": "exact" },
+            ]),
+            "public",
+            "rules[0] \"/api/admin\" does not decide on all of its requests: rules[1] \"/api/{t}/{n:int}/x\" wins \
+             \"/api/admin/{n:int}/x\" and asks less; add \"/api/admin/{n:int}/x\" with `\"match\": \"exact\"`",
+        ),
+        (
+            json!([{ "path": "/files/private/index.html", "level": "access" }]),
+            "public",
+            "rules[0] \"/files/private/index.html\" leaves \"/files/private/\" open, which file servers answer with that file: add \
+             \"/files/private\" with `\"match\": \"exact\"`",
+        ),
+        (
+            json!([
+                { "path": "/x/index.html", "level": "access", "roles-any": ["a"] },
+                { "path": "/x", "level": "access" },
+            ]),
+            "public",
+            "rules[0] \"/x/index.html\" leaves \"/x/\" without this check, which",
+        ),
+        (
+            json!([{ "path": "/v1/users:batch", "level": "access" }]),
+            "public",
+            "rules[0] \"/v1/users:batch\" is for exactly this text: if what follows the colon is a parameter, write {name} for a \
+             whole segment; if not, write `/v1/users%3Abatch`",
         ),
         (
             json!([{ "path": "/r", "level": "public", "report-only": true }]),
@@ -420,6 +458,67 @@ fn what_is_odd_is_a_warning_or_a_note() {
         ("master-token-paths", json!([])),
     ]);
     assert_eq!(open.warnings(), ["every rule opens its paths: no path is guarded"]);
+}
+
+#[test]
+fn what_is_as_it_should_be_draws_no_warning() {
+    for rules in [
+        json!([{ "path": "/api", "level": "access" }, { "path": "/api/hooks/{id:uuid}", "level": "public" }]),
+        json!([{ "path": "/admin", "level": "access" }, { "path": "/{t}/secret", "level": "both", "roles-any": ["a"] }]),
+        json!([
+            { "path": "/admin", "level": "access", "roles-any": ["a", "b"] },
+            { "path": "/{t}/secret", "level": "access", "roles-any": ["a"] },
+        ]),
+        json!([
+            { "path": "/admin", "level": "access" },
+            { "path": "/{t}/secret", "level": "public" },
+            { "path": "/admin/secret", "match": "exact", "level": "access" },
+            { "path": "/admin/secret/{*rest}", "level": "access" },
+        ]),
+        json!([{ "path": "/x", "level": "access" }, { "path": "/x/index.html", "level": "access" }]),
+        json!([{ "path": "/x/index.html", "level": "public" }, { "path": "/v1/users%3Abatch", "level": "access" }]),
+    ] {
+        let report = report(&[("rules", rules), ("default-level", json!("public"))]);
+        assert_eq!(report.warnings(), [""; 0]);
+    }
+    let report =
+        report(&[("rules", json!([{ "path": "/café", "level": "access" }])), ("default-level", json!("public"))]);
+    assert!(report.notes()[0].starts_with("rules[0] \"/café\" is guarded as it is written"), "{:?}", report.notes());
+}
+
+/// What opens one way alone, with the base path or without it, opens nothing.
+#[test]
+fn openings_are_told_that_lack_their_other_way() {
+    let told = |rules: &[Value]| {
+        let report = report(&[("rules", json!(rules)), ("base-path", json!("/api"))]);
+        assert_eq!(report.faults(), []);
+        report.warnings().to_vec()
+    };
+    let open = |path: &str| json!({ "path": path, "level": "public" });
+    let opens_nothing = |path: &str, other: &str| {
+        format!(
+            "{path:?} opens nothing: with `base-path`, its paths count as {other:?} as well, which is guarded; open that, too"
+        )
+    };
+    let auth = [open("/auth"), open("/api/auth")];
+    assert_eq!(told(&auth), [""; 0]);
+    assert_eq!(told(&[&auth[..], &[open("/health"), open("/api/health")]].concat()), [""; 0]);
+    for (path, other) in [("/health", "/api/health"), ("/api/health", "/health"), ("/{n:int}/x", "/api/{n:int}/x")] {
+        let warnings = told(&[&auth[..], &[open(path)]].concat());
+        assert_eq!(warnings, [format!("rules[2] {}", opens_nothing(path, other))]);
+    }
+    let warnings = told(&auth[..1]);
+    assert_eq!(warnings[0], format!("rules[0] {}", opens_nothing("/auth", "/api/auth")));
+    assert!(
+        warnings[1].contains("; add {\"path\": \"/api/auth\", \"level\": \"public\"}, whose endpoints"),
+        "{warnings:?}"
+    );
+    let listed = report(&[
+        ("access-token-paths", json!(["/"])),
+        ("public-paths", json!(["/auth"])),
+        ("base-path", json!("/api")),
+    ]);
+    assert!(listed.warnings().join("").contains("; add \"/api/auth\", whose endpoints"), "{:?}", listed.warnings());
 }
 
 #[test]

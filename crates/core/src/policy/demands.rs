@@ -65,6 +65,23 @@ pub struct ServiceTest {
     members: Vec<(String, Value)>,
 }
 
+impl Demands {
+    /// Returns true if what meets these meets the others as well, as far as one member can be compared with the same one.
+    pub(super) fn ask_all_of(&self, other: &Self) -> bool {
+        let Self { principal, roles_any, roles_all, scopes, scopes_any, claim_equals, max_age, issuers: _, audience } =
+            self;
+        let is_younger = |age: Duration| max_age.is_some_and(|max| max <= age);
+        (other.principal == Principal::Any || *principal == other.principal)
+            && is_one_as_strict(roles_any.as_deref(), other.roles_any.as_deref())
+            && are_all_as_strict(roles_all.as_deref(), other.roles_all.as_deref())
+            && are_all_as_strict(scopes.as_deref(), other.scopes.as_deref())
+            && is_one_as_strict(scopes_any.as_deref(), other.scopes_any.as_deref())
+            && are_all_as_strict(claim_equals.as_deref(), other.claim_equals.as_deref())
+            && other.max_age.is_none_or(is_younger)
+            && (other.audience.is_none() || *audience == other.audience)
+    }
+}
+
 impl Principal {
     /// Returns its word in the configuration.
     #[must_use]
@@ -194,6 +211,16 @@ impl Demands {
         let one = if any.iter().any(|scope| all.contains(scope)) { None } else { any.first() };
         all.iter().chain(one).map(String::as_str).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Returns true if one of these is one of the others, if there are others.
+fn is_one_as_strict(mine: Option<&[String]>, others: Option<&[String]>) -> bool {
+    others.is_none_or(|others| mine.is_some_and(|mine| mine.iter().all(|item| others.contains(item))))
+}
+
+/// Returns true if all of the others are among these.
+fn are_all_as_strict<T: PartialEq>(mine: Option<&[T]>, others: Option<&[T]>) -> bool {
+    others.is_none_or(|others| mine.is_some_and(|mine| others.iter().all(|item| mine.contains(item))))
 }
 
 fn all(items: &[String], has: impl Fn(&str) -> bool) -> bool {

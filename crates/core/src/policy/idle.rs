@@ -1,7 +1,11 @@
 //! Finds rules that have no effect, or less than it seems.
 
 use super::{
-    Level, PathList, RuleId, Rules, overlap::Overlaps, pattern::Spelling, requirement::Cause, set::CompiledRule,
+    Level, PathList, Prefix, Requirement, Rule, RuleId, Rules,
+    overlap::{AS_WRITTEN, Overlaps},
+    pattern::{Pattern, Spelling},
+    requirement::Cause,
+    set::CompiledRule,
     tails::Steps,
 };
 
@@ -9,10 +13,12 @@ impl Rules {
     /// Warns of rules that can never win, or win less than it seems, that a guard overrules, and that report or end nothing.
     pub(super) fn describe_rules(&self, overlaps: &mut Overlaps) {
         for (place, rule) in self.rules.iter().enumerate() {
-            let wins = self.never_wins(rule).or_else(|| self.wins_less(rule));
-            let problems = [wins, self.is_overruled(rule), reports_nothing(rule), ends_nothing(rule)];
+            let wins = self.never_wins(rule).or_else(|| self.loses_some(rule));
+            let opens = self.is_overruled(rule).or_else(|| self.opens_one_way(rule));
+            let problems = [wins, opens, reports_nothing(rule), ends_nothing(rule)];
             let name = format!("rules[{place}] {:?}", rule.name);
             overlaps.warnings.extend(problems.into_iter().flatten().map(|problem| format!("{name} {problem}")));
+            self.describe_file_of_rule(&name, rule, overlaps);
         }
     }
 
@@ -34,22 +40,109 @@ impl Rules {
         })
     }
 
-    /// Finds a shorter path with parameters that wins some of the requests of a longer prefix.
-    fn wins_less(&self, rule: &CompiledRule) -> Option<String> {
-        let wins = |other: &CompiledRule| {
-            other.methods.meets(rule.methods)
-                && !other.rule.is_report_only()
-                && other.pattern.wins_over_longer(&rule.pattern, Spelling::Plain)
+    /// Finds a rule that wins some of the requests of another one, though it is not for a part of its paths alone.
+    fn loses_some(&self, rule: &CompiledRule) -> Option<String> {
+        let find = |is_one: &dyn Fn(&CompiledRule) -> bool| {
+            self.rules.iter().enumerate().find(|(_, other)| is_one(other) && self.wins_some(other, rule))
         };
-        let (winner, _) = self.matching(rule.pattern.head()).into_iter().find(|(_, other)| wins(other))?;
+        let (place, winner) = find(&|other| !asks_as_much(other, rule)).or_else(|| {
+            let is_literal = !rule.pattern.has_parameters();
+            find(&|other| is_literal && other.pattern.len() <= rule.pattern.len())
+        })?;
+        let both = winner.pattern.both(&rule.pattern)?;
+        let asks_less = if asks_as_much(winner, rule) { "" } else { " and asks less" };
+        let path = both.written();
+        let add = match (both.has_parameters(), both.ends_here()) {
+            (true, false) => format!("{path:?}"),
+            (_, true) => format!("{path:?} with `\"match\": \"exact\"`"),
+            (false, false) => format!("{path:?} with `\"match\": \"exact\"`, and \"{path}/{{*rest}}\""),
+        };
         Some(format!(
-            "does not decide on all of its requests: {} wins some of them, since a path with parameters wins over any prefix",
-            self.in_rules(winner)
+            "does not decide on all of its requests: rules[{place}] {:?} wins {path:?}{asks_less}; add {add}",
+            winner.name
         ))
     }
 
+    /// Returns true if a rule with parameters wins some of the requests of another one, and has paths beside those of that one.
+    fn wins_some(&self, winner: &CompiledRule, rule: &CompiledRule) -> bool {
+        let competes = winner.specificity > rule.specificity
+            && winner.pattern.has_parameters()
+            && !winner.rule.is_report_only()
+            && winner.methods.meets(rule.methods);
+        if !competes || rule.pattern.covers(&winner.pattern, Spelling::Plain) {
+            return false;
+        }
+        let Some(both) = winner.pattern.both(&rule.pattern) else { return false };
+        // Unless all of these are won by others.
+        let wins_all = |other: &CompiledRule, part: &Pattern| {
+            other.specificity > winner.specificity
+                && !other.rule.is_report_only()
+                && !rule.methods.without(other.methods).meets(winner.methods)
+                && other.pattern.covers(part, Spelling::Plain)
+        };
+        both.parts().iter().any(|part| !self.rules.iter().any(|other| wins_all(other, part)))
+    }
+
+    /// Finds a rule that opens its paths with the base path alone, or without it alone, and so opens none.
+    fn opens_one_way(&self, rule: &CompiledRule) -> Option<String> {
+        let base = self.base_path.as_ref()?;
+        if !opens(rule) || rule.rule.is_report_only() {
+            return None;
+        }
+        let other_way = |path: &str| match self.below_base(path) {
+            Some(below) => below.to_owned(),
+            None => format!("{base}{}", if path == "/" { "" } else { path }),
+        };
+        let asked = self.weigh(&other_way(&rule.pattern.sample()), rule.methods);
+        if Requirement::NOTHING.asks_all_of(asked) {
+            return None;
+        }
+        let path = other_way(&rule.pattern.written());
+        Some(format!(
+            "opens nothing: with `base-path`, its paths count as {path:?} as well, which is guarded; open that, too"
+        ))
+    }
+
+    /// Warns of names that a file server knows a guarded file by, too.
+    fn describe_file_of_rule(&self, name: &str, rule: &CompiledRule, overlaps: &mut Overlaps) {
+        if opens(rule) || rule.rule.is_report_only() {
+            return;
+        }
+        let written = rule.pattern.written();
+        let sample = rule.pattern.sample();
+        if let (Some(directory), Some(sample)) = (directory_of_index(&written), directory_of_index(&sample)) {
+            let asked = self.weigh(&sample, rule.methods);
+            if !self.ask_as_much(asked, rule) {
+                let left = if asked.is_public() { "open" } else { "without this check" };
+                let path = if directory == "/" { "/" } else { directory.trim_end_matches('/') };
+                overlaps.warnings.push(format!(
+                    "{name} leaves {directory:?} {left}, which file servers answer with that file: add {path:?} with \
+                     `\"match\": \"exact\"`"
+                ));
+            }
+        }
+        if let Some(colon) = Prefix::parse(rule.rule.path()).ok().and_then(|prefix| prefix.colon()) {
+            let (before, after) = rule.rule.path().split_at(colon);
+            overlaps.warnings.push(format!(
+                "{name} is for exactly this text: if what follows the colon is a parameter, write {{name}} for a whole \
+                 segment; if not, write `{before}%3A{}`",
+                &after[1..]
+            ));
+        }
+        if !written.is_ascii() {
+            overlaps.notes.push(format!("{name} {AS_WRITTEN}"));
+        }
+    }
+
+    /// Returns true if a request is asked all that a rule asks for.
+    fn ask_as_much(&self, asked: Requirement, rule: &CompiledRule) -> bool {
+        let meets = |(_, winner): (RuleId, &Rule)| winner.demands().ask_all_of(rule.rule.demands());
+        let demands = rule.rule.demands().is_empty() || asked.is_denied() || self.winners(asked).any(meets);
+        asked.asks_all_of(Requirement::of_level(rule.level, Cause::None)) && demands
+    }
+
     fn is_overruled(&self, rule: &CompiledRule) -> Option<String> {
-        if !matches!(rule.level, Level::Public | Level::Optional) {
+        if !opens(rule) {
             return None;
         }
         let asking = self.ask(rule.pattern.head());
@@ -77,6 +170,23 @@ impl Rules {
     fn in_rules(&self, id: RuleId) -> String {
         format!("rules[{}] {:?}", id.place() - self.listed.len(), self.name(id))
     }
+}
+
+fn opens(rule: &CompiledRule) -> bool {
+    matches!(rule.level, Level::Public | Level::Optional)
+}
+
+fn asks_as_much(winner: &CompiledRule, rule: &CompiledRule) -> bool {
+    let asked = Requirement::of_level(winner.level, Cause::None);
+    let is_as_strict = winner.rule.demands().ask_all_of(rule.rule.demands());
+    asked.asks_all_of(Requirement::of_level(rule.level, Cause::None)) && (is_as_strict || asked.is_denied())
+}
+
+/// Returns the directory, with a slash at its end, that file servers answer with this file.
+pub(super) fn directory_of_index(path: &str) -> Option<String> {
+    let (directory, file) = path.rsplit_once('/')?;
+    let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
+    ["index", "default"].contains(&&*stem).then(|| format!("{directory}/"))
 }
 
 fn reports_nothing(rule: &CompiledRule) -> Option<String> {

@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::{ListedPrefix, PathList, Rules, case::fold};
+use super::{ListedPrefix, PathList, Rules, case::fold, idle::directory_of_index};
+
+/// What is said of a guard that is not ASCII.
+pub(super) const AS_WRITTEN: &str = "is guarded as it is written: if a file system treats composed and decomposed letters as the \
+                                     same, as that of macOS does, guard a directory above it that is named in ASCII";
 
 /// The overlaps of the lists that an operator should know of.
 #[derive(Debug, Default)]
@@ -74,11 +78,9 @@ impl Rules {
     fn describe_file(&self, rule: &ListedPrefix, overlaps: &mut Overlaps) {
         let name = rule.in_list();
         let text = rule.prefix.text();
-        let Some((directory, file)) = text.rsplit_once('/') else { return };
-        let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
-        let directory = format!("{directory}/");
-        let asked = self.weigh_lists(&directory);
-        if ["index", "default"].contains(&&*stem) && asked.rule(rule.list).is_none() {
+        let directory = directory_of_index(text);
+        let asked = directory.as_ref().map(|directory| self.weigh_lists(directory));
+        if let Some((directory, asked)) = directory.zip(asked.filter(|asked| asked.rule(rule.list).is_none())) {
             let left = if asked.is_public() { "open" } else { "without this check" };
             overlaps.warnings.push(format!(
                 "{name} leaves {directory:?} {left}, which file servers answer with that file: guard {directory:?}"
@@ -93,10 +95,7 @@ impl Rules {
             ));
         }
         if !text.is_ascii() {
-            overlaps.notes.push(format!(
-                "{name} is guarded as it is written: if a file system treats composed and decomposed letters as the same, as \
-                 that of macOS does, guard a directory above it that is named in ASCII"
-            ));
+            overlaps.notes.push(format!("{name} {AS_WRITTEN}"));
         }
     }
 }

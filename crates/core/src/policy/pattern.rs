@@ -198,6 +198,11 @@ impl Pattern {
         names.collect()
     }
 
+    /// Returns the number of segments.
+    pub(super) fn len(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Returns true if nothing may follow the segments.
     pub(super) fn ends_here(&self) -> bool {
         self.end == End::Here
@@ -239,13 +244,43 @@ impl Pattern {
         self.segments.iter().zip(&other.segments).all(|(a, b)| a.covers(b, spelling))
     }
 
-    /// Returns true if this has parameters and wins some paths of a prefix without any that is as long or longer.
-    pub(super) fn wins_over_longer(&self, prefix: &Self, spelling: Spelling) -> bool {
-        let mine = self.segments.len();
-        let others = prefix.segments.len();
-        let is_longer_prefix = !prefix.has_parameters() && prefix.end == End::Below && mine <= others;
-        let reaches = self.end != End::Here || mine == others;
-        self.has_parameters() && is_longer_prefix && reaches && self.meets(prefix, spelling)
+    /// Returns the pattern of all paths that both match, if there are any. Where one has a text, it does.
+    pub(super) fn both(&self, other: &Self) -> Option<Self> {
+        let [short, long] = if self.segments.len() <= other.segments.len() { [self, other] } else { [other, self] };
+        let are_as_long = short.segments.len() == long.segments.len();
+        if !(are_as_long || short.end != End::Here) || !short.meets(long, Spelling::Plain) {
+            return None;
+        }
+        let shared = short.segments.iter().zip(&long.segments);
+        let shared = shared.map(|(a, b)| if a.covers(b, Spelling::Plain) { b } else { a });
+        let segments = shared.chain(&long.segments[short.segments.len()..]).cloned().collect();
+        Some(Self::new(segments, if are_as_long { short.end.max(long.end) } else { long.end }))
+    }
+
+    /// Returns the pattern in parts, each of which a rule can match as a whole: the path alone, and the paths below.
+    pub(super) fn parts(&self) -> Vec<Self> {
+        if self.end != End::Below {
+            return vec![self.clone()];
+        }
+        let below = self.segments.iter().cloned().chain([Segment::Any]).collect();
+        vec![Self { end: End::Here, ..self.clone() }, Self::new(below, End::Rest)]
+    }
+
+    /// Returns the path as a rule has it, with names for its parameters.
+    pub(super) fn written(&self) -> String {
+        let last = self.segments.len().saturating_sub(1);
+        let mut written = String::new();
+        for (at, segment) in self.segments.iter().enumerate() {
+            written.push('/');
+            written.push_str(match segment {
+                Segment::Literal(text) => &text.plain,
+                Segment::Any if self.end == End::Rest && at == last => "{*rest}",
+                Segment::Any => "{name}",
+                Segment::Uuid => "{id:uuid}",
+                Segment::Int => "{n:int}",
+            });
+        }
+        if written.is_empty() { "/".to_owned() } else { written }
     }
 
     pub(super) fn specificity(&self, has_methods: bool, only_reports: bool) -> Specificity {

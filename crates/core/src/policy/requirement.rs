@@ -135,6 +135,11 @@ impl Requirement {
         self.needs == OPTIONAL
     }
 
+    /// Returns true if all credentials are asked for that the other asks for, or the request is refused.
+    pub(super) fn asks_all_of(self, other: Self) -> bool {
+        self.is_denied() || other.needs & !self.needs & !OPTIONAL == 0
+    }
+
     /// Returns true if the request is refused, with the credentials that are asked for as well as without.
     #[inline]
     #[must_use]
