@@ -194,8 +194,8 @@ fn print(
     suggestions: &[String],
     is_verbose: bool,
 ) -> Result<(), Failure> {
-    for fault in report.faults() {
-        output::labelled(Label::Fault, &fault.to_string())?;
+    for fault in report.told_faults() {
+        output::labelled(Label::Fault, &fault)?;
     }
     if let Some(Err(error)) = store {
         output::labelled(Label::Fault, &format!("store: {error}"))?;

@@ -117,6 +117,16 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The most faults that are shown to people at once.
+const MOST_SHOWN: usize = 20;
+
+/// Returns the faults as people are told of them: the first ones, and the number of the others.
+pub(crate) fn told(faults: &[Fault]) -> impl Iterator<Item = String> {
+    let more = faults.len().saturating_sub(MOST_SHOWN);
+    let first = faults.iter().take(MOST_SHOWN).map(Fault::to_string);
+    first.chain((more > 0).then(|| format!("and {more} more")))
+}
+
 /// Why there are no settings, or no others: every fault at once.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
@@ -166,7 +176,7 @@ impl fmt::Display for ConfigError {
             true => write!(f, "FastAuth {what}:")?,
             false => write!(f, "FastAuth {what}: {count} {noun} in its configuration")?,
         }
-        self.faults.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
+        told(&self.faults).try_for_each(|fault| write!(f, "\n  - {fault}"))
     }
 }
 

@@ -167,6 +167,14 @@ impl Raw {
         }
     }
 
+    /// Returns the place of what a template was to replace in a list of objects, such as `[1].path`.
+    pub(crate) fn place_of_unreplaced(&self, text_kind: TextKind) -> Option<String> {
+        let Self::Json(Value::Array(items)) = self else { return None };
+        let at = items.iter().position(|item| unreplaced(item, text_kind).is_some())?;
+        let (member, _) = items[at].as_object()?.iter().find(|(_, value)| unreplaced(value, text_kind).is_some())?;
+        Some(format!("[{at}].{member}"))
+    }
+
     /// Reads the value in this form. The error says what is wrong with it.
     pub(crate) fn into_given(self, form: ValueForm) -> Result<Given, String> {
         match self {

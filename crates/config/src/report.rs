@@ -9,7 +9,7 @@ use crate::{
     code_parts::CodeParts,
     configured_keys::ConfiguredKeys,
     draft::Draft,
-    fault::{ConfigError, Fault, Source},
+    fault::{self, ConfigError, Fault, Source},
     fingerprint::Fingerprint,
     given::Given,
     key::{Key, ValueKind},
@@ -87,6 +87,12 @@ impl Report {
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// Returns the faults as people are told of them: the first ones, and the number of the others.
+    #[doc(hidden)]
+    pub fn told_faults(&self) -> impl Iterator<Item = String> {
+        fault::told(&self.faults)
     }
 
     /// Returns what an operator should know, though it is no fault.

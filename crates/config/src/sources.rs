@@ -345,7 +345,9 @@ impl Reader {
     /// Takes one value, over those of the sources before, if it is of the key's kind, and adds a fault if it is not.
     fn insert(&mut self, key: &'static Key, spelling: &str, source: Source, raw: Raw) {
         if let Some(problem) = raw.unreplaced(key.text_kind) {
-            self.fault(Fault::new(key.name, source, problem, "replace it by the value"));
+            let fault = Fault::new(key.name, source, problem, "replace it by the value");
+            let place = raw.place_of_unreplaced(key.text_kind).map(|place| format!("{}{place}", key.name));
+            self.fault(place.into_iter().fold(fault, |fault, place| fault.at(place, "")));
             return;
         }
         // Taken as missing, it could leave out a guard that was meant to be set.

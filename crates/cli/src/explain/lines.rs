@@ -52,7 +52,11 @@ pub(super) fn explain(explainer: &Explainer) -> Result<ExitCode, Failure> {
             continue;
         }
         let text = String::from_utf8_lossy(line);
-        let (method, target) = text.split_once(' ').unwrap_or((&text, ""));
+        let Some((method, target)) = text.split_once(' ').filter(|(_, target)| !target.is_empty()) else {
+            let problem =
+                format!("line {number} of standard input has no target; write METHOD TARGET, such as GET /access");
+            return Err(Failure::new(problem));
+        };
         match std::str::from_utf8(line) {
             Ok(_) => answer(explainer, method, target, &Presented::default())?,
             // hyper answers 400 to it.

@@ -360,3 +360,16 @@ fn the_path_before_those_of_the_document_begins_with_a_slash() {
     let text = stdout(&output);
     assert!(text.contains("fault: GET /%zz: no request has such a path: it is answered 400\n"), "{text}");
 }
+
+#[test]
+fn line_without_a_target_is_no_request() {
+    for line in ["GET", "GET ", "GET /x\nPOST"] {
+        let output = shop().run_with_input(&["explain", "-"], line.as_bytes());
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(
+            stderr(&output).contains("of standard input has no target; write METHOD TARGET"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}

@@ -1,6 +1,9 @@
 //! Reading the rules of a file or of a variable: from objects to rules.
 
-use fastauth_core::policy::{Extent, Level, Rule};
+use fastauth_core::{
+    policy::{Extent, Level, Rule},
+    shown::shown,
+};
 use serde_json::{Map, Value};
 
 use crate::{draft::Draft, fault::Fault, given::describe, key::Key};
@@ -45,9 +48,9 @@ pub(crate) fn line(rule: &Rule) -> String {
 /// Returns what a fault of a rule adds to its place: the rule's name, or else its path.
 pub(crate) fn label(rule: &Rule) -> String {
     match rule.given_name() {
-        Some(name) => format!(" ({name})"),
-        None if rule.path().is_empty() => String::new(),
-        None => format!(" ({})", rule.path()),
+        Some(name) if !name.trim().is_empty() => format!(" ({})", shown(name)),
+        _ if rule.path().is_empty() => String::new(),
+        _ => format!(" ({})", shown(rule.path())),
     }
 }
 

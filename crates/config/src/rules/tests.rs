@@ -246,7 +246,7 @@ fn rules_are_checked_with_each_other() {
         ("rules", rule("/c", "methods", json!(["FETCH"])), "\"FETCH\" is not a known method; write one of GET"),
         ("rules", rule("/p", "principal", json!("user")), "nothing tells users from services; set `service-claim`"),
         ("rules", rule("/i", "issuers", json!(["x"])), "`rules[1].issuers` (/i): has \"x\", and only \"own\" is known"),
-        ("rules", rule("/n", "name", json!(" ")), "`rules[1].name` ( ): is empty; write a name, or leave it out"),
+        ("rules", rule("/n", "name", json!(" ")), "`rules[1].name` (/n): is empty; write a name, or leave it out"),
         (
             "rules",
             json!([{ "path": "/e", "level": "public", "roles-any": ["x"] }]),
@@ -484,6 +484,68 @@ fn what_is_as_it_should_be_draws_no_warning() {
     let report =
         report(&[("rules", json!([{ "path": "/café", "level": "access" }])), ("default-level", json!("public"))]);
     assert!(report.notes()[0].starts_with("rules[0] \"/café\" is guarded as it is written"), "{:?}", report.notes());
+}
+
+#[test]
+fn what_no_rule_has_is_a_fault_or_a_warning() {
+    let long = format!("/{}", "x".repeat(8 * 1024));
+    let rule = |member: &str, value: Value| {
+        let mut rule = json!({ "path": "/a", "level": "access" });
+        rule[member] = value;
+        json!([rule])
+    };
+    for (rules, expected) in [
+        (rule("name", json!("a\nb")), "`rules[0].name` (a\\nb): has a control character; write it without"),
+        (
+            rule("name", json!("\u{1b}[31mred")),
+            "`rules[0].name` (\\u{1b}[31mred): has a control character; write it without",
+        ),
+        (rule("name", json!(" ")), "`rules[0].name` (/a): is empty; write a name, or leave it out"),
+        (rule("scopes", json!(["a\"b"])), "`rules[0].scopes` (/a): has \"a\\\"b\", and scopes are of printable ASCII"),
+        (rule("scopes-any", json!(["é"])), "`rules[0].scopes-any` (/a): has \"é\", and scopes are of printable ASCII"),
+        (rule("path", json!(long)), &format!("`rules[0].path` (/{}…): is longer than 8 KiB", "x".repeat(255))),
+        (rule("path", json!("/{{x}}")), "`rules[0].path`: the value of \"path\": it contains the placeholder"),
+    ] {
+        let faults: Vec<_> = report(&[("rules", rules)]).faults().iter().map(ToString::to_string).collect();
+        assert!(faults.len() == 1 && faults[0].contains(expected), "{expected}: {faults:?}");
+    }
+    for (rules, expected) in [
+        (rule("methods", json!(["GET", "GET"])), "rules[0] \"GET,GET /a\" has \"GET\" twice in `methods`"),
+        (rule("roles-any", json!(["a", "b", "a"])), "rules[0] \"/a\" has \"a\" twice in `roles-any`"),
+        (
+            rule("roles-all", json!([" admin"])),
+            "rules[0] \"/a\" has \" admin\" in `roles-all`: the white space around it counts, so that few tokens can have it",
+        ),
+        (
+            rule("claim-equals", json!({ "type": "refresh" })),
+            "rules[0] \"/a\" asks for the claim `type` to be \"refresh\", which no access token has: it refuses every request",
+        ),
+        (
+            json!([
+                { "path": "/a", "level": "access", "name": "x" },
+                { "path": "/b", "level": "access", "name": "x" },
+            ]),
+            "rules[1] \"x\" has the name of rules[0]: logs and metrics do not tell them apart",
+        ),
+    ] {
+        let report = report(&[("rules", rules), ("default-level", json!("public"))]);
+        assert_eq!((report.faults(), report.warnings()), (&[][..], &[expected.to_owned()][..]));
+    }
+    let fine = rule("claim-equals", json!({ "type": "access" }));
+    assert_eq!(report(&[("rules", fine), ("default-level", json!("public"))]).warnings(), [""; 0]);
+}
+
+/// A person reads no thousand of them. A program gets them all.
+#[test]
+fn first_faults_are_told_and_the_number_of_the_others() {
+    let rules: Vec<_> = (0..1000).map(|_| json!({ "path": "/a", "level": "access" })).collect();
+    let report = report(&[("rules", json!(rules))]);
+    assert_eq!(report.faults().len(), 999);
+    let told: Vec<_> = report.told_faults().collect();
+    assert_eq!((told.len(), &*told[20]), (21, "and 979 more"));
+    let text = report.into_settings().unwrap_err().to_string();
+    assert!(text.starts_with("FastAuth cannot start: 999 faults") && text.ends_with("\n  - and 979 more"), "{text}");
+    assert!(text.len() < 10_000, "{}", text.len());
 }
 
 /// What opens one way alone, with the base path or without it, opens nothing.

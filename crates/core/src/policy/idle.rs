@@ -1,5 +1,7 @@
 //! Finds rules that have no effect, or less than it seems.
 
+use std::collections::HashMap;
+
 use super::{
     Level, PathList, Prefix, Requirement, Rule, RuleId, Rules,
     overlap::{AS_WRITTEN, Overlaps},
@@ -8,16 +10,26 @@ use super::{
     set::CompiledRule,
     tails::Steps,
 };
+use crate::token::TokenType;
 
 impl Rules {
     /// Warns of rules that can never win, or win less than it seems, that a guard overrules, and that report or end nothing.
     pub(super) fn describe_rules(&self, overlaps: &mut Overlaps) {
+        let mut names = HashMap::new();
         for (place, rule) in self.rules.iter().enumerate() {
+            if let Some(given) = rule.rule.given_name()
+                && let Some(first) = names.insert(given, place)
+            {
+                overlaps.warnings.push(format!(
+                    "rules[{place}] {given:?} has the name of rules[{first}]: logs and metrics do not tell them apart"
+                ));
+            }
             let wins = self.never_wins(rule).or_else(|| self.loses_some(rule));
             let opens = self.is_overruled(rule).or_else(|| self.opens_one_way(rule));
             let problems = [wins, opens, reports_nothing(rule), ends_nothing(rule)];
             let name = format!("rules[{place}] {:?}", rule.name);
-            overlaps.warnings.extend(problems.into_iter().flatten().map(|problem| format!("{name} {problem}")));
+            let problems = problems.into_iter().flatten().chain(odd_members(&rule.rule));
+            overlaps.warnings.extend(problems.map(|problem| format!("{name} {problem}")));
             self.describe_file_of_rule(&name, rule, overlaps);
         }
     }
@@ -187,6 +199,37 @@ pub(super) fn directory_of_index(path: &str) -> Option<String> {
     let (directory, file) = path.rsplit_once('/')?;
     let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
     ["index", "default"].contains(&&*stem).then(|| format!("{directory}/"))
+}
+
+/// Finds members that are written as nobody means them.
+fn odd_members(rule: &Rule) -> Vec<String> {
+    let demands = rule.demands();
+    let lists = [
+        ("methods", rule.for_methods()),
+        ("roles-any", demands.roles_any.as_deref()),
+        ("roles-all", demands.roles_all.as_deref()),
+        ("scopes", demands.scopes.as_deref()),
+        ("scopes-any", demands.scopes_any.as_deref()),
+    ];
+    let mut odd = Vec::new();
+    for (key, list) in lists {
+        let list = list.unwrap_or_default();
+        if let Some((_, twice)) = list.iter().enumerate().find(|(at, text)| list[..*at].contains(text)) {
+            odd.push(format!("has {twice:?} twice in `{key}`"));
+        }
+        if let Some(blank) = list.iter().find(|text| text.trim() != text.as_str()) {
+            odd.push(format!(
+                "has {blank:?} in `{key}`: the white space around it counts, so that few tokens can have it"
+            ));
+        }
+    }
+    let types = demands.claim_equals.iter().flatten().filter(|(name, _)| name == "type");
+    if let Some((_, other)) = types.into_iter().find(|(_, value)| *value != TokenType::Access.as_str()) {
+        odd.push(format!(
+            "asks for the claim `type` to be {other}, which no access token has: it refuses every request"
+        ));
+    }
+    odd
 }
 
 fn reports_nothing(rule: &CompiledRule) -> Option<String> {

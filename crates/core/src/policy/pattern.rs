@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Extent, Prefix, Use, case::fold, prefix::PrefixError};
+use super::{Extent, MAX_PATH, Prefix, Use, case::fold, prefix::PrefixError};
 
 /// The path of a rule, in segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +114,12 @@ impl Fault {
 impl Pattern {
     /// Parses the path of a rule. Escapes are decoded once.
     pub(super) fn parse(written: &str, extent: Extent) -> Result<Self, Fault> {
+        if written.len() > MAX_PATH {
+            return Err(Fault::new(
+                "is longer than 8 KiB, and a request for such a path is refused with 414",
+                "shorten it",
+            ));
+        }
         let last = written.split('/').count() - 1;
         let mut parameters = Vec::new();
         let mut literal = Vec::new();

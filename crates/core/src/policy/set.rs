@@ -69,6 +69,9 @@ pub(super) fn compile(
         if rule.given_name().is_some_and(|name| name.trim().is_empty()) {
             found.push(Fault::of("name", "is empty", "write a name, or leave it out"));
         }
+        if rule.given_name().is_some_and(|name| name.contains(char::is_control)) {
+            found.push(Fault::of("name", "has a control character", "write it without"));
+        }
         found.extend(level_faults(&rule));
         found.extend(demand_faults(&rule, has_service_claim));
         faults.extend(found.into_iter().map(|fault| RuleFault::new(place, &name, fault)));
@@ -165,6 +168,13 @@ fn demand_faults(rule: &Rule, has_service_claim: bool) -> Vec<Fault> {
             let problem = format!("has {parted:?}, and no scope has white space");
             faults.push(Fault::of(key, problem, "make each scope an entry of its own"));
         }
+        let odd = list.iter().find(|text| {
+            key.starts_with("scopes") && text.contains(|char| !is_of_scope(char) && !char::is_whitespace(char))
+        });
+        if let Some(odd) = odd {
+            let problem = format!("has {odd:?}, and scopes are of printable ASCII without `\"` and `\\` (RFC 6749)");
+            faults.push(Fault::of(key, problem, "write a scope that tokens can have"));
+        }
     }
     let foreign = demands.issuers.iter().flatten().find(|issuer| *issuer != "own" && !issuer.is_empty());
     if let Some(foreign) = foreign {
@@ -190,6 +200,11 @@ fn demand_faults(rule: &Rule, has_service_claim: bool) -> Vec<Fault> {
         faults.push(Fault::of("principal", problem, "set `service-claim` to the claims that a service's token has"));
     }
     faults
+}
+
+/// Returns true for what a scope can have by RFC 6749, section 3.3.
+fn is_of_scope(char: char) -> bool {
+    matches!(char, '!' | '#'..='[' | ']'..='~')
 }
 
 impl CompiledRule {
