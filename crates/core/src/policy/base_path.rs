@@ -52,9 +52,7 @@ impl Rules {
     ) -> Requirement {
         let mut below: Vec<Reading> = Vec::new();
         for (from, reading) in readings.iter().enumerate().skip(1) {
-            let text = self.below_base(&reading.text);
-            let is_new = |text: &&str| readings.iter().chain(&below).all(|known| known.text != *text);
-            if let Some(text) = text.filter(is_new) {
+            if let Some(text) = self.below_base(&reading.text) {
                 watch.reading(text, Step::DropBasePath, Some(from));
                 below.push(Reading { text: text.to_owned(), step: Step::DropBasePath, from: Some(from) });
             }
