@@ -32,11 +32,7 @@ mod log;
 mod metrics;
 mod store;
 
-#[cfg(feature = "rest")]
-pub(crate) use self::calls::calls_of;
 use self::event::Decider;
-#[cfg(feature = "rest")]
-pub(crate) use self::feed::feed_of;
 pub(crate) use self::{
     details::Details,
     event::{Case, Event, GrantKind, Issued, Limited},

@@ -28,8 +28,6 @@ pub use fastauth_sqlite::{Conversion, RestoredSessions, SqliteStore};
 
 pub use self::health::StoreHealth;
 use crate::config::{ConfigError, Settings};
-#[cfg(feature = "rest")]
-use crate::observe;
 
 mod health;
 
@@ -39,15 +37,27 @@ mod health;
 ///
 /// Returns the fault if the database cannot be opened, or TLS not be set up.
 pub fn open(settings: &Settings) -> Result<Arc<dyn TokenStore>, ConfigError> {
-    open_with(settings, &Arc::new(CurrentKeys::new(settings.keys().ring())))
+    Ok(match open_with(settings, &Arc::new(CurrentKeys::new(settings.keys().ring())))? {
+        #[cfg(feature = "rest")]
+        OpenedStore::Rest(store) => Arc::new(store),
+        OpenedStore::Other(store) => store,
+    })
+}
+
+/// A store that was opened.
+pub(crate) enum OpenedStore {
+    /// One behind HTTP, which can be listened to.
+    #[cfg(feature = "rest")]
+    Rest(RestStore),
+    Other(Arc<dyn TokenStore>),
 }
 
 /// Opens the store as [`open`] does, with the keys by which it opens tokens.
-pub(crate) fn open_with(settings: &Settings, keys: &Arc<CurrentKeys>) -> Result<Arc<dyn TokenStore>, ConfigError> {
+pub(crate) fn open_with(settings: &Settings, keys: &Arc<CurrentKeys>) -> Result<OpenedStore, ConfigError> {
     match &settings.deployment().store {
-        StoreSettings::Sqlite { path } => open_sqlite(settings, path),
+        StoreSettings::Sqlite { path } => open_sqlite(settings, path).map(OpenedStore::Other),
         StoreSettings::Rest { urls, headers } => open_rest(settings, urls, headers, keys),
-        StoreSettings::Custom(store) => Ok(Arc::clone(store)),
+        StoreSettings::Custom(store) => Ok(OpenedStore::Other(Arc::clone(store))),
     }
 }
 
@@ -73,7 +83,7 @@ fn open_rest(
     urls: &[String],
     headers: &http::HeaderMap,
     keys: &Arc<CurrentKeys>,
-) -> Result<Arc<dyn TokenStore>, ConfigError> {
+) -> Result<OpenedStore, ConfigError> {
     match RestStore::with_urls(urls.iter().map(String::as_str), headers.clone()) {
         Ok(store) => {
             let deployment = settings.deployment();
@@ -81,8 +91,7 @@ fn open_rest(
             if deployment.caching.on && deployment.caching.mode == CacheMode::Replica {
                 store = store.with_replica();
             }
-            let store = observe::calls_of(store, deployment.metrics);
-            Ok(Arc::new(observe::feed_of(store, deployment.metrics)))
+            Ok(OpenedStore::Rest(store))
         }
         Err(error) => {
             let remedy = match std::error::Error::source(&error) {
@@ -100,6 +109,6 @@ fn open_rest(
     _: &[String],
     _: &http::HeaderMap,
     _: &Arc<CurrentKeys>,
-) -> Result<Arc<dyn TokenStore>, ConfigError> {
+) -> Result<OpenedStore, ConfigError> {
     Err(settings.store_fault("this build has no REST store".to_owned(), "build with the feature `rest`"))
 }

@@ -4,7 +4,7 @@ use crate::store::RestStore;
 
 /// Returns the store with a listener that counts what becomes of its calls, if `counts`. The store logs it itself.
 #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
-pub(crate) fn calls_of(store: RestStore, counts: bool) -> RestStore {
+pub(super) fn calls_of(store: RestStore, counts: bool) -> RestStore {
     #[cfg(feature = "metrics")]
     if counts {
         let metrics = super::metrics::CallMetrics::new();

@@ -1,21 +1,15 @@
 //! The feed of a store behind HTTP: what happens to it is logged and counted.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use crate::store::{FeedNews, RestStore};
 
-/// What is younger can be relied on.
-pub(super) const RELIABLE: Duration = Duration::from_secs(3);
-
 /// Returns the store with a listener that logs what happens to its feed. With `counts`, it also counts that.
 #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
-pub(crate) fn feed_of(store: RestStore, counts: bool) -> RestStore {
+pub(super) fn feed_of(store: RestStore, counts: bool) -> RestStore {
     #[cfg(feature = "metrics")]
     let metrics = counts.then(super::metrics::FeedMetrics::default);
     let is_read = AtomicBool::new(false);
@@ -31,7 +25,7 @@ pub(crate) fn feed_of(store: RestStore, counts: bool) -> RestStore {
 /// Logs where the feed begins and ends to be read. A store that stays away is told of once.
 fn log(news: FeedNews, is_read: &AtomicBool) {
     match news {
-        FeedNews::Heartbeat { age, .. } if age < RELIABLE && !is_read.swap(true, Ordering::Relaxed) => {
+        FeedNews::Heartbeat { .. } if news.is_reliable() && !is_read.swap(true, Ordering::Relaxed) => {
             tracing::info!(target: "fastauth", "the token store tells of its changes");
         }
         FeedNews::Lost if is_read.swap(false, Ordering::Relaxed) => {

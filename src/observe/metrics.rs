@@ -366,7 +366,7 @@ impl FeedMetrics {
         let series = self.heard.get_or_init(FeedSeries::new);
         match news {
             FeedNews::Heartbeat { age, replica } => {
-                series.up.set(f64::from(u8::from(age < super::feed::RELIABLE)));
+                series.up.set(f64::from(u8::from(news.is_reliable())));
                 series.lag.set(age.as_secs_f64());
                 if let Some(clients) = replica {
                     gauge!(REPLICA_CLIENTS).set(clients as f64);

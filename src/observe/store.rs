@@ -10,7 +10,9 @@ use tracing::{Instrument, Level, Span};
 
 use fastauth_core::forward_store;
 
-use crate::store::{Comparison, StoreCall, StoreError, StoreFuture, TokenStore};
+#[cfg(feature = "rest")]
+use super::{calls::calls_of, feed::feed_of};
+use crate::store::{Comparison, OpenedStore, StoreCall, StoreError, StoreFuture, TokenStore};
 
 /// A store whose calls are logged and counted.
 pub(crate) struct ObservedStore {
@@ -20,9 +22,14 @@ pub(crate) struct ObservedStore {
 }
 
 impl ObservedStore {
-    /// Wraps a store. With `counts`, calls are timed for the recorder of the `metrics` crate.
+    /// Wraps a store, and listens to it if it is behind HTTP. With `counts`, calls are timed for the recorder of the `metrics` crate.
     #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
-    pub(crate) fn new(inner: Arc<dyn TokenStore>, counts: bool) -> Self {
+    pub(crate) fn new(opened: OpenedStore, counts: bool) -> Self {
+        let inner: Arc<dyn TokenStore> = match opened {
+            #[cfg(feature = "rest")]
+            OpenedStore::Rest(store) => Arc::new(feed_of(calls_of(store, counts), counts)),
+            OpenedStore::Other(store) => store,
+        };
         Self {
             #[cfg(feature = "metrics")]
             metrics: counts.then(|| super::metrics::StoreMetrics::new(inner.kind())),

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use fastauth_core::{policy::Rule, shown::shown};
+
 /// Where a setting stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -183,3 +185,12 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 fastauth_core::debug_as_text!(ConfigError);
+
+/// Returns what a fault of a rule adds to its place: the rule's name, or else its path.
+pub(crate) fn label_of(rule: &Rule) -> String {
+    match rule.given_name() {
+        Some(name) if !name.trim().is_empty() => format!(" ({})", shown(name)),
+        _ if rule.path().is_empty() => String::new(),
+        _ => format!(" ({})", shown(rule.path())),
+    }
+}

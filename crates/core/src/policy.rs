@@ -15,7 +15,7 @@
 
 use std::{borrow::Cow, num::NonZeroU32};
 
-use http::{Method, Uri};
+use http::Method;
 use serde::{Serialize, Serializer};
 
 mod base_path;
@@ -24,8 +24,10 @@ mod case;
 mod contenders;
 mod contest;
 mod demands;
+mod entry;
 mod explain;
 mod idle;
+mod line;
 mod matcher;
 mod methods;
 mod necessary;
@@ -47,6 +49,7 @@ pub use self::{
     build::RuleSources,
     contenders::{Contender, ContenderKind, DecidingRule, ExplainedContest, Standing},
     demands::{Demands, Principal, ServiceTest, Unmet},
+    line::{Connect, RequestLine},
     prefix::{Prefix, Use},
     requirement::Requirement,
     rule::{EndsOn, Extent, Level, Rule},
@@ -54,7 +57,9 @@ pub use self::{
 };
 use self::{
     case::fold,
-    matcher::{End, Matcher},
+    entry::End,
+    line::target_path,
+    matcher::Matcher,
     methods::Methods,
     necessary::decode_necessary,
     prefix::Form,
@@ -133,35 +138,6 @@ impl Ambiguous {
             Self::Protect => "protect",
         }
     }
-}
-
-/// The parts of a request that the rules look at.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestLine<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The URI, as it was received.
-    pub uri: &'a Uri,
-    /// The URI before a router stripped a prefix, if the request has it.
-    pub original_uri: Option<&'a Uri>,
-    /// The request has both `Origin` and `Access-Control-Request-Method`.
-    pub cors_headers: bool,
-    /// What it opens, if its method is CONNECT.
-    pub connect: Connect,
-    /// The result of a [glance](Rules::glance) at the method and the URI's path.
-    pub glance: Option<Requirement>,
-}
-
-/// What a CONNECT opens, which says what rules take it for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Connect {
-    /// A tunnel, or another protocol than that of WebSockets: rules take it for a CONNECT.
-    #[default]
-    Tunnel,
-    /// A WebSocket over HTTP/2 (RFC 8441): rules take it for a GET.
-    WebSocket,
-    /// One of the two, and it is not known which: what rules ask of both is needed.
-    Unknown,
 }
 
 /// The reason why a path is refused whatever the rules say. It does not contain the path, so it may be shown and logged.
@@ -521,24 +497,6 @@ impl RuleId {
     }
 }
 
-impl<'a> RequestLine<'a> {
-    /// Creates the line of a request that no router has changed and that has no headers of CORS.
-    #[must_use]
-    pub fn new(method: &'a Method, uri: &'a Uri) -> Self {
-        Self { method, uri, original_uri: None, cors_headers: false, connect: Connect::Tunnel, glance: None }
-    }
-
-    /// Returns the URI before a router stripped a prefix, if its path is another one.
-    #[inline]
-    fn other_path(&self) -> Option<&'a Uri> {
-        self.original_uri.filter(|original| original.path() != self.uri.path())
-    }
-
-    fn is_preflight(&self) -> bool {
-        self.cors_headers && self.method == Method::OPTIONS
-    }
-}
-
 impl Serialize for PathRefusal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -557,17 +515,4 @@ impl Watch for () {
     fn reading(&mut self, _: &str, _: Step, _: Option<usize>) {}
     #[inline]
     fn fault(&mut self, _: PathRefusal) {}
-}
-
-/// Returns the path of a request target, `/` if the target has none (RFC 9112, section 3.2). Hosts, queries and
-/// fragments do not count.
-#[inline]
-fn target_path<'a>(method: &Method, uri: &'a Uri) -> Result<&'a str, PathRefusal> {
-    match uri.path() {
-        path if path.starts_with('/') => Ok(path),
-        "*" if method == Method::OPTIONS => Ok("/"),
-        "" if method == Method::CONNECT => Ok("/"),
-        // HTTP/2 let paths without a slash through before http 1.4.1.
-        _ => Err(PathRefusal::RequestTarget),
-    }
 }

@@ -12,6 +12,7 @@ use crate::{
     builder::SettingsBuilder,
     configured_keys::{ConfiguredKeys, KeySources},
     draft::Draft,
+    fault::label_of,
     given::Given,
     key::{Group, Key},
     keys::{
@@ -20,7 +21,6 @@ use crate::{
         tokens::STORE_FORMAT,
     },
     placeholder::is_placeholder,
-    rules::label,
 };
 
 pub(crate) static GROUP: Group = Group {
@@ -233,7 +233,7 @@ fn what_needs_master(draft: &Draft<'_>) -> Option<String> {
         return Some(format!("`{}`", MASTER_TOKEN_PATHS.name));
     }
     if let Some(place) = draft.rules.rules.iter().position(|rule| asks_master(rule.level())) {
-        return Some(format!("`{}[{place}]`{}", RULES.name, label(&draft.rules.rules[place])));
+        return Some(format!("`{}[{place}]`{}", RULES.name, label_of(&draft.rules.rules[place])));
     }
     asks_master(draft.rules.default_level).then(|| format!("`{}`", DEFAULT_LEVEL.name))
 }

@@ -3,10 +3,10 @@
 use fastauth_core::policy::{Extent, Level, PathList, RequestLine, Rule, RuleSources, Rules};
 use http::{Method, Uri};
 
-use super::{label, members::PATH};
+use super::members::PATH;
 use crate::{
     draft::Draft,
-    fault::Fault,
+    fault::{Fault, label_of},
     key::Key,
     keys::{
         self,
@@ -44,7 +44,7 @@ impl Draft<'_> {
                     if is_known && self.rules.unread.contains(&fault.place) {
                         continue;
                     }
-                    let label = label(&sources.rules[fault.place]);
+                    let label = label_of(&sources.rules[fault.place]);
                     let place = format!("{}[{}].{}", RULES.name, fault.place, fault.member);
                     let fault = Fault::new(RULES.name, self.source(&RULES), fault.problem, fault.remedy);
                     self.faults.push(fault.at(place, label));
@@ -82,7 +82,7 @@ impl Draft<'_> {
             let problem = format!("no token can have {demanded:?}, for {reason}");
             let remedy = format!("leave it out, or write the same as `{}`", AUDIENCE.name);
             let fault = Fault::new(RULES.name, self.source(&RULES), problem, remedy);
-            faults.push(fault.at(format!("{}[{place}].audience", RULES.name), label(rule)));
+            faults.push(fault.at(format!("{}[{place}].audience", RULES.name), label_of(rule)));
         }
         self.faults.extend(faults);
     }

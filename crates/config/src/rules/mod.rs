@@ -1,12 +1,14 @@
 //! Reading the rules of a file or of a variable: from objects to rules.
 
-use fastauth_core::{
-    policy::{Extent, Level, Rule},
-    shown::shown,
-};
+use fastauth_core::policy::{Extent, Level, Rule};
 use serde_json::{Map, Value};
 
-use crate::{draft::Draft, fault::Fault, given::describe, key::Key};
+use crate::{
+    draft::Draft,
+    fault::{Fault, label_of},
+    given::describe,
+    key::Key,
+};
 
 mod compile;
 mod member;
@@ -45,15 +47,6 @@ pub(crate) fn line(rule: &Rule) -> String {
     line
 }
 
-/// Returns what a fault of a rule adds to its place: the rule's name, or else its path.
-pub(crate) fn label(rule: &Rule) -> String {
-    match rule.given_name() {
-        Some(name) if !name.trim().is_empty() => format!(" ({})", shown(name)),
-        _ if rule.path().is_empty() => String::new(),
-        _ => format!(" ({})", shown(rule.path())),
-    }
-}
-
 impl Draft<'_> {
     /// Reads the entries of a list, and adds a fault for each thing that is wrong with any.
     pub(crate) fn read_rules(&mut self, key: &'static Key, entries: &[Value]) -> Vec<Rule> {
@@ -89,7 +82,7 @@ impl Draft<'_> {
         for member in MEMBERS {
             reader.read(member, members);
         }
-        let label = label(&reader.rule);
+        let label = label_of(&reader.rule);
         for EntryFault { member, problem, remedy } in reader.faults {
             let fault = Fault::new(key.name, self.source(key), problem, remedy);
             self.faults.push(fault.at(format!("{}[{place}].{member}", key.name), &label));

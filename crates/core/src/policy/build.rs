@@ -3,7 +3,8 @@
 use super::{
     Level, ListedPrefix, PathList, PathOptions, Prefix, Requirement, Rule, RuleFault, RuleId, Rules,
     case::fold,
-    matcher::{End, Entry, Matcher},
+    entry::{End, Entry},
+    matcher::Matcher,
     pattern::{Specificity, Spelling},
     prefix::Form,
     requirement::Cause,

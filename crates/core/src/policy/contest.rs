@@ -1,7 +1,7 @@
 //! Which rule wins: of those that match a text, the most specific one.
 
 use super::{
-    CompiledRule, Level, Methods, PathList, Requirement, RuleId, Rules, matcher::End, pattern::Spelling,
+    CompiledRule, Level, Methods, PathList, Requirement, RuleId, Rules, entry::End, pattern::Spelling,
     readings::merge_slashes, requirement::Cause, tails::Steps,
 };
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Level, PathList, Prefix, Requirement, Rule, RuleId, Rules,
-    overlap::{AS_WRITTEN, Overlaps},
+    overlap::{AS_WRITTEN, Overlaps, directory_of_index},
     pattern::{Pattern, Spelling},
     requirement::Cause,
     set::CompiledRule,
@@ -192,13 +192,6 @@ fn asks_as_much(winner: &CompiledRule, rule: &CompiledRule) -> bool {
     let asked = Requirement::of_level(winner.level, Cause::None);
     let is_as_strict = winner.rule.demands().ask_all_of(rule.rule.demands());
     asked.asks_all_of(Requirement::of_level(rule.level, Cause::None)) && (is_as_strict || asked.is_denied())
-}
-
-/// Returns the directory, with a slash at its end, that file servers answer with this file.
-pub(super) fn directory_of_index(path: &str) -> Option<String> {
-    let (directory, file) = path.rsplit_once('/')?;
-    let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
-    ["index", "default"].contains(&&*stem).then(|| format!("{directory}/"))
 }
 
 /// Finds members that are written as nobody means them.

@@ -1,8 +1,9 @@
 //! The matcher: finds every prefix, and every rule by its literal beginning, that a path starts with, in one walk.
 
 use super::{
-    Form, PathList, RuleId,
-    pattern::{Known, Spelling},
+    Form,
+    entry::{End, Entry},
+    pattern::Spelling,
     tails::{Look, Name, Steps, Tails},
 };
 
@@ -15,26 +16,6 @@ pub(super) struct Matcher {
     root: Node,
     longest: usize,
     any_case: bool,
-}
-
-/// One text to match.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) text: String,
-    /// What follows the text in the paths of a rule with parameters.
-    pub(super) tail: Vec<Known>,
-    pub(super) end: End,
-}
-
-/// The end of a rule's text in the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct End {
-    pub(super) rule: RuleId,
-    /// The list of the prefix, so that most matches look nothing up; `None` for a rule.
-    pub(super) list: Option<PathList>,
-    pub(super) form: Form,
-    /// How specific it is among the rules and exemptions; 0 for a guard.
-    pub(super) rank: u32,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -268,6 +249,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+    use crate::policy::{PathList, RuleId};
 
     fn matcher(entries: &[(String, bool)], any_case: bool) -> Matcher {
         let entries = entries.iter().enumerate().map(|(place, (text, segment))| Entry {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{ListedPrefix, PathList, Rules, case::fold, idle::directory_of_index};
+use super::{ListedPrefix, PathList, Rules, case::fold};
 
 /// What is said of a guard that is not ASCII.
 pub(super) const AS_WRITTEN: &str = "is guarded as it is written: if a file system treats composed and decomposed letters as the \
@@ -108,4 +108,11 @@ impl ListedPrefix {
     pub(super) fn of_list(&self) -> String {
         format!("{:?} of `{}`", self.prefix(), self.list.key())
     }
+}
+
+/// Returns the directory, with a slash at its end, that file servers answer with this file.
+pub(super) fn directory_of_index(path: &str) -> Option<String> {
+    let (directory, file) = path.rsplit_once('/')?;
+    let stem = file.split_once('.').map_or(file, |(stem, _)| stem).to_ascii_lowercase();
+    ["index", "default"].contains(&&*stem).then(|| format!("{directory}/"))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Level, Prefix, Principal, Rule, RuleId,
-    matcher::{End, Entry},
+    entry::{End, Entry},
     methods::Methods,
     pattern::{Fault, Pattern, Specificity, Spelling},
     prefix::Form,

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::{
-    matcher::{End, Entry},
+    entry::{End, Entry},
     pattern::{Known, Spelling, next_segment},
 };
 

@@ -82,6 +82,14 @@ pub enum FeedNews {
     Lost,
 }
 
+impl FeedNews {
+    /// Returns true if this shows that the feed can be relied on: the database answered less than three seconds before.
+    #[must_use]
+    pub fn is_reliable(self) -> bool {
+        matches!(self, Self::Heartbeat { age, .. } if age < watch::SILENCE)
+    }
+}
+
 impl Feed {
     pub(super) fn new(connection: Arc<Connection>, changes: Arc<Changes>) -> Self {
         let watch = Watch::new(Arc::clone(&changes), Clock::default());
