@@ -4,17 +4,23 @@ use std::collections::HashMap;
 
 use super::{
     Level, PathList, Prefix, Requirement, Rule, RuleId, Rules,
+    entry::Entry,
     overlap::{AS_WRITTEN, Overlaps, directory_of_index},
     pattern::{Pattern, Spelling},
     requirement::Cause,
     set::CompiledRule,
-    tails::Steps,
+    tails::{Steps, Tails},
 };
 use crate::token::TokenType;
 
 impl Rules {
     /// Warns of rules that can never win, or win less than it seems, that a guard overrules, and that report or end nothing.
     pub(super) fn describe_rules(&self, overlaps: &mut Overlaps) {
+        let entries: Vec<_> =
+            self.rules.iter().enumerate().map(|(place, rule)| rule.compared(place, Spelling::Plain)).collect();
+        let mut sorted: Vec<_> = entries.iter().collect();
+        sorted.sort_by(|a, b| a.tail.cmp(&b.tail));
+        let tails = Tails::new(&sorted, 0);
         let mut names = HashMap::new();
         for (place, rule) in self.rules.iter().enumerate() {
             if let Some(given) = rule.rule.given_name()
@@ -24,7 +30,7 @@ impl Rules {
                     "rules[{place}] {given:?} has the name of rules[{first}]: logs and metrics do not tell them apart"
                 ));
             }
-            let wins = self.never_wins(rule).or_else(|| self.loses_some(rule));
+            let wins = self.never_wins(rule).or_else(|| self.loses_some(&entries[place], &tails));
             let opens = self.is_overruled(rule).or_else(|| self.opens_one_way(rule));
             let problems = [wins, opens, reports_nothing(rule), ends_nothing(rule)];
             let name = format!("rules[{place}] {:?}", rule.name);
@@ -53,11 +59,16 @@ impl Rules {
     }
 
     /// Finds a rule that wins some of the requests of another one, though it is not for a part of its paths alone.
-    fn loses_some(&self, rule: &CompiledRule) -> Option<String> {
+    fn loses_some(&self, entry: &Entry, tails: &Tails) -> Option<String> {
+        let rule = &self.rules[entry.end.rule.place()];
+        let mut places = Vec::new();
+        tails.visit_overlapping(&entry.tail, &mut |end| places.push(end.rule.place()));
+        places.sort_unstable();
+        let others: Vec<_> = places.into_iter().map(|place| (place, &self.rules[place])).collect();
         let find = |is_one: &dyn Fn(&CompiledRule) -> bool| {
-            self.rules.iter().enumerate().find(|(_, other)| is_one(other) && self.wins_some(other, rule))
+            others.iter().find(|(_, other)| is_one(other) && wins_some(other, rule, &others))
         };
-        let (place, winner) = find(&|other| !asks_as_much(other, rule)).or_else(|| {
+        let &(place, winner) = find(&|other| !asks_as_much(other, rule)).or_else(|| {
             let is_literal = !rule.pattern.has_parameters();
             find(&|other| is_literal && other.pattern.len() <= rule.pattern.len())
         })?;
@@ -73,26 +84,6 @@ impl Rules {
             "does not decide on all of its requests: rules[{place}] {:?} wins {path:?}{asks_less}; add {add}",
             winner.name
         ))
-    }
-
-    /// Returns true if a rule with parameters wins some of the requests of another one, and has paths beside those of that one.
-    fn wins_some(&self, winner: &CompiledRule, rule: &CompiledRule) -> bool {
-        let competes = winner.specificity > rule.specificity
-            && winner.pattern.has_parameters()
-            && !winner.rule.is_report_only()
-            && winner.methods.meets(rule.methods);
-        if !competes || rule.pattern.covers(&winner.pattern, Spelling::Plain) {
-            return false;
-        }
-        let Some(both) = winner.pattern.both(&rule.pattern) else { return false };
-        // Unless all of these are won by others.
-        let wins_all = |other: &CompiledRule, part: &Pattern| {
-            other.specificity > winner.specificity
-                && !other.rule.is_report_only()
-                && !rule.methods.without(other.methods).meets(winner.methods)
-                && other.pattern.covers(part, Spelling::Plain)
-        };
-        both.parts().iter().any(|part| !self.rules.iter().any(|other| wins_all(other, part)))
     }
 
     /// Finds a rule that opens its paths with the base path alone, or without it alone, and so opens none.
@@ -186,6 +177,26 @@ impl Rules {
 
 fn opens(rule: &CompiledRule) -> bool {
     matches!(rule.level, Level::Public | Level::Optional)
+}
+
+/// Returns true if a rule with parameters wins some of the requests of another one, and has paths beside those of that one.
+fn wins_some(winner: &CompiledRule, rule: &CompiledRule, others: &[(usize, &CompiledRule)]) -> bool {
+    let competes = winner.specificity > rule.specificity
+        && winner.pattern.has_parameters()
+        && !winner.rule.is_report_only()
+        && winner.methods.meets(rule.methods);
+    if !competes || rule.pattern.covers(&winner.pattern, Spelling::Plain) {
+        return false;
+    }
+    let Some(both) = winner.pattern.both(&rule.pattern) else { return false };
+    // Unless all of these are won by others.
+    let wins_all = |other: &CompiledRule, part: &Pattern| {
+        other.specificity > winner.specificity
+            && !other.rule.is_report_only()
+            && !rule.methods.without(other.methods).meets(winner.methods)
+            && other.pattern.covers(part, Spelling::Plain)
+    };
+    both.parts().iter().any(|part| !others.iter().any(|(_, other)| wins_all(other, part)))
 }
 
 fn asks_as_much(winner: &CompiledRule, rule: &CompiledRule) -> bool {

@@ -209,7 +209,7 @@ fn is_of_scope(char: char) -> bool {
 
 impl CompiledRule {
     /// Returns all segments, as they are compared with those of other rules.
-    fn compared(&self, place: usize, spelling: Spelling) -> Entry {
+    pub(super) fn compared(&self, place: usize, spelling: Spelling) -> Entry {
         let end = End { rule: RuleId::new(place), list: None, form: Form::Segment, rank: 0 };
         Entry { text: String::new(), tail: self.pattern.compared(spelling), end }
     }

@@ -155,16 +155,36 @@ impl Tails {
     /// Visits the rules whose segments may be, each of them, a value of these: the paths of as many segments that have something
     /// in common with them.
     pub(super) fn visit_meeting(&self, segments: &[Known], met: &mut impl FnMut(&End)) {
-        let Some((first, after)) = segments.split_first() else { return self.ends.iter().for_each(met) };
+        match segments.split_first() {
+            None => self.ends.iter().for_each(met),
+            Some((first, after)) => self.meeting(first).into_iter().for_each(|child| child.visit_meeting(after, met)),
+        }
+    }
+
+    /// Visits the same rules, and those of which so is a beginning of the segments, or that begin so.
+    pub(super) fn visit_overlapping(&self, segments: &[Known], met: &mut impl FnMut(&End)) {
+        self.ends.iter().for_each(&mut *met);
+        match segments.split_first() {
+            None => self.all().for_each(|child| child.visit_overlapping(&[], met)),
+            Some((first, after)) => {
+                self.meeting(first).into_iter().for_each(|child| child.visit_overlapping(after, met));
+            }
+        }
+    }
+
+    /// Returns what goes on from here with a segment that may be a value of this one.
+    fn meeting<'a>(&'a self, first: &'a Known) -> Vec<&'a Self> {
         if let Known::Text(name) = first {
-            self.children(name, Spelling::Plain).for_each(|child| child.visit_meeting(after, met));
-            return;
+            return self.children(name, Spelling::Plain).collect();
         }
         let is_any = |known: &Known| *known == Known::Any;
         let parameters = self.parameters.iter().filter(|(other, _)| other == first || is_any(other) || is_any(first));
         let literals = self.literals.iter().filter(|(text, _)| first.takes(text));
-        let children = parameters.map(|(_, child)| child).chain(literals.map(|(_, child)| child));
-        children.for_each(|child| child.visit_meeting(after, met));
+        parameters.map(|(_, child)| child).chain(literals.map(|(_, child)| child)).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        self.literals.iter().map(|(_, child)| child).chain(self.parameters.iter().map(|(_, child)| child))
     }
 
     fn children<'a>(&'a self, name: &'a str, spelling: Spelling) -> impl Iterator<Item = &'a Self> {
