@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn faults_name_the_remedy() {
         check_faults(&[
-            ("cache", json!(false), "found true or false; write a text in quotes"),
+            ("cache", json!(false), "found true or false; write \"on\" or \"off\""),
             ("cache", json!("no"), "write \"on\" or \"off\""),
             ("cache-capacity", json!(0), "0 is out of range; write a whole number from 1 to 100000000"),
             ("cache-ttl", json!("2h"), "\"2h\" is out of range; write a time from \"0s\" to \"1h\", such as \"5s\""),

@@ -167,6 +167,7 @@ mod tests {
             tokens_per_client(TokensPerClient::Many),
             max_tokens_per_client(2),
             store_format(StoreFormat::Plain),
+            store_grace(Duration::from_secs(1)),
             issuer("a"),
             audience("a"),
             cache(false),
