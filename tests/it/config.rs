@@ -328,11 +328,11 @@ fn a_missing_file_is_no_open_door() {
     let secrets = [("MASTER_TOKEN", MASTER), ("CRYPTOGRAPHY_KEY", KEY)];
     for environment in [&[][..], &secrets] {
         let message = builder(environment).load().unwrap_err().to_string();
-        let expected = format!("fastauth.config.json: the file does not exist in {}", empty.path().display());
-        assert!(message.contains(&expected), "{message}");
+        assert!(message.contains("fastauth.config.json: the file does not exist; "), "{message}");
     }
     let named = builder(&[secrets[0], secrets[1], ("FASTAUTH_CONFIG", "other.json")]);
-    assert!(named.clone().load().unwrap_err().to_string().contains("other.json: the file cannot be read"));
+    let message = named.clone().load().unwrap_err().to_string();
+    assert!(message.contains("other.json: the file does not exist"), "{message}");
     assert!(named.access_token_paths(["/access"]).load().is_err(), "a file that is named has to be there");
     // Code that says what to guard needs no file.
     builder(&secrets).access_token_paths(["/access"]).load().unwrap();

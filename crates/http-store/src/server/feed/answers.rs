@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    Feed,
+    Feed, PATIENCE,
     page::{Detail, FeedPage, one_event, reset},
     reader::{FeedReader, News, out_of_date},
 };
@@ -166,7 +166,12 @@ async fn poll(mut reader: FeedReader, mut is_reset: bool, detail: Detail, wait: 
     let mut beat = reader.heartbeat();
     let mut pages: Vec<Arc<FeedPage>> = Vec::new();
     let mut count = 0;
-    while let Ok(news) = timeout_at(until, reader.next()).await {
+    // However short the wait, what the log has is read.
+    let read_by = Instant::now() + PATIENCE;
+    loop {
+        let reads_log = reader.is_behind() && pages.is_empty();
+        let end = if reads_log { until.max(read_by) } else { until };
+        let Ok(news) = timeout_at(end, reader.next()).await else { break };
         match news {
             News::Page(page) if count > 0 && count + page.changes().len() > MOST_AT_ONCE => break,
             News::Page(page) => {
