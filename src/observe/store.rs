@@ -23,13 +23,16 @@ pub(crate) struct ObservedStore {
 
 impl ObservedStore {
     /// Wraps a store, and listens to it if it is behind HTTP. With `counts`, calls are timed for the recorder of the `metrics` crate.
-    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
     pub(crate) fn new(opened: OpenedStore, counts: bool) -> Self {
-        let inner: Arc<dyn TokenStore> = match opened {
+        match opened {
             #[cfg(feature = "rest")]
-            OpenedStore::Rest(store) => Arc::new(feed_of(calls_of(store, counts), counts)),
-            OpenedStore::Other(store) => store,
-        };
+            OpenedStore::Rest(store) => Self::of(Arc::new(feed_of(calls_of(store, counts), counts)), counts),
+            OpenedStore::Other(store) => Self::of(store, counts),
+        }
+    }
+
+    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nothing is counted without it"))]
+    fn of(inner: Arc<dyn TokenStore>, counts: bool) -> Self {
         Self {
             #[cfg(feature = "metrics")]
             metrics: counts.then(|| super::metrics::StoreMetrics::new(inner.kind())),
