@@ -17,7 +17,7 @@ pub struct RequestLine<'a> {
     pub cors_headers: bool,
     /// What it opens, if its method is CONNECT.
     pub connect: Connect,
-    /// The result of a [glance](Rules::glance) at the method and the URI's path.
+    /// The result of a [glance](super::Rules::glance) at the method and the URI's path.
     pub glance: Option<Requirement>,
 }
 
