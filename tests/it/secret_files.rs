@@ -5,8 +5,6 @@ use std::{fs, time::Duration};
 use fastauth::{
     FastAuthLayer, Introspection, Secret, Settings, SettingsBuilder,
     config::{KeyRole, Source},
-    store::MemoryStore,
-    test_util::ManualClock,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -175,8 +173,11 @@ async fn while_a_new_key_waits_the_previous_one_signs_and_none_that_was_replaced
 }
 
 /// A reload that shortens `refresh-ttl` does not shorten the life of tokens that were issued before.
+#[cfg(feature = "test-util")]
 #[tokio::test]
 async fn replaced_key_verifies_as_long_as_any_token_of_it_can_live() {
+    use fastauth::{store::MemoryStore, test_util::ManualClock};
+
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let (place, builder) = place(&in_files(&json!({ "refresh-ttl": "30d" })), &[]);
     let write = |name: &str, text: &str| fs::write(place.path().join("etc").join(name), text).unwrap();

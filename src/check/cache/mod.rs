@@ -311,7 +311,7 @@ impl TokenCache {
         *queues = Queues::default();
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "test-util"))]
     fn len(&self) -> usize {
         self.entries.pin().len()
     }
@@ -413,5 +413,5 @@ impl std::hash::Hasher for Same {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "test-util"))]
 mod tests;

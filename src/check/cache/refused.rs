@@ -99,7 +99,7 @@ impl RefusedTokens {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "test-util"))]
 mod tests {
     use std::time::SystemTime;
 
