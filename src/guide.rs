@@ -3,7 +3,7 @@
 //! - Start with the [tutorial].
 //! - How to use FastAuth with [axum], [hyper], [tonic], with [browsers], from [other origins](origins), by [tickets], and with [streams]; how to [test an application](testing),
 //!   [manage keys and revoke tokens](keys), and move over from [`fastauth-api`](migrating) or [auth-gate](from_auth_gate).
-//! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [backups](backup),
+//! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [operations](operations), [backups](backup),
 //!   [updates](deploy_upgrade), [reloading the configuration](reloading).
 //! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api),
 //!   the [glossary].
@@ -40,6 +40,7 @@ pages! {
     keys = "../docs/guide/keys.md", "How to rotate keys, revoke tokens and encrypt the store.\n\n";
     backup = "../docs/backup.md", "How to back up the embedded database.\n\n";
     store_server = "../docs/guide/store-server.md", "How to run the store server.\n\n";
+    operations = "../docs/operations.md", "How to operate it, from one file to PostgreSQL with a standby.\n\n";
     migrating = "../docs/guide/migrating.md", "How to move over from `fastauth-api`.\n\n";
     from_auth_gate = "../docs/guide/from-auth-gate.md", "How to move over from auth-gate.\n\n";
     cli = "../docs/guide/cli.md", "The program `fastauth`: its commands, with examples.\n\n";
