@@ -3,7 +3,7 @@
 //! - Start with the [tutorial].
 //! - How to use FastAuth with [axum], [hyper], [tonic], with [browsers], from [other origins](origins), by [tickets], and with [streams]; how to [test an application](testing),
 //!   [manage keys and revoke tokens](keys), and move over from [`fastauth-api`](migrating) or [auth-gate](from_auth_gate).
-//! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [operations](operations), [backups](backup),
+//! - In production: [systemd](deploy_systemd), [nginx and Caddy](deploy_proxies), [Docker and Kubernetes](deploy_containers), a [store server](store_server), [operations], [backups](backup),
 //!   [updates](deploy_upgrade), [reloading the configuration](reloading).
 //! - Reference: every [configuration key](configuration), the [program](cli), the [endpoints], [reasons, logs and metrics](observability), the [store API](store_api),
 //!   the [glossary].
