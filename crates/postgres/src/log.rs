@@ -22,7 +22,7 @@ use tokio_postgres::Row;
 use super::{
     error::failed,
     feed::Wake,
-    gaps::{Gaps, Running},
+    gaps::Gaps,
     read::is_live,
     row::{current, current_columns, number, optional_text, text},
     server::Readers,
@@ -79,10 +79,10 @@ macro_rules! look {
     ($columns:expr, $join:expr) => {
         concat!(
             "SELECT (SELECT s.epoch FROM fastauth.store s) AS epoch, (SELECT k.cut FROM fastauth.upkeep k) AS cut,
-                 pg_snapshot_xmin(p.snapshot)::text::bigint AS first, pg_snapshot_xmax(p.snapshot)::text::bigint AS end_,
+                 pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS running,
                  ch.number, ch.kind, ch.client_id, ch.session, ch.version AS changed",
             $columns,
-            " FROM (SELECT pg_current_snapshot() AS snapshot) p
+            " FROM (SELECT 1) one
              LEFT JOIN LATERAL (
                  (SELECT c.* FROM fastauth.change c WHERE c.number > $1 ORDER BY c.number LIMIT $2)
                  UNION ALL (SELECT c.* FROM fastauth.change c WHERE c.number = ANY($3))
@@ -143,19 +143,31 @@ impl Reader {
                      WHERE c.at < clock_timestamp() - interval '60 seconds' ORDER BY c.number DESC LIMIT 1)) AS number
                  FROM fastauth.upkeep k LIMIT 1
              ), newest AS (SELECT max(c.number) AS number FROM fastauth.change c)
-             SELECT (SELECT s.epoch FROM fastauth.store s) AS epoch, pg_snapshot_xmin(p.snapshot)::text::bigint AS first,
-                 pg_snapshot_xmax(p.snapshot)::text::bigint AS end_, greatest(old.number, newest.number) AS last,
+             SELECT (SELECT s.epoch FROM fastauth.store s) AS epoch, greatest(old.number, newest.number) AS last,
                  ARRAY(SELECT n FROM generate_series(old.number + 1, newest.number) n
                      WHERE NOT EXISTS (SELECT 1 FROM fastauth.change c WHERE c.number = n)) AS missing
-             FROM old CROSS JOIN newest CROSS JOIN (SELECT pg_current_snapshot() AS snapshot) p";
+             FROM old CROSS JOIN newest";
         let rows = self.readers.query(Query::new(END, [])).await?;
         let row = rows.first().ok_or_else(lost)?;
-        let running = Running { first: row.get("first"), end: row.get("end_") };
         self.epoch = row.get("epoch");
         self.gaps = Gaps::new(row.get("last"));
-        self.gaps.miss(row.get::<_, Vec<i64>>("missing"), running);
-        self.gaps.see([], running, 0);
+        self.gaps.miss(row.get::<_, Vec<i64>>("missing"));
         Ok(())
+    }
+
+    /// Finds until when to wait for the numbers that the look before found missing. They are waited for until that is known, so a
+    /// failure only puts it off.
+    async fn find_bound(&mut self) {
+        // A statement of its own, so that it draws its ID after the numbers were found missing.
+        const BOUND: &str = "SELECT pg_current_xact_id()::text::bigint";
+        if !self.gaps.needs_bound() {
+            return;
+        }
+        if let Ok(rows) = self.readers.query(Query::new(BOUND, [])).await
+            && let Some(row) = rows.first()
+        {
+            self.gaps.bound(row.get(0));
+        }
     }
 
     /// Looks for changes, a moment after the look before at the earliest.
@@ -163,6 +175,7 @@ impl Reader {
         if let Some(looked) = self.looked {
             sleep(SPACING.saturating_sub(looked.elapsed())).await;
         }
+        self.find_bound().await;
         let as_of = Instant::now();
         self.looked = Some(as_of);
         self.woken.mark_unchanged();
@@ -180,7 +193,7 @@ impl Reader {
             self.gaps = Gaps::new(0);
             return Ok(Found { rows: Vec::new(), is_new_epoch: true, as_of });
         }
-        let running = Running { first: first.get("first"), end: first.get("end_") };
+        let running: i64 = first.get("running");
         rows.retain(|row| row.get::<_, Option<i64>>("number").is_some());
         self.gaps.see(rows.iter().map(|row| row.get("number")), running, cut);
         Ok(Found { rows, is_new_epoch: false, as_of })

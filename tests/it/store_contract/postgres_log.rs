@@ -9,7 +9,7 @@ use fastauth::store::{Change, ChangeKind, Feed, LogReader, PostgresOptions, Post
 use tokio::time::{Instant, timeout};
 
 use crate::support::{
-    postgres::{client, connect, database},
+    postgres::{Server, client, connect, database},
     stores::{ManySessions, OnePair, refresh},
 };
 
@@ -114,6 +114,40 @@ async fn change_that_is_committed_late_is_told() {
     assert_eq!(again.point(), point);
     let told: Vec<_> = changes(&mut again, 2).await.into_iter().map(|change| change.client_id.unwrap()).collect();
     assert_eq!(told, ["early", "b"]);
+}
+
+/// A transaction that runs is in no snapshot if none has ended that began after it.
+#[tokio::test]
+async fn change_of_the_last_transaction_is_told_though_it_is_committed_late() {
+    const BEGIN: &str = "SELECT pg_current_xact_id()::text";
+    const CHANGE: &str = "INSERT INTO fastauth.change (kind, client_id, version) VALUES ('revoke', $1, 1)";
+    // Others would end transactions on a server that is shared.
+    let Some(server) = Server::start("") else { return };
+    let url = server.database();
+    let store = connect(&url).await;
+    let (mut one, mut two) = (client(&url).await, client(&url).await);
+    let mut reader = end(&store).await;
+    assert_eq!(reader.next().await.unwrap().changes, []);
+    let first = one.transaction().await.unwrap();
+    first.execute(BEGIN, &[]).await.unwrap();
+    let last = two.transaction().await.unwrap();
+    last.execute(BEGIN, &[]).await.unwrap();
+    last.execute(CHANGE, &[&b"late".as_slice()]).await.unwrap();
+    first.execute(CHANGE, &[&b"soon".as_slice()]).await.unwrap();
+    first.commit().await.unwrap();
+    // One that begins to read while it is in the making.
+    let mut second = end(&store).await;
+    assert_eq!(changes(&mut reader, 1).await[0].client_id.as_deref(), Some("soon"));
+    for reader in [&mut reader, &mut second] {
+        assert_eq!(reader.next().await.unwrap().changes, []);
+    }
+    let stamp = store.changes().unwrap().stamp("late");
+    last.commit().await.unwrap();
+    for reader in [&mut reader, &mut second] {
+        let late = timeout(PATIENCE, changes(reader, 1)).await.expect("it is told");
+        assert_eq!((late[0].client_id.as_deref(), late[0].number), (Some("late"), 1));
+    }
+    timeout(PATIENCE, store.changes().unwrap().changed_since(stamp)).await.unwrap();
 }
 
 #[tokio::test]
