@@ -251,7 +251,10 @@ impl TokenStore for PostgresStore {
         let changes = Arc::clone(&self.changes);
         let revocation = revocation.clone();
         let announce = move |answer: Option<&Revoked>| {
-            if !matches!(answer, Some(Revoked::Sessions(0) | Revoked::ConditionFailed)) {
+            // The count of all sessions is no proof that there were none.
+            let has_done_nothing = revocation != Revocation::All
+                && matches!(answer, Some(Revoked::Sessions(0) | Revoked::ConditionFailed));
+            if !has_done_nothing {
                 changes.revoked(&revocation);
             }
         };

@@ -246,6 +246,22 @@ async fn revocation_does_not_wait_behind_other_writes() {
     assert_eq!(rotated.into_iter().filter(|rotated| matches!(rotated, Ok(Rotated::Rotated))).count(), 1);
 }
 
+/// The count of the live sessions is for people to read.
+#[tokio::test]
+async fn everything_is_revoked_though_the_count_is_wrong() {
+    let Some(url) = database() else { return };
+    let store = connect(&url).await;
+    store.begin("a", "f", 1).await;
+    client(&url).await.batch_execute("UPDATE fastauth.tally SET live = 0").await.unwrap();
+    let changes = store.changes().unwrap();
+    let mut reader = store.log().unwrap().follow(None).await.unwrap().unwrap();
+    let stamp = changes.stamp("a");
+    store.revoke(&Revocation::All, None).await.unwrap();
+    timeout(Duration::ZERO, changes.changed_since(stamp)).await.unwrap();
+    assert_eq!(store.load("a", None).await.unwrap(), None);
+    assert_eq!(reader.next().await.unwrap().changes.len(), 1);
+}
+
 /// A rotation that began before a revocation may be written after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn late_rotation_revives_nothing() {
