@@ -148,7 +148,8 @@ impl Writer {
     }
 
     /// Does a revocation, which goes on if its caller leaves, and for up to a minute if the server cannot be reached. After each
-    /// attempt, `done` gets the answer, or `None` if that was lost.
+    /// attempt, `done` gets the answer, or `None` if that was lost. It also gets `None` after the attempts that follow, which find
+    /// nothing to do if the lost one was done after all.
     pub(crate) async fn revoke<W: Work>(
         &self,
         work: W,
@@ -159,15 +160,20 @@ impl Writer {
         let has_left = Left(Arc::clone(&is_late));
         let task = tokio::spawn(async move {
             let started = Instant::now();
+            let mut was_lost = false;
             loop {
                 let failure = match writer.write(&work).await {
                     Ok(answer) => {
-                        done(Some(&answer));
+                        if was_lost {
+                            writer.note_change();
+                        }
+                        done((!was_lost).then_some(&answer));
                         return Ok(answer);
                     }
                     Err(failure) => failure,
                 };
                 done(None);
+                was_lost = true;
                 if matches!(failure, Failure::Refused(_)) || started.elapsed() > REVOKING {
                     let error = failure.into_error();
                     if is_late.load(Ordering::Relaxed) {
