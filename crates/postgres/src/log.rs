@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -38,7 +41,9 @@ const PAGE: i64 = 1000;
 /// The epoch of a reader that has lost its place.
 const LOST: &str = "lost";
 /// How long after a look no change can have been missed: a reader looks every second if it is told of nothing.
-const WATCHED_MS: u64 = 3000;
+const WATCHED: Duration = Duration::from_secs(3);
+/// How often it is stated until when no change can have been missed, so that it holds though the system's clock is set.
+const STATING: Duration = Duration::from_millis(500);
 /// The pause after a look that failed.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -310,9 +315,17 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Announces the changes of all processes.
+/// Announces the changes of all processes, and states until when none can have been missed.
 pub(crate) async fn watch(log: Arc<Log>, changes: Arc<Changes>) {
     let clock = Clock::default();
+    let until_ms = AtomicU64::new(0);
+    tokio::select! {
+        () = announce(&log, &changes, &clock, &until_ms) => (),
+        () = keep_stating(&changes, &clock, &until_ms) => (),
+    }
+}
+
+async fn announce(log: &Log, changes: &Changes, clock: &Clock, until_ms: &AtomicU64) {
     let mut reader = loop {
         match log.reader(None).await {
             Ok(Some(reader)) => break reader,
@@ -321,7 +334,7 @@ pub(crate) async fn watch(log: Arc<Log>, changes: Arc<Changes>) {
     };
     changes.anything_changed();
     loop {
-        let asked_ms = clock.unix_now_ms();
+        let asked = clock.elapsed();
         match reader.look(LOOK).await {
             Ok(found) => {
                 if found.is_new_epoch {
@@ -334,11 +347,33 @@ pub(crate) async fn watch(log: Arc<Log>, changes: Arc<Changes>) {
                     }
                 }
                 if !found.has_more() {
-                    changes.watched_until(asked_ms.saturating_add(WATCHED_MS));
+                    until_ms.store(milliseconds(asked + WATCHED), Ordering::Relaxed);
+                    state(changes, clock, until_ms);
                     reader.wait(WAITING).await;
                 }
             }
             Err(_) => sleep(PAUSE).await,
         }
     }
+}
+
+/// States again and again until when no change can have been missed, also while the database does not answer.
+async fn keep_stating(changes: &Changes, clock: &Clock, until_ms: &AtomicU64) {
+    loop {
+        sleep(STATING).await;
+        state(changes, clock, until_ms);
+    }
+}
+
+/// States the end of the watch, which is held by the clock that is never set, by the one that is.
+fn state(changes: &Changes, clock: &Clock, until_ms: &AtomicU64) {
+    let until_ms = until_ms.load(Ordering::Relaxed);
+    if until_ms > 0 {
+        let unix_ms = clock.unix_now_ms().saturating_add(until_ms);
+        changes.watched_until(unix_ms.saturating_sub(milliseconds(clock.elapsed())));
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
