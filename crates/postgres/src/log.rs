@@ -142,17 +142,23 @@ impl Log {
 impl Reader {
     /// Goes to the end of the log. Changes that are in the making there are missing until they come.
     async fn begin_at_the_end(&mut self) -> Result<(), StoreError> {
-        // A transaction lasts for seconds, unless it waits for a standby.
+        // A transaction lasts for seconds, unless it waits for a standby. A statement of its own: what has ended before it is seen next.
+        const OLDEST: &str = "SELECT floor(extract(epoch FROM min(a.xact_start)))::bigint FROM pg_stat_activity a
+             WHERE a.datname = current_database()";
         const END: &str = "WITH old AS (
                  SELECT greatest(k.cut, (SELECT c.number FROM fastauth.change c
-                     WHERE c.at < clock_timestamp() - interval '60 seconds' ORDER BY c.number DESC LIMIT 1)) AS number
+                     WHERE c.at < least(clock_timestamp() - interval '60 seconds', to_timestamp($1::bigint))
+                     ORDER BY c.number DESC LIMIT 1)) AS number
                  FROM fastauth.upkeep k LIMIT 1
              ), newest AS (SELECT max(c.number) AS number FROM fastauth.change c)
              SELECT (SELECT s.epoch FROM fastauth.store s) AS epoch, greatest(old.number, newest.number) AS last,
                  ARRAY(SELECT n FROM generate_series(old.number + 1, newest.number) n
                      WHERE NOT EXISTS (SELECT 1 FROM fastauth.change c WHERE c.number = n)) AS missing
              FROM old CROSS JOIN newest";
-        let rows = self.readers.query(Query::new(END, [])).await?;
+        let rows = self.readers.query(Query::new(OLDEST, [])).await?;
+        // Its own transaction is among them, unless the server tracks none: then it looks for all that the log reaches back to.
+        let oldest = rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(0);
+        let rows = self.readers.query(Query::new(END, [oldest.into()])).await?;
         let row = rows.first().ok_or_else(lost)?;
         self.epoch = row.get("epoch");
         self.gaps = Gaps::new(row.get("last"));
