@@ -77,8 +77,7 @@ pub(crate) async fn list(readers: &Readers, filter: &SessionFilter) -> Result<Se
             )
         };
     }
-    let mut page = SessionPage::default();
-    let Some(range) = Range::from_filter(filter) else { return Ok(page) };
+    let Some(range) = Range::from_filter(filter) else { return Ok(SessionPage::default()) };
     let is_selective = filter.client_id_part.is_some() || filter.kid.is_some() || filter.status.is_some();
     let is_scan = is_selective || (filter.session.is_some() && range.comparison != Comparison::Equal);
     let scanned = if is_scan { SCANNED_AT_ONCE } else { filter.page_limit() };
@@ -90,24 +89,7 @@ pub(crate) async fn list(readers: &Readers, filter: &SessionFilter) -> Result<Se
     let values = [&range.first, &range.last, &range.place.0, &range.place.1].map(|key| Value::Bytes(Some(key.clone())));
     let values = [&values[..], &[(scanned as u64 + 1).into()]].concat();
     let rows = readers.query(Query::new(sql, values)).await?;
-    let mut place = None;
-    for (seen, row) in rows.iter().enumerate() {
-        if seen == scanned {
-            page.next = place;
-            return Ok(page);
-        }
-        let entry = entry(row);
-        place = Some((entry.client_id.clone(), entry.session.clone()));
-        if !filter.admits(&entry) {
-            continue;
-        }
-        if page.sessions.len() == filter.page_limit() {
-            page.next = page.sessions.last().map(|entry| (entry.client_id.clone(), entry.session.clone()));
-            return Ok(page);
-        }
-        page.sessions.push(entry);
-    }
-    Ok(page)
+    filter.page(rows.iter().map(|row| Ok(entry(row))), scanned)
 }
 
 /// The part of the primary key that a list walks through.

@@ -244,8 +244,7 @@ impl Range {
 /// Reads a page in the order of the primary key, from the end of the page before, so that every page costs the same. It looks at
 /// a limited number of rows: if few of them match, the page is short or empty, and has a place to go on from.
 pub(super) fn list(connection: &Connection, filter: &SessionFilter) -> rusqlite::Result<SessionPage> {
-    let mut page = SessionPage::default();
-    let Some(range) = Range::from_filter(filter) else { return Ok(page) };
+    let Some(range) = Range::from_filter(filter) else { return Ok(SessionPage::default()) };
     // The bounds are always there, so that SQLite walks the key from the first one. They also select by prefix, since SQLite's
     // text functions stop at a NUL.
     let mut query = connection.prepare_cached(&format!(
@@ -256,27 +255,8 @@ pub(super) fn list(connection: &Connection, filter: &SessionFilter) -> rusqlite:
          ORDER BY client_id, session LIMIT ?5",
         range.comparison
     ))?;
-    let mut place = range.place;
-    let mut rows = query.query(params![range.first, range.last, place.0, place.1, SCANNED_AT_ONCE + 1])?;
-    let mut seen = 0;
-    while let Some(row) = rows.next()? {
-        if seen == SCANNED_AT_ONCE {
-            page.next = Some(place);
-            return Ok(page);
-        }
-        seen += 1;
-        let entry = entry(row)?;
-        place = (entry.client_id.clone(), entry.session.clone());
-        if !filter.admits(&entry) {
-            continue;
-        }
-        if page.sessions.len() == filter.page_limit() {
-            page.next = page.sessions.last().map(|entry| (entry.client_id.clone(), entry.session.clone()));
-            return Ok(page);
-        }
-        page.sessions.push(entry);
-    }
-    Ok(page)
+    let values = params![range.first, range.last, range.place.0, range.place.1, SCANNED_AT_ONCE + 1];
+    filter.page(query.query_map(values, entry)?, SCANNED_AT_ONCE)
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<SessionEntry> {

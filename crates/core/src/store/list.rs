@@ -45,6 +45,39 @@ impl SessionFilter {
             && self.kid.as_ref().is_none_or(|kid| entry.kid == *kid)
             && self.status.is_none_or(|status| entry.status == status)
     }
+
+    /// Fills a page with those of `entries` that match. They begin after the page before, and come in the order of client ids and
+    /// sessions. No more than `scanned` of them are looked at: if few match, the page is short or empty, and says where to go on.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of an entry that cannot be read.
+    pub fn page<E>(
+        &self,
+        entries: impl IntoIterator<Item = Result<SessionEntry, E>>,
+        scanned: usize,
+    ) -> Result<SessionPage, E> {
+        let place_of = |entry: &SessionEntry| (entry.client_id.clone(), entry.session.clone());
+        let mut page = SessionPage::default();
+        let mut place = None;
+        for (seen, entry) in entries.into_iter().enumerate() {
+            if seen == scanned {
+                page.next = place;
+                return Ok(page);
+            }
+            let entry = entry?;
+            place = Some(place_of(&entry));
+            if !self.admits(&entry) {
+                continue;
+            }
+            if page.sessions.len() == self.page_limit() {
+                page.next = page.sessions.last().map(place_of);
+                return Ok(page);
+            }
+            page.sessions.push(entry);
+        }
+        Ok(page)
+    }
 }
 
 /// One page of a list.

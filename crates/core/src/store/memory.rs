@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     fmt,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -358,12 +359,13 @@ impl Held {
 
     /// Looks at no more than [`SCANNED_AT_ONCE`] sessions: if few of them match, the page is short and says where to go on.
     fn list(&self, filter: &SessionFilter) -> SessionPage {
-        let limit = filter.page_limit();
         let (after_client, after_session) = filter.after.as_ref().map(|after| (&after.0, &after.1)).unzip();
         let first = [filter.client_id.as_deref(), filter.client_id_prefix.as_deref(), after_client.map(String::as_str)];
         let first = first.into_iter().flatten().max().unwrap_or_default();
         let clients = self.clients.range::<str, _>((Bound::Included(first), Bound::Unbounded));
         let clients = clients.take_while(|(id, _)| filter.client_id.as_ref().is_none_or(|only| *id == only));
+        let prefix = filter.client_id_prefix.as_deref().unwrap_or_default();
+        let clients = clients.take_while(|(id, _)| id.starts_with(prefix));
         let sessions = clients.flat_map(|(id, client)| {
             let after = after_session.filter(|_| after_client == Some(id)).map(String::as_str);
             let from = after.or(filter.session.as_deref().filter(|_| filter.client_id.is_some())).unwrap_or_default();
@@ -371,27 +373,8 @@ impl Held {
         });
         let is_after =
             |session: &&HeldSession| filter.after.as_ref().is_none_or(|after| session.key() > (&after.0, &after.1));
-        let mut page = SessionPage::default();
-        let mut place = None;
-        for (seen, session) in sessions.filter(is_after).enumerate() {
-            if seen == SCANNED_AT_ONCE {
-                page.next = place;
-                return page;
-            }
-            let entry = session.entry();
-            place = Some((entry.client_id.clone(), entry.session.clone()));
-            if filter.client_id_prefix.as_ref().is_some_and(|prefix| !entry.client_id.starts_with(prefix)) {
-                return page;
-            }
-            if !filter.admits(&entry) {
-                continue;
-            }
-            if page.sessions.len() == limit {
-                page.next = page.sessions.last().map(|entry| (entry.client_id.clone(), entry.session.clone()));
-                return page;
-            }
-            page.sessions.push(entry);
-        }
+        let entries = sessions.filter(is_after).map(|session| Ok::<_, Infallible>(session.entry()));
+        let Ok(page) = filter.page(entries, SCANNED_AT_ONCE);
         page
     }
 }
