@@ -49,6 +49,8 @@ pub use file::directory_of;
 #[doc(hidden)]
 pub use fingerprint::Fingerprint;
 #[doc(hidden)]
+pub use rules::demands_as_object;
+#[doc(hidden)]
 pub use settings::Lasting;
 pub use {
     announce::{announce, announce_fault},

@@ -5,13 +5,14 @@ use fastauth::{
     path::{EndpointRequirement, Explanation, PathDecision, PathRefusal},
     store::MemoryStore,
 };
+use fastauth_config::demands_as_object;
 use fastauth_core::{
-    policy::{Demands, Principal, RequestLine, Requirement, Rule, Rules, ServiceTest},
+    policy::{Demands, RequestLine, Requirement, Rule, Rules, ServiceTest},
     settings::EndpointOptions,
 };
 use http::{Method, Uri};
-use serde::{Serialize, Serializer};
-use serde_json::{Map, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::answer::{Answer, Judge, Presented};
 use crate::{config::Config, failure::Failure};
@@ -42,7 +43,10 @@ pub(crate) struct RuleFields {
     pub(crate) name: String,
     pub(crate) path: String,
     pub(crate) level: &'static str,
-    #[serde(skip_serializing_if = "Demands::is_empty", serialize_with = "demands_as_object")]
+    /// What it demands, as a rule of the configuration has it.
+    #[serde(rename = "demands", skip_serializing_if = "Map::is_empty")]
+    pub(crate) members: Map<String, Value>,
+    #[serde(skip)]
     pub(crate) demands: Demands,
     /// The first reading that it wins.
     #[serde(skip)]
@@ -116,40 +120,13 @@ impl Explainer {
                 name: deciding.name().to_owned(),
                 path: rule.path().to_owned(),
                 level: deciding.level().as_str(),
+                members: demands_as_object(rule),
                 demands: rule.demands().clone(),
                 reading: deciding.reading(),
             })
         });
         fields.collect()
     }
-}
-
-/// Writes demands as a rule of the configuration has them.
-fn demands_as_object<S: Serializer>(demands: &Demands, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut members = Map::new();
-    let lists = [
-        ("roles-any", &demands.roles_any),
-        ("roles-all", &demands.roles_all),
-        ("scopes", &demands.scopes),
-        ("scopes-any", &demands.scopes_any),
-        ("issuers", &demands.issuers),
-    ];
-    for (key, names) in lists {
-        members.extend(names.as_ref().map(|names| (key.to_owned(), json!(names))));
-    }
-    if demands.principal != Principal::Any {
-        members.insert("principal".to_owned(), json!(demands.principal.as_str()));
-    }
-    members.extend(
-        demands
-            .claim_equals
-            .as_ref()
-            .map(|claims| ("claim-equals".to_owned(), claims.iter().cloned().collect::<Map<_, _>>().into())),
-    );
-    members.extend(demands.audience.as_ref().map(|audience| ("audience".to_owned(), json!(audience))));
-    let age = |age| json!(humantime::format_duration(age).to_string());
-    members.extend(demands.max_age.map(|max| ("max-age".to_owned(), age(max))));
-    members.serialize(serializer)
 }
 
 /// Returns what the configuration says of the endpoints. Faults in it that concern paths are reported with the explanation.

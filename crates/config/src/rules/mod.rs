@@ -30,6 +30,13 @@ pub(crate) fn as_object(rule: &Rule) -> Value {
     members.collect::<Map<_, _>>().into()
 }
 
+/// Returns what a rule demands of an access token, as a configuration would have it.
+#[must_use]
+pub fn demands_as_object(rule: &Rule) -> Map<String, Value> {
+    let demands = MEMBERS.iter().filter(|member| member.is_demand);
+    demands.filter_map(|member| Some((member.name.to_owned(), (member.get)(rule)?))).collect()
+}
+
 /// Returns what a rule is for, and what it asks, on one line.
 pub(crate) fn line(rule: &Rule) -> String {
     let mut line = rule.for_methods().map(|methods| format!("{} ", methods.join(", "))).unwrap_or_default();
