@@ -53,7 +53,7 @@ impl<T: Clone> Joined<T> {
 
 /// The look-ups that are under way, at most one for each client and lane.
 ///
-/// A caller that asks while a look-up is under way waits for its result too. It goes on in a task of its own, whoever gives up, so it has
+/// A caller that asks while a look-up is under way waits for its result too. It goes on in a task of its own, even if its callers give up, so it has
 /// to end by itself. Nothing is cached: when it ends, well or badly, the next caller starts a new one. So does one that comes after a change
 /// of the client was told, for the answer may be from before it.
 pub(super) struct Flights<T> {

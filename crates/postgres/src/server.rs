@@ -191,7 +191,7 @@ impl Readers {
             }
         });
         let Ok(answered) = answered.await else {
-            // Whoever comes next must not wait behind this.
+            // The next caller must not wait behind this.
             self.drop_connection(place);
             return Err(timed_out());
         };

@@ -58,7 +58,7 @@ pub(crate) static HEADERS: Key = Key::secret_map("headers", |draft, members| {
 
 static STORE_GRACE: Key = Key::time(
     "store-grace",
-    // While it lasts, nobody can be told of a revocation.
+    // While it lasts, a node cannot hear of a revocation.
     TimeLimits { default: Duration::ZERO, min: Duration::ZERO, max: Duration::from_secs(300), in_seconds: false },
     |draft, grace| draft.caching.grace = grace,
 )

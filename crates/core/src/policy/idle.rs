@@ -205,7 +205,7 @@ fn asks_as_much(winner: &CompiledRule, rule: &CompiledRule) -> bool {
     asked.asks_all_of(Requirement::of_level(rule.level, Cause::None)) && (is_as_strict || asked.is_denied())
 }
 
-/// Finds members that are written as nobody means them.
+/// Finds members that are hardly written as they are meant.
 fn odd_members(rule: &Rule) -> Vec<String> {
     let demands = rule.demands();
     let lists = [

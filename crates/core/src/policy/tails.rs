@@ -46,7 +46,7 @@ struct Place {
     has_taken: bool,
 }
 
-/// The most steps for a path that is read in several ways. Real ones take some hundred at the most.
+/// The most steps for a path that is read in several ways. Real ones take at most some hundred.
 const MOST_STEPS: usize = 4096;
 /// The length of a name that is as much work as a step.
 const NAME: usize = 32;
